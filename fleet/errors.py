@@ -1,0 +1,53 @@
+"""What ends a command before or instead of a rollout. A host's own trouble is data (`HostOutcome`), never one of these.
+
+FleetError                exit code   when
+├── Refused               2           bad usage, inventory, release or plan; nothing was changed
+│   ├── InventoryError    2           with file, line, what is wrong and what is allowed
+│   └── ReleaseError      2           no such file, no ELF executable
+├── LockHeld              5           another rollout holds the lock
+└── Interrupted           130         Ctrl-C
+"""
+
+
+class FleetError(Exception):
+    """Something the operator must know; `remedy` says what to do now."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".rstrip()
+
+
+class Refused(FleetError):
+    """Refused before anything was touched."""
+
+    exit_code = 2
+
+
+class InventoryError(Refused):
+    """The inventory is not what it must be: `where` is `file:line`, where known."""
+
+    def __init__(self, message: str, *, where: str = "", remedy: str = "") -> None:
+        super().__init__(f"{where}: {message}" if where else message, remedy)
+        self.where = where
+
+
+class ReleaseError(Refused):
+    """The release is no nginx binary that could run anywhere."""
+
+
+class LockHeld(FleetError):
+    """Another rollout is at work; the message names its holder."""
+
+    exit_code = 5
+
+
+class Interrupted(FleetError):
+    """The operator turned back; the message says how to go on."""
+
+    exit_code = 130

@@ -1,0 +1,86 @@
+"""What happens in a rollout, as values: visits report them, the engine folds them, the faces show them.
+
+The JSON form of an `Event` is a promise (`fleet.event/1`): further keys may come, none may change its meaning.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from fleet.onhost.protocol import Outcome, Report, Step
+
+SCHEMA = "fleet.event/1"
+
+
+class EventType(Enum):
+    """Everything that a rollout can say."""
+
+    ROLLOUT_STARTED = "rollout_started"
+    STAGE_STARTED = "stage_started"
+    STAGE_ENDED = "stage_ended"
+    BATCH_OPENED = "batch_opened"
+    BATCH_CLOSED = "batch_closed"
+    GATE_JUDGED = "gate_judged"
+    COMMIT_STARTED = "commit_started"
+    ROLLBACK_STARTED = "rollback_started"
+    VISIT_STARTED = "visit_started"
+    VISIT_ENDED = "visit_ended"
+    STEP_STARTED = "step_started"
+    STEP_ENDED = "step_ended"
+    FINDING = "finding"
+    NOTE = "note"
+    ROLLOUT_ENDED = "rollout_ended"
+
+
+class Result(Enum):
+    """How a rollout ended."""
+
+    COMPLETED = "completed"
+    ROLLED_BACK = "rolled_back"
+    HALTED = "halted"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. `took_s` is monotonic seconds; `data` holds the keys that only some types have."""
+
+    at: datetime
+    rollout: str
+    type: EventType
+    host: str | None = None
+    batch: int | None = None
+    step: Step | None = None
+    outcome: Outcome | None = None
+    reason: str | None = None
+    message: str = ""
+    took_s: float | None = None
+    report: Report | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line of JSON, without control characters."""
+        plain: dict[str, Any] = {
+            "schema": SCHEMA,
+            "at": self.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "rollout": self.rollout,
+            "type": self.type.value,
+            "host": self.host,
+            "batch": self.batch,
+            "step": self.step and self.step.value,
+            "outcome": self.outcome and self.outcome.value,
+            "reason": self.reason,
+            "message": self.message,
+            "took_s": None if self.took_s is None else round(self.took_s, 3),
+            **self.data,
+        }
+        if self.report is not None:
+            plain["phase"] = self.report.phase.value
+        return json.dumps(plain)
+
+
+Sink = Callable[[Event], None]
+"""Where a visit puts its events: the engine's queue on the laptop, an engine's own channel elsewhere."""

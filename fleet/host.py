@@ -1,0 +1,31 @@
+"""A host of the inventory: one nginx instance somewhere, and how to get there. Plain data, no secrets."""
+
+from dataclasses import dataclass, field
+
+from fleet.onhost.protocol import Layout, Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One inventory name. `labels` are all other host variables, as text; `where` is `file:line` of its definition.
+
+    `key_files` and `known_hosts` are paths on the laptop; `None` means what OpenSSH would take by default.
+    """
+
+    name: str
+    address: str
+    port: int = 22
+    user: str | None = None
+    key_files: tuple[str, ...] = ()
+    known_hosts: str | None = None
+    become: bool = False
+    python: str | None = None
+    groups: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    layout: Layout = field(default_factory=Layout)
+    probes: tuple[Probe, ...] = ()
+    where: str = ""
+
+    def label(self, name: str) -> str | None:
+        """The value of a label, or `None`."""
+        return dict(self.labels).get(name)

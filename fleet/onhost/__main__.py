@@ -1,0 +1,123 @@
+"""The step script's door: a request and beats on stdin, replies on stdout, an end mark; or `undo` on the console.
+
+SIGHUP and SIGPIPE are ignored and a failed write is no error: a step that has begun is finished whoever listens.
+"""
+
+import os
+import signal
+import sys
+import threading
+from typing import List, Optional
+
+from fleet.onhost.control import Control
+from fleet.onhost.machine import Machine
+from fleet.onhost.protocol import (
+    END_MARK,
+    MAY_DO,
+    PROTOCOL,
+    Ask,
+    Malformed,
+    Outcome,
+    Reply,
+    ReplyType,
+    Report,
+    Request,
+    decode,
+    encode,
+)
+from fleet.onhost.record import InstanceStore
+from fleet.onhost.serve import serve
+from fleet.onhost.visit import End
+
+MOST_REQUEST_BYTES = 1 << 20
+
+
+class Speaker:
+    """Writes reply lines; one that nobody reads any more is dropped."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def line(self, text: str) -> None:
+        with self._lock:
+            try:
+                sys.stdout.write(text + "\n")
+                sys.stdout.flush()
+            except (OSError, ValueError):
+                return
+
+    def say(self, reply: Reply) -> None:
+        self.line(encode(reply))
+
+    def end(self, end: End, report: Optional[Report]) -> None:
+        """The outcome and the end mark: what comes without them is a lost link."""
+        self.say(
+            Reply(
+                ReplyType.OUTCOME,
+                outcome=end.outcome,
+                reason=end.reason,
+                message=end.message,
+                remedy=end.remedy,
+                report=report,
+            )
+        )
+        self.line(END_MARK)
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Answer one request. The exit code means nothing: what happened is in the replies."""
+    words = sys.argv[1:] if argv is None else argv
+    for signum in (signal.SIGHUP, signal.SIGPIPE, signal.SIGINT):
+        signal.signal(signum, signal.SIG_IGN)
+    os.umask(0o077)
+    if words[:1] == ["undo"]:
+        return undo(words[1], words[2:])
+    speaker = Speaker()
+    speaker.say(Reply(ReplyType.HELLO))
+    try:
+        request: Request = decode(Request, sys.stdin.readline(MOST_REQUEST_BYTES))
+    except Malformed as error:
+        speaker.end(End(Outcome.REFUSED, "bad_request", str(error)), None)
+        return 2
+    if request.protocol != PROTOCOL:
+        message = "the request speaks protocol %d, this bundle %d" % (request.protocol, PROTOCOL)
+        speaker.end(End(Outcome.REFUSED, "protocol", message), None)
+        return 2
+    control = Control(sys.stdin)
+    control.listen()
+    end, report = serve(Machine(), request, speaker.say, control.go_on)
+    speaker.end(end, report)
+    return 0
+
+
+def undo(state_dir: str, words: List[str]) -> int:
+    """Take this host back without a controller. 0 when it is back, 2 when it isn't clear what to take back."""
+    machine = Machine()
+    names = machine.names(state_dir + "/instances")
+    wanted = words[0] if words else (names[0] if len(names) == 1 else None)
+    if wanted not in names:
+        print("usage: %s/undo INSTANCE, one of: %s" % (state_dir, " ".join(names) or "none here"))
+        return 2
+    own = InstanceStore(machine, state_dir, str(wanted))
+    record, layout = own.record, own.layout
+    if record is None or layout is None:
+        print("nothing to undo: no rollout is recorded for %s" % wanted)
+        return 0
+    who = "undo by %s on the console" % (os.environ.get("SUDO_USER") or "root")
+    request = Request(
+        PROTOCOL, Ask.ROLLBACK, record.rollout, 0, who, None, MAY_DO[Ask.ROLLBACK], layout, take_over=True
+    )
+    end = serve(machine, request, _print, lambda: None)[0]
+    print("%s: %s %s" % (end.outcome.value, end.message or "nginx runs what it ran before the rollout", end.remedy))
+    return 0 if end.outcome is Outcome.DONE else 1
+
+
+def _print(reply: Reply) -> None:
+    if reply.type is ReplyType.STEP_ENDED and reply.step and reply.outcome:
+        print("%-8s %s %s" % (reply.step.value, reply.outcome.value, reply.message))
+    elif reply.type is ReplyType.FINDING:
+        print("warning: %s %s" % (reply.message, reply.remedy))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The command line of a master, as its title shows it, and where it makes nginx look for its files.
+
+A title joins the arguments with spaces, so `-g "daemon off;"` comes apart when it is split. nginx knows few options,
+each with at most one value, which is enough to put the pieces together again (nginx.c: ngx_get_options).
+"""
+
+import os
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+FLAGS = "?hvVtTq"
+VALUED = "pcges"
+
+
+class Command(NamedTuple):
+    """What a master was started with. `program` is argv[0]; the others are the values of -p, -c, -g and -e."""
+
+    program: str
+    prefix: Optional[str] = None
+    config: Optional[str] = None
+    directives: str = ""
+    error_log: Optional[str] = None
+
+
+def grouped(argv: Sequence[str]) -> Tuple[str, ...]:
+    """The arguments as nginx got them, from arguments split at every space. Right ones stay as they are."""
+    words = " ".join(argv).split(" ")
+    found = [words[0]]
+    index = 1
+    while index < len(words) and not _is_option(words[index]):
+        found[0] += " " + words[index]
+        index += 1
+    while index < len(words):
+        end = _end_of_option(words, index)
+        found += _split_option(words[index:end])
+        index = end
+    return tuple(found)
+
+
+def read_command(argv: Sequence[str]) -> Command:
+    """What the arguments say. Of an option given twice the last counts, as in nginx."""
+    exact = grouped(argv)
+    values: Dict[str, str] = {}
+    index = 1
+    while index < len(exact):
+        letter, glued = exact[index][1:2], exact[index][2:]
+        index += 1
+        if letter not in VALUED or not letter:
+            continue
+        if not glued and index < len(exact):
+            glued = exact[index]
+            index += 1
+        values[letter] = glued
+    return Command(exact[0], values.get("p"), values.get("c"), values.get("g", ""), values.get("e"))
+
+
+def under(folder: str, path: str) -> str:
+    """The path, taken from the folder when it is relative, as nginx does (ngx_get_full_name)."""
+    return path if path.startswith("/") else os.path.join(folder, path)
+
+
+def _is_option(word: str) -> bool:
+    return len(word) > 1 and word[0] == "-" and word[1] in FLAGS + VALUED
+
+
+def _end_of_option(words: List[str], index: int) -> int:
+    """The index behind the option at `index` and its value, which goes on until the next option."""
+    letter = words[index][1]
+    if letter in FLAGS:
+        return index + 1
+    end = index + 1
+    if len(words[index]) == 2 and end < len(words):
+        end += 1
+    while end < len(words) and not (_is_option(words[end]) and _may_end(letter, words[end - 1])):
+        end += 1
+    return end
+
+
+def _may_end(letter: str, word: str) -> bool:
+    """Whether a value can end with this word: directives end with `;`, all else anywhere."""
+    return letter != "g" or word.endswith((";", "}")) or word == ""
+
+
+def _split_option(words: List[str]) -> List[str]:
+    if len(words) == 1 or len(words[0]) > 2:
+        return [" ".join(words)]
+    return [words[0], " ".join(words[1:])]

@@ -1,0 +1,106 @@
+"""HTTP questions that count only when a worker of the right master answers them.
+
+While two generations accept on the same sockets, the kernel decides who gets a connection. So: connect, look up in
+/proc who owns the other end, and only then send; dial again when it was the other generation. A connection that is
+closed without a byte costs nginx nothing and leaves no line in its logs.
+"""
+
+import socket
+import ssl
+from http.client import HTTPException, HTTPResponse
+from typing import Collection, NamedTuple, Optional, Tuple
+from urllib.parse import urlsplit
+
+from fleet.onhost.machine import Machine
+from fleet.onhost.protocol import Probe
+
+MOST_DIALS = 200
+ACCEPT_WAIT_S = 1.0
+MOST_BODY_BYTES = 1 << 20
+
+
+class Answer(NamedTuple):
+    """What came of one probe. `by` is the worker that answered; `trouble` is `None` when the answer is right."""
+
+    probe: Probe
+    by: Optional[int]
+    trouble: Optional[str]
+
+
+class NotReached(Exception):
+    """None of the wanted workers took one of our connections."""
+
+
+def ask(machine: Machine, probe: Probe, workers: Collection[int]) -> Answer:
+    """The answer of one of these workers to the probe. Never raises for what the server does."""
+    try:
+        connection, by = _dial_one_of(machine, probe, workers)
+    except (OSError, NotReached) as error:
+        return Answer(probe, None, "%s: %s" % (probe.url, error))
+    try:
+        trouble = _exchange(connection, probe)
+    except (OSError, HTTPException, ValueError) as error:
+        trouble = "no answer (%s)" % (str(error) or type(error).__name__)
+    finally:
+        connection.close()
+    return Answer(probe, by, trouble and "%s: %s, from worker %d" % (probe.url, trouble, by))
+
+
+def _dial_one_of(machine: Machine, probe: Probe, workers: Collection[int]) -> Tuple[socket.socket, int]:
+    parts = urlsplit(probe.url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    until = machine.monotonic_s() + probe.timeout_s
+    dials = 0
+    while dials < MOST_DIALS:
+        dials += 1
+        connection = machine.dial(parts.hostname or "127.0.0.1", port, probe.timeout_s)
+        owner = _owner(machine, connection, workers)
+        if owner is not None:
+            return connection, owner
+        connection.close()
+        if machine.monotonic_s() >= until:
+            break
+    raise NotReached("none of %d connections was taken by a worker of this master" % dials)
+
+
+def _owner(machine: Machine, connection: socket.socket, workers: Collection[int]) -> Optional[int]:
+    """Which of the workers has accepted this connection; `None` when somebody else did.
+
+    The inode is 0 until a process has accepted; a socket with `deferred` stays so until we send, and is asked blindly.
+    """
+    until = machine.monotonic_s() + ACCEPT_WAIT_S
+    while True:
+        inode = machine.peer_inode(connection)
+        if inode:
+            holders = [pid for pid in sorted(workers) if inode in machine.socket_inodes(pid)]
+            return holders[0] if holders else None
+        if machine.monotonic_s() >= until:
+            return None
+        machine.pause(0.001)
+
+
+def _exchange(connection: socket.socket, probe: Probe) -> Optional[str]:
+    """What is wrong with the answer, or `None`."""
+    parts = urlsplit(probe.url)
+    if parts.scheme == "https":
+        connection = _tls(connection, probe.host_header or parts.hostname or "")
+    path = (parts.path or "/") + ("?" + parts.query if parts.query else "")
+    host = probe.host_header or parts.netloc
+    question = "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: fleet-probe\r\nConnection: close\r\n\r\n" % (path, host)
+    connection.sendall(question.encode("latin-1"))
+    response = HTTPResponse(connection)
+    response.begin()
+    body = response.read(MOST_BODY_BYTES)
+    if response.status != probe.status:
+        return "answered %d instead of %d" % (response.status, probe.status)
+    if probe.contains is not None and probe.contains.encode() not in body:
+        return "the answer does not contain %r" % probe.contains
+    return None
+
+
+def _tls(connection: socket.socket, name: str) -> ssl.SSLSocket:
+    """The host asks itself over its own address, so there is nobody to be deceived by: the certificate is not judged."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(connection, server_hostname=name or None)

@@ -1,0 +1,388 @@
+"""The words that the controller and the step script exchange, and their JSON form.
+
+One line of JSON each way: the controller writes a `Request` and then beats (`BEAT`, `STOP`), the step script answers
+with `Reply` lines and last of all with the line `END_MARK`, without which a conversation is a lost link. The types are
+imported by both ends, so there is no second copy that could fall behind; `PROTOCOL` guards against an older bundle.
+"""
+
+import json
+from enum import Enum
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+
+PROTOCOL = 1
+BEAT = "beat"
+STOP = "stop"
+END_MARK = "fleet-end"
+
+
+class Step(Enum):
+    """One act on one host."""
+
+    STAGE = "stage"
+    SWAP = "swap"
+    LAUNCH = "launch"
+    VERIFY = "verify"
+    DRAIN = "drain"
+    RETIRE = "retire"
+    REVIVE = "revive"
+    DISMISS = "dismiss"
+    RESTORE = "restore"
+    SWEEP = "sweep"
+
+
+FORWARD_STEPS = (Step.SWAP, Step.LAUNCH, Step.VERIFY, Step.DRAIN, Step.RETIRE)
+BACK_STEPS = (Step.REVIVE, Step.DISMISS, Step.RESTORE)
+
+
+class Phase(Enum):
+    """What the host looks like now (the drawing is in `procedure`)."""
+
+    OLD = "OLD"
+    SWAPPED = "SWAPPED"
+    OVERLAP = "OVERLAP"
+    TRIAL = "TRIAL"
+    RETIRING = "RETIRING"
+    NEW = "NEW"
+    DISMISSING = "DISMISSING"
+    STRANDED = "STRANDED"
+    DOWN = "DOWN"
+    FOREIGN = "FOREIGN"
+
+
+class Rest(Enum):
+    """Where a goal comes to rest: with the old master held, or without it."""
+
+    HELD = "held"
+    FINAL = "final"
+
+
+class Goal(NamedTuple):
+    """The release that should serve, and how far to go."""
+
+    target: str
+    rest: Rest
+
+
+class Ask(Enum):
+    """Who asks: what a visit is for. The steps that it may take are named in the request."""
+
+    LOOK = "look"
+    STAGE = "stage"
+    UPGRADE = "upgrade"
+    BAKE = "bake"
+    COMMIT = "commit"
+    ROLLBACK = "rollback"
+
+
+MAY_DO: Dict[Ask, Tuple[Step, ...]] = {
+    Ask.LOOK: (),
+    Ask.STAGE: (Step.STAGE,),
+    Ask.UPGRADE: (Step.SWAP, Step.LAUNCH, Step.VERIFY, Step.DRAIN, Step.RETIRE, Step.REVIVE, Step.SWEEP),
+    Ask.BAKE: (),
+    Ask.COMMIT: (Step.VERIFY, Step.DRAIN, Step.RETIRE, Step.REVIVE, Step.SWEEP),
+    Ask.ROLLBACK: (
+        Step.REVIVE,
+        Step.DISMISS,
+        Step.RESTORE,
+        Step.SWAP,
+        Step.LAUNCH,
+        Step.VERIFY,
+        Step.DRAIN,
+        Step.RETIRE,
+        Step.SWEEP,
+    ),
+}
+
+
+class Outcome(Enum):
+    """How a step or a visit ended. The last two are the controller's: the host can't say them of itself."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+    LINK_LOST = "link_lost"
+    UNREACHABLE = "unreachable"
+
+
+class Layout(NamedTuple):
+    """Where this instance keeps its things; `None` is found out on the host."""
+
+    binary: Optional[str] = None
+    pid_file: Optional[str] = None
+    config: Optional[str] = None
+    prefix: Optional[str] = None
+    state_dir: str = "/var/lib/fleet"
+
+
+class Probe(NamedTuple):
+    """One HTTP question that a healthy worker answers. `url` names a literal address or a name the host resolves."""
+
+    url: str
+    status: int = 200
+    contains: Optional[str] = None
+    timeout_s: float = 5.0
+    host_header: Optional[str] = None
+
+
+class Options(NamedTuple):
+    """What the operator chose, as far as the host must know it."""
+
+    settle_s: float = 2.0
+    drain_timeout_s: float = 600.0
+    dismiss_timeout_s: float = 10.0
+    cut: bool = False
+    allow: Tuple[str, ...] = ()
+    probes: Tuple[Probe, ...] = ()
+
+
+class Request(NamedTuple):
+    """What one visit wants of one instance. `left_at` is the phase in which the last visit of this rollout left it."""
+
+    protocol: int
+    ask: Ask
+    rollout: str
+    epoch: int
+    operator: str
+    goal: Optional[Goal]
+    allowed: Tuple[Step, ...]
+    layout: Layout = Layout()
+    options: Options = Options()
+    left_at: Optional[Phase] = None
+    release_bytes: Optional[int] = None
+    take_over: bool = False
+
+
+class Worker(NamedTuple):
+    """A child of a master that serves or served."""
+
+    pid: int
+    start: int
+    draining: bool
+    ready: bool
+
+
+class Master(NamedTuple):
+    """A master process. (pid, start) is its identity within one boot; `listeners` are socket inodes it holds."""
+
+    pid: int
+    start: int
+    ppid: int
+    sha256: Optional[str]
+    argv: Tuple[str, ...]
+    workers: Tuple[Worker, ...]
+    listeners: Tuple[int, ...]
+    stopped: bool = False
+
+    @property
+    def accepting(self) -> Tuple[Worker, ...]:
+        return tuple(worker for worker in self.workers if worker.ready and not worker.draining)
+
+    @property
+    def draining(self) -> Tuple[Worker, ...]:
+        return tuple(worker for worker in self.workers if worker.draining)
+
+
+class Observation(NamedTuple):
+    """One look at one instance. `masters` has the parent first; `path` is the file that the next USR2 would execute.
+
+    `others` are masters on this host that belong to no master of this instance; `alone` is a process that the pid file
+    names and that serves without being a master (`master_process off`). `litter` is what `sweep` would remove.
+    """
+
+    masters: Tuple[Master, ...]
+    path: Optional[str]
+    path_sha256: Optional[str]
+    pid_file: Optional[str]
+    pid_file_pid: Optional[int]
+    oldbin_pid: Optional[int]
+    oldbin_exists: bool = False
+    orphans: Tuple[int, ...] = ()
+    litter: Tuple[str, ...] = ()
+    others: Tuple[int, ...] = ()
+    alone: Optional[int] = None
+
+
+class State(Enum):
+    """How far a rollout's record on a host has come; what is *wanted*, never where the host is."""
+
+    BEGUN = "begun"
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled_back"
+
+
+class Record(NamedTuple):
+    """What is wanted on this host, written before the first swap. Times are UTC in ISO 8601."""
+
+    rollout: str
+    epoch: int
+    operator: str
+    target: str
+    before_process: str
+    before_file: str
+    at: str
+    state: State = State.BEGUN
+    poisoned: Optional[Tuple[int, int]] = None
+
+
+class Severity(Enum):
+    """A refusal stops the visit; a warning is said and passed."""
+
+    REFUSAL = "refusal"
+    WARNING = "warning"
+
+
+class Finding(NamedTuple):
+    """One thing found before or after an act: the word, what is so, and what to do now."""
+
+    reason: str
+    severity: Severity
+    message: str
+    remedy: str
+    overridable: bool = False
+
+
+class MasterView(NamedTuple):
+    """A master as `status` shows it."""
+
+    pid: int
+    sha256: Optional[str]
+    version: Optional[str]
+    is_old: bool
+    workers: int
+    draining: int
+
+
+class Report(NamedTuple):
+    """What a host says of itself at the end of a visit, whatever became of it."""
+
+    phase: Phase
+    masters: Tuple[MasterView, ...]
+    running_sha256: Optional[str]
+    running_version: Optional[str]
+    path: Optional[str]
+    path_sha256: Optional[str]
+    held: bool
+    record: Optional[Record]
+    epoch: int
+    instance: Optional[str] = None
+    machine_id: Optional[str] = None
+    pid_file: Optional[str] = None
+    drain_pending: bool = False
+    undo: Optional[str] = None
+    start_command: Optional[str] = None
+    path_version: Optional[str] = None
+    orphans: Tuple[int, ...] = ()
+
+
+class ReplyType(Enum):
+    """The kinds of line that the step script prints."""
+
+    HELLO = "hello"
+    STEP_STARTED = "step_started"
+    STEP_ENDED = "step_ended"
+    FINDING = "finding"
+    OUTCOME = "outcome"
+
+
+class Reply(NamedTuple):
+    """One line from the host. A `STEP_ENDED` and an `OUTCOME` carry an outcome, an `OUTCOME` also the report."""
+
+    type: ReplyType
+    step: Optional[Step] = None
+    outcome: Optional[Outcome] = None
+    reason: Optional[str] = None
+    message: str = ""
+    remedy: str = ""
+    took_s: Optional[float] = None
+    severity: Optional[Severity] = None
+    overridable: bool = False
+    report: Optional[Report] = None
+    protocol: int = PROTOCOL
+
+
+class Malformed(ValueError):
+    """A line that is not what the other end should have written."""
+
+
+def encode(value: Any) -> str:
+    """One line of JSON for a protocol value."""
+    return json.dumps(_plain(value), separators=(",", ":"), sort_keys=True)
+
+
+def decode(kind: Any, line: str) -> Any:
+    """The value of type `kind` that `line` holds. Raises `Malformed`, naming the field."""
+    try:
+        data = json.loads(line)
+    except ValueError as error:
+        raise Malformed("not JSON: %s" % error)
+    return from_plain(kind, data)
+
+
+def from_plain(kind: Any, data: Any, where: str = "") -> Any:
+    """`data`, as JSON gave it, as a value of type `kind`. Unknown fields are ignored, so that either end may add one."""
+    origin = getattr(kind, "__origin__", None)
+    if kind is Any:
+        return data
+    if origin is Union:
+        return None if data is None else from_plain(_inner(kind), data, where)
+    if origin in (tuple, Tuple):
+        return _tuple(kind, data, where)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return _enum(kind, data, where)
+    if hasattr(kind, "_fields"):
+        return _record(kind, data, where)
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
+        raise Malformed("%s: expected %s, got %r" % (where or "value", kind.__name__, data))
+    return data
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if hasattr(value, "_asdict"):
+        return {name: _plain(getattr(value, name)) for name in value._fields}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def _inner(kind: Any) -> Any:
+    return next(argument for argument in kind.__args__ if argument is not type(None))
+
+
+def _enum(kind: Any, data: Any, where: str) -> Any:
+    try:
+        return kind(data)
+    except ValueError:
+        raise Malformed("%s: %r is none of %s" % (where, data, ", ".join(str(item.value) for item in kind)))
+
+
+def _tuple(kind: Any, data: Any, where: str) -> Any:
+    if not isinstance(data, list):
+        raise Malformed("%s: expected a list, got %r" % (where, data))
+    inner = kind.__args__
+    if len(inner) == 2 and inner[1] is Ellipsis:
+        return tuple(from_plain(inner[0], item, "%s[%d]" % (where, n)) for n, item in enumerate(data))
+    if len(inner) != len(data):
+        raise Malformed("%s: expected %d items, got %d" % (where, len(inner), len(data)))
+    return tuple(from_plain(kind, item, "%s[%d]" % (where, n)) for n, (kind, item) in enumerate(zip(inner, data)))
+
+
+def _record(kind: Any, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise Malformed("%s: expected an object, got %r" % (where or kind.__name__, data))
+    defaults = getattr(kind, "_field_defaults", {})
+    values: Dict[str, Any] = {}
+    missing: List[str] = []
+    for name in kind._fields:
+        if name in data:
+            values[name] = from_plain(kind.__annotations__[name], data[name], (where + "." if where else "") + name)
+        elif name not in defaults:
+            missing.append(name)
+    if missing:
+        raise Malformed("%s: %s missing" % (where or kind.__name__, ", ".join(missing)))
+    return kind(**values)

@@ -1,0 +1,94 @@
+"""What the host says of itself: the end of every visit, and the whole of `fleet status`."""
+
+import re
+from shlex import quote
+from typing import Dict, Optional
+
+from fleet.onhost.machine import Machine
+from fleet.onhost.procedure import classify
+from fleet.onhost.protocol import Master, MasterView, Observation, Phase, Record, Report
+from fleet.onhost.record import Fence, InstanceStore
+
+VERSION = re.compile(r"version: \S+?/(\S+)")
+VERSION_TIMEOUT_S = 5.0
+NO_RECORD = ""
+
+
+class Versions:
+    """Versions by hash, each asked once of the binary itself (`-v`)."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._known: Dict[str, Optional[str]] = {}
+
+    def of(self, sha256: Optional[str], path: Optional[str]) -> Optional[str]:
+        """The version that the file at `path`, whose hash this is, gives of itself."""
+        if sha256 is None or path is None:
+            return None
+        if sha256 not in self._known:
+            ran = self._machine.run((path, "-v"), VERSION_TIMEOUT_S)
+            found = VERSION.search(ran.output)
+            self._known[sha256] = found.group(1) if ran.code == 0 and found else None
+        return self._known[sha256]
+
+
+def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], root: str) -> Report:
+    """The look as `status` shows it, seen from the release of the rollout that the record names."""
+    record = own.record if own else None
+    fence = own.fence if own else Fence()
+    phase = classify(seen, record.target if record else NO_RECORD) if seen.masters or seen.alone else Phase.DOWN
+    if record is None and len(seen.masters) == 1 and phase is not Phase.STRANDED:
+        phase = Phase.OLD if seen.masters[0].accepting else phase
+    versions = Versions(machine)
+    views = tuple(_view(versions, seen, master) for master in seen.masters)
+    running = _running(seen)
+    return Report(
+        phase=phase,
+        masters=views,
+        running_sha256=running.sha256 if running else None,
+        running_version=versions.of(running.sha256, "/proc/%d/exe" % running.pid) if running else None,
+        path=seen.path,
+        path_sha256=seen.path_sha256,
+        path_version=versions.of(seen.path_sha256, seen.path),
+        held=phase is Phase.TRIAL,
+        record=record,
+        epoch=fence.epoch,
+        instance=own.name if own else None,
+        machine_id=(machine.read("/etc/machine-id") or "").strip() or None,
+        pid_file=seen.pid_file,
+        drain_pending=phase is Phase.TRIAL and bool(seen.masters[0].draining),
+        undo=_undo(root, own) if own and record and phase in (Phase.TRIAL, Phase.OVERLAP, Phase.RETIRING) else None,
+        start_command=_start_command(seen, own, record) if phase is Phase.DOWN else None,
+        orphans=seen.orphans,
+    )
+
+
+def _view(versions: Versions, seen: Observation, master: Master) -> MasterView:
+    return MasterView(
+        pid=master.pid,
+        sha256=master.sha256,
+        version=versions.of(master.sha256, "/proc/%d/exe" % master.pid),
+        is_old=len(seen.masters) == 2 and master is seen.masters[0],
+        workers=len(master.accepting),
+        draining=len(master.draining),
+    )
+
+
+def _running(seen: Observation) -> Optional[Master]:
+    """The master whose workers accept new connections, the newer one while both do."""
+    for master in reversed(seen.masters):
+        if master.accepting:
+            return master
+    return None
+
+
+def _undo(root: str, own: InstanceStore) -> str:
+    return "%s/undo %s" % (root, own.name)
+
+
+def _start_command(seen: Observation, own: Optional[InstanceStore], record: Optional[Record]) -> Optional[str]:
+    """The command that starts nginx as it was started before, as far as anybody knows."""
+    words = own.serving.argv if own else ()
+    if not words and seen.path:
+        words = (seen.path,)
+    return " ".join(quote(word) for word in words) or None

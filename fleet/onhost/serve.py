@@ -1,0 +1,265 @@
+"""A request, answered: find the instance, guard it, and do what the request asks for."""
+
+import os
+import sys
+from shlex import quote
+from typing import Callable, NamedTuple, Optional, Tuple
+
+from fleet.onhost import preflight
+from fleet.onhost.control import fenced
+from fleet.onhost.locate import locate
+from fleet.onhost.machine import Machine
+from fleet.onhost.observe import Observer
+from fleet.onhost.procedure import classify
+from fleet.onhost.protocol import (
+    Ask,
+    Finding,
+    Goal,
+    Malformed,
+    Observation,
+    Outcome,
+    Phase,
+    Record,
+    Reply,
+    ReplyType,
+    Report,
+    Request,
+    Rest,
+    Severity,
+    State,
+    Step,
+)
+from fleet.onhost.record import Busy, InstanceStore, Store, TakenOver
+from fleet.onhost.report import report
+from fleet.onhost.site import Site
+from fleet.onhost.stage import ReleaseMissing, WrongBytes, stage
+from fleet.onhost.visit import End, Say, act, bake, went_back
+
+LOCK_WAIT_S = 10.0
+ROLLBACK_WAIT_S = 60.0
+IN_BETWEEN = (Phase.OVERLAP, Phase.TRIAL, Phase.RETIRING, Phase.DISMISSING, Phase.STRANDED)
+
+
+class Visit(NamedTuple):
+    """One request and the place it is about."""
+
+    machine: Machine
+    request: Request
+    store: Store
+    observer: Observer
+    own: Optional[InstanceStore]
+    say: Say
+    go_on: Callable[[], None]
+
+    def find(self, finding: Finding) -> None:
+        """The finding is on its way to the operator."""
+        self.say(
+            Reply(
+                ReplyType.FINDING,
+                reason=finding.reason,
+                message=finding.message,
+                remedy=finding.remedy,
+                severity=finding.severity,
+                overridable=finding.overridable,
+            )
+        )
+
+
+def serve(machine: Machine, request: Request, say: Say, go_on: Callable[[], None]) -> Tuple[End, Optional[Report]]:
+    """How the visit ended, and what the host says of itself then."""
+    layout = locate(machine, request.layout)
+    store = Store(machine, layout.state_dir)
+    own = store.instance(layout.pid_file) if layout.pid_file else None
+    visit = Visit(machine, request, store, Observer(machine, layout), own, say, go_on)
+    try:
+        end = _answer(visit)
+        return end, report(machine, visit.observer.look(), own, layout.state_dir)
+    except Malformed as error:
+        return End(Outcome.FAILED, "bad_record", str(error), "Mend or remove that file by hand."), None
+    except OSError as error:
+        remedy = "Free space or mend the folder, then ask again."
+        return End(Outcome.FAILED, "host_io", str(error), remedy), _report_anyway(visit, layout.state_dir)
+
+
+def _report_anyway(visit: Visit, state_dir: str) -> Optional[Report]:
+    try:
+        return report(visit.machine, visit.observer.look(), visit.own, state_dir)
+    except (OSError, Malformed):
+        return None
+
+
+def _answer(visit: Visit) -> End:
+    if visit.request.ask is Ask.LOOK:
+        return End(Outcome.DONE)
+    if visit.request.ask is Ask.STAGE:
+        return _stage(visit)
+    if visit.own is None:
+        return End(
+            Outcome.REFUSED, "no_master", "no nginx master was found here", "Start nginx, or name nginx_pid_file."
+        )
+    try:
+        epoch = visit.own.claim(visit.request)
+        if visit.request.ask is Ask.BAKE:
+            return _guarded(visit, visit.own, epoch)
+        wait_s = ROLLBACK_WAIT_S if visit.request.take_over else LOCK_WAIT_S
+        with visit.own.lock(wait_s):
+            return _guarded(visit, visit.own, epoch)
+    except TakenOver as error:
+        return End(Outcome.REFUSED, "taken_over", str(error), "Ask whoever that is; `fleet status` shows it.")
+    except Busy as error:
+        return End(Outcome.REFUSED, "busy", "%s is at work on this instance" % error, "Wait for it, then ask again.")
+
+
+# Staging
+
+
+def _stage(visit: Visit) -> End:
+    """The release is in the store and every reason against an upgrade has been said."""
+    request = visit.request
+    seen = visit.observer.look()
+    assert request.goal is not None
+    staged = None
+    if Step.STAGE in request.allowed:
+        began_s = visit.machine.monotonic_s()
+        visit.say(Reply(ReplyType.STEP_STARTED, step=Step.STAGE))
+        end, staged = _staged(visit, request.goal.target)
+        took_s = visit.machine.monotonic_s() - began_s
+        visit.say(
+            Reply(
+                ReplyType.STEP_ENDED,
+                step=Step.STAGE,
+                outcome=end.outcome,
+                reason=end.reason,
+                message=end.message,
+                took_s=took_s,
+            )
+        )
+        if end.outcome is not Outcome.DONE:
+            return end
+    record = visit.own.record if visit.own else None
+    if classify(seen, request.goal.target) is Phase.NEW:
+        return End(Outcome.DONE, "runs_it", "this host runs the release already")
+    findings = preflight.preflight(visit.machine, request, seen, staged, record)
+    for finding in findings:
+        visit.find(finding)
+    refusals = [finding for finding in findings if finding.severity is Severity.REFUSAL]
+    if not refusals:
+        return End(Outcome.DONE)
+    message = "; ".join(finding.message for finding in refusals)
+    return End(Outcome.REFUSED, refusals[0].reason, message, refusals[0].remedy)
+
+
+def _staged(visit: Visit, target: str) -> Tuple[End, Optional[str]]:
+    try:
+        return End(Outcome.DONE), stage(visit.machine, visit.store, target)
+    except ReleaseMissing as error:
+        return End(Outcome.REFUSED, "release_missing", "%s is wanted" % error), None
+    except WrongBytes as error:
+        return End(Outcome.FAILED, "wrong_bytes", str(error), "Run it again: the transfer went wrong."), None
+
+
+# Acting
+
+
+def _guarded(visit: Visit, own: InstanceStore, epoch: int) -> End:
+    """With the host claimed and, but for a bake, locked."""
+    seen = visit.observer.look()
+    record, request = own.record, visit.request
+    if request.ask is Ask.ROLLBACK:
+        return _rollback(visit, own, epoch, record, seen)
+    if request.ask is Ask.UPGRADE:
+        return _upgrade(visit, own, epoch, record, seen)
+    if record is None or record.rollout != request.rollout:
+        return End(Outcome.REFUSED, "other_rollout", _other(record), "Name the rollout that this host is in.")
+    behind = went_back(request, record, classify(seen, record.target))
+    if behind is not None:
+        return behind
+    site = _site(visit, own, record, epoch, record.target)
+    if request.ask is Ask.BAKE:
+        return bake(site, seen)
+    return _walk(visit, site, Goal(record.target, Rest.FINAL))
+
+
+def _other(record: Optional[Record]) -> str:
+    if record is None:
+        return "this host keeps no record of a rollout"
+    return "this host is in rollout %s by %s (%s)" % (record.rollout, record.operator, record.at)
+
+
+def _upgrade(visit: Visit, own: InstanceStore, epoch: int, record: Optional[Record], seen: Observation) -> End:
+    request = visit.request
+    assert request.goal is not None
+    target = request.goal.target
+    phase = classify(seen, target)
+    ours = record is not None and record.rollout == request.rollout
+    behind = went_back(request, record, phase)
+    if behind is not None:
+        return behind
+    if not ours:
+        if phase is Phase.NEW:
+            return End(Outcome.DONE, "runs_it", "this host runs the release already")
+        if record is not None and record.state is State.BEGUN and classify(seen, record.target) in IN_BETWEEN:
+            remedy = "Commit or roll back that rollout first."
+            return End(Outcome.REFUSED, "upgrade_in_progress", _other(record), remedy)
+    if not ours or record is None:
+        if not seen.masters or seen.masters[0].sha256 is None:
+            return End(Outcome.REFUSED, "no_master", "no nginx master was found here", "Start nginx first.")
+        record = _begin(visit, own, epoch, seen, target)
+    return _walk(visit, _site(visit, own, record, epoch, target), request.goal)
+
+
+def _begin(visit: Visit, own: InstanceStore, epoch: int, seen: Observation, target: str) -> Record:
+    """What is wanted here is written down before the first change, and the way back lies ready on the host."""
+    old = seen.masters[0]
+    assert old.sha256 is not None
+    visit.store.keep("/proc/%d/exe" % old.pid, old.sha256)
+    at_path = seen.path_sha256 if len(seen.masters) == 1 and seen.path_sha256 else old.sha256
+    request = visit.request
+    record = Record(request.rollout, epoch, request.operator, target, old.sha256, at_path, visit.machine.utc())
+    own.write_layout(visit.observer.layout._replace(binary=seen.path))
+    write_undo(visit.machine, visit.store.root)
+    own.write_record(record)
+    return record
+
+
+def write_undo(machine: Machine, root: str) -> None:
+    """`<state_dir>/undo`: the way back for an operator who has a console and no laptop."""
+    words = [sys.executable, "-I", "-B", os.path.realpath(sys.argv[0]), "undo", root]
+    text = '#!/bin/sh\n# Takes nginx back to what ran before the last rollout: undo [INSTANCE]\nexec %s "$@"\n'
+    machine.write(root + "/undo", text % " ".join(quote(word) for word in words), mode=0o700)
+
+
+def _rollback(visit: Visit, own: InstanceStore, epoch: int, record: Optional[Record], seen: Observation) -> End:
+    if record is None:
+        return End(Outcome.DONE, "nothing_to_undo", "this host was not changed by the rollout")
+    if record.rollout != visit.request.rollout:
+        return End(Outcome.DONE, "other_rollout", _other(record))
+    runs = {master.sha256 for master in seen.masters}
+    if runs and not runs & {record.target, record.before_process}:
+        return End(Outcome.REFUSED, "foreign", "this host has since been given another release", "A person must look.")
+    site = _site(visit, own, record, epoch, record.before_process)
+    return _walk(visit, site, Goal(record.before_process, Rest.FINAL))
+
+
+def _walk(visit: Visit, site: Site, goal: Goal) -> End:
+    request = visit.request
+    what = "%s to %s, rollout %s, by %s" % (request.ask.value, goal.target[:12], request.rollout, request.operator)
+    visit.machine.syslog(what + ": begun")
+    end = act(site, visit.say, request, goal)
+    visit.machine.syslog("%s: %s %s" % (what, end.outcome.value, end.message))
+    return end
+
+
+def _site(visit: Visit, own: InstanceStore, record: Record, epoch: int, target: str) -> Site:
+    return Site(
+        machine=visit.machine,
+        observer=visit.observer,
+        store=visit.store,
+        own=own,
+        layout=visit.observer.layout,
+        options=visit.request.options,
+        record=record,
+        target=target,
+        say=visit.find,
+        go_on=fenced(own, visit.request.rollout, epoch, visit.go_on),
+    )

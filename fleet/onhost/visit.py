@@ -1,0 +1,280 @@
+"""One visit: look, and go towards the goal as far as this request may.
+
+The walk asks `next_step` after every look, so that upgrade, resume, retry and rollback are this one loop. A forward
+walk that fails, or whose operator turned back, before `drain` ends where it began: the new master dismissed, the file
+restored. From `drain` on it ends held, which two signals undo.
+"""
+
+from typing import Callable, List, NamedTuple, Optional, Tuple
+
+from fleet.onhost import back, steps
+from fleet.onhost.machine import Gone
+from fleet.onhost.procedure import MoveKind, Situation, is_behind, next_step, situation
+from fleet.onhost.protocol import (
+    FORWARD_STEPS,
+    Ask,
+    Goal,
+    Observation,
+    Outcome,
+    Phase,
+    Record,
+    Reply,
+    ReplyType,
+    Request,
+    Rest,
+    State,
+    Step,
+)
+from fleet.onhost.site import Site, StepFailed, StepRefused, TurnedBack
+from fleet.onhost.verify import look_after, verify
+
+Say = Callable[[Reply], None]
+MOST_MOVES = 40
+WAIT_S = 20.0
+GOING_BACK = (Step.REVIVE, Step.DISMISS, Step.RESTORE, Step.RETIRE, Step.SWEEP)
+RESTING = (Phase.OLD, Phase.TRIAL, Phase.RETIRING)
+
+
+class End(NamedTuple):
+    """How a visit ended."""
+
+    outcome: Outcome
+    reason: Optional[str] = None
+    message: str = ""
+    remedy: str = ""
+
+
+class Walk:
+    """The way of one visit from wherever the host is to its goal. Remembers what this visit alone knows: `verified`."""
+
+    def __init__(self, site: Site, say: Say) -> None:
+        self.site = site
+        self.say = say
+        self._verified: Optional[Tuple[int, int]] = None
+        self._taken: List[Step] = []
+        self.drain_pending = False
+
+    def now(self) -> Tuple[Observation, Situation]:
+        seen = self.site.look()
+        return seen, situation(seen, self.site.target, self.site.belongs_at_path())
+
+    def go(self, rest: Rest, allowed: Tuple[Step, ...]) -> Optional[End]:
+        """`None` when the goal is reached, else why not. Raises `StepRefused`, `StepFailed`, `TurnedBack`, `Gone`."""
+        for _ in range(MOST_MOVES):
+            seen, now = self.now()
+            move = next_step(rest, now, self._is_verified(seen), allowed)
+            if move.kind is MoveKind.ARRIVED or self.drain_pending:
+                return None
+            if move.kind is MoveKind.BLOCKED:
+                return _blocked(now, seen, move.step)
+            if move.kind is MoveKind.WAIT:
+                self._wait(now)
+                continue
+            assert move.step is not None
+            if move.step in self._taken:
+                return _undone_meanwhile(now, move.step)
+            self.site.go_on()
+            self._taken.append(move.step)
+            self._take(move.step, seen)
+        return End(
+            Outcome.FAILED, "no_end", "the host kept changing under %d moves" % MOST_MOVES, "Look at it by hand."
+        )
+
+    def _is_verified(self, seen: Observation) -> bool:
+        return len(seen.masters) == 2 and self._verified == (seen.masters[1].pid, seen.masters[1].start)
+
+    def _wait(self, before: Situation) -> None:
+        came, _ = self.site.wait(
+            lambda seen: situation(seen, self.site.target).phase is not before.phase, WAIT_S, may_turn=True
+        )
+        if not came:
+            raise StepFailed(
+                "still_%s" % before.phase.value.lower(),
+                "the host is still %s after %.0f s" % (before.phase.value, WAIT_S),
+            )
+
+    def _take(self, step: Step, seen: Observation) -> None:
+        began_s = self.site.machine.monotonic_s()
+        written = self.site.note(intent=step.value, rollout=self.site.record.rollout)
+        if not written and step in FORWARD_STEPS:
+            raise StepRefused(
+                "journal_unwritable", "%s can't be written" % self.site.own.folder, "Free space on the host."
+            )
+        self.say(Reply(ReplyType.STEP_STARTED, step=step))
+        end = End(Outcome.DONE)
+        try:
+            self._act(step, seen)
+        except (StepRefused, Gone, TurnedBack) as error:
+            end = ended_badly(error)
+            raise
+        finally:
+            took_s = self.site.machine.monotonic_s() - began_s
+            self.site.note(result=step.value, outcome=end.outcome.value, reason=end.reason, message=end.message)
+            self.say(
+                Reply(
+                    ReplyType.STEP_ENDED,
+                    step=step,
+                    outcome=end.outcome,
+                    reason=end.reason,
+                    message=end.message,
+                    remedy=end.remedy,
+                    took_s=took_s,
+                )
+            )
+
+    def _act(self, step: Step, seen: Observation) -> None:
+        if step is Step.VERIFY:
+            verify(self.site, seen)
+            self._verified = (seen.masters[1].pid, seen.masters[1].start)
+        elif step is Step.RETIRE:
+            self.drain_pending = not steps.retire(self.site, seen)
+        else:
+            ACTS[step](self.site, seen)
+
+
+ACTS = {
+    Step.SWAP: steps.swap,
+    Step.LAUNCH: steps.launch,
+    Step.DRAIN: steps.drain,
+    Step.REVIVE: back.revive,
+    Step.DISMISS: back.dismiss,
+    Step.RESTORE: back.restore,
+    Step.SWEEP: back.sweep,
+}
+
+
+def ended_badly(error: Exception) -> End:
+    """The end that an exception of a step means."""
+    if isinstance(error, StepFailed):
+        return End(Outcome.FAILED, error.reason, error.message, error.remedy)
+    if isinstance(error, StepRefused):
+        return End(Outcome.REFUSED, error.reason, error.message, error.remedy)
+    if isinstance(error, TurnedBack):
+        return End(Outcome.FAILED, error.reason, error.message)
+    return End(Outcome.FAILED, "process_gone", str(error), "Ask again: the host is looked at afresh.")
+
+
+def _undone_meanwhile(now: Situation, step: Step) -> End:
+    """A step that this visit has done and that is not done any more: something outside works against it."""
+    return End(
+        Outcome.FAILED,
+        "went_back",
+        "the host is %s again after this visit's %s: the new master died, or somebody else acts here"
+        % (now.phase.value, step.value),
+        "Look into the error log, then upgrade it again.",
+    )
+
+
+def _blocked(now: Situation, seen: Observation, missing: Optional[Step]) -> End:
+    """Why nothing can be done from here."""
+    if now.phase is Phase.DOWN:
+        orphans = (
+            "; its old workers %s may still serve, leave them" % ", ".join(map(str, seen.orphans))
+            if seen.orphans
+            else ""
+        )
+        return End(
+            Outcome.FAILED,
+            "down",
+            "no nginx master runs here%s" % orphans,
+            "fleet never starts nginx: start it by hand, the command is in `fleet status`.",
+        )
+    if now.phase is Phase.FOREIGN:
+        return End(
+            Outcome.FAILED,
+            "foreign",
+            "the masters here are not what this rollout left: %s" % _who(seen),
+            "A person must look.",
+        )
+    step = missing.value if missing else "nothing"
+    return End(
+        Outcome.FAILED,
+        "went_back",
+        "the host is %s; this visit may not %s" % (now.phase.value, step),
+        "Upgrade it again.",
+    )
+
+
+def _who(seen: Observation) -> str:
+    if seen.alone is not None:
+        return "process %d serves without a master" % seen.alone
+    return ", ".join("pid %d runs %s" % (one.pid, (one.sha256 or "?")[:12]) for one in seen.masters) or "none"
+
+
+def act(site: Site, say: Say, request: Request, goal: Goal) -> End:
+    """The request's walk and, where it must turn back, the walk to the nearest resting phase."""
+    walk = Walk(site, say)
+    try:
+        end = walk.go(goal.rest, request.allowed) or _arrived(site, request, walk)
+    except (StepRefused, TurnedBack, Gone) as error:
+        end = ended_badly(error)
+    if end.outcome is Outcome.DONE:
+        return end
+    return _to_rest(site, say, end)
+
+
+def _arrived(site: Site, request: Request, walk: Walk) -> End:
+    if walk.drain_pending:
+        message = (
+            "old workers still drain after %.0f s; the old master is kept, undoable" % site.options.drain_timeout_s
+        )
+        remedy = "Commit again later, or with --cut to end their connections."
+        site.warn("drain_pending", message, remedy)
+        return End(Outcome.DONE, "drain_pending", message, remedy)
+    state = {Ask.ROLLBACK: State.ROLLED_BACK, Ask.COMMIT: State.COMMITTED}.get(request.ask)
+    if goal_is_final(request) and state is None:
+        state = State.COMMITTED
+    if state is not None and not site.wants(state):
+        site.warn("record_unwritable", "%s can't be written" % site.own.folder, "Free space on the host.")
+    return End(Outcome.DONE)
+
+
+def goal_is_final(request: Request) -> bool:
+    return request.goal is not None and request.goal.rest is Rest.FINAL
+
+
+def _to_rest(site: Site, say: Say, end: End) -> End:
+    """A visit that ended badly leaves the host in OLD or, from `drain` on, in TRIAL: nowhere in between.
+
+    Going forward, home is what the elder master runs; a walk back that was interrupted half-way is finished.
+    """
+    seen = site.look()
+    now = situation(seen, site.target, site.belongs_at_path())
+    if end.reason == "drain_unseen" or not seen.masters or now.phase in RESTING or now.phase is Phase.FOREIGN:
+        return end
+    home = seen.masters[0].sha256 or site.record.before_process
+    if now.phase is Phase.NEW and now.path_right:
+        return end
+    calm = site._replace(target=home, go_on=lambda: None)
+    try:
+        worse = Walk(calm, say).go(Rest.FINAL, GOING_BACK)
+    except (StepRefused, TurnedBack, Gone) as error:
+        worse = ended_badly(error)
+    if worse is None:
+        return end
+    return End(Outcome.FAILED, "failed_to_go_back", "%s (after: %s)" % (worse.message, end.message), worse.remedy)
+
+
+def went_back(request: Request, record: Optional[Record], phase: Phase) -> Optional[End]:
+    """A host behind where its last visit left it went back by itself: only a new upgrade moves it forward again."""
+    if request.ask not in (Ask.UPGRADE, Ask.BAKE, Ask.COMMIT):
+        return None
+    undone = record is not None and record.rollout == request.rollout and record.state is State.ROLLED_BACK
+    if not undone and not is_behind(phase, request.left_at):
+        return None
+    cause = "it was rolled back" if undone else "it was left %s" % (request.left_at.value if request.left_at else "?")
+    return End(
+        Outcome.FAILED,
+        "went_back",
+        "the host is %s: %s" % (phase.value, cause),
+        "Its own journal on the host says why; upgrade it again when that is mended.",
+    )
+
+
+def bake(site: Site, seen: Observation) -> End:
+    """The bake's look. Changes nothing."""
+    try:
+        look_after(site, seen)
+    except StepRefused as error:
+        return ended_badly(error)
+    return End(Outcome.DONE)
