@@ -1,0 +1,273 @@
+"""The table of the procedure, and walks over the model nginx with everything going wrong in between."""
+
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleet.onhost.procedure import (
+    RANK,
+    Move,
+    MoveKind,
+    Situation,
+    Way,
+    classify,
+    is_behind,
+    next_step,
+    situation,
+    way,
+)
+from fleet.onhost.protocol import MAY_DO, Ask, Observation, Phase, Rest, Step, Worker
+from tests.onhost.model import NEW_SHA, OLD_SHA, Model
+
+EVERYTHING = tuple(Step)
+GOING_BACK = (Step.REVIVE, Step.DISMISS, Step.RESTORE, Step.RETIRE, Step.SWEEP)
+
+
+@pytest.mark.parametrize("ask", list(Ask))
+def test_every_combination_has_an_answer(ask: Ask) -> None:
+    """Goal x phase x verified x allowed: the table is total, and a visit never does what it may not."""
+    for rest, phase, direction, right, litter, verified in product(
+        Rest, Phase, Way, (True, False), (True, False), (True, False)
+    ):
+        move = next_step(rest, Situation(phase, direction, right, litter), verified, MAY_DO[ask])
+
+        assert isinstance(move, Move)
+        assert (move.kind is MoveKind.ACT) <= (move.step in MAY_DO[ask])
+        assert (move.kind is MoveKind.ARRIVED) <= (phase in (Phase.NEW, Phase.TRIAL))
+
+
+@given(st.sets(st.sampled_from(list(Step))), st.sampled_from(list(Phase)), st.sampled_from(list(Way)))
+def test_any_set_of_rights_has_an_answer(allowed: set[Step], phase: Phase, direction: Way) -> None:
+    for rest, right, litter, verified in product(Rest, (True, False), (True, False), (True, False)):
+        move = next_step(rest, Situation(phase, direction, right, litter), verified, allowed)
+
+        assert move.kind is not MoveKind.ACT or move.step in allowed
+
+
+@pytest.mark.parametrize(
+    ("phase", "direction", "rest", "verified", "step"),
+    [
+        (Phase.OLD, Way.FORWARD, Rest.HELD, False, Step.SWAP),
+        (Phase.SWAPPED, Way.FORWARD, Rest.HELD, False, Step.LAUNCH),
+        (Phase.OVERLAP, Way.FORWARD, Rest.HELD, False, Step.VERIFY),
+        (Phase.OVERLAP, Way.FORWARD, Rest.HELD, True, Step.DRAIN),
+        (Phase.TRIAL, Way.FORWARD, Rest.FINAL, False, Step.RETIRE),
+        (Phase.TRIAL, Way.BACK, Rest.FINAL, False, Step.REVIVE),
+        (Phase.OVERLAP, Way.BACK, Rest.FINAL, False, Step.DISMISS),
+        (Phase.DISMISSING, Way.BACK, Rest.FINAL, False, Step.DISMISS),
+        (Phase.RETIRING, Way.BACK, Rest.FINAL, False, Step.RETIRE),
+        (Phase.STRANDED, Way.FORWARD, Rest.HELD, False, Step.REVIVE),
+        (Phase.STRANDED, Way.BACK, Rest.FINAL, False, Step.REVIVE),
+    ],
+)
+def test_the_table_says_what_the_design_says(
+    phase: Phase, direction: Way, rest: Rest, verified: bool, step: Step
+) -> None:
+    move = next_step(rest, Situation(phase, direction, True, False), verified, EVERYTHING)
+
+    assert move == Move(MoveKind.ACT, step)
+
+
+def test_a_held_goal_is_reached_in_trial_and_a_final_one_in_new() -> None:
+    trial, new = Situation(Phase.TRIAL, Way.FORWARD, True, False), Situation(Phase.NEW, Way.FORWARD, True, False)
+
+    assert next_step(Rest.HELD, trial, False, EVERYTHING).kind is MoveKind.ARRIVED
+    assert next_step(Rest.FINAL, new, False, EVERYTHING).kind is MoveKind.ARRIVED
+
+
+def test_nothing_is_done_where_a_person_must_look() -> None:
+    for phase, rest in product((Phase.DOWN, Phase.FOREIGN), Rest):
+        assert next_step(rest, Situation(phase, Way.FORWARD, True, True), True, EVERYTHING).kind is MoveKind.BLOCKED
+
+
+def test_the_wrong_file_at_the_path_is_put_right_before_the_rest_is_swept() -> None:
+    now = Situation(Phase.NEW, Way.FORWARD, path_right=False, litter=True)
+
+    assert next_step(Rest.FINAL, now, False, EVERYTHING).step is Step.RESTORE
+    assert next_step(Rest.FINAL, now, False, MAY_DO[Ask.COMMIT]).step is Step.SWEEP
+    assert next_step(Rest.FINAL, now, False, ()).kind is MoveKind.ARRIVED
+
+
+def test_two_masters_of_strange_releases_are_foreign() -> None:
+    seen = Model(path=NEW_SHA).usr2_old().observe()
+
+    assert classify(seen, "c" * 64) is Phase.FOREIGN
+    assert classify(seen, NEW_SHA) is Phase.OVERLAP
+
+
+def test_the_parent_running_the_target_means_the_way_is_back() -> None:
+    seen = Model(path=NEW_SHA).usr2_old().winch_old().observe()
+
+    assert (classify(seen, OLD_SHA), way(seen, OLD_SHA)) == (Phase.TRIAL, Way.BACK)
+    assert (classify(seen, NEW_SHA), way(seen, NEW_SHA)) == (Phase.TRIAL, Way.FORWARD)
+
+
+def test_masters_that_are_not_parent_and_child_are_foreign() -> None:
+    seen = Model(path=NEW_SHA).usr2_old().observe()
+    strangers = seen._replace(masters=(seen.masters[0], seen.masters[1]._replace(ppid=77)))
+
+    assert classify(strangers, NEW_SHA) is Phase.FOREIGN
+
+
+def test_draining_workers_do_not_accept() -> None:
+    seen = Model(path=NEW_SHA).usr2_old().winch_old().observe()
+    draining = seen.masters[0]._replace(workers=(Worker(5, 5, True, True),))
+
+    assert classify(seen._replace(masters=(draining, seen.masters[1])), NEW_SHA) is Phase.TRIAL
+
+
+def test_a_master_without_listeners_is_on_its_way_out() -> None:
+    seen = Model(path=NEW_SHA).usr2_old().observe()
+    old, new = seen.masters
+    leaving_old = old._replace(workers=(), listeners=())
+    leaving_new = new._replace(workers=(), listeners=())
+
+    assert classify(seen._replace(masters=(leaving_old, new)), NEW_SHA) is Phase.RETIRING
+    assert classify(seen._replace(masters=(old, leaving_new)), NEW_SHA) is Phase.DISMISSING
+
+
+def test_only_a_host_behind_where_it_was_left_went_back() -> None:
+    assert is_behind(Phase.OLD, Phase.TRIAL)
+    assert is_behind(Phase.TRIAL, Phase.NEW)
+    assert not is_behind(Phase.NEW, Phase.TRIAL)
+    assert not is_behind(Phase.OLD, None)
+    assert all(not is_behind(phase, phase) for phase in RANK)
+
+
+# Walks over the model
+
+
+def take(model: Model, step: Step, target: str) -> Model:
+    """What the step makes of the model when all goes well."""
+    two = model.new is not None
+    acts: dict[Step, Callable[[], Model]] = {
+        Step.SWAP: lambda: model.put(target),
+        Step.LAUNCH: lambda: model.usr2_old(),
+        Step.VERIFY: lambda: model,
+        Step.DRAIN: lambda: model.winch_old(),
+        Step.RETIRE: lambda: model.quit_old(),
+        Step.REVIVE: lambda: model if model.old_accepting else model.hup_old(),
+        Step.DISMISS: lambda: model.quit_new() if two else model,
+        Step.RESTORE: lambda: model.put(target),
+        Step.SWEEP: lambda: model.put(target).sweep(),
+    }
+    return acts[step]()
+
+
+HARMLESS: tuple[Callable[[Model], Model], ...] = (Model.hup_old, Model.hup_new, Model.kill_new, Model.usr2_old)
+"""Outside events after which a master that is left accepts, whatever the phase (the parent gives itself workers)."""
+
+DEADLY: tuple[Callable[[Model], Model], ...] = (Model.kill_old, Model.winch_new, Model.winch_old, Model.quit_old)
+
+
+def refuses(model: Model, step: Step) -> bool:
+    """Whether the step's own guards stop it: the new workers must accept before the old ones may go, and vice versa."""
+    if step in (Step.VERIFY, Step.DRAIN, Step.RETIRE):
+        return not model.new_accepting
+    return step is Step.DISMISS and not model.old_accepting
+
+
+class Walk:
+    """The procedure over the model, as a visit does it: look, ask the table, act."""
+
+    def __init__(self, model: Model, target: str, rest: Rest) -> None:
+        self.model, self.target, self.rest = model, target, rest
+        self.verified: tuple[int, int] | None = None
+        self.last: Move | None = None
+
+    def move(self, lost: bool = False) -> Move:
+        """One look and one move; a lost request changes nothing, a lost reply is the same as a fresh look."""
+        seen = self.model.observe()
+        self.last = next_step(self.rest, situation(seen, self.target), self._is_verified(seen), EVERYTHING)
+        if self.last.kind is MoveKind.ACT and self.last.step and not lost:
+            before = self.model
+            if refuses(before, self.last.step):
+                self._go_home(seen)
+                return self.last
+            self.model = take(self.model, self.last.step, self.target)
+            if self.last.step is Step.VERIFY:
+                self.verified = (seen.masters[1].pid, seen.masters[1].start)
+            assert self.model.master_accepts or not before.master_accepts, "a step of fleet's took the service away"
+        return self.last
+
+    def _go_home(self, seen: Observation) -> None:
+        """As a visit does that failed: back to what the elder master runs."""
+        self.target, self.rest = seen.masters[0].sha256 or OLD_SHA, Rest.FINAL
+
+    def _is_verified(self, seen: Observation) -> bool:
+        return len(seen.masters) == 2 and self.verified == (seen.masters[1].pid, seen.masters[1].start)
+
+    def to_the_end(self) -> Move:
+        for _ in range(20):
+            move = self.move()
+            if move.kind is not MoveKind.ACT:
+                return move
+        raise AssertionError(f"no end: {self.model} {move}")
+
+
+faults = st.one_of(
+    st.just("lost"),
+    st.just("turn"),
+    st.sampled_from(HARMLESS),
+    st.sampled_from(DEADLY),
+)
+
+
+@settings(max_examples=400)
+@given(st.lists(st.tuples(st.integers(0, 3), faults), max_size=6), st.sampled_from(list(Rest)))
+def test_every_walk_reaches_its_goal_or_says_why_not(
+    story: list[tuple[int, str | Callable[[Model], Model]]], rest: Rest
+) -> None:
+    """Steps, and between any two of them a fault: a lost message, an operator who turns back, a death, an outside hand."""
+    walk = Walk(Model(), NEW_SHA, rest)
+    for steps, fault in story:
+        for _ in range(steps):
+            walk.move()
+        if fault == "lost":
+            walk.move(lost=True)
+        elif fault == "turn":
+            walk = Walk(walk.model, OLD_SHA if walk.target == NEW_SHA else NEW_SHA, Rest.FINAL)
+        elif callable(fault):
+            served = walk.model.master_accepts
+            walk.model = fault(walk.model)
+            assert walk.model.master_accepts or not served or fault in DEADLY
+
+    end = walk.to_the_end()
+
+    phase = classify(walk.model.observe(), walk.target)
+    if end.kind is MoveKind.ARRIVED:
+        assert walk.model.serves
+        assert phase is (Phase.TRIAL if walk.rest is Rest.HELD and phase is Phase.TRIAL else Phase.NEW)
+        assert phase is Phase.TRIAL or walk.model.path == walk.target
+    else:
+        assert phase in (Phase.DOWN, Phase.FOREIGN)
+
+
+@given(st.lists(st.sampled_from([*HARMLESS, *DEADLY]), max_size=5))
+def test_a_stranded_host_is_revived_whatever_the_goal(acts: list[Callable[[Model], Model]]) -> None:
+    model = Model(path=NEW_SHA).usr2_old()
+    for act in acts:
+        model = act(model)
+
+    for target, rest in product((OLD_SHA, NEW_SHA), Rest):
+        if classify(model.observe(), target) is Phase.STRANDED:
+            assert Walk(model, target, rest).move().step is Step.REVIVE
+
+
+def test_what_a_visit_going_back_may_do_is_enough_from_everywhere() -> None:
+    """From every phase that a forward visit can leave half-done, the steps back reach the old release."""
+    swapped = Model(path=NEW_SHA)
+    for model in (
+        swapped,
+        swapped.usr2_old(),
+        swapped.usr2_old().winch_old(),
+        swapped.usr2_old().winch_old().hup_old(),
+    ):
+        walk = Walk(model, OLD_SHA, Rest.FINAL)
+        while walk.move().kind is MoveKind.ACT:
+            assert walk.last is not None
+            assert walk.last.step in GOING_BACK
+        assert (walk.model.old, walk.model.new, walk.model.path) == (OLD_SHA, None, OLD_SHA)
