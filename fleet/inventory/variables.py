@@ -1,0 +1,262 @@
+"""What the variables of a host mean: Ansible's connection variables, the nginx layout, fleet's settings, labels.
+
+`HostVariables` is the whole list of what is honoured, with what each one may be (its description, which is also the
+error's text). Any other `ansible_…`, `nginx_…` or `fleet_…` name is refused: taking `ansible_ssh_common_args` for a
+label would go to the wrong machine without a word. pydantic stays in this module; what leaves it is a `Host`.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from fleet.host import Host
+from fleet.inventory.names import is_address, is_printable
+from fleet.inventory.spelling import did_you_mean
+from fleet.inventory.tree import Origin, Problem, Variable
+from fleet.onhost.protocol import Layout, Probe
+
+ALIASES = {
+    "ansible_ssh_host": "ansible_host",
+    "ansible_ssh_port": "ansible_port",
+    "ansible_ssh_user": "ansible_user",
+    "ansible_private_key_file": "ansible_ssh_private_key_file",
+}
+_FLAT = "'ansible-inventory -i INVENTORY --list --yaml --output flat.yaml' writes one to edit."
+_SSH_REMEDY = f"Write what it says into ~/.ssh/config, which fleet follows, and take it out of the inventory: {_FLAT}"
+_SECRET_REMEDY = "Secrets don't belong in an inventory: use a key or an SSH agent, and sudo without a password."
+_DISCOVERED_PYTHONS = ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
+
+
+def _not_a_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
+
+
+def _one_line(text: str) -> str:
+    if not text or not is_printable(text):
+        raise ValueError("empty, or with control characters")
+    return text
+
+
+def _absolute(text: str) -> str:
+    if not _one_line(text).startswith("/") or text.rstrip("/") == "":
+        raise ValueError("not absolute")
+    return text
+
+
+def _file(text: str) -> str:
+    if _absolute(text).endswith("/"):
+        raise ValueError("a folder")
+    return text
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]{0,252}", text) and not is_address(text):
+        raise ValueError("no address")
+    return text
+
+
+def _user(text: str) -> str:
+    if not re.fullmatch(r"[^\s:@/-][^\s:@/]{0,255}", _one_line(text)):
+        raise ValueError("no user")
+    return text
+
+
+def _python(text: str) -> str | None:
+    if text in _DISCOVERED_PYTHONS:
+        return None
+    if not re.fullmatch(r"/?\w[\w.+/-]*", text) or ("/" in text and not text.startswith("/")):
+        raise ValueError("no interpreter")
+    return text
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(_one_line(text))
+    if parts.scheme not in ("http", "https") or not parts.hostname or " " in text or parts.fragment:
+        raise ValueError("no http URL")
+    if parts.username is not None or parts.port == 0:
+        raise ValueError("with a user, or with port 0")
+    return text
+
+
+_Number = BeforeValidator(_not_a_bool)
+_File = Annotated[str, AfterValidator(_file)]
+_Folder = Annotated[str, AfterValidator(_absolute)]
+_Line = Annotated[str, AfterValidator(_one_line)]
+
+
+class ProbeVariables(BaseModel):
+    """One entry of `fleet_probes`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    url: Annotated[str, AfterValidator(_url)] = Field(
+        description="http://host[:port]/path or https://…, without a user, as the host itself would ask it"
+    )
+    status: Annotated[int, _Number] = Field(200, ge=100, le=599, description="an HTTP status from 100 to 599")
+    contains: Annotated[str, Field(min_length=1)] | None = Field(None, description="text that the answer must contain")
+    timeout_s: Annotated[float, _Number] = Field(5.0, gt=0, le=300, description="seconds, more than 0, at most 300")
+    host_header: _Line | None = Field(None, description="the name to ask for in the Host header")
+
+
+class HostVariables(BaseModel):
+    """Every variable that is not a label."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    ansible_host: Annotated[str, AfterValidator(_address)] | None = Field(None, description="a host name or IP address")
+    ansible_port: Annotated[int, _Number] | None = Field(None, ge=1, le=65535, description="a port from 1 to 65535")
+    ansible_user: Annotated[str, AfterValidator(_user)] | None = Field(None, description="a user's name on the host")
+    ansible_ssh_private_key_file: _Line | None = Field(None, description="the path of a private key on this machine")
+    ansible_connection: Literal["ssh", "smart", "paramiko", "paramiko_ssh"] | None = Field(
+        None, description="ssh (fleet knows no other way)"
+    )
+    ansible_become: bool | None = Field(None, description="true or false")
+    ansible_become_method: Literal["sudo"] | None = Field(None, description="sudo (fleet knows no other way yet)")
+    ansible_become_user: Literal["root"] | None = Field(None, description="root (nginx's master belongs to it)")
+    ansible_python_interpreter: Annotated[str, AfterValidator(_python)] | None = Field(
+        None, description="an absolute path, a command's name such as python3, or auto"
+    )
+    nginx_binary: _File | None = Field(None, description="an absolute path of a file on the host")
+    nginx_pid_file: _File | None = Field(None, description="an absolute path of a file on the host")
+    nginx_config: _File | None = Field(None, description="an absolute path of a file on the host")
+    nginx_prefix: _Folder | None = Field(None, description="an absolute path of a folder on the host, not /")
+    fleet_probes: tuple[ProbeVariables, ...] | None = Field(
+        None, description="a list of {url, status, contains, timeout_s, host_header}"
+    )
+    fleet_state_dir: _Folder | None = Field(None, description="an absolute path of a folder on the host, not /")
+    fleet_known_hosts: _Line | None = Field(
+        None, description="the path of a known_hosts file, relative to the inventory's folder"
+    )
+
+
+KNOWN = tuple(HostVariables.model_fields)
+
+
+def wrong_names(variables: Mapping[str, Variable]) -> Iterable[Problem]:
+    """What is wrong with variables wherever they stand: names not honoured, values that only Ansible resolves."""
+    for name, variable in variables.items():
+        if not name or not is_printable(name):
+            yield Problem(variable.origin, f"{name!r} is no name of a variable; allowed: printable characters")
+        elif name in KNOWN or name in ALIASES or not name.startswith(("ansible_", "nginx_", "fleet_")):
+            if any(mark in variable.text for mark in ("{{", "{%", "__ansible_vault")):
+                kind = "vault" if "__ansible_vault" in variable.text else "Jinja"
+                yield Problem(
+                    variable.origin,
+                    f"{name} holds {kind}, which fleet does not resolve.",
+                    f"Write the value itself, or leave the variable out: {_FLAT}",
+                )
+        else:
+            yield _not_honoured(name, variable.origin)
+
+
+def _not_honoured(name: str, origin: Origin) -> Problem:
+    prefix = name.split("_")[0] + "_"
+    allowed = [known for known in (*KNOWN, *ALIASES) if known.startswith(prefix)]
+    # Ansible has many more variables than fleet honours: only a near-miss is taken for a slip of the pen.
+    guess = did_you_mean(name, allowed, likeness=0.9 if prefix == "ansible_" else 0.6)
+    if prefix != "ansible_":
+        return Problem(origin, f"{name} is unknown{guess}; allowed: {', '.join(allowed)}")
+    remedy = f"Take it out of the inventory: {_FLAT}"
+    if any(word in name for word in ("pass", "secret", "token")):
+        remedy = _SECRET_REMEDY
+    elif name.startswith(("ansible_ssh_", "ansible_sftp_", "ansible_scp_")):
+        remedy = _SSH_REMEDY
+    return Problem(origin, f"{name} is not honoured by fleet{guess}.", remedy)
+
+
+def host_of(
+    name: str, variables: Mapping[str, Variable], *, groups: tuple[str, ...], origin: Origin, problems: list[Problem]
+) -> Host | None:
+    """The host that these merged variables describe; `None`, with the reasons in `problems`, if they don't."""
+    known, clashes = _canonical(variables)
+    problems.extend(clashes)
+    try:
+        model = HostVariables.model_validate({key: variable.value for key, variable in known.items()})
+    except ValidationError as error:
+        problems.extend(_problems_of(error, known))
+        return None
+    return Host(
+        name=name,
+        address=model.ansible_host or name,
+        port=model.ansible_port or 22,
+        user=model.ansible_user,
+        key_files=_key_files(model),
+        known_hosts=_known_hosts(model, known),
+        become=bool(model.ansible_become),
+        python=model.ansible_python_interpreter,
+        groups=groups,
+        labels=tuple(sorted((key, variable.text) for key, variable in variables.items() if _is_label(key))),
+        layout=_layout(model),
+        probes=tuple(Probe(**probe.model_dump()) for probe in model.fleet_probes or ()),
+        where=str(origin),
+    )
+
+
+def _is_label(name: str) -> bool:
+    return not name.startswith(("ansible_", "nginx_", "fleet_"))
+
+
+def _canonical(variables: Mapping[str, Variable]) -> tuple[dict[str, Variable], list[Problem]]:
+    """The honoured variables under their own names, and those given twice under different ones."""
+    known = {key: variable for key, variable in variables.items() if key in KNOWN}
+    clashes = []
+    for alias, name in ALIASES.items():
+        if alias not in variables:
+            continue
+        if name in known and known[name].text != variables[alias].text:
+            clashes.append(Problem(variables[alias].origin, f"{alias} and {name} differ; keep {name} only"))
+        known[name] = variables[alias]
+    return known, clashes
+
+
+def _problems_of(error: ValidationError, known: Mapping[str, Variable]) -> Iterable[Problem]:
+    for detail in error.errors(include_url=False):
+        name, *inner = detail["loc"]
+        variable = known[str(name)]
+        where = str(name) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in inner)
+        description = HostVariables.model_fields[str(name)].description
+        last = str(inner[-1]) if inner else ""
+        if detail["type"] == "extra_forbidden":
+            fields = list(ProbeVariables.model_fields)
+            message = f"{where} is unknown{did_you_mean(last, fields)}; allowed: {', '.join(fields)}"
+            yield Problem(variable.origin, message)
+            continue
+        if last in ProbeVariables.model_fields:
+            description = ProbeVariables.model_fields[last].description
+        if detail["type"] == "missing":
+            yield Problem(variable.origin, f"{where} is missing; it must be {description}")
+            continue
+        # A URL with a user in it may hold a password; what is refused must not reach a log.
+        shown = "with a user" if "@" in str(detail["input"]) else repr(detail["input"])[:80]
+        yield Problem(variable.origin, f"{where} is {shown}; allowed: {description}")
+
+
+def _layout(model: HostVariables) -> Layout:
+    return Layout(
+        binary=model.nginx_binary,
+        pid_file=model.nginx_pid_file,
+        config=model.nginx_config,
+        prefix=model.nginx_prefix,
+        state_dir=model.fleet_state_dir or Layout().state_dir,
+    )
+
+
+def _key_files(model: HostVariables) -> tuple[str, ...]:
+    """The key's path as Ansible takes it: `~` is the home folder, a relative path starts where fleet was started."""
+    key_file = model.ansible_ssh_private_key_file
+    return () if key_file is None else (os.path.abspath(os.path.expanduser(key_file)),)
+
+
+def _known_hosts(model: HostVariables, known: Mapping[str, Variable]) -> str | None:
+    if model.fleet_known_hosts is None:
+        return None
+    source = known["fleet_known_hosts"].origin.path
+    folder = source if source.is_dir() else source.parent
+    return os.path.abspath(folder / Path(model.fleet_known_hosts).expanduser())

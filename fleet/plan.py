@@ -1,0 +1,151 @@
+"""The plan: the hosts in order, cut into batches, and the numbers an operator writes (`10%`, `30s`), read once.
+
+Pure. Sizes are Ansible's `serial`: successive sizes, a percentage is of *all* hosts, rounded down but at least 1, the
+last size repeats. A plan has every host exactly once, and no instance under two names.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from fleet.errors import Refused
+from fleet.host import Host
+
+DEFAULT_BATCHES = "1,10%,50%,100%"
+LONGEST_S = 30 * 86400.0
+
+_UNIT_S = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600), "d": Fraction(86400)}
+_AMOUNT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
+_COUNT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(%?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Hosts that are upgraded together; `number` counts from 1."""
+
+    number: int
+    hosts: tuple[Host, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All batches in order, and the sizes as they were written."""
+
+    batches: tuple[Batch, ...]
+    sizes: str = DEFAULT_BATCHES
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """Every host, in the order of the rollout."""
+        return tuple(host for batch in self.batches for host in batch.hosts)
+
+    def batch_of(self, name: str) -> int | None:
+        """The number of the batch that a host is in."""
+        return next((batch.number for batch in self.batches for host in batch.hosts if host.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """A number of hosts, or a part of all of them in percent."""
+
+    amount: Fraction
+    is_percent: bool
+
+    def of(self, hosts: int) -> int:
+        """How many of so many hosts, rounded down."""
+        return math.floor(self.amount * hosts / 100) if self.is_percent else int(self.amount)
+
+
+def make_plan(hosts: Sequence[Host], batches: str = DEFAULT_BATCHES) -> Plan:
+    """The hosts, in their order, in batches of these sizes. Raises `Refused`."""
+    sizes = _sizes(batches)
+    if not hosts:
+        raise Refused("there is no host to plan for.", "See what 'fleet inventory' selects.")
+    _refuse_two_names(hosts)
+    cut: list[Batch] = []
+    begin = 0
+    while begin < len(hosts):
+        size = max(sizes[min(len(cut), len(sizes) - 1)].of(len(hosts)), 1)
+        cut.append(Batch(len(cut) + 1, tuple(hosts[begin : begin + size])))
+        begin += size
+    return Plan(tuple(cut), batches)
+
+
+def parse_budget(text: str, hosts: int) -> int:
+    """How many of so many hosts may fail: a number, or a percentage rounded down. Raises `Refused`."""
+    return _budget(text).of(hosts)
+
+
+def budget_in_words(text: str, hosts: int) -> str:
+    """What `--max-failures` means for so many hosts, as the plan says it."""
+    count = _budget(text)
+    most = count.of(hosts)
+    source = f" ({text.strip()} of {hosts})" if count.is_percent and count.amount else ""
+    if most >= hosts:
+        return f"never stops for failures: all {hosts} hosts{source} may fail"
+    if most == 0:
+        return f"stops at the 1st host that fails{source}"
+    return f"stops as soon as more than {most} {'host' if most == 1 else 'hosts'}{source} failed"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `500ms`, `30s`, `10m`, `1h30m`, `2d`; `0` and `off` are 0. Raises `Refused`."""
+    word = text.strip().lower()
+    if word in ("0", "off"):
+        return 0.0
+    parts = _AMOUNT.findall(word)
+    if not parts or "".join(amount + unit for amount, unit in parts) != word:
+        raise Refused(
+            f"{text!r} is no duration.", "Allowed: a number with ms, s, m, h or d, such as 30s or 10m; 0; off."
+        )
+    seconds = float(sum(Fraction(amount) * _UNIT_S[unit] for amount, unit in parts))
+    if seconds > LONGEST_S:
+        raise Refused(f"{text!r} is longer than any rollout should wait.", "Allowed: at most 30d.")
+    return seconds
+
+
+def _sizes(text: str) -> tuple[_Count, ...]:
+    counts = tuple(_count(part) for part in text.split(","))
+    good = [count for count in counts if count is not None and count.amount > 0]
+    if len(good) != len(counts):
+        remedy = "Allowed: numbers from 1 and percentages up to 100% with commas between them, such as 1,10%,50%,100%."
+        raise Refused(f"--batches {text!r} is no list of sizes.", remedy)
+    return tuple(good)
+
+
+def _budget(text: str) -> _Count:
+    count = _count(text)
+    if count is None:
+        remedy = "Allowed: a number of hosts from 0, or a percentage up to 100%, such as 10%."
+        raise Refused(f"--max-failures {text!r} is no number of hosts.", remedy)
+    return count
+
+
+def _count(text: str) -> _Count | None:
+    """A whole number, or a percentage of at most 100; `None` if it is neither."""
+    found = _COUNT.fullmatch(text.strip())
+    if found is None:
+        return None
+    count = _Count(Fraction(found[1]), bool(found[2]))
+    is_sound = count.amount <= 100 if count.is_percent else count.amount.denominator == 1 and "." not in found[1]
+    return count if is_sound else None
+
+
+def _refuse_two_names(hosts: Sequence[Host]) -> None:
+    names: dict[str, Host] = {}
+    instances: dict[tuple[str, int, str | None], Host] = {}
+    for host in hosts:
+        if host.name in names:
+            raise Refused(f"{host.name} is in the plan twice.", "Name each host once.")
+        names[host.name] = host
+        key = (host.address.lower(), host.port, host.layout.pid_file)
+        other = instances.setdefault(key, host)
+        if other is not host:
+            pid_file = f" with the pid file {host.layout.pid_file}" if host.layout.pid_file else ""
+            raise Refused(
+                f"{other.name} ({other.where or 'no place'}) and {host.name} ({host.where or 'no place'}) are the same "
+                f"nginx: {host.address} port {host.port}{pid_file}.",
+                f"Leave one out, --limit '!{host.name}', or give each its own nginx_pid_file.",
+            )

@@ -1,0 +1,176 @@
+"""How hosts are cut into batches, and what the operator's numbers mean."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet.errors import Refused
+from fleet.host import Host
+from fleet.onhost.protocol import Layout
+from fleet.plan import budget_in_words, make_plan, parse_budget, parse_duration
+
+counts = st.integers(1, 300).map(str)
+percents = st.integers(1, 100).map("{}%".format)
+sizes = st.lists(counts | percents, min_size=1, max_size=6).map(",".join)
+
+
+def hosts(count: int) -> tuple[Host, ...]:
+    return tuple(Host(name=f"web-{number:03}", address=f"192.0.2.{number}") for number in range(count))
+
+
+def lengths(count: int, batches: str) -> list[int]:
+    return [len(batch.hosts) for batch in make_plan(hosts(count), batches).batches]
+
+
+@pytest.mark.parametrize(
+    ("count", "batches", "expected"),
+    [
+        (1, "1,10%,50%,100%", [1]),
+        (6, "1,10%,50%,100%", [1, 1, 3, 1]),
+        (20, "1,10%,50%,100%", [1, 2, 10, 7]),
+        (200, "1,10%,50%,100%", [1, 20, 100, 79]),
+        (6, "1,2,3", [1, 2, 3]),
+        (7, "2", [2, 2, 2, 1]),
+        (9, "1, 2", [1, 2, 2, 2, 2]),
+        (9, "10%", [1] * 9),
+        (9, "33%", [2, 2, 2, 2, 1]),
+        (3, "100", [3]),
+        (40, "2.5%,100%", [1, 39]),
+    ],
+)
+def test_sizes_are_those_of_ansibles_serial(count: int, batches: str, expected: list[int]) -> None:
+    assert lengths(count, batches) == expected
+
+
+def test_the_default_opens_with_one_canary() -> None:
+    plan = make_plan(hosts(200))
+
+    assert plan.sizes == "1,10%,50%,100%"
+    assert [len(batch.hosts) for batch in plan.batches] == [1, 20, 100, 79]
+
+
+@given(count=st.integers(1, 400), batches=sizes)
+def test_every_host_is_in_exactly_one_batch_in_order(count: int, batches: str) -> None:
+    planned = hosts(count)
+
+    plan = make_plan(planned, batches)
+
+    assert plan.hosts == planned
+    assert [batch.number for batch in plan.batches] == list(range(1, len(plan.batches) + 1))
+    assert all(batch.hosts for batch in plan.batches)
+    assert all(plan.batch_of(host.name) == batch.number for batch in plan.batches for host in batch.hosts)
+
+
+@given(count=st.integers(1, 400), batches=sizes)
+def test_every_batch_but_the_last_has_the_size_that_was_said(count: int, batches: str) -> None:
+    words = batches.split(",")
+    found = lengths(count, batches)
+
+    for number, length in enumerate(found):
+        word = words[min(number, len(words) - 1)]
+        said = count * int(word[:-1]) // 100 if word.endswith("%") else int(word)
+        if number < len(found) - 1:
+            assert length == max(said, 1)
+        else:
+            assert length <= max(said, 1)
+
+
+@pytest.mark.parametrize("batches", ["", "0", "0%", "101%", "-1", "1,,2", "x", "1;2", "1.5", "10 %x", "٣", "1e3", "%"])
+def test_sizes_that_are_none_are_refused_with_what_is_allowed(batches: str) -> None:
+    with pytest.raises(Refused, match=r"--batches .* is no list of sizes.*1,10%,50%,100%"):
+        make_plan(hosts(3), batches)
+
+
+def test_no_hosts_are_no_plan() -> None:
+    with pytest.raises(Refused, match="no host to plan for"):
+        make_plan(())
+
+
+def test_one_instance_under_two_names_is_refused_with_both_places() -> None:
+    layout = Layout(pid_file="/run/nginx.pid")
+    twins = (
+        Host(name="a", address="Web.example.net", layout=layout, where="hosts.yaml:3"),
+        Host(name="b", address="web.example.net", layout=layout, where="hosts.yaml:4"),
+    )
+
+    with pytest.raises(Refused) as refused:
+        make_plan(twins)
+
+    assert str(refused.value) == (
+        "a (hosts.yaml:3) and b (hosts.yaml:4) are the same nginx: web.example.net port 22 with the pid file "
+        "/run/nginx.pid. Leave one out, --limit '!b', or give each its own nginx_pid_file."
+    )
+
+
+def test_two_instances_on_one_host_are_two_hosts_of_the_plan() -> None:
+    first = Host(name="a", address="192.0.2.1", layout=Layout(pid_file="/run/a.pid"))
+    second = Host(name="b", address="192.0.2.1", layout=Layout(pid_file="/run/b.pid"))
+
+    assert make_plan((first, second)).hosts == (first, second)
+
+
+def test_a_name_twice_is_refused() -> None:
+    with pytest.raises(Refused, match="web-000 is in the plan twice"):
+        make_plan(hosts(1) * 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "budget"),
+    [("0", 20, 0), ("5", 20, 5), ("10%", 20, 2), ("10%", 19, 1), ("10%", 9, 0), ("100%", 9, 9), ("12.5%", 8, 1)],
+)
+def test_a_budget_is_a_number_or_a_percentage_rounded_down(text: str, count: int, budget: int) -> None:
+    assert parse_budget(text, count) == budget
+
+
+@given(percent=st.integers(0, 100), count=st.integers(1, 10_000))
+def test_a_budget_in_percent_is_exact(percent: int, count: int) -> None:
+    assert parse_budget(f"{percent}%", count) == math.floor(percent * count / 100 + 1e-9)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "101%", "1.5", "all", "5 hosts", "%"])
+def test_a_budget_that_is_none_is_refused_with_what_is_allowed(text: str) -> None:
+    with pytest.raises(Refused, match=r"--max-failures .* is no number of hosts.*10%"):
+        parse_budget(text, 20)
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "words"),
+    [
+        ("0", 20, "stops at the 1st host that fails"),
+        ("1", 20, "stops as soon as more than 1 host failed"),
+        ("5", 20, "stops as soon as more than 5 hosts failed"),
+        ("10%", 20, "stops as soon as more than 2 hosts (10% of 20) failed"),
+        ("10%", 6, "stops at the 1st host that fails (10% of 6)"),
+        ("20", 20, "never stops for failures: all 20 hosts may fail"),
+        ("100%", 20, "never stops for failures: all 20 hosts (100% of 20) may fail"),
+    ],
+)
+def test_a_budget_is_said_in_words(text: str, count: int, words: str) -> None:
+    assert budget_in_words(text, count) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("off", 0.0),
+        ("500ms", 0.5),
+        ("30s", 30.0),
+        ("1.5s", 1.5),
+        ("10m", 600.0),
+        ("2h", 7200.0),
+        ("1h30m", 5400.0),
+        ("2d", 172800.0),
+        (" 30S ", 30.0),
+    ],
+)
+def test_a_duration_is_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "s", "-1s", "1 m", "10min", "1s2", "forever", "31d", "1e3s", "nan"])
+def test_a_duration_that_is_none_is_refused_with_what_is_allowed(text: str) -> None:
+    with pytest.raises(Refused, match="Allowed: "):
+        parse_duration(text)
