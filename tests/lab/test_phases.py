@@ -1,0 +1,17 @@
+"""The phase fixtures are what real nginx looks like."""
+
+from tests.lab.puppet import RECORDED
+from tests.lab.record_phases import record_all
+from tests.onhost.phase_fixtures import comparable, load, names
+
+
+def test_the_fixtures_are_what_real_nginx_shows() -> None:
+    from fleet.onhost.protocol import encode
+
+    seen = record_all()
+
+    assert sorted(seen) == names() == sorted(RECORDED)
+    for name, data in seen.items():
+        recorded, phase = load(name)
+        assert data == comparable(encode(recorded), {}), name
+        assert phase == RECORDED[name][1]
