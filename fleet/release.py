@@ -94,9 +94,14 @@ def find_release(text: str) -> Release | KeptRelease:
 
 
 def read_release(path: Path) -> Release:
-    """The release in this file. Raises `ReleaseError` where it is no ELF executable; its mode doesn't matter here."""
+    """The release in this file. Raises `ReleaseError` where it is no ELF executable, or not marked as one.
+
+    On the hosts it gets the mode of the file that it replaces. A file without any x is refused all the same: it is
+    more often the wrong file, or one that is still being copied, than a release.
+    """
     data = _bytes_of(path)
     elf = _elf_of(path, data)
+    _must_be_executable(path)
     product, version = _version_in(data)
     return Release(
         path=str(path.absolute()),
@@ -128,6 +133,12 @@ def _bytes_of(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ReleaseError(f"{path}: can't be read: {reason}.", "Name a file that you may read.") from error
+
+
+def _must_be_executable(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH):
+        raise ReleaseError(f"{path}: not executable (mode {mode:04o}).", f"If it is meant: chmod +x {path}")
 
 
 def _elf_of(path: Path, data: bytes) -> _Elf:

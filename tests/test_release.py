@@ -24,11 +24,12 @@ def an_elf(
     header += struct.pack("<HHIQQQIHHHHHH", kind, machine, 1, entry, 64, 0, 0, 64, 56, segments, 64, 0, 0)
     segment = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, headers + len(text), headers + len(text), 4096)
     path.write_bytes(header + segment * segments + text)
+    path.chmod(0o755)
     return path
 
 
 def test_debians_nginx_is_a_release(tmp_path: Path) -> None:
-    copy = Path(shutil.copyfile(NGINX, tmp_path / "nginx"))
+    copy = Path(shutil.copy(NGINX, tmp_path / "nginx"))
 
     release = read_release(copy)
 
@@ -50,11 +51,12 @@ def test_a_relative_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.Mo
     assert read_release(Path("nginx")).path == str(tmp_path / "nginx")
 
 
-def test_a_file_without_the_x_bit_is_a_release(tmp_path: Path) -> None:
+def test_a_file_without_the_x_bit_is_refused_with_the_cure(tmp_path: Path) -> None:
     path = an_elf(tmp_path / "nginx")
     path.chmod(0o644)
 
-    assert read_release(path).machine == "x86_64"
+    with pytest.raises(ReleaseError, match=r"not executable \(mode 0644\).* chmod \+x"):
+        read_release(path)
 
 
 def test_an_executable_that_names_no_version_has_none(tmp_path: Path) -> None:
@@ -136,7 +138,7 @@ def test_a_truncated_nginx_is_refused_wherever_it_was_cut(kept_percent: float, t
 def test_a_damaged_header_is_refused_and_never_a_crash(tmp_path: Path) -> None:
     """Each byte of the headers in turn is set to 0xff: a release or a refusal, nothing else."""
     data = an_elf(tmp_path / "whole", segments=2).read_bytes()
-    path = tmp_path / "nginx"
+    path = an_elf(tmp_path / "nginx")
     outcomes: set[type] = set()
     for place in range(len(data)):
         path.write_bytes(data[:place] + b"\xff" + data[place + 1 :])

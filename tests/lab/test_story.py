@@ -1,0 +1,86 @@
+"""The main job under load: six hosts upgraded, committed, taken back, held and taken back again, and no request lost."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fleet.lab.lab import Lab
+from fleet.lab.release import DEFAULT_BASE, make_release
+from fleet.lab.traffic import Traffic
+from tests.lab.conftest import MakeLab
+from tests.lab.operator import PID_FILE, agrees, fleet, look, sha256
+
+BASE = sha256(DEFAULT_BASE)
+
+
+@pytest.fixture(scope="module")
+def six(make_lab: MakeLab) -> Lab:
+    return make_lab(6)
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_release("new", tmp_path_factory.mktemp("release") / "nginx")
+
+
+def targets(lab: Lab) -> dict[str, str]:
+    return {host.name: f"{host.address}:80" for host in lab.hosts}
+
+
+def test_the_whole_story_loses_no_request(six: Lab, release: Path) -> None:
+    """Upgrade, commit, rollback after commit, upgrade held, rollback while held; then a plain reload beside it."""
+    new = sha256(release)
+    with Traffic(targets(six)) as traffic:
+        traffic.mark("story")
+        _story(six, release, new)
+        traffic.mark("reload")
+        for host in six.hosts:
+            host.sh(f"kill -HUP $(cat {PID_FILE})")
+        for host in six.hosts:
+            host.sh("while ps -eo args= | grep -q '[i]s shutting down'; do sleep 0.1; done", timeout_s=60)
+        traffic.mark("end")
+        report = traffic.stop()
+
+    print(f"the story:\n{report.between('story', 'reload')}\na plain reload:\n{report.between('reload', 'end')}")
+    assert report.failed("new") == 0, str(report)
+    assert report.failed("slow") == 0, str(report)
+    assert report.rate >= 50, str(report)
+    assert report.withheld == 0, str(report)
+    reloaded = report.between("reload", "end")
+    assert report.failed("keepalive") == 0, f"{report}\n\nof these a plain reload:\n{reloaded}"
+
+
+def _story(lab: Lab, release: Path, new: str) -> None:
+    agrees(lab, "OLD", BASE)
+    _run(lab, 0, "upgrade", str(release), "-y", "--batches", "1,2,3", "--bake", "1s", "--commit", "never")
+    agrees(lab, "TRIAL", new)
+    _run(lab, 0, "commit", "-y")
+    agrees(lab, "NEW", new)
+    _run(lab, 0, "rollback", "-y")
+    agrees(lab, "OLD", BASE)
+    _run(lab, 0, "upgrade", str(release), "-y", "--batches", "100%", "--bake", "1s", "--commit", "never")
+    agrees(lab, "TRIAL", new)
+    _run(lab, 0, "rollback", "-y")
+    agrees(lab, "OLD", BASE)
+    for host in lab.hosts:
+        assert look(host).stray == (), host.name
+
+
+def _run(lab: Lab, code: int, *words: str) -> None:
+    ran = fleet(lab, *words)
+    assert ran.code == code, ran.said
+
+
+def test_the_same_clients_count_what_an_outage_costs(six: Lab) -> None:
+    """The control: WINCH to the only master. Clients that see no outage here prove nothing above."""
+    host = six.hosts[0]
+    with Traffic({host.name: f"{host.address}:80"}, slow=False) as traffic:
+        traffic.mark("outage")
+        host.sh(f"kill -WINCH $(cat {PID_FILE})")
+        with pytest.raises(subprocess.TimeoutExpired):
+            host.exec(["sleep", "60"], timeout_s=6.0)
+        host.sh(f"kill -HUP $(cat {PID_FILE})")
+        report = traffic.stop()
+
+    assert report.failed("new") > 0
