@@ -1,8 +1,8 @@
-"""What runs first in the bundle: psutil is put where Python can load it, or the visit is refused by the protocol.
+"""What runs first in a bundle that is new to a host: it is unpacked beside itself, once, for quick starts later.
 
-An extension module can't be loaded from a zip, so the bundle carries psutil's files and this unpacks them once, beside
-itself, in a folder of root's that is named by the bundle's hash. Nothing of the host's own Python can stand in for it
-unless the bundle has none for this platform, or it can't be loaded here (a noexec file system, another libc).
+An extension module can't be loaded from a zip, so psutil must be unpacked; and from a zip Python would compile every
+module at every visit (100 ms of CPU). The folder is root's alone and named by the bundle's hash. The host's own psutil
+is taken only when the bundle has none for this platform, or it can't be loaded here (a noexec file system, another libc).
 """
 
 import os
@@ -15,48 +15,27 @@ from typing import Optional
 from fleet.onhost.protocol import END_MARK, Outcome, Reply, ReplyType, encode
 
 WHEEL = "psutil-wheel/"
-PACKAGE = "psutil"
 
 
-def unpack(bundle: str) -> Optional[str]:
-    """The folder that holds the bundle's psutil, unpacked whole or not at all; `None` if the bundle has none."""
-    folder = os.path.dirname(os.path.abspath(bundle))
-    if os.path.isdir(os.path.join(folder, PACKAGE)):
-        return folder
-    with zipfile.ZipFile(bundle) as source:
-        names = [name for name in source.namelist() if name.startswith(WHEEL)]
-        if not names:
-            return None
-        temporary = tempfile.mkdtemp(prefix=".psutil.", dir=folder)
+def unpack(bundle: str, folder: str) -> Optional[str]:
+    """The bundle's files are in `folder`, all of them or none. Returns why they are not, or `None`."""
+    try:
+        temporary = tempfile.mkdtemp(prefix=".lib.", dir=os.path.dirname(folder))
         try:
-            source.extractall(temporary, names)
-            os.rename(os.path.join(temporary, WHEEL, PACKAGE), os.path.join(folder, PACKAGE))
-        except OSError:
-            # Another visit may have been quicker: a folder with files in it is never renamed over.
-            if not os.path.isdir(os.path.join(folder, PACKAGE)):
-                raise
+            with zipfile.ZipFile(bundle) as source:
+                source.extractall(temporary)
+            os.rename(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return folder
-
-
-def prefer(bundle: str) -> Optional[str]:
-    """The bundle's psutil is the one that `import psutil` finds. Returns why it is not, or `None`."""
-    try:
-        folder = unpack(bundle)
     except (OSError, zipfile.BadZipFile) as error:
-        return "it could not be unpacked beside %s: %s" % (bundle, error)
-    if folder is None:
-        return "fleet's bundle carries none for this platform"
-    sys.path.insert(1, folder)
+        # Another visit may have been quicker: a folder with files in it is never renamed over.
+        return None if os.path.isdir(folder) else "%s could not be unpacked: %s" % (bundle, error)
     return None
 
 
-def forget(bundle: str) -> None:
-    """A second `import psutil` looks only among the host's own packages."""
-    folder = os.path.dirname(os.path.abspath(bundle))
-    sys.path[:] = [entry for entry in sys.path if entry != folder]
-    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+def forget(package: str) -> None:
+    """The next import of the package reads it afresh."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         del sys.modules[name]
 
 

@@ -1,10 +1,12 @@
 """The error log as evidence: what the new master's generation wrote since a mark.
 
 nginx makes its error log its own stderr, so file descriptor 2 of a master leads to the log that it really writes,
-whatever the configuration on the disk says by now. A log that is no readable file (syslog, stderr, off) is missing
+whatever the configuration on the disk says by now; the log is open under another number, too, and a file that is not
+is the stderr of whoever started nginx. A log that is no readable file (syslog, stderr, off) is missing
 evidence, said so, never a failure. Nothing here depends on lines of level `notice` (nginx-upgrade.md, 1 and 4.1).
 """
 
+import os
 import re
 import stat
 from typing import Collection, List, NamedTuple, Optional, Tuple
@@ -16,6 +18,8 @@ GRAVE = ("emerg", "alert", "crit")
 FATAL = ("exited on signal", "exited with fatal code")
 POISON = ("failed before executing new binary process", 'fork() failed while spawning "new binary process"')
 MOST_BYTES = 4 << 20
+STDERR = "/proc/%d/fd/2"
+STANDARD = ("0", "1", "2")
 
 
 class Mark(NamedTuple):
@@ -31,11 +35,18 @@ NOWHERE = Mark(None, 0, 0)
 
 def mark(machine: Machine, pid: int) -> Mark:
     """The end of the log that this master writes; `NOWHERE` when it writes none that can be read."""
-    path = "/proc/%d/fd/2" % pid
+    path = STDERR % pid
     seen = machine.stat(path)
-    if seen is None or not stat.S_ISREG(seen.st_mode):
+    if seen is None or not _is_log(machine, pid, seen):
         return NOWHERE
     return Mark(machine.real_path(path), seen.st_ino, seen.st_size)
+
+
+def _is_log(machine: Machine, pid: int, seen: os.stat_result) -> bool:
+    folder = "/proc/%d/fd" % pid
+    opened = [machine.stat("%s/%s" % (folder, name)) for name in machine.names(folder) if name not in STANDARD]
+    same = [one for one in opened if one is not None and (one.st_dev, one.st_ino) == (seen.st_dev, seen.st_ino)]
+    return stat.S_ISREG(seen.st_mode) and bool(same)
 
 
 def lines_since(machine: Machine, start: Mark, pids: Collection[int]) -> Optional[List[str]]:
@@ -44,7 +55,7 @@ def lines_since(machine: Machine, start: Mark, pids: Collection[int]) -> Optiona
         return None
     read: List[str] = []
     inodes = set()
-    for path in ["/proc/%d/fd/2" % pid for pid in pids] + [start.path]:
+    for path in [STDERR % pid for pid in pids] + [start.path]:
         seen = machine.stat(path)
         if seen is None or not stat.S_ISREG(seen.st_mode) or seen.st_ino in inodes:
             continue

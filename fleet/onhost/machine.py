@@ -73,7 +73,9 @@ class Machine:
 
     def began_s(self, start: int) -> float:
         """When a process with this start time (ticks) began, in seconds since 1970, to a hundredth or so."""
-        return time.time() - time.clock_gettime(CLOCK_BOOTTIME) + start / os.sysconf("SC_CLK_TCK")
+        # An interruption between the two clocks makes the difference smaller, never larger.
+        booted_s = max(time.time() - time.clock_gettime(CLOCK_BOOTTIME) for _ in range(5))
+        return booted_s + start / os.sysconf("SC_CLK_TCK")
 
     def pause(self, seconds: float = POLL_S) -> None:
         """Wait between two looks. Never a stand-in for seeing the effect."""

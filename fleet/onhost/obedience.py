@@ -91,15 +91,14 @@ def _foreground(subject: Subject, config: Optional[Configuration]) -> List[Findi
     machine, old = subject.machine, subject.old
     if old.pid == 1:
         return [finding("pid_1")]
-    above = machine.process(old.ppid)
-    parent = _name(above.title if above else "") or "a process that is not visible here"
-    if _is_off("daemon", subject, config is None or config.daemon):
-        return [finding("daemon_off", pid=old.pid, parent=parent, ppid=old.ppid)]
     # A daemon has a session of its own (or its first generation's); who shares one with its parent was never made one.
     session = _session(machine, old.pid)
-    if session is not None and session == _session(machine, old.ppid) and _older(subject) is None:
-        return [finding("supervised", pid=old.pid, parent=parent, ppid=old.ppid)]
-    return []
+    never = session is not None and session == _session(machine, old.ppid) and _older(subject) is None
+    if not never and not _is_off("daemon", subject, config is None or config.daemon):
+        return []
+    above = machine.process(old.ppid)
+    parent = _name(above.title) if above else "a process that is not visible here"
+    return [finding("supervised" if old.ppid > 1 else "daemon_off", pid=old.pid, parent=parent, ppid=old.ppid)]
 
 
 def _is_off(name: str, subject: Subject, on_in_files: bool) -> bool:

@@ -156,12 +156,12 @@ MASTER = (
     ),
     _refuse(
         "supervised",
-        "nginx (pid {pid}) runs in the foreground under {parent} (pid {ppid}), which makes it ignore USR2.",
+        "nginx (pid {pid}) runs with `daemon off` under {parent} (pid {ppid}), which makes it ignore USR2.",
         "Start it with daemon on, " + LEAVE_OUT + ".",
     ),
     _refuse(
         "daemon_off",
-        "nginx (pid {pid}) runs with `daemon off` under {parent} (pid {ppid}), which makes it ignore USR2 or WINCH.",
+        "nginx (pid {pid}) runs with `daemon off` as a child of {parent} (pid {ppid}): it ignores USR2, or WINCH.",
         "Start it with daemon on, " + LEAVE_OUT + ".",
     ),
     _refuse(
@@ -341,6 +341,5 @@ SERVICE = (
     ),
 )
 
-REASONS: Dict[str, Reason] = {
-    reason.word: reason for group in (HOST, MASTER, RELEASE, CONFIGURATION, SERVICE) for reason in group
-}
+PREFLIGHT = HOST + MASTER + RELEASE + CONFIGURATION + SERVICE
+REASONS: Dict[str, Reason] = {reason.word: reason for reason in PREFLIGHT}

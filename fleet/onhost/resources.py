@@ -64,6 +64,15 @@ def state_folder(machine: Machine, state_dir: str) -> List[Finding]:
     return [finding("state_noexec", folder=folder, mount=mount_of(machine, folder))]
 
 
+def room_for_release(machine: Machine, state_dir: str, release_bytes: int) -> List[Finding]:
+    """Whether the state folder takes the release."""
+    folder = _there(machine, state_dir)
+    room = machine.room(folder)
+    if room is None:
+        return [finding("not_checked", what=folder, why="its file system does not answer")]
+    return _folder(machine, Place(state_dir, "the release", 0, None), folder, room, release_bytes + SPARE_BYTES)
+
+
 def memory(subject: Subject) -> List[Finding]:
     """Whether a second generation fits into the host's memory and into the limits of its control group."""
     need = sum(_resident(subject.machine, pid) for pid in _family(subject))

@@ -25,7 +25,6 @@ from fleet.onhost.protocol import (
     Report,
     Request,
     Rest,
-    Severity,
     State,
     Step,
 )
@@ -122,7 +121,7 @@ def _stage(visit: Visit) -> End:
     if Step.STAGE in request.allowed:
         began_s = visit.machine.monotonic_s()
         visit.say(Reply(ReplyType.STEP_STARTED, step=Step.STAGE))
-        end, staged = _staged(visit, request.goal.target)
+        end, staged = _staged(visit, request)
         took_s = visit.machine.monotonic_s() - began_s
         visit.say(
             Reply(
@@ -139,19 +138,28 @@ def _stage(visit: Visit) -> End:
     record = visit.own.record if visit.own else None
     if classify(seen, request.goal.target) is Phase.NEW:
         return End(Outcome.DONE, "runs_it", "this host runs the release already")
-    findings = preflight.preflight(visit.machine, request, seen, staged, record)
+    return _judged(visit, preflight.preflight(visit.machine, request, seen, staged, record))
+
+
+def _judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:
+    """All findings are said; any refusal among them ends the visit."""
     for finding in findings:
         visit.find(finding)
-    refusals = [finding for finding in findings if finding.severity is Severity.REFUSAL]
+    refusals = preflight.refusals(findings)
     if not refusals:
         return End(Outcome.DONE)
     message = "; ".join(finding.message for finding in refusals)
     return End(Outcome.REFUSED, refusals[0].reason, message, refusals[0].remedy)
 
 
-def _staged(visit: Visit, target: str) -> Tuple[End, Optional[str]]:
+def _staged(visit: Visit, request: Request) -> Tuple[End, Optional[str]]:
+    """The store has the release, or why not: nothing is asked for that would find no room or no use here."""
+    assert request.goal is not None
+    against = () if visit.store.has(request.goal.target) else preflight.before_staging(visit.machine, request)
+    if preflight.refusals(against):
+        return _judged(visit, against), None
     try:
-        return End(Outcome.DONE), stage(visit.machine, visit.store, target)
+        return End(Outcome.DONE), stage(visit.machine, visit.store, request.goal.target)
     except ReleaseMissing as error:
         return End(Outcome.REFUSED, "release_missing", "%s is wanted" % error), None
     except WrongBytes as error:
@@ -202,10 +210,26 @@ def _upgrade(visit: Visit, own: InstanceStore, epoch: int, record: Optional[Reco
             remedy = "Commit or roll back that rollout first."
             return End(Outcome.REFUSED, "upgrade_in_progress", _other(record), remedy)
     if not ours or record is None:
-        if not seen.masters or seen.masters[0].sha256 is None:
-            return End(Outcome.REFUSED, "no_master", "no nginx master was found here", "Start nginx first.")
+        changed = _may_still(visit, seen, phase)
+        if changed.outcome is not Outcome.DONE:
+            return changed
         record = _begin(visit, own, epoch, seen, target)
     return _walk(visit, _site(visit, own, record, epoch, target), request.goal)
+
+
+def _may_still(visit: Visit, seen: Observation, phase: Phase) -> End:
+    """Preflight once more: batches and bakes ago the host was fit, and may have been changed since.
+
+    A host that somebody has brought half-way by hand is past most of what preflight asks.
+    """
+    if not seen.masters or seen.masters[0].sha256 is None:
+        return End(Outcome.REFUSED, "no_master", "no nginx master was found here", "Start nginx first.")
+    if phase not in (Phase.OLD, Phase.SWAPPED):
+        return End(Outcome.DONE)
+    goal = visit.request.goal
+    assert goal is not None
+    staged = visit.store.release(goal.target)
+    return _judged(visit, preflight.preflight(visit.machine, visit.request, seen, staged, None))
 
 
 def _begin(visit: Visit, own: InstanceStore, epoch: int, seen: Observation, target: str) -> Record:

@@ -17,7 +17,7 @@ EMPTY = ("fleet/__init__.py", "tests/__init__.py", "tests/lab/__init__.py", "tes
 
 def carry(host: LabHost, files: dict[str, bytes]) -> None:
     """The host has what its part of a test needs under FOLDER; `files` are further ones, by their path there."""
-    packed = {name: b"" for name in EMPTY} | dict(psutil_files()) | files
+    packed = dict.fromkeys(EMPTY, b"") | dict(psutil_files()) | files
     for path in [*(TREE / "fleet/onhost").glob("*.py"), *(TREE / "tests/lab").glob("puppet*.py")]:
         packed[str(path.relative_to(TREE))] = path.read_bytes()
     buffer = io.BytesIO()

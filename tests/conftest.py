@@ -1,0 +1,53 @@
+"""What holds for the whole suite: no unlisted skip, no deadline on the wall clock, the Pythons named that are tried."""
+
+import os
+from collections.abc import Generator
+
+import pytest
+from hypothesis import settings
+
+from tests.onhost.pythons import found_pythons, missing_pythons
+from tests.skips import ALLOWED, allowed_skips, objection
+
+# A slow machine is no failure. CI draws the same examples each time; a laptop draws new ones. No database: every
+# failure prints how to repeat it.
+settings.register_profile("fleet", deadline=None, database=None, print_blob=True, derandomize="CI" in os.environ)
+settings.load_profile("fleet")
+
+
+def pytest_report_header() -> str:
+    tried = ", ".join(python.version for python in found_pythons())
+    untried = ", ".join(missing_pythons())
+    return f"on-host script: tried on Python {tried}" + (f"; not on this machine: {untried}" if untried else "")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped:
+        _refuse(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.skipped:
+        _refuse(report)
+    return report
+
+
+def _refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
+    said = objection(report.nodeid, _reason(report), allowed_skips(ALLOWED.read_text()))
+    if said is None:
+        return
+    report.outcome = "failed"
+    report.longrepr = said
+    if hasattr(report, "wasxfail"):
+        del report.wasxfail
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return str(report.wasxfail) or "expected to fail"
+    return str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)

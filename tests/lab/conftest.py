@@ -1,0 +1,76 @@
+"""Labs for tests: each is bound to this test process, so that one which was killed leaves nothing for long."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from fleet.lab.lab import Lab, clear_abandoned, down
+from fleet.lab.place import Place, place
+from fleet.lab.processes import this_process
+
+NUMBERS = itertools.count(1)
+
+
+class MakeLab(Protocol):
+    """Brings up a lab for this test module; it is gone after the module's last test, whatever becomes of the tests."""
+
+    def __call__(
+        self,
+        count: int = ...,
+        kinds: Mapping[str, str] | None = ...,
+        *,
+        show: Sequence[str] = ...,
+    ) -> Lab: ...
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_abandoned_labs() -> None:
+    """What earlier runs that were killed left behind is gone."""
+    clear_abandoned()
+
+
+@pytest.fixture(scope="session")
+def lab_name() -> Callable[[], str]:
+    """A name that no other lab has: not of another run, another worker of pytest-xdist, or another test."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "w")
+    return lambda: f"t{os.getpid()}-{worker}-{next(NUMBERS)}"
+
+
+@pytest.fixture
+def where(lab_name: Callable[[], str], tmp_path: Path) -> Iterator[Place]:
+    """A place for a lab among this test's own files. What the test leaves there is taken down."""
+    chosen = place(lab_name(), tmp_path)
+    yield chosen
+    down(chosen)
+
+
+@pytest.fixture(scope="module")
+def make_lab(lab_name: Callable[[], str]) -> Iterator[MakeLab]:
+    """The factory of this module's labs."""
+    with ExitStack() as labs:
+        yield _factory(labs, lab_name)
+
+
+def _factory(labs: ExitStack, lab_name: Callable[[], str]) -> MakeLab:
+    def make(
+        count: int = 3,
+        kinds: Mapping[str, str] | None = None,
+        *,
+        show: Sequence[str] = (),
+    ) -> Lab:
+        lab = Lab.up(lab_name(), count, kinds, owner=this_process(), show=show)
+        labs.callback(lab.down)
+        return lab
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: MakeLab) -> Lab:
+    """Three plain hosts, shared by the tests of a module."""
+    return make_lab()

@@ -1,0 +1,251 @@
+"""Every word of preflight is provoked on a real host: odd kinds of the lab, or a plain host that something was done to."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fleet.lab.host import LabHost
+from fleet.lab.lab import Lab
+from fleet.lab.nginx import CONFIG, PID_FILE, PREFIX, PROGRAM, START
+from fleet.lab.odd import KINDS
+from fleet.lab.release import make_release
+from fleet.onhost.protocol import Finding, Severity, from_plain
+from fleet.onhost.reasons import PREFLIGHT, REASONS
+from tests.lab.carried import FOLDER, carry
+from tests.lab.conftest import MakeLab
+
+PUPPET = ("/usr/bin/env", f"PYTHONPATH={FOLDER}", "python3", "-B", "-m", "tests.lab.puppet_preflight")
+RESTART = f"kill -QUIT $(cat {PID_FILE}); while [ -e {PID_FILE} ]; do sleep 0.01; done"
+UNIT = "fake.service"
+
+# What `systemctl show` prints is recorded from its format, not from a systemd that ran here: unverified.
+SYSTEMCTL = "/usr/sbin/systemctl"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """How a host comes to deserve a word: its kind, what is done to it, and what preflight is asked there.
+
+    `release` is a kind of release or one of `PATCHES`, `None` for none; `prefix` is put before the command.
+    """
+
+    kind: str = "plain"
+    shell: str = ""
+    release: str | None = "new"
+    pid_file: str | None = PID_FILE
+    uid: int = 0
+    prefix: tuple[str, ...] = ()
+
+
+def config(edit: str) -> str:
+    """Shell that edits nginx.conf with sed."""
+    return f"sed -i '{edit}' {CONFIG}"
+
+
+def systemd(shown: str, code: int = 0) -> str:
+    """Shell that makes a host look as if systemd ran there: a unit's control group around nginx, and a `systemctl`."""
+    return (
+        "top=/sys/fs/cgroup; [ -d $top/systemd ] && top=$top/systemd; "
+        f"group=$top/@LINK@-{UNIT}; mkdir -p $group; echo $(cat {PID_FILE}) > $group/cgroup.procs; "
+        f"mkdir -p /run/systemd/system; rm -f {SYSTEMCTL}; "
+        f"printf '#!/bin/sh\\nprintf \"{shown}\"\\nexit {code}\\n' > {SYSTEMCTL}; chmod 755 {SYSTEMCTL}; "
+        f"sed -i s/@PID@/$(cat {PID_FILE})/ {SYSTEMCTL}"
+    )
+
+
+def patched(old: bytes, new: bytes) -> tuple[bytes, bytes]:
+    assert len(old) == len(new)
+    return old, new
+
+
+PATCHES = {
+    "other-loader": patched(b"/ld-linux-", b"/ld-limux-"),
+    "angie": patched(b"nginx/1.22.9", b"Angie/1.22.9"),
+    "other-prefix": patched(b"--prefix=/usr/share", b"--prefix=/usr/shard"),
+    "other-modules-path": patched(b"--modules-path=/usr/lib", b"--modules-path=/usr/lab"),
+    "no-dav": patched(b"--with-http_dav_module", b"--with-http_dax_module"),
+    # No nginx of Debian 12 speaks HTTP/3; this one takes its `listen` option for that of HTTP/2.
+    "http3": patched(b"\0http2\0", b"\0http3\0"),
+}
+
+SCENES = {
+    "no_root": Scene(uid=65534),
+    "state_noexec": Scene("state-noexec"),
+    "path_noexec": Scene(shell=f"mount --bind {PREFIX}/sbin {PREFIX}/sbin; mount -o remount,bind,noexec {PREFIX}/sbin"),
+    "read_only": Scene("pid-dir-readonly"),
+    "disk_full": Scene("full-disk"),
+    "no_inodes": Scene("no-inodes"),
+    "memory_short": Scene("memory-short"),
+    "pids_short": Scene("pids-short"),
+    "package_lock": Scene("dpkg-locked"),
+    "no_master": Scene("no-nginx"),
+    "several_masters": Scene("two-masters", pid_file=None),
+    "upgrade_in_progress": Scene("by-hand"),
+    "previous_master": Scene("old-master-alive"),
+    "pid_file_missing": Scene("pid-missing"),
+    "pid_file_empty": Scene("pid-empty"),
+    "pid_file_wrong": Scene("pid-lying"),
+    "supervised": Scene("supervised"),
+    "daemon_off": Scene("daemon-off"),
+    "pid_1": Scene(
+        shell=f"{RESTART}; setsid unshare --pid --fork --mount-proc {START} -g 'daemon off;' </dev/null >/dev/null 2>&1 & "
+        f"until [ -s {PID_FILE} ] && pgrep -f 'worker proces[s]' >/dev/null; do sleep 0.01; done",
+        prefix=("/bin/sh", "-c", 'exec nsenter -t $(pgrep -f "maste[r] process") -p -m -- "$@"', "sh"),
+    ),
+    "relative_argv0": Scene("relative-argv0"),
+    "master_process_off": Scene("master-process-off"),
+    "stopped": Scene("frozen"),
+    "poisoned": Scene("poisoned"),
+    "other_root": Scene(shell=f"{RESTART}; mkdir /srv/jail; mount --rbind / /srv/jail; chroot /srv/jail {START}"),
+    "binary_missing": Scene(shell=f"mv {PROGRAM} {PROGRAM}.gone"),
+    "path_differs": Scene("path-differs"),
+    "shared_binary": Scene("shared-binary"),
+    "not_staged": Scene(release=None),
+    "wrong_architecture": Scene(release="wrong-arch"),
+    "loader_missing": Scene(release="other-loader"),
+    "library_missing": Scene(release="missing-lib"),
+    "cannot_run": Scene(release="truncated"),
+    "other_server": Scene(release="angie"),
+    "config_rejected": Scene(release="bad-config"),
+    "paths_moved": Scene(release="other-prefix"),
+    "build_differs": Scene(release="other-modules-path"),
+    "modules_gone": Scene(release="no-dav"),
+    "not_checked": Scene(shell=systemd("Failed to connect to bus", code=1)),
+    "pending_config": Scene("pending-touch"),
+    "listener_missing": Scene(shell=config("s/listen 80;/listen 8088;/")),
+    "listener_busy": Scene(
+        shell=f"{config('s/listen 80;/listen 80; listen 8088;/')}; "
+        "setsid python3 -m http.server 8088 </dev/null >/dev/null 2>&1 & "
+        "until python3 -c 'import socket; socket.create_connection((\"localhost\", 8088), 5)' 2>&-; do :; done"
+    ),
+    "listener_added": Scene("pending-config"),
+    "fewer_workers": Scene(
+        shell=f"{RESTART}; {config('s/listen 80;/listen 80 reuseport;/')}; {START}; "
+        + config("s/^worker_processes 2/worker_processes 1/")
+    ),
+    "quic": Scene(
+        shell=f"{RESTART}; sed -i 's/\\x00http2\\x00/\\x00http3\\x00/' {PROGRAM}; "
+        f"{config('s/listen 80;/listen 80; listen 443 http3;/')}; {START}",
+        release="http3",
+    ),
+    "no_error_log": Scene("syslog-only"),
+    "env_lost": Scene(
+        shell=f"{RESTART}; cp $(ldconfig -p | grep -m1 -o '/.*libutil.so.1') /opt/libjemalloc.so.2; "
+        f"LD_PRELOAD=/opt/libjemalloc.so.2 {START}"
+    ),
+    "unit_type": Scene(shell=systemd("Type=simple\\\\nPIDFile=\\\\nMainPID=@PID@\\\\n")),
+    "unit_pid_file": Scene(shell=systemd("Type=forking\\\\nPIDFile=\\\\nMainPID=@PID@\\\\n")),
+    "unit_main_pid": Scene(shell=systemd(f"Type=forking\\\\nPIDFile={PID_FILE}\\\\nMainPID=77\\\\n")),
+    "packaged": Scene("packaged", pid_file="/run/nginx.pid"),
+}
+
+FULL_STATE = Scene("full-state", release=None)
+# Odd, but fit for an upgrade: not one refusal.
+FIT = (
+    "plain",
+    "stale-oldbin",
+    "symlinked-binary",
+    "unix-socket",
+    "log-error",
+    "log-off",
+    "syslog-only",
+    "packaged",
+    "sick",
+)
+
+
+def place_of(scene: Scene) -> tuple[str, str]:
+    """Scenes of the same kind that the same was done to share a host."""
+    return scene.kind, scene.shell
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The lab, the releases that all of its hosts see, and who plays where."""
+
+    lab: Lab
+    releases: Path
+    hosts: dict[tuple[str, str], LabHost]
+
+    def judged(self, scene: Scene, allow: Iterable[str] = ()) -> dict[str, Finding]:
+        host = self.hosts[place_of(scene)]
+        staged = str(self.releases / scene.release) if scene.release else None
+        asked = {"staged": staged, "pid_file": scene.pid_file, "uid": scene.uid, "allow": list(allow)}
+        done = host.exec([*scene.prefix, *PUPPET], input=json.dumps(asked).encode(), timeout_s=120)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        return {one["reason"]: from_plain(Finding, one) for one in json.loads(done.stdout)}
+
+
+@pytest.fixture(scope="module")
+def stage(make_lab: MakeLab, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """One lab, with a host for each thing that is done to one."""
+    releases = tmp_path_factory.mktemp("releases")
+    releases.chmod(0o755)
+    for release in {scene.release for scene in SCENES.values() if scene.release}:
+        make(releases, release)
+    places = sorted({place_of(scene) for scene in (*SCENES.values(), FULL_STATE)} | {(kind, "") for kind in FIT})
+    kinds = {f"lab-{number:03}": kind for number, (kind, _) in enumerate(places, 1)}
+    lab = make_lab(len(places), kinds, show=[str(releases)])
+    hosts = dict(zip(places, lab.hosts, strict=True))
+    for (_, shell), host in hosts.items():
+        carry(host, {})
+        if shell:
+            link = host.where.link(host.entry.number)
+            host.sh(shell.replace("@LINK@", link))
+    return Stage(lab, releases, hosts)
+
+
+def make(folder: Path, release: str) -> None:
+    path = make_release("new" if release in PATCHES else release, folder / release)
+    if release not in PATCHES:
+        return
+    old, new = PATCHES[release]
+    original = path.read_bytes()
+    assert old in original
+    path.write_bytes(original.replace(old, new))
+
+
+def test_every_word_of_preflight_has_a_scene() -> None:
+    assert set(SCENES) == {reason.word for reason in PREFLIGHT}
+
+
+@pytest.mark.parametrize("word", SCENES)
+def test_a_host_that_deserves_a_word_hears_it(stage: Stage, word: str) -> None:
+    found = stage.judged(SCENES[word])
+
+    assert word in found, found
+    assert found[word].severity is REASONS[word].severity
+    assert found[word].message
+    assert found[word].remedy
+
+
+@pytest.mark.parametrize("word", [reason.word for reason in PREFLIGHT if reason.overridable])
+def test_what_is_allowed_is_passed_with_a_warning(stage: Stage, word: str) -> None:
+    found = stage.judged(SCENES[word], allow=[word.replace("_", "-")])
+
+    assert found[word].severity is Severity.WARNING
+
+
+def test_a_full_state_folder_is_found_out_before_the_release_is_sent(stage: Stage) -> None:
+    assert "disk_full" in stage.judged(FULL_STATE)
+
+
+@pytest.mark.parametrize("kind", FIT)
+def test_a_host_that_is_fit_is_not_refused(stage: Stage, kind: str) -> None:
+    pid_file = "/run/nginx.pid" if kind == "packaged" else PID_FILE
+
+    found = stage.judged(Scene(kind, pid_file=pid_file))
+
+    assert {word for word, one in found.items() if one.severity is Severity.REFUSAL} == set()
+
+
+def test_a_plain_host_and_a_good_release_give_no_finding_with_and_without_a_hint(stage: Stage) -> None:
+    assert stage.judged(Scene()) == {}
+    assert stage.judged(Scene(pid_file=None)) == {}
+
+
+def test_the_kinds_that_are_used_exist() -> None:
+    assert {scene.kind for scene in SCENES.values()} | set(FIT) <= set(KINDS)
