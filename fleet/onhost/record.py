@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from fleet.onhost.machine import Machine
-from fleet.onhost.protocol import Layout, Malformed, Record, Request, decode, encode
+from fleet.onhost.protocol import Layout, Malformed, Record, Request, State, decode, encode
 
 REMEMBERED_UNDONE = 50
 
@@ -114,6 +114,21 @@ class InstanceStore:
 
     def write_record(self, record: Record) -> None:
         self._save("record.json", record)
+
+    @property
+    def previous(self) -> Optional[Record]:
+        """The record before this one, if its rollout was still in force then."""
+        found: Optional[Record] = self._load(Record, "previous.json")
+        return found
+
+    def begin(self, record: Record) -> None:
+        """The record is what is wanted now. A rollout that was in force is remembered, so that it can still be undone
+        when the new one has been taken back.
+        """
+        last = self.record
+        if last is not None and last.state is not State.ROLLED_BACK:
+            self._save("previous.json", last)
+        self.write_record(record)
 
     @property
     def fence(self) -> Fence:

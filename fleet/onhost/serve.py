@@ -161,7 +161,8 @@ def _staged(visit: Visit, request: Request) -> Tuple[End, Optional[str]]:
     try:
         return End(Outcome.DONE), stage(visit.machine, visit.store, request.goal.target)
     except ReleaseMissing as error:
-        return End(Outcome.REFUSED, "release_missing", "%s is wanted" % error), None
+        remedy = "Name the binary's file, so that it can be sent."
+        return End(Outcome.REFUSED, "release_missing", "%s is wanted" % error, remedy), None
     except WrongBytes as error:
         return End(Outcome.FAILED, "wrong_bytes", str(error), "Run it again: the transfer went wrong."), None
 
@@ -242,7 +243,7 @@ def _begin(visit: Visit, own: InstanceStore, epoch: int, seen: Observation, targ
     record = Record(request.rollout, epoch, request.operator, target, old.sha256, at_path, visit.machine.utc())
     own.write_layout(visit.observer.layout._replace(binary=seen.path))
     write_undo(visit.machine, visit.store.root)
-    own.write_record(record)
+    own.begin(record)
     return record
 
 
@@ -256,6 +257,7 @@ def write_undo(machine: Machine, root: str) -> None:
 def _rollback(visit: Visit, own: InstanceStore, epoch: int, record: Optional[Record], seen: Observation) -> End:
     if record is None:
         return End(Outcome.DONE, "nothing_to_undo", "this host was not changed by the rollout")
+    record = _in_force(visit, own, record, seen)
     if record.rollout != visit.request.rollout:
         return End(Outcome.DONE, "other_rollout", _other(record))
     runs = {master.sha256 for master in seen.masters}
@@ -263,6 +265,16 @@ def _rollback(visit: Visit, own: InstanceStore, epoch: int, record: Optional[Rec
         return End(Outcome.REFUSED, "foreign", "this host has since been given another release", "A person must look.")
     site = _site(visit, own, record, epoch, record.before_process)
     return _walk(visit, site, Goal(record.before_process, Rest.FINAL))
+
+
+def _in_force(visit: Visit, own: InstanceStore, record: Record, seen: Observation) -> Record:
+    """The record to undo: the one before, where that is the rollout meant and the last one has been taken back."""
+    before = own.previous
+    is_back = len(seen.masters) == 1 and classify(seen, record.target) is Phase.OLD
+    if before is None or before.rollout != visit.request.rollout or record.rollout == before.rollout or not is_back:
+        return record
+    own.write_record(before)
+    return before
 
 
 def _walk(visit: Visit, site: Site, goal: Goal) -> End:

@@ -94,7 +94,8 @@ ps -eo pid=,args= | awk '/[n]ginx: master/ {{print $1}}' | tr '\\n' ' '; echo
 sha256sum < /proc/$pid/exe | cut -d' ' -f1
 sha256sum < {NGINX} | cut -d' ' -f1
 {NGINX} -v 2>&1 | sed 's|.*/||'
-ls -A /usr/local/nginx/sbin /usr/local/nginx/logs | grep -vE '^(nginx|nginx.pid|access.log|error.log|/.*:|)$' | tr '\\n' ' ' || true
+cd /usr/local/nginx
+ls -A sbin logs | grep -vE '^(nginx|nginx.pid|access.log|error.log|.*:|)$' | tr '\\n' ' ' || true
 echo
 """
 

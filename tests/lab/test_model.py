@@ -46,7 +46,8 @@ def draw(chance: random.Random) -> list[Scene]:
     """A history: acts that begin as an upgrade does, then anything, and what the model says of each."""
     start = ["put_new", "usr2_old", "winch_old"][: chance.choice((0, 1, 2, 2, 3, 3))]
     acts = start + chance.choices(ACTS, k=chance.randint(2, 6))
-    model, scenes = Model(), []
+    model = Model()
+    scenes: list[Scene] = []
     for act in acts:
         model = act_on(model, act)
         scenes.append({"act": act, "expected": sketch(model)})

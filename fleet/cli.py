@@ -1,0 +1,300 @@
+"""The commands and their options, and nothing else: what each does is imported when it is called, so that `--help` is fast.
+
+Options of all commands may stand before the command or after it: `fleet -i hosts.yaml status`, `fleet status -i hosts.yaml`.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+from click.core import ParameterSource
+
+from fleet.console import safe
+from fleet.errors import FleetError
+from fleet.world import Asked, World
+
+LAZY = {"lab": ("fleet.lab.cli", "lab", "Pretend hosts on this machine: real sshd and nginx, to try everything on.")}
+
+
+class LazyGroup(click.RichGroup):
+    """A group whose commands of `LAZY` are imported when they are called, not when they are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *LAZY}, key=ORDER.index)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in LAZY:
+            return click.RichCommand(name=cmd_name, short_help=LAZY[cmd_name][2], help=LAZY[cmd_name][2])
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in LAZY:
+            module, name, _ = LAZY[args[0]]
+            command: click.Command = getattr(import_module(module), name)
+            return args[0], command, args[1:]
+        return super().resolve_command(ctx, args)
+
+
+ORDER = ["inventory", "check", "upgrade", "status", "commit", "rollback", "lab", "demo"]
+
+
+class Duration(click.ParamType[float]):
+    """`30s`, `10m`, `1h30m`; becomes seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from fleet.plan import parse_duration
+
+        try:
+            return value if isinstance(value, float) else parse_duration(str(value))
+        except FleetError as error:
+            self.fail(str(error), param, ctx)
+
+
+def option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option with its environment variable and its default in the help."""
+    return click.option(*names, envvar=f"FLEET_{env}", show_envvar=True, show_default=True, **settings)
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for each in reversed(options):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+selecting = _together(
+    option(
+        "-i", "--inventory", env="INVENTORY", multiple=True, type=click.Path(path_type=Path), help="Inventory file."
+    ),
+    option("-l", "--limit", env="LIMIT", multiple=True, help="Host patterns: web*, web:&eu, '!web-07', @file."),
+    option("-v", "--verbose", env="VERBOSE", count=True, help="Tell every step."),
+)
+connecting = option(
+    "--parallel", env="PARALLEL", type=click.IntRange(1, 1000), default=50, help="How many hosts are visited at a time."
+)
+changing = option("-y", "--yes", env="YES", is_flag=True, help="Do not ask.")
+telling = _together(
+    option(
+        "--output",
+        env="OUTPUT",
+        type=click.Choice(["auto", "live", "plain", "jsonl"]),
+        default="auto",
+        help="How events are told.",
+    ),
+    option(
+        "--log-file", env="LOG_FILE", type=click.Path(path_type=Path, dir_okay=False), help="Append every event to it."
+    ),
+)
+as_json = option("--json", "as_json", env="JSON", is_flag=True, help="One JSON document on stdout.")
+draining = _together(
+    option(
+        "--drain-timeout",
+        env="DRAIN_TIMEOUT",
+        type=Duration(),
+        default="10m",
+        help="How long commit waits for old connections.",
+    ),
+    option("--cut", env="CUT", is_flag=True, help="End the old connections that are left then."),
+)
+allowing = option(
+    "--allow", env="ALLOW", multiple=True, metavar="REASON", help="Go on in spite of this refusal (recorded)."
+)
+
+
+def asked(ctx: click.Context, given: dict[str, Any]) -> Asked:
+    """What all commands are given, before the command's name or after it."""
+    above = {name: _from_above(ctx, name, given.pop(name, None)) for name in ("inventory", "limit", "verbose", "yes")}
+    return Asked(
+        inventories=tuple(above["inventory"] or ()),
+        limits=tuple(above["limit"] or ()),
+        verbose=above["verbose"] or 0,
+        yes=bool(above["yes"]),
+        output=given.pop("output", "auto"),
+        log_file=given.pop("log_file", None),
+        parallel=given.pop("parallel", 50),
+    )
+
+
+def _from_above(ctx: click.Context, name: str, own: Any) -> Any:
+    """The command's own value; the one before the command's name, where only that was written on the command line."""
+    if ctx.parent is None or name not in ctx.parent.params:
+        return own
+    typed = ParameterSource.COMMANDLINE
+    if ctx.get_parameter_source(name) is typed or ctx.parent.get_parameter_source(name) is not typed:
+        return own or ctx.parent.params[name]
+    return ctx.parent.params[name]
+
+
+def world(ctx: click.Context) -> World:
+    """The world that a test handed in, or the real one."""
+    return ctx.obj if isinstance(ctx.obj, World) else World()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@selecting
+@changing
+@click.version_option(package_name="nginx-fleet", prog_name="fleet")
+def fleet(**_: Any) -> None:
+    """Upgrade the nginx binary on many servers without losing a request, and take it back as calmly."""
+
+
+@fleet.command()
+@selecting
+@as_json
+@click.pass_context
+def inventory(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
+    """The hosts that -i and --limit select, with labels and layout."""
+    from fleet.commands import inventory as command
+
+    return command.run(asked(ctx, given), as_json)
+
+
+@fleet.command()
+@click.argument("release")
+@selecting
+@connecting
+@telling
+@allowing
+@option("--no-stage", env="NO_STAGE", is_flag=True, help="Do not even bring the release to the hosts.")
+@as_json
+@click.pass_context
+def check(
+    ctx: click.RichContext, /, release: str, no_stage: bool, allow: tuple[str, ...], as_json: bool, **given: Any
+) -> int:
+    """Preflight on every host; changes nothing that runs. Stages the release there."""
+    from fleet.commands import check as command
+
+    return command.run(world(ctx), asked(ctx, given), release, may_stage=not no_stage, allow=allow, as_json=as_json)
+
+
+@fleet.command()
+@click.argument("release")
+@selecting
+@connecting
+@changing
+@telling
+@option("--batches", env="BATCHES", default="1,10%,50%,100%", help="Sizes of successive batches; the last one repeats.")
+@option(
+    "--bake",
+    "bake_s",
+    env="BAKE",
+    type=Duration(),
+    default="30s",
+    help="How long a batch is watched before the next one.",
+)
+@option(
+    "--settle",
+    "settle_s",
+    env="SETTLE",
+    type=Duration(),
+    default="2s",
+    help="How long new workers must stay stable before drain.",
+)
+@option("--max-failures", env="MAX_FAILURES", default="0", help="How many hosts may fail: N, or N% of all.")
+@option(
+    "--on-failure",
+    env="ON_FAILURE",
+    type=click.Choice(["rollback", "halt", "continue"]),
+    default="rollback",
+    help="What happens when more than that failed.",
+)
+@option(
+    "--commit",
+    env="COMMIT",
+    type=click.Choice(["end", "batch", "never"]),
+    default="end",
+    help="When the held old masters are retired.",
+)
+@draining
+@allowing
+@option("--dry-run", env="DRY_RUN", is_flag=True, help="Say the plan and connect to nobody.")
+@click.pass_context
+def upgrade(ctx: click.RichContext, /, release: str, **given: Any) -> int:
+    """The rollout: preflight, batches, gates, commit. RELEASE is an nginx binary, or 8+ digits of a hash the hosts keep."""
+    from fleet.commands import upgrade as command
+
+    before = asked(ctx, given)
+    given["drain_timeout_s"] = given.pop("drain_timeout")
+    return command.run(world(ctx), before, release, command.Choice(**given))
+
+
+@fleet.command()
+@selecting
+@connecting
+@as_json
+@click.pass_context
+def status(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
+    """What every host says of itself now."""
+    from fleet.commands import status as command
+
+    return command.run(world(ctx), asked(ctx, given), as_json)
+
+
+@fleet.command()
+@click.argument("rollout", required=False)
+@selecting
+@connecting
+@changing
+@telling
+@draining
+@click.pass_context
+def commit(ctx: click.RichContext, /, rollout: str | None, drain_timeout: float, cut: bool, **given: Any) -> int:
+    """Retire the held old masters. ROLLOUT is its id or the start of it; left out, the newest one."""
+    from fleet.commands import back as command
+
+    return command.commit(world(ctx), asked(ctx, given), rollout, drain_timeout_s=drain_timeout, cut=cut)
+
+
+@fleet.command()
+@click.argument("rollout", required=False)
+@selecting
+@connecting
+@changing
+@telling
+@draining
+@click.pass_context
+def rollback(ctx: click.RichContext, /, rollout: str | None, drain_timeout: float, cut: bool, **given: Any) -> int:
+    """Back to the release before, from any phase, all hosts at once. ROLLOUT as in commit."""
+    from fleet.commands import back as command
+
+    return command.rollback(world(ctx), asked(ctx, given), rollout, drain_timeout_s=drain_timeout, cut=cut)
+
+
+@fleet.command()
+@option("--name", env="DEMO_NAME", default="demo", help="The name of its lab.")
+@click.pass_context
+def demo(ctx: click.RichContext, /, name: str) -> int:
+    """A lab, a rollout under load, a bad release that goes back by itself, and the whole fleet back."""
+    from fleet import demo as command
+
+    return command.run(world(ctx), name)
+
+
+def run(args: Sequence[str] | None = None, world: World | None = None) -> int:
+    """The exit code of a command line. A trouble is one line on stderr; a traceback is a bug in fleet."""
+    try:
+        code = fleet.main(args, prog_name="fleet", standalone_mode=False, obj=world)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        click.echo("fleet: interrupted.", err=True)
+        return 130
+    except FleetError as error:
+        click.echo(f"fleet: {safe(error)}", err=True)
+        return error.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The `fleet` command."""
+    sys.exit(run())

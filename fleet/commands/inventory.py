@@ -1,0 +1,55 @@
+"""`fleet inventory`: the hosts that are selected, with labels and layout."""
+
+from rich.table import Table
+from rich.text import Text
+
+from fleet.commands.run import hosts_of, output_of
+from fleet.console import safe
+from fleet.host import Host
+from fleet.world import Asked
+
+SCHEMA = "fleet.inventory/1"
+
+
+def run(asked: Asked, as_json: bool) -> int:
+    """The hosts are on stdout; 0."""
+    hosts = hosts_of(asked)
+    output = output_of(asked)
+    if as_json:
+        output.document({"schema": SCHEMA, "hosts": [document(host) for host in hosts]})
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("host", "address", "user", "groups", "labels", "layout"):
+        table.add_column(name, overflow="fold")
+    for host in hosts:
+        table.add_row(*(Text(safe(word)) for word in _row(host)))
+    output.result(table)
+    return 0
+
+
+def document(host: Host) -> dict[str, object]:
+    """The host as `--json` shows it."""
+    return {
+        "name": host.name,
+        "address": host.address,
+        "port": host.port,
+        "user": host.user,
+        "groups": list(host.groups),
+        "labels": dict(host.labels),
+        "layout": host.layout._asdict(),
+        "probes": [probe._asdict() for probe in host.probes],
+        "where": host.where,
+    }
+
+
+def _row(host: Host) -> tuple[str, ...]:
+    address = f"[{host.address}]" if ":" in host.address else host.address
+    layout = [f"{name}={value}" for name, value in host.layout._asdict().items() if value and name != "state_dir"]
+    return (
+        host.name,
+        address if host.port == 22 else f"{address}:{host.port}",
+        host.user or "",
+        ", ".join(host.groups),
+        ", ".join(f"{key}={value}" for key, value in host.labels),
+        " ".join(layout) or "found on the host",
+    )

@@ -1,0 +1,107 @@
+"""What the commands share: the hosts that are meant, a run of the engine with everything around it, and the question."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from fleet.engine import Engine, Turned
+from fleet.errors import Refused
+from fleet.host import Host
+from fleet.inventory import load
+from fleet.onhost.protocol import Ask
+from fleet.output import Output, output_for
+from fleet.rollout.errands import decide_ask
+from fleet.rollout.host import HostStatus
+from fleet.rollout.moves import Decide
+from fleet.rollout.policy import Policy
+from fleet.rollout.requests import Requests
+from fleet.rollout.status import RolloutStatus
+from fleet.world import Asked, World
+
+TURN_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def hosts_of(asked: Asked) -> tuple[Host, ...]:
+    """The hosts that -i and --limit select. Raises `InventoryError`."""
+    return load(asked.inventories).select(asked.limits)
+
+
+def output_of(asked: Asked) -> Output:
+    """The command's output on the process's own streams."""
+    return output_for(sys.stdout, sys.stderr, asked.output, asked.verbose, asked.log_file)
+
+
+def unbegun(rollout: str, batches: Sequence[Sequence[Host]]) -> RolloutStatus:
+    """The status of a run in which nothing has happened."""
+    hosts = {host.name: HostStatus(host.name) for batch in batches for host in batch}
+    return RolloutStatus(rollout, hosts, tuple(tuple(host.name for host in batch) for batch in batches))
+
+
+def carry_out(
+    world: World,
+    output: Output,
+    requests: Requests,
+    decide: Decide,
+    start: RolloutStatus,
+    *,
+    quiet: bool = False,
+    message: str = "",
+    data: Mapping[str, Any] | None = None,
+) -> RolloutStatus:
+    """The status at the end of a run that is told to people, and that Ctrl-C turns back. No thread is left behind."""
+    visits = world.visits()
+    with (
+        output.telling(quiet) as (observers, heartbeat),
+        ThreadPoolExecutor(requests.policy.parallel, thread_name_prefix="fleet-visit") as executor,
+    ):
+        engine = Engine(
+            visits=visits,
+            executor=executor,
+            task_of=requests.task,
+            clock=world.clock(),
+            observers=observers,
+            heartbeat=heartbeat,
+        )
+        with turning_back(partial(engine.inbox.put, Turned())):
+            return engine.run(decide, start, message, **(data or {}))
+
+
+@contextmanager
+def turning_back(turn: Callable[[], None]) -> Iterator[None]:
+    """While it is entered, Ctrl-C, SIGTERM and SIGHUP turn the run back instead of killing it; `nohup` is honoured."""
+
+    def heard(signum: int, frame: FrameType | None) -> None:
+        turn()
+
+    is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    minded = [number for number in TURN_BACK if number is not signal.SIGHUP or not is_nohup]
+    before = {number: signal.signal(number, heard) for number in minded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def look_at(world: World, output: Output, hosts: Sequence[Host], asked: Asked) -> RolloutStatus:
+    """What every host says of itself now; nothing is claimed and nothing changed."""
+    policy = Policy(parallel=asked.parallel)
+    requests = Requests({host.name: host for host in hosts}, world.operator(), policy)
+    decide = partial(decide_ask, Ask.LOOK, asked.parallel)
+    return carry_out(world, output, requests, decide, unbegun("look", [hosts]), quiet=True)
+
+
+def agree(world: World, output: Output, asked: Asked, question: str) -> None:
+    """The operator said yes. Raises `Refused` when he didn't, or when there is nobody to ask."""
+    if asked.yes:
+        return
+    if not world.is_terminal():
+        raise Refused("there is no terminal to ask on, and this command changes hosts.", "Say yes beforehand: -y.")
+    output.err.print(f"{question} [y/N] ", end="", markup=False, highlight=False)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Refused("not confirmed. Nothing was changed.")

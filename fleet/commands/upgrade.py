@@ -1,0 +1,145 @@
+"""`fleet upgrade RELEASE`: the rollout. The plan is said in words and agreed on before anything is connected to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rich.console import RenderableType
+
+from fleet.commands.release import target_of
+from fleet.commands.run import agree, carry_out, hosts_of, output_of, unbegun
+from fleet.console import safe, summary, troubles
+from fleet.errors import Refused
+from fleet.onhost.reasons import REASONS
+from fleet.output import Mode, Output
+from fleet.plan import DEFAULT_BATCHES, Plan, budget_in_words, make_plan, parse_budget
+from fleet.rollout import ending
+from fleet.rollout.policy import CommitWhen, OnFailure, Policy
+from fleet.rollout.requests import Requests
+from fleet.rollout.status import RolloutStatus
+from fleet.rollout.upgrade import decide
+from fleet.world import Asked, World
+
+THEN = {
+    OnFailure.ROLLBACK: "then every host that was begun goes back, committed or not",
+    OnFailure.HALT: "then no further host is begun, and those that were stay as they are",
+}
+COMMITS = {
+    CommitWhen.END: "the old masters are held until every batch has passed, then retired",
+    CommitWhen.BATCH: "the old masters of a batch are retired when its bake has passed",
+    CommitWhen.NEVER: "the old masters stay held until you commit or roll back",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The options of `upgrade`, as they were given."""
+
+    batches: str = DEFAULT_BATCHES
+    bake_s: float = 30.0
+    settle_s: float = 2.0
+    max_failures: str = "0"
+    on_failure: str = "rollback"
+    commit: str = "end"
+    drain_timeout_s: float = 600.0
+    cut: bool = False
+    allow: tuple[str, ...] = ()
+    dry_run: bool = False
+
+
+def run(world: World, asked: Asked, release: str, choice: Choice) -> int:
+    """The rollout has ended; its exit code."""
+    output = output_of(asked)
+    plan = make_plan(hosts_of(asked), choice.batches)
+    policy = policy_of(choice, asked.parallel, len(plan.hosts))
+    target, words = target_of(world, output, asked, plan.hosts, release)
+    rollout, operator = world.rollout_id(world.clock()()), world.operator()
+    text = plan_in_words(plan, policy, choice.max_failures, words, rollout, operator)
+    if choice.dry_run:
+        output.result(text)
+        return ending.OK
+    for line in text.splitlines():
+        output.say(line)
+    agree(world, output, asked, f"Upgrade {ending.several(len(plan.hosts))}?")
+    requests = Requests({host.name: host for host in plan.hosts}, operator, policy, target)
+    start = unbegun(rollout, [batch.hosts for batch in plan.batches])
+    data = rollout_data(target.sha256, operator, choice)
+    status = carry_out(
+        world, output, requests, partial(decide, policy), start, message=f"upgrade to {words}", data=data
+    )
+    return tell_end(output, status)
+
+
+def policy_of(choice: Choice, parallel: int, hosts: int) -> Policy:
+    """The options as numbers. Raises `Refused`."""
+    for reason in choice.allow:
+        known = REASONS.get(reason)
+        if known is None or not known.overridable:
+            allowed = ", ".join(sorted(word for word, found in REASONS.items() if found.overridable))
+            raise Refused(f"--allow {reason}: no refusal that may be overridden has this name.", f"Allowed: {allowed}.")
+    return Policy(
+        bake_s=choice.bake_s,
+        settle_s=choice.settle_s,
+        max_failures=parse_budget(choice.max_failures, hosts),
+        on_failure=OnFailure(choice.on_failure),
+        commit=CommitWhen(choice.commit),
+        parallel=parallel,
+        drain_timeout_s=choice.drain_timeout_s,
+        cut=choice.cut,
+        allow=choice.allow,
+    )
+
+
+def rollout_data(sha256: str, operator: str, choice: Choice) -> Mapping[str, Any]:
+    """What the first event of a rollout holds for those who read it later."""
+    return {
+        "release": sha256,
+        "operator": operator,
+        "max_failures": choice.max_failures,
+        "on_failure": choice.on_failure,
+        "commit": choice.commit,
+        "bake_s": choice.bake_s,
+        "allow": list(choice.allow),
+    }
+
+
+def plan_in_words(plan: Plan, policy: Policy, max_failures: str, release: str, rollout: str, operator: str) -> str:
+    """The plan: what, where, in which order, when it stops and what happens then."""
+    count = len(plan.hosts)
+    lines = [
+        f"Rollout {rollout} by {operator}: {release}",
+        f"{ending.several(count)} in {ending.several(len(plan.batches), 'batch')}, {policy.parallel} at a time:".replace(
+            "batchs", "batches"
+        ),
+    ]
+    for batch in plan.batches:
+        names = ", ".join(host.name for host in batch.hosts)
+        canary = "  (canary)" if batch.number == 1 and len(plan.batches) > 1 else ""
+        lines.append(f"  {batch.number}. {names}{canary}")
+    stops = budget_in_words(max_failures, count)
+    lines += [
+        "First every host is staged and checked; one refusal there, and nothing is changed anywhere.",
+        f"Each batch is watched for {policy.bake_s:g} s before the next one opens.",
+        _stops(policy, stops, count),
+        f"Commit: {COMMITS[policy.commit]}.",
+    ]
+    if policy.allow:
+        lines.append(f"Allowed, and recorded: {', '.join(policy.allow)}.")
+    return "\n".join(safe(line) for line in lines)
+
+
+def _stops(policy: Policy, stops: str, count: int) -> str:
+    if policy.on_failure is OnFailure.CONTINUE:
+        return "Whatever fails, it goes on to the last host."
+    return f"It {stops}, {THEN[policy.on_failure]}." if policy.max_failures < count else f"It {stops}."
+
+
+def tell_end(output: Output, status: RolloutStatus) -> int:
+    """The table of hosts, what is wrong with whom, and the line that says what to do now. The exit code."""
+    parts: list[RenderableType] = [summary(status), troubles(status)]
+    if output.mode is not Mode.JSONL:
+        for part in parts:
+            output.result(part)
+    output.say(status.message)
+    return status.exit_code or ending.OK

@@ -1,0 +1,223 @@
+"""Carries a decision out: hands visits to an executor, puts what comes back into one status, and asks what is next.
+
+One thread owns the state. Visits run in the executor's workers and put their events on one queue; this thread alone
+takes them off, folds them and shows them to the observers. It never prints and never decides. A visit is a plain
+function of plain data, so that another executor (processes, workers near the hosts) can take the place of the threads.
+"""
+
+import queue
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from fleet.events import Event, EventType, Sink
+from fleet.onhost.protocol import Outcome
+from fleet.rollout import ending
+from fleet.rollout.moves import Announce, Decide, Finish, Visit, Wait
+from fleet.rollout.status import BUG, INTERRUPTED, RolloutStatus, fold
+from fleet.task import HostOutcome, HostTask
+
+TICK_S = 0.25
+CUT_PATIENCE_S = 10.0
+
+Clock = Callable[[], datetime]
+Observer = Callable[[Event, RolloutStatus], None]
+Heartbeat = Callable[[RolloutStatus, datetime], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """The way to the hosts. `request_stop(rollout)` ends its visits in their nearest resting phase; `cut_all` now."""
+
+    visit: Callable[[HostTask, Sink], HostOutcome]
+    request_stop: Callable[[str], None]
+    cut_all: Callable[[], None]
+
+
+def steady_clock() -> Clock:
+    """A clock that gives the time of day in UTC and never steps back, whatever is done to the laptop's clock."""
+    began, began_s = datetime.now(UTC), time.monotonic()
+    return lambda: began + timedelta(seconds=time.monotonic() - began_s)
+
+
+class Turned:
+    """The operator turned back: put on the queue by a signal handler."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A visit's future is done."""
+
+    task: HostTask
+    future: "Future[HostOutcome]"
+
+
+Item = Event | Turned | _Ended
+
+
+class Engine:
+    """One run. `inbox` may be written to by any thread and by a signal handler (`SimpleQueue.put` is reentrant)."""
+
+    def __init__(
+        self,
+        *,
+        visits: Visits,
+        executor: Executor,
+        task_of: Callable[[Visit, RolloutStatus], HostTask],
+        clock: Clock,
+        observers: Sequence[Observer] = (),
+        heartbeat: Heartbeat | None = None,
+    ) -> None:
+        self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._visits = visits
+        self._executor = executor
+        self._task_of = task_of
+        self._clock = clock
+        self._observers = list(observers)
+        self._heartbeat = heartbeat
+        self._status = RolloutStatus()
+        self._bugs: list[BaseException] = []
+        self._turned = 0
+        self._leave_at: datetime | None = None
+
+    def run(self, decide: Decide, start: RolloutStatus, message: str = "", **data: Any) -> RolloutStatus:
+        """The status at the end, which is `Stage.ENDED`. Raises what a visit raised, after all others have ended."""
+        self._status = start
+        data = {"batches": [list(batch) for batch in start.batches], **data}
+        try:
+            self._say(Announce(EventType.ROLLOUT_STARTED, message=message, data=data))
+            finish, wait_s = self._carry_out(decide)
+            while finish is None:
+                self._take(wait_s)
+                finish, wait_s = self._carry_out(decide)
+        except BaseException:
+            self._visits.request_stop(self._status.rollout)
+            raise
+        data = {"result": finish.result.value, "exit_code": finish.exit_code, "counts": self._status.counts}
+        self._say(Announce(EventType.ROLLOUT_ENDED, message=finish.message, data=data))
+        if self._bugs:
+            raise self._bugs[0]
+        return self._status
+
+    def _carry_out(self, decide: Decide) -> tuple[Finish | None, float]:
+        """Carry out the moves that are open, until one must wait for a visit or for time."""
+        while True:
+            now = self._clock()
+            moves = decide(self._status, now)
+            said = False
+            wait_s = TICK_S
+            for move in moves:
+                match move:
+                    case Finish():
+                        return move, 0.0
+                    case Announce():
+                        self._say(move)
+                        said = True
+                    case Visit():
+                        self._begin(move)
+                    case Wait():
+                        wait_s = min(wait_s, max((move.until - now).total_seconds(), 0.0))
+            if said:
+                continue
+            if self._leave_at is not None and now >= self._leave_at:
+                return ending.stopped(self._status), 0.0
+            return None, wait_s
+
+    def _say(self, move: Announce) -> None:
+        self._fold(
+            Event(
+                at=self._clock(),
+                rollout=self._status.rollout,
+                type=move.type,
+                batch=move.batch,
+                reason=move.reason,
+                message=move.message,
+                data=move.data,
+            )
+        )
+
+    def _begin(self, move: Visit) -> None:
+        task = self._task_of(move, self._status)
+        self._fold(self._of_visit(task, EventType.VISIT_STARTED))
+        future = self._executor.submit(self._visits.visit, task, self.inbox.put)
+        future.add_done_callback(partial(self._ended, task))
+
+    def _ended(self, task: HostTask, future: "Future[HostOutcome]") -> None:
+        self.inbox.put(_Ended(task, future))
+
+    def _take(self, wait_s: float) -> None:
+        """Fold all that came, waiting at most `wait_s` for the first."""
+        try:
+            item = self.inbox.get(timeout=max(wait_s, 0.001))
+            while True:
+                self._accept(item)
+                item = self.inbox.get_nowait()
+        except queue.Empty:
+            pass
+        if self._heartbeat is not None:
+            self._heartbeat(self._status, self._clock())
+
+    def _accept(self, item: Item) -> None:
+        match item:
+            case Turned():
+                self._turn_back()
+            case Event():
+                if item.type not in (EventType.VISIT_STARTED, EventType.VISIT_ENDED):
+                    self._fold(item)
+            case _Ended():
+                self._fold(self._outcome(item))
+
+    def _outcome(self, ended: _Ended) -> Event:
+        """The end of a visit. What it raises is a bug in fleet: nothing new is begun, and it is raised at the end."""
+        bug = ended.future.exception()
+        if bug is None:
+            return self._of_visit(ended.task, EventType.VISIT_ENDED, ended.future.result())
+        self._bugs.append(bug)
+        self._say(Announce(EventType.NOTE, reason=BUG, message=f"a bug in fleet: {bug!r}. No further host is begun."))
+        host = ended.task.host.name
+        lost = HostOutcome(host, Outcome.LINK_LOST, BUG, f"the visit broke off by a bug in fleet: {bug!r}")
+        return self._of_visit(ended.task, EventType.VISIT_ENDED, lost)
+
+    def _of_visit(self, task: HostTask, kind: EventType, outcome: HostOutcome | None = None) -> Event:
+        data = {"ask": task.request.ask.value}
+        if outcome is not None and outcome.remedy:
+            data["remedy"] = outcome.remedy
+        return Event(
+            at=self._clock(),
+            rollout=self._status.rollout,
+            type=kind,
+            host=task.host.name,
+            batch=task.batch,
+            outcome=outcome.outcome if outcome else None,
+            reason=outcome.reason if outcome else None,
+            message=outcome.message if outcome else "",
+            took_s=outcome.took_s if outcome else None,
+            report=outcome.report if outcome else None,
+            data=data,
+        )
+
+    def _turn_back(self) -> None:
+        self._turned += 1
+        if self._turned == 1:
+            text = "turning back: no new host is begun, running ones go to their nearest resting phase"
+            self._say(Announce(EventType.NOTE, reason=INTERRUPTED, message=text))
+            self._visits.request_stop(self._status.rollout)
+        elif self._turned == 2:
+            self._say(Announce(EventType.NOTE, reason="cut", message="leaving now: every link is cut"))
+            self._visits.cut_all()
+            self._leave_at = self._clock() + timedelta(seconds=CUT_PATIENCE_S)
+
+    def _fold(self, event: Event) -> None:
+        self._status = fold(self._status, event)
+        for observe in tuple(self._observers):
+            try:
+                observe(event, self._status)
+            except OSError as error:
+                self._observers.remove(observe)
+                self._say(
+                    Announce(EventType.NOTE, message=f"events can't be written any more: {error}. The run goes on.")
+                )

@@ -1,0 +1,48 @@
+"""The inventory that a lab writes of itself, in Ansible's YAML."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fleet.lab import nginx
+from fleet.lab.place import HostEntry, Place
+
+ZONES = "abc"
+
+
+def text(where: Place, hosts: Iterable[HostEntry], own: Mapping[str, Mapping[str, str | bool | None]]) -> str:
+    """The inventory. `own` has, by host, variables that differ from the common ones; `None` takes one away."""
+    entries = tuple(hosts)
+    layout: dict[str, str] = {"nginx_binary": nginx.PROGRAM, "nginx_pid_file": nginx.PID_FILE}
+    # What one host must not have can't be taken back from `all`, so then each host gets its own.
+    shared = not any(None in own.get(host.name, {}).values() for host in entries)
+    lines = [
+        f"# Written by `fleet lab up` for the lab {where.name} in {where.folder}; `fleet lab down` takes it away.",
+        "all:",
+        "  vars:",
+        "    ansible_user: root",
+        f"    ansible_ssh_private_key_file: {json.dumps(str(where.private_key))}",
+        f"    fleet_known_hosts: {json.dumps(str(where.known_hosts))}",
+        *(f"    {name}: {json.dumps(value)}" for name, value in layout.items() if shared),
+        "    fleet_probes:",
+        '      - {url: "http://127.0.0.1/health", status: 200}',
+        "  hosts:",
+    ]
+    for host in entries:
+        variables: dict[str, str | bool | None] = {
+            "ansible_host": host.address,
+            "zone": ZONES[(host.number - 1) % len(ZONES)],
+            **({} if shared else layout),
+            **own.get(host.name, {}),
+        }
+        plain = ", ".join(f"{name}: {json.dumps(value)}" for name, value in variables.items() if value is not None)
+        lines.append(f"    {host.name}: {{{plain}}}")
+    return "\n".join(lines) + "\n"
+
+
+def is_ours(where: Place, path: Path) -> bool:
+    """Whether the file at `path` is this lab's inventory (and not one that a person put there)."""
+    try:
+        return f"in {where.folder};" in path.read_text().partition("\n")[0]
+    except (OSError, UnicodeDecodeError):
+        return False

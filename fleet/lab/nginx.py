@@ -1,0 +1,62 @@
+"""The nginx of a pretend host: laid out as one that was built with `--prefix=/usr/local/nginx`, from the machine's own.
+
+Debian's binary has other paths compiled in, so the configuration names every path.
+"""
+
+import sys
+from array import array
+from pathlib import Path
+
+BINARY = Path("/usr/sbin/nginx")
+"""Where the machine keeps the nginx that the hosts get a copy of."""
+PREFIX = "/usr/local/nginx"
+PROGRAM = f"{PREFIX}/sbin/nginx"
+CONFIG = f"{PREFIX}/conf/nginx.conf"
+PID_FILE = f"{PREFIX}/logs/nginx.pid"
+ERROR_LOG = f"{PREFIX}/logs/error.log"
+START = f"{PROGRAM} -c {CONFIG}"
+BIG_BYTES = 8 << 20
+
+
+def config(
+    *,
+    pid_file: str = PID_FILE,
+    error_log: str = f"{ERROR_LOG} notice",
+    access_log: str = f"{PREFIX}/logs/access.log",
+    listen: tuple[str, ...] = ("80",),
+    main: str = "",
+    health: str = '200 "ok\\n"',
+) -> str:
+    """An `nginx.conf`. `main` is a further line of the main context, `health` what /health returns."""
+    listens = "".join(f"        listen {where};\n" for where in listen)
+    return f"""\
+user www-data;
+worker_processes 2;
+pid {pid_file};
+error_log {error_log};
+{main}
+events {{
+    worker_connections 1024;
+}}
+
+http {{
+    access_log {access_log};
+    sendfile on;
+    default_type text/plain;
+    server {{
+{listens}        server_name _;
+        root {PREFIX}/html;
+        location = / {{ return 200 "nginx/$nginx_version on $hostname\\n"; }}
+        location = /health {{ return {health}; }}
+        location = /slow.bin {{ alias {PREFIX}/html/big.bin; limit_rate 1k; }}
+    }}
+}}
+"""
+
+
+def big_file() -> bytes:
+    """What `/big.bin` holds: the numbers from 0, four bytes each, so that a client can check what it got."""
+    numbers = array("I", range(BIG_BYTES // 4))
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers.tobytes()

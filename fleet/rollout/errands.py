@@ -1,0 +1,200 @@
+"""What the commands without batches do next: check, status, commit and rollback. Pure, like `upgrade`.
+
+Commit and rollback need no journal: the hosts' records say which rollout they belong to. First every host is looked
+at, `newest` chooses the rollout, and `undoing` or `committing` makes of what was seen the status in which the errand
+begins. Rollback goes to every host that a look could not rule out, begun or not: one that had not begun is fenced, so
+that an upgrade that still runs elsewhere can't begin there afterwards.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from fleet.events import EventType, Result
+from fleet.onhost.protocol import Ask, Phase, Record, State
+from fleet.rollout import ending
+from fleet.rollout.host import Course, Doubt, Fault, HostStatus, with_cause
+from fleet.rollout.moves import Announce, Finish, Move, ask_all, bounded, looks
+from fleet.rollout.status import RolloutStatus, Stage
+from fleet.rollout.upgrade import wants_back, wants_commit
+
+
+def decide_ask(ask: Ask, parallel: int, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    """One visit to each host, that changes nothing that runs: `check` (stage) and `status` (look)."""
+    if status.stopping:
+        return () if status.busy else (ending.stopped(status),)
+    if status.stage is Stage.STARTING:
+        return (Announce(EventType.STAGE_STARTED, message=f"ask {ending.several(len(status.hosts))}"),)
+    unasked = [host for host in status.all if not host.visited(ask)]
+    if unasked or status.busy:
+        return bounded(ask_all(unasked, ask, now), status, parallel)
+    return (_checked(status) if ask is Ask.STAGE else _answered(status),)
+
+
+def _checked(status: RolloutStatus) -> Finish:
+    if status.faults:
+        return ending.refused(status)
+    text = f"{ending.several(len(status.hosts))} can be upgraded."
+    return Finish(Result.COMPLETED, ending.OK, text)
+
+
+def _answered(status: RolloutStatus) -> Finish:
+    silent = [host for host in status.all if host.report is None]
+    if silent:
+        text = f"{ending.several(len(silent))} of {len(status.hosts)} did not answer: {ending.names(silent)}."
+        return Finish(Result.HALTED, ending.PERSON, text)
+    return Finish(Result.COMPLETED, ending.OK, f"{ending.several(len(status.hosts))} answered.")
+
+
+def records(looked: RolloutStatus) -> dict[str, Record]:
+    """Each rollout that the hosts know, with its latest record."""
+    found: dict[str, Record] = {}
+    for host in looked.all:
+        record = host.report.record if host.report else None
+        if record is not None and (record.rollout not in found or record.at > found[record.rollout].at):
+            found[record.rollout] = record
+    return found
+
+
+def newest(looked: RolloutStatus) -> str | None:
+    """The rollout that began last, by the hosts' records."""
+    found = records(looked)
+    return max(found, key=lambda rollout: (found[rollout].at, rollout), default=None)
+
+
+def undoing(looked: RolloutStatus, rollout: str) -> RolloutStatus:
+    """The status with which the rollback of `rollout` begins."""
+    began = records(looked).get(rollout)
+
+    def course(host: HostStatus) -> HostStatus:
+        if host.report is None:
+            return _unknown(host, looked)
+        record = host.report.record
+        if record is not None and record.rollout == rollout:
+            return _fresh(host, Course.BEGUN)
+        if record is not None and began is not None and (record.state is State.ROLLED_BACK or _is_back(host)):
+            runs_it = host.report.running_sha256 == began.target
+            return _fresh(host, Course.BEGUN if runs_it else Course.STAGED)
+        if record is not None and began is not None and record.at > began.at:
+            why = f"the host has since been given another release by rollout {record.rollout} ({record.operator})"
+            return _left(host, "foreign", why)
+        return _fresh(host, Course.STAGED)
+
+    return _seeded(looked, rollout, course)
+
+
+def _is_back(host: HostStatus) -> bool:
+    """Whether the rollout that the host's record names did not come to stay there: the host is as before it."""
+    return host.report is not None and host.report.phase is Phase.OLD
+
+
+def committing(looked: RolloutStatus, rollout: str) -> RolloutStatus:
+    """The status with which the commit of `rollout` begins."""
+
+    def course(host: HostStatus) -> HostStatus:
+        if host.report is None:
+            return with_cause(replace(_silent(host), fault=Fault.UNREACHABLE))
+        record = host.report.record
+        if record is None or record.rollout != rollout:
+            return _left(host, "other_rollout", "not of this rollout")
+        if record.state is State.ROLLED_BACK or host.phase is Phase.OLD:
+            why = f"the host is {host.report.phase.value}: it went back, and only an upgrade moves it forward"
+            return with_cause(replace(_left(host, "went_back", why), fault=Fault.FAILED, course=Course.BACK))
+        if record.state is State.COMMITTED and host.phase is Phase.NEW:
+            return _fresh(host, Course.COMMITTED)
+        return _fresh(host, Course.UPGRADED)
+
+    return _seeded(looked, rollout, course)
+
+
+def _seeded(looked: RolloutStatus, rollout: str, course: Callable[[HostStatus], HostStatus]) -> RolloutStatus:
+    hosts = {name: course(host) for name, host in looked.hosts.items()}
+    batches = looked.batches or (tuple(hosts),)
+    return RolloutStatus(rollout=rollout, hosts=hosts, batches=batches, started_at=looked.started_at)
+
+
+def _fresh(host: HostStatus, course: Course) -> HostStatus:
+    """The host as the look saw it, with nothing done yet."""
+    return HostStatus(host.name, 1, course=course, report=host.report, first=host.report)
+
+
+def _left(host: HostStatus, reason: str, message: str) -> HostStatus:
+    return replace(_fresh(host, Course.LEFT_ALONE), reason=reason, message=message)
+
+
+def _unknown(host: HostStatus, looked: RolloutStatus) -> HostStatus:
+    """The look got no answer: the host may have begun, so it is asked again before it is told to go back."""
+    at = looked.started_at or datetime.min
+    return replace(_silent(host), doubt=Doubt(Ask.ROLLBACK, at, at))
+
+
+def _silent(host: HostStatus) -> HostStatus:
+    told = replace(_fresh(host, Course.BEGUN), reason=host.reason, message=host.message, remedy=host.remedy)
+    return replace(told, outcome=host.outcome)
+
+
+def decide_rollback(parallel: int, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    """Every host that belongs to the rollout back, all at once, each judged alone."""
+    if status.stopping:
+        return () if status.busy else (ending.stopped(status),)
+    if status.stage is Stage.STARTING:
+        return (Announce(EventType.ROLLBACK_STARTED, message=f"take back rollout {status.rollout}"),)
+    mine = [host for host in status.all if not _is_of_another(host, status.rollout)]
+    pending = [host for host in mine if wants_back(host) or _wants_fence(host)]
+    if pending or status.busy:
+        return bounded(ask_all(pending, Ask.ROLLBACK, now), status, parallel)
+    return (_undone(status),)
+
+
+def _is_of_another(host: HostStatus, rollout: str) -> bool:
+    """Whether a host that only now answered turned out to have been given another rollout: it is left alone."""
+    record = host.report.record if host.report else None
+    return host.asked is Ask.LOOK and record is not None and record.rollout != rollout
+
+
+def _wants_fence(host: HostStatus) -> bool:
+    """Whether the host never began, and is still to be told that the rollout is undone."""
+    return host.course is Course.STAGED and host.fault is None and not host.visited(Ask.ROLLBACK)
+
+
+def _undone(status: RolloutStatus) -> Finish:
+    back = [host for host in status.all if host.course is Course.BACK]
+    stuck = [host for host in status.all if host.fault is not None or host.needs_person]
+    foreign = [host for host in status.all if host.reason == "foreign" or _is_of_another(host, status.rollout)]
+    others = len(status.hosts) - len(back) - len(stuck) - len(foreign)
+    text = f"{ending.several(len(back))} back, {others} had not begun."
+    if foreign:
+        text += f" Left alone, FOREIGN: {ending.names(foreign)}."
+    if not stuck:
+        return Finish(Result.ROLLED_BACK, ending.OK, f"Rollout {status.rollout} is undone: {text}")
+    text = (
+        f"Rollout {status.rollout}: {text} Not back: {ending.names(stuck)}; see why above, "
+        "then run the same rollback again: it changes nothing where it is done."
+    )
+    return Finish(Result.HALTED, ending.PERSON, text)
+
+
+def decide_commit(parallel: int, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    """The held old masters of the rollout retired."""
+    if status.stopping:
+        return () if status.busy else (ending.stopped(status),)
+    if status.stage is Stage.STARTING:
+        return (Announce(EventType.COMMIT_STARTED, message=f"commit rollout {status.rollout}"),)
+    pending = [host for host in status.all if wants_commit(host)]
+    if pending or status.busy:
+        return bounded((*ask_all(pending, Ask.COMMIT, now), *looks((), now)), status, parallel)
+    return (_all_committed(status),)
+
+
+def _all_committed(status: RolloutStatus) -> Finish:
+    bad = [host for host in status.all if host.fault is not None]
+    waiting = [host for host in status.all if host.drain_pending]
+    done = [host for host in status.all if host.course is Course.COMMITTED]
+    text = f"Rollout {status.rollout}: {ending.several(len(done))} of {len(status.hosts)} committed."
+    if waiting:
+        text += f" Old connections still drain on {ending.names(waiting)}: commit again later, or with --cut."
+    if bad:
+        text += f" Not committed: {ending.names(bad)}; see why above."
+    code = ending.OK if not bad and not waiting else ending.HALTED
+    code = ending.PERSON if any(host.needs_person for host in status.all) else code
+    return Finish(Result.HALTED if code else Result.COMPLETED, code, text)

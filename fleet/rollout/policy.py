@@ -1,0 +1,40 @@
+"""What the operator chose for a rollout, as one frozen value."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class OnFailure(Enum):
+    """What happens when the budget is exceeded."""
+
+    ROLLBACK = "rollback"
+    HALT = "halt"
+    CONTINUE = "continue"
+
+
+class CommitWhen(Enum):
+    """When the held old masters are retired."""
+
+    END = "end"
+    BATCH = "batch"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`max_failures` is a number of hosts: the rollout stops as soon as it is exceeded."""
+
+    bake_s: float = 30.0
+    settle_s: float = 2.0
+    max_failures: int = 0
+    on_failure: OnFailure = OnFailure.ROLLBACK
+    commit: CommitWhen = CommitWhen.END
+    parallel: int = 50
+    drain_timeout_s: float = 600.0
+    cut: bool = False
+    allow: tuple[str, ...] = ()
+
+    @property
+    def look_every_s(self) -> float:
+        """How long a host is left alone between two looks of a bake."""
+        return min(max(self.bake_s / 6, 1.0), 10.0)

@@ -1,0 +1,220 @@
+"""What `fleet upgrade` does next: stage everywhere, then batch by batch upgrade, bake, judge, and at the end commit.
+
+    no host is changed before every host has passed preflight     a refusal or a silent host there ends it: exit 2
+    a batch closes when each of its hosts is settled              upgraded or at fault; one in doubt is asked first
+    a gate opens when every host upgraded so far was seen well    at the end of the bake, at the earliest
+    the budget is looked at before anything new begins            exceeded: nobody new; then back, or halt
+    a host at fault inside the budget is taken back alone         at once, when `on_failure` is rollback: its users
+                                                                  would else meet a bad release until the end
+    a host that went back by itself is never moved forward
+
+`decide` is pure and has no memory: all of it is in the status. It may be asked at any moment and gives the moves that
+are open now; when it gives none, the engine waits for a visit to end.
+"""
+
+from datetime import datetime, timedelta
+
+from fleet.events import EventType
+from fleet.gates import Verdict, worst
+from fleet.onhost.protocol import Ask
+from fleet.rollout import ending
+from fleet.rollout.host import ARRIVED, GIVE_UP, MOST_TRIES, Course, Fault, HostStatus
+from fleet.rollout.moves import Announce, Finish, Move, Visit, Wait, ask_all, bounded, looks
+from fleet.rollout.policy import CommitWhen, OnFailure, Policy
+from fleet.rollout.status import LAST_LOOK, RolloutStatus, Stage
+
+RETRY_BAKE_S = 2.0
+
+
+def decide(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    """The moves that are open now."""
+    return bounded(_moves(policy, status, now), status, policy.parallel)
+
+
+def _moves(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    if status.stopping:
+        return () if status.busy else (ending.stopped(status),)
+    if status.stage is Stage.STARTING:
+        return (Announce(EventType.STAGE_STARTED, message=f"preflight on {len(status.hosts)} hosts"),)
+    if status.stage is Stage.STAGING:
+        return _stage(status, now)
+    if status.stage is Stage.ROLLING_BACK:
+        return _go_back(policy, status, now)
+    if over_budget(policy, status):
+        return _break_off(policy, status, now)
+    back = _take_back_alone(policy, status, now)
+    on = _go_on(policy, status, now)
+    return (*back, *(move for move in on if not (back and isinstance(move, Finish))))
+
+
+def over_budget(policy: Policy, status: RolloutStatus) -> bool:
+    """Whether more hosts are at fault than the operator allowed."""
+    return policy.on_failure is not OnFailure.CONTINUE and status.faults > policy.max_failures
+
+
+def _stage(status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    unasked = [host for host in status.all if not host.visited(Ask.STAGE)]
+    if unasked or status.busy:
+        return ask_all(unasked, Ask.STAGE, now)
+    if status.faults:
+        return (ending.refused(status),)
+    if twins := same_instance(status):
+        return (ending.twins(twins),)
+    epoch = 1 + max(host.report.epoch if host.report else 0 for host in status.all)
+    return (Announce(EventType.STAGE_ENDED, message="every host passed preflight", data={"epoch": epoch}),)
+
+
+def same_instance(status: RolloutStatus) -> tuple[str, str] | None:
+    """Two names of the inventory that turned out to be the same nginx on the same machine."""
+    seen: dict[tuple[str, str], str] = {}
+    for host in status.all:
+        if host.report is None or host.report.machine_id is None or host.report.instance is None:
+            continue
+        key = host.report.machine_id, host.report.instance
+        if key in seen:
+            return seen[key], host.name
+        seen[key] = host.name
+    return None
+
+
+def _go_on(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    match status.stage:
+        case Stage.UPGRADING:
+            return _upgrade(status, now)
+        case Stage.BAKING:
+            return _bake(policy, status, now)
+        case Stage.JUDGED if status.gate is Verdict.INCONCLUSIVE:
+            return _close(policy, status, now)
+        case Stage.JUDGED if policy.commit is CommitWhen.BATCH:
+            return (Announce(EventType.COMMIT_STARTED, batch=status.batch, message=f"commit batch {status.batch}"),)
+        case Stage.COMMITTING if pending := _to_commit(status):
+            return ask_all(pending, Ask.COMMIT, now)
+        case Stage.COMMITTING if status.busy:
+            return ()
+        case _:
+            return _next(policy, status, now)
+
+
+def _next(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    """The next batch, or after the last one the commit, or after that the end."""
+    if status.batch < len(status.batches):
+        number = status.batch + 1
+        names = status.batches[number - 1]
+        text = f"batch {number} of {len(status.batches)}: {', '.join(names)}"
+        return (Announce(EventType.BATCH_OPENED, batch=number, message=text, data={"hosts": list(names)}),)
+    if policy.commit is CommitWhen.END and status.committed_batch < len(status.batches):
+        return (Announce(EventType.COMMIT_STARTED, message="commit: the held old masters are retired"),)
+    return _close(policy, status, now)
+
+
+def _upgrade(status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    batch = status.of_batch(status.batch)
+    pending = [host for host in batch if host.fault is None and host.course in (Course.STAGED, Course.BEGUN)]
+    if pending or any(host.doing for host in batch):
+        return ask_all(pending, Ask.UPGRADE, now)
+    done = sum(host.course in (Course.UPGRADED, Course.ALREADY) for host in batch)
+    text = f"batch {status.batch}: {done} of {ending.several(len(batch))} upgraded"
+    return (Announce(EventType.BATCH_CLOSED, batch=status.batch, message=text),)
+
+
+def _bake(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    """Looks at every host that runs the new release by this rollout, until each was seen at the end of the bake."""
+    end = (status.closed_at or now) + timedelta(seconds=policy.bake_s)
+    watched = [host for host in status.all if _watched(host)]
+    open_hosts = [host for host in watched if not _seen_to_the_end(host, end, now)]
+    if not open_hosts:
+        return () if any(host.doing is Ask.BAKE for host in status.all) else (_judge(status),)
+    moves: list[Move] = []
+    for host in open_hosts:
+        due = _next_look(policy, host, end, now)
+        if host.doing is None:
+            moves.append(Visit(host.name, Ask.BAKE, host.batch) if due <= now else Wait(due))
+    return tuple(moves)
+
+
+def _watched(host: HostStatus) -> bool:
+    return host.fault is None and host.course in (Course.UPGRADED, Course.COMMITTED)
+
+
+def _seen_to_the_end(host: HostStatus, end: datetime, now: datetime) -> bool:
+    if host.looked_at is None or host.looked_at < end or host.doing is not None:
+        return False
+    return host.erring_since is None or now - host.erring_since >= GIVE_UP
+
+
+def _next_look(policy: Policy, host: HostStatus, end: datetime, now: datetime) -> datetime:
+    if host.looked_at is None:
+        return now
+    if host.erring_since is not None:
+        return host.looked_at + timedelta(seconds=RETRY_BAKE_S)
+    return min(host.looked_at + timedelta(seconds=policy.look_every_s), end)
+
+
+def _judge(status: RolloutStatus) -> Move:
+    verdict = worst(host.verdict for host in status.all if host.verdict is not None)
+    bad = [host.name for host in status.all if host.verdict is verdict and verdict is not Verdict.PASSED]
+    text = f"bake of batch {status.batch}: {verdict.value}" + (f" ({', '.join(bad)})" if bad else "")
+    return Announce(EventType.GATE_JUDGED, batch=status.batch, message=text, data={"verdict": verdict.value})
+
+
+def _to_commit(status: RolloutStatus) -> list[HostStatus]:
+    """The hosts that are still to be committed. One that waits for its old connections is not asked at once again."""
+    return [host for host in status.all if (host.batch or 0) <= status.committed_batch and wants_commit(host)]
+
+
+def wants_commit(host: HostStatus) -> bool:
+    """Whether the host holds its old master, and was not just asked to retire it."""
+    if host.fault is not None or host.course is not Course.UPGRADED:
+        return False
+    return host.doubt is not None or (host.asked is not Ask.COMMIT and host.visited(Ask.COMMIT) < MOST_TRIES)
+
+
+def wants_back(host: HostStatus) -> bool:
+    """Whether the host is still to be taken back. One that said that it failed to go back is not told so again."""
+    if not host.begun or host.course is Course.BACK or host.given_up is Ask.ROLLBACK:
+        return False
+    return host.asked is not Ask.ROLLBACK or host.doubt is not None
+
+
+def _take_back_alone(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    if policy.on_failure is not OnFailure.ROLLBACK:
+        return ()
+    bad = [host for host in status.all if host.fault is Fault.FAILED and host.phase in ARRIVED and wants_back(host)]
+    return ask_all(bad, Ask.ROLLBACK, now)
+
+
+def _break_off(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    if policy.on_failure is OnFailure.ROLLBACK:
+        return (Announce(EventType.ROLLBACK_STARTED, reason="budget", message=_why(policy, status)),)
+    doubted = [host for host in status.all if host.doubt is not None]
+    if doubted or status.busy:
+        return looks(doubted, now)
+    return _close(policy, status, now)
+
+
+def _why(policy: Policy, status: RolloutStatus) -> str:
+    bad = ending.names(host for host in status.all if host.fault is not None)
+    return (
+        f"{ending.several(status.faults)} at fault ({bad}), {policy.max_failures} allowed: every begun host goes back"
+    )
+
+
+def _go_back(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    pending = [host for host in status.all if wants_back(host)]
+    if pending or status.busy:
+        return ask_all(pending, Ask.ROLLBACK, now)
+    return (ending.rolled_back(policy, status),)
+
+
+def _close(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    """The end, after a last look at the hosts that were changed and then fell silent."""
+    doubted = [host for host in status.all if host.doubt is not None]
+    if status.busy or doubted:
+        return looks(doubted, now)
+    if status.stage is not Stage.CLOSING and any(host.begun and host.silent for host in status.all):
+        return (Announce(EventType.NOTE, reason=LAST_LOOK, message="a last look at the hosts that don't answer"),)
+    if over_budget(policy, status):
+        return (ending.over_budget(policy, status),)
+    if status.gate is Verdict.INCONCLUSIVE:
+        return (ending.inconclusive(status),)
+    return (ending.completed(policy, status),)

@@ -1,0 +1,139 @@
+"""What is sent to a host once and run there at every visit: the step script as one `.pyz`, with psutil beside it.
+
+The same files give the same bytes (fixed times, sorted names), and the bytes give the name, so that a host that has the
+bundle is never sent it again and can't run a stale one. There is one bundle for each platform whose psutil is at hand,
+and a generic one, for hosts that must have their own. At hand is this machine's own psutil when it is the abi3 build,
+which loads in every Python since 3.6.
+"""
+
+import hashlib
+import importlib.metadata
+import io
+import platform
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import fleet.onhost
+from fleet.onhost import bootstrap, receive
+
+GENERIC = "generic"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+FILE_MODE = 0o100644
+KEY_LETTERS = 32
+ABI3 = "_psutil_linux.abi3.so"
+# psutil's modules for other systems would only be dead weight.
+FOREIGN = ("_psaix.py", "_psbsd.py", "_psosx.py", "_pssunos.py", "_pswindows.py")
+
+ROOT_MAIN = '''"""Run as `python3 -I -B fleet.pyz`: find the unpacked files and psutil, then be the step script."""
+
+import os
+import sys
+
+lib = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "lib")
+why = None
+if not os.path.isdir(lib):
+    from fleet.onhost import bootstrap
+
+    why = bootstrap.unpack(sys.argv[0], lib)
+    bootstrap.forget("fleet")
+if why is None:
+    # What is compiled may be kept: only root can write there, and the folder is never changed.
+    sys.dont_write_bytecode = False
+    sys.path[:0] = [lib, os.path.join(lib, "psutil-wheel")]
+try:
+    import psutil
+except ImportError as error:
+    from fleet.onhost import bootstrap
+
+    why = "the bundle's: %s" % (why or error)
+    bootstrap.forget("psutil")
+    sys.path[:] = [path for path in sys.path if path != os.path.join(lib, "psutil-wheel")]
+    try:
+        import psutil
+    except ImportError as error:
+        sys.exit(bootstrap.refuse("%s; the host's own: %s" % (why, error)))
+
+from fleet.onhost.__main__ import main
+
+sys.exit(main())
+'''
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The bytes of a `.pyz` and the platform that they are for."""
+
+    tag: str
+    data: bytes
+    sha256: str
+
+    @property
+    def key(self) -> str:
+        """The name of its folder on the host."""
+        return self.sha256[:KEY_LETTERS]
+
+
+@cache
+def bundles() -> Mapping[str, Bundle]:
+    """Platform tag -> bundle, with `generic` for all others."""
+    package = Path(fleet.onhost.__file__).parent
+    own = own_tag()
+    found = {GENERIC: build(GENERIC, package)}
+    files = dict(psutil_files())
+    if own is not None and files:
+        found[own] = build(own, package, files)
+    return found
+
+
+def fitting(tag: str, among: Mapping[str, Bundle]) -> Bundle:
+    """The bundle for a platform, or the generic one."""
+    return among.get(tag) or among[GENERIC]
+
+
+def build(tag: str, package: Path, psutil: Mapping[str, bytes] | None = None) -> Bundle:
+    """The bundle of the step script in `package`, with psutil's files (path below `psutil-wheel/` -> bytes)."""
+    files = {"__main__.py": ROOT_MAIN.encode(), "fleet/__init__.py": b""}
+    for path in package.rglob("*.py"):
+        files[f"fleet/onhost/{path.relative_to(package).as_posix()}"] = path.read_bytes()
+    for name, data in (psutil or {}).items():
+        files[bootstrap.WHEEL + name] = data
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as sink:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3
+            entry.external_attr = FILE_MODE << 16
+            sink.writestr(entry, files[name])
+    data = buffer.getvalue()
+    return Bundle(tag, data, hashlib.sha256(data).hexdigest())
+
+
+def own_tag() -> str | None:
+    """The platform of this machine, as `startline.Platform.tag` names it; `None` when no host can be like it."""
+    if sys.platform != "linux" or sys.maxsize < 2**32:
+        return None
+    return f"{platform.machine()}-{platform.libc_ver()[0] or 'musl'}"
+
+
+def psutil_files() -> Iterator[tuple[str, bytes]]:
+    """The files of the psutil that is installed here, with its licence; none unless it is the abi3 build for Linux."""
+    listed = importlib.metadata.files("psutil") or []
+    if not any(path.name == ABI3 for path in listed):
+        return
+    for path in listed:
+        wanted = path.parts[0] == "psutil" and len(path.parts) == 2 and path.suffix in (".py", ".so")
+        if (wanted and path.name not in FOREIGN) or path.name.startswith("LICENSE"):
+            name = f"psutil/{path.name}"
+            yield name, Path(str(path.locate())).read_bytes()
+
+
+def receive_text(bundle: Bundle, state_dir: str) -> bytes:
+    """The first line of stdin for `startline.receive_line`, after which come the bundle's bytes."""
+    source = Path(receive.__file__).read_text(encoding="utf-8")
+    call = f"main({state_dir!r}, {bundle.key!r}, {bundle.sha256!r}, {len(bundle.data)})"
+    return repr(f"{source}\n\n{call}\n").encode("utf-8") + b"\n"

@@ -1,0 +1,228 @@
+"""One SSH connection to one host, by Fabric, with nothing left to chance or to files that we don't know.
+
+Fabric's `Connection` reads ~/.fabric.yaml and ssh_config, accepts any host key and mirrors the operator's stdin;
+paramiko waits without deadlines. So: explicit values only, our own socket, host keys judged by `hostkeys`, a deadline
+for each stage and a watch over all of them. Commands run through `command.Command`, never through Fabric's `run`.
+"""
+
+import logging
+import socket
+import struct
+import threading
+from contextlib import suppress
+from typing import Any
+
+import paramiko
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
+from fabric import Config, Connection
+from paramiko.ssh_exception import BadAuthenticationType, IncompatiblePeer
+
+from fleet.host import Host
+from fleet.ssh.dial import dial
+from fleet.ssh.hostkeys import Known, known_for
+from fleet.ssh.login import Login
+from fleet.ssh.trouble import Trouble, printable
+from fleet.ssh.watch import Watch
+from fleet.task import Deadlines
+
+# A hostile or broken peer makes paramiko's parser fail in its own thread, and that exception is raised in ours.
+LIBRARY_ERRORS = (
+    paramiko.SSHException,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    struct.error,
+    InvalidSignature,
+    InvalidTag,
+    UnsupportedAlgorithm,
+)
+# Less work per byte than paramiko's first choice, on both ends.
+FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
+KEX_TIMEOUT_S = 15.0
+
+# Without a handler of their own, these print through logging's last resort and tear the live view.
+for _name in ("paramiko", "fabric", "invoke"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+
+
+class StrictPolicy(paramiko.MissingHostKeyPolicy):
+    """Accepts the keys that are known for this host and no others. paramiko is told of none, so it always asks."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        trouble = self._known.trouble_with(key.get_name(), key.asbytes())
+        if trouble is not None:
+            raise trouble
+
+
+class Link:
+    """An SSH connection to a host. It can be closed from any thread, which ends whatever waits on it."""
+
+    def __init__(self, host: Host, deadlines: Deadlines) -> None:
+        self.host = host
+        self.deadlines = deadlines
+        self.fabric: Any = None  # Fabric's `Connection`, for its `put`
+        self._lock = threading.Lock()
+        self._closed = False
+        self._socket: socket.socket | None = None
+        self._login: Login | None = None
+        self._transport: paramiko.Transport | None = None
+
+    def open(self) -> None:
+        """The connection is there, the host's key is a known one, and it let us in. Raises `Trouble`."""
+        known = known_for(self.host)
+        self._login = login = Login(self.host)
+        sock = dial(self.host, self.deadlines.connect_s)
+        with self._lock:
+            self._socket = sock
+            cut = self._closed
+        if cut:
+            self.close()
+            raise Trouble("cut", "The visit was cut off by the operator before it began.")
+        self.fabric = _connection(self.host, self.deadlines, login, sock)
+        self.fabric.client.set_missing_host_key_policy(StrictPolicy(known))
+        self.fabric.connect_kwargs["transport_factory"] = self._transport_factory(known)
+        try:
+            with self.watch(self.deadlines.banner_s + KEX_TIMEOUT_S + self.deadlines.auth_s):
+                self.fabric.open()
+        except Trouble:
+            self.close()
+            raise
+        except LIBRARY_ERRORS as error:
+            trouble = _explain(self.host, self.deadlines, self._transport, login, error)
+            self.close()
+            raise trouble from error
+
+    @property
+    def transport(self) -> paramiko.Transport:
+        """paramiko's transport. Raises `Trouble` when the link is gone."""
+        if self._transport is None or not self._transport.is_active():
+            raise Trouble("link_lost", "The connection was lost.", "Ask the host again: fleet status.")
+        return self._transport
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the connection is still thought to be there; a cut link looks like this for a while."""
+        return self._transport is not None and self._transport.is_active()
+
+    def watch(self, idle_s: float) -> Watch:
+        """While it is entered, `idle_s` without progress closes the link."""
+        return Watch(self.close, idle_s)
+
+    def ask_alive(self) -> None:
+        """The far end answered us just now. Raises `Trouble` when it doesn't within the time for a channel."""
+        with self.watch(self.deadlines.channel_s) as watch:
+            try:
+                self.transport.global_request("keepalive@openssh.com", wait=True)
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                raise Trouble("link_lost", f"The connection was lost: {error}.") from error
+        if watch.fired:
+            raise Trouble(
+                "no_answer",
+                f"The host's sshd did not answer for {self.deadlines.channel_s:g} s: the host hangs, or something on the way.",
+                "Look at the host's console; then ask again: fleet status.",
+            )
+
+    def close(self) -> None:
+        """The connection is gone, also for a thread that waits on it."""
+        with self._lock:
+            self._closed = True
+        if self._socket is not None:
+            with suppress(OSError):  # closed already: just what is wanted
+                self._socket.shutdown(socket.SHUT_RDWR)
+        if self._transport is not None:
+            self._transport.close()
+        if self.fabric is not None:
+            self.fabric.client.close()
+        if self._socket is not None:
+            self._socket.close()
+        if self._login is not None:
+            self._login.close()
+
+    def _transport_factory(self, known: Known) -> Any:
+        """Makes the transport, which asks for a known type of host key first, as OpenSSH does."""
+
+        def make(sock: socket.socket, disabled_algorithms: Any = None) -> paramiko.Transport:
+            self._transport = transport = paramiko.Transport(sock, disabled_algorithms=disabled_algorithms)
+            transport.handshake_timeout = KEX_TIMEOUT_S
+            options = transport.get_security_options()
+            wanted = [name for kind in known.types for name in (RSA_SIGNATURES if kind == "ssh-rsa" else (kind,))]
+            options.key_types = _first(wanted, options.key_types)
+            options.ciphers = _first(FIRST_CIPHERS, options.ciphers)
+            return transport
+
+        return make
+
+
+def _connection(host: Host, deadlines: Deadlines, login: Login, sock: socket.socket) -> Any:
+    """A Fabric connection that is not open yet. The dict of arguments is its own: Fabric changes it."""
+    arguments: dict[str, Any] = {
+        "sock": sock,
+        "banner_timeout": deadlines.banner_s,
+        "auth_timeout": deadlines.auth_s,
+        "channel_timeout": deadlines.channel_s,
+        "allow_agent": login.key is None,
+        "look_for_keys": login.key is None,
+        "pkey": login.key,
+        "key_filename": login.more_files,
+    }
+    config = Config(lazy=True, overrides={"load_ssh_configs": False, "run": {"in_stream": False}})
+    return Connection(
+        host.address,
+        user=login.user,
+        port=host.port,
+        config=config,
+        forward_agent=False,
+        connect_kwargs=arguments,
+    )
+
+
+def _first(wanted: Any, all_of_them: Any) -> tuple[str, ...]:
+    """All of them, the wanted ones in front."""
+    return tuple(dict.fromkeys([name for name in wanted if name in all_of_them] + list(all_of_them)))
+
+
+def _explain(host: Host, deadlines: Deadlines, transport: Any, login: Login, error: BaseException) -> Trouble:
+    """What went wrong, told by how far the connection had come: paramiko's texts are not for people."""
+    there = f"{host.address} port {host.port}"
+    said = printable(str(error) or type(error).__name__)
+    if isinstance(error, IncompatiblePeer):
+        return Trouble(
+            "incompatible",
+            f"{there} and fleet have no way of encryption in common: {said}.",
+            "Its sshd is too old (OpenSSH before 7.2) or its settings leave nothing modern: update it.",
+        )
+    if transport is None or not transport.remote_version:
+        return Trouble(
+            "no_banner",
+            f"Something accepts connections on {there}, but it is no SSH server or too busy to answer: no SSH banner "
+            f"within {deadlines.banner_s:g} s ({said}).",
+            "See what listens there; if it is sshd, look at its log and MaxStartups.",
+        )
+    if not transport.initial_kex_done:
+        return Trouble(
+            "handshake_failed",
+            f"{there} answers, but the key exchange did not end: {said}.",
+            "Try it with ssh -v and look at the host's sshd log.",
+        )
+    return _not_let_in(there, transport, login, said, error)
+
+
+def _not_let_in(there: str, transport: Any, login: Login, said: str, error: BaseException) -> Trouble:
+    user = login.user or "the local user's name"
+    allowed = f"; it accepts {', '.join(error.allowed_types)}" if isinstance(error, BadAuthenticationType) else ""
+    if not transport.is_active() and not isinstance(error, paramiko.AuthenticationException):
+        return Trouble("link_lost", f"{there} closed the connection during the login: {said}.", "Look at its sshd log.")
+    return Trouble(
+        "auth_failed",
+        f"{there} doesn't let {user} in with {login.tried} ({said}{allowed}).",
+        "See that the public key is in that user's authorized_keys and that ansible_user is right; ssh -v shows more.",
+    )

@@ -1,0 +1,108 @@
+"""An open TCP connection to a host, by whichever of its addresses answers first in turn.
+
+paramiko would try the second address only after a refusal, never after a time-out, and has no deadline of its own.
+The socket is tuned for small messages (Nagle and delayed acknowledgements cost 80 ms a login) and notices a peer that
+is gone.
+"""
+
+import errno
+import socket
+import sys
+import time
+from typing import Any
+
+from fleet.host import Host
+from fleet.ssh.trouble import Trouble
+
+# How long sent bytes may stay unacknowledged before the kernel gives the connection up. Beats go out every second, so
+# this is what notices a cut link; shorter than a visit's silence deadline, longer than a reordering network.
+UNACKNOWLEDGED_MS = 20_000
+KEEPALIVE_IDLE_S = 15
+NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL)
+
+
+class QuickSocket(socket.socket):
+    """A socket that acknowledges at once: Linux forgets the option after each read, so it is set again."""
+
+    if sys.platform == "linux":
+
+        def recv(self, size: int, flags: int = 0, /) -> bytes:
+            data = super().recv(size, flags)
+            if data:
+                self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            return data
+
+
+def dial(host: Host, timeout_s: float) -> QuickSocket:
+    """A connected socket. Each address gets its share of what is left of `timeout_s`. Raises `Trouble`."""
+    found = _addresses(host)
+    ends_at = time.monotonic() + timeout_s
+    failures: list[tuple[str, OSError]] = []
+    for number, (family, address) in enumerate(found):
+        share_s = (ends_at - time.monotonic()) / (len(found) - number)
+        if share_s <= 0:
+            break
+        try:
+            return _connect(family, address, share_s)
+        except OSError as error:
+            failures.append((str(address[0]), error))
+    raise _failed(host, failures, timeout_s)
+
+
+def _addresses(host: Host) -> list[tuple[socket.AddressFamily, Any]]:
+    try:
+        found = socket.getaddrinfo(host.address, host.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise Trouble(
+            "name_not_found",
+            f"The address {host.address!r} can't be looked up: {error}.",
+            "Correct ansible_host in the inventory, or this machine's DNS or /etc/hosts.",
+        ) from error
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+
+
+def _connect(family: socket.AddressFamily, address: Any, timeout_s: float) -> QuickSocket:
+    found = QuickSocket(family, socket.SOCK_STREAM)
+    try:
+        found.settimeout(timeout_s)
+        _tune(found)
+        found.connect(address)
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def _tune(found: socket.socket) -> None:
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+    elif sys.platform == "darwin":
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPALIVE, KEEPALIVE_IDLE_S)
+
+
+def _failed(host: Host, failures: list[tuple[str, OSError]], timeout_s: float) -> Trouble:
+    """The most telling of the failures: a refusal says that the machine is there, a missing route that it can't be."""
+    there = f"{host.address} port {host.port}"
+    tried = ", ".join(f"{address}: {error.strerror or error}" for address, error in failures)
+    if any(isinstance(error, ConnectionRefusedError) for _, error in failures):
+        return Trouble(
+            "refused",
+            f"{there} refuses the connection ({tried}).",
+            "See that sshd runs there and that ansible_port is right.",
+        )
+    if any(error.errno in NO_ROUTE for _, error in failures):
+        return Trouble(
+            "unreachable_no_route",
+            f"There is no way to {there} ({tried}).",
+            "See that the host is up and that this machine's network or VPN reaches it.",
+        )
+    if failures and not any(isinstance(error, TimeoutError) for _, error in failures):
+        return Trouble("connect_failed", f"{there} can't be connected to ({tried}).", "Try: nc -v with that address.")
+    return Trouble(
+        "timed_out",
+        f"{there} did not answer within {timeout_s:g} s.",
+        "See that the host is up and that no firewall swallows the connection.",
+    )

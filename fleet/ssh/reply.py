@@ -1,0 +1,88 @@
+"""What a host says, taken as data: decoded, checked for sense, made harmless, and told on as events."""
+
+import math
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from fleet.events import Event, EventType
+from fleet.onhost.protocol import PROTOCOL, Finding, Malformed, Outcome, Reply, ReplyType, Severity, decode
+from fleet.ssh.trouble import Trouble, printable
+from fleet.task import HostTask
+
+EVENT_TYPES = {
+    ReplyType.STEP_STARTED: EventType.STEP_STARTED,
+    ReplyType.STEP_ENDED: EventType.STEP_ENDED,
+    ReplyType.FINDING: EventType.FINDING,
+}
+# The others are the controller's words: a host can't know them of itself.
+A_HOST_S = (Outcome.DONE, Outcome.REFUSED, Outcome.FAILED)
+SHOWN_BYTES = 120
+
+
+def read_reply(line: bytes) -> Reply:
+    """The reply that a line holds, without anything in it that a terminal would obey. Raises `Trouble`: `garbled`."""
+    try:
+        reply: Reply = decode(Reply, line.decode("utf-8", "replace"))
+    except (Malformed, RecursionError) as error:
+        shown = printable(line[:SHOWN_BYTES].decode("utf-8", "replace"))
+        raise _garbled(f"{printable(str(error))} in the line {shown!r}") from error
+    if reply.protocol != PROTOCOL:
+        raise _garbled(f"it speaks protocol {reply.protocol}, this fleet {PROTOCOL}")
+    if reply.outcome not in (None, *A_HOST_S):
+        raise _garbled(f"it says of itself {reply.outcome.value}")
+    if reply.type is ReplyType.OUTCOME and reply.outcome is None:
+        raise _garbled("its outcome says nothing")
+    safe: Reply = harmless(reply)
+    return safe
+
+
+def harmless(value: Any) -> Any:
+    """The same value with every text in it made printable and every number finite."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return 0.0
+    if hasattr(value, "_fields"):
+        return type(value)(*(harmless(item) for item in value))
+    if isinstance(value, tuple):
+        return tuple(harmless(item) for item in value)
+    return value
+
+
+def event_of(reply: Reply, task: HostTask, now: Callable[[], datetime]) -> Event | None:
+    """What the engine is told of this reply; `None` for those that are the visit's own business."""
+    kind = EVENT_TYPES.get(reply.type)
+    if kind is None:
+        return None
+    data: dict[str, Any] = {"remedy": reply.remedy} if reply.remedy else {}
+    if kind is EventType.FINDING:
+        data["severity"] = (reply.severity or Severity.REFUSAL).value
+        data["overridable"] = reply.overridable
+    return Event(
+        at=now(),
+        rollout=task.request.rollout,
+        type=kind,
+        host=task.host.name,
+        batch=task.batch,
+        step=reply.step,
+        outcome=reply.outcome,
+        reason=reply.reason,
+        message=reply.message,
+        took_s=reply.took_s,
+        data=data,
+    )
+
+
+def finding_of(reply: Reply) -> Finding:
+    """The finding that a reply of that type carries."""
+    severity = reply.severity or Severity.REFUSAL
+    return Finding(reply.reason or "unnamed", severity, reply.message, reply.remedy, reply.overridable)
+
+
+def _garbled(why: str) -> Trouble:
+    return Trouble(
+        "garbled",
+        f"What the host answered is not the step script's language: {why}.",
+        "See what else writes to that login's stdout; then ask again: fleet status.",
+    )

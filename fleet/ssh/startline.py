@@ -1,0 +1,148 @@
+"""The one short command that a visit sends to a host's login shell, and what it answers before the step script speaks.
+
+Whatever the login shell is, it only has to `exec /bin/sh -c` one quoted word: no newline, `!` or backslash in it, which
+csh and fish read differently even in quotes. What was printed before our own first word (motd, a noisy .bashrc) is
+passed over. Everything else travels on stdin.
+"""
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from fleet.host import Host
+from fleet.ssh.trouble import Refusal, printable
+
+BEGIN = b"fleet-begin"
+MISSING = b"fleet-missing "
+CANDIDATES = (
+    "python3 /usr/libexec/platform-python /usr/bin/python3.[0-9] /usr/bin/python3.[0-9][0-9] /usr/local/bin/python3"
+)
+LARGEST_64_BIT = str(2**63 - 1)
+SPECIAL = re.compile(r"[\x00-\x1f\x7f!\\]")
+
+# The command substitutions run with stdin closed: it belongs to the step script.
+AS_ROOT = 'say() { echo; echo "$@"; exit 0; }; [ "$(id -u)" = 0 ] || say fleet-missing root "$(id -un)"; '
+FIND_PYTHON = (
+    "p=; o=; for c in {candidates}; do "
+    'c=$(command -v "$c" 2>/dev/null) || continue; '
+    'v=$("$c" -I -S -c "import sys; print(sys.version_info[0], sys.version_info[1])" </dev/null 2>/dev/null); '
+    'case "$v" in "3 "[0-5]|[0-2]" "*|"") o="$o $c ($v)";; *) p=$c; break;; esac; done; '
+    '[ -n "$p" ] || say fleet-missing python "$o"; '
+)
+RUN = (
+    'for k in {keys}; do f={bundles}/$k/fleet.pyz; if [ -O "$f" ]; then '
+    'echo; echo fleet-begin; exec "$p" -I -B "$f"; fi; done; '
+    'say fleet-missing bundle "$("$p" -I -S -c '
+    '"import platform, sys; print(platform.machine(), sys.maxsize, *platform.libc_ver())" </dev/null)"'
+)
+RECEIVE = 'echo; echo fleet-begin; exec "$p" -I -S -B -c "import sys; exec(eval(sys.stdin.buffer.readline()))"'
+# sudo's own complaint goes to stderr in the host's language; that it came back at all is what counts.
+SUDO = (
+    'set -- /bin/sh -c {script}; [ "$(id -u)" = 0 ] && exec "$@"; '
+    'command -v sudo >/dev/null 2>&1 || {{ echo; echo fleet-missing sudo "$(id -un)"; exit 0; }}; '
+    'sudo -n -- "$@"; echo; echo fleet-missing sudo-refused "$(id -un)"'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What a host's Python runs on: `tag` names the bundle that fits."""
+
+    machine: str
+    libc: str
+
+    @property
+    def tag(self) -> str:
+        return f"{self.machine}-{self.libc}"
+
+
+def run_line(host: Host, keys: tuple[str, ...]) -> str:
+    """The command that starts the first of these bundles that the host has. Raises `Refusal` for an odd path."""
+    bundles = f"{host.layout.state_dir}/bundles"
+    script = AS_ROOT + _find_python(host) + RUN.format(keys=" ".join(keys), bundles=shlex.quote(bundles))
+    return _line(host, script)
+
+
+def receive_line(host: Host) -> str:
+    """The command that executes the Python text on the first line of stdin, as root."""
+    return _line(host, AS_ROOT + _find_python(host) + RECEIVE)
+
+
+def shell_line(host: Host, script: str) -> str:
+    """The command that runs this POSIX shell script on the host, as root where the inventory says how."""
+    return _line(host, script)
+
+
+def is_begin(line: bytes) -> bool:
+    """Whether the step script speaks from the next line on. Raises `Refusal` when it can't be started."""
+    if line.startswith(MISSING):
+        _refuse(printable(line[len(MISSING) :].decode("utf-8", "replace")).strip())
+    return line == BEGIN
+
+
+def missing_platform(line: bytes) -> Platform | None:
+    """The platform of a host that has no bundle yet; `None` if that is not what the line says."""
+    words = printable(line.decode("utf-8", "replace")).split()
+    if words[:2] != ["fleet-missing", "bundle"]:
+        return None
+    machine, largest, libc = (*words[2:5], "", "", "")[:3]
+    bits = "" if largest == LARGEST_64_BIT else "-32bit"
+    return Platform(machine + bits, libc or "musl")
+
+
+def _find_python(host: Host) -> str:
+    return FIND_PYTHON.format(candidates=_quoted(host.python) if host.python else CANDIDATES)
+
+
+def _line(host: Host, script: str) -> str:
+    _quoted(host.layout.state_dir)
+    if host.become:
+        script = SUDO.format(script=shlex.quote(script))
+    return "exec /bin/sh -c " + shlex.quote(script)
+
+
+def _quoted(path: str) -> str:
+    """The path as one word for sh. Raises `Refusal` for what some login shell would not leave alone."""
+    if SPECIAL.search(path):
+        raise Refusal(
+            "path_refused",
+            f"The path {path!r} holds a control character, an exclamation mark or a backslash.",
+            "Choose another path in the inventory: not every login shell can be given this one.",
+        )
+    return shlex.quote(path)
+
+
+def _refuse(said: str) -> None:
+    """Raises the `Refusal` that the start line's answer means; a missing bundle is none."""
+    what, _, rest = said.partition(" ")
+    if what == "root":
+        raise Refusal(
+            "not_root",
+            f"The login is {rest or 'not root'}, and only root may signal nginx and change its binary.",
+            "Set ansible_become: true for the host and allow it there: "
+            f"echo '{rest or 'USER'} ALL=(root) NOPASSWD: /bin/sh' > /etc/sudoers.d/fleet. Or log in as root.",
+        )
+    if what == "sudo":
+        raise Refusal(
+            "sudo_missing",
+            f"The login is {rest}, ansible_become is set, and the host has no sudo.",
+            "Install sudo there, or log in as root (ansible_user: root).",
+        )
+    if what == "sudo-refused":
+        raise Refusal(
+            "sudo_password",
+            f"sudo doesn't let {rest} become root without a password.",
+            f"Allow it on the host: echo '{rest} ALL=(root) NOPASSWD: /bin/sh' > /etc/sudoers.d/fleet",
+        )
+    if what == "python" and not rest:
+        raise Refusal(
+            "python_missing",
+            "The host has no Python 3 where it was looked for (python3, platform-python, /usr/bin/python3.*).",
+            "Install it (Debian, RHEL, Alpine: package python3), or name one: ansible_python_interpreter.",
+        )
+    if what == "python":
+        raise Refusal(
+            "python_old",
+            f"The host's Python is too old or doesn't run: {rest}. The step script needs 3.6 or newer.",
+            "Install a newer Python 3, or name one: ansible_python_interpreter.",
+        )

@@ -1,0 +1,33 @@
+"""What can go wrong between the laptop and the step script, as one exception with a reason word, a message, a remedy.
+
+Raised anywhere in this package, turned into a `HostOutcome` in one place (`session.visit`), never seen outside. Whether
+the host may have been changed is not known here: it depends on whether the request was sent.
+
+Trouble     before the request: UNREACHABLE · after it: LINK_LOST (it may have happened: ask the host)
+└── Refusal the host was reached and can't be worked with: REFUSED, nothing was changed
+"""
+
+MOST_CHARACTERS = 4000
+
+
+class Trouble(Exception):
+    """The link or the far end failed us. `reason` is a word for scripts, the rest is for people."""
+
+    def __init__(self, reason: str, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.remedy = remedy
+
+
+class Refusal(Trouble):
+    """The host answered and something about it must be changed first."""
+
+
+def printable(text: str) -> str:
+    """`text` without anything that could move a cursor, colour a terminal or reorder a line, and not too long.
+
+    Whatever a host says is data: version strings and file names too come from whoever owns the host.
+    """
+    kept = "".join(letter if letter.isprintable() else " " if letter.isspace() else "�" for letter in text)
+    return kept if len(kept) <= MOST_CHARACTERS else kept[:MOST_CHARACTERS] + " …"

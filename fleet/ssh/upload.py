@@ -1,0 +1,159 @@
+"""A file's bytes to a path on the host: by SFTP, the old SCP protocol, or the exec channel, whichever the host has.
+
+The bytes go to a name of their own beside the path and are renamed when all are there, so that nobody ever meets half
+a file. The file is root's alone (mode 0600) from its first byte. The deadline is by progress: a slow link may take its
+time. Whether they are the right bytes is for the host to say, which hashes them.
+"""
+
+import hashlib
+import io
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from scp import SCPClient, SCPException
+
+from fleet.ssh.command import SLICE_BYTES, Command
+from fleet.ssh.connection import LIBRARY_ERRORS, Link
+from fleet.ssh.startline import shell_line
+from fleet.ssh.trouble import Refusal, Trouble, printable
+from fleet.ssh.watch import Watch
+
+WAYS = ("sftp", "scp", "exec")
+MODE = 0o600
+SCP_CHUNK_BYTES = 32 << 10
+# The libraries' own deadlines come later than the watch, which alone says that nothing moves.
+LATER_S = 5.0
+UPLOADED = b"fleet-uploaded"
+
+
+def upload(link: Link, local: Path | bytes, remote_path: str, *, how: str = "auto") -> str:
+    """Which of `WAYS` brought the bytes to `remote_path`: `auto` tries them in turn; sudo needs the exec channel.
+
+    Raises `Refusal` when the host takes them in no way, `Trouble` when the link failed.
+    """
+    part = f"{remote_path}.{hashlib.sha256(link.host.name.encode()).hexdigest()[:8]}"
+    failures = []
+    for way in _ways(link, how):
+        with _opened(local) as (source, size_bytes), link.watch(link.deadlines.transfer_idle_s) as watch:
+            try:
+                _SENDERS[way](link, _Progress(source, watch), size_bytes, part, remote_path)
+                return way
+            except (*LIBRARY_ERRORS, SCPException) as error:
+                failures.append(f"{way}: {printable(str(error)) or type(error).__name__}")
+        if watch.fired:
+            raise transfer_stalled(link, remote_path)
+        if not link.is_active:
+            raise Trouble("link_lost", f"The connection was lost in the upload ({failures[-1]}).", "Try again.")
+    raise Refusal(
+        "upload_failed",
+        f"{remote_path} could not be written ({'; '.join(failures)}).",
+        "See that there is room on that disk and that the login may write there; --transfer chooses another way.",
+    )
+
+
+def transfer_stalled(link: Link, what: str) -> Trouble:
+    """What to say of an upload that a watch has ended."""
+    return Trouble(
+        "transfer_stalled",
+        f"The upload of {what} made no progress for {link.deadlines.transfer_idle_s:g} s.",
+        "Look at the link to the host and at the host's disk.",
+    )
+
+
+def _ways(link: Link, how: str) -> tuple[str, ...]:
+    if link.host.become and link.host.user != "root":
+        return ("exec",)
+    return WAYS if how == "auto" else (how,)
+
+
+@contextmanager
+def _opened(local: Path | bytes) -> Iterator[tuple[BinaryIO, int]]:
+    if isinstance(local, bytes):
+        yield io.BytesIO(local), len(local)
+        return
+    try:
+        source = local.open("rb")
+    except OSError as error:
+        raise Refusal("release_unreadable", f"{local} can't be read: {error.strerror}.", "Look at the file.") from error
+    with source:
+        yield source, local.stat().st_size
+
+
+class _Progress:
+    """A file that tells the watch whenever some of it is taken. It has `write` because Fabric knows files by that."""
+
+    def __init__(self, source: BinaryIO, watch: Watch) -> None:
+        self._source = source
+        self._watch = watch
+
+    def read(self, size: int = -1) -> bytes:
+        self._watch.moved()
+        return self._source.read(size)
+
+    def tell(self) -> int:
+        return self._source.tell()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._source.seek(offset, whence)
+
+    def write(self, data: bytes) -> int:
+        raise io.UnsupportedOperation("it is only read")
+
+    def moved(self) -> None:
+        self._watch.moved()
+
+
+def _by_sftp(link: Link, source: _Progress, size_bytes: int, part: str, remote_path: str) -> None:
+    sftp = link.fabric.sftp()
+    sftp.get_channel().settimeout(link.deadlines.transfer_idle_s + LATER_S)
+    with sftp.open(part, "wb") as made:
+        made.chmod(MODE)
+    link.fabric.put(source, part)
+    sftp.posix_rename(part, remote_path)
+
+
+def _by_scp(link: Link, source: _Progress, size_bytes: int, part: str, remote_path: str) -> None:
+    with SCPClient(
+        link.transport, buff_size=SCP_CHUNK_BYTES, socket_timeout=link.deadlines.transfer_idle_s + LATER_S
+    ) as client:
+        client.putfo(source, part, mode=f"{MODE:04o}", size=size_bytes)
+    _run(link, source, _move(size_bytes, part, remote_path))
+
+
+def _by_exec(link: Link, source: _Progress, size_bytes: int, part: str, remote_path: str) -> None:
+    script = f"umask 077; cat > {shlex.quote(part)} && {_move(size_bytes, part, remote_path)}"
+    _run(link, source, script, send=True)
+
+
+_SENDERS: dict[str, Callable[[Link, _Progress, int, str, str], None]] = {
+    "sftp": _by_sftp,
+    "scp": _by_scp,
+    "exec": _by_exec,
+}
+
+
+def _move(size_bytes: int, part: str, remote_path: str) -> str:
+    """A cut link ends `cat` like the end of the file does: the size tells them apart."""
+    quoted = shlex.quote(part)
+    return (
+        f"[ $(wc -c < {quoted}) -eq {size_bytes} ] && mv -f {quoted} {shlex.quote(remote_path)} "
+        f"&& echo && echo {UPLOADED.decode()}"
+    )
+
+
+def _run(link: Link, source: _Progress, script: str, *, send: bool = False) -> None:
+    """The script said that it did it. Raises OSError with its complaint."""
+    command = Command(link, shell_line(link.host, script))
+    idle_s = link.deadlines.transfer_idle_s + LATER_S
+    if send:
+        for block in iter(lambda: source.read(SLICE_BYTES), b""):
+            command.pour(memoryview(block), source.moved, idle_s)
+    command.end()
+    said = [line for line in command.lines(lambda: idle_s) if line == UPLOADED]
+    complaint = command.stderr
+    command.close()
+    if not said:
+        raise OSError(complaint or "it ended without a word")

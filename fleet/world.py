@@ -1,0 +1,67 @@
+"""What a command needs of the world outside: the way to the hosts, the clock, names, and whether somebody is there to ask.
+
+A test hands a command another one (as click's `obj`); nothing else is patched anywhere.
+"""
+
+import getpass
+import random
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from fleet.engine import Clock, Visits, steady_clock
+
+LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+def ssh_visits() -> Visits:
+    """Visits over SSH. Imported here, because fabric takes longer to load than `--help` may."""
+    from fleet.ssh import session
+
+    return Visits(session.visit, session.request_stop, session.cut_all)
+
+
+def rollout_id(at: datetime) -> str:
+    """`20261123-1012-k7qd`: sorts by time, and no two are the same by chance."""
+    return f"{at:%Y%m%d-%H%M}-" + "".join(random.SystemRandom().choices(LETTERS, k=4))
+
+
+def operator() -> str:
+    """`user@laptop`: who asks, as the hosts will remember it."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def is_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The outside, each part replaceable."""
+
+    visits: Callable[[], Visits] = ssh_visits
+    clock: Callable[[], Clock] = steady_clock
+    rollout_id: Callable[[datetime], str] = rollout_id
+    operator: Callable[[], str] = operator
+    is_terminal: Callable[[], bool] = is_terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What every command was given."""
+
+    inventories: tuple[Path, ...] = ()
+    limits: tuple[str, ...] = ()
+    verbose: int = 0
+    yes: bool = False
+    output: str = "auto"
+    log_file: Path | None = None
+    parallel: int = 50

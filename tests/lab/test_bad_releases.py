@@ -1,0 +1,83 @@
+"""Each bad release against six hosts in batches of 1, 2 and 3: where it is found, what it costs, that all is as before.
+
+`python -m pytest tests/lab/test_bad_releases.py -rP` prints the outcome table.
+"""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from fleet.lab.lab import Lab
+from fleet.lab.release import DEFAULT_BASE, KINDS, make_release
+from fleet.lab.traffic import Traffic
+from tests.lab.conftest import MakeLab
+from tests.lab.operator import agrees, fleet, look, sha256
+
+BASE = sha256(DEFAULT_BASE)
+
+
+class Found(NamedTuple):
+    """Where a kind is found: on the laptop, in preflight on every host, or by a step on the first host only."""
+
+    code: int
+    where: str
+    hosts: int
+
+
+EXPECTED = {
+    "truncated": Found(2, "laptop", 0),
+    "not-executable": Found(2, "laptop", 0),
+    "wrong-arch": Found(2, "stage", 6),
+    "missing-lib": Found(2, "stage", 6),
+    "bad-config": Found(2, "stage", 6),
+    "crash-workers": Found(3, "verify", 1),
+    "hang-workers": Found(3, "verify", 1),
+    "crash-on-request": Found(3, "verify", 1),
+    "hung-master": Found(3, "verify", 1),
+    "errors": Found(3, "verify", 1),
+}
+HARMS_THE_CANARY = {"crash-on-request", "errors"}
+"""Kinds that answer real users wrongly between `launch` and the bad answer to the first probe."""
+
+
+@pytest.fixture(scope="module")
+def six(make_lab: MakeLab) -> Lab:
+    return make_lab(6)
+
+
+def test_every_bad_kind_is_tried() -> None:
+    assert set(EXPECTED) == set(KINDS) - {"new"}
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_a_bad_release_is_found_and_all_is_as_before(kind: str, six: Lab, tmp_path: Path) -> None:
+    release = make_release(kind, tmp_path / "nginx")
+    targets = {host.name: f"{host.address}:80" for host in six.hosts}
+    before = {host.name: look(host) for host in six.hosts}
+
+    with Traffic(targets) as traffic:
+        began_s = time.monotonic()
+        words = ("--batches", "1,2,3", "--bake", "1s", "-y", "--output", "jsonl")
+        ran = fleet(six, "upgrade", str(release), *words)
+        took_s = time.monotonic() - began_s
+        report = traffic.stop()
+
+    wrong = [
+        e for e in ran.events if e["outcome"] in ("failed", "refused") and e["type"] in ("step_ended", "visit_ended")
+    ]
+    hosts = {e["host"] for e in wrong}
+    where = next((e["step"] for e in wrong if e["step"] and e["outcome"] == "failed"), "stage" if wrong else "laptop")
+    print(
+        f"{kind:17} {where:7} {len(hosts)} hosts, {report.failed()} failed requests, {took_s:5.1f} s, exit {ran.code}"
+    )
+    assert (ran.code, where, len(hosts)) == EXPECTED[kind], ran.said
+    changed = {e["host"] for e in ran.events if e["type"] == "step_started" and e["step"] not in ("stage", None)}
+    assert len(changed) == (1 if ran.code == 3 else 0)
+    agrees(six, "OLD", BASE)
+    assert {host.name: look(host) for host in six.hosts} == before, "not the same masters, or something was left lying"
+    if kind in HARMS_THE_CANARY:
+        assert {each.host for each in report.failures} <= changed, str(report)
+    else:
+        assert report.failed() == 0, str(report)

@@ -1,0 +1,227 @@
+"""Turning back: from outside, from another terminal, from the host's own console, and when the controller is cut off."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.lab.host import LabHost
+from fleet.lab.lab import Lab
+from fleet.lab.release import DEFAULT_BASE, make_release
+from tests.lab.conftest import MakeLab
+from tests.lab.operator import agrees, fleet, look, phases, sha256, start, status
+
+BASE = sha256(DEFAULT_BASE)
+RESTING = {"OLD", "TRIAL", "NEW"}
+HELD = ("-y", "--bake", "0s", "--settle", "500ms", "--batches", "100%", "--commit", "never")
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_release("new", tmp_path_factory.mktemp("release") / "nginx")
+
+
+@pytest.fixture(scope="module")
+def hosts(make_lab: MakeLab) -> Lab:
+    return make_lab(3)
+
+
+@pytest.fixture
+def lab(hosts: Lab) -> Iterator[Lab]:
+    """Three hosts on the release before, again after each test."""
+    yield hosts
+    for host in hosts.hosts:
+        host.heal()
+    fleet(hosts, "rollback", "-y")
+    agrees(hosts, "OLD", BASE)
+    assert [look(host).stray for host in hosts.hosts] == [()] * len(hosts.hosts)
+
+
+def run(lab: Lab, code: int, *words: str) -> str:
+    ran = fleet(lab, *words)
+    assert ran.code == code, ran.said
+    return ran.said
+
+
+def undo(host: LabHost, instance: str = "") -> str:
+    return host.sh(f"/var/lib/fleet/undo {instance}", timeout_s=60)
+
+
+def wait_for_line(process: "subprocess.Popen[str]", word: str, host: str | None = None) -> None:
+    """The running command has said so; its other lines are read and dropped."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if word in line and (host is None or host in line):
+            return
+    raise AssertionError(f"{word!r} was never said")
+
+
+def last_event(said: str) -> dict[str, object]:
+    """The last event of a command whose two outputs came together."""
+    event: dict[str, object] = json.loads([line for line in said.splitlines() if line.startswith("{")][-1])
+    return event
+
+
+def wait_for_phases(lab: Lab, wanted: set[str]) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not (seen := phases(lab)) <= wanted:
+        assert time.monotonic() < until, f"still {seen}"
+
+
+def test_a_host_that_went_back_by_itself_is_not_committed(lab: Lab, release: Path) -> None:
+    run(lab, 0, "upgrade", str(release), *HELD)
+    said = undo(lab.hosts[1])
+    assert "restore" in said
+
+    ran = fleet(lab, "commit", "-y")
+
+    after = status(lab)
+    assert ran.code == 3, ran.said
+    assert "went back" in ran.said or "went_back" in ran.said or "rolled back" in ran.said
+    assert [after[host.name]["phase"] for host in lab.hosts] == ["NEW", "OLD", "NEW"]
+    assert after[lab.hosts[1].name]["path_sha256"] == BASE
+
+
+def test_a_host_that_went_back_in_the_bake_fails_the_batch(lab: Lab, release: Path) -> None:
+    process = start(lab, "upgrade", str(release), "-y", "--batches", "1,100%", "--bake", "20s", "--output", "jsonl")
+    with process:
+        wait_for_line(process, '"drain"', lab.hosts[0].name)
+        wait_for_phases(lab, {"OLD", "TRIAL"})
+        until = time.monotonic() + PATIENCE_S
+        while status(lab)[lab.hosts[0].name]["phase"] != "TRIAL":
+            assert time.monotonic() < until
+        undo(lab.hosts[0])
+        rest = process.communicate(timeout=120)[0]
+
+    last = last_event(rest)
+    assert (last["type"], last["exit_code"]) == ("rollout_ended", 3), rest
+    assert not any('"batch_opened"' in line and '"batch": 2' in line for line in rest.splitlines())
+    assert phases(lab) == {"OLD"}
+
+
+def test_a_rollback_takes_over_from_the_running_upgrade(lab: Lab, release: Path) -> None:
+    """The upgrade halts with exit 3 and touches nothing any more; a second rollback changes nothing."""
+    process = start(lab, "upgrade", str(release), "-y", "--batches", "1,100%", "--bake", "60s", "--output", "jsonl")
+    with process:
+        wait_for_line(process, '"batch_opened"')
+        wait_for_line(process, '"visit_ended"', lab.hosts[0].name)
+
+        run(lab, 0, "rollback", "-y")
+        rest = process.communicate(timeout=120)[0]
+
+    last = last_event(rest)
+    assert process.returncode == 3, rest
+    assert (last["result"], last["exit_code"]) == ("halted", 3)
+    assert "taken over" in rest
+    agrees(lab, "OLD", BASE)
+    before = {host.name: look(host) for host in lab.hosts}
+    run(lab, 0, "rollback", "-y")
+    assert {host.name: look(host) for host in lab.hosts} == before
+
+
+def test_a_rolled_back_rollout_cannot_be_committed_nor_marched_forward(lab: Lab, release: Path) -> None:
+    run(lab, 0, "upgrade", str(release), *HELD)
+    run(lab, 0, "rollback", "-y")
+
+    ran = fleet(lab, "commit", "-y")
+
+    assert ran.code != 0, ran.said
+    agrees(lab, "OLD", BASE)
+
+
+def test_undo_on_the_console_works_from_held_and_after_commit(lab: Lab, release: Path) -> None:
+    host = lab.hosts[0]
+    for words in ((), ("commit",)):
+        run(lab, 0, "upgrade", str(release), *HELD)
+        for word in words:
+            run(lab, 0, word, "-y")
+        told = status(lab)[host.name]
+        if not words:
+            assert told["undo"]
+            host.sh(told["undo"], timeout_s=60)
+        else:
+            undo(host)
+        assert (look(host).running_sha256, look(host).path_sha256, look(host).stray) == (BASE, BASE, ())
+        assert "no rollout" in undo(host) or status(lab)[host.name]["phase"] == "OLD"
+        run(lab, 0, "rollback", "-y")
+
+
+FORWARD = ("stage", "swap", "launch", "verify", "drain")
+
+
+@pytest.mark.parametrize("step", FORWARD)
+def test_a_controller_killed_going_forward_leaves_a_resting_phase(step: str, lab: Lab, release: Path) -> None:
+    process = start(lab, "upgrade", str(release), *HELD, "--output", "jsonl")
+    with process:
+        wait_for_line(process, f'"{step}"', lab.hosts[0].name)
+        process.kill()
+
+    wait_for_rest(lab)
+    rests(lab)
+
+
+def test_a_link_cut_going_forward_leaves_a_resting_phase(make_lab: MakeLab, release: Path) -> None:
+    """Each host's line goes dead in another step, without a FIN; what the host does then it does alone."""
+    lab = make_lab(len(FORWARD))
+    to_cut = dict(zip(FORWARD, lab.hosts, strict=True))
+    words = ("--on-failure", "halt", "--max-failures", "100%", "--output", "jsonl")
+    process = start(lab, "upgrade", str(release), *HELD, *words)
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = json.loads(line) if line.startswith("{") else {}
+            host = to_cut.get(str(event.get("step")))
+            if event.get("type") == "step_started" and host is not None and event["host"] == host.name:
+                host.cut()
+                del to_cut[str(event["step"])]
+            if not to_cut:
+                break
+        wait_for_rest(lab)
+        process.kill()
+    for host in lab.hosts:
+        host.heal()
+
+    rests(lab)
+    run(lab, 0, "rollback", "-y")
+    agrees(lab, "OLD", BASE)
+
+
+def rests(lab: Lab) -> None:
+    """Every host is in a resting phase, and one that is OLD has the old file at its path."""
+    for told in status(lab).values():
+        assert told["phase"] in RESTING, told
+        assert told["phase"] != "OLD" or told["path_sha256"] == BASE
+
+
+@pytest.mark.parametrize("step", ["retire", "sweep"])
+def test_a_controller_cut_off_in_the_commit_leaves_a_resting_phase(step: str, lab: Lab, release: Path) -> None:
+    run(lab, 0, "upgrade", str(release), *HELD)
+    process = start(lab, "commit", "-y", "--output", "jsonl")
+    with process:
+        wait_for_line(process, f'"{step}"')
+        process.kill()
+
+    wait_for_rest(lab)
+    rests(lab)
+
+
+@pytest.mark.parametrize("step", ["revive", "dismiss", "restore"])
+def test_a_controller_cut_off_going_back_leaves_a_resting_phase(step: str, lab: Lab, release: Path) -> None:
+    run(lab, 0, "upgrade", str(release), *HELD)
+    process = start(lab, "rollback", "-y", "--output", "jsonl")
+    with process:
+        wait_for_line(process, f'"{step}"')
+        process.kill()
+
+    wait_for_rest(lab)
+    rests(lab)
+
+
+def wait_for_rest(lab: Lab) -> None:
+    """No step script works on any host any more."""
+    for host in lab.hosts:
+        host.sh("while ps -eo args= | grep -q '[f]leet.pyz'; do sleep 0.1; done", timeout_s=PATIENCE_S)

@@ -1,0 +1,193 @@
+"""A real sshd on a loopback port for one test, and a TCP proxy before it that can freeze."""
+
+import select
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fleet.host import Host
+from fleet.onhost.protocol import Layout
+
+SSHD = "/usr/sbin/sshd"
+START_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Sshd:
+    """A running sshd. `host` is how the inventory would name it, with everything right."""
+
+    folder: Path
+    host: Host
+
+    @property
+    def public_key(self) -> str:
+        """Type and key, as they stand in known_hosts."""
+        return public(self.folder / "host_ed25519")
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder / "known_hosts"
+
+    def know(self, *lines: str) -> None:
+        """known_hosts holds these lines and no others; `{name}` and `{key}` stand for the host's own."""
+        name = f"[{self.host.address}]:{self.host.port}"
+        self.known_hosts.write_text("".join(line.format(name=name, key=self.public_key) + "\n" for line in lines))
+
+
+def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
+    """A new private key at `path`."""
+    bits = ["-b", "2048"] if kind == "rsa" else []
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, *bits, "-N", passphrase, "-f", path], check=True)
+    return path
+
+
+def public(key: Path) -> str:
+    return " ".join(Path(f"{key}.pub").read_text().split()[:2])
+
+
+def fingerprint(key: Path) -> str:
+    """As ssh-keygen shows it."""
+    shown = subprocess.run(["ssh-keygen", "-lf", f"{key}.pub"], capture_output=True, text=True, check=True)
+    return shown.stdout.split()[1]
+
+
+@contextmanager
+def sshd(folder: Path, *settings: str, host_keys: tuple[str, ...] = ("ed25519",)) -> Iterator[Sshd]:
+    """A private sshd with these further lines in its configuration, until the block ends."""
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    for kind in host_keys:
+        make_key(folder / f"host_{kind}", kind)
+    login = make_key(folder / "login")
+    (folder / "authorized_keys").write_text(public(login) + "\n")
+    for _ in range(START_TRIES):
+        port = free_port()
+        process = _start(folder, port, host_keys, settings)
+        if process is not None:
+            break
+    else:
+        raise RuntimeError((folder / "sshd.log").read_text())
+    host = Host(
+        name="web-01",
+        address="127.0.0.1",
+        port=port,
+        user="root",
+        key_files=(str(login),),
+        known_hosts=str(folder / "known_hosts"),
+        layout=Layout(state_dir=str(folder / "state")),
+    )
+    running = Sshd(folder, host)
+    running.know("{name} " + public(folder / f"host_{host_keys[0]}"))
+    try:
+        yield running
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _start(
+    folder: Path, port: int, host_keys: tuple[str, ...], settings: tuple[str, ...]
+) -> subprocess.Popen[bytes] | None:
+    lines = [
+        f"ListenAddress 127.0.0.1:{port}",
+        *(f"HostKey {folder}/host_{kind}" for kind in host_keys),
+        f"AuthorizedKeysFile {folder}/authorized_keys",
+        "PermitRootLogin yes",
+        "UsePAM no",
+        "StrictModes no",
+        "PidFile none",
+        *settings,
+    ]
+    if not any(line.startswith("Subsystem") for line in settings):
+        lines.append("Subsystem sftp internal-sftp")
+    (folder / "sshd_config").write_text("\n".join(line for line in lines if line != "Subsystem none") + "\n")
+    log = folder / "sshd.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [SSHD, "-D", "-e", "-f", folder / "sshd_config"], stdin=subprocess.DEVNULL, stderr=sink
+        )
+    while process.poll() is None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return process
+    return None
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on just now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+class Proxy:
+    """Passes bytes to `port` and back until it freezes: the connections stay, and nothing comes through any more."""
+
+    def __init__(self, port: int, *, freeze_after_bytes: int | None = None) -> None:
+        self._target = port
+        self._left_bytes = freeze_after_bytes
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._frozen = threading.Event()
+        self._closed = threading.Event()
+        self._sockets: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def freeze(self) -> None:
+        self._frozen.set()
+
+    def close(self) -> None:
+        """Everything is closed, and nothing of it runs any more."""
+        self._closed.set()
+        for thread in self._threads:
+            thread.join()
+        for each in (self._listener, *self._sockets):
+            each.close()
+
+    def before(self, host: Host) -> Host:
+        """The same host, reached through this proxy; known_hosts must know that port."""
+        return replace(host, port=self.port)
+
+    def _accept(self) -> None:
+        while not self._closed.is_set():
+            if not select.select([self._listener], [], [], 0.05)[0]:
+                continue
+            near, _ = self._listener.accept()
+            far = socket.create_connection(("127.0.0.1", self._target))
+            self._sockets += [near, far]
+            thread = threading.Thread(target=self._pump, args=(near, far))
+            self._threads.append(thread)
+            thread.start()
+
+    def _pump(self, near: socket.socket, far: socket.socket) -> None:
+        while not self._closed.is_set():
+            if self._frozen.is_set():
+                self._closed.wait()
+                return
+            ready, _, _ = select.select([near, far], [], [], 0.05)
+            for source in ready:
+                with suppress(OSError):
+                    data = source.recv(65536)
+                    if not data:
+                        near.shutdown(socket.SHUT_RDWR)
+                        far.shutdown(socket.SHUT_RDWR)
+                        return
+                    (far if source is near else near).sendall(data)
+                    self._count(len(data))
+
+    def _count(self, size: int) -> None:
+        if self._left_bytes is not None:
+            self._left_bytes -= size
+            if self._left_bytes <= 0:
+                self.freeze()
+
+    def __enter__(self) -> "Proxy":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()

@@ -1,0 +1,251 @@
+"""Every way of not getting in has its own word and a message that says what to do."""
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from fleet.host import Host
+from fleet.ssh.command import Command
+from fleet.ssh.connection import Link
+from fleet.ssh.trouble import Trouble
+from fleet.task import Deadlines
+from tests.ssh.server import Proxy, Sshd, free_port, make_key, public, sshd
+from tests.ssh.stubs import QUICK
+
+HASTY = replace(QUICK, channel_s=0.5)
+
+
+def output(host: Host, line: str) -> list[bytes]:
+    """What the command printed on the host. Raises `Trouble`."""
+    link = Link(host, QUICK)
+    try:
+        link.open()
+        return list(Command(link, line).lines(lambda: QUICK.silence_s))
+    finally:
+        link.close()
+
+
+def trouble_with(host: Host, deadlines: Deadlines = QUICK) -> Trouble:
+    link = Link(host, deadlines)
+    with pytest.raises(Trouble) as caught:
+        link.open()
+    link.close()
+    assert caught.value.remedy
+    return caught.value
+
+
+def test_a_command_runs_as_the_user_of_the_inventory(server: Sshd) -> None:
+    assert output(server.host, "exec id -un") == [b"root"]
+
+
+def test_a_private_fabric_file_changes_nothing(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".fabric.yaml").write_text("user: nobody\nport: 1\ngateway: nobody@127.0.0.1\nconnect_kwargs: {a: 1}\n")
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text("Host *\n  User nobody\n  Port 1\n  ProxyCommand false\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert output(server.host, "exec id -un") == [b"root"]
+
+
+def test_a_key_that_the_host_does_not_know_is_named(server: Sshd, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "other")
+
+    trouble = trouble_with(replace(server.host, key_files=(str(key),)))
+
+    assert trouble.reason == "auth_failed"
+    assert str(key) in trouble.message
+    assert "root" in trouble.message
+
+
+def test_a_named_key_is_the_only_one_that_is_tried(
+    server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".ssh").mkdir()
+    default = tmp_path / ".ssh" / "id_ed25519"
+    default.write_bytes((server.folder / "login").read_bytes())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+
+    assert output(replace(server.host, key_files=()), "exec echo in") == [b"in"]
+    other = make_key(tmp_path / "other")
+    assert trouble_with(replace(server.host, key_files=(str(other),))).reason == "auth_failed"
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
+def test_keys_of_other_types_let_us_in(server: Sshd, tmp_path: Path, kind: str) -> None:
+    key = make_key(tmp_path / "key", kind)
+    with (server.folder / "authorized_keys").open("a") as sink:
+        sink.write(public(key) + "\n")
+
+    assert output(replace(server.host, key_files=(str(key),)), "exec echo in") == [b"in"]
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A real, empty ssh-agent, the one of this process."""
+    place = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
+    yield place
+    process.terminate()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_key_with_a_passphrase_comes_from_the_agent_or_not_at_all(server: Sshd, tmp_path: Path, agent: Path) -> None:
+    key = make_key(tmp_path / "key")
+    with (server.folder / "authorized_keys").open("a") as sink:
+        sink.write(public(key) + "\n")
+    plain = tmp_path / "plain"
+    plain.write_bytes(key.read_bytes())
+    plain.chmod(0o600)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "open sesame", "-f", key], check=True, capture_output=True)
+    host = replace(server.host, key_files=(str(key),))
+
+    trouble = trouble_with(host)
+    assert trouble.reason == "key_unreadable"
+    assert "ssh-add" in trouble.remedy
+
+    subprocess.run(["ssh-add", "-q", plain], check=True, env={**os.environ, "SSH_AUTH_SOCK": str(agent)})
+    assert output(host, "exec echo in") == [b"in"]
+
+
+@pytest.mark.parametrize("content", [None, "no key at all\n"], ids=["missing", "no key"])
+def test_a_key_file_that_cannot_be_read_is_named(server: Sshd, tmp_path: Path, content: str | None) -> None:
+    key = tmp_path / "key"
+    if content is not None:
+        key.write_text(content)
+
+    trouble = trouble_with(replace(server.host, key_files=(str(key),)))
+
+    assert trouble.reason == "key_unreadable"
+    assert str(key) in trouble.message
+
+
+def test_a_port_that_nobody_listens_on_refuses(server: Sshd) -> None:
+    assert trouble_with(replace(server.host, port=free_port())).reason == "refused"
+
+
+def test_an_address_that_is_no_name_is_not_found(server: Sshd) -> None:
+    assert trouble_with(replace(server.host, address="a..b")).reason == "name_not_found"
+
+
+def test_a_full_backlog_times_out(server: Sshd) -> None:
+    """A listener that never accepts, its queue full, drops further connections without a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        link = Link(replace(server.host, port=port), replace(QUICK, connect_s=0.5))
+
+        with pytest.raises(Trouble) as caught:
+            link.open()
+
+        for filler in fillers:
+            filler.close()
+    assert caught.value.reason == "timed_out"
+
+
+def test_the_next_address_is_tried_when_the_first_one_refuses(server: Sshd) -> None:
+    """`localhost` is ::1 and 127.0.0.1; the server listens on the second only."""
+    server.know("[localhost]:* {key}")
+
+    assert output(replace(server.host, address="localhost"), "exec echo in") == [b"in"]
+
+
+def test_a_peer_that_says_nothing_has_no_banner(server: Sshd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = replace(server.host, port=silent.getsockname()[1])
+        assert trouble_with(host, replace(QUICK, banner_s=0.5)).reason == "no_banner"
+
+
+def test_a_peer_that_is_no_ssh_server_has_no_banner(server: Sshd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            near, _ = listener.accept()
+            near.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            near.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        trouble = trouble_with(replace(server.host, port=listener.getsockname()[1]))
+        thread.join()
+
+    assert trouble.reason == "no_banner"
+
+
+def test_a_server_with_only_sha1_is_too_old(tmp_path: Path) -> None:
+    with sshd(tmp_path, "KexAlgorithms diffie-hellman-group14-sha1") as old:
+        assert trouble_with(old.host).reason == "incompatible"
+
+
+def test_a_server_without_sessions_refuses_the_channel(tmp_path: Path) -> None:
+    with sshd(tmp_path, "MaxSessions 0") as stingy, pytest.raises(Trouble) as caught:
+        output(stingy.host, "exec true")
+
+    assert caught.value.reason == "channel_refused"
+
+
+def test_a_peer_that_freezes_after_the_login_does_not_hang_us(server: Sshd) -> None:
+    with Proxy(server.host.port) as proxy:
+        server.know("[127.0.0.1]:* {key}")
+        link = Link(proxy.before(server.host), HASTY)
+        link.open()
+        proxy.freeze()
+
+        with pytest.raises(Trouble) as caught:
+            Command(link, "exec true")
+
+        link.close()
+    assert caught.value.reason == "channel_timed_out"
+
+
+def test_a_peer_that_freezes_before_it_answers_a_channel_request_is_cut_off(server: Sshd) -> None:
+    """paramiko waits for that answer without any deadline: only closing the transport ends it."""
+    with Proxy(server.host.port) as proxy:
+        server.know("[127.0.0.1]:* {key}")
+        link = Link(proxy.before(server.host), QUICK)
+        link.open()
+        channel = link.transport.open_session()
+        proxy.freeze()
+
+        with link.watch(0.2) as watch, pytest.raises((paramiko.SSHException, EOFError)):
+            channel.exec_command("true")
+
+        link.close()
+    assert watch.fired
+
+
+def test_a_login_that_is_cut_off_by_the_operator_ends_at_once(server: Sshd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        link = Link(replace(server.host, port=silent.getsockname()[1]), replace(QUICK, banner_s=600))
+        caught: list[Trouble] = []
+
+        def log_in() -> None:
+            with pytest.raises(Trouble) as trouble:
+                link.open()
+            caught.append(trouble.value)
+
+        thread = threading.Thread(target=log_in)
+        thread.start()
+        near, _ = silent.accept()
+        near.recv(1)
+        link.close()
+        thread.join()
+        near.close()
+
+    assert len(caught) == 1

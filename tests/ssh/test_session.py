@@ -1,0 +1,454 @@
+"""A visit ends in an outcome whatever the host does, and says whether anything can have happened there."""
+
+import multiprocessing
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from fleet.events import Event, EventType
+from fleet.host import Host
+from fleet.onhost.protocol import Ask, Outcome, Phase, Severity, Step
+from fleet.ssh.bundle import GENERIC, build
+from fleet.ssh.session import cut_all, forget_stop, request_stop, visit
+from fleet.task import HostOutcome
+from tests.ssh.server import Proxy, Sshd, make_key, sshd
+from tests.ssh.stubs import QUICK, TARGET, Heard, a_task, stub
+
+FINE = """
+say(ReplyType.STEP_STARTED, step=Step.SWAP)
+say(ReplyType.STEP_ENDED, step=Step.SWAP, outcome=Outcome.DONE, message="swapped", took_s=0.25)
+say(ReplyType.FINDING, reason="package_owned", severity=Severity.WARNING, message="m", remedy="r", overridable=True)
+end()
+"""
+ECHO = "end(message=repr((request.ask.value, request.rollout, request.operator, request.layout.state_dir)))"
+# One line answered for each line that comes after the request, until it is told to stop.
+UNTIL_STOP = """
+say(ReplyType.STEP_STARTED, step=Step.LAUNCH)
+for line in sys.stdin:
+    if line.strip() == STOP:
+        end(Outcome.FAILED, reason="interrupted")
+        break
+"""
+AS_NOBODY = 'ForceCommand exec setpriv --reuid=65534 --clear-groups {path}/bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+NOISY = 'ForceCommand echo "Welcome!"; echo fleet; printf "no newline"; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+
+
+@pytest.fixture
+def fresh(server: Sshd, tmp_path: Path) -> Host:
+    """The host with a state folder of this test's own."""
+    return replace(server.host, layout=server.host.layout._replace(state_dir=str(tmp_path / "state")))
+
+
+def of(outcome: HostOutcome) -> tuple[Outcome, str | None]:
+    return outcome.outcome, outcome.reason
+
+
+def bundle_files(host: Host) -> list[Path]:
+    return list(Path(host.layout.state_dir).glob("bundles/*/fleet.pyz*"))
+
+
+# What is told
+
+
+def test_a_visit_is_told_from_its_start_to_its_end(fresh: Host, tmp_path: Path) -> None:
+    heard = Heard()
+
+    outcome = visit(a_task(fresh), heard, stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.DONE, None)
+    assert heard.types == [
+        EventType.VISIT_STARTED,
+        EventType.STEP_STARTED,
+        EventType.STEP_ENDED,
+        EventType.FINDING,
+        EventType.VISIT_ENDED,
+    ]
+    ended = heard.events[2]
+    assert (ended.step, ended.outcome, ended.message, ended.took_s) == (Step.SWAP, Outcome.DONE, "swapped", 0.25)
+    assert {(event.host, event.rollout, event.batch) for event in heard.events} == {("web-01", "r-1", 1)}
+    assert all(event.at.tzinfo is not None for event in heard.events)
+    assert heard.events[3].data == {"remedy": "r", "severity": "warning", "overridable": True}
+    assert [(finding.reason, finding.severity) for finding in outcome.findings] == [("package_owned", Severity.WARNING)]
+    assert outcome.took_s > 0
+
+
+def test_the_request_arrives_as_it_was_made(fresh: Host, tmp_path: Path) -> None:
+    outcome = visit(a_task(fresh, Ask.BAKE), Heard(), stub(tmp_path, ECHO))
+
+    assert outcome.message == repr(("bake", "r-1", "ann@laptop", fresh.layout.state_dir))
+
+
+def test_the_real_step_script_looks_at_a_real_machine(fresh: Host) -> None:
+    outcome = visit(a_task(fresh), Heard())
+
+    assert of(outcome) == (Outcome.DONE, None)
+    assert outcome.report is not None
+    assert isinstance(outcome.report.phase, Phase)
+
+
+def test_a_visit_is_plain_data_that_another_process_can_carry_out(fresh: Host, tmp_path: Path) -> None:
+    """`id` is a sink that pickles; the events of another process are its engine's business."""
+    sink: Any = id
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        outcome = pool.submit(visit, a_task(fresh), sink, stub(tmp_path, FINE)).result()
+
+    assert of(outcome) == (Outcome.DONE, None)
+
+
+# The bundle
+
+
+def test_the_bundle_is_brought_once_and_then_found(fresh: Host, tmp_path: Path) -> None:
+    available = stub(tmp_path, FINE)
+
+    visit(a_task(fresh), Heard(), available)
+    (first,) = bundle_files(fresh)
+    seen = first.stat()
+    visit(a_task(fresh), Heard(), available)
+
+    (second,) = bundle_files(fresh)
+    assert second.parent.name in {bundle.key for bundle in available.values()}
+    assert (second.stat().st_ino, second.stat().st_mtime_ns) == (seen.st_ino, seen.st_mtime_ns)
+    assert (second.stat().st_mode & 0o777, second.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_a_state_folder_that_others_may_write_to_is_refused(fresh: Host, tmp_path: Path) -> None:
+    Path(fresh.layout.state_dir).mkdir()
+    Path(fresh.layout.state_dir).chmod(0o777)
+
+    outcome = visit(a_task(fresh), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.REFUSED, "bundle_failed")
+    assert fresh.layout.state_dir in outcome.message
+    assert bundle_files(fresh) == []
+
+
+def test_a_state_folder_that_cannot_be_made_is_refused(fresh: Host, tmp_path: Path) -> None:
+    Path(fresh.layout.state_dir).write_text("a file\n")
+
+    assert of(visit(a_task(fresh), Heard(), stub(tmp_path, FINE))) == (Outcome.REFUSED, "bundle_failed")
+
+
+def test_a_bundle_that_arrives_damaged_is_not_kept(fresh: Host, tmp_path: Path) -> None:
+    lying = {tag: replace(bundle, sha256="0" * 64) for tag, bundle in stub(tmp_path, FINE).items()}
+
+    outcome = visit(a_task(fresh), Heard(), lying)
+
+    assert of(outcome) == (Outcome.REFUSED, "bundle_failed")
+    assert "damaged" in outcome.message
+    assert bundle_files(fresh) == []
+
+
+def test_a_link_that_freezes_while_the_bundle_is_sent_changed_nothing(
+    server: Sshd, fresh: Host, tmp_path: Path
+) -> None:
+    with Proxy(server.host.port, freeze_after_bytes=60_000) as proxy:
+        server.know("[127.0.0.1]:* {key}")
+        task = a_task(proxy.before(fresh), deadlines=replace(QUICK, transfer_idle_s=2))
+        outcome = visit(task, Heard(), {GENERIC: build(GENERIC, tmp_path, {"padding": os.urandom(4 << 20)})})
+
+    assert of(outcome) == (Outcome.UNREACHABLE, "transfer_stalled")
+    assert [path for path in bundle_files(fresh) if path.name == "fleet.pyz"] == []
+
+
+def test_a_full_disk_is_said_in_the_host_s_own_words(fresh: Host, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "fleet-test", small], check=True)
+    host = replace(fresh, layout=fresh.layout._replace(state_dir=str(small)))
+
+    outcome = visit(a_task(host), Heard(), {GENERIC: build(GENERIC, tmp_path, {"padding": os.urandom(4 << 20)})})
+
+    left = bundle_files(host)
+    subprocess.run(["umount", small], check=True)
+    assert of(outcome) == (Outcome.REFUSED, "bundle_failed")
+    assert "No space left" in outcome.message
+    assert left == []
+
+
+@pytest.mark.parametrize("folder", ["with space", "it's", 'a "b" $HOME `id` ; &'])
+def test_an_odd_state_folder_reaches_no_shell(fresh: Host, tmp_path: Path, folder: str) -> None:
+    host = replace(fresh, layout=fresh.layout._replace(state_dir=str(tmp_path / folder)))
+
+    assert of(visit(a_task(host), Heard(), stub(tmp_path, FINE))) == (Outcome.DONE, None)
+    assert len(bundle_files(host)) == 1
+
+
+def test_a_state_folder_that_no_csh_could_be_told_is_refused(fresh: Host, tmp_path: Path) -> None:
+    host = replace(fresh, layout=fresh.layout._replace(state_dir="/var/lib/fleet!"))
+
+    assert of(visit(a_task(host), Heard(), stub(tmp_path, FINE))) == (Outcome.REFUSED, "path_refused")
+
+
+# The release
+
+STAGE = """
+import hashlib, os
+folder = os.path.join(request.layout.state_dir, "releases", request.goal.target)
+part = os.path.join(folder, "nginx.part")
+say(ReplyType.STEP_STARTED, step=Step.STAGE)
+if not os.path.exists(part):
+    os.makedirs(folder, exist_ok=True)
+    say(ReplyType.FINDING, reason="release_missing", severity=Severity.REFUSAL, message="m", remedy="r")
+    say(ReplyType.STEP_ENDED, step=Step.STAGE, outcome=Outcome.REFUSED, reason="release_missing")
+    end(Outcome.REFUSED, reason="release_missing")
+else:
+    say(ReplyType.STEP_ENDED, step=Step.STAGE, outcome=Outcome.DONE)
+    end(message=open(part).read())
+"""
+
+
+def test_a_missing_release_is_brought_and_the_request_is_made_again(fresh: Host, tmp_path: Path) -> None:
+    release = tmp_path / "nginx"
+    release.write_text("the bytes")
+    heard = Heard()
+
+    outcome = visit(a_task(fresh, Ask.STAGE, release=release), heard, stub(tmp_path, STAGE))
+
+    assert of(outcome) == (Outcome.DONE, None)
+    assert outcome.message == "the bytes"
+    assert outcome.findings == ()
+    assert heard.types == [
+        EventType.VISIT_STARTED,
+        EventType.NOTE,
+        EventType.STEP_STARTED,
+        EventType.STEP_ENDED,
+        EventType.VISIT_ENDED,
+    ]
+    assert heard.events[1].data == {"transfer": "sftp", "bytes": 9}
+    assert heard.events[1].took_s is not None
+
+
+def test_a_missing_release_that_nobody_has_is_refused(fresh: Host, tmp_path: Path) -> None:
+    outcome = visit(a_task(fresh, Ask.STAGE), Heard(), stub(tmp_path, STAGE))
+
+    assert of(outcome) == (Outcome.REFUSED, "release_missing")
+    assert [finding.reason for finding in outcome.findings] == ["release_missing"]
+
+
+def test_a_release_that_cannot_be_written_is_a_refusal_and_no_lost_link(fresh: Host, tmp_path: Path) -> None:
+    release = tmp_path / "nginx"
+    release.write_text("the bytes")
+    without_folder = STAGE.replace("os.makedirs(folder, exist_ok=True)", "pass")
+
+    outcome = visit(a_task(fresh, Ask.STAGE, release=release), Heard(), stub(tmp_path, without_folder))
+
+    assert of(outcome) == (Outcome.REFUSED, "upload_failed")
+    assert str(TARGET) in outcome.message
+
+
+# What the host is like
+
+
+def test_a_noisy_login_is_passed_over(tmp_path: Path) -> None:
+    with sshd(tmp_path, NOISY) as noisy:
+        assert of(visit(a_task(noisy.host), Heard(), stub(tmp_path, FINE))) == (Outcome.DONE, None)
+
+
+def test_a_login_shell_that_runs_nothing_is_refused(tmp_path: Path) -> None:
+    with sshd(tmp_path, "ForceCommand /usr/sbin/nologin") as running:
+        outcome = visit(a_task(running.host), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.REFUSED, "no_shell")
+
+
+def test_a_login_that_is_not_root_is_refused_with_the_line_that_helps(tmp_path: Path) -> None:
+    with sshd(tmp_path, AS_NOBODY.format(path="")) as running:
+        outcome = visit(a_task(running.host), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.REFUSED, "not_root")
+    assert "ansible_become: true" in outcome.remedy
+    assert "nobody ALL=(root) NOPASSWD: /bin/sh" in outcome.remedy
+
+
+def test_a_host_without_sudo_is_refused(tmp_path: Path) -> None:
+    with sshd(tmp_path, AS_NOBODY.format(path="env PATH=/usr/bin/nothing ").replace("PATH=", "-i PATH=")) as running:
+        outcome = visit(a_task(replace(running.host, become=True)), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.REFUSED, "sudo_missing")
+
+
+@pytest.fixture
+def refusing_sudo() -> Iterator[Path]:
+    """A folder, open to all, with a stand-in that says and returns what sudo does: this machine has none."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "sudo").write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
+        (folder / "sudo").chmod(0o755)
+        yield folder
+
+
+def test_a_sudo_that_asks_for_a_password_is_refused_in_its_own_words(tmp_path: Path, refusing_sudo: Path) -> None:
+    with sshd(tmp_path, AS_NOBODY.format(path=f"env PATH={refusing_sudo}:/usr/bin:/bin ")) as running:
+        outcome = visit(a_task(replace(running.host, become=True)), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.REFUSED, "sudo_password")
+    assert "a password is required" in outcome.message
+    assert "NOPASSWD" in outcome.remedy
+
+
+def test_a_root_login_needs_no_sudo_even_where_the_inventory_asks_for_it(fresh: Host, tmp_path: Path) -> None:
+    assert of(visit(a_task(replace(fresh, become=True)), Heard(), stub(tmp_path, FINE))) == (Outcome.DONE, None)
+
+
+@pytest.mark.parametrize(
+    ("python", "reason"), [("/no/python3", "python_missing"), ("/bin/false", "python_old")], ids=["none", "broken"]
+)
+def test_a_python_that_is_not_there_is_refused(fresh: Host, tmp_path: Path, python: str, reason: str) -> None:
+    outcome = visit(a_task(replace(fresh, python=python)), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.REFUSED, reason)
+    assert "ansible_python_interpreter" in outcome.remedy
+
+
+def test_a_python_that_is_too_old_is_named(fresh: Host, tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\necho 3 5\n")
+    old.chmod(0o755)
+
+    outcome = visit(a_task(replace(fresh, python=str(old))), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.REFUSED, "python_old")
+    assert f"{old} (3 5)" in outcome.message
+
+
+# Trouble
+
+
+def test_a_host_that_is_not_reached_was_not_changed(fresh: Host, tmp_path: Path) -> None:
+    heard = Heard()
+    host = replace(fresh, key_files=(str(make_key(tmp_path / "other")),))
+
+    outcome = visit(a_task(host), heard, stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.UNREACHABLE, "auth_failed")
+    assert heard.types == [EventType.VISIT_STARTED, EventType.VISIT_ENDED]
+    assert heard.events[-1].data["remedy"] == outcome.remedy != ""
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("say(ReplyType.OUTCOME, outcome=Outcome.DONE)", "script_died"),
+        ("print(END_MARK)", "garbled"),
+        ("raise RuntimeError('it broke')", "script_died"),
+        ("import os; os.kill(os.getpid(), 9)", "script_died"),
+        ("print('{}')", "garbled"),
+        ("print('[' * 200000)", "garbled"),
+        ("print(encode(Reply(ReplyType.OUTCOME, outcome=Outcome.DONE)).replace('done', 'unreachable'))", "garbled"),
+        ("sys.stdout.write('x' * (3 << 20)); sys.stdout.flush()", "too_much_output"),
+        ("while True: print(encode(Reply(ReplyType.HELLO)))", "too_much_output"),
+        ("while True: sys.stderr.write('x' * 65536)", "too_much_output"),
+    ],
+)
+def test_an_answer_without_a_proper_end_is_a_lost_link(fresh: Host, tmp_path: Path, body: str, reason: str) -> None:
+    outcome = visit(a_task(fresh), Heard(), stub(tmp_path, body))
+
+    assert of(outcome) == (Outcome.LINK_LOST, reason)
+    assert outcome.remedy
+
+
+def test_what_a_dying_script_complained_of_is_told(fresh: Host, tmp_path: Path) -> None:
+    outcome = visit(a_task(fresh), Heard(), stub(tmp_path, "raise RuntimeError('it broke')"))
+
+    assert "RuntimeError: it broke" in outcome.message
+
+
+def test_nothing_that_a_host_says_moves_a_cursor(fresh: Host, tmp_path: Path) -> None:
+    heard = Heard()
+    evil = r"'\x1b[2J\x07\u202eevil\r\nline\x9b'"
+    body = f"say(ReplyType.STEP_ENDED, step=Step.SWAP, message={evil}, took_s=float('nan'))\nend(message={evil})"
+
+    outcome = visit(a_task(fresh), heard, stub(tmp_path, body))
+
+    assert outcome.message.isprintable()
+    assert "evil" in outcome.message
+    assert all(event.message.isprintable() for event in heard.events)
+    assert "NaN" not in heard.events[1].to_json()
+
+
+def test_a_script_that_goes_silent_is_told_apart_from_a_dead_link(fresh: Host, tmp_path: Path) -> None:
+    task = a_task(fresh, deadlines=replace(QUICK, silence_s=1))
+
+    outcome = visit(task, Heard(), stub(tmp_path, "time.sleep(30)"))
+
+    assert of(outcome) == (Outcome.LINK_LOST, "silent")
+
+
+def test_a_link_that_freezes_in_a_step_is_lost(server: Sshd, fresh: Host, tmp_path: Path) -> None:
+    with Proxy(server.host.port) as proxy:
+        server.know("[127.0.0.1]:* {key}")
+
+        def freeze(event: Event) -> None:
+            if event.type is EventType.STEP_STARTED:
+                proxy.freeze()
+
+        task = a_task(proxy.before(fresh), deadlines=replace(QUICK, silence_s=3, channel_s=3))
+        outcome = visit(task, freeze, stub(tmp_path, UNTIL_STOP))
+
+    assert of(outcome) == (Outcome.LINK_LOST, "no_answer")
+
+
+# Turning back
+
+
+def test_a_script_hears_beat_after_beat(fresh: Host, tmp_path: Path) -> None:
+    body = """
+end(message=" ".join(sys.stdin.readline().strip() for _ in range(3)))
+"""
+
+    assert visit(a_task(fresh), Heard(), stub(tmp_path, body)).message == "beat beat beat"
+
+
+def test_a_stop_reaches_the_visits_of_that_rollout(fresh: Host, tmp_path: Path) -> None:
+    def turn_back(event: Event) -> None:
+        if event.type is EventType.STEP_STARTED:
+            request_stop("r-stop")
+
+    available = stub(tmp_path, UNTIL_STOP)
+    outcome = visit(a_task(fresh, rollout="r-stop"), turn_back, available)
+    later = visit(a_task(fresh, rollout="r-stop"), Heard(), available)
+    forget_stop("r-stop")
+
+    assert of(outcome) == (Outcome.FAILED, "interrupted")
+    assert of(later) == (Outcome.REFUSED, "stopped")
+
+
+def test_a_stop_does_not_reach_another_rollout(fresh: Host, tmp_path: Path) -> None:
+    request_stop("r-other")
+
+    outcome = visit(a_task(fresh), Heard(), stub(tmp_path, FINE))
+    forget_stop("r-other")
+
+    assert of(outcome) == (Outcome.DONE, None)
+
+
+def test_cutting_off_ends_all_running_visits_at_once(fresh: Host, tmp_path: Path) -> None:
+    begun = threading.Barrier(3)
+    ended: list[HostOutcome] = []
+
+    def wait_for_all(event: Event) -> None:
+        if event.type is EventType.STEP_STARTED:
+            begun.wait()
+
+    available = stub(tmp_path, UNTIL_STOP)
+    threads = [
+        threading.Thread(target=lambda: ended.append(visit(a_task(fresh), wait_for_all, available))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    begun.wait()
+    cut_all()
+    for thread in threads:
+        thread.join()
+
+    assert [of(outcome) for outcome in ended] == [(Outcome.LINK_LOST, "link_lost")] * 2

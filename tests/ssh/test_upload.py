@@ -1,0 +1,163 @@
+"""The bytes arrive by whichever way the host has, under their final name only when all are there."""
+
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleet.ssh.connection import Link
+from fleet.ssh.trouble import Refusal, Trouble
+from fleet.ssh.upload import upload
+from tests.ssh.server import Proxy, Sshd, sshd
+from tests.ssh.stubs import QUICK
+
+CONTENT = os.urandom(3 << 20) + b"end"
+# A host whose PATH has no scp; it runs every other command.
+WITHOUT_SCP = (
+    'ForceCommand case "$SSH_ORIGINAL_COMMAND" in scp*) exit 127;; esac; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+)
+
+
+@pytest.fixture
+def link(server: Sshd) -> Iterator[Link]:
+    found = Link(server.host, QUICK)
+    found.open()
+    yield found
+    found.close()
+
+
+def only_file(folder: Path) -> Path:
+    (found,) = folder.iterdir()
+    return found
+
+
+@pytest.mark.parametrize("how", ["sftp", "scp", "exec"])
+def test_each_way_brings_all_bytes_to_a_file_of_the_owner_s_alone(link: Link, tmp_path: Path, how: str) -> None:
+    release = tmp_path / "nginx"
+    release.write_bytes(CONTENT)
+    folder = tmp_path / "it's a folder; rm -rf $HOME"
+    folder.mkdir()
+
+    assert upload(link, release, f"{folder}/nginx.part", how=how) == how
+
+    assert only_file(folder).name == "nginx.part"
+    assert only_file(folder).read_bytes() == CONTENT
+    assert stat.S_IMODE(only_file(folder).stat().st_mode) == 0o600
+
+
+def test_bytes_can_be_sent_as_well_as_files(link: Link, tmp_path: Path) -> None:
+    assert upload(link, b"few", str(tmp_path / "few")) == "sftp"
+
+    assert (tmp_path / "few").read_bytes() == b"few"
+
+
+def test_an_empty_file_is_a_file(link: Link, tmp_path: Path) -> None:
+    for how in ("sftp", "scp", "exec"):
+        upload(link, b"", str(tmp_path / how), how=how)
+
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"sftp": b"", "scp": b"", "exec": b""}
+
+
+def test_a_file_that_is_there_is_replaced(link: Link, tmp_path: Path) -> None:
+    for how in ("sftp", "scp", "exec"):
+        (tmp_path / "nginx.part").write_bytes(CONTENT)
+
+        upload(link, b"new", str(tmp_path / "nginx.part"), how=how)
+
+        assert only_file(tmp_path).read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("settings", "way"), [(["Subsystem none"], "scp"), (["Subsystem none", WITHOUT_SCP], "exec")], ids=["scp", "exec"]
+)
+def test_what_the_host_lacks_is_passed_over(tmp_path: Path, settings: list[str], way: str) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    with sshd(tmp_path, *settings) as poor:
+        link = Link(poor.host, QUICK)
+        link.open()
+
+        assert upload(link, CONTENT, f"{folder}/nginx.part") == way
+
+        link.close()
+    assert only_file(folder).read_bytes() == CONTENT
+
+
+def test_a_way_that_was_asked_for_is_the_only_one_tried(tmp_path: Path) -> None:
+    with sshd(tmp_path, "Subsystem none") as poor:
+        link = Link(poor.host, QUICK)
+        link.open()
+
+        with pytest.raises(Refusal) as caught:
+            upload(link, CONTENT, f"{tmp_path}/nginx.part", how="sftp")
+
+        link.close()
+    assert caught.value.reason == "upload_failed"
+    assert "scp:" not in caught.value.message
+
+
+def test_under_sudo_the_exec_channel_is_the_way(server: Sshd, tmp_path: Path) -> None:
+    """The login here is root's, which makes sudo a plain shell; the inventory doesn't say so."""
+    link = Link(replace(server.host, become=True, user=None), QUICK)
+    link.open()
+
+    assert upload(link, CONTENT, f"{tmp_path}/nginx.part") == "exec"
+
+    link.close()
+    assert only_file(tmp_path).read_bytes() == CONTENT
+
+
+def test_a_folder_that_is_not_there_is_said_for_every_way(link: Link, tmp_path: Path) -> None:
+    with pytest.raises(Refusal) as caught:
+        upload(link, CONTENT, f"{tmp_path}/no/nginx.part")
+
+    assert caught.value.reason == "upload_failed"
+    assert all(f"{way}: " in caught.value.message for way in ("sftp", "scp", "exec"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "fleet-test", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("how", ["auto", "sftp", "scp", "exec"])
+def test_a_disk_that_is_full_leaves_nothing_under_the_final_name(link: Link, small_disk: Path, how: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        upload(link, CONTENT, f"{small_disk}/nginx.part", how=how)
+
+    assert caught.value.reason == "upload_failed"
+    assert not (small_disk / "nginx.part").exists()
+
+
+def test_a_release_that_is_gone_from_the_laptop_is_said_so(link: Link, tmp_path: Path) -> None:
+    with pytest.raises(Refusal) as caught:
+        upload(link, tmp_path / "nginx", f"{tmp_path}/nginx.part")
+
+    assert caught.value.reason == "release_unreadable"
+
+
+@pytest.mark.parametrize("how", ["sftp", "scp", "exec"])
+def test_an_upload_that_freezes_ends_and_leaves_nothing_under_the_final_name(
+    server: Sshd, tmp_path: Path, how: str
+) -> None:
+    with Proxy(server.host.port, freeze_after_bytes=len(CONTENT) // 4) as proxy:
+        server.know("[127.0.0.1]:* {key}")
+        link = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=1))
+        link.open()
+
+        with pytest.raises(Trouble) as caught:
+            upload(link, CONTENT, f"{tmp_path}/nginx.part", how=how)
+
+        link.close()
+    assert caught.value.reason == "transfer_stalled"
+    assert not (tmp_path / "nginx.part").exists()
+    assert all(found.stat().st_size < len(CONTENT) for found in tmp_path.iterdir())

@@ -1,0 +1,412 @@
+"""The command line, from words to exit code, with pretend hosts behind it: what an operator types and what scripts read."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import rich_click as click
+from syrupy.assertion import SnapshotAssertion
+
+from fleet import cli
+from fleet.engine import Visits
+from fleet.onhost.protocol import Ask, Phase
+from fleet.world import World, rollout_id
+from tests.pretend import AT, NEW, REFUSED, UNREACHABLE, WENT_BACK, Fleet, a_fleet, fast_clock, standing_clock
+
+ROLLOUT = "20261123-1000-test"
+QUICK = ("--bake", "0", "--parallel", "1")
+HOSTS = """\
+all:
+  hosts:
+"""
+
+Words = tuple[str, ...]
+
+
+class Shell:
+    """A command line in which `fleet` reaches pretend hosts. `answer` is what the operator types, `None` without a terminal."""
+
+    def __init__(self, fleet: Fleet, inventory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.fleet = fleet
+        self.inventory = inventory
+        self.capsys = capsys
+        self.terminal = False
+        self.out = ""
+        self.err = ""
+        self.ids = iter([ROLLOUT, "20261123-1100-next", "20261123-1200-last"])
+        self.world = World(
+            visits=lambda: Visits(fleet.visit, fleet.request_stop, fleet.cut_all),
+            clock=standing_clock,
+            rollout_id=lambda at: next(self.ids),
+            operator=lambda: "alice@desk",
+            is_terminal=lambda: self.terminal,
+        )
+
+    def __call__(self, *words: str) -> int:
+        """The exit code of `fleet WORDS`; what it wrote is in `out` and `err`."""
+        code = cli.run(("-i", str(self.inventory), *words), self.world)
+        self.out, self.err = self.capsys.readouterr()
+        return code
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    path = tmp_path / "hosts.yaml"
+    lines = [f"    web-{number:02}: {{ansible_host: 192.0.2.{number}, zone: eu-1}}" for number in range(1, 5)]
+    path.write_text(HOSTS + "\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def shell(inventory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    for name in ("FLEET_INVENTORY", "FLEET_LIMIT", "FLEET_YES", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    return Shell(a_fleet(4), inventory, capsys)
+
+
+def test_an_upgrade_is_told_line_by_line_and_ends_with_a_table(shell: Shell, snapshot: SnapshotAssertion) -> None:
+    code = shell("upgrade", NEW, "-y", *QUICK)
+
+    assert code == 0
+    assert shell.out == snapshot(name="stdout")
+    assert shell.err == snapshot(name="stderr")
+    assert [host.phase() for host in shell.fleet.hosts.values()] == [Phase.NEW] * 4
+
+
+def test_an_upgrade_that_goes_back_ends_3_and_says_why(shell: Shell, snapshot: SnapshotAssertion) -> None:
+    shell.fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+
+    code = shell("upgrade", NEW, "-y", *QUICK)
+
+    assert code == 3
+    assert shell.out == snapshot(name="stdout")
+    assert shell.err == snapshot(name="stderr")
+
+
+def test_one_refusal_in_preflight_ends_2_and_changes_nothing(shell: Shell) -> None:
+    shell.fleet.trouble["web-03", Ask.STAGE].append(REFUSED)
+
+    code = shell("upgrade", NEW, "-y", *QUICK)
+
+    assert code == 2
+    assert shell.fleet.asked(Ask.UPGRADE) == []
+    assert "web-03: stage refused [OLD]: nginx runs with daemon off. Start it with daemon on." in shell.err
+
+
+def test_without_a_terminal_and_without_yes_nothing_is_connected_to(shell: Shell) -> None:
+    for words in (("upgrade", NEW), ("upgrade", NEW, "--output", "jsonl")):
+        assert shell(*words) == 2
+        assert "-y" in shell.err
+
+    assert shell.fleet.calls == []
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("yes\n", 0), ("n\n", 2), ("\n", 2), ("", 2)])
+def test_on_a_terminal_the_operator_is_asked(
+    shell: Shell, answer: str, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shell.terminal = True
+    (tmp_path / "typed").write_text(answer)
+
+    with (tmp_path / "typed").open() as typed:
+        monkeypatch.setattr(sys, "stdin", typed)
+        assert shell("upgrade", NEW, *QUICK) == code
+
+    assert "Upgrade 4 hosts? [y/N]" in shell.err
+    assert bool(shell.fleet.calls) == (code == 0)
+
+
+def test_a_dry_run_says_the_plan_and_connects_to_nobody(shell: Shell, snapshot: SnapshotAssertion) -> None:
+    words = ("--batches", "1,50%", "--max-failures", "25%", "--on-failure", "halt", "--commit", "never", "--bake", "5m")
+
+    assert shell("upgrade", NEW, "--dry-run", *words) == 0
+
+    assert shell.out == snapshot
+    assert shell.fleet.calls == []
+
+
+EVENT_KEYS = {"schema", "at", "rollout", "type", "host", "batch", "step", "outcome", "reason", "message", "took_s"}
+
+
+def test_every_line_of_jsonl_is_an_event_and_the_last_one_says_how_it_ended(shell: Shell) -> None:
+    code = shell("upgrade", NEW, "-y", *QUICK, "--output", "jsonl")
+
+    lines = [json.loads(line) for line in shell.out.splitlines()]
+    assert code == 0
+    assert all(set(line) >= EVENT_KEYS for line in lines)
+    assert {line["schema"] for line in lines} == {"fleet.event/1"}
+    assert lines[0]["type"] == "rollout_started"
+    last = lines[-1]
+    assert (last["type"], last["result"], last["exit_code"]) == ("rollout_ended", "completed", 0)
+    assert last["counts"] == {
+        "hosts": 4,
+        "done": 4,
+        "failed": 0,
+        "refused": 0,
+        "unreachable": 0,
+        "unverified": 0,
+        "rolled_back": 0,
+        "not_begun": 0,
+        "left_alone": 0,
+    }
+
+
+def test_one_event_in_full(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK, "--output", "jsonl")
+
+    ended = [json.loads(line) for line in shell.out.splitlines() if '"visit_ended"' in line and '"upgrade"' in line]
+    assert ended[0] == {
+        "schema": "fleet.event/1",
+        "at": "2026-11-23T10:00:00.000Z",
+        "rollout": ROLLOUT,
+        "type": "visit_ended",
+        "host": "web-01",
+        "batch": 1,
+        "step": None,
+        "outcome": "done",
+        "reason": None,
+        "message": "",
+        "took_s": 0.2,
+        "ask": "upgrade",
+        "phase": "TRIAL",
+    }
+
+
+def test_the_log_file_has_every_event(shell: Shell, tmp_path: Path) -> None:
+    log = tmp_path / "fleet.log"
+
+    shell("upgrade", NEW, "-y", *QUICK, "--log-file", str(log))
+
+    types = [json.loads(line)["type"] for line in log.read_text().splitlines()]
+    assert types[0] == "rollout_started"
+    assert types[-1] == "rollout_ended"
+    assert types.count("step_ended") == len(shell.fleet.calls)
+
+
+def test_a_log_file_that_can_t_be_written_is_refused_before_anything(shell: Shell, tmp_path: Path) -> None:
+    assert shell("upgrade", NEW, "-y", "--log-file", str(tmp_path / "nowhere" / "log")) == 2
+    assert shell.fleet.calls == []
+
+
+STATUS_KEYS = {"name", "phase", "running_sha256", "running_version", "path_sha256", "held", "masters", "error"}
+MORE_STATUS_KEYS = {"path", "path_version", "pid_file", "rollout", "operator", "state", "undo", "drain_pending"}
+MASTER_KEYS = {"pid", "sha256", "version", "is_old", "workers", "draining"}
+
+
+def test_the_keys_of_the_status_document_are_a_promise(shell: Shell) -> None:
+    shell.fleet.trouble["web-04", Ask.LOOK].append(UNREACHABLE)
+
+    code = shell("status", "--json")
+
+    document = json.loads(shell.out)
+    assert code == 4
+    assert set(document) == {"schema", "hosts"}
+    assert document["schema"] == "fleet.status/1"
+    for host in document["hosts"]:
+        assert set(host) == STATUS_KEYS | MORE_STATUS_KEYS | {"start_command", "orphans"}
+        assert all(set(master) == MASTER_KEYS for master in host["masters"])
+    silent = document["hosts"][3]
+    assert silent["phase"] is None
+    assert silent["error"] == {"reason": "timeout", "message": "No answer within 10 s. See whether it is up."}
+    assert document["hosts"][0]["error"] is None
+
+
+def test_status_shows_what_is_held(shell: Shell, snapshot: SnapshotAssertion) -> None:
+    shell("upgrade", NEW, "-y", *QUICK, "--commit", "never", "--limit", "web-01:web-02")
+
+    assert shell("status") == 0
+    assert shell.out == snapshot
+
+
+def test_status_looks_and_claims_nothing(shell: Shell) -> None:
+    shell("status")
+
+    assert {task.request.ask for task in shell.fleet.tasks} == {Ask.LOOK}
+    assert {task.request.allowed for task in shell.fleet.tasks} == {()}
+    assert {task.request.epoch for task in shell.fleet.tasks} == {0}
+
+
+def test_check_lists_what_was_found_on_every_host(shell: Shell, snapshot: SnapshotAssertion) -> None:
+    shell.fleet.trouble["web-02", Ask.STAGE].append(REFUSED)
+
+    assert shell("check", NEW, "--parallel", "1") == 2
+    assert shell.out == snapshot
+
+
+def test_check_without_staging_asks_for_no_step(shell: Shell) -> None:
+    assert shell("check", NEW, "--no-stage") == 0
+
+    assert {task.request.allowed for task in shell.fleet.tasks} == {()}
+    assert {task.release_path for task in shell.fleet.tasks} == {None}
+
+
+def test_check_as_a_document(shell: Shell) -> None:
+    shell.fleet.trouble["web-02", Ask.STAGE].append(REFUSED)
+
+    assert shell("check", NEW, "--json") == 2
+
+    document = json.loads(shell.out)
+    assert document["schema"] == "fleet.check/1"
+    assert [host["can_be_upgraded"] for host in document["hosts"]] == [True, False, True, True]
+
+
+def test_upgrade_hold_commit_and_roll_back_again(shell: Shell) -> None:
+    assert shell("upgrade", NEW, "-y", *QUICK, "--commit", "never") == 0
+    assert [host.phase() for host in shell.fleet.hosts.values()] == [Phase.TRIAL] * 4
+
+    assert shell("commit", "-y") == 0
+    assert [host.phase() for host in shell.fleet.hosts.values()] == [Phase.NEW] * 4
+
+    assert shell("rollback", ROLLOUT[:8], "-y") == 0
+    assert [host.phase() for host in shell.fleet.hosts.values()] == [Phase.OLD] * 4
+    assert ROLLOUT in shell.err
+
+
+def test_commit_and_rollback_do_nothing_where_no_host_knows_a_rollout(shell: Shell) -> None:
+    for command in ("commit", "rollback"):
+        assert shell(command, "-y") == 0
+        assert "nothing to do" in shell.err
+
+    assert {ask for _, ask in shell.fleet.calls} == {Ask.LOOK}
+
+
+@pytest.mark.parametrize("wanted", ["20251231", "nonsense"])
+def test_a_rollout_that_no_host_knows_is_refused_and_the_known_ones_are_named(shell: Shell, wanted: str) -> None:
+    shell("upgrade", NEW, "-y", *QUICK)
+
+    assert shell("rollback", wanted, "-y") == 2
+    assert ROLLOUT in shell.err
+    assert shell.fleet.asked(Ask.ROLLBACK) == []
+
+
+def test_where_only_silent_hosts_could_know_the_rollout_a_person_is_needed(shell: Shell) -> None:
+    for name in shell.fleet.hosts:
+        shell.fleet.trouble[name, Ask.LOOK].append(UNREACHABLE)
+
+    assert shell("rollback", "-y") == 4
+
+
+def test_a_rollback_with_a_dead_host_takes_the_others_back_and_ends_4(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK)
+    shell.world = replace(shell.world, clock=fast_clock)
+    for ask in (Ask.LOOK, Ask.ROLLBACK):
+        shell.fleet.trouble["web-02", ask].extend([UNREACHABLE] * 99)
+
+    assert shell("rollback", "-y") == 4
+
+    phases = {name: host.phase() for name, host in shell.fleet.hosts.items()}
+    assert phases == {"web-01": Phase.OLD, "web-02": Phase.NEW, "web-03": Phase.OLD, "web-04": Phase.OLD}
+    assert "web-02" in shell.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("upgrade", "/no/such/file", "-y"), "/no/such/file: no such file"),
+        (("upgrade", NEW, "-y", "--bake", "soon"), "'soon' is no duration"),
+        (("upgrade", NEW, "-y", "--batches", "0"), "--batches '0' is no list of sizes"),
+        (("upgrade", NEW, "-y", "--max-failures", "many"), "--max-failures 'many'"),
+        (("upgrade", NEW, "-y", "--allow", "everything"), "--allow everything"),
+        (("upgrade", NEW, "-y", "--limit", "web-99"), "web-99"),
+        (("upgrade", "abababab", "-y"), "no host knows a release abababab"),
+        (("upgrade",), "Missing argument"),
+        (("status", "--nonsense"), "--nonsense"),
+        (("launch",), "launch"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_bad_input_is_refused_in_words_and_changes_nothing(shell: Shell, words: Words, said: str) -> None:
+    assert shell(*words) == 2
+
+    assert said in shell.err
+    assert {ask for _, ask in shell.fleet.calls} <= {Ask.LOOK}
+
+
+def test_a_release_may_be_named_by_the_first_digits_of_a_hash_that_a_host_keeps(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK)
+    shell("rollback", "-y")
+
+    assert shell("upgrade", NEW[:8], "-y", *QUICK) == 0
+    assert [host.runs for host in shell.fleet.hosts.values()] == [NEW] * 4
+
+
+def test_inventory_lists_the_selected_hosts(shell: Shell) -> None:
+    assert shell("inventory", "--limit", "web-02", "--json") == 0
+
+    document = json.loads(shell.out)
+    assert [host["name"] for host in document["hosts"]] == ["web-02"]
+    assert document["hosts"][0]["labels"] == {"zone": "eu-1"}
+    assert shell("inventory") == 0
+    assert "192.0.2.4" in shell.out
+
+
+def test_the_inventory_may_come_from_the_environment_and_what_is_typed_beats_it(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, inventory: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(HOSTS + "    edge: {}\n")
+    monkeypatch.setenv("FLEET_INVENTORY", str(other))
+
+    assert cli.run(("inventory",), shell.world) == 0
+    assert shell.capsys.readouterr().out.splitlines()[1].startswith("edge")
+    assert cli.run(("-i", str(inventory), "inventory"), shell.world) == 0
+    assert shell.capsys.readouterr().out.splitlines()[1].startswith("web-01")
+    assert cli.run(("inventory", "-i", str(inventory)), shell.world) == 0
+    assert shell.capsys.readouterr().out.splitlines()[1].startswith("web-01")
+
+
+def test_no_inventory_at_all_is_refused_with_the_remedy(shell: Shell) -> None:
+    assert cli.run(("status",), shell.world) == 2
+    assert "-i" in shell.capsys.readouterr().err
+
+
+def test_nothing_written_to_a_pipe_has_control_codes(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK, "-v")
+
+    assert "\x1b" not in shell.out + shell.err
+
+
+def every_option() -> list[tuple[str, click.Option]]:
+    found = []
+    for name, command in cli.fleet.commands.items():
+        found += [(name, option) for option in command.params if isinstance(option, click.Option)]
+    return found
+
+
+def test_every_option_has_an_environment_variable_and_says_its_default() -> None:
+    for command, option in every_option():
+        if option.name == "help":
+            continue
+        assert str(option.envvar).startswith("FLEET_"), f"{command} {option.name}"
+        assert option.show_default, f"{command} {option.name}"
+        assert option.help, f"{command} {option.name}"
+
+
+COMMANDS: tuple[Words, ...] = ((), ("upgrade",), ("check",), ("status",), ("commit",), ("rollback",), ("inventory",))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words) or "fleet")
+def test_every_command_has_help(shell: Shell, words: Words) -> None:
+    assert cli.run((*words, "--help"), shell.world) == 0
+    assert "Usage" in shell.capsys.readouterr().out
+
+
+def test_help_loads_neither_ssh_nor_the_inventory_s_libraries() -> None:
+    code = (
+        "import sys; from fleet import cli; cli.run(['--help']);"
+        "print([name for name in ('fabric', 'paramiko', 'pydantic', 'ruamel.yaml', 'elftools') if name in sys.modules])"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_ids_of_rollouts_sort_by_time_and_differ() -> None:
+    ids = {rollout_id(AT) for _ in range(50)}
+
+    assert len(ids) > 45
+    assert all(each.startswith("20261123-1000-") and len(each) == 18 for each in ids)

@@ -1,0 +1,170 @@
+"""What people see, as text: lines, tables and the live view at two widths. Nothing a host says may steer a terminal."""
+
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache, partial
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from fleet import status as face
+from fleet.console import as_text, findings_table, plain_line, safe, summary, troubles
+from fleet.events import Event, EventType
+from fleet.live import view
+from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity, Step
+from fleet.rollout.errands import decide_ask
+from fleet.rollout.policy import Policy
+from fleet.rollout.status import RolloutStatus
+from fleet.rollout.upgrade import decide
+from tests.playing import Play, a_play, play
+from tests.pretend import AT, LOST_AFTER, REFUSED, UNREACHABLE, WENT_BACK, a_fleet
+
+QUICK = Policy(bake_s=0.0)
+EVIL = "1.26\x1b[2J\x1b]0;owned\x07[red]\r\nmore\u202e"
+
+
+def an_event(kind: EventType, **values: object) -> Event:
+    return replace(Event(AT, "20261123-1000-test", kind), **values)  # type: ignore[arg-type]
+
+
+def a_rollout_that_went_wrong() -> Play:
+    """One host failed, one fell silent, one is taken back, three never began."""
+    fleet = a_fleet(6)
+    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+    fleet.trouble["web-03", Ask.UPGRADE].append(LOST_AFTER)
+    for ask in (Ask.LOOK, Ask.ROLLBACK):
+        fleet.trouble["web-03", ask].extend([UNREACHABLE] * 99)
+    return play(fleet, QUICK)[1]
+
+
+@cache
+def three_hundred_hosts() -> RolloutStatus:
+    """Most of them at fault."""
+    fleet = a_fleet(300)
+    for number in range(50, 300):
+        fleet.trouble[f"web-{number:02}", Ask.UPGRADE].append(WENT_BACK)
+    return play(fleet, replace(QUICK, max_failures=300), sizes=(300,))[1].status
+
+
+def in_the_middle() -> RolloutStatus:
+    """A rollout whose second batch is under way."""
+    fleet = a_fleet(6)
+    game = a_play(fleet, QUICK)
+    seen: list[RolloutStatus] = []
+
+    def watch(status: RolloutStatus, moves: tuple[object, ...]) -> None:
+        if status.batch == 2 and status.busy == 2:
+            seen.append(status)
+
+    game.watch = watch
+    game.to_the_end(partial(decide, QUICK))
+    return seen[0]
+
+
+@pytest.mark.parametrize("width", [100, 60])
+def test_the_summary_has_a_row_per_host(width: int, snapshot: SnapshotAssertion) -> None:
+    status = a_rollout_that_went_wrong().status
+
+    assert as_text(summary(status), width) + as_text(troubles(status), width) == snapshot
+
+
+@pytest.mark.parametrize("width", [100, 60])
+def test_the_live_view_tells_what_is_under_way(width: int, snapshot: SnapshotAssertion) -> None:
+    status = in_the_middle()
+
+    assert as_text(view(status, AT + timedelta(seconds=95), width, 20), width) == snapshot
+
+
+@pytest.mark.parametrize("height", [4, 8, 24])
+def test_the_live_view_never_outgrows_the_screen(height: int) -> None:
+    status = three_hundred_hosts()
+
+    lines = as_text(view(status, AT, 80, height), 80).splitlines()
+
+    assert len(lines) <= height
+    assert max(len(line) for line in lines) <= 80
+
+
+@pytest.mark.parametrize("width", [100, 60])
+def test_the_status_table_says_who_is_held_and_how_to_undo(width: int, snapshot: SnapshotAssertion) -> None:
+    fleet = a_fleet(3)
+    fleet.trouble["web-03", Ask.LOOK].append(UNREACHABLE)
+    fleet.hosts["web-02"].held, fleet.hosts["web-02"].runs = "a" * 64, "b" * 64
+    game = a_play(fleet, QUICK)
+    game.to_the_end(partial(decide_ask, Ask.LOOK, 50))
+
+    assert as_text(face.table(game.status), width) == snapshot
+
+
+def test_the_findings_are_told_with_their_remedies(snapshot: SnapshotAssertion) -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.STAGE].append(REFUSED)
+    game = a_play(fleet, QUICK)
+    game.to_the_end(partial(decide_ask, Ask.STAGE, 50))
+    found = Finding("quic", Severity.REFUSAL, "HTTP/3 without quic_bpf.", "Set quic_bpf on.", overridable=True)
+    hosts = [game.status.hosts["web-01"], replace(game.status.hosts["web-02"], findings=(found,))]
+
+    assert as_text(findings_table(hosts), 100) == snapshot
+
+
+def test_every_plain_line(snapshot: SnapshotAssertion) -> None:
+    events = a_rollout_that_went_wrong().events
+
+    assert "\n".join(line for line in map(plain_line, events) if line is not None) == snapshot
+
+
+def test_a_refused_step_says_host_step_reason_and_remedy() -> None:
+    event = an_event(
+        EventType.STEP_ENDED,
+        host="web-07",
+        step=Step.LAUNCH,
+        outcome=Outcome.REFUSED,
+        message="nginx runs with daemon off.",
+        data={"remedy": "Start it with daemon on."},
+    )
+
+    line = plain_line(event)
+
+    assert line is not None
+    assert line.endswith("web-07: refused to launch: nginx runs with daemon off. Start it with daemon on.")
+
+
+def test_what_the_step_said_is_not_said_again_by_the_visit() -> None:
+    event = an_event(
+        EventType.VISIT_ENDED,
+        host="web-07",
+        outcome=Outcome.FAILED,
+        reason="probe_failed",
+        message="it is bad",
+        data={"ask": "upgrade"},
+    )
+
+    assert plain_line(event, told="it is bad") == "10:00:00  web-07: upgrade failed: probe_failed"
+
+
+@pytest.mark.parametrize("text", [EVIL, "\x9b31m", "\u2028", "\x00", "a\tb"])
+def test_nothing_a_host_says_reaches_the_terminal_as_a_control(text: str) -> None:
+    assert safe(text).isprintable()
+
+
+def test_markup_in_a_host_s_words_is_shown_and_not_obeyed() -> None:
+    fleet = a_fleet(1)
+    game = play(fleet, QUICK)[1]
+    host = game.status.hosts["web-01"]
+    assert host.report is not None
+    evil = replace(host, report=host.report._replace(running_version=EVIL), message=EVIL)
+
+    shown = as_text(summary(replace(game.status, hosts={"web-01": evil})), 200)
+
+    assert "[red]" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_host_that_fell_silent_has_no_phase_any_more() -> None:
+    status = a_rollout_that_went_wrong().status
+
+    row = next(line for line in as_text(summary(status), 160).splitlines() if line.startswith("web-03"))
+
+    assert status.hosts["web-03"].phase is Phase.OLD
+    assert "OLD" not in row
+    assert "a person must look" in row

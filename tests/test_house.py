@@ -1,0 +1,290 @@
+"""The rules of the house that no linter knows: what may stand in the tree, how long things get, which door is whose.
+
+The tree is what git would commit: the tracked files, and the new ones that are not ignored.
+"""
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import click
+import pytest
+
+import fleet
+from fleet.cli import fleet as commands
+from fleet.lab.needs import PROGRAMS
+from tests.skips import ALLOWED, allowed_skips, objection
+
+ROOT = Path(__file__).parent.parent
+FLEET = ROOT / "fleet"
+MODULES = tuple(sorted(FLEET.rglob("*.py")))
+
+LONGEST_MODULE = 450
+LONGEST_FUNCTION = 60
+
+# Put together from parts, so that this file doesn't hold what it forbids.
+REGISTRIES = re.compile(
+    "|".join(
+        re.escape(".".join(name))
+        for name in (("pypi", "org"), ("pythonhosted", "org"), ("pkg", "dev"), ("npmjs", "org"))
+    )
+    + "|".join(
+        (
+            "",
+            "artifact" + r"[a-z-]*\.(?:com|org|dev)",
+            "--(?:extra-)?" + "index-url",
+            "--find" + "-links",
+            "--trusted" + "-host",
+        )
+    )
+)
+LOCKS = re.compile(r"(?:^|/)(?:uv\.lock|poetry\.lock|pdm\.lock|Pipfile\.lock|pylock[^/]*\.toml)$")
+HOMES = re.compile(r"(?<![\w.])/(?:work|Users|home/(?!deploy/)[a-z]+|root/\.[a-z]+)/")
+# Debian has them only where somebody installed them; what ./dev installs is enough.
+NOT_EVERYWHERE = re.compile(r"\b(?:curl|wget|lsof|strace|socat|jq)\b")
+LATER = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
+
+FACES = ("fleet.console", "fleet.live", "fleet.output", "fleet.status", "fleet.cli", "fleet.commands", "fleet.demo")
+# Who may import a library that has one door. A name covers what is below it.
+DOORS = {
+    "fabric": ("fleet.ssh",),
+    "paramiko": ("fleet.ssh",),
+    "scp": ("fleet.ssh",),
+    "invoke": (),
+    "psutil": ("fleet.onhost",),
+    "pydantic": ("fleet.inventory",),
+    "ruamel": ("fleet.inventory",),
+    "rich": (*FACES, "fleet.lab.cli"),
+    "rich_click": ("fleet.cli", "fleet.commands", "fleet.lab.cli"),
+    "elftools": ("fleet.release", "fleet.lab.elf"),
+    "sqlalchemy": (),
+}
+# Imports inside functions hide from the reader; these are there so that `fleet --help` is quick.
+LAZY_IMPORTS = ("fleet.cli", "fleet.commands", "fleet.lab.cli", "fleet.world")
+
+
+@cache
+def tree() -> tuple[str, ...]:
+    """Every file that is or would be committed, relative to the root."""
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return tuple(sorted(name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()))
+
+
+def lines_that(pattern: re.Pattern[str], names: tuple[str, ...]) -> list[str]:
+    """`file:line` of every match in text files."""
+    found = []
+    for name in names:
+        try:
+            text = (ROOT / name).read_text()
+        except UnicodeDecodeError:
+            continue
+        found += [f"{name}:{number}" for number, line in enumerate(text.splitlines(), 1) if pattern.search(line)]
+    return found
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def is_below(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def module_id(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+# What may stand in the tree
+
+
+def test_no_file_names_a_package_registry() -> None:
+    assert lines_that(REGISTRIES, tree()) == []
+
+
+def test_the_lock_has_a_hash_for_every_package_and_no_address() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    packages = re.split(r"\n(?! )", lock.strip())
+
+    assert "://" not in lock
+    assert [package.partition(" ")[0] for package in packages if "--hash=sha256:" not in package] == []
+
+
+def test_no_lock_file_of_another_tool_is_in_the_tree() -> None:
+    assert [name for name in tree() if LOCKS.search(name)] == []
+
+
+def test_no_file_names_a_folder_of_somebody_s_machine() -> None:
+    assert lines_that(HOMES, tree()) == []
+
+
+def test_nothing_is_left_for_later() -> None:
+    assert lines_that(LATER, tuple(name for name in tree() if name != "LICENSE")) == []
+
+
+def test_the_licence_is_the_one_that_the_package_names() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert project["license"] == "Apache-2.0"
+    assert "Apache License\n                           Version 2.0, January 2004" in (ROOT / "LICENSE").read_text()
+
+
+# How long things get
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_id)
+def test_every_module_says_what_it_is(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+
+    assert ast.get_docstring(tree) or not tree.body, f"{module_id(path)} has no docstring"
+
+
+def test_no_module_is_too_long_to_read() -> None:
+    lengths = {module_id(path): len(path.read_text().splitlines()) for path in MODULES}
+
+    assert {name: length for name, length in lengths.items() if length > LONGEST_MODULE} == {}
+
+
+def test_no_function_is_too_long_to_read() -> None:
+    assert [where for path in MODULES for where in long_functions(path)] == []
+
+
+def long_functions(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > LONGEST_FUNCTION:
+                yield f"{module_id(path)}:{node.lineno} {node.name}: {length} lines"
+
+
+@pytest.mark.parametrize("word", ["utils", "util", "helpers", "helper", "common", "base", "manager", "misc"])
+def test_no_module_has_a_name_that_says_nothing(word: str) -> None:
+    assert [name for name in tree() if Path(name).stem == word and name.endswith(".py")] == []
+
+
+def test_the_lab_and_its_tests_run_no_program_that_a_fresh_machine_lacks() -> None:
+    places = tuple(
+        name for name in tree() if name.startswith(("fleet/lab/", "tests/")) and name != "tests/test_house.py"
+    )
+
+    assert lines_that(NOT_EVERYWHERE, places) == []
+
+
+# Which door is whose (import-linter checks the floors; this adds what it can't see)
+
+
+def test_every_library_is_imported_behind_its_own_door() -> None:
+    strays = [
+        f"{module_name(path)} imports {name}"
+        for path in MODULES
+        for name in imported(ast.walk(ast.parse(path.read_text())))
+        if (door := DOORS.get(name.partition(".")[0])) is not None
+        and not any(is_below(module_name(path), owner) for owner in door)
+    ]
+
+    assert strays == []
+
+
+def test_the_lab_is_used_only_by_commands_and_tests() -> None:
+    users = {
+        module_name(path)
+        for path in MODULES
+        for name in imported(ast.walk(ast.parse(path.read_text())))
+        if is_below(name, "fleet.lab") and not is_below(module_name(path), "fleet.lab")
+    }
+
+    assert {user for user in users if not user.startswith(("fleet.cli", "fleet.commands", "fleet.demo"))} == set()
+
+
+def test_imports_hide_in_functions_only_where_it_speeds_up_help() -> None:
+    hidden = [
+        f"{module_name(path)} imports {name} inside {function.name}"
+        for path in MODULES
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for name in imported(ast.walk(function))
+        if not any(is_below(module_name(path), owner) for owner in LAZY_IMPORTS)
+    ]
+
+    assert hidden == []
+
+
+def imported(nodes: Iterator[ast.AST]) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+# What the papers say is so
+
+
+def test_the_commands_that_the_readme_gives_exist() -> None:
+    targets = {
+        name
+        for line in (ROOT / "Makefile").read_text().splitlines()
+        if re.match(r"[a-z][a-z ]*:", line)
+        for name in line.partition(":")[0].split()
+    }
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", (ROOT / "README.md").read_text(), re.M))
+
+    assert named - targets == set()
+    assert {"demo", "test"} <= named
+
+
+def test_the_readme_knows_every_command_of_fleet_and_no_other() -> None:
+    context = click.Context(commands)
+    given = set(re.findall(r"(?:^|`)fleet ([a-z]+)", (ROOT / "README.md").read_text(), re.M))
+
+    assert given == set(commands.list_commands(context)) - {"demo"}
+
+
+def test_the_files_that_the_readme_points_to_exist() -> None:
+    named = re.findall(r"\]\((?!https?:|#)([^)#]+)\)", (ROOT / "README.md").read_text())
+
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_package_is_what_its_papers_say() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert project["scripts"] == {"fleet": "fleet.cli:main"}
+    assert fleet.__version__ == metadata.version(project["name"])
+
+
+def test_the_bootstrap_installs_all_that_the_lab_needs() -> None:
+    listed = re.search(r"LAB_PROGRAMS='(.*?)'", (ROOT / "dev").read_text(), re.S)
+
+    assert listed is not None
+    pairs = dict(pair.split(":") for pair in listed[1].split())
+    assert pairs == {**PROGRAMS, "python3": "python3"}
+
+
+# The skips
+
+
+def test_every_accepted_skip_names_its_reason() -> None:
+    allowed_skips(ALLOWED.read_text())
+
+
+def test_a_skip_without_a_reason_is_no_accepted_skip() -> None:
+    with pytest.raises(ValueError, match=r"allowed-skips.txt:1: a skip needs a reason"):
+        allowed_skips("tests/test_a.py::test_b")
+
+
+def test_a_skip_that_is_not_listed_is_objected_to() -> None:
+    allowed = allowed_skips("# words\ntests/test_a.py::test_b  # needs a second machine\n")
+
+    assert objection("tests/test_a.py::test_b", "Skipped: one machine", allowed) is None
+    assert "tests/test_a.py::test_c was skipped" in str(objection("tests/test_a.py::test_c", "why not", allowed))

@@ -1,0 +1,415 @@
+"""The decisions of a rollout, played against pretend hosts: what is asked of whom, in which order, and how it ends."""
+
+from dataclasses import replace
+from functools import partial
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet.events import EventType, Result
+from fleet.onhost.protocol import Ask, Outcome, Phase, Rest
+from fleet.rollout.host import Course, Fault
+from fleet.rollout.moves import Visit
+from fleet.rollout.policy import CommitWhen, OnFailure, Policy
+from fleet.rollout.status import INTERRUPTED, RolloutStatus
+from fleet.rollout.upgrade import decide
+from fleet.task import HostOutcome, HostTask
+from tests.playing import ROLLOUT, a_play, play
+from tests.pretend import (
+    LOST_AFTER,
+    LOST_BEFORE,
+    NEW,
+    OLD,
+    REFUSED,
+    UNREACHABLE,
+    WENT_BACK,
+    a_fleet,
+    names,
+)
+
+QUICK = Policy(bake_s=0.0)
+
+
+def test_a_good_release_reaches_every_host_batch_by_batch_and_is_committed_at_the_end() -> None:
+    fleet = a_fleet(6)
+
+    end, game = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.COMPLETED, 0)
+    assert [host.phase() for host in fleet.hosts.values()] == [Phase.NEW] * 6
+    opened = [event.data["hosts"] for event in game.events if event.type is EventType.BATCH_OPENED]
+    assert opened == [names(6)[:1], names(6)[1:3], names(6)[3:]]
+    first_commit = fleet.calls.index(next(call for call in fleet.calls if call[1] is Ask.COMMIT))
+    assert all(ask is Ask.COMMIT for _, ask in fleet.calls[first_commit:])
+
+
+def test_every_host_is_staged_before_any_host_is_changed() -> None:
+    fleet = a_fleet(6)
+
+    play(fleet, QUICK)
+
+    assert [ask for _, ask in fleet.calls[:6]] == [Ask.STAGE] * 6
+
+
+@pytest.mark.parametrize("trouble", [REFUSED, UNREACHABLE, LOST_BEFORE], ids=lambda trouble: trouble.reason)
+def test_one_host_that_does_not_pass_preflight_means_that_no_host_is_changed(trouble: HostOutcome) -> None:
+    fleet = a_fleet(6)
+    fleet.trouble["web-05", Ask.STAGE].append(trouble)
+
+    end, _ = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 2)
+    assert "web-05" in end.message
+    assert {ask for _, ask in fleet.calls} == {Ask.STAGE}
+    assert len(fleet.calls) == 6
+
+
+def test_two_names_of_one_nginx_are_refused() -> None:
+    fleet = a_fleet(3)
+    game = a_play(fleet, QUICK)
+    for host in fleet.hosts.values():
+        host.name = "one and the same"
+
+    end = game.to_the_end(partial(decide, QUICK))
+
+    assert end.exit_code == 2
+    assert "web-01 and web-02" in end.message
+
+
+def test_the_epoch_is_one_above_the_highest_that_any_host_knows() -> None:
+    fleet = a_fleet(3)
+    fleet.hosts["web-02"].epoch = 7
+
+    play(fleet, QUICK)
+
+    assert {task.request.epoch for task in fleet.tasks if task.request.ask is Ask.STAGE} == {0}
+    assert {task.request.epoch for task in fleet.tasks if task.request.ask is not Ask.STAGE} == {8}
+
+
+def test_upgrade_aims_at_held_and_commit_at_final() -> None:
+    fleet = a_fleet(2)
+
+    play(fleet, QUICK)
+
+    rests = {task.request.ask: task.request.goal.rest for task in fleet.tasks if task.request.goal is not None}
+    assert rests[Ask.UPGRADE] is Rest.HELD
+    assert rests[Ask.COMMIT] is Rest.FINAL
+
+
+def test_a_host_that_runs_the_release_already_is_left_alone() -> None:
+    fleet = a_fleet(3)
+    fleet.hosts["web-02"].runs = NEW
+
+    end, game = play(fleet, QUICK)
+
+    assert end.exit_code == 0
+    assert [ask for name, ask in fleet.calls if name == "web-02"] == [Ask.STAGE]
+    assert game.status.hosts["web-02"].course is Course.ALREADY
+
+
+def test_a_failure_beyond_the_budget_takes_every_begun_host_back_and_begins_no_other() -> None:
+    fleet = a_fleet(6)
+    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+
+    end, _ = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 3)
+    assert [host.phase() for host in fleet.hosts.values()] == [Phase.OLD] * 6
+    assert sorted(fleet.asked(Ask.UPGRADE)) == ["web-01", "web-02", "web-03"]
+    assert sorted(fleet.asked(Ask.ROLLBACK)) == ["web-01", "web-02", "web-03"]
+
+
+def test_hosts_committed_with_their_batch_go_back_too() -> None:
+    fleet = a_fleet(6)
+    fleet.trouble["web-04", Ask.UPGRADE].append(WENT_BACK)
+
+    end, _ = play(fleet, replace(QUICK, commit=CommitWhen.BATCH))
+
+    assert fleet.asked(Ask.COMMIT) == ["web-01", "web-02", "web-03"]
+    assert end.result is Result.ROLLED_BACK
+    assert [host.runs for host in fleet.hosts.values()] == [OLD] * 6
+
+
+def test_halt_leaves_the_begun_hosts_as_they_are() -> None:
+    fleet = a_fleet(6)
+    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+
+    end, _ = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 3)
+    assert fleet.hosts["web-01"].phase() is Phase.TRIAL
+    assert fleet.asked(Ask.ROLLBACK) == []
+    assert f"fleet rollback {ROLLOUT}" in end.message
+
+
+def test_continue_goes_on_whatever_fails() -> None:
+    fleet = a_fleet(6)
+    fleet.trouble["web-01", Ask.UPGRADE].append(WENT_BACK)
+    fleet.trouble["web-04", Ask.UPGRADE].append(WENT_BACK)
+
+    end, _ = play(fleet, replace(QUICK, on_failure=OnFailure.CONTINUE))
+
+    assert (end.result, end.exit_code) == (Result.COMPLETED, 3)
+    assert sorted(fleet.asked(Ask.UPGRADE)) == names(6)
+
+
+def test_a_host_that_fails_its_bake_inside_the_budget_is_taken_back_alone_and_the_rollout_goes_on() -> None:
+    fleet = a_fleet(4)
+    bad = replace(WENT_BACK, reason="log_bad")
+    fleet.trouble["web-01", Ask.BAKE].append(bad)
+
+    end, game = play(fleet, replace(QUICK, max_failures=1), sizes=(1, 3))
+
+    assert (end.result, end.exit_code) == (Result.COMPLETED, 3)
+    assert fleet.hosts["web-01"].phase() is Phase.OLD
+    assert fleet.asked(Ask.ROLLBACK) == ["web-01"]
+    assert fleet.asked(Ask.BAKE).count("web-01") == 1
+    assert game.status.hosts["web-01"].fault is Fault.FAILED
+
+
+def test_a_host_that_went_back_by_itself_is_neither_baked_again_nor_committed() -> None:
+    fleet = a_fleet(3)
+
+    def meanwhile(task: HostTask) -> None:
+        host = fleet.hosts["web-01"]
+        if task.request.ask is Ask.UPGRADE and task.host.name == "web-02":
+            host.runs, host.held = OLD, None
+
+    fleet.meanwhile = meanwhile
+
+    end, _ = play(fleet, replace(QUICK, max_failures=1), sizes=(1, 1, 1))
+
+    assert end.exit_code == 3
+    assert fleet.asked(Ask.BAKE).count("web-01") == 2
+    assert "web-01" not in fleet.asked(Ask.COMMIT)
+    assert fleet.hosts["web-01"].phase() is Phase.OLD
+
+
+def test_the_bake_looks_until_its_time_is_over_and_once_at_its_end() -> None:
+    fleet = a_fleet(1)
+
+    _, game = play(fleet, Policy(bake_s=60.0))
+
+    closed = next(event.at for event in game.events if event.type is EventType.BATCH_CLOSED)
+    judged = next(event.at for event in game.events if event.type is EventType.GATE_JUDGED)
+    assert (judged - closed).total_seconds() >= 60.0
+    assert 5 <= len(fleet.asked(Ask.BAKE)) <= 9
+
+
+def test_a_bake_of_no_time_looks_once() -> None:
+    fleet = a_fleet(1)
+
+    play(fleet, QUICK)
+
+    assert fleet.asked(Ask.BAKE) == ["web-01"]
+
+
+def test_a_host_that_misses_one_look_is_asked_again_before_it_counts() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.BAKE].append(UNREACHABLE)
+
+    end, _ = play(fleet, QUICK)
+
+    assert end.exit_code == 0
+
+
+def test_a_host_that_stays_silent_at_the_gate_counts_as_unreachable_and_needs_a_person() -> None:
+    fleet = a_fleet(2)
+    for ask in (Ask.BAKE, Ask.LOOK, Ask.ROLLBACK):
+        fleet.trouble["web-01", ask].extend([UNREACHABLE] * 99)
+
+    end, game = play(fleet, QUICK, sizes=(2,))
+
+    assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 4)
+    assert game.status.hosts["web-01"].fault is Fault.UNREACHABLE
+    assert fleet.hosts["web-02"].phase() is Phase.OLD
+
+
+def test_an_inconclusive_gate_halts() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.BAKE].append(HostOutcome("", Outcome.DONE, "inconclusive", "no probe, no log"))
+
+    end, _ = play(fleet, QUICK, sizes=(1, 1))
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 3)
+    assert fleet.asked(Ask.UPGRADE) == ["web-01"]
+
+
+def test_a_lost_reply_is_asked_again_not_repeated() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
+
+    end, _ = play(fleet, QUICK)
+
+    assert end.exit_code == 0
+    assert fleet.asked(Ask.UPGRADE).count("web-01") == 1
+    assert fleet.asked(Ask.LOOK) == ["web-01"]
+
+
+def test_a_lost_request_is_a_failure_of_that_host_once_it_is_seen_at_rest() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_BEFORE)
+
+    end, game = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 3)
+    assert fleet.asked(Ask.UPGRADE) == ["web-01"]
+    assert game.status.hosts["web-01"].reason == "nothing_to_undo"
+
+
+def test_a_host_lost_during_its_upgrade_and_silent_ever_since_needs_a_person() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.trouble["web-01", Ask.LOOK].extend([UNREACHABLE] * 99)
+    fleet.trouble["web-01", Ask.ROLLBACK].extend([UNREACHABLE] * 99)
+
+    end, game = play(fleet, QUICK)
+
+    assert end.exit_code == 4
+    assert game.status.hosts["web-01"].fault is Fault.UNVERIFIED
+    assert "web-01" in end.message
+
+
+def test_a_lost_commit_is_given_again_only_after_a_look() -> None:
+    fleet = a_fleet(1)
+    fleet.trouble["web-01", Ask.COMMIT].append(LOST_BEFORE)
+
+    end, _ = play(fleet, QUICK)
+
+    assert end.exit_code == 0
+    asks = [ask for _, ask in fleet.calls]
+    first = asks.index(Ask.COMMIT)
+    assert asks[first + 1] is Ask.LOOK
+    assert asks[-1] is Ask.COMMIT
+    assert fleet.hosts["web-01"].phase() is Phase.NEW
+
+
+def test_commit_never_ends_held_and_says_both_ways_on() -> None:
+    fleet = a_fleet(2)
+
+    end, _ = play(fleet, replace(QUICK, commit=CommitWhen.NEVER))
+
+    assert end.exit_code == 0
+    assert [host.phase() for host in fleet.hosts.values()] == [Phase.TRIAL] * 2
+    assert f"fleet commit {ROLLOUT}" in end.message
+    assert f"fleet rollback {ROLLOUT}" in end.message
+
+
+def test_a_drain_that_does_not_end_leaves_the_host_held_and_the_rollout_unfinished() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-02", Ask.COMMIT].append(
+        HostOutcome("", Outcome.DONE, "drain_pending", "old workers still drain")
+    )
+
+    end, game = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 3)
+    assert game.status.hosts["web-02"].drain_pending
+    assert fleet.asked(Ask.COMMIT) == ["web-01", "web-02"]
+
+
+def test_whoever_took_over_is_named_and_no_further_host_is_begun() -> None:
+    fleet = a_fleet(6)
+
+    def meanwhile(task: HostTask) -> None:
+        if task.request.ask is Ask.BAKE:
+            for host in fleet.hosts.values():
+                host.epoch = 99
+
+    fleet.meanwhile = meanwhile
+
+    end, _ = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 3)
+    assert "taken over by bob@desk" in end.message
+    assert fleet.asked(Ask.UPGRADE) == ["web-01"]
+    assert fleet.asked(Ask.ROLLBACK) == []
+
+
+def test_after_turning_back_no_host_is_begun_and_the_way_on_is_said() -> None:
+    fleet = a_fleet(6)
+    game = a_play(fleet, QUICK)
+
+    def meanwhile(task: HostTask) -> None:
+        if task.request.ask is Ask.UPGRADE and not game.status.interrupted:
+            game.say(INTERRUPTED)
+
+    fleet.meanwhile = meanwhile
+
+    end = game.to_the_end(partial(decide, QUICK))
+
+    assert (end.result, end.exit_code) == (Result.INTERRUPTED, 130)
+    assert fleet.asked(Ask.UPGRADE) == ["web-01"]
+    assert f"fleet rollback {ROLLOUT}" in end.message
+
+
+def test_a_host_that_fails_to_go_back_needs_a_person_and_is_not_told_again() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.BAKE].append(replace(WENT_BACK, reason="probe_failed"))
+    fleet.trouble["web-01", Ask.ROLLBACK].append(
+        HostOutcome("", Outcome.FAILED, "dismiss_unseen", "still there", "Look.")
+    )
+
+    end, _ = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 4)
+    assert fleet.asked(Ask.ROLLBACK) == ["web-01"]
+
+
+TROUBLES = st.sampled_from([WENT_BACK, REFUSED, UNREACHABLE, LOST_AFTER, LOST_BEFORE])
+
+
+@given(
+    count=st.integers(1, 12),
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    troubles=st.dictionaries(
+        st.tuples(st.integers(1, 12), st.sampled_from([Ask.UPGRADE, Ask.BAKE, Ask.COMMIT, Ask.LOOK, Ask.ROLLBACK])),
+        st.lists(TROUBLES, min_size=1, max_size=12),
+        max_size=6,
+    ),
+    policy=st.builds(
+        Policy,
+        bake_s=st.sampled_from([0.0, 10.0]),
+        max_failures=st.integers(0, 3),
+        on_failure=st.sampled_from(OnFailure),
+        commit=st.sampled_from(CommitWhen),
+        parallel=st.integers(1, 5),
+    ),
+    seed=st.randoms(use_true_random=False),
+)
+def test_the_budget_is_never_passed_and_every_host_has_an_outcome(
+    count: int,
+    sizes: list[int],
+    troubles: dict[tuple[int, Ask], list[HostOutcome]],
+    policy: Policy,
+    seed: Random,
+) -> None:
+    fleet = a_fleet(count)
+    for (number, ask), outcomes in troubles.items():
+        fleet.trouble[f"web-{number:02}", ask].extend(outcomes)
+    game = a_play(fleet, policy, sizes)
+    game.choose = seed.randrange
+
+    def watch(status: RolloutStatus, moves: tuple[object, ...]) -> None:
+        begun = [move for move in moves if isinstance(move, Visit)]
+        assert status.busy + len(begun) <= policy.parallel
+        assert len({move.host for move in begun}) == len(begun)
+        if policy.on_failure is not OnFailure.CONTINUE and status.faults > policy.max_failures:
+            assert all(move.ask is not Ask.UPGRADE for move in begun)
+        for move in begun:
+            if status.hosts[move.host].fault is Fault.FAILED:
+                assert move.ask in (Ask.ROLLBACK, Ask.LOOK)
+
+    game.watch = watch
+    end = game.to_the_end(partial(decide, policy))
+
+    unsaid = [host for host in game.status.all if host.begun and host.outcome is None]
+    assert not unsaid
+    assert sum(value for key, value in game.status.counts.items() if key != "hosts") == count
+    assert end.exit_code in (0, 3, 4)
+    if end.exit_code == 0:
+        assert all(host.runs == NEW for host in fleet.hosts.values())
+    if end.result is Result.ROLLED_BACK and end.exit_code == 3:
+        assert all(host.runs == OLD for host in fleet.hosts.values())
