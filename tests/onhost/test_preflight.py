@@ -116,7 +116,7 @@ def test_an_ordinary_nginx_and_a_good_release_give_no_finding(nginx: Instance, r
 
 
 def test_without_the_release_all_that_does_not_need_it_is_looked_at(nginx: Instance) -> None:
-    assert set(nginx.judged(None)) == {"not_staged"}
+    assert set(nginx.judged(None)) == {"not_staged"}, nginx.judged(None)
 
 
 @pytest.mark.parametrize(
