@@ -93,10 +93,12 @@ def _two(old: Master, new: Master) -> Phase:
 
 
 def way(seen: Observation, target: str) -> Way:
-    """Back when the parent of two masters runs the target and its child does not."""
-    if len(seen.masters) == 2 and seen.masters[1].sha256 != target and seen.masters[0].sha256 == target:
-        return Way.BACK
-    return Way.FORWARD
+    """Back when the parent of two masters runs the target and its child does not, or does not serve it."""
+    if len(seen.masters) != 2 or seen.masters[0].sha256 != target:
+        return Way.FORWARD
+    old, new = seen.masters
+    serves_it = new.sha256 == target and (new.accepting or not old.accepting)
+    return Way.FORWARD if serves_it else Way.BACK
 
 
 def situation(seen: Observation, target: str, path_target: Optional[str] = None) -> Situation:

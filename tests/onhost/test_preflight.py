@@ -32,6 +32,7 @@ from fleet.onhost.protocol import (
     Step,
 )
 from tests.onhost.recorded import RecordedMachine, a_look, a_master, a_request
+from tests.private_nginx import wait_until
 
 CONFIG = """
 worker_processes 2; pid nginx.pid; error_log error.log notice;
@@ -99,6 +100,7 @@ def nginx(tmp_path: Path) -> Iterator[Instance]:
         "timer_resolution 1s; env A;",
     ]
     subprocess.run(started, check=True, capture_output=True, timeout=30)
+    wait_until(lambda: [len(master.accepting) for master in own.look().masters] == [2], "a master with two workers")
     pid = own.pid()
     yield own
     os.kill(pid, signal.SIGTERM)
