@@ -15,7 +15,12 @@ PATH, PID_FILE = "/nginx", "/nginx.pid"
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`accepting` counts the workers of a master; the child's fields are `None`/0 while there is only one master."""
+    """`accepting` counts the workers of a master; the child's fields are `None`/0 while there is only one master.
+
+    `counted` is nginx's own `live`: it falls with the last worker and rises again only when a child is reaped or the
+    master reloads. Workers that HUP revives while there is a child master are not counted, so a QUIT to the parent just
+    then ends it at once and leaves them behind as orphans (ngx_master_process_cycle; found by the lab's histories).
+    """
 
     path: str = OLD_SHA
     old: str | None = OLD_SHA
@@ -24,6 +29,7 @@ class Model:
     new_accepting: int = 0
     orphans: int = 0
     oldbin: bool = False
+    counted: bool = True
     ids: tuple[int, int] = field(default=(1, 0))
 
     def put(self, sha256: str) -> "Model":
@@ -37,7 +43,7 @@ class Model:
         return replace(self, new=self.path, new_accepting=WORKERS, oldbin=True, ids=(self.ids[0], max(self.ids) + 1))
 
     def winch_old(self) -> "Model":
-        return self if self.old is None else replace(self, old_accepting=0)
+        return self if self.old is None else replace(self, old_accepting=0, counted=False)
 
     def winch_new(self) -> "Model":
         return self if self.new is None else replace(self, new_accepting=0)
@@ -46,15 +52,16 @@ class Model:
         """Alone it reloads: one fresh set of workers. While it has a child master each HUP adds a set."""
         if self.old is None:
             return self
-        before = self.old_accepting if self.new is not None else 0
-        return replace(self, old_accepting=before + WORKERS)
+        if self.new is None:
+            return replace(self, old_accepting=WORKERS, counted=True)
+        return replace(self, old_accepting=self.old_accepting + WORKERS)
 
     def hup_new(self) -> "Model":
         return self if self.new is None else replace(self, new_accepting=WORKERS)
 
     def quit_old(self) -> "Model":
         """Its workers are idle, so it leaves at once; the child is the one master then."""
-        return self if self.old is None else self._old_left(orphans=0)
+        return self if self.old is None else self._old_left(orphans=0 if self.counted else self.old_accepting)
 
     def quit_new(self) -> "Model":
         return self if self.new is None else self._new_left(orphans=0)
@@ -77,6 +84,7 @@ class Model:
             old_accepting=self.new_accepting,
             orphans=self.orphans + orphans,
             oldbin=oldbin,
+            counted=self.new is None or self.new_accepting > 0,
             ids=(self.ids[1] or max(self.ids), 0),
         )
 
@@ -89,6 +97,7 @@ class Model:
             new_accepting=0,
             orphans=self.orphans + orphans,
             oldbin=False,
+            counted=True,
             ids=(self.ids[0], 0),
         )
 
