@@ -1,4 +1,4 @@
-"""`fleet demo`: trust comes from trying. Real hosts, real load, a bad release, a good one, and the whole fleet back.
+"""`fleet demo`: trust comes from trying. Real hosts, real load, a good release, a bad one, and the whole fleet back.
 
 Nothing is told that was not asked of the hosts or counted by the clients: every part ends with what is promised beside
 what was found, and the exit code is 0 only when they agree. The lab is gone afterwards, however it ended.
@@ -108,8 +108,9 @@ def _show(world: World, name: str, folder: Path, output: Output) -> tuple[list[P
             stage = Stage(world, asked, output, traffic, folder)
             stage.say(f"a lab of {HOSTS} hosts with nginx, and clients that ask each of them without a pause")
             before = stage.look()
-            promises = [*_bad_release(stage, before), *_good_release(stage)]
-            back_again, last = _way_back(stage, before)
+            promises, rollout, upgraded = _good_release(stage)
+            promises += _bad_release(stage, upgraded)
+            back_again, last = _way_back(stage, before, rollout)
             report = traffic.stop()
     finally:
         lab.down()
@@ -117,11 +118,11 @@ def _show(world: World, name: str, folder: Path, output: Output) -> tuple[list[P
 
 
 def _bad_release(stage: Stage, before: RolloutStatus) -> list[Promise]:
-    stage.say(f"1. a bad release ({BAD} answers 500): found out on the first host, which goes back by itself")
+    stage.say(f"2. a bad release ({BAD} answers 500): found out on the first host, which goes back by itself")
     path = make_release("errors", stage.folder / "bad", version=BAD)
     stage.traffic.mark("bad")
     code = upgrade.run(stage.world, stage.asked, str(path), QUICK)
-    stage.traffic.mark("good")
+    stage.traffic.mark("back")
     _go_on(code)
     after = stage.look()
     return [
@@ -130,21 +131,23 @@ def _bad_release(stage: Stage, before: RolloutStatus) -> list[Promise]:
     ]
 
 
-def _good_release(stage: Stage) -> list[Promise]:
-    stage.say(f"2. a good release ({GOOD}), batch by batch, committed at the end")
+def _good_release(stage: Stage) -> tuple[list[Promise], str | None, RolloutStatus]:
+    """What was promised and found, the id of the rollout, and what the hosts said after it."""
+    stage.say(f"1. a good release ({GOOD}), batch by batch, committed at the end")
+    stage.traffic.mark("good")
     path = make_release("new", stage.folder / "good", version=GOOD)
     code = upgrade.run(stage.world, stage.asked, str(path), QUICK)
     _go_on(code)
     after = stage.look()
-    return [
+    promises = [
         Promise("the good release is completed, exit code 0", f"exit code {code}", code == ending.OK),
         _all_are(f"every host is NEW and runs {GOOD}", after, Phase.NEW, GOOD),
     ]
+    return promises, newest(after), after
 
 
-def _way_back(stage: Stage, before: RolloutStatus) -> tuple[list[Promise], RolloutStatus]:
-    stage.say("3. the whole fleet back, though it was committed")
-    rollout = newest(look_at(stage.world, stage.output, hosts_of(stage.asked), stage.asked))
+def _way_back(stage: Stage, before: RolloutStatus, rollout: str | None) -> tuple[list[Promise], RolloutStatus]:
+    stage.say("3. the whole fleet back to what it ran first, though the good release was committed")
     began_s = time.monotonic()
     code = back.rollback(stage.world, stage.asked, rollout, drain_timeout_s=QUICK.drain_timeout_s, cut=False)
     took_s = time.monotonic() - began_s
@@ -169,7 +172,7 @@ def _same(what: str, before: RolloutStatus, after: RolloutStatus) -> Promise:
     good = 0
     for host in after.all:
         then, now = before.hosts[host.name].report, host.report
-        if then is None or now is None or now.phase is not Phase.OLD:
+        if then is None or now is None or len(now.masters) != 1:
             continue
         good += (then.running_sha256, then.path_sha256) == (now.running_sha256, now.path_sha256)
     return Promise(what, f"{good} of {len(after.hosts)}, process and file", good == len(after.hosts))
@@ -186,13 +189,14 @@ def _all_are(what: str, after: RolloutStatus, phase: Phase, version: str) -> Pro
 
 def _counted(report: TrafficReport) -> list[Promise]:
     """The zero, counted: while the good release came and went, and off the canary while the bad one was tried."""
-    bad, good = report.between("bad", "good"), report.between("good", "end")
+    good, bad, back_again = (report.between(*span) for span in (("good", "bad"), ("bad", "back"), ("back", "end")))
     canary = report.hosts[0]
     met = bad.failed(host=canary)
     elsewhere = bad.failed() - met
-    found = f"{good.failed()} failed of {good.requests()}, {good.rate:.0f} new connections/s on each host"
+    lost, asked = good.failed() + back_again.failed(), good.requests() + back_again.requests()
+    found = f"{lost} failed of {asked}, {good.rate:.0f} new connections/s on each host"
     other = f"{elsewhere} failed of {bad.requests()}; on {canary} {met} met the bad release before it was dismissed"
     return [
-        Promise("no request fails while the good release comes and goes", found, good.failed() == 0),
+        Promise("no request fails while the good release comes and goes", found, lost == 0),
         Promise("no other host's request fails while the bad release is tried", other, elsewhere == 0),
     ]

@@ -6,7 +6,7 @@ unless a beat came within the last seconds. The end of stdin means the same at o
 
 import threading
 import time
-from typing import IO, Callable, Optional
+from typing import Callable, Iterable, Optional
 
 from fleet.onhost.protocol import BEAT, STOP
 from fleet.onhost.record import InstanceStore, TakenOver
@@ -18,7 +18,7 @@ SILENCE_S = 5.0
 class Control:
     """Listens to the controller in a thread of its own; `go_on` is asked before each step and in each long wait."""
 
-    def __init__(self, source: IO[str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, source: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
         self._source = source
         self._clock = clock
         self._heard_s = clock()

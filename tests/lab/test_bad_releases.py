@@ -51,6 +51,22 @@ def test_every_bad_kind_is_tried() -> None:
     assert set(EXPECTED) == set(KINDS) - {"new"}
 
 
+def test_without_probes_a_crash_on_the_first_request_is_found_by_the_log(six: Lab, tmp_path: Path) -> None:
+    """Real users are the canary then: verify's settle time or the bake of the first batch sees the workers die."""
+    inventory = tmp_path / "hosts.yaml"
+    text = six.inventory.read_text()
+    start = text.index("    fleet_probes:")
+    inventory.write_text(text[:start] + text[text.index("  hosts:") :])
+    release = make_release("crash-on-request", tmp_path / "nginx")
+
+    with Traffic({host.name: f"{host.address}:80" for host in six.hosts}):
+        ran = fleet(six, "upgrade", str(release), "-y", "--batches", "1,2,3", "--bake", "3s", inventory=inventory)
+
+    assert ran.code == 3, ran.said
+    assert "exited on signal" in ran.said
+    agrees(six, "OLD", BASE)
+
+
 @pytest.mark.parametrize("kind", EXPECTED)
 def test_a_bad_release_is_found_and_all_is_as_before(kind: str, six: Lab, tmp_path: Path) -> None:
     release = make_release(kind, tmp_path / "nginx")

@@ -150,6 +150,29 @@ def test_undo_on_the_console_works_from_held_and_after_commit(lab: Lab, release:
         run(lab, 0, "rollback", "-y")
 
 
+def test_a_committed_rollout_is_still_undone_after_a_bad_one_was_taken_back(
+    lab: Lab, release: Path, tmp_path: Path
+) -> None:
+    """The canary of the bad one keeps two stories; the way back to the release before both is not lost."""
+    run(lab, 0, "upgrade", str(release), *HELD)
+    run(lab, 0, "commit", "-y")
+    first = status(lab)[lab.hosts[0].name]["rollout"]
+    bad = make_release("errors", tmp_path / "bad", version="1.22.8")
+    ran = fleet(lab, "upgrade", str(bad), "-y", "--bake", "0s", "--batches", "1,100%")
+    assert ran.code == 3, ran.said
+    agrees_on_binaries(lab, sha256(release))
+
+    run(lab, 0, "rollback", "-y", str(first))
+
+    agrees_on_binaries(lab, BASE)
+
+
+def agrees_on_binaries(lab: Lab, running: str) -> None:
+    for host in lab.hosts:
+        seen = look(host)
+        assert (seen.running_sha256, seen.path_sha256, len(seen.masters)) == (running, running, 1), host.name
+
+
 FORWARD = ("stage", "swap", "launch", "verify", "drain")
 
 
