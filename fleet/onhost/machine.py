@@ -14,12 +14,14 @@ import socket
 import stat
 import struct
 import subprocess
-import sys
 import syslog
 import time
-from typing import Collection, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
+from typing import Collection, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
 
 import psutil
+
+from fleet.onhost import sockets
+from fleet.onhost.sockets import Listener
 
 POLL_S = 0.01
 CLOCK_BOOTTIME = 7  # Linux; the name came with Python 3.7
@@ -38,14 +40,6 @@ class Process(NamedTuple):
     state: str
     stack: int
     title: str
-
-
-class Listener(NamedTuple):
-    """A listening (or UDP) socket as /proc/net shows it: `address` is `127.0.0.1:80`, `[::]:443` or a path."""
-
-    inode: int
-    kind: str
-    address: str
 
 
 class Ran(NamedTuple):
@@ -137,22 +131,11 @@ class Machine:
 
     def listeners(self, pid: int) -> Dict[int, Listener]:
         """The listening TCP and UNIX sockets and the unconnected UDP sockets of the process's network namespace, by inode."""
-        return _listeners("/proc/%d/net" % pid)
+        return sockets.listeners("/proc/%d/net" % pid)
 
-    def peer_inode(self, connection: socket.socket) -> int:
-        """Inode of the far end of a connection to this very host; 0 while nobody has accepted it."""
-        ours, theirs = connection.getsockname()[:2], connection.getpeername()[:2]
-        six = connection.family == socket.AF_INET6
-        wanted = [_written(theirs[0], theirs[1], six), _written(ours[0], ours[1], six)]
-        for fields in _table("/proc/self/net/tcp6" if six else "/proc/self/net/tcp"):
-            if fields[1:3] == wanted:
-                return int(fields[9])
-        if not six:
-            mapped = [_written("::ffff:" + end[0], end[1], True) for end in (theirs, ours)]
-            for fields in _table("/proc/self/net/tcp6"):
-                if fields[1:3] == mapped:
-                    return int(fields[9])
-        return 0
+    def peer_inodes(self, connections: Sequence[socket.socket]) -> List[int]:
+        """Inodes of the far ends of connections to this very host, in their order; 0 while nobody has accepted one."""
+        return sockets.peer_inodes("/proc/self/net", connections)
 
     def established(self, pids: Collection[int]) -> int:
         """How many TCP connections these processes have open between them."""
@@ -378,45 +361,3 @@ class Machine:
             found.close()
             raise
         return found
-
-
-TCP_LISTEN = "0A"
-UNCONNECTED = "07"
-
-
-def _listeners(folder: str) -> Dict[int, Listener]:
-    found = {}
-    for kind, wanted in (("tcp", TCP_LISTEN), ("tcp6", TCP_LISTEN), ("udp", UNCONNECTED), ("udp6", UNCONNECTED)):
-        for fields in _table(folder + "/" + kind):
-            if fields[3] == wanted:
-                inode = int(fields[9])
-                found[inode] = Listener(inode, kind, _address(fields[1]))
-    for fields in _table(folder + "/unix"):
-        if fields[3] == "00010000":  # __SO_ACCEPTCON: it listens
-            inode = int(fields[6])
-            found[inode] = Listener(inode, "unix", fields[7] if len(fields) > 7 else "")
-    return found
-
-
-def _table(path: str) -> List[List[str]]:
-    try:
-        with open(path) as source:
-            return [line.split() for line in source.read().splitlines()[1:]]
-    except OSError:
-        return []
-
-
-def _written(host: str, port: int, six: bool) -> str:
-    """An address as /proc/net/tcp writes it; the opposite of `_address`."""
-    raw = socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, host.partition("%")[0])
-    words = ["%08X" % int.from_bytes(raw[n : n + 4], sys.byteorder) for n in range(0, len(raw), 4)]
-    return "%s:%04X" % ("".join(words), port)
-
-
-def _address(text: str) -> str:
-    """`0100007F:0050` as `127.0.0.1:80`; the kernel writes each 32-bit word in the machine's byte order."""
-    words, port = text.split(":")
-    raw = b"".join(int(words[n : n + 8], 16).to_bytes(4, sys.byteorder) for n in range(0, len(words), 8))
-    family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
-    host = socket.inet_ntop(family, raw)
-    return "%s:%d" % (host if family == socket.AF_INET else "[%s]" % host, int(port, 16))

@@ -102,7 +102,7 @@ class Puppet:
             one = socket.create_connection(("127.0.0.1", 80))
             one.sendall(b"GET /slow.bin HTTP/1.1\r\nHost: lab\r\n\r\n")
             one.recv(100)
-            inode = self.machine.peer_inode(one)
+            inode = self.machine.peer_inodes([one])[0]
             if any(inode in self.machine.socket_inodes(pid) for pid in workers):
                 self.held.append(one)
                 return

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
-from fleet.onhost.machine import Listener, Machine, Process, Ran
+from fleet.onhost.machine import Machine, Process, Ran
 from fleet.onhost.protocol import (
     Ask,
     Goal,
@@ -19,6 +19,7 @@ from fleet.onhost.protocol import (
     Step,
     Worker,
 )
+from fleet.onhost.sockets import Listener
 from fleet.onhost.subject import Subject
 
 OLD, NEW = "a" * 64, "b" * 64

@@ -6,8 +6,9 @@ import pytest
 from fleet.onhost.command import Command
 from fleet.onhost.configuration import Configuration, read_configuration
 from fleet.onhost.listening import Address, compare, held, wanted, workers_wanted
-from fleet.onhost.machine import Listener, Machine
+from fleet.onhost.machine import Machine
 from fleet.onhost.protocol import Finding
+from fleet.onhost.sockets import Listener
 from tests.onhost.recorded import RecordedMachine, a_master, a_subject
 
 Held = list[tuple[str, str]]

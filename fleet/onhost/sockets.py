@@ -1,0 +1,86 @@
+"""The kernel's socket tables (/proc/net) as values: who listens, and which socket is the far end of a connection.
+
+A busy host has tens of thousands of lines in them, so lines are chosen as text before any is taken apart.
+"""
+
+import socket
+import sys
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
+
+LISTENING = " 0A "
+UNCONNECTED = " 07 "
+ACCEPTS = " 00010000 "  # __SO_ACCEPTCON: a UNIX socket that listens
+
+End = Tuple[str, int]
+
+
+class Listener(NamedTuple):
+    """A listening (or unconnected UDP) socket: `address` is `127.0.0.1:80`, `[::]:443` or a path."""
+
+    inode: int
+    kind: str
+    address: str
+
+
+def listeners(folder: str) -> Dict[int, Listener]:
+    """The listening TCP and UNIX sockets and the unconnected UDP sockets of a /proc/PID/net folder, by inode."""
+    found = {}
+    for kind, state in (("tcp", LISTENING), ("tcp6", LISTENING), ("udp", UNCONNECTED), ("udp6", UNCONNECTED)):
+        for fields in _lines(folder + "/" + kind, state):
+            if fields[3] == state.strip():
+                inode = int(fields[9])
+                found[inode] = Listener(inode, kind, address(fields[1]))
+    for fields in _lines(folder + "/unix", ACCEPTS):
+        inode = int(fields[6])
+        found[inode] = Listener(inode, "unix", fields[7] if len(fields) > 7 else "")
+    return found
+
+
+def peer_inodes(folder: str, connections: Sequence[socket.socket]) -> List[int]:
+    """Inodes of the far ends of connections to this very host, in their order; 0 while nobody has accepted one."""
+    four, six = _text(folder + "/tcp"), _text(folder + "/tcp6")
+    found = []
+    for connection in connections:
+        ours, theirs = connection.getsockname()[:2], connection.getpeername()[:2]
+        if connection.family == socket.AF_INET6:
+            found.append(_inode(six, written(theirs, True), written(ours, True)))
+            continue
+        mapped = [written(("::ffff:" + end[0], end[1]), True) for end in (theirs, ours)]
+        found.append(_inode(four, written(theirs, False), written(ours, False)) or _inode(six, mapped[0], mapped[1]))
+    return found
+
+
+def _inode(table: str, local: str, remote: str) -> int:
+    """The inode in the line of this connection; 0 when there is none."""
+    start = table.find("%s %s " % (local, remote))
+    if start < 0:
+        return 0
+    return int(table[start : table.find("\n", start)].split()[8])
+
+
+def _lines(path: str, having: str) -> Iterator[List[str]]:
+    return (line.split() for line in _text(path).splitlines()[1:] if having in line)
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path) as source:
+            return source.read()
+    except OSError:
+        return ""
+
+
+def written(end: End, six: bool) -> str:
+    """An address as the tables write it; the opposite of `address`."""
+    raw = socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, end[0].partition("%")[0])
+    words = ["%08X" % int.from_bytes(raw[n : n + 4], sys.byteorder) for n in range(0, len(raw), 4)]
+    return "%s:%04X" % ("".join(words), end[1])
+
+
+def address(text: str) -> str:
+    """`0100007F:0050` as `127.0.0.1:80`; the kernel writes each 32-bit word in the machine's byte order."""
+    words, port = text.split(":")
+    raw = b"".join(int(words[n : n + 8], 16).to_bytes(4, sys.byteorder) for n in range(0, len(words), 8))
+    family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
+    host = socket.inet_ntop(family, raw)
+    return "%s:%d" % (host if family == socket.AF_INET else "[%s]" % host, int(port, 16))
