@@ -41,12 +41,6 @@ class ReleaseError(Refused):
     """The release is no nginx binary that could run anywhere."""
 
 
-class LockHeld(FleetError):
-    """Another rollout is at work; the message names its holder."""
-
-    exit_code = 5
-
-
 class Interrupted(FleetError):
     """The operator turned back; the message says how to go on."""
 
