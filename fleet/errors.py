@@ -4,8 +4,7 @@ FleetError                exit code   when
 ├── Refused               2           bad usage, inventory, release or plan; nothing was changed
 │   ├── InventoryError    2           with file, line, what is wrong and what is allowed
 │   └── ReleaseError      2           no such file, no ELF executable
-├── LockHeld              5           another rollout holds the lock
-└── Interrupted           130         Ctrl-C
+└── LockHeld              5           somebody else is at work on the same thing (now: on the same lab)
 """
 
 
@@ -41,7 +40,7 @@ class ReleaseError(Refused):
     """The release is no nginx binary that could run anywhere."""
 
 
-class Interrupted(FleetError):
-    """The operator turned back; the message says how to go on."""
+class LockHeld(FleetError):
+    """Somebody else is at work on the same thing; the message names who."""
 
-    exit_code = 130
+    exit_code = 5
