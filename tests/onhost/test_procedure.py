@@ -157,8 +157,24 @@ def take(model: Model, step: Step, target: str) -> Model:
     return acts[step]()
 
 
-HARMLESS: tuple[Callable[[Model], Model], ...] = (Model.hup_old, Model.hup_new, Model.kill_new, Model.usr2_old)
-"""Outside events after which a master that is left accepts, whatever the phase (the parent gives itself workers)."""
+def put_new(model: Model) -> Model:
+    return model.put(NEW_SHA)
+
+
+def put_strange(model: Model) -> Model:
+    return model.put("c" * 64)
+
+
+HARMLESS: tuple[Callable[[Model], Model], ...] = (
+    Model.hup_old,
+    Model.hup_new,
+    Model.kill_new,
+    Model.usr2_old,
+    put_new,
+    put_strange,
+)
+"""Outside events (a reload, a death, another operator half-way) after which a master that is left accepts, whatever the
+phase: the parent gives itself workers."""
 
 DEADLY: tuple[Callable[[Model], Model], ...] = (Model.kill_old, Model.winch_new, Model.winch_old, Model.quit_old)
 
