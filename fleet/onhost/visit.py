@@ -14,6 +14,7 @@ from fleet.onhost.protocol import (
     FORWARD_STEPS,
     Ask,
     Goal,
+    Malformed,
     Observation,
     Outcome,
     Phase,
@@ -31,6 +32,7 @@ from fleet.onhost.verify import look_after, verify
 Say = Callable[[Reply], None]
 MOST_MOVES = 40
 WAIT_S = 20.0
+TROUBLES = (StepRefused, TurnedBack, Gone, OSError, Malformed)
 GOING_BACK = (Step.REVIVE, Step.DISMISS, Step.RESTORE, Step.RETIRE, Step.SWEEP)
 RESTING = (Phase.OLD, Phase.TRIAL, Phase.RETIRING)
 
@@ -104,7 +106,7 @@ class Walk:
         end = End(Outcome.DONE)
         try:
             self._act(step, seen)
-        except (StepRefused, Gone, TurnedBack) as error:
+        except TROUBLES as error:
             end = ended_badly(error)
             raise
         finally:
@@ -151,6 +153,8 @@ def ended_badly(error: Exception) -> End:
         return End(Outcome.REFUSED, error.reason, error.message, error.remedy)
     if isinstance(error, TurnedBack):
         return End(Outcome.FAILED, error.reason, error.message)
+    if isinstance(error, (OSError, Malformed)):
+        return End(Outcome.FAILED, "host_io", str(error), "Free space or mend the file, then ask again.")
     return End(Outcome.FAILED, "process_gone", str(error), "Ask again: the host is looked at afresh.")
 
 
@@ -206,7 +210,7 @@ def act(site: Site, say: Say, request: Request, goal: Goal) -> End:
     walk = Walk(site, say)
     try:
         end = walk.go(goal.rest, request.allowed) or _arrived(site, request, walk)
-    except (StepRefused, TurnedBack, Gone) as error:
+    except TROUBLES as error:
         end = ended_badly(error)
     if end.outcome is Outcome.DONE:
         return end
@@ -248,7 +252,7 @@ def _to_rest(site: Site, say: Say, end: End) -> End:
     calm = site._replace(target=home, go_on=lambda: None)
     try:
         worse = Walk(calm, say).go(Rest.FINAL, GOING_BACK)
-    except (StepRefused, TurnedBack, Gone) as error:
+    except TROUBLES as error:
         worse = ended_badly(error)
     if worse is None:
         return end

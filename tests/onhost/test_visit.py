@@ -1,0 +1,230 @@
+"""Whole visits to a real nginx on this machine, with the trouble that a lab can't time: each ends in a resting phase."""
+
+import errno
+import hashlib
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from fleet.lab.release import make_release
+from fleet.onhost.machine import Machine
+from fleet.onhost.protocol import (
+    MAY_DO,
+    PROTOCOL,
+    Ask,
+    Goal,
+    Layout,
+    Options,
+    Outcome,
+    Phase,
+    Probe,
+    Reply,
+    Report,
+    Request,
+    Rest,
+    Step,
+)
+from fleet.onhost.record import Store
+from fleet.onhost.serve import serve
+from fleet.onhost.site import TurnedBack
+from fleet.onhost.visit import End
+from tests.private_nginx import PrivateNginx
+
+
+@dataclass
+class Host:
+    """A private nginx and what a controller would say to it."""
+
+    nginx: PrivateNginx
+    target: str
+    machine: Machine = field(default_factory=Machine)
+    steps: list[tuple[Step, Outcome]] = field(default_factory=list)
+    epoch: int = 1
+
+    @property
+    def state_dir(self) -> Path:
+        return self.nginx.folder / "state"
+
+    def visit(self, ask: Ask, go_on: Callable[[], None] = lambda: None, rollout: str = "r1") -> tuple[End, Report]:
+        layout = Layout(pid_file=str(self.nginx.pid_file), state_dir=str(self.state_dir))
+        options = Options(
+            settle_s=0.3, probes=(Probe(f"http://{self.nginx.target}/health"),), allow=("pending-config",)
+        )
+        goal = Goal(self.target, Rest.HELD) if ask is Ask.UPGRADE else None
+        back = ask is Ask.ROLLBACK
+        request = Request(PROTOCOL, ask, rollout, self.epoch, "ada", goal, MAY_DO[ask], layout, options, take_over=back)
+        self.steps.clear()
+        end, report = serve(self.machine, request, self._say, go_on)
+        assert report is not None
+        return end, report
+
+    def _say(self, reply: Reply) -> None:
+        if reply.step is not None and reply.outcome is not None:
+            self.steps.append((reply.step, reply.outcome))
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self.nginx.binary.read_bytes()).hexdigest()
+
+    def stray(self) -> list[str]:
+        return sorted(path.name for path in self.nginx.binary.parent.iterdir() if path != self.nginx.binary)
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_release("new", tmp_path_factory.mktemp("release") / "nginx")
+
+
+@pytest.fixture
+def host(tmp_path: Path, release: Path) -> Iterator[Host]:
+    nginx = PrivateNginx(tmp_path).start_well()
+    target = hashlib.sha256(release.read_bytes()).hexdigest()
+    found = Host(nginx, target)
+    stored = found.state_dir / "releases" / target / "nginx"
+    stored.parent.mkdir(parents=True)
+    shutil.copy(release, stored)
+    yield found
+    nginx.end()
+
+
+def is_as_before(host: Host, report: Report, before: str, master: int) -> None:
+    assert report.phase is Phase.OLD
+    assert [view.pid for view in report.masters] == [master]
+    assert (report.path_sha256, host.sha256(), host.stray()) == (before, before, [])
+
+
+def test_upgrade_and_back_again(host: Host) -> None:
+    before, master = host.sha256(), host.nginx.master()
+
+    end, report = host.visit(Ask.UPGRADE)
+    assert (end.outcome, report.phase, report.held) == (Outcome.DONE, Phase.TRIAL, True)
+    assert [step for step, _ in host.steps] == [Step.SWAP, Step.LAUNCH, Step.VERIFY, Step.DRAIN]
+
+    end, report = host.visit(Ask.ROLLBACK)
+    assert end.outcome is Outcome.DONE
+    assert [step for step, _ in host.steps] == [Step.REVIVE, Step.DISMISS, Step.RESTORE]
+    is_as_before(host, report, before, master)
+
+
+class Full(Machine):
+    """A disk that is full for one of fleet's own files."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def write(self, path: str, text: str, mode: int = 0o600) -> None:
+        if path.endswith(self.name):
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        super().write(path, text, mode)
+
+    def append(self, path: str, line: str) -> None:
+        if path.endswith(self.name):
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        super().append(path, line)
+
+
+@pytest.mark.parametrize("name", ["record.json", "layout.json", "serving.json", "journal.jsonl", "fence.json", "undo"])
+def test_a_full_disk_leaves_the_host_as_it_was(name: str, host: Host) -> None:
+    """Whichever of fleet's own files can't be written: no host is left with the new file and the old process."""
+    before, master = host.sha256(), host.nginx.master()
+    host.machine = Full(name)
+
+    end, report = host.visit(Ask.UPGRADE)
+
+    assert end.outcome is not Outcome.DONE
+    assert end.message
+    is_as_before(host, report, before, master)
+
+
+def test_a_full_journal_does_not_stop_a_host_from_going_back(host: Host) -> None:
+    before, master = host.sha256(), host.nginx.master()
+    assert host.visit(Ask.UPGRADE)[0].outcome is Outcome.DONE
+    host.machine = Full("journal.jsonl")
+
+    end, report = host.visit(Ask.ROLLBACK)
+
+    assert end.outcome is Outcome.DONE
+    is_as_before(host, report, before, master)
+
+
+@pytest.mark.parametrize("reason", ["controller_gone", "interrupted"])
+@pytest.mark.parametrize("step", [Step.SWAP, Step.LAUNCH, Step.VERIFY])
+def test_turning_back_before_drain_ends_in_old(step: Step, reason: str, host: Host) -> None:
+    before, master = host.sha256(), host.nginx.master()
+
+    end, report = host.visit(Ask.UPGRADE, after(host, step, reason))
+
+    assert (end.outcome, end.reason) == (Outcome.FAILED, reason)
+    is_as_before(host, report, before, master)
+
+
+def test_turning_back_after_drain_stays_held(host: Host) -> None:
+    end, report = host.visit(Ask.UPGRADE, after(host, Step.DRAIN, "interrupted"))
+
+    assert end.outcome is Outcome.DONE
+    assert report.phase is Phase.TRIAL
+
+
+def after(host: Host, step: Step, reason: str) -> Callable[[], None]:
+    """Nothing is begun any more once that step is done."""
+
+    def go_on() -> None:
+        if (step, Outcome.DONE) in host.steps:
+            raise TurnedBack(reason, "turned back")
+
+    return go_on
+
+
+def test_a_rollback_that_takes_over_in_mid_upgrade_finds_the_host_at_rest(host: Host) -> None:
+    """The upgrade sees at its next step that the host has been given away, and takes it home by itself."""
+    before, master = host.sha256(), host.nginx.master()
+    other = Host(host.nginx, host.target, epoch=0)
+
+    def taken_over() -> None:
+        if (Step.LAUNCH, Outcome.DONE) in host.steps and not other.steps:
+            other.steps.append((Step.STAGE, Outcome.DONE))
+            claim(other)
+
+    end, report = host.visit(Ask.UPGRADE, taken_over)
+
+    assert end.reason == "taken_over"
+    is_as_before(host, report, before, master)
+
+
+def claim(host: Host) -> None:
+    store = Store(Machine(), str(host.state_dir))
+    request = Request(PROTOCOL, Ask.ROLLBACK, "r1", 0, "grace", None, MAY_DO[Ask.ROLLBACK], Layout(), take_over=True)
+    store.instance(str(host.nginx.pid_file)).claim(request)
+
+
+def test_another_rollout_does_not_begin_where_one_is_held(host: Host) -> None:
+    host.visit(Ask.UPGRADE)
+    host.epoch = 2
+
+    end, report = host.visit(Ask.UPGRADE, rollout="r2")
+
+    assert (end.outcome, end.reason) == (Outcome.REFUSED, "upgrade_in_progress")
+    assert report.phase is Phase.TRIAL
+    assert report.record is not None
+    assert report.record.rollout == "r1"
+
+
+def test_a_binary_given_by_hand_since_is_not_taken_for_ours(host: Host, tmp_path: Path) -> None:
+    """One master of a release that this rollout knows nothing of: a rollback leaves it alone."""
+    host.visit(Ask.UPGRADE)
+    host.visit(Ask.COMMIT)
+    third = make_release("new", tmp_path / "third", version="1.22.7")
+    old, _ = host.nginx.upgrade(third)
+    host.nginx.drain(old)
+    os.kill(old, signal.SIGQUIT)
+    host.nginx.wait_for_end(old)
+
+    end, report = host.visit(Ask.ROLLBACK)
+
+    assert (end.outcome, end.reason) == (Outcome.REFUSED, "foreign")
+    assert host.steps == []
+    assert report.running_version == "1.22.7"
