@@ -18,7 +18,7 @@ class Deadlines:
     banner_s: float = 15.0
     auth_s: float = 30.0
     channel_s: float = 15.0
-    silence_s: float = 120.0
+    silence_s: float = 300.0
     transfer_idle_s: float = 30.0
 
 

@@ -113,10 +113,14 @@ def undo(state_dir: str, words: List[str]) -> int:
 
 
 def _print(reply: Reply) -> None:
-    if reply.type is ReplyType.STEP_ENDED and reply.step and reply.outcome:
-        print("%-8s %s %s" % (reply.step.value, reply.outcome.value, reply.message))
-    elif reply.type is ReplyType.FINDING:
-        print("warning: %s %s" % (reply.message, reply.remedy))
+    """For a person on the console. It may be gone by now: that stops nothing."""
+    try:
+        if reply.type is ReplyType.STEP_ENDED and reply.step and reply.outcome:
+            print("%-8s %s %s" % (reply.step.value, reply.outcome.value, reply.message), flush=True)
+        elif reply.type is ReplyType.FINDING:
+            print("warning: %s %s" % (reply.message, reply.remedy), flush=True)
+    except (OSError, ValueError):
+        return
 
 
 if __name__ == "__main__":

@@ -5,14 +5,16 @@ the new master first would leave nobody accepting for as long as one of its down
 """
 
 import signal
-from typing import Iterable, Tuple
+from typing import Collection, Iterable, Tuple
 
+from fleet.onhost.binary import complaint, test_configuration
 from fleet.onhost.probe import ask
 from fleet.onhost.protocol import Master, Observation, Worker
 from fleet.onhost.site import Site, StepFailed, StepRefused, find, pair
-from fleet.onhost.steps import beside
+from fleet.onhost.steps import USR1_SEEN_S, beside, must_hear
 
 REVIVE_SEEN_S = 15.0
+RELOAD_TEST_S = 60.0
 PENDING_HUP_S = 2.0
 UNSERVED_PATIENCE_S = 1.0
 TERM_PATIENCE_S = 5.0
@@ -38,6 +40,12 @@ def revive(site: Site, seen: Observation) -> None:
             "Look into the error log. Do not stop the new master.",
         )
     _answers(site, now, master)
+    site.remember(lambda serving: serving._replace(revived=_ids(now, master)))
+
+
+def _ids(seen: Observation, master: Master) -> Tuple[Tuple[int, int], ...]:
+    now = find(seen, master.pid, master.start)
+    return tuple((worker.pid, worker.start) for worker in now.accepting) if now else ()
 
 
 def _to_revive(seen: Observation) -> Master:
@@ -48,8 +56,8 @@ def _to_revive(seen: Observation) -> Master:
 
 
 def _hup_is_pending(site: Site, master: Master) -> bool:
-    last = site.own.last_signal(master.pid, master.start)
-    if last is None or last.get("signal") != "SIGHUP":
+    last = site.own.last_signal(master.pid, master.start, ("SIGWINCH", "SIGHUP"))
+    if last is None or last["signal"] != "SIGHUP":
         return False
     came, _ = site.wait(lambda look: _accepting(look, master) > 0, PENDING_HUP_S)
     return came
@@ -65,6 +73,12 @@ def _answers(site: Site, seen: Observation, master: Master) -> None:
     workers = [worker.pid for worker in now.accepting] if now else []
     for probe in site.options.probes:
         answer = ask(site.machine, probe, workers)
+        if answer.by is None:
+            raise StepFailed(
+                "old_not_answering",
+                "the revived old workers do not answer: %s; the new master is left serving" % answer.trouble,
+                "Look into the error log. Do not stop the new master.",
+            )
         if answer.trouble:
             site.warn("old_answers_badly", "the revived old workers: %s" % answer.trouble, "Look at what they serve.")
 
@@ -75,9 +89,13 @@ def dismiss(site: Site, seen: Observation) -> None:
     QUIT, then TERM, then KILL. After KILL the workers would live on as orphans and accept, so they are remembered first.
     """
     old, new = pair(seen)
+    must_hear(old)
+    _let_winch_happen(site, old)
+    old, new = pair(site.look())
     if not old.accepting:
         raise StepRefused("old_not_serving", "the old master has no accepting worker: the new one must not go yet")
     workers = new.workers
+    _note_reload(site, new)
     patience_s = site.options.dismiss_timeout_s if new.accepting or new.draining else UNSERVED_PATIENCE_S
     gone = not new.stopped and _ended(site, new, signal.SIGQUIT, patience_s)
     if not gone:
@@ -89,6 +107,59 @@ def dismiss(site: Site, seen: Observation) -> None:
         raise StepFailed("dismiss_unseen", "the new master (pid %d) is still there after QUIT, TERM and KILL" % new.pid)
     end_workers(site, workers)
     _old_alone(site, old)
+
+
+def _let_winch_happen(site: Site, old: Master) -> None:
+    """No WINCH waits in the old master: it would drain it just when the new one's end wakes it up.
+
+    After a WINCH whose effect was never seen USR1 makes it happen now, while the new master serves; then it is revived.
+    """
+    last = site.own.last_signal(old.pid, old.start, ("SIGWINCH", "SIGHUP"))
+    if not old.accepting or last is None or last["signal"] != "SIGWINCH":
+        return
+    site.send(old, signal.SIGUSR1)
+    went_idle, now = site.wait(lambda look: not _accepting(look, old), USR1_SEEN_S)
+    if went_idle:
+        revive(site, now)
+
+
+def _note_reload(site: Site, new: Master) -> None:
+    """Whether the configuration was reloaded while the new master served: none of the workers that verify saw is left."""
+    verified = set(site.own.serving.verified)
+    if verified and not verified & {(worker.pid, worker.start) for worker in new.workers}:
+        site.remember(lambda serving: serving._replace(reload_due=True))
+
+
+def reload_if_due(site: Site) -> None:
+    """The old master has the configuration that was reloaded while it was held, or it is said why not.
+
+    Its revived workers serve what it had in memory (certificates!): HUP beside a new master reads no file. So the old
+    binary tests the files, and then there is one HUP.
+    """
+    seen = site.look()
+    if not site.own.serving.reload_due or len(seen.masters) != 1:
+        return
+    old = seen.masters[0]
+    tested = test_configuration(site.machine, "/proc/%d/exe" % old.pid, old, site.layout, RELOAD_TEST_S)
+    if tested.code != 0:
+        why = "the configuration was reloaded while the new release was held, and the old release refuses it: %s"
+        remedy = "It serves what it had loaded before. Put the configuration right, then reload nginx."
+        site.warn("config_not_reloaded", why % complaint(tested.output), remedy)
+        return
+    site.send(old, signal.SIGHUP)
+    before = {worker.pid for worker in old.accepting}
+    came, _ = site.wait(lambda look: _replaced(look, old, before), REVIVE_SEEN_S)
+    if not came:
+        site.warn(
+            "config_not_reloaded", "the old master (pid %d) has not reloaded after HUP" % old.pid, "Reload nginx."
+        )
+        return
+    site.remember(lambda serving: serving._replace(reload_due=False, revived=()))
+
+
+def _replaced(seen: Observation, master: Master, before: Collection[int]) -> bool:
+    now = find(seen, master.pid, master.start)
+    return now is not None and bool(now.accepting) and not any(worker.pid in before for worker in now.accepting)
 
 
 def _ended(site: Site, master: Master, signum: int, patience_s: float) -> bool:
@@ -158,8 +229,8 @@ def restore(site: Site, seen: Observation) -> None:
         raise StepRefused("no_path", "the master's own path can't be told", "Name it in the inventory: nginx_binary.")
     kept, fresh = beside(seen.path, "kept"), beside(seen.path, "new")
     try:
-        if seen.path_sha256 is not None:
-            site.store.keep(seen.path, seen.path_sha256)
+        if seen.path_sha256 not in (None, site.record.target):
+            site.store.keep(seen.path, str(seen.path_sha256))
         if site.machine.sha256(kept) == wanted:
             site.machine.rename(kept, seen.path)
         else:

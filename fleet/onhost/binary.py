@@ -50,6 +50,14 @@ DEFAULTS = {
     "user": "nobody",
 }
 
+# What overrides a path that was built in.
+ARGUMENTS = {"prefix": "-p", "conf-path": "-c"}
+DIRECTIVES = {
+    "pid-path": "a `pid` directive",
+    "error-log-path": "an `error_log` directive",
+    "modules-path": "full paths in `load_module`",
+}
+
 
 class Elf(NamedTuple):
     """The head of an ELF file: `kind` is like `x86_64, 64 bit`, `loader` its PT_INTERP."""
@@ -192,9 +200,9 @@ def differs(subject: Subject, old: Optional[Build], new: Build, config: Optional
         found.append(finding("other_server", release=new.server, running=old.server))
     moved = _moved(old, new, subject.command, config)
     if moved:
-        how = "or restart nginx once with -p, -c and a `pid` directive"
-        found.append(finding("paths_moved", paths="; ".join(moved), how=how))
-    changed = _changed(old, new, moved, config)
+        paths = "; ".join(_pair("--" + name, before, after) for name, before, after in moved)
+        found.append(finding("paths_moved", paths=paths, how=_cure([name for name, _, _ in moved])))
+    changed = _changed(old, new, [name for name, _, _ in moved], config)
     if changed:
         found.append(finding("build_differs", options=", ".join(changed)))
     gone = sorted(name for name in old.modules - new.modules if not name.startswith("without"))
@@ -226,17 +234,43 @@ def pid_path(machine: Machine, master: Master) -> Optional[str]:
     return under(prefix, config.pid) if config is not None and config.pid else effective(build, command, "pid-path")
 
 
-def _moved(old: Build, new: Build, command: Command, config: Optional[Configuration]) -> List[str]:
-    """The paths that differ where neither argument nor directive overrides them."""
+def _moved(old: Build, new: Build, command: Command, config: Optional[Configuration]) -> List[Tuple[str, str, str]]:
+    """The paths that differ where neither argument nor directive overrides them: name, before, after.
+
+    --prefix, --conf-path, --pid-path: it would read other files, or write its pid where nobody looks.
+    --error-log-path: without `error_log` in the main context and without -e it would log where nobody reads.
+    --modules-path: nginx itself never looks there, it takes a relative `load_module` from the prefix. There lie the
+    modules that came with the old build, and the new one's own lie elsewhere; which are meant only a full path says.
+    --sbin-path is not among them: a running nginx executes its argv[0], and nothing else asks for it.
+    """
     found = []
     if not command.prefix and _option(old, "prefix") != _option(new, "prefix"):
-        found.append(_pair("--prefix", _option(old, "prefix"), _option(new, "prefix")))
-    wanted = ["conf-path"] + ([] if config is not None and config.pid else ["pid-path"])
-    for name in wanted:
+        found.append(("prefix", _option(old, "prefix"), _option(new, "prefix")))
+    for name in ("conf-path", "pid-path", "error-log-path", "modules-path"):
         before, after = effective(old, command, name), effective(new, command, name)
-        if before != after:
-            found.append(_pair("--" + name, before, after))
+        if before != after and _counts(name, command, config):
+            found.append((name, before, after))
     return found
+
+
+def _counts(name: str, command: Command, config: Optional[Configuration]) -> bool:
+    """Whether no argument and no directive stands in for the path that was built in. An argument -c is in it already."""
+    if name == "pid-path":
+        return config is None or not config.pid
+    if name == "error-log-path":
+        return not command.error_log and (config is None or not config.error_logs)
+    if name == "modules-path":
+        return config is not None and any(not path.startswith("/") for path in config.load_modules)
+    return True
+
+
+def _cure(names: List[str]) -> str:
+    """How nginx, as it runs now, can be told the paths of these names."""
+    arguments = [ARGUMENTS[name] for name in names if name in ARGUMENTS]
+    directives = [DIRECTIVES[name] for name in names if name in DIRECTIVES]
+    ways = ["restart nginx once with %s" % " and ".join(arguments)] if arguments else []
+    ways += ["reload nginx with %s in the main context" % " and ".join(directives)] if directives else []
+    return "or " + ", and ".join(ways)
 
 
 def _changed(old: Build, new: Build, moved: List[str], config: Optional[Configuration]) -> List[str]:
@@ -244,7 +278,7 @@ def _changed(old: Build, new: Build, moved: List[str], config: Optional[Configur
     for name in DEFAULTS:
         if name == "user" and config is not None and config.user:
             continue
-        if any(one.startswith("--%s " % name) for one in moved) or _option(old, name) == _option(new, name):
+        if name in moved or _option(old, name) == _option(new, name):
             continue
         found.append(_pair("--" + name, _option(old, name), _option(new, name)))
     return found

@@ -24,6 +24,7 @@ def unpack(bundle: str, folder: str) -> Optional[str]:
         try:
             with zipfile.ZipFile(bundle) as source:
                 source.extractall(temporary)
+            _flush(temporary)
             os.rename(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -31,6 +32,17 @@ def unpack(bundle: str, folder: str) -> Optional[str]:
         # Another visit may have been quicker: a folder with files in it is never renamed over.
         return None if os.path.isdir(folder) else "%s could not be unpacked: %s" % (bundle, error)
     return None
+
+
+def _flush(folder: str) -> None:
+    """What is in the folder is on the disk: after a power cut it must not be there with empty files."""
+    for place, _, names in os.walk(folder):
+        for path in [place] + [os.path.join(place, name) for name in names]:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def forget(package: str) -> None:

@@ -51,6 +51,7 @@ class Configuration(NamedTuple):
     quic_bpf: bool
     env: Tuple[str, ...]
     user: Optional[str]
+    load_modules: Tuple[str, ...] = ()
 
 
 def read_configuration(dump: str, command: Command) -> Optional[Configuration]:
@@ -89,6 +90,7 @@ def _read(files: Dict[str, str], command: Command) -> Optional[Configuration]:
         quic_bpf=_value(top, "quic_bpf") == "on",
         env=tuple(one.words[1].partition("=")[0] for one in top if one.name == "env" and len(one.words) > 1),
         user=_value(top, "user"),
+        load_modules=tuple(one.words[1] for one in top if one.name == "load_module" and len(one.words) > 1),
     )
 
 

@@ -16,8 +16,10 @@ from fleet.onhost.command import grouped
 from fleet.onhost.configuration import Configuration
 from fleet.onhost.listening import workers_wanted
 from fleet.onhost.log import LINE, POISON
-from fleet.onhost.protocol import Finding
+from fleet.onhost.machine import Machine
+from fleet.onhost.protocol import Finding, Master
 from fleet.onhost.reasons import finding
+from fleet.onhost.record import Serving
 from fleet.onhost.subject import Subject
 
 SLACK_S = 0.03  # a start is known to a tick, a ctime to another; a longer one would hide a change right after a reload
@@ -28,15 +30,20 @@ NO_FILE = ("syslog:", "memory:")
 STARTED = "start new binary process"
 
 
-def loaded_at_s(subject: Subject) -> float:
-    """When the master loaded its configuration, in seconds since 1970."""
-    starts = [worker.start for worker in subject.old.workers if not worker.draining] or [subject.old.start]
-    return subject.machine.began_s(min(starts))
+def loaded_at_s(machine: Machine, old: Master, serving: Serving) -> float:
+    """When the master loaded its configuration, in seconds since 1970.
+
+    Workers that were revived beside a new master are younger than what they serve: HUP did not read the files then.
+    """
+    living = [worker for worker in old.workers if not worker.draining]
+    if serving.loaded_at_s is not None and {(worker.pid, worker.start) for worker in living} & set(serving.revived):
+        return serving.loaded_at_s
+    return machine.began_s(min([worker.start for worker in living] or [old.start]))
 
 
 def pending(subject: Subject, config: Configuration) -> List[Finding]:
     """Whether a file of the configuration, or a folder that it takes files from, was changed since it was loaded."""
-    loaded_s = loaded_at_s(subject)
+    loaded_s = loaded_at_s(subject.machine, subject.old, subject.serving)
     folders = {
         os.path.dirname(pattern) for pattern in config.patterns if re.search(r"[*?\[]", os.path.basename(pattern))
     }

@@ -101,6 +101,14 @@ class Machine:
             return None
         return seen.st_dev, seen.st_ino
 
+    def image_path(self, pid: int) -> Optional[str]:
+        """The path of the executable that the process runs, also when another file lies there by now."""
+        try:
+            path = os.readlink("/proc/%d/exe" % pid)
+        except OSError:
+            return None
+        return path[: -len(" (deleted)")] if path.endswith(" (deleted)") else path
+
     def image_sha256(self, pid: int) -> Optional[str]:
         """SHA-256 of the executable that the process runs."""
         return self.sha256("/proc/%d/exe" % pid)
@@ -261,8 +269,9 @@ class Machine:
 
     def write(self, path: str, text: str, mode: int = 0o600) -> None:
         """The file holds `text`, all of it or what it held before, also after a power cut."""
-        temporary = path + ".tmp"
+        temporary = "%s.tmp.%d" % (path, os.getpid())
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as sink:
+            os.fchmod(sink.fileno(), mode)
             sink.write(text)
             sink.flush()
             os.fsync(sink.fileno())

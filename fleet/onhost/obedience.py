@@ -39,7 +39,15 @@ def _none(machine: Machine, seen: Observation) -> Finding:
     others = [pid for pid in seen.others if machine.same_pid_namespace(pid)]
     if len(others) > 1:
         return finding("several_masters", masters=_listed(machine, others))
-    return finding("no_master", named=" (%s names none)" % seen.pid_file if seen.pid_file else "")
+    named = " (%s names none)" % seen.pid_file if seen.pid_file else ""
+    if seen.orphans:
+        # They hold its port, so that one that is started now would find it taken.
+        pids = ", ".join(map(str, seen.orphans))
+        named += "; workers %s of a dead master still serve: QUIT them before starting nginx (kill -QUIT %s)" % (
+            pids,
+            pids.replace(",", ""),
+        )
+    return finding("no_master", named=named)
 
 
 def _several(seen: Observation) -> Finding:

@@ -10,6 +10,7 @@ import os
 import re
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from fleet.onhost.binary import pid_path
 from fleet.onhost.machine import Machine, Process
 from fleet.onhost.protocol import Layout, Master, Observation, Worker
 
@@ -38,14 +39,15 @@ class Observer:
         self.machine = machine
         self.layout = layout
         self._hashes: Dict[Tuple[object, ...], Optional[str]] = {}
+        self._pid_files: Dict[Tuple[int, int], Optional[str]] = {}
 
     def look(self) -> Observation:
         """What is so now."""
         look = self._processes()
-        masters = _masters(look)
         pid_file = self.layout.pid_file
         named = self.pid_in(pid_file)
         oldbin = self.pid_in(pid_file + OLDBIN) if pid_file else None
+        masters = _masters(look, named)
         family = self._family(look, masters, (named, oldbin))
         path = self.path(family)
         found = tuple(self._master(look, process, masters) for process in family)
@@ -58,7 +60,7 @@ class Observer:
             pid_file_pid=named,
             oldbin_pid=oldbin,
             oldbin_exists=bool(pid_file) and self.machine.exists("%s%s" % (pid_file, OLDBIN)),
-            orphans=self._orphans(look, masters, found, others),
+            orphans=self._orphans(look, masters, found),
             litter=self._litter(path, oldbin, family),
             others=others,
             alone=self._alone(look, named, masters),
@@ -106,14 +108,32 @@ class Observer:
         )
 
     def _unnamed(self, look: Look, masters: FrozenSet[int]) -> Set[int]:
-        """The masters to take when no pid file names one: those of the given binary, if that is one family only."""
+        """The masters to take when the pid file names none: those whose configuration names just that pid file; without
+        a pid file to go by, those of the given binary, or all; and only if that is one family.
+        """
         wanted = self.layout.binary and self.machine.real_path(self.layout.binary)
         roots = {
             pid for pid in masters if look.by_pid[pid].ppid not in masters and self.machine.same_pid_namespace(pid)
         }
-        if wanted:
+        if self.layout.pid_file:
+            roots = {pid for pid in roots if self._pid_file_of(look.by_pid[pid]) == self._real(self.layout.pid_file)}
+        elif wanted:
             roots = {pid for pid in roots if self._argv0_leads_to(look.by_pid[pid], wanted)}
         return roots if len(roots) == 1 else set()
+
+    def _pid_file_of(self, process: Process) -> Optional[str]:
+        """The pid file that this master's configuration names; asked once for each."""
+        key = (process.pid, process.start)
+        if key not in self._pid_files:
+            master = Master(process.pid, process.start, process.ppid, None, argv_of(process), (), ())
+            path = pid_path(self.machine, master)
+            self._pid_files[key] = path and self._real(path)
+        return self._pid_files[key]
+
+    def _real(self, path: str) -> str:
+        """The path with its folder's links followed; the file itself may be missing just now."""
+        folder, name = os.path.split(path)
+        return os.path.join(self.machine.real_path(folder), name)
 
     def _argv0_leads_to(self, process: Process, wanted: str) -> bool:
         first = argv_of(process)[:1]
@@ -135,16 +155,19 @@ class Observer:
         """Inodes of the listening sockets that the process has open."""
         return tuple(sorted(self.machine.socket_inodes(pid) & self.machine.listeners(pid).keys()))
 
-    def _orphans(
-        self, look: Look, masters: FrozenSet[int], family: Sequence[Master], others: Sequence[int]
-    ) -> Tuple[int, ...]:
-        """Workers of this instance without a master: nobody reaps them but init, and they go on serving."""
+    def _orphans(self, look: Look, masters: FrozenSet[int], family: Sequence[Master]) -> Tuple[int, ...]:
+        """Workers of this instance without a master: nobody reaps them but init, and they go on serving.
+
+        They are ours by a listening socket that a master of ours holds, too; where no master is left, by the file that
+        they run. A title alone proves nothing: another instance, or another program, may have orphans of its own.
+        """
         alone = [p.pid for p in look.by_pid.values() if WORKER.match(p.title) and p.ppid not in masters]
         alone = [pid for pid in alone if self.machine.same_pid_namespace(pid)]
-        if not others:
-            return tuple(sorted(alone))
         shared = {inode for master in family for inode in master.listeners}
-        return tuple(sorted(pid for pid in alone if shared & self.machine.socket_inodes(pid)))
+        if family:
+            return tuple(sorted(pid for pid in alone if shared & self.machine.socket_inodes(pid)))
+        wanted = self.layout.binary and self.machine.real_path(self.layout.binary)
+        return tuple(sorted(pid for pid in alone if self.machine.image_path(pid) == wanted and self.held(pid)))
 
     def _litter(self, path: Optional[str], oldbin: Optional[int], family: Sequence[Process]) -> Tuple[str, ...]:
         found = []
@@ -191,7 +214,7 @@ def argv_of(process: Process) -> Tuple[str, ...]:
     return tuple((found.group(1) if found else process.title).split())
 
 
-def _masters(look: Look) -> FrozenSet[int]:
+def _masters(look: Look, named: Optional[int]) -> FrozenSet[int]:
     """Pids of all masters: those with the title, but for forked children that hang before they have a worker's; and
     a master's child that executed an image with its parent's arguments and hangs, or still reads its configuration.
     """
@@ -199,11 +222,20 @@ def _masters(look: Look) -> FrozenSet[int]:
     found = set(titled)
     for parent in titled.values():
         for child in look.children.get(parent.pid, ()):
-            if child.stack == parent.stack:
+            if _was_only_forked(look, child, parent) and child.pid != named:
                 found.discard(child.pid)
             elif argv_of(child) == argv_of(parent):
                 found.add(child.pid)
     return frozenset(found)
+
+
+def _was_only_forked(look: Look, child: Process, parent: Process) -> bool:
+    """Whether the child still runs the image it was forked with: then its stack begins where its parent's does.
+
+    Without address space randomisation every stack begins there; a child that has workers of its own is a master.
+    """
+    has_workers = any(WORKER.match(one.title) for one in look.children.get(child.pid, ()))
+    return child.stack == parent.stack and not has_workers
 
 
 def _workers(look: Look, master: Process, masters: FrozenSet[int]) -> Tuple[Worker, ...]:

@@ -22,10 +22,12 @@ from fleet.onhost.machine import Machine
 from fleet.onhost.obedience import at_its_path, configuration_of, obeys, pid_file, the_master
 from fleet.onhost.protocol import Finding, Observation, Record, Request, Severity
 from fleet.onhost.reasons import finding, judged
+from fleet.onhost.record import Serving
 from fleet.onhost.subject import Subject
 
 __all__ = ["before_staging", "dump_configuration", "preflight", "test_configuration"]
 
+NOTHING_KNOWN = Serving()
 TEST_TIMEOUT_S = 50.0  # two of them end before the controller takes silence for a dead link
 
 
@@ -38,7 +40,12 @@ class Tested(NamedTuple):
 
 
 def preflight(
-    machine: Machine, request: Request, seen: Observation, staged: Optional[str], record: Optional[Record]
+    machine: Machine,
+    request: Request,
+    seen: Observation,
+    staged: Optional[str],
+    record: Optional[Record],
+    serving: Serving = NOTHING_KNOWN,
 ) -> Tuple[Finding, ...]:
     """All reasons against an upgrade of this instance, refusals that the operator allows as warnings."""
     if machine.user() != 0:
@@ -47,7 +54,7 @@ def preflight(
     about, old = the_master(machine, request, seen, record)
     found += about
     if old is not None and not _is_done(request, seen):
-        found += _instance(Subject(machine, request, seen, old, staged, record))
+        found += _instance(Subject(machine, request, seen, old, staged, record, serving))
     return judged(tuple(found), request.options.allow)
 
 

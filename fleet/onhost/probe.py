@@ -7,6 +7,7 @@ closed without a byte costs nginx nothing and leaves no line in its logs.
 
 import socket
 import ssl
+import threading
 from http.client import HTTPException, HTTPResponse
 from typing import Collection, List, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
@@ -39,13 +40,30 @@ def ask(machine: Machine, probe: Probe, workers: Collection[int]) -> Answer:
         connection, by = _dial_one_of(machine, probe, workers)
     except (OSError, NotReached) as error:
         return Answer(probe, None, "%s: %s" % (probe.url, error))
+    over = threading.Event()
+    timer = threading.Timer(probe.timeout_s, lambda: _hang_up(connection, over))
     try:
+        if urlsplit(probe.url).scheme == "https":
+            connection = _tls(connection, probe)
+        timer.start()
         trouble = _exchange(connection, probe)
     except (OSError, HTTPException, ValueError) as error:
         trouble = "no answer (%s)" % (str(error) or type(error).__name__)
     finally:
+        timer.cancel()
         connection.close()
+    if over.is_set():
+        trouble = "no whole answer within %.0f s" % probe.timeout_s
     return Answer(probe, by, trouble and "%s: %s, from worker %d" % (probe.url, trouble, by))
+
+
+def _hang_up(connection: socket.socket, over: threading.Event) -> None:
+    """An answer that drips on for ever ends here, whatever it waits for."""
+    over.set()
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except (OSError, ValueError):
+        return
 
 
 def _dial_one_of(machine: Machine, probe: Probe, workers: Collection[int]) -> Tuple[socket.socket, int]:
@@ -102,8 +120,6 @@ def _taken_by(
 def _exchange(connection: socket.socket, probe: Probe) -> Optional[str]:
     """What is wrong with the answer, or `None`."""
     parts = urlsplit(probe.url)
-    if parts.scheme == "https":
-        connection = _tls(connection, probe.host_header or parts.hostname or "")
     path = (parts.path or "/") + ("?" + parts.query if parts.query else "")
     host = probe.host_header or parts.netloc
     question = "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: fleet-probe\r\nConnection: close\r\n\r\n" % (path, host)
@@ -118,9 +134,9 @@ def _exchange(connection: socket.socket, probe: Probe) -> Optional[str]:
     return None
 
 
-def _tls(connection: socket.socket, name: str) -> ssl.SSLSocket:
+def _tls(connection: socket.socket, probe: Probe) -> ssl.SSLSocket:
     """The host asks itself over its own address, so there is nobody to be deceived by: the certificate is not judged."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(connection, server_hostname=name or None)
+    return context.wrap_socket(connection, server_hostname=probe.host_header or urlsplit(probe.url).hostname)

@@ -56,8 +56,10 @@ ARRIVED = Move(MoveKind.ARRIVED)
 WAIT = Move(MoveKind.WAIT)
 BLOCKED = Move(MoveKind.BLOCKED)
 
-RANK = (Phase.OLD, Phase.SWAPPED, Phase.OVERLAP, Phase.TRIAL, Phase.RETIRING, Phase.NEW)
-"""The phases on the way forward, in order; a host found before the one where it was left went back by itself."""
+RANK = {Phase.OLD: 0, Phase.SWAPPED: 1, Phase.OVERLAP: 2, Phase.TRIAL: 2, Phase.RETIRING: 3, Phase.NEW: 4}
+"""How far the phases are on the way forward; a host found before where it was left went back by itself. A held host
+whose old workers somebody revived by a reload did not: it is drained again.
+"""
 
 
 def classify(seen: Observation, target: str) -> Phase:
@@ -172,4 +174,4 @@ def is_behind(found: Phase, left_at: Optional[Phase]) -> bool:
     """Whether a host that was left in `left_at` has gone back since."""
     if left_at is None or left_at not in RANK or found not in RANK:
         return False
-    return RANK.index(found) < RANK.index(left_at)
+    return RANK[found] < RANK[left_at]

@@ -222,6 +222,7 @@ class Record(NamedTuple):
     at: str
     state: State = State.BEGUN
     poisoned: Optional[Tuple[int, int]] = None
+    allow: Tuple[str, ...] = ()
 
 
 class Severity(Enum):
@@ -253,7 +254,10 @@ class MasterView(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a host says of itself at the end of a visit, whatever became of it."""
+    """What a host says of itself at the end of a visit, whatever became of it.
+
+    `previous` is the rollout that was in force when the one of `record` began.
+    """
 
     phase: Phase
     masters: Tuple[MasterView, ...]
@@ -272,6 +276,7 @@ class Report(NamedTuple):
     start_command: Optional[str] = None
     path_version: Optional[str] = None
     orphans: Tuple[int, ...] = ()
+    previous: Optional[Record] = None
 
 
 class ReplyType(Enum):

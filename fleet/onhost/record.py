@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Collection, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from fleet.onhost.machine import Machine
 from fleet.onhost.protocol import Layout, Malformed, Record, Request, State, decode, encode
@@ -40,12 +40,22 @@ class Fence(NamedTuple):
 
 
 class Serving(NamedTuple):
-    """What `launch` remembers for later visits: where the log stood, and how the old master was started."""
+    """What later visits must know of the masters and can't see: where the log stood at `launch`, how the old master was
+    started, and which configuration it has in memory.
+
+    `loaded_at_s` is when the old master read its configuration, in seconds since 1970: workers that HUP revives beside a
+    new master (`revived`, as pid and start) are younger than that. `verified` are the new workers that verify saw; when
+    none of them is left, the configuration was reloaded meanwhile, and after a rollback it is `reload_due`.
+    """
 
     argv: Tuple[str, ...] = ()
     log_path: Optional[str] = None
     log_inode: int = 0
     log_offset: int = 0
+    loaded_at_s: Optional[float] = None
+    verified: Tuple[Tuple[int, int], ...] = ()
+    revived: Tuple[Tuple[int, int], ...] = ()
+    reload_due: bool = False
 
 
 class Store:
@@ -69,13 +79,14 @@ class Store:
             return
         final = self.release(sha256)
         self.machine.make_folder(os.path.dirname(final))
-        part = final + ".keep"
-        self.machine.unlink(part)
-        self.machine.copy(source, part, like=source)
-        if self.machine.sha256(part) != sha256:
+        part = "%s.keep.%d" % (final, os.getpid())
+        try:
+            self.machine.copy(source, part, like=source)
+            if self.machine.sha256(part) != sha256:
+                raise OSError("%s changed while it was copied into the store" % source)
+            self.machine.rename(part, final)
+        finally:
             self.machine.unlink(part)
-            raise OSError("%s changed while it was copied into the store" % source)
-        self.machine.rename(part, final)
 
     def instance(self, pid_file: str) -> "InstanceStore":
         """The folder of the instance with this pid file."""
@@ -152,22 +163,34 @@ class InstanceStore:
     def write_layout(self, layout: Layout) -> None:
         self._save("layout.json", layout)
 
-    def claim(self, request: Request) -> int:
-        """This request's rollout has the host. The epoch it now has. Raises `TakenOver`, naming who has it."""
+    def claim(self, request: Request) -> Optional[int]:
+        """This request's rollout has the host. The epoch it now has. Raises `TakenOver`, naming who has it, and OSError.
+
+        A rollback of a rollout that is not in force here only marks it undone, and has no epoch: whoever is at work
+        here may go on.
+        """
         with self._locked("fence.lock", wait_s=10.0):
             fence = self.fence
             if request.take_over:
-                raised = Fence(
-                    max(fence.epoch + 1, request.epoch), request.rollout, request.operator, self.machine.utc()
-                )
                 undone = tuple(one for one in fence.undone if one != request.rollout) + (request.rollout,)
-                self._save("fence.json", raised._replace(undone=undone[-REMEMBERED_UNDONE:]))
-                return raised.epoch
+                marked = fence._replace(undone=undone[-REMEMBERED_UNDONE:])
+                if not self._concerns(request.rollout):
+                    self._save("fence.json", marked)
+                    return None
+                epoch = max(fence.epoch + 1, request.epoch)
+                mine = Fence(epoch, request.rollout, request.operator, self.machine.utc(), marked.undone)
+                self._save("fence.json", mine)
+                return epoch
             self._refuse(fence, request.rollout, request.epoch)
             if request.epoch > fence.epoch or request.rollout != fence.rollout:
                 mine = Fence(request.epoch, request.rollout, request.operator, self.machine.utc(), fence.undone)
                 self._save("fence.json", mine)
             return request.epoch
+
+    def _concerns(self, rollout: str) -> bool:
+        """Whether a rollback of this rollout may have something to do here."""
+        known = [record.rollout for record in (self.record, self.previous) if record is not None]
+        return not known or rollout in known
 
     def check(self, rollout: str, epoch: int) -> None:
         """Raises `TakenOver` when the host has been given to somebody else since `claim`."""
@@ -187,14 +210,14 @@ class InstanceStore:
         line = json.dumps(dict({"at": self.machine.utc()}, **entry), sort_keys=True)
         self.machine.append(self.folder + "/journal.jsonl", line)
 
-    def last_signal(self, pid: int, start: int) -> Optional[Dict[str, Any]]:
-        """The last signal that fleet sent to this process, as the journal has it."""
+    def last_signal(self, pid: int, start: int, among: Collection[str]) -> Optional[Dict[str, Any]]:
+        """The last of these signals that fleet sent to this process, as the journal has it."""
         for line in reversed((self.machine.read(self.folder + "/journal.jsonl") or "").splitlines()[-200:]):
             try:
                 entry = json.loads(line)
             except ValueError:
                 continue
-            if entry.get("signal") and entry.get("pid") == pid and entry.get("start") == start:
+            if entry.get("signal") in among and entry.get("pid") == pid and entry.get("start") == start:
                 return dict(entry)
         return None
 
@@ -211,10 +234,17 @@ class InstanceStore:
                 if self.machine.monotonic_s() >= until:
                     raise Busy("step script with pid %s" % (holder.read().strip() or "unknown"))
                 self.machine.pause()
-            holder.truncate(0)
-            holder.write("%d\n" % os.getpid())
-            holder.flush()
+            _say_who(holder.fileno())
             yield
+
+
+def _say_who(descriptor: int) -> None:
+    """The lock's file names its holder; on a full disk it does not, and the lock holds all the same."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    except OSError:
+        return
 
 
 def _taken(descriptor: int) -> bool:

@@ -6,7 +6,7 @@ from typing import Dict, Optional
 
 from fleet.onhost.machine import Machine
 from fleet.onhost.procedure import classify
-from fleet.onhost.protocol import Master, MasterView, Observation, Phase, Record, Report
+from fleet.onhost.protocol import Layout, Master, MasterView, Observation, Phase, Report
 from fleet.onhost.record import Fence, InstanceStore
 
 VERSION = re.compile(r"version: \S+?/(\S+)")
@@ -32,7 +32,7 @@ class Versions:
         return self._known[sha256]
 
 
-def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], root: str) -> Report:
+def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], layout: Layout) -> Report:
     """The look as `status` shows it, seen from the release of the rollout that the record names."""
     record = own.record if own else None
     fence = own.fence if own else Fence()
@@ -57,9 +57,12 @@ def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], ro
         machine_id=(machine.read("/etc/machine-id") or "").strip() or None,
         pid_file=seen.pid_file,
         drain_pending=phase is Phase.TRIAL and bool(seen.masters[0].draining),
-        undo=_undo(root, own) if own and record and phase in (Phase.TRIAL, Phase.OVERLAP, Phase.RETIRING) else None,
-        start_command=_start_command(seen, own, record) if phase is Phase.DOWN else None,
+        undo=_undo(layout.state_dir, own)
+        if own and record and phase in (Phase.TRIAL, Phase.OVERLAP, Phase.RETIRING)
+        else None,
+        start_command=_start_command(seen, own, layout) if phase is Phase.DOWN else None,
         orphans=seen.orphans,
+        previous=own.previous if own else None,
     )
 
 
@@ -86,9 +89,10 @@ def _undo(root: str, own: InstanceStore) -> str:
     return "%s/undo %s" % (root, own.name)
 
 
-def _start_command(seen: Observation, own: Optional[InstanceStore], record: Optional[Record]) -> Optional[str]:
+def _start_command(seen: Observation, own: Optional[InstanceStore], layout: Layout) -> Optional[str]:
     """The command that starts nginx as it was started before, as far as anybody knows."""
     words = own.serving.argv if own else ()
     if not words and seen.path:
-        words = (seen.path,)
+        given = (("-p", layout.prefix) if layout.prefix else ()) + (("-c", layout.config) if layout.config else ())
+        words = (seen.path,) + given
     return " ".join(quote(word) for word in words) or None

@@ -2,10 +2,12 @@
 
 import os
 import sys
+from contextlib import ExitStack
 from shlex import quote
 from typing import Callable, NamedTuple, Optional, Tuple
 
 from fleet.onhost import preflight
+from fleet.onhost.back import restore
 from fleet.onhost.control import fenced
 from fleet.onhost.locate import locate
 from fleet.onhost.machine import Machine
@@ -25,10 +27,11 @@ from fleet.onhost.protocol import (
     Report,
     Request,
     Rest,
+    Severity,
     State,
     Step,
 )
-from fleet.onhost.record import Busy, InstanceStore, Store, TakenOver
+from fleet.onhost.record import Busy, InstanceStore, Serving, Store, TakenOver
 from fleet.onhost.report import report
 from fleet.onhost.site import Site
 from fleet.onhost.stage import ReleaseMissing, WrongBytes, stage
@@ -72,17 +75,17 @@ def serve(machine: Machine, request: Request, say: Say, go_on: Callable[[], None
     visit = Visit(machine, request, store, Observer(machine, layout), own, say, go_on)
     try:
         end = _answer(visit)
-        return end, report(machine, visit.observer.look(), own, layout.state_dir)
+        return end, report(machine, visit.observer.look(), own, layout)
     except Malformed as error:
         return End(Outcome.FAILED, "bad_record", str(error), "Mend or remove that file by hand."), None
     except OSError as error:
         remedy = "Free space or mend the folder, then ask again."
-        return End(Outcome.FAILED, "host_io", str(error), remedy), _report_anyway(visit, layout.state_dir)
+        return End(Outcome.FAILED, "host_io", str(error), remedy), _report_anyway(visit)
 
 
-def _report_anyway(visit: Visit, state_dir: str) -> Optional[Report]:
+def _report_anyway(visit: Visit) -> Optional[Report]:
     try:
-        return report(visit.machine, visit.observer.look(), visit.own, state_dir)
+        return report(visit.machine, visit.observer.look(), visit.own, visit.observer.layout)
     except (OSError, Malformed):
         return None
 
@@ -97,16 +100,33 @@ def _answer(visit: Visit) -> End:
             Outcome.REFUSED, "no_master", "no nginx master was found here", "Start nginx, or name nginx_pid_file."
         )
     try:
-        epoch = visit.own.claim(visit.request)
-        if visit.request.ask is Ask.BAKE:
-            return _guarded(visit, visit.own, epoch)
-        wait_s = ROLLBACK_WAIT_S if visit.request.take_over else LOCK_WAIT_S
-        with visit.own.lock(wait_s):
+        with ExitStack() as held:
+            epoch = _claimed(visit, visit.own, held)
             return _guarded(visit, visit.own, epoch)
     except TakenOver as error:
         return End(Outcome.REFUSED, "taken_over", str(error), "Ask whoever that is; `fleet status` shows it.")
     except Busy as error:
-        return End(Outcome.REFUSED, "busy", "%s is at work on this instance" % error, "Wait for it, then ask again.")
+        remedy = "Wait for it; if it is stopped or hangs, end it (kill -9), then ask again."
+        return End(Outcome.REFUSED, "busy", "%s is at work on this instance" % error, remedy)
+
+
+def _claimed(visit: Visit, own: InstanceStore, held: ExitStack) -> Optional[int]:
+    """The instance is ours, and locked as long as `held`; the epoch, or `None` when nobody could take it from us.
+
+    A full disk keeps an upgrade out, but never a way back: then the fence is not written, and that is said.
+    """
+    request = visit.request
+    try:
+        epoch = own.claim(request)
+        if request.ask is not Ask.BAKE:
+            held.enter_context(own.lock(ROLLBACK_WAIT_S if request.take_over else LOCK_WAIT_S))
+        return epoch
+    except OSError as error:
+        if not request.take_over:
+            raise
+        message = "the host can't be locked against others: %s" % error
+        visit.find(Finding("not_fenced", Severity.WARNING, message, "Free space in %s." % own.folder))
+        return None
 
 
 # Staging
@@ -117,7 +137,9 @@ def _stage(visit: Visit) -> End:
     request = visit.request
     seen = visit.observer.look()
     assert request.goal is not None
-    staged = None
+    _remember_command(visit, seen)
+    target = request.goal.target
+    staged: Optional[str] = visit.store.release(target) if visit.store.has(target) else None
     if Step.STAGE in request.allowed:
         began_s = visit.machine.monotonic_s()
         visit.say(Reply(ReplyType.STEP_STARTED, step=Step.STAGE))
@@ -138,7 +160,20 @@ def _stage(visit: Visit) -> End:
     record = visit.own.record if visit.own else None
     if classify(seen, request.goal.target) is Phase.NEW:
         return End(Outcome.DONE, "runs_it", "this host runs the release already")
-    return _judged(visit, preflight.preflight(visit.machine, request, seen, staged, record))
+    return _judged(visit, preflight.preflight(visit.machine, request, seen, staged, record, _serving(visit)))
+
+
+def _serving(visit: Visit) -> Serving:
+    return visit.own.serving if visit.own else Serving()
+
+
+def _remember_command(visit: Visit, seen: Observation) -> None:
+    """How the master was started is known from now on, should it ever be down."""
+    if visit.own is None or len(seen.masters) != 1:
+        return
+    serving = visit.own.serving
+    if serving.argv != seen.masters[0].argv:
+        visit.own.write_serving(serving._replace(argv=seen.masters[0].argv))
 
 
 def _judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:
@@ -170,7 +205,7 @@ def _staged(visit: Visit, request: Request) -> Tuple[End, Optional[str]]:
 # Acting
 
 
-def _guarded(visit: Visit, own: InstanceStore, epoch: int) -> End:
+def _guarded(visit: Visit, own: InstanceStore, epoch: Optional[int]) -> End:
     """With the host claimed and, but for a bake, locked."""
     seen = visit.observer.look()
     record, request = own.record, visit.request
@@ -195,7 +230,9 @@ def _other(record: Optional[Record]) -> str:
     return "this host is in rollout %s by %s (%s)" % (record.rollout, record.operator, record.at)
 
 
-def _upgrade(visit: Visit, own: InstanceStore, epoch: int, record: Optional[Record], seen: Observation) -> End:
+def _upgrade(
+    visit: Visit, own: InstanceStore, epoch: Optional[int], record: Optional[Record], seen: Observation
+) -> End:
     request = visit.request
     assert request.goal is not None
     target = request.goal.target
@@ -208,39 +245,64 @@ def _upgrade(visit: Visit, own: InstanceStore, epoch: int, record: Optional[Reco
         if phase is Phase.NEW:
             return End(Outcome.DONE, "runs_it", "this host runs the release already")
         if record is not None and record.state is State.BEGUN and classify(seen, record.target) in IN_BETWEEN:
-            remedy = "Commit or roll back that rollout first."
-            return End(Outcome.REFUSED, "upgrade_in_progress", _other(record), remedy)
+            if record.target != target:
+                remedy = "fleet commit %s, or fleet rollback %s" % (record.rollout, record.rollout)
+                return End(Outcome.REFUSED, "upgrade_in_progress", _other(record), remedy)
+            record = _adopt(visit, own, record)
+            ours = True
     if not ours or record is None:
-        changed = _may_still(visit, seen, phase)
+        changed = _may_still(visit, seen, phase, record)
         if changed.outcome is not Outcome.DONE:
             return changed
-        record = _begin(visit, own, epoch, seen, target)
+        record = _begin(visit, own, record, seen, target)
     return _walk(visit, _site(visit, own, record, epoch, target), request.goal)
 
 
-def _may_still(visit: Visit, seen: Observation, phase: Phase) -> End:
+def _adopt(visit: Visit, own: InstanceStore, record: Record) -> Record:
+    """A host that another rollout to the same release left half-way or held goes on as ours; its way back stays."""
+    request = visit.request
+    mine = record._replace(
+        rollout=request.rollout, epoch=request.epoch, operator=request.operator, at=visit.machine.utc()
+    )
+    own.write_record(mine)
+    return mine
+
+
+def _may_still(visit: Visit, seen: Observation, phase: Phase, record: Optional[Record]) -> End:
     """Preflight once more: batches and bakes ago the host was fit, and may have been changed since.
 
     A host that somebody has brought half-way by hand is past most of what preflight asks.
     """
     if not seen.masters or seen.masters[0].sha256 is None:
         return End(Outcome.REFUSED, "no_master", "no nginx master was found here", "Start nginx first.")
+    if phase is Phase.FOREIGN:
+        return End(Outcome.REFUSED, "foreign", "somebody else has been at work on this nginx", "A person must look.")
     if phase not in (Phase.OLD, Phase.SWAPPED):
         return End(Outcome.DONE)
     goal = visit.request.goal
     assert goal is not None
     staged = visit.store.release(goal.target)
-    return _judged(visit, preflight.preflight(visit.machine, visit.request, seen, staged, None))
+    return _judged(visit, preflight.preflight(visit.machine, visit.request, seen, staged, record, _serving(visit)))
 
 
-def _begin(visit: Visit, own: InstanceStore, epoch: int, seen: Observation, target: str) -> Record:
+def _begin(visit: Visit, own: InstanceStore, last: Optional[Record], seen: Observation, target: str) -> Record:
     """What is wanted here is written down before the first change, and the way back lies ready on the host."""
     old = seen.masters[0]
     assert old.sha256 is not None
     visit.store.keep("/proc/%d/exe" % old.pid, old.sha256)
     at_path = seen.path_sha256 if len(seen.masters) == 1 and seen.path_sha256 else old.sha256
     request = visit.request
-    record = Record(request.rollout, epoch, request.operator, target, old.sha256, at_path, visit.machine.utc())
+    record = Record(
+        request.rollout,
+        request.epoch,
+        request.operator,
+        target,
+        before_process=old.sha256,
+        before_file=at_path,
+        at=visit.machine.utc(),
+        poisoned=last.poisoned if last else None,
+        allow=request.options.allow,
+    )
     own.write_layout(visit.observer.layout._replace(binary=seen.path))
     write_undo(visit.machine, visit.store.root)
     own.begin(record)
@@ -254,7 +316,12 @@ def write_undo(machine: Machine, root: str) -> None:
     machine.write(root + "/undo", text % " ".join(quote(word) for word in words), mode=0o700)
 
 
-def _rollback(visit: Visit, own: InstanceStore, epoch: int, record: Optional[Record], seen: Observation) -> End:
+def _rollback(
+    visit: Visit, own: InstanceStore, epoch: Optional[int], record: Optional[Record], seen: Observation
+) -> End:
+    if record is None and len(seen.masters) > 1:
+        message = "two masters run here, and fleet has no record of them"
+        return End(Outcome.REFUSED, "foreign", message, "A person must look.")
     if record is None:
         return End(Outcome.DONE, "nothing_to_undo", "this host was not changed by the rollout")
     record = _in_force(visit, own, record, seen)
@@ -264,6 +331,8 @@ def _rollback(visit: Visit, own: InstanceStore, epoch: int, record: Optional[Rec
     if runs and not runs & {record.target, record.before_process}:
         return End(Outcome.REFUSED, "foreign", "this host has since been given another release", "A person must look.")
     site = _site(visit, own, record, epoch, record.before_process)
+    if not seen.masters and seen.path_sha256 == record.target:
+        restore(site, seen)  # so that whoever starts nginx again does not start the bad release
     return _walk(visit, site, Goal(record.before_process, Rest.FINAL))
 
 
@@ -286,7 +355,7 @@ def _walk(visit: Visit, site: Site, goal: Goal) -> End:
     return end
 
 
-def _site(visit: Visit, own: InstanceStore, record: Record, epoch: int, target: str) -> Site:
+def _site(visit: Visit, own: InstanceStore, record: Record, epoch: Optional[int], target: str) -> Site:
     return Site(
         machine=visit.machine,
         observer=visit.observer,
@@ -297,5 +366,5 @@ def _site(visit: Visit, own: InstanceStore, record: Record, epoch: int, target: 
         record=record,
         target=target,
         say=visit.find,
-        go_on=fenced(own, visit.request.rollout, epoch, visit.go_on),
+        go_on=visit.go_on if epoch is None else fenced(own, visit.request.rollout, epoch, visit.go_on),
     )

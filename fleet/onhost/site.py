@@ -5,8 +5,8 @@ from typing import Callable, NamedTuple, Optional, Tuple
 
 from fleet.onhost.machine import POLL_S, Gone, Machine
 from fleet.onhost.observe import Observer
-from fleet.onhost.protocol import Finding, Layout, Master, Observation, Options, Record, Severity, State
-from fleet.onhost.record import InstanceStore, Store
+from fleet.onhost.protocol import Finding, Layout, Malformed, Master, Observation, Options, Record, Severity, State
+from fleet.onhost.record import InstanceStore, Serving, Store
 
 SLOWEST_POLL_S = 0.2
 
@@ -71,6 +71,13 @@ class Site(NamedTuple):
         except OSError:
             return False
         return True
+
+    def remember(self, change: Callable[[Serving], Serving]) -> None:
+        """Later visits know what has changed, unless the disk is full: going back does not wait for that."""
+        try:
+            self.own.write_serving(change(self.own.serving))
+        except (OSError, Malformed):
+            self.note(warning="serving_unwritable")
 
     def send(self, master: Master, signum: int) -> None:
         """The signal is in the host's journal and then with the process. Raises `Gone`."""

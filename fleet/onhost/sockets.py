@@ -31,6 +31,8 @@ def listeners(folder: str) -> Dict[int, Listener]:
                 inode = int(fields[9])
                 found[inode] = Listener(inode, kind, address(fields[1]))
     for fields in _lines(folder + "/unix", ACCEPTS):
+        if len(fields) < 7 or not fields[6].isdigit():
+            continue
         inode = int(fields[6])
         found[inode] = Listener(inode, "unix", fields[7] if len(fields) > 7 else "")
     return found
@@ -59,13 +61,13 @@ def _inode(table: str, local: str, remote: str) -> int:
 
 
 def _lines(path: str, having: str) -> Iterator[List[str]]:
-    return (line.split() for line in _text(path).splitlines()[1:] if having in line)
+    return (line.split() for line in _text(path).split("\n")[1:] if having in line)
 
 
 def _text(path: str) -> str:
     try:
-        with open(path) as source:
-            return source.read()
+        with open(path, "rb") as source:
+            return source.read().decode("utf-8", "replace")  # an abstract name may hold any bytes
     except OSError:
         return ""
 

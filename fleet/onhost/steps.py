@@ -7,8 +7,10 @@ waited for before the next one, because two pending signals can coalesce into an
 
 import os
 import signal
+from typing import Tuple
 
 from fleet.onhost.binary import complaint, test_configuration
+from fleet.onhost.loaded import loaded_at_s
 from fleet.onhost.log import Mark, is_poisoned, lines_since, mark, start_failures
 from fleet.onhost.protocol import Master, Observation
 from fleet.onhost.record import Serving
@@ -16,8 +18,9 @@ from fleet.onhost.site import Site, StepFailed, StepRefused, find, pair
 
 LAUNCH_FLOOR_S = 5.0
 LAUNCH_FACTOR = 3.0
-TEST_TIMEOUT_S = 120.0
+TEST_TIMEOUT_S = 60.0
 DRAIN_SEEN_S = 15.0
+USR1_SEEN_S = 3.0
 RETIRE_SEEN_S = 10.0
 
 
@@ -64,9 +67,11 @@ def launch(site: Site, seen: Observation) -> None:
     if len(seen.masters) == 2:
         return
     old = seen.masters[0]
+    must_hear(old)
     deadline_s = _may_launch(site, seen, old)
     start = mark(site.machine, old.pid)
-    site.own.write_serving(Serving(old.argv, start.path, start.inode, start.offset))
+    loaded_s = loaded_at_s(site.machine, old, site.own.serving)
+    site.own.write_serving(Serving(old.argv, start.path, start.inode, start.offset, loaded_s, revived=_ids(old)))
     before = site.machine.stat(seen.pid_file) if seen.pid_file else None
     site.send(old, signal.SIGUSR2)
 
@@ -80,12 +85,12 @@ def launch(site: Site, seen: Observation) -> None:
 
 def _may_launch(site: Site, seen: Observation, old: Master) -> float:
     """How long a start may take, in seconds: scaled from a configuration test with the new binary. Raises `StepRefused`."""
-    if seen.pid_file_pid != old.pid:
-        raise StepRefused(
-            "pid_file_lies",
-            "%s names %s, the master is %d" % (seen.pid_file, seen.pid_file_pid, old.pid),
-            "Write %d into %s and try again." % (old.pid, seen.pid_file),
+    if seen.pid_file_pid != old.pid and seen.pid_file:
+        # An upgrade's preflight refuses this; a rollback must get through, and USR2 without it would poison the master.
+        site.warn(
+            "pid_file_lies", "%s named %s; it names the master %d again" % (seen.pid_file, seen.pid_file_pid, old.pid)
         )
+        site.machine.write(seen.pid_file, "%d\n" % old.pid, mode=0o644)
     tested = test_configuration(site.machine, _path(seen), old, site.layout, TEST_TIMEOUT_S)
     if tested.code != 0:
         raise StepRefused("config_rejected", "the new binary fails its test: %s" % complaint(tested.output))
@@ -156,8 +161,15 @@ def drain(site: Site, seen: Observation) -> None:
         raise StepRefused(
             "new_not_serving", "the new master has no accepting worker: draining the old one would be an outage"
         )
+    old = pair(site.look())[0]
+    must_hear(old)
     site.send(old, signal.SIGWINCH)
     came, now = site.wait(lambda look: _idle(look, old), DRAIN_SEEN_S)
+    if not came:
+        # A HUP from outside that came together with our WINCH has put it off until the next wake-up, whenever that is;
+        # USR1 is one, while the new master serves (nginx-upgrade.md, 3).
+        site.send(old, signal.SIGUSR1)
+        came, now = site.wait(lambda look: _idle(look, old), USR1_SEEN_S)
     if not came:
         raise StepFailed(
             "drain_unseen",
@@ -168,6 +180,16 @@ def drain(site: Site, seen: Observation) -> None:
         raise StepFailed("new_not_serving", "the new workers were gone right after the old ones had been drained")
 
 
+def must_hear(master: Master) -> None:
+    """Raises `StepRefused` for a stopped master: what is sent to it now would act when nobody expects it any more."""
+    if master.stopped:
+        raise StepRefused(
+            "master_stopped",
+            "the old master (pid %d) is stopped, and signals would wait in it" % master.pid,
+            "Let it go on (kill -CONT %d), then ask again." % master.pid,
+        )
+
+
 def _idle(seen: Observation, old: Master) -> bool:
     master = find(seen, old.pid, old.start)
     return master is None or not master.accepting
@@ -176,34 +198,39 @@ def _idle(seen: Observation, old: Master) -> bool:
 def retire(site: Site, seen: Observation) -> bool:
     """One master, running the target. False when the old one still drains: then the host stays held, undoable."""
     old, new = pair(seen)
-    if old.listeners and not _drained(site, seen, old):
-        if not site.options.cut:
-            return False
-        _say_cut(site, old, "after the drain timeout")
+    in_time = not old.listeners or _drained(site, old, new)
+    if not in_time and not site.options.cut:
+        return False
+    old, new = pair(site.look())
     if not new.accepting:
-        raise StepRefused("new_not_serving", "the new master has no accepting worker: the old one is kept")
+        raise StepFailed("new_not_serving", "the new master has no accepting worker any more: the old one is kept")
     if old.listeners:
         site.send(old, signal.SIGQUIT)
-    gone = site.wait(lambda look: find(look, old.pid, old.start) is None, RETIRE_SEEN_S)[0]
-    if not gone:
-        _say_cut(site, old, "by TERM")
-        site.try_send(old.pid, old.start, signal.SIGTERM)
-        gone = site.wait(lambda look: find(look, old.pid, old.start) is None, RETIRE_SEEN_S)[0]
-    if not gone:
-        raise StepFailed("retire_unseen", "the old master (pid %d) is still there after QUIT and TERM" % old.pid)
+    patience_s = RETIRE_SEEN_S if in_time else 0.0
+    if not site.wait(lambda look: find(look, old.pid, old.start) is None, patience_s)[0]:
+        cut(site, site.look())
     _settle_pid_files(site)
     return True
 
 
-def _drained(site: Site, seen: Observation, old: Master) -> bool:
-    """Wait, still undoable, until the old master has no draining worker; false at the drain timeout."""
-    still = len(old.draining)
-    if not still:
-        return True
+def cut(site: Site, seen: Observation) -> None:
+    """The old master, which has been told to quit, is gone; what its workers had left to finish is cut, and counted."""
+    old = seen.masters[0]
+    _say_cut(site, old)
+    site.try_send(old.pid, old.start, signal.SIGTERM)
+    if not site.wait(lambda look: find(look, old.pid, old.start) is None, RETIRE_SEEN_S)[0]:
+        raise StepFailed("retire_unseen", "the old master (pid %d) is still there after QUIT and TERM" % old.pid)
+
+
+def _drained(site: Site, old: Master, new: Master) -> bool:
+    """Wait, still undoable, until the old master has no draining worker; false at the drain timeout.
+
+    The new master is watched meanwhile: without it the old one is all there is.
+    """
 
     def over(now: Observation) -> bool:
-        master = find(now, old.pid, old.start)
-        return master is None or not master.draining
+        master, younger = find(now, old.pid, old.start), find(now, new.pid, new.start)
+        return master is None or not master.draining or younger is None or not younger.accepting
 
     came, now = site.wait(over, site.options.drain_timeout_s, may_turn=True)
     master = find(now, old.pid, old.start)
@@ -214,9 +241,9 @@ def _drained(site: Site, seen: Observation, old: Master) -> bool:
     return came
 
 
-def _say_cut(site: Site, old: Master, how: str) -> None:
+def _say_cut(site: Site, old: Master) -> None:
     open_now = site.machine.established([worker.pid for worker in old.workers])
-    site.warn("connections_cut", "%d connection(s) of the old workers are cut %s" % (open_now, how))
+    site.warn("connections_cut", "%d connection(s) of the old workers are cut" % open_now)
 
 
 def _settle_pid_files(site: Site) -> None:
@@ -232,6 +259,11 @@ def _settle_pid_files(site: Site) -> None:
             "%s names %s after the old master has left" % (now.pid_file, now.pid_file_pid),
             "Write the master's pid (%s) into it." % ", ".join(str(one.pid) for one in now.masters),
         )
+
+
+def _ids(master: Master) -> Tuple[Tuple[int, int], ...]:
+    """The workers that accept, as (pid, start)."""
+    return tuple((worker.pid, worker.start) for worker in master.accepting)
 
 
 def beside(path: str, word: str) -> str:

@@ -5,10 +5,13 @@ from typing import NamedTuple, Optional
 from fleet.onhost.command import Command, read_command
 from fleet.onhost.machine import Machine
 from fleet.onhost.protocol import Master, Observation, Record, Request
+from fleet.onhost.record import Serving
 
 
 class Subject(NamedTuple):
-    """`old` is the running master, `staged` the path of the new binary in the store, if it is there."""
+    """`old` is the running master, `staged` the path of the new binary in the store, if it is there; `serving` is what
+    fleet remembers of that master.
+    """
 
     machine: Machine
     request: Request
@@ -16,6 +19,7 @@ class Subject(NamedTuple):
     old: Master
     staged: Optional[str]
     record: Optional[Record]
+    serving: Serving = Serving()
 
     @property
     def command(self) -> Command:

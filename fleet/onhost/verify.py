@@ -28,7 +28,9 @@ def verify(site: Site, seen: Observation) -> None:
     workers = _workers(now, new)
     probe(site, workers)
     _settle(site, new, workers)
-    _must_cover(site, site.look(), old, new)
+    seen = site.look()
+    _must_cover(site, seen, old, new)
+    site.remember(lambda serving: serving._replace(verified=_identities(seen, new)))
     if not site.options.probes:
         site.warn("no_probes", "nothing was asked of the new workers", "Add fleet_probes to the inventory.")
 
@@ -56,6 +58,11 @@ def _serving(seen: Observation, new: Master) -> int:
 def _workers(seen: Observation, new: Master) -> FrozenSet[int]:
     now = find(seen, new.pid, new.start)
     return frozenset(worker.pid for worker in now.accepting) if now else frozenset()
+
+
+def _identities(seen: Observation, new: Master) -> Tuple[Tuple[int, int], ...]:
+    now = find(seen, new.pid, new.start)
+    return tuple((worker.pid, worker.start) for worker in now.accepting) if now else ()
 
 
 def probe(site: Site, workers: FrozenSet[int]) -> None:

@@ -5,6 +5,8 @@ walk that fails, or whose operator turned back, before `drain` ends where it beg
 restored. From `drain` on it ends held, which two signals undo.
 """
 
+import sys
+import traceback
 from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from fleet.onhost import back, steps
@@ -32,8 +34,8 @@ from fleet.onhost.verify import look_after, verify
 Say = Callable[[Reply], None]
 MOST_MOVES = 40
 WAIT_S = 20.0
-TROUBLES = (StepRefused, TurnedBack, Gone, OSError, Malformed)
 GOING_BACK = (Step.REVIVE, Step.DISMISS, Step.RESTORE, Step.RETIRE, Step.SWEEP)
+WATCHED = (Phase.OVERLAP, Phase.TRIAL, Phase.RETIRING, Phase.NEW)
 RESTING = (Phase.OLD, Phase.TRIAL, Phase.RETIRING)
 
 
@@ -53,7 +55,7 @@ class Walk:
         self.site = site
         self.say = say
         self._verified: Optional[Tuple[int, int]] = None
-        self._taken: List[Step] = []
+        self._taken: List[Tuple[Step, Optional[int]]] = []
         self.drain_pending = False
 
     def now(self) -> Tuple[Observation, Situation]:
@@ -73,10 +75,11 @@ class Walk:
                 self._wait(now)
                 continue
             assert move.step is not None
-            if move.step in self._taken:
+            taken = move.step, seen.masters[-1].pid if seen.masters else None
+            if taken in self._taken:
                 return _undone_meanwhile(now, move.step)
             self.site.go_on()
-            self._taken.append(move.step)
+            self._taken.append(taken)
             self._take(move.step, seen)
         return End(
             Outcome.FAILED, "no_end", "the host kept changing under %d moves" % MOST_MOVES, "Look at it by hand."
@@ -86,10 +89,17 @@ class Walk:
         return len(seen.masters) == 2 and self._verified == (seen.masters[1].pid, seen.masters[1].start)
 
     def _wait(self, before: Situation) -> None:
-        came, _ = self.site.wait(
-            lambda seen: situation(seen, self.site.target).phase is not before.phase, WAIT_S, may_turn=True
+        """Until the phase is another one. An old master that finishes its last connections has the drain timeout."""
+        retiring = before.phase is Phase.RETIRING
+        deadline_s = self.site.options.drain_timeout_s if retiring else WAIT_S
+        came, now = self.site.wait(
+            lambda seen: situation(seen, self.site.target).phase is not before.phase, deadline_s, may_turn=True
         )
-        if not came:
+        if not came and retiring and self.site.options.cut:
+            steps.cut(self.site, now)
+        elif not came and retiring:
+            self.drain_pending = True
+        elif not came:
             raise StepFailed(
                 "still_%s" % before.phase.value.lower(),
                 "the host is still %s after %.0f s" % (before.phase.value, WAIT_S),
@@ -106,7 +116,7 @@ class Walk:
         end = End(Outcome.DONE)
         try:
             self._act(step, seen)
-        except TROUBLES as error:
+        except Exception as error:
             end = ended_badly(error)
             raise
         finally:
@@ -155,7 +165,11 @@ def ended_badly(error: Exception) -> End:
         return End(Outcome.FAILED, error.reason, error.message)
     if isinstance(error, (OSError, Malformed)):
         return End(Outcome.FAILED, "host_io", str(error), "Free space or mend the file, then ask again.")
-    return End(Outcome.FAILED, "process_gone", str(error), "Ask again: the host is looked at afresh.")
+    if isinstance(error, Gone):
+        return End(Outcome.FAILED, "process_gone", str(error), "Ask again: the host is looked at afresh.")
+    sys.stderr.write(traceback.format_exc())
+    message = "a bug in fleet: %s: %s" % (type(error).__name__, error)
+    return End(Outcome.FAILED, "bug", message, "Keep the log and report it.")
 
 
 def _undone_meanwhile(now: Situation, step: Step) -> End:
@@ -210,7 +224,7 @@ def act(site: Site, say: Say, request: Request, goal: Goal) -> End:
     walk = Walk(site, say)
     try:
         end = walk.go(goal.rest, request.allowed) or _arrived(site, request, walk)
-    except TROUBLES as error:
+    except Exception as error:  # whatever it was, also a bug of ours: the host must not stay where it is
         end = ended_badly(error)
     if end.outcome is Outcome.DONE:
         return end
@@ -225,6 +239,8 @@ def _arrived(site: Site, request: Request, walk: Walk) -> End:
         remedy = "Commit again later, or with --cut to end their connections."
         site.warn("drain_pending", message, remedy)
         return End(Outcome.DONE, "drain_pending", message, remedy)
+    if request.ask is Ask.ROLLBACK:
+        back.reload_if_due(site)
     state = {Ask.ROLLBACK: State.ROLLED_BACK, Ask.COMMIT: State.COMMITTED}.get(request.ask)
     if goal_is_final(request) and state is None:
         state = State.COMMITTED
@@ -252,7 +268,7 @@ def _to_rest(site: Site, say: Say, end: End) -> End:
     calm = site._replace(target=home, go_on=lambda: None)
     try:
         worse = Walk(calm, say).go(Rest.FINAL, GOING_BACK)
-    except TROUBLES as error:
+    except Exception as error:
         worse = ended_badly(error)
     if worse is None:
         return end
@@ -277,6 +293,9 @@ def went_back(request: Request, record: Optional[Record], phase: Phase) -> Optio
 
 def bake(site: Site, seen: Observation) -> End:
     """The bake's look. Changes nothing."""
+    now = situation(seen, site.target)
+    if now.phase not in WATCHED:
+        return _blocked(now, seen, None)
     try:
         look_after(site, seen)
     except StepRefused as error:

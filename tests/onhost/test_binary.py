@@ -149,7 +149,16 @@ def test_the_same_build_differs_in_nothing() -> None:
         ("", "--pid-path=/run/n.pid", PATH, "", {"paths_moved"}),
         ("", "--pid-path=/run/n.pid", PATH, "pid /run/m.pid;", {"build_differs"}),
         ("", "--pid-path=logs/nginx.pid", PATH, "", set()),
-        ("", "--modules-path=/m --sbin-path=/s --error-log-path=/e", PATH, "", {"build_differs"}),
+        ("", "--sbin-path=/s", PATH, "", {"build_differs"}),
+        ("", "--modules-path=/m", PATH, "", {"build_differs"}),
+        ("", "--modules-path=/m", PATH, "load_module /usr/lib/m.so;", {"build_differs"}),
+        ("", "--modules-path=/m", PATH, "load_module modules/m.so;", {"paths_moved"}),
+        ("", "--modules-path=modules", PATH, "load_module modules/m.so;", set()),
+        ("", "--error-log-path=/e", PATH, "", {"paths_moved"}),
+        ("", "--error-log-path=/e", PATH, "http { error_log /f; }", {"paths_moved"}),
+        ("", "--error-log-path=/e", PATH, "error_log /f;", {"build_differs"}),
+        ("", "--error-log-path=/e", PATH + " -e /f", "", {"build_differs"}),
+        ("", "--error-log-path=logs/error.log", PATH, "", set()),
         ("--user=www", "--user=nginx", PATH, "", {"build_differs"}),
         ("--user=www", "--user=nginx", PATH, "user www;", set()),
         ("--with-http_v2_module", "", PATH, "", {"modules_gone"}),
@@ -162,6 +171,27 @@ def test_a_difference_of_the_builds_matters_where_nothing_overrides_it(
     before: str, after: str, argv: str, text: str, words: set[str]
 ) -> None:
     assert set(judged(before, after, argv, text)) == words
+
+
+@pytest.mark.parametrize(
+    ("after", "text", "cure"),
+    [
+        ("--prefix=/opt", "pid /x; error_log /y;", "or restart nginx once with -p and -c."),
+        ("--error-log-path=/e", "pid /x;", "or reload nginx with an `error_log` directive in the main context."),
+        (
+            "--conf-path=/c --pid-path=/p --modules-path=/m",
+            "error_log /y; load_module m.so;",
+            "or restart nginx once with -c, and reload nginx with a `pid` directive and full paths in `load_module` "
+            "in the main context.",
+        ),
+    ],
+)
+def test_the_remedy_names_what_overrides_just_those_paths(after: str, text: str, cure: str) -> None:
+    subject = a_subject(RecordedMachine(), a_master(argv=(PATH,)))
+
+    found = differs(subject, build(""), build(after), config(text))
+
+    assert [one.remedy for one in found if one.reason == "paths_moved"] == ["Build it with the same paths; " + cure]
 
 
 def test_a_server_that_hands_its_sockets_over_in_another_way_is_refused() -> None:

@@ -126,6 +126,14 @@ def test_without_one_master_there_is_a_reason(seen: Observation, reason: str) ->
     assert chosen(seen) == ([reason], None)
 
 
+def test_workers_of_a_dead_master_are_named_before_nginx_is_started() -> None:
+    found, _ = the_master(RecordedMachine(), a_request(), a_look(orphans=(813, 814)), None)
+
+    assert [one.reason for one in found] == ["no_master"]
+    assert "workers 813, 814 of a dead master still serve" in found[0].message
+    assert "kill -QUIT 813 814" in found[0].message
+
+
 def test_two_masters_of_this_very_rollout_are_its_own_business() -> None:
     seen = a_look(a_master(listeners=(5,)), a_master(pid=900, ppid=812))
 

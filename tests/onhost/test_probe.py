@@ -1,13 +1,16 @@
 """Probes count only when a worker of the right master answers them: on a real nginx with two generations."""
 
+import contextlib
+import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fleet.onhost.machine import Machine
-from fleet.onhost.probe import ask
+from fleet.onhost.probe import Answer, ask
 from fleet.onhost.protocol import Probe
 from tests.private_nginx import PrivateNginx
 
@@ -76,3 +79,26 @@ def test_nobody_listening_is_no_answer() -> None:
 
     assert answer.trouble is not None
     assert "refused" in answer.trouble
+
+
+def test_an_answer_that_drips_on_for_ever_ends_at_the_deadline() -> None:
+    """A bad release must not keep itself alive by never finishing what it says."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answer: list[Answer] = []
+        probe = Probe(f"http://127.0.0.1:{server.getsockname()[1]}/", timeout_s=0.5)
+        asking = threading.Thread(target=lambda: answer.append(ask(Machine(), probe, [os.getpid()])))
+        asking.start()
+        server.settimeout(0.05)
+        accepted: list[socket.socket] = []
+        while asking.is_alive():
+            with contextlib.suppress(TimeoutError):
+                accepted.append(server.accept()[0])
+                accepted[-1].sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            for one in accepted:
+                with contextlib.suppress(OSError):
+                    one.sendall(b"x")
+        for one in accepted:
+            one.close()
+
+    assert answer[0].trouble is not None
+    assert "within" in answer[0].trouble

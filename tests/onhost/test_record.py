@@ -65,14 +65,27 @@ def test_a_rollback_takes_over_whatever_its_epoch_and_its_rollout_never_begins_a
             own.claim(a_request("r1", epoch))
 
 
+def test_a_rollback_of_another_rollout_does_not_lock_out_the_one_in_force(own: InstanceStore) -> None:
+    """It only marks its own as undone here; whoever holds this host may still commit."""
+    epoch = own.claim(a_request("r2", 7))
+    own.begin(a_record("r2"))
+
+    assert own.claim(a_request("r1", 0, take_over=True)) is None
+
+    own.check("r2", epoch or 0)
+    assert own.claim(a_request("r2", 7)) == 7
+    with pytest.raises(TakenOver, match="rolled back"):
+        own.claim(a_request("r1", 99))
+
+
 def test_a_running_visit_sees_that_it_was_taken_over(own: InstanceStore) -> None:
     epoch = own.claim(a_request("r1", 7))
-    own.check("r1", epoch)
+    own.check("r1", epoch or 0)
 
     own.claim(a_request("r1", 0, take_over=True))
 
     with pytest.raises(TakenOver):
-        own.check("r1", epoch)
+        own.check("r1", epoch or 0)
 
 
 def test_a_new_rollout_begins_after_one_was_undone(own: InstanceStore) -> None:
@@ -110,11 +123,12 @@ def test_the_last_signal_to_a_process_is_read_off_the_journal(own: InstanceStore
     own.note(signal="SIGWINCH", pid=5, start=1)
     own.note(signal="SIGQUIT", pid=6, start=1)
 
-    last = own.last_signal(5, 1)
+    last = own.last_signal(5, 1, ("SIGWINCH", "SIGHUP"))
 
     assert last is not None
     assert last["signal"] == "SIGWINCH"
-    assert own.last_signal(5, 2) is None
+    assert own.last_signal(5, 1, ("SIGQUIT",)) is None
+    assert own.last_signal(5, 2, ("SIGWINCH",)) is None
 
 
 def test_a_release_is_kept_by_its_hash_and_once(tmp_path: Path) -> None:

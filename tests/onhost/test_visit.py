@@ -5,7 +5,9 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 from fleet.lab.release import make_release
 from fleet.onhost.machine import Machine
+from fleet.onhost.probe import ask
 from fleet.onhost.protocol import (
     MAY_DO,
     PROTOCOL,
@@ -33,7 +36,7 @@ from fleet.onhost.record import Store
 from fleet.onhost.serve import serve
 from fleet.onhost.site import TurnedBack
 from fleet.onhost.visit import End
-from tests.private_nginx import PrivateNginx
+from tests.private_nginx import PrivateNginx, wait_until
 
 
 @dataclass
@@ -204,13 +207,167 @@ def claim(host: Host) -> None:
 def test_another_rollout_does_not_begin_where_one_is_held(host: Host) -> None:
     host.visit(Ask.UPGRADE)
     host.epoch = 2
+    host.target = "b" * 64
 
     end, report = host.visit(Ask.UPGRADE, rollout="r2")
 
     assert (end.outcome, end.reason) == (Outcome.REFUSED, "upgrade_in_progress")
+    assert "r1" in end.message
     assert report.phase is Phase.TRIAL
+
+
+def test_another_rollout_to_the_same_release_goes_on_where_one_was_left(host: Host) -> None:
+    before, master = host.sha256(), host.nginx.master()
+    host.visit(Ask.UPGRADE)
+    host.epoch = 2
+
+    end, report = host.visit(Ask.UPGRADE, rollout="r2")
+
+    assert (end.outcome, host.steps) == (Outcome.DONE, [])
     assert report.record is not None
-    assert report.record.rollout == "r1"
+    assert report.record.rollout == "r2"
+    end, report = host.visit(Ask.ROLLBACK, rollout="r2")
+    is_as_before(host, report, before, master)
+
+
+def test_nothing_is_sent_to_a_stopped_old_master(host: Host) -> None:
+    """A WINCH that waits in it would act just when the new master's end wakes it up: an outage."""
+    before, master = host.sha256(), host.nginx.master()
+
+    def stop_after_verify() -> None:
+        if (Step.VERIFY, Outcome.DONE) in host.steps:
+            os.kill(master, signal.SIGSTOP)
+
+    end, report = host.visit(Ask.UPGRADE, stop_after_verify)
+    assert (end.outcome, end.reason) == (Outcome.FAILED, "failed_to_go_back")
+    assert report.phase is Phase.OVERLAP
+    assert "CONT" in end.remedy
+    os.kill(master, signal.SIGCONT)
+
+    end, report = host.visit(Ask.ROLLBACK)
+
+    assert end.outcome is Outcome.DONE
+    is_as_before(host, report, before, master)
+    assert len(host.nginx.workers(master)) == 2
+
+
+def test_a_winch_that_was_never_seen_happens_before_the_new_master_goes(host: Host) -> None:
+    """As after HUP and WINCH together: the WINCH waits for the next wake-up. It is woken up while both serve."""
+    before, master = host.sha256(), host.nginx.master()
+    host.visit(Ask.UPGRADE)
+    os.kill(master, signal.SIGHUP)
+    wait_until(lambda: len(host.nginx.workers(master)) == 2, "revived workers")
+
+    end, report = host.visit(Ask.ROLLBACK)
+
+    assert end.outcome is Outcome.DONE
+    is_as_before(host, report, before, master)
+    assert '"SIGUSR1"' in next(host.state_dir.glob("instances/*/journal.jsonl")).read_text()
+
+
+def test_orphans_of_another_instance_are_left_alone(host: Host, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = PrivateNginx(tmp_path_factory.mktemp("other")).start_well()
+    try:
+        orphans = other.workers(other.master())
+        os.kill(other.master(), signal.SIGKILL)
+        host.visit(Ask.UPGRADE)
+
+        end, report = host.visit(Ask.COMMIT)
+
+        assert (end.outcome, report.phase, report.orphans) == (Outcome.DONE, Phase.NEW, ())
+        assert all(Path(f"/proc/{pid}").exists() for pid in orphans)
+    finally:
+        other.end()
+
+
+def test_anybodys_odd_socket_stops_nothing(host: Host) -> None:
+    with socket.socket(socket.AF_UNIX) as odd:
+        odd.bind(b"\0x\xff\n 00010000 ")
+        odd.listen()
+
+        assert host.visit(Ask.UPGRADE)[0].outcome is Outcome.DONE
+
+
+def test_a_full_disk_does_not_keep_a_host_from_going_back(host: Host) -> None:
+    before, master = host.sha256(), host.nginx.master()
+    host.visit(Ask.UPGRADE)
+    host.machine = Full(".json")
+
+    end, report = host.visit(Ask.ROLLBACK)
+
+    assert end.outcome is Outcome.DONE
+    is_as_before(host, report, before, master)
+
+
+def test_a_bake_of_a_host_that_is_down_says_so(host: Host) -> None:
+    host.visit(Ask.UPGRADE)
+    while host.nginx.processes():
+        for pid in host.nginx.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    end, report = host.visit(Ask.BAKE)
+
+    assert (end.outcome, end.reason, report.phase) == (Outcome.FAILED, "down", Phase.DOWN)
+    assert report.start_command is not None
+    assert "-c conf/nginx.conf" in report.start_command
+
+
+def test_a_configuration_reloaded_while_held_is_served_after_the_way_back_too(host: Host) -> None:
+    """HUP to the old master beside a new one reads no file; certificates renewed meanwhile would be lost."""
+    host.visit(Ask.UPGRADE)
+    config = host.nginx.folder / "conf" / "nginx.conf"
+    config.write_text(config.read_text().replace("return 418", "return 419"))
+    before = host.nginx.workers(host.nginx.master())
+    os.kill(host.nginx.master(), signal.SIGHUP)
+    wait_until(lambda: not set(before) & set(host.nginx.workers(host.nginx.master())), "a reload")
+
+    end, _ = host.visit(Ask.ROLLBACK)
+
+    assert end.outcome is Outcome.DONE
+    probe = Probe(f"http://{host.nginx.target}/teapot", status=419)
+    assert ask(Machine(), probe, host.nginx.workers(host.nginx.master())).trouble is None
+
+
+def test_the_new_master_is_watched_while_old_connections_drain(host: Host) -> None:
+    """Without it the old master is all there is, and must not be told to quit."""
+    master = host.nginx.master()
+    with slow_download(host):
+        host.visit(Ask.UPGRADE)
+        new = host.nginx.master()
+
+        def lose_the_new_workers() -> None:
+            if host.nginx.workers(new):
+                os.kill(new, signal.SIGWINCH)
+
+        end, report = host.visit(Ask.COMMIT, lose_the_new_workers)
+
+    assert (end.outcome, end.reason) == (Outcome.FAILED, "new_not_serving")
+    assert [view.pid for view in report.masters] == [master]
+    assert len(host.nginx.workers(master)) == 2
+
+
+def test_a_host_that_is_retiring_comes_back_in_one_visit(host: Host) -> None:
+    """Its old master can take no work any more: it is ended, and the kept binary goes forward."""
+    before = host.sha256()
+    with slow_download(host):
+        host.visit(Ask.UPGRADE)
+        os.kill(host.nginx.master(".oldbin"), signal.SIGQUIT)
+        wait_until(lambda: host.visit(Ask.LOOK)[1].phase is Phase.RETIRING, "RETIRING")
+
+        end, report = host.visit(Ask.ROLLBACK)
+
+    assert end.outcome is Outcome.DONE, end
+    assert (report.phase, report.running_sha256, report.path_sha256) == (Phase.OLD, before, before)
+
+
+@contextmanager
+def slow_download(host: Host) -> Iterator[None]:
+    """A client that takes its time, on a worker of the master that runs now."""
+    with socket.create_connection(("127.0.0.1", host.nginx.port)) as client:
+        client.sendall(b"GET /big.bin HTTP/1.1\r\nHost: host\r\n\r\n")
+        client.recv(100)
+        yield
 
 
 def test_a_binary_given_by_hand_since_is_not_taken_for_ours(host: Host, tmp_path: Path) -> None:
