@@ -49,6 +49,7 @@ class Pretend:
     runs: str = OLD
     held: str | None = None
     record: Record | None = None
+    previous: Record | None = None
     epoch: int = 0
     asked: list[Ask] = field(default_factory=list)
 
@@ -75,6 +76,7 @@ class Pretend:
             instance="0" * 16,
             machine_id=self.name,
             undo="/var/lib/fleet/undo" if self.held else None,
+            previous=self.previous,
         )
 
     def answer(self, task: HostTask) -> tuple[Outcome, str | None, str]:
@@ -107,6 +109,8 @@ class Pretend:
             case Ask.ROLLBACK:
                 if self.record is None:
                     return Outcome.DONE, "nothing_to_undo", "this host was not changed by the rollout"
+                if self.previous is not None and self.previous.rollout == request.rollout:
+                    self.record, self.previous = self.previous, None
                 if self.record.rollout != request.rollout:
                     return Outcome.DONE, "other_rollout", "this host is in another rollout"
                 self.runs, self.held = self.record.before_process, None

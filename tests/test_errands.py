@@ -84,6 +84,8 @@ def test_rollback_takes_every_begun_host_back_and_a_second_one_changes_nothing()
     assert (first.result, first.exit_code) == (Result.ROLLED_BACK, 0)
     assert [host.runs for host in fleet.hosts.values()] == [OLD] * 4
     assert second.exit_code == 0
+    assert "4 hosts back" in first.message
+    assert "0 hosts back, 4 were back already" in second.message
     assert [host.report()._replace(epoch=0) for host in fleet.hosts.values()] == before
 
 
@@ -176,7 +178,22 @@ def test_a_host_that_was_given_a_later_release_is_foreign_and_not_even_fenced() 
     assert game.status.hosts["web-02"].course is Course.LEFT_ALONE
 
 
-def test_a_host_whose_later_upgrade_was_undone_still_runs_the_release_and_is_never_said_to_be_back() -> None:
+def test_a_host_whose_later_upgrade_was_undone_goes_back_to_before_the_one_in_force() -> None:
+    fleet = a_fleet(2)
+    play(fleet, QUICK)
+    undone = a_record("20261124-0900-late", "2026-11-24T09:00:00.000Z", State.ROLLED_BACK)
+    host = fleet.hosts["web-01"]
+    host.record, host.previous = undone._replace(target="c" * 64, before_process=NEW), host.record
+
+    end, _ = rollback(fleet, "20261123-1000-test")
+
+    assert ("web-01", Ask.ROLLBACK) in fleet.calls
+    assert end.exit_code == 0
+    assert (host.runs, fleet.hosts["web-02"].runs) == (OLD, OLD)
+
+
+def test_a_host_that_ran_the_release_before_is_left_alone() -> None:
+    """It runs the rollout's release, but another rollout, undone since, is all that its record tells of."""
     fleet = a_fleet(2)
     play(fleet, QUICK)
     undone = a_record("20261124-0900-late", "2026-11-24T09:00:00.000Z", State.ROLLED_BACK)
@@ -184,9 +201,8 @@ def test_a_host_whose_later_upgrade_was_undone_still_runs_the_release_and_is_nev
 
     end, _ = rollback(fleet, "20261123-1000-test")
 
-    assert ("web-01", Ask.ROLLBACK) in fleet.calls
-    assert end.exit_code == 4
-    assert "Not back: web-01" in end.message
+    assert end.exit_code == 0
+    assert fleet.hosts["web-01"].runs == NEW
 
 
 def test_the_newest_rollout_is_the_one_whose_record_is_the_latest() -> None:

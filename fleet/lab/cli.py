@@ -2,19 +2,25 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
 from fleet.lab import commands
 from fleet.lab.odd import KINDS
 
-NAMED = click.option(
+
+def option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option with its environment variable and its default in the help."""
+    return click.option(*names, envvar=f"FLEET_LAB_{env}", show_envvar=True, show_default=True, **settings)
+
+
+NAMED = option(
     "--name",
+    env="NAME",
     default=commands.DEFAULT_NAME,
-    envvar="FLEET_LAB_NAME",
-    show_default=True,
-    show_envvar=True,
     help="Which lab: several can be up beside each other.",
 )
 HOSTS = click.argument("hosts", metavar="HOST...", nargs=-1, required=True)
@@ -27,11 +33,17 @@ def lab() -> None:
 
 @lab.command()
 @click.argument("count", metavar="[N]", type=click.IntRange(1, 1000), default=6)
-@click.option(
-    "--with", "wanted", metavar="KIND[=HOST|=N]", multiple=True, help="Odd hosts (repeatable): see `lab kinds`."
+@option(
+    "--with",
+    "wanted",
+    env="WITH",
+    metavar="KIND[=HOST|=N]",
+    multiple=True,
+    help="Odd hosts (repeatable): see `lab kinds`.",
 )
-@click.option(
+@option(
     "--show",
+    env="SHOW",
     metavar="FOLDER",
     multiple=True,
     type=click.Path(exists=True, file_okay=False, resolve_path=True),
@@ -70,8 +82,8 @@ def down(name: str) -> None:
 
 
 @lab.command()
-@click.option("--name", envvar="FLEET_LAB_NAME", show_envvar=True, help="Which lab; all of them unless given.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@option("--name", env="NAME", help="Which lab; all of them unless given.")
+@option("--json", "as_json", env="JSON", is_flag=True, help="One JSON document.")
 def status(name: str | None, as_json: bool) -> None:
     """Show the labs of this machine and their hosts."""
     views = commands.status(name)
@@ -118,10 +130,8 @@ def heal(hosts: tuple[str, ...], name: str) -> None:
 
 @lab.command()
 @HOSTS
-@click.option("--rate", metavar="RATE", help="Each way, like 10mbit or 512kbit; not limited unless given.")
-@click.option(
-    "--loss", default="0", show_default=True, metavar="PERCENT", help="Packets lost each way, like 1% or 0.5."
-)
+@option("--rate", env="RATE", metavar="RATE", help="Each way, like 10mbit or 512kbit; not limited unless given.")
+@option("--loss", env="LOSS", default="0", metavar="PERCENT", help="Packets lost each way, like 1% or 0.5.")
 @NAMED
 def slow(hosts: tuple[str, ...], rate: str | None, loss: str, name: str) -> None:
     """Make the hosts' lines slow or lossy; with no option they are as they were."""
@@ -150,11 +160,29 @@ def boot(hosts: tuple[str, ...], name: str) -> None:
 
 @lab.command()
 @click.argument("kind")
-@click.option("-o", "--output", "out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Where to.")
-@click.option("--version", metavar="X.Y.Z", help="What `nginx -v` and the Server header say (same length as before).")
-@click.option("--size", "size_bytes", metavar="BYTES", type=click.IntRange(1), help="Pad the file to this size.")
+@option(
+    "-o",
+    "--output",
+    "out",
+    env="OUTPUT",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where to.",
+)
+@option(
+    "--version",
+    env="VERSION",
+    metavar="X.Y.Z",
+    help="What `nginx -v` and the Server header say (same length as before).",
+)
+@option("--size", "size_bytes", env="SIZE", metavar="BYTES", type=click.IntRange(1), help="Pad the file to this size.")
 def release(kind: str, out: Path, version: str | None, size_bytes: int | None) -> None:
-    """Make a release from this machine's nginx, good (`new`) or bad in a way that its KIND says."""
+    """Make a release from this machine's nginx, good (`new`) or bad in a way that its KIND says:
+
+    new, truncated, wrong-arch, not-executable, missing-lib, bad-config, crash-workers, hang-workers, crash-on-request,
+    hung-master, errors.
+    """
     # Late: it needs an ELF reader, which no other command of the lab does.
     from fleet.lab.release import DEFAULT_VERSION, make_release
 

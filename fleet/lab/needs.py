@@ -23,6 +23,7 @@ PROGRAMS = {
     "setsid": "util-linux",
     "ps": "procps",
     "pgrep": "procps",
+    "sudo": "sudo",
 }
 """Programs, and the package of Debian that has each."""
 PYTHON = "/usr/bin/python3"

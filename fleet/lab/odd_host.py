@@ -6,6 +6,15 @@ from fleet.lab.nginx import PREFIX
 from fleet.lab.sshd import SFTP
 
 STATE_DIR = "/var/lib/fleet"
+# A stand-in: Debian has no Python so old, and with -I -S a real one can't be made to give another version.
+OLD_PYTHON = """\
+#!/bin/sh
+case "$*" in
+    *"print(sys.version_info[0], sys.version_info[1])"*) echo 3 5 ;;
+    -V | --version) echo Python 3.5.3 ;;
+    *) echo "python3: a stand-in for Python 3.5, which knows only its version" >&2; exit 1 ;;
+esac
+"""
 
 
 def _mounted(size: str, folder: str) -> str:
@@ -15,6 +24,15 @@ def _mounted(size: str, folder: str) -> str:
         f"[ -d {kept} ] || {{ mkdir {kept} && cp -a {PREFIX}/sbin {PREFIX}/conf {kept}; }}; "
         f"mount -t tmpfs -o {size} tmpfs {folder} && cp -a {kept}/. {folder} && mkdir {folder}/logs"
     )
+
+
+# Debian's sudo. The login's password is locked, so that none is the right one.
+SUDO = (
+    ("/etc/sudoers", f"{DEPLOY} ALL=(root) ALL\n@includedir /etc/sudoers.d\n"),
+    ("/etc/sudoers.d/README", "# What a host's administrator allows beyond that.\n"),
+    ("/etc/pam.d/sudo", "auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_permit.so\n"),
+)
+MAY_BECOME_ROOT = ("/etc/sudoers.d/fleet", f"{DEPLOY} ALL=(root) NOPASSWD: /bin/sh\n")
 
 
 KINDS = (
@@ -48,33 +66,33 @@ KINDS = (
     Kind("no-python", "there is no Python", hidden=("/usr/bin/python*", "/usr/libexec/platform-python*")),
     Kind(
         "old-python",
-        "Python says that it is 3.5 (it isn't: a sitecustomize says so)",
-        files=(
-            (
-                "/usr/lib/python3/dist-packages/sitecustomize.py",
-                "import collections, sys\n"
-                "fields = 'major minor micro releaselevel serial'\n"
-                "sys.version_info = collections.namedtuple('version_info', fields)(3, 5, 3, 'final', 0)\n"
-                "sys.version = '3.5.3 (default)'\n"
-                "sys.hexversion = 0x030503F0\n",
-            ),
-        ),
+        "the only Python says that it is 3.5 (a stand-in: it answers which version it is, and runs nothing else)",
+        hidden=("/usr/bin/python3.*", "/usr/libexec/platform-python*"),
+        files=(("/usr/bin/python3", OLD_PYTHON),),
     ),
-    Kind("non-root-user", f"the login is {DEPLOY}, who may not become root", user=DEPLOY),
+    Kind("non-root-user", f"the login is {DEPLOY}, who doesn't ask for root", user=DEPLOY),
     Kind(
-        "sudo-user",
-        f"the login is {DEPLOY}, who becomes root by sudo without a password",
-        files=(
-            ("/etc/sudoers", f"{DEPLOY} ALL=(ALL:ALL) NOPASSWD: ALL\n"),
-            (
-                "/etc/pam.d/sudo",
-                "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n",
-            ),
-        ),
+        "no-sudo",
+        f"the login is {DEPLOY}, who is to become root by sudo, and there is none",
+        hidden=("/usr/bin/sudo", "/usr/bin/sudoedit"),
+        user=DEPLOY,
+        variables=(("ansible_become", True),),
+    ),
+    Kind(
+        "sudo-password",
+        f"the login is {DEPLOY}, of whom sudo wants a password",
+        files=SUDO,
         before="chmod 0440 /etc/sudoers",
         user=DEPLOY,
         variables=(("ansible_become", True),),
-        needs=("sudo",),
+    ),
+    Kind(
+        "sudo-user",
+        f"the login is {DEPLOY}, who becomes root by sudo without a password",
+        files=(*SUDO, MAY_BECOME_ROOT),
+        before="chmod 0440 /etc/sudoers",
+        user=DEPLOY,
+        variables=(("ansible_become", True),),
     ),
     Kind("no-sftp", "sshd has no SFTP", edit_sshd=lambda text: text.replace(SFTP, "")),
     Kind(

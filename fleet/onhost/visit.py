@@ -186,17 +186,14 @@ def _undone_meanwhile(now: Situation, step: Step) -> End:
 def _blocked(now: Situation, seen: Observation, missing: Optional[Step]) -> End:
     """Why nothing can be done from here."""
     if now.phase is Phase.DOWN:
-        orphans = (
-            "; its old workers %s may still serve, leave them" % ", ".join(map(str, seen.orphans))
-            if seen.orphans
-            else ""
-        )
-        return End(
-            Outcome.FAILED,
-            "down",
-            "no nginx master runs here%s" % orphans,
-            "fleet never starts nginx: start it by hand, the command is in `fleet status`.",
-        )
+        remedy = "fleet never starts nginx: start it by hand, the command is in `fleet status`."
+        if seen.orphans:
+            pids = " ".join(map(str, seen.orphans))
+            remedy = "Its old workers still serve: leave them until you start it, then first kill -QUIT %s. %s" % (
+                pids,
+                remedy,
+            )
+        return End(Outcome.FAILED, "down", "no nginx master runs here", remedy)
     if now.phase is Phase.FOREIGN:
         return End(
             Outcome.FAILED,

@@ -19,7 +19,9 @@ from fleet.rollout.status import RolloutStatus, Stage
 from fleet.rollout.upgrade import wants_back, wants_commit
 
 
-def decide_ask(ask: Ask, parallel: int, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+def decide_ask(
+    ask: Ask, parallel: int, status: RolloutStatus, now: datetime, *, is_staged: bool = True
+) -> tuple[Move, ...]:
     """One visit to each host, that changes nothing that runs: `check` (stage) and `status` (look)."""
     if status.stopping:
         return () if status.busy else (ending.stopped(status),)
@@ -28,14 +30,19 @@ def decide_ask(ask: Ask, parallel: int, status: RolloutStatus, now: datetime) ->
     unasked = [host for host in status.all if not host.visited(ask)]
     if unasked or status.busy:
         return bounded(ask_all(unasked, ask, now), status, parallel)
-    return (_checked(status) if ask is Ask.STAGE else _answered(status),)
+    return (_checked(status, is_staged) if ask is Ask.STAGE else _answered(status),)
 
 
-def _checked(status: RolloutStatus) -> Finish:
+def _checked(status: RolloutStatus, is_staged: bool) -> Finish:
     if status.faults:
         return ending.refused(status)
-    text = f"{ending.several(len(status.hosts))} can be upgraded."
-    return Finish(Result.COMPLETED, ending.OK, text)
+    count = ending.several(len(status.hosts))
+    if is_staged:
+        return Finish(Result.COMPLETED, ending.OK, f"{count} can be upgraded.")
+    untested = (
+        "not tested, unless the host keeps the release already: whether it runs there and takes the configuration"
+    )
+    return Finish(Result.COMPLETED, ending.OK, f"No refusal found on {count}; {untested}.")
 
 
 def _answered(status: RolloutStatus) -> Finish:
@@ -47,12 +54,12 @@ def _answered(status: RolloutStatus) -> Finish:
 
 
 def records(looked: RolloutStatus) -> dict[str, Record]:
-    """Each rollout that the hosts know, with its latest record."""
+    """Each rollout that the hosts know, with its latest record; also the one that is in force below an undone one."""
     found: dict[str, Record] = {}
-    for host in looked.all:
-        record = host.report.record if host.report else None
-        if record is not None and (record.rollout not in found or record.at > found[record.rollout].at):
-            found[record.rollout] = record
+    for report in (host.report for host in looked.all if host.report is not None):
+        for record in (report.record, report.previous):
+            if record is not None and (record.rollout not in found or record.at > found[record.rollout].at):
+                found[record.rollout] = record
     return found
 
 
@@ -73,8 +80,9 @@ def undoing(looked: RolloutStatus, rollout: str) -> RolloutStatus:
         if record is not None and record.rollout == rollout:
             return _fresh(host, Course.BEGUN)
         if record is not None and began is not None and (record.state is State.ROLLED_BACK or _is_back(host)):
-            runs_it = host.report.running_sha256 == began.target
-            return _fresh(host, Course.BEGUN if runs_it else Course.STAGED)
+            before = host.report.previous
+            in_force = before is not None and before.rollout == rollout
+            return _fresh(host, Course.BEGUN if in_force else Course.STAGED)
         if record is not None and began is not None and record.at > began.at:
             why = f"the host has since been given another release by rollout {record.rollout} ({record.operator})"
             return _left(host, "foreign", why)
@@ -162,7 +170,9 @@ def _undone(status: RolloutStatus) -> Finish:
     stuck = [host for host in status.all if host.fault is not None or host.needs_person]
     foreign = [host for host in status.all if host.reason == "foreign" or _is_of_another(host, status.rollout)]
     others = len(status.hosts) - len(back) - len(stuck) - len(foreign)
-    text = f"{ending.several(len(back))} back, {others} had not begun."
+    before = sum(host.was_back for host in back)
+    already = f", {before} {'was' if before == 1 else 'were'} back already" if before else ""
+    text = f"{ending.several(len(back) - before)} back{already}, {others} had not begun."
     if foreign:
         text += f" Left alone, FOREIGN: {ending.names(foreign)}."
     if not stuck:

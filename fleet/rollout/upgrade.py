@@ -2,7 +2,8 @@
 
     no host is changed before every host has passed preflight     a refusal or a silent host there ends it: exit 2
     a batch closes when each of its hosts is settled              upgraded or at fault; one in doubt is asked first
-    a gate opens when every host upgraded so far was seen well    at the end of the bake, at the earliest
+    a gate opens when the hosts upgraded so far were seen well    at the end of the bake, at the earliest
+    a batch of which no host was seen well is the last one        within the budget, too (but for `continue`)
     the budget is looked at before anything new begins            exceeded: nobody new; then back, or halt
     a host at fault inside the budget is taken back alone         at once, when `on_failure` is rollback: its users
                                                                   would else meet a bad release until the end
@@ -15,10 +16,10 @@ are open now; when it gives none, the engine waits for a visit to end.
 from datetime import datetime, timedelta
 
 from fleet.events import EventType
-from fleet.gates import Verdict, worst
-from fleet.onhost.protocol import Ask
+from fleet.gates import Verdict
+from fleet.onhost.protocol import Ask, Phase
 from fleet.rollout import ending
-from fleet.rollout.host import ARRIVED, GIVE_UP, MOST_TRIES, Course, Fault, HostStatus
+from fleet.rollout.host import GIVE_UP, MOST_TRIES, Course, Fault, HostStatus
 from fleet.rollout.moves import Announce, Finish, Move, Visit, Wait, ask_all, bounded, looks
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from fleet.rollout.status import LAST_LOOK, RolloutStatus, Stage
@@ -35,7 +36,7 @@ def _moves(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, 
     if status.stopping:
         return () if status.busy else (ending.stopped(status),)
     if status.stage is Stage.STARTING:
-        return (Announce(EventType.STAGE_STARTED, message=f"preflight on {len(status.hosts)} hosts"),)
+        return (Announce(EventType.STAGE_STARTED, message=f"preflight on {ending.several(len(status.hosts))}"),)
     if status.stage is Stage.STAGING:
         return _stage(status, now)
     if status.stage is Stage.ROLLING_BACK:
@@ -83,7 +84,9 @@ def _go_on(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, 
             return _upgrade(status, now)
         case Stage.BAKING:
             return _bake(policy, status, now)
-        case Stage.JUDGED if status.gate is Verdict.INCONCLUSIVE:
+        case Stage.CLOSING:
+            return _close(policy, status, now)
+        case Stage.JUDGED if _halts_here(policy, status):
             return _close(policy, status, now)
         case Stage.JUDGED if policy.commit is CommitWhen.BATCH:
             return (Announce(EventType.COMMIT_STARTED, batch=status.batch, message=f"commit batch {status.batch}"),)
@@ -123,7 +126,7 @@ def _bake(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, .
     watched = [host for host in status.all if _watched(host)]
     open_hosts = [host for host in watched if not _seen_to_the_end(host, end, now)]
     if not open_hosts:
-        return () if any(host.doing is Ask.BAKE for host in status.all) else (_judge(status),)
+        return () if any(host.doing is Ask.BAKE for host in status.all) else (_judge(policy, status),)
     moves: list[Move] = []
     for host in open_hosts:
         due = _next_look(policy, host, end, now)
@@ -150,11 +153,42 @@ def _next_look(policy: Policy, host: HostStatus, end: datetime, now: datetime) -
     return min(host.looked_at + timedelta(seconds=policy.look_every_s), end)
 
 
-def _judge(status: RolloutStatus) -> Move:
-    verdict = worst(host.verdict for host in status.all if host.verdict is not None)
-    bad = [host.name for host in status.all if host.verdict is verdict and verdict is not Verdict.PASSED]
-    text = f"bake of batch {status.batch}: {verdict.value}" + (f" ({', '.join(bad)})" if bad else "")
+def _judge(policy: Policy, status: RolloutStatus) -> Move:
+    """The gate's verdict. A host that could not be asked makes it an error, unless the budget has room for it."""
+    failed = [host for host in status.all if host.verdict is Verdict.FAILED]
+    silent = [host for host in status.all if host.verdict is Verdict.ERROR]
+    unproven = _unproven(status)
+    room = policy.on_failure is OnFailure.CONTINUE or status.faults + len(silent) <= policy.max_failures
+    verdict = Verdict.PASSED
+    if failed:
+        verdict = Verdict.FAILED
+    elif unproven or (silent and not room):
+        verdict = Verdict.ERROR
+    why = [
+        f"failed: {ending.names(failed)}" if failed else "",
+        f"no answer: {ending.names(silent)}" if silent else "",
+        "none of its hosts was seen well" if unproven else "",
+        "its hosts ran the release already" if _nothing_to_watch(status) else "",
+    ]
+    told = "; ".join(filter(None, why))
+    text = f"bake of batch {status.batch}: {verdict.value}" + (f" ({told})" if told else "")
     return Announce(EventType.GATE_JUDGED, batch=status.batch, message=text, data={"verdict": verdict.value})
+
+
+def _unproven(status: RolloutStatus) -> bool:
+    """Whether the open batch had hosts to upgrade and none of them was seen well."""
+    well = any(host.verdict is Verdict.PASSED for host in status.of_batch(status.batch))
+    return not well and not _nothing_to_watch(status)
+
+
+def _nothing_to_watch(status: RolloutStatus) -> bool:
+    return all(host.course is Course.ALREADY for host in status.of_batch(status.batch))
+
+
+def _halts_here(policy: Policy, status: RolloutStatus) -> bool:
+    """Whether no further batch may open after the one that was judged."""
+    goes_on = policy.on_failure is OnFailure.CONTINUE or status.batch == len(status.batches)
+    return _unproven(status) and not goes_on
 
 
 def _to_commit(status: RolloutStatus) -> list[HostStatus]:
@@ -177,14 +211,16 @@ def wants_back(host: HostStatus) -> bool:
 
 
 def _take_back_alone(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    """A host at fault inside the budget goes back at once: its users would be left with a release that nobody trusts."""
     if policy.on_failure is not OnFailure.ROLLBACK:
         return ()
-    bad = [host for host in status.all if host.fault is Fault.FAILED and host.phase in ARRIVED and wants_back(host)]
+    untrusted = [host for host in status.all if host.fault in (Fault.FAILED, Fault.UNVERIFIED)]
+    bad = [host for host in untrusted if host.phase not in (None, Phase.OLD) and wants_back(host)]
     return ask_all(bad, Ask.ROLLBACK, now)
 
 
 def _break_off(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
-    if policy.on_failure is OnFailure.ROLLBACK:
+    if policy.on_failure is OnFailure.ROLLBACK and any(host.begun or host.doing for host in status.all):
         return (Announce(EventType.ROLLBACK_STARTED, reason="budget", message=_why(policy, status)),)
     doubted = [host for host in status.all if host.doubt is not None]
     if doubted or status.busy:
@@ -215,6 +251,6 @@ def _close(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, 
         return (Announce(EventType.NOTE, reason=LAST_LOOK, message="a last look at the hosts that don't answer"),)
     if over_budget(policy, status):
         return (ending.over_budget(policy, status),)
-    if status.gate is Verdict.INCONCLUSIVE:
-        return (ending.inconclusive(status),)
+    if status.batch and status.gate is not None and _halts_here(policy, status):
+        return (ending.unproven(status),)
     return (ending.completed(policy, status),)

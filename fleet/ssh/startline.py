@@ -114,7 +114,7 @@ def _quoted(path: str) -> str:
 
 def _refuse(said: str) -> None:
     """Raises the `Refusal` that the start line's answer means; a missing bundle is none."""
-    what, _, rest = said.partition(" ")
+    what, _, rest = (part.strip() for part in said.partition(" "))
     if what == "root":
         raise Refusal(
             "not_root",

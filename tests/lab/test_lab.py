@@ -404,7 +404,7 @@ def test_everything_that_is_missing_on_the_machine_is_named_with_its_package(tmp
         needs.check(str(tmp_path))
 
     assert set(needs.PROGRAMS) <= set(refused.value.message.replace(",", "").rstrip(".").split())
-    assert "iproute2 mount nginx openssh-client openssh-server procps util-linux" in refused.value.remedy
+    assert "iproute2 mount nginx openssh-client openssh-server procps sudo util-linux" in refused.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,7 @@ def test_a_host_without_sudo_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def refusing_sudo() -> Iterator[Path]:
-    """A folder, open to all, with a stand-in that says and returns what sudo does: this machine has none."""
+    """A folder, open to all, with a stand-in that says and returns what sudo does without its setuid."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
