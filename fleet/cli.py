@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from fleet.console import safe
 from fleet.errors import FleetError
+from fleet.stream import complaint, lasting
 from fleet.world import Asked, World
 
 LAZY = {"lab": ("fleet.lab.cli", "lab", "Pretend hosts on this machine: real sshd and nginx, to try everything on.")}
@@ -76,7 +77,7 @@ selecting = _together(
         "-i", "--inventory", env="INVENTORY", multiple=True, type=click.Path(path_type=Path), help="Inventory file."
     ),
     option("-l", "--limit", env="LIMIT", multiple=True, help="Host patterns: web*, web:&eu, '!web-07', @file."),
-    option("-v", "--verbose", env="VERBOSE", count=True, help="Tell every step."),
+    option("-v", "--verbose", env="VERBOSE", count=True, metavar="", help="Tell every step."),
 )
 connecting = option(
     "--parallel", env="PARALLEL", type=click.IntRange(1, 1000), default=50, help="How many hosts are visited at a time."
@@ -95,18 +96,25 @@ telling = _together(
     ),
 )
 as_json = option("--json", "as_json", env="JSON", is_flag=True, help="One JSON document on stdout.")
-draining = _together(
-    option(
-        "--drain-timeout",
-        env="DRAIN_TIMEOUT",
-        type=Duration(),
-        default="10m",
-        help="How long commit waits for old connections.",
-    ),
-    option("--cut", env="CUT", is_flag=True, help="End the old connections that are left then."),
-)
+
+
+def draining(wait: str) -> Callable[[Any], Any]:
+    """The options about old connections; `wait` says who waits for which."""
+    return _together(
+        option("--drain-timeout", env="DRAIN_TIMEOUT", type=Duration(), default="10m", help=wait),
+        option("--cut", env="CUT", is_flag=True, help="End the connections that are left then."),
+    )
+
+
+COMMIT_WAITS = "How long commit waits for the old master's connections."
+ROLLBACK_WAITS = "Where the upgrade was committed: how long the release that goes waits for its connections."
+OVERRIDABLE = "memory-short, modules-gone, not-checked, path-differs, pending-config, poisoned, quic"
 allowing = option(
-    "--allow", env="ALLOW", multiple=True, metavar="REASON", help="Go on in spite of this refusal (recorded)."
+    "--allow",
+    env="ALLOW",
+    multiple=True,
+    metavar="REASON",
+    help=f"Go on in spite of this refusal (recorded). REASON is one of: {OVERRIDABLE}.",
 )
 
 
@@ -125,13 +133,17 @@ def asked(ctx: click.Context, given: dict[str, Any]) -> Asked:
 
 
 def _from_above(ctx: click.Context, name: str, own: Any) -> Any:
-    """The command's own value; the one before the command's name, where only that was written on the command line."""
+    """The command's own value and the one before the command's name: what was typed beats the environment, and what
+    was typed in both places adds up where the option may be repeated."""
     if ctx.parent is None or name not in ctx.parent.params:
         return own
-    typed = ParameterSource.COMMANDLINE
-    if ctx.get_parameter_source(name) is typed or ctx.parent.get_parameter_source(name) is not typed:
-        return own or ctx.parent.params[name]
-    return ctx.parent.params[name]
+    above = ctx.parent.params[name]
+    is_typed, is_typed_above = (
+        each.get_parameter_source(name) is ParameterSource.COMMANDLINE for each in (ctx, ctx.parent)
+    )
+    if is_typed and is_typed_above and isinstance(own, tuple):
+        return (*above, *own)
+    return above if is_typed_above and not is_typed else own or above
 
 
 def world(ctx: click.Context) -> World:
@@ -170,7 +182,8 @@ def inventory(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
 def check(
     ctx: click.RichContext, /, release: str, no_stage: bool, allow: tuple[str, ...], as_json: bool, **given: Any
 ) -> int:
-    """Preflight on every host; changes nothing that runs. Stages the release there."""
+    """Preflight on every host; changes nothing that runs. Stages the release there. RELEASE as in upgrade: an nginx
+    binary, or 8+ digits of a hash the hosts keep."""
     from fleet.commands import check as command
 
     return command.run(world(ctx), asked(ctx, given), release, may_stage=not no_stage, allow=allow, as_json=as_json)
@@ -214,7 +227,7 @@ def check(
     default="end",
     help="When the held old masters are retired.",
 )
-@draining
+@draining(COMMIT_WAITS)
 @allowing
 @option("--dry-run", env="DRY_RUN", is_flag=True, help="Say the plan and connect to nobody.")
 @click.pass_context
@@ -245,7 +258,7 @@ def status(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
 @connecting
 @changing
 @telling
-@draining
+@draining(COMMIT_WAITS)
 @click.pass_context
 def commit(ctx: click.RichContext, /, rollout: str | None, drain_timeout: float, cut: bool, **given: Any) -> int:
     """Retire the held old masters. ROLLOUT is its id or the start of it; left out, the newest one."""
@@ -260,7 +273,7 @@ def commit(ctx: click.RichContext, /, rollout: str | None, drain_timeout: float,
 @connecting
 @changing
 @telling
-@draining
+@draining(ROLLBACK_WAITS)
 @click.pass_context
 def rollback(ctx: click.RichContext, /, rollout: str | None, drain_timeout: float, cut: bool, **given: Any) -> int:
     """Back to the release before, from any phase, all hosts at once. ROLLOUT as in commit."""
@@ -295,6 +308,12 @@ def run(args: Sequence[str] | None = None, world: World | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def main() -> None:
-    """The `fleet` command."""
-    sys.exit(run())
+def main(world: World | None = None) -> None:
+    """The `fleet` command. That nobody reads what it writes is no trouble; that it can't be written is told."""
+    sys.stdout, sys.stderr = lasting(sys.stdout), lasting(sys.stderr)
+    code = run(world=world)
+    sys.stdout.flush()
+    lost = complaint(sys.stdout)
+    if lost is not None:
+        click.echo(f"fleet: {lost} The exit code is that of the run.", err=True)
+    sys.exit(code)

@@ -6,7 +6,6 @@ are taken out and nothing in them is read as markup, because whoever owns a host
 
 import io
 from collections.abc import Iterable
-from dataclasses import replace
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from fleet.events import Event, EventType
 from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity
+from fleet.rollout.ending import told
 from fleet.rollout.host import Course, Fault, HostStatus
 from fleet.rollout.status import RolloutStatus
 
@@ -39,12 +39,9 @@ def safe(text: object, most: int = MOST_CHARACTERS) -> str:
     return kept if len(kept) <= most else kept[:most] + " …"
 
 
-def plain_line(event: Event, told: str = "") -> str | None:
-    """The line that tells an event to people, or `None` for one that only machines need.
-
-    `told` is what the last step of this host said: the end of the visit doesn't say the same again.
-    """
-    words = _words(event if not told or event.message != told else replace(event, message=""))
+def plain_line(event: Event) -> str | None:
+    """The line that tells an event to people, or `None` for one that only machines need."""
+    words = _words(event)
     if words is None:
         return None
     where = f"{event.host}: " if event.host else ""
@@ -85,10 +82,12 @@ def _step_words(event: Event) -> str:
 
 def _visit_words(event: Event) -> str:
     ask = str(event.data.get("ask", "visit"))
-    phase = f" [{event.report.phase.value}]" if event.report else ""
+    is_staged = bool(event.data.get("staged", True))
+    phase = f" [{event.report.phase.value}]" if event.report and "staged" not in event.data else ""
     match event.outcome:
         case Outcome.DONE:
-            return f"{ask} done{phase}" + (f": {event.message}" if event.message else "")
+            done = f"{ask} done{phase}" if is_staged else "asked, no refusal found"
+            return done + (f": {event.message}" if event.message else "")
         case Outcome.REFUSED:
             return f"{ask} refused{phase}: {_told(event)}"
         case Outcome.UNREACHABLE:
@@ -106,7 +105,7 @@ def _finding_words(event: Event) -> str:
 
 def _told(event: Event) -> str:
     remedy = str(event.data.get("remedy", "")) if event.message else ""
-    return f"{event.message or event.reason or 'no reason told'} {remedy}".rstrip()
+    return told(event.message or event.reason or "no reason told", remedy)
 
 
 def version(number: str | None, sha256: str | None) -> str:
@@ -147,6 +146,8 @@ def outcome_words(host: HostStatus) -> str:
         words = "held"
     if host.course is Course.UPGRADED and host.phase is Phase.OLD:
         words = "went back"
+    if host.course is Course.BACK and host.was_back:
+        words = "was back already"
     if _is_unbegun(host):
         words = "not begun"
     if host.cause is not None and host.fault is not None:
@@ -175,44 +176,45 @@ def _trouble(host: HostStatus) -> list[str]:
         return [f"{safe(host.name)}: {finding_words(found)}" for found in refusals]
     lines = []
     if host.cause is not None:
-        lines.append(safe(f"{host.name}: {host.cause.message or host.cause.reason} {host.cause.remedy}".rstrip()))
+        why = host.cause.message or host.cause.reason or "no reason told"
+        lines.append(safe(f"{host.name}: {told(why, host.cause.remedy)}"))
     is_left = host.course is Course.LEFT_ALONE and not _is_unbegun(host)
     if (is_left or host.needs_person) and host.message and (host.cause is None or host.message != host.cause.message):
-        lines.append(safe(f"{host.name}: {host.message} {host.remedy}".rstrip()))
+        lines.append(safe(f"{host.name}: {told(host.message, host.remedy)}"))
     return lines
 
 
 def finding_words(found: Finding) -> str:
     """A finding in one line: the word, what is so, what to do."""
-    allow = f" Or allow it: --allow {found.reason}." if found.overridable else ""
-    return safe(f"{found.severity.value} {found.reason}: {found.message} {found.remedy}{allow}")
+    return safe(f"{found.severity.value} {found.reason}: {told(found.message, found.remedy)}")
 
 
-def findings_table(hosts: Iterable[HostStatus]) -> Table:
+def findings_table(hosts: Iterable[HostStatus], is_staged: bool = True) -> Table:
     """What preflight found, host by host; a host with nothing to say has one row, too."""
+    fit = "can be upgraded" if is_staged else "no refusal found"
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("host", "finding", "what is so, and what to do"):
         table.add_column(name, overflow="fold")
     for host in hosts:
         if host.fault is not None and not host.findings:
-            told = safe(f"{host.message} {host.remedy}".rstrip())
-            table.add_row(Text(safe(host.name)), Text(safe(host.reason or host.fault.value), style="red"), Text(told))
+            why = Text(safe(told(host.message, host.remedy)))
+            table.add_row(Text(safe(host.name)), Text(safe(host.reason or host.fault.value), style="red"), why)
         elif not host.findings:
-            table.add_row(Text(safe(host.name)), Text("ok", style="green"), Text("can be upgraded"))
+            so = "runs the release already" if host.course is Course.ALREADY else fit
+            table.add_row(Text(safe(host.name)), Text("ok", style="green"), Text(so))
         for found in host.findings:
             is_refusal = found.severity is Severity.REFUSAL
-            allow = f" Or allow it: --allow {found.reason}." if found.overridable else ""
             table.add_row(
                 Text(safe(host.name)),
                 Text(f"{found.severity.value}: {safe(found.reason)}", style="red" if is_refusal else "yellow"),
-                Text(safe(f"{found.message} {found.remedy}{allow}")),
+                Text(safe(told(found.message, found.remedy))),
             )
     return table
 
 
 def as_text(what: RenderableType, width: int) -> str:
     """The renderable as plain text of this width, for tests and files."""
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False, legacy_windows=False)
+    console = Console(file=io.StringIO(), width=width, color_system=None, markup=False, legacy_windows=False)
     with console.capture() as captured:
         console.print(what)
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from fleet.events import Event, EventType, Sink
-from fleet.onhost.protocol import Outcome
+from fleet.onhost.protocol import Ask, Outcome
 from fleet.rollout import ending
 from fleet.rollout.moves import Announce, Decide, Finish, Visit, Wait
 from fleet.rollout.status import BUG, INTERRUPTED, RolloutStatus, fold
@@ -183,7 +183,9 @@ class Engine:
         return self._of_visit(ended.task, EventType.VISIT_ENDED, lost)
 
     def _of_visit(self, task: HostTask, kind: EventType, outcome: HostOutcome | None = None) -> Event:
-        data = {"ask": task.request.ask.value}
+        data: dict[str, Any] = {"ask": task.request.ask.value}
+        if task.request.ask is Ask.STAGE:
+            data["staged"] = bool(task.request.allowed)
         if outcome is not None and outcome.remedy:
             data["remedy"] = outcome.remedy
         return Event(

@@ -1,7 +1,7 @@
 """Where words go: results to stdout, progress and errors to stderr, every event to the log file.
 
 One place knows the streams and whether they are terminals. Without a terminal there is one plain line per event and no
-control code; NO_COLOR and FORCE_COLOR are honoured by rich.
+control code that moves a cursor; NO_COLOR and FORCE_COLOR say whether there is colour, and are honoured by rich.
 """
 
 import json
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,7 +24,9 @@ from fleet.engine import Heartbeat, Observer
 from fleet.errors import Refused
 from fleet.events import Event, EventType
 from fleet.live import view
+from fleet.onhost.protocol import Outcome
 from fleet.rollout.status import RolloutStatus
+from fleet.stream import lasting
 
 FRAME_S = 0.25
 
@@ -54,10 +57,11 @@ class Output:
     def document(self, value: Mapping[str, Any]) -> None:
         """One JSON document on stdout, ready to be read by people, too."""
         self.out.file.write(json.dumps(value, indent=1) + "\n")
+        self.out.file.flush()
 
     def say(self, text: str) -> None:
         """The line is on stderr."""
-        self.err.print(safe(text), markup=False, highlight=False, soft_wrap=True)
+        self.err.print(safe(text), soft_wrap=True)
 
     @contextmanager
     def telling(self, quiet: bool = False) -> Iterator[tuple[list[Observer], Heartbeat | None]]:
@@ -80,35 +84,48 @@ class Output:
 
 
 class _Lines:
-    """One plain line per event. Remembers what each host's last step said, so as not to say it twice."""
+    """One plain line per event, but for the end, which comes after the table.
+
+    Remembers what each host was refused for, so that the end of the visit doesn't say it again.
+    """
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._told: dict[str | None, str] = {}
+        self._refused: dict[str | None, set[str | None]] = {}
 
     def __call__(self, event: Event, _: RolloutStatus) -> None:
-        told = self._told.get(event.host, "") if event.type is EventType.VISIT_ENDED else ""
-        if event.type is EventType.STEP_ENDED and event.message:
-            self._told[event.host] = event.message
-        line = plain_line(event, told)
+        if event.type is EventType.ROLLOUT_ENDED or self._is_told(event):
+            return
+        line = plain_line(event)
         if line is not None and (self._output.verbose or is_news(event)):
             self._output.say(line)
+
+    def _is_told(self, event: Event) -> bool:
+        if event.type is EventType.VISIT_STARTED:
+            self._refused.pop(event.host, None)
+        if event.type is EventType.FINDING:
+            self._refused.setdefault(event.host, set()).add(event.reason)
+        is_end = event.type is EventType.VISIT_ENDED and event.outcome is Outcome.REFUSED
+        return is_end and event.reason in self._refused.get(event.host, ())
 
 
 def output_for(stdout: TextIO, stderr: TextIO, mode: str, verbose: int = 0, log_file: Path | None = None) -> Output:
     """The output of a command. Raises `Refused` when the log file can't be written."""
-    out, err = Console(file=stdout), Console(file=stderr)
+    out, err = _console(stdout), _console(stderr)
     chosen = Mode(mode)
-    if chosen is Mode.AUTO:
-        chosen = Mode.LIVE if err.is_terminal and not err.is_dumb_terminal and not verbose else Mode.PLAIN
+    if chosen is Mode.AUTO and verbose:
+        chosen = Mode.PLAIN
+    if chosen in (Mode.AUTO, Mode.LIVE):
+        chosen = Mode.LIVE if stderr.isatty() and not err.is_dumb_terminal else Mode.PLAIN
     if log_file is not None and not os.access(log_file.parent, os.W_OK):
         raise Refused(f"--log-file {log_file}: the folder can't be written.", "Name a file in a folder that you own.")
-    return Output(_wide(out), _wide(err), chosen, verbose, log_file)
+    return Output(out, err, chosen, verbose, log_file)
 
 
-def _wide(console: Console) -> Console:
-    """A file or a pipe has no width: tables there are not cut to eighty columns."""
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+def _console(stream: TextIO) -> Console:
+    """No word is read as markup. A file or a pipe has no width: tables there are not cut to eighty columns."""
+    console = Console(file=lasting(stream), markup=False, emoji=False, highlight=False)
+    if not stream.isatty() and "COLUMNS" not in os.environ:
         console.width = 160
     return console
 
@@ -118,13 +135,20 @@ def _log(path: Path | None) -> Iterator[Observer | None]:
     if path is None:
         yield None
         return
-    with path.open("a", encoding="utf-8") as sink:
+    with _opened(path) as sink:
 
         def write(event: Event, _: RolloutStatus) -> None:
-            sink.write(event.to_json() + "\n")
-            sink.flush()
+            sink.write((event.to_json() + "\n").encode())
 
         yield write
+
+
+def _opened(path: Path) -> RawIOBase:
+    """The file without a buffer, so that nothing is left to fail when it is closed. Raises `Refused`."""
+    try:
+        return path.open("ab", buffering=0)
+    except OSError as error:
+        raise Refused(f"--log-file {path}: {error.strerror}.", "Name a file that you may write to.") from error
 
 
 class _Screen:
@@ -146,7 +170,7 @@ class _Screen:
         """What is about the whole rollout stays above the live part."""
         line = plain_line(event) if event.host is None else None
         if line is not None and is_news(event):
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(line, soft_wrap=True)
 
     def beat(self, status: RolloutStatus, now: datetime) -> None:
         """At most four frames a second."""

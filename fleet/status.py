@@ -11,11 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet.console import phase_text, safe, version
-from fleet.onhost.protocol import MasterView, Report
+from fleet.onhost.protocol import MasterView, Phase, Report
+from fleet.rollout.ending import told
 from fleet.rollout.host import HostStatus
 from fleet.rollout.status import RolloutStatus
 
 SCHEMA = "fleet.status/1"
+HINTS = {
+    Phase.DOWN: "DOWN; fleet never starts nginx",
+    Phase.STRANDED: "STRANDED, no worker accepts; wake the old master now: `fleet rollback`, or kill -HUP its pid there",
+    Phase.FOREIGN: "FOREIGN, the masters are not what a rollout left there; a person must look at them and choose "
+    "which one stays",
+}
 
 
 def document(status: RolloutStatus) -> dict[str, Any]:
@@ -35,7 +42,7 @@ def host_document(host: HostStatus) -> dict[str, Any]:
         "path_sha256": report.path_sha256 if report else None,
         "held": bool(report and report.held),
         "masters": [_master(master) for master in report.masters] if report else [],
-        "error": None if report else {"reason": host.reason, "message": f"{host.message} {host.remedy}".strip()},
+        "error": None if report else {"reason": host.reason, "message": told(host.message, host.remedy)},
         "path": report.path if report else None,
         "path_version": report.path_version if report else None,
         "pid_file": report.pid_file if report else None,
@@ -93,12 +100,15 @@ def _rollout(report: Report) -> str:
 def _notes(host: HostStatus) -> list[str]:
     report = host.report
     if report is None:
-        return [f"{host.message} {host.remedy}".strip() or host.reason or "it did not answer"]
+        return [told(host.message, host.remedy) or host.reason or "it did not answer"]
     notes = []
     if report.held and report.undo:
         notes.append(f"held; to undo it there, on the host itself: {report.undo}")
-    if report.start_command:
-        notes.append(f"DOWN; fleet never starts nginx, the command is: {report.start_command}")
+    if report.drain_pending:
+        notes.append("old connections still drain: `fleet commit` waits for them, `fleet commit --cut` ends them")
+    if report.phase in HINTS:
+        start = f", the command is: {report.start_command}" if report.start_command else ""
+        notes.append(HINTS[report.phase] + (start if report.phase is Phase.DOWN else ""))
     if report.orphans:
         notes.append("workers without a master serve, leave them: " + ", ".join(map(str, report.orphans)))
     return notes

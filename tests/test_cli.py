@@ -10,9 +10,12 @@ import pytest
 import rich_click as click
 from syrupy.assertion import SnapshotAssertion
 
-from fleet import cli
+from fleet import cli, console
 from fleet.engine import Visits
-from fleet.onhost.protocol import Ask, Phase
+from fleet.lab.cli import lab
+from fleet.lab.release import KINDS
+from fleet.onhost.protocol import Ask, Finding, Phase
+from fleet.onhost.reasons import REASONS, judged, overridable
 from fleet.world import World, rollout_id
 from tests.pretend import AT, NEW, REFUSED, UNREACHABLE, WENT_BACK, Fleet, a_fleet, fast_clock, standing_clock
 
@@ -38,7 +41,7 @@ class Shell:
         self.err = ""
         self.ids = iter([ROLLOUT, "20261123-1100-next", "20261123-1200-last"])
         self.world = World(
-            visits=lambda: Visits(fleet.visit, fleet.request_stop, fleet.cut_all),
+            visits=lambda: Visits(self.fleet.visit, self.fleet.request_stop, self.fleet.cut_all),
             clock=standing_clock,
             rollout_id=lambda at: next(self.ids),
             operator=lambda: "alice@desk",
@@ -93,7 +96,7 @@ def test_one_refusal_in_preflight_ends_2_and_changes_nothing(shell: Shell) -> No
 
     assert code == 2
     assert shell.fleet.asked(Ask.UPGRADE) == []
-    assert "web-03: stage refused [OLD]: nginx runs with daemon off. Start it with daemon on." in shell.err
+    assert "web-03: stage refused: nginx runs with daemon off. Start it with daemon on." in shell.err
 
 
 def test_without_a_terminal_and_without_yes_nothing_is_connected_to(shell: Shell) -> None:
@@ -128,6 +131,63 @@ def test_a_dry_run_says_the_plan_and_connects_to_nobody(shell: Shell, snapshot: 
     assert shell.fleet.calls == []
 
 
+@pytest.mark.parametrize("release", [NEW[:8], NEW])
+def test_a_dry_run_of_a_kept_release_connects_to_nobody(shell: Shell, release: str) -> None:
+    assert shell("upgrade", release, "--dry-run") == 0
+
+    assert f"release {release[:8]}" in shell.out
+    assert shell.fleet.calls == []
+
+
+def test_no_word_of_the_operator_is_read_as_markup(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "[" / "foo]" / "[bold]:smile:"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(Path(sys.executable).resolve().read_bytes())
+    path.chmod(0o755)
+
+    assert shell("upgrade", str(path), "--dry-run") == 0
+    assert str(path) in shell.out
+    for words in (("upgrade", NEW, "--bake", "[/foo]"), ("upgrade", "[/foo]"), ("[/foo]",), ("status", "[/foo]")):
+        assert shell(*words) == 2
+        assert "[/foo]" in shell.err
+
+
+def test_every_allow_that_is_printed_may_be_typed_and_is_told_to_the_hosts(shell: Shell) -> None:
+    for word in overridable():
+        printed = judged((finding_of(word),), ())[0].remedy
+        typed = printed.split("--allow ")[1].rstrip(".")
+        assert console.finding_words(judged((finding_of(word),), ())[0]).count("--allow") == 1
+        for spelling in (typed, typed.replace("-", "_")):
+            for command in (("check", NEW), ("upgrade", NEW, "-y", *QUICK)):
+                shell.fleet, shell.ids = a_fleet(4), iter([ROLLOUT])
+                assert shell(*command, "--allow", spelling) == 0
+                assert {task.request.options.allow for task in shell.fleet.tasks} == {(word,)}
+
+
+def finding_of(word: str) -> Finding:
+    reason = REASONS[word.replace("-", "_")]
+    return Finding(reason.word, reason.severity, "Something is so.", "Cure it.", reason.overridable)
+
+
+def test_check_and_upgrade_refuse_the_same_words_after_allow(shell: Shell) -> None:
+    for command in (("check", NEW), ("upgrade", NEW, "-y"), ("upgrade", NEW, "--dry-run")):
+        assert shell(*command, "--allow", "nonsense") == 2
+        assert "--allow nonsense" in shell.err
+        assert all(word in shell.err for word in overridable())
+
+    assert shell.fleet.calls == []
+
+
+def test_the_help_of_allow_lists_every_word() -> None:
+    assert ", ".join(overridable()) == cli.OVERRIDABLE
+
+
+def test_options_that_may_be_repeated_add_up_before_and_after_the_command(shell: Shell) -> None:
+    assert shell("-l", "web-01", "inventory", "-l", "web-03", "--json") == 0
+
+    assert [host["name"] for host in json.loads(shell.out)["hosts"]] == ["web-01", "web-03"]
+
+
 EVENT_KEYS = {"schema", "at", "rollout", "type", "host", "batch", "step", "outcome", "reason", "message", "took_s"}
 
 
@@ -149,6 +209,7 @@ def test_every_line_of_jsonl_is_an_event_and_the_last_one_says_how_it_ended(shel
         "unreachable": 0,
         "unverified": 0,
         "rolled_back": 0,
+        "begun": 0,
         "not_begun": 0,
         "left_alone": 0,
     }
@@ -239,6 +300,9 @@ def test_check_lists_what_was_found_on_every_host(shell: Shell, snapshot: Snapsh
 def test_check_without_staging_asks_for_no_step(shell: Shell) -> None:
     assert shell("check", NEW, "--no-stage") == 0
 
+    assert "can be upgraded" not in shell.out + shell.err
+    assert "OLD" not in shell.err
+    assert "No refusal found on 4 hosts; not tested" in shell.err
     assert {task.request.allowed for task in shell.fleet.tasks} == {()}
     assert {task.release_path for task in shell.fleet.tasks} == {None}
 
@@ -251,6 +315,12 @@ def test_check_as_a_document(shell: Shell) -> None:
     document = json.loads(shell.out)
     assert document["schema"] == "fleet.check/1"
     assert [host["can_be_upgraded"] for host in document["hosts"]] == [True, False, True, True]
+
+
+def test_a_check_without_staging_does_not_know_as_a_document_either(shell: Shell) -> None:
+    assert shell("check", NEW, "--no-stage", "--json") == 0
+
+    assert {host["can_be_upgraded"] for host in json.loads(shell.out)["hosts"]} == {None}
 
 
 def test_upgrade_hold_commit_and_roll_back_again(shell: Shell) -> None:
@@ -371,7 +441,7 @@ def test_nothing_written_to_a_pipe_has_control_codes(shell: Shell) -> None:
 
 def every_option() -> list[tuple[str, click.Option]]:
     found = []
-    for name, command in cli.fleet.commands.items():
+    for name, command in (*cli.fleet.commands.items(), *lab.commands.items()):
         found += [(name, option) for option in command.params if isinstance(option, click.Option)]
     return found
 
@@ -383,6 +453,12 @@ def test_every_option_has_an_environment_variable_and_says_its_default() -> None
         assert str(option.envvar).startswith("FLEET_"), f"{command} {option.name}"
         assert option.show_default, f"{command} {option.name}"
         assert option.help, f"{command} {option.name}"
+
+
+def test_the_help_of_lab_release_lists_the_kinds() -> None:
+    told = " ".join((lab.commands["release"].help or "").split())
+
+    assert f": {', '.join(KINDS)}." in told
 
 
 COMMANDS: tuple[Words, ...] = ((), ("upgrade",), ("check",), ("status",), ("commit",), ("rollback",), ("inventory",))

@@ -1,5 +1,6 @@
 """What people see, as text: lines, tables and the live view at two widths. Nothing a host says may steer a terminal."""
 
+import io
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache, partial
@@ -12,8 +13,10 @@ from fleet.console import as_text, findings_table, plain_line, safe, summary, tr
 from fleet.events import Event, EventType
 from fleet.live import view
 from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity, Step
-from fleet.rollout.errands import decide_ask
-from fleet.rollout.policy import Policy
+from fleet.output import Mode, output_for
+from fleet.rollout.errands import decide_ask, undoing
+from fleet.rollout.host import HostStatus
+from fleet.rollout.policy import CommitWhen, Policy
 from fleet.rollout.status import RolloutStatus
 from fleet.rollout.upgrade import decide
 from tests.playing import Play, a_play, play
@@ -129,17 +132,91 @@ def test_a_refused_step_says_host_step_reason_and_remedy() -> None:
     assert line.endswith("web-07: refused to launch: nginx runs with daemon off. Start it with daemon on.")
 
 
-def test_what_the_step_said_is_not_said_again_by_the_visit() -> None:
+def test_a_visit_that_failed_says_why_in_words_and_the_remedy_in_a_sentence_of_its_own() -> None:
     event = an_event(
         EventType.VISIT_ENDED,
         host="web-07",
         outcome=Outcome.FAILED,
         reason="probe_failed",
-        message="it is bad",
-        data={"ask": "upgrade"},
+        message="emerg in nginx.conf:2",
+        data={"ask": "upgrade", "remedy": "Put it right."},
     )
 
-    assert plain_line(event, told="it is bad") == "10:00:00  web-07: upgrade failed: probe_failed"
+    assert plain_line(event) == "10:00:00  web-07: upgrade failed: emerg in nginx.conf:2. Put it right."
+
+
+def lines_of(*events: Event, verbose: int = 0) -> list[str]:
+    """What is written for these events, one line each."""
+    err = io.StringIO()
+    with output_for(io.StringIO(), err, "plain", verbose).telling() as (observers, _):
+        for event in events:
+            observers[0](event, RolloutStatus())
+    return err.getvalue().splitlines()
+
+
+def test_a_refusal_that_was_told_as_a_finding_is_not_told_again_by_the_visit() -> None:
+    finding = an_event(EventType.FINDING, host="web-07", reason="quic", message="HTTP/3 without quic_bpf.")
+    end = an_event(EventType.VISIT_ENDED, host="web-07", outcome=Outcome.REFUSED, reason="quic", data={"ask": "stage"})
+
+    assert len(lines_of(finding, end)) == 1
+    assert len(lines_of(finding, replace(end, reason="timeout"))) == 2
+    assert len(lines_of(finding, an_event(EventType.VISIT_STARTED, host="web-07"), end)) == 2
+
+
+def test_the_end_is_told_once_after_the_table_and_not_among_the_events() -> None:
+    assert lines_of(an_event(EventType.ROLLOUT_ENDED, message="Completed"), verbose=1) == []
+
+
+class Screen(io.StringIO):
+    """A stream that may be a terminal."""
+
+    def __init__(self, is_terminal: bool) -> None:
+        super().__init__()
+        self.is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self.is_terminal
+
+
+@pytest.mark.parametrize("mode", ["auto", "live"])
+@pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_only_a_terminal_gets_the_live_view_whatever_is_said_of_colours(
+    mode: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(variable, "1")
+
+    assert output_for(Screen(False), Screen(False), mode).mode is Mode.PLAIN
+    assert output_for(Screen(False), Screen(True), mode).mode is Mode.LIVE
+
+
+@pytest.mark.parametrize("phase", [Phase.DOWN, Phase.STRANDED, Phase.FOREIGN])
+def test_status_says_what_to_do_about_a_host_in_trouble(phase: Phase) -> None:
+    report = a_fleet(1).hosts["web-01"].report()._replace(phase=phase, start_command="/usr/sbin/nginx -g x")
+    status = RolloutStatus("look", {"web-01": HostStatus("web-01", report=report)})
+
+    shown = as_text(face.table(status), 200)
+
+    assert f"web-01: {phase.value}" in shown
+    assert ("/usr/sbin/nginx -g x" in shown) == (phase is Phase.DOWN)
+
+
+def test_status_says_that_a_drain_is_pending_and_how_to_end_it() -> None:
+    report = a_fleet(1).hosts["web-01"].report()._replace(phase=Phase.TRIAL, held=True, drain_pending=True)
+    status = RolloutStatus("look", {"web-01": HostStatus("web-01", report=report)})
+
+    assert "fleet commit --cut" in as_text(face.table(status), 200)
+
+
+def test_a_rollback_in_the_live_view_does_not_call_held_hosts_not_begun() -> None:
+    fleet = a_fleet(3)
+    play(fleet, replace(QUICK, commit=CommitWhen.NEVER))
+    looked = a_play(fleet, QUICK)
+    looked.to_the_end(partial(decide_ask, Ask.LOOK, 50))
+
+    shown = as_text(view(undoing(looked.status, "20261123-1000-test"), AT, 80, 20), 80)
+
+    assert "0 of 3 done · 3 begun" in shown
 
 
 @pytest.mark.parametrize("text", [EVIL, "\x9b31m", "\u2028", "\x00", "a\tb"])

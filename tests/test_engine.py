@@ -157,6 +157,7 @@ def test_ctrl_c_twice_cuts_every_link_and_says_what_is_unknown() -> None:
 
     assert status.exit_code == 130
     assert "not known to be at rest: web-01" in status.message
+    assert "fleet commit" not in status.message
 
 
 def test_a_bug_in_a_visit_ends_the_run_and_is_raised_when_the_others_are_done() -> None:

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.events import EventType, Result
-from fleet.onhost.protocol import Ask, Outcome, Phase, Rest
-from fleet.rollout.host import Course, Fault
+from fleet.onhost.protocol import Ask, Outcome, Phase, Record, Rest
+from fleet.rollout.host import Course, Fault, HostStatus
 from fleet.rollout.moves import Visit
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from fleet.rollout.status import INTERRUPTED, RolloutStatus
 from fleet.rollout.upgrade import decide
 from fleet.task import HostOutcome, HostTask
-from tests.playing import ROLLOUT, a_play, play
+from tests.playing import ROLLOUT, Play, a_play, play
 from tests.pretend import (
     LOST_AFTER,
     LOST_BEFORE,
@@ -160,10 +160,10 @@ def test_a_host_that_fails_its_bake_inside_the_budget_is_taken_back_alone_and_th
     bad = replace(WENT_BACK, reason="log_bad")
     fleet.trouble["web-01", Ask.BAKE].append(bad)
 
-    end, game = play(fleet, replace(QUICK, max_failures=1), sizes=(1, 3))
+    end, game = play(fleet, replace(QUICK, max_failures=1), sizes=(2, 2))
 
     assert (end.result, end.exit_code) == (Result.COMPLETED, 3)
-    assert fleet.hosts["web-01"].phase() is Phase.OLD
+    assert [host.phase() for host in fleet.hosts.values()] == [Phase.OLD, Phase.NEW, Phase.NEW, Phase.NEW]
     assert fleet.asked(Ask.ROLLBACK) == ["web-01"]
     assert fleet.asked(Ask.BAKE).count("web-01") == 1
     assert game.status.hosts["web-01"].fault is Fault.FAILED
@@ -227,14 +227,127 @@ def test_a_host_that_stays_silent_at_the_gate_counts_as_unreachable_and_needs_a_
     assert fleet.hosts["web-02"].phase() is Phase.OLD
 
 
-def test_an_inconclusive_gate_halts() -> None:
-    fleet = a_fleet(2)
-    fleet.trouble["web-01", Ask.BAKE].append(HostOutcome("", Outcome.DONE, "inconclusive", "no probe, no log"))
+def verdicts(game: Play) -> list[object]:
+    return [event.data["verdict"] for event in game.events if event.type is EventType.GATE_JUDGED]
 
-    end, _ = play(fleet, QUICK, sizes=(1, 1))
+
+@pytest.mark.parametrize("ask", [Ask.UPGRADE, Ask.BAKE])
+@pytest.mark.parametrize("on_failure", [OnFailure.ROLLBACK, OnFailure.HALT])
+def test_a_batch_of_which_no_host_was_seen_well_is_the_last_even_within_the_budget(
+    ask: Ask, on_failure: OnFailure
+) -> None:
+    fleet = a_fleet(4)
+    fleet.trouble["web-01", ask].append(WENT_BACK)
+
+    end, game = play(fleet, replace(QUICK, max_failures=2, on_failure=on_failure), sizes=(1, 3))
 
     assert (end.result, end.exit_code) == (Result.HALTED, 3)
     assert fleet.asked(Ask.UPGRADE) == ["web-01"]
+    assert "no host of batch 1 was seen well" in end.message
+    assert verdicts(game) == ["error" if ask is Ask.UPGRADE else "failed"]
+
+
+def test_a_silent_canary_within_the_budget_halts_after_a_last_look() -> None:
+    fleet = a_fleet(4)
+    for ask in (Ask.BAKE, Ask.LOOK):
+        fleet.trouble["web-01", ask].extend([UNREACHABLE] * 99)
+
+    end, game = play(fleet, replace(QUICK, max_failures=2), sizes=(1, 3))
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 4)
+    assert fleet.asked(Ask.UPGRADE) == ["web-01"]
+    assert verdicts(game) == ["error"]
+
+
+def test_a_silent_host_that_the_budget_has_room_for_does_not_close_the_gate() -> None:
+    fleet = a_fleet(4)
+    fleet.trouble["web-01", Ask.BAKE].extend([UNREACHABLE] * 99)
+
+    end, game = play(fleet, replace(QUICK, max_failures=1), sizes=(2, 2))
+
+    assert end.exit_code == 3
+    assert verdicts(game)[0] == "passed"
+    assert sorted(fleet.asked(Ask.UPGRADE)) == names(4)
+
+
+def test_a_gate_with_nobody_to_watch_has_passed_where_all_ran_the_release_already() -> None:
+    fleet = a_fleet(2)
+    for host in fleet.hosts.values():
+        host.runs = NEW
+
+    end, game = play(fleet, QUICK, sizes=(1, 1))
+
+    assert (end.result, end.exit_code) == (Result.COMPLETED, 0)
+    assert verdicts(game) == ["passed", "passed"]
+
+
+BUSY = HostOutcome("", Outcome.REFUSED, "busy", "pid 9 (bob@desk) is at work on this instance", "Wait for it.")
+HELD = HostOutcome("", Outcome.REFUSED, "upgrade_in_progress", "two masters run already", "Commit it.")
+
+
+@pytest.mark.parametrize("trouble", [BUSY, HELD], ids=lambda trouble: trouble.reason)
+@pytest.mark.parametrize("ask", [Ask.STAGE, Ask.UPGRADE])
+@pytest.mark.parametrize("on_failure", OnFailure)
+def test_hosts_that_another_rollout_holds_end_it_with_5_when_nothing_was_changed(
+    trouble: HostOutcome, ask: Ask, on_failure: OnFailure
+) -> None:
+    fleet = a_fleet(3)
+    for name, host in fleet.hosts.items():
+        host.record = Record("theirs", 1, "bob@desk", NEW, OLD, OLD, "2026-11-23T09:00:00.000Z")
+        fleet.trouble[name, ask].append(trouble)
+
+    end, _ = play(fleet, replace(QUICK, on_failure=on_failure))
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 5)
+    assert "bob@desk" in end.message
+    assert fleet.asked(Ask.ROLLBACK) == []
+
+
+def test_two_masters_that_no_rollout_accounts_for_are_a_refusal_like_any_other() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-02", Ask.STAGE].append(HELD)
+
+    end, _ = play(fleet, QUICK)
+
+    assert end.exit_code == 2
+
+
+def test_a_host_held_by_another_after_others_were_begun_is_a_failure_like_any_other() -> None:
+    fleet = a_fleet(3)
+    fleet.trouble["web-02", Ask.UPGRADE].append(HELD)
+
+    end, _ = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 3)
+
+
+def test_begun_hosts_are_counted_apart_from_those_that_were_not() -> None:
+    status = RolloutStatus("r", {"a": HostStatus("a", course=Course.BEGUN), "b": HostStatus("b")})
+
+    assert status.counts["begun"] == 1
+    assert status.counts["not_begun"] == 1
+
+
+def test_where_every_host_failed_nothing_is_said_to_be_completed() -> None:
+    fleet = a_fleet(3)
+    for name in fleet.hosts:
+        fleet.trouble[name, Ask.UPGRADE].append(WENT_BACK)
+
+    end, _ = play(fleet, replace(QUICK, on_failure=OnFailure.CONTINUE))
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 3)
+    assert end.message.startswith("Not finished: 0 hosts of 3 run the new release.")
+
+
+def test_a_halt_with_every_begun_host_old_again_offers_no_way_back() -> None:
+    fleet = a_fleet(3)
+    fleet.trouble["web-01", Ask.UPGRADE].append(WENT_BACK)
+
+    end, _ = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
+
+    assert end.exit_code == 3
+    assert "fleet rollback" not in end.message
+    assert "nothing to take back" in end.message
 
 
 def test_a_lost_reply_is_asked_again_not_repeated() -> None:
@@ -306,6 +419,7 @@ def test_a_drain_that_does_not_end_leaves_the_host_held_and_the_rollout_unfinish
     end, game = play(fleet, QUICK)
 
     assert (end.result, end.exit_code) == (Result.HALTED, 3)
+    assert end.message.startswith("Not finished: ")
     assert game.status.hosts["web-02"].drain_pending
     assert fleet.asked(Ask.COMMIT) == ["web-01", "web-02"]
 
@@ -343,6 +457,8 @@ def test_after_turning_back_no_host_is_begun_and_the_way_on_is_said() -> None:
     assert (end.result, end.exit_code) == (Result.INTERRUPTED, 130)
     assert fleet.asked(Ask.UPGRADE) == ["web-01"]
     assert f"fleet rollback {ROLLOUT}" in end.message
+    assert f"fleet commit {ROLLOUT}" in end.message
+    assert "Go on with `fleet upgrade` and the same release" in end.message
 
 
 def test_a_host_that_fails_to_go_back_needs_a_person_and_is_not_told_again() -> None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from fleet.commands.allow import allowed
 from fleet.commands.release import target_of
 from fleet.commands.run import carry_out, hosts_of, output_of, unbegun
 from fleet.console import findings_table
@@ -19,31 +20,33 @@ SCHEMA = "fleet.check/1"
 def run(world: World, asked: Asked, release: str, *, may_stage: bool, allow: tuple[str, ...], as_json: bool) -> int:
     """The findings are on stdout. 0 when every host can be upgraded, else 2."""
     output = output_of(asked)
+    policy = Policy(parallel=asked.parallel, allow=allowed(allow))
     hosts = hosts_of(asked)
     target, words = target_of(world, output, asked, hosts, release)
-    output.say(f"check {words} on {ending.several(len(hosts))}" + (" (staged there)" if may_stage else " (not staged)"))
-    policy = Policy(parallel=asked.parallel, allow=allow)
+    how = "brings the release there" if may_stage else "brings nothing there"
+    output.say(f"check {words} on {ending.several(len(hosts))}: {how} and changes nothing that runs")
     names = {host.name: host for host in hosts}
     requests = Requests(names, world.operator(), policy, target, may_stage=may_stage)
     start = unbegun(world.rollout_id(world.clock()()), [hosts])
-    decide = partial(decide_ask, Ask.STAGE, asked.parallel)
+    decide = partial(decide_ask, Ask.STAGE, asked.parallel, is_staged=may_stage)
     status = carry_out(world, output, requests, decide, start, quiet=as_json, message=f"check {words}")
     if as_json:
-        output.document(document(status))
+        output.document(document(status, may_stage))
     else:
-        output.result(findings_table(status.all))
+        output.result(findings_table(status.all, may_stage))
     output.say(status.message)
     return status.exit_code or ending.OK
 
 
-def document(status: RolloutStatus) -> dict[str, object]:
-    """Every host with all of its findings."""
+def document(status: RolloutStatus, is_staged: bool) -> dict[str, object]:
+    """Every host with all of its findings. Without staging, `can_be_upgraded` is false or null: not known."""
+    fit = True if is_staged else None
     return {
         "schema": SCHEMA,
         "hosts": [
             {
                 "name": host.name,
-                "can_be_upgraded": host.fault is None,
+                "can_be_upgraded": fit if host.fault is None else False,
                 "reason": host.reason,
                 "message": host.message,
                 "findings": [

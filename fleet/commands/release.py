@@ -19,11 +19,23 @@ def target_of(world: World, output: Output, asked: Asked, hosts: Sequence[Host],
     found = find_release(text)
     if isinstance(found, Release):
         target = Target(found.sha256, found.size_bytes, found.path)
-        return target, f"{found.product or 'nginx'} {found.version or '?'} ({found.sha256[:12]}, {found.path})"
+        return target, _words(found)
     if len(found.prefix) == FULL_DIGITS:
-        return Target(found.prefix), f"release {found.prefix[:12]}"
+        return Target(found.prefix), _words(found)
     sha256 = _known(look_at(world, output, hosts, asked), found)
     return Target(sha256), f"release {sha256[:12]}"
+
+
+def named(text: str) -> str:
+    """The words for the release that is meant, as far as they are known without asking a host. Raises `ReleaseError`."""
+    return _words(find_release(text))
+
+
+def _words(found: Release | KeptRelease) -> str:
+    if isinstance(found, KeptRelease):
+        return f"release {found.prefix[:12]}"
+    version = found.version or "of unknown version"
+    return f"{found.product or 'nginx'} {version} ({found.sha256[:12]}, {found.path})"
 
 
 def _known(looked: RolloutStatus, kept: KeptRelease) -> str:

@@ -102,6 +102,6 @@ def agree(world: World, output: Output, asked: Asked, question: str) -> None:
         return
     if not world.is_terminal():
         raise Refused("there is no terminal to ask on, and this command changes hosts.", "Say yes beforehand: -y.")
-    output.err.print(f"{question} [y/N] ", end="", markup=False, highlight=False)
+    output.err.print(f"{question} [y/N] ", end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Refused("not confirmed. Nothing was changed.")

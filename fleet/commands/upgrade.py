@@ -7,11 +7,10 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from fleet.commands.release import target_of
+from fleet.commands.allow import allowed
+from fleet.commands.release import named, target_of
 from fleet.commands.run import agree, carry_out, hosts_of, output_of, unbegun
 from fleet.console import safe, summary, troubles
-from fleet.errors import Refused
-from fleet.onhost.reasons import REASONS
 from fleet.output import Mode, Output
 from fleet.plan import DEFAULT_BATCHES, Plan, budget_in_words, make_plan, parse_budget
 from fleet.rollout import ending
@@ -53,18 +52,18 @@ def run(world: World, asked: Asked, release: str, choice: Choice) -> int:
     output = output_of(asked)
     plan = make_plan(hosts_of(asked), choice.batches)
     policy = policy_of(choice, asked.parallel, len(plan.hosts))
-    target, words = target_of(world, output, asked, plan.hosts, release)
     rollout, operator = world.rollout_id(world.clock()()), world.operator()
-    text = plan_in_words(plan, policy, choice.max_failures, words, rollout, operator)
     if choice.dry_run:
-        output.result(text)
+        output.result(plan_in_words(plan, policy, choice.max_failures, named(release), rollout, operator))
         return ending.OK
+    target, words = target_of(world, output, asked, plan.hosts, release)
+    text = plan_in_words(plan, policy, choice.max_failures, words, rollout, operator)
     for line in text.splitlines():
         output.say(line)
     agree(world, output, asked, f"Upgrade {ending.several(len(plan.hosts))}?")
     requests = Requests({host.name: host for host in plan.hosts}, operator, policy, target)
     start = unbegun(rollout, [batch.hosts for batch in plan.batches])
-    data = rollout_data(target.sha256, operator, choice)
+    data = rollout_data(target.sha256, operator, choice, policy)
     status = carry_out(
         world, output, requests, partial(decide, policy), start, message=f"upgrade to {words}", data=data
     )
@@ -73,11 +72,6 @@ def run(world: World, asked: Asked, release: str, choice: Choice) -> int:
 
 def policy_of(choice: Choice, parallel: int, hosts: int) -> Policy:
     """The options as numbers. Raises `Refused`."""
-    for reason in choice.allow:
-        known = REASONS.get(reason)
-        if known is None or not known.overridable:
-            allowed = ", ".join(sorted(word for word, found in REASONS.items() if found.overridable))
-            raise Refused(f"--allow {reason}: no refusal that may be overridden has this name.", f"Allowed: {allowed}.")
     return Policy(
         bake_s=choice.bake_s,
         settle_s=choice.settle_s,
@@ -87,11 +81,11 @@ def policy_of(choice: Choice, parallel: int, hosts: int) -> Policy:
         parallel=parallel,
         drain_timeout_s=choice.drain_timeout_s,
         cut=choice.cut,
-        allow=choice.allow,
+        allow=allowed(choice.allow),
     )
 
 
-def rollout_data(sha256: str, operator: str, choice: Choice) -> Mapping[str, Any]:
+def rollout_data(sha256: str, operator: str, choice: Choice, policy: Policy) -> Mapping[str, Any]:
     """What the first event of a rollout holds for those who read it later."""
     return {
         "release": sha256,
@@ -100,7 +94,7 @@ def rollout_data(sha256: str, operator: str, choice: Choice) -> Mapping[str, Any
         "on_failure": choice.on_failure,
         "commit": choice.commit,
         "bake_s": choice.bake_s,
-        "allow": list(choice.allow),
+        "allow": list(policy.allow),
     }
 
 

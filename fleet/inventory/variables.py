@@ -27,7 +27,7 @@ ALIASES = {
     "ansible_private_key_file": "ansible_ssh_private_key_file",
 }
 _FLAT = "'ansible-inventory -i INVENTORY --list --yaml --output flat.yaml' writes one to edit."
-_SSH_REMEDY = f"Write what it says into ~/.ssh/config, which fleet follows, and take it out of the inventory: {_FLAT}"
+_SSH_REMEDY = f"Say it in ansible_host, ansible_port, ansible_user and the key, and take it out: {_FLAT}"
 _SECRET_REMEDY = "Secrets don't belong in an inventory: use a key or an SSH agent, and sudo without a password."
 _DISCOVERED_PYTHONS = ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 

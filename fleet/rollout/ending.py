@@ -6,13 +6,13 @@
 from collections.abc import Iterable
 
 from fleet.events import Result
-from fleet.onhost.protocol import Ask
-from fleet.rollout.host import Course, HostStatus
+from fleet.onhost.protocol import Ask, State
+from fleet.rollout.host import BUSY, IN_PROGRESS, Course, HostStatus
 from fleet.rollout.moves import Finish
 from fleet.rollout.policy import OnFailure, Policy
-from fleet.rollout.status import RolloutStatus
+from fleet.rollout.status import RolloutStatus, Stage
 
-OK, REFUSED, HALTED, PERSON, INTERRUPTED = 0, 2, 3, 4, 130
+OK, REFUSED, HALTED, PERSON, ANOTHERS, INTERRUPTED = 0, 2, 3, 4, 5, 130
 
 
 def names(hosts: Iterable[HostStatus], most: int = 5) -> str:
@@ -24,6 +24,12 @@ def names(hosts: Iterable[HostStatus], most: int = 5) -> str:
 def several(count: int, noun: str = "host") -> str:
     """`1 host`, `2 hosts`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def told(message: str, remedy: str) -> str:
+    """What is so and what to do now, each as a sentence of its own."""
+    ends = message.rstrip().endswith((".", "!", "?", "…", ".)"))
+    return " ".join(filter(None, (message.rstrip() + ("" if ends or not (message and remedy) else "."), remedy)))
 
 
 def _code(status: RolloutStatus, otherwise: int) -> int:
@@ -39,12 +45,41 @@ def _people(status: RolloutStatus) -> str:
 
 def refused(status: RolloutStatus) -> Finish:
     """Preflight said no, or a host could not be asked."""
+    if others := _held_by_another(status):
+        return anothers(others)
     bad = [host for host in status.all if host.fault is not None]
     text = (
         f"Refused: {several(len(bad))} of {len(status.hosts)} did not pass preflight ({names(bad)}). "
         "Nothing was changed. Cure what is said above, or leave the hosts out with --limit."
     )
     return Finish(Result.HALTED, REFUSED, text)
+
+
+def _held_by_another(status: RolloutStatus) -> list[HostStatus]:
+    """The hosts that another rollout has, where this one has changed none."""
+    if any(host.begun for host in status.all):
+        return []
+    return [host for host in status.all if _holder(host)]
+
+
+def _holder(host: HostStatus) -> str:
+    """Who has a host that refused us for that; nothing for two masters that no rollout accounts for."""
+    record = host.report.record if host.report else None
+    if host.cause is not None and host.cause.reason == BUSY:
+        return host.cause.message
+    if host.cause is None or host.cause.reason != IN_PROGRESS or record is None or record.state is not State.BEGUN:
+        return ""
+    return f"rollout {record.rollout} of {record.operator}"
+
+
+def anothers(hosts: list[HostStatus]) -> Finish:
+    """Somebody else is at work on these hosts, and is named."""
+    who = ", ".join(sorted({_holder(host) for host in hosts}))
+    text = (
+        f"Refused: another rollout holds {names(hosts)}: {who}. Nothing was changed. "
+        "Wait for it, or commit it or roll it back first; `fleet status` shows where it stands."
+    )
+    return Finish(Result.HALTED, ANOTHERS, text)
 
 
 def twins(pair: tuple[str, str]) -> Finish:
@@ -68,10 +103,21 @@ def stopped(status: RolloutStatus) -> Finish:
         return Finish(Result.INTERRUPTED, INTERRUPTED, f"Interrupted. {so} changed.")
     text = (
         f"Interrupted: {several(len(begun))} begun ({names(begun)}), "
-        f"{_unknown(status) or 'each in its nearest resting phase.'} Go back with `fleet rollback {status.rollout}`, "
-        f"or retire the held masters with `fleet commit {status.rollout}`."
+        f"{_unknown(status) or 'each in its nearest resting phase.'} {_ways_on(status)}"
     )
     return Finish(Result.INTERRUPTED, INTERRUPTED, text)
+
+
+def _ways_on(status: RolloutStatus) -> str:
+    """What to type after an interruption, by what it interrupted."""
+    back, commit = f"`fleet rollback {status.rollout}`", f"`fleet commit {status.rollout}`"
+    if status.stage is Stage.ROLLING_BACK:
+        return f"Go on with {back}."
+    if status.stage is Stage.COMMITTING and not any(host.course is Course.STAGED for host in status.all):
+        return f"Go on with {commit}, or go back with {back}."
+    held = any(host.held and not host.silent and host.doing is None for host in status.all)
+    keep = f", or retire the held masters with {commit}" if held else ""
+    return f"Go on with `fleet upgrade` and the same release, go back with {back}{keep}."
 
 
 def _touched(host: HostStatus) -> bool:
@@ -85,6 +131,8 @@ def _unknown(status: RolloutStatus) -> str:
 
 def rolled_back(policy: Policy, status: RolloutStatus) -> Finish:
     """The budget was exceeded and the hosts were taken back."""
+    if others := _held_by_another(status):
+        return anothers(others)
     back = sum(host.course is Course.BACK for host in status.all)
     text = (
         f"Rolled back: {_faults(status)}, {policy.max_failures} allowed; {several(back)} taken back, "
@@ -95,29 +143,42 @@ def rolled_back(policy: Policy, status: RolloutStatus) -> Finish:
 
 def over_budget(policy: Policy, status: RolloutStatus) -> Finish:
     """The budget was exceeded and the policy says halt."""
-    text = (
-        f"Halted: {_faults(status)}, {policy.max_failures} allowed. No further host was begun. "
-        f"Go back with `fleet rollback {status.rollout}`.{_people(status)}"
-    )
-    return Finish(Result.HALTED, _code(status, HALTED), text)
+    if others := _held_by_another(status):
+        return anothers(others)
+    text = f"Halted: {_faults(status)}, {policy.max_failures} allowed. No further host was begun. {_way_back(status)}"
+    return Finish(Result.HALTED, _code(status, HALTED), text + _people(status))
 
 
-def inconclusive(status: RolloutStatus) -> Finish:
-    """The gate could not tell."""
+def unproven(status: RolloutStatus) -> Finish:
+    """The gate has nothing to go by."""
+    if others := _held_by_another(status):
+        return anothers(others)
     text = (
-        f"Halted: the bake of batch {status.batch} could not tell whether the release is well. "
-        "No further host was begun. "
-        f"Go back with `fleet rollback {status.rollout}`, or keep what is there with `fleet commit {status.rollout}`."
+        f"Halted: {_faults(status)}; no host of batch {status.batch} was seen well with the release, so the next "
+        f"batch was not begun. {_way_back(status)}"
     )
     return Finish(Result.HALTED, _code(status, HALTED), text + _people(status))
 
 
+def _way_back(status: RolloutStatus) -> str:
+    """How to take back what was changed, or that there is nothing to take back."""
+    if not all(host.unchanged for host in status.all):
+        return f"Go back with `fleet rollback {status.rollout}`."
+    if any(host.begun for host in status.all):
+        return "Every host that was begun is OLD again: there is nothing to take back."
+    return "Nothing was changed."
+
+
 def completed(policy: Policy, status: RolloutStatus) -> Finish:
     """Every batch was done: committed or held, whatever the policy said, less the hosts at fault inside the budget."""
+    if others := _held_by_another(status):
+        return anothers(others)
     pending = [host for host in status.all if host.drain_pending]
     held = [host for host in status.all if host.held and not host.drain_pending]
-    done = [host for host in status.all if host.fault is None]
-    text = f"Completed: {several(len(done))} of {len(status.hosts)} run the new release."
+    done = status.counts["done"]
+    is_done = done > 0 and not pending
+    word = "Completed" if is_done else "Not finished"
+    text = f"{word}: {several(done)} of {len(status.hosts)} run the new release."
     if status.faults:
         text += (
             f" {_faults(status)}: they were not upgraded or taken back."
@@ -135,7 +196,7 @@ def completed(policy: Policy, status: RolloutStatus) -> Finish:
             f"`fleet commit {status.rollout}` later, or with --cut."
         )
     well = not status.faults and not pending
-    result = Result.HALTED if pending else Result.COMPLETED
+    result = Result.COMPLETED if is_done else Result.HALTED
     return Finish(result, _code(status, OK if well else HALTED), text + _people(status))
 
 

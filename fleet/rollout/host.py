@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from fleet.gates import Verdict
-from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Report, Step
+from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Report, State, Step
 
 SETTLED = timedelta(seconds=6)
 """A step script that lost its controller begins no step after 5 s; later it is at rest."""
@@ -24,6 +24,7 @@ ARRIVED = frozenset({Phase.TRIAL, Phase.NEW, Phase.RETIRING})
 TAKEN_OVER = "taken_over"
 RUNS_IT = "runs_it"
 BUSY = "busy"
+IN_PROGRESS = "upgrade_in_progress"
 TURNED_BACK = frozenset({"interrupted", "stopped"})
 OTHER_ROLLOUT = "other_rollout"
 LEFT_ALONE = frozenset({"foreign", "nothing_to_undo", OTHER_ROLLOUT})
@@ -123,6 +124,20 @@ class HostStatus:
     def drain_pending(self) -> bool:
         """Whether a commit left the host held, because connections of the old workers had not ended in time."""
         return self.held and self.course is Course.UPGRADED and self.visited(Ask.COMMIT) > 0
+
+    @property
+    def was_back(self) -> bool:
+        """Whether the host had gone back before anything was asked of it."""
+        before = self.first.record if self.first and self.first.phase is Phase.OLD else None
+        after = self.report.record if self.report else None
+        if before is None or after is None or before.state is not State.ROLLED_BACK:
+            return False
+        return before.rollout == after.rollout
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the host is known to run what it ran before this rollout."""
+        return not self.begun or self.course is Course.BACK or (self.phase is Phase.OLD and not self.needs_person)
 
     @property
     def silent(self) -> bool:

@@ -87,21 +87,30 @@ class RolloutStatus:
     @property
     def counts(self) -> dict[str, int]:
         """Every host once, by what became of it."""
-        names = ("done", "failed", "refused", "unreachable", "unverified", "rolled_back", "not_begun", "left_alone")
-        found = dict.fromkeys(names, 0)
+        found = dict.fromkeys(COUNTED, 0)
         for host in self.hosts.values():
             found[_counted_as(host)] += 1
         return {"hosts": len(self.hosts), **found}
 
 
+COUNTED_AS = {
+    Course.WAITING: "not_begun",
+    Course.STAGED: "not_begun",
+    Course.BEGUN: "begun",
+    Course.UPGRADED: "done",
+    Course.COMMITTED: "done",
+    Course.BACK: "rolled_back",
+    Course.ALREADY: "done",
+    Course.LEFT_ALONE: "left_alone",
+}
+COUNTED = (
+    *("done", "failed", "refused", "unreachable", "unverified"),
+    *("rolled_back", "begun", "not_begun", "left_alone"),
+)
+
+
 def _counted_as(host: HostStatus) -> str:
-    if host.fault is not None:
-        return host.fault.value
-    if host.course is Course.BACK:
-        return "rolled_back"
-    if host.course is Course.LEFT_ALONE:
-        return "left_alone"
-    return "done" if host.course in (Course.UPGRADED, Course.COMMITTED, Course.ALREADY) else "not_begun"
+    return COUNTED_AS[host.course] if host.fault is None else host.fault.value
 
 
 def fold(status: RolloutStatus, event: Event) -> RolloutStatus:

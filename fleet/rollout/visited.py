@@ -158,7 +158,7 @@ def _where_turned(host: HostStatus, rollout: str) -> Course:
 
 
 def _baked(host: HostStatus, at: datetime) -> HostStatus:
-    verdict = judge(host.outcome, host.reason, host.report)
+    verdict = judge(host.outcome, host.report)
     erring_since = (host.erring_since or at) if verdict is Verdict.ERROR else None
     host = replace(host, verdict=verdict, looked_at=host.since, erring_since=erring_since)
     return replace(host, fault=Fault.FAILED) if host.verdict is Verdict.FAILED else host

@@ -50,7 +50,7 @@ def upload(link: Link, local: Path | bytes, remote_path: str, *, how: str = "aut
     raise Refusal(
         "upload_failed",
         f"{remote_path} could not be written ({'; '.join(failures)}).",
-        "See that there is room on that disk and that the login may write there; --transfer chooses another way.",
+        "See that there is room on that disk and that the login may write there.",
     )
 
 

@@ -1,0 +1,22 @@
+"""`python -m tests.pretended STATE WORDS...`: the `fleet` command on pretend hosts, whose phases it leaves in STATE."""
+
+import atexit
+import sys
+from pathlib import Path
+
+from fleet import cli
+from fleet.engine import Visits
+from fleet.world import World
+from tests.pretend import a_fleet
+
+
+def main() -> None:
+    """The process ends as `fleet` does."""
+    state, sys.argv = Path(sys.argv[1]), ["fleet", *sys.argv[2:]]
+    hosts = a_fleet(4)
+    atexit.register(lambda: state.write_text(" ".join(host.phase().value for host in hosts.hosts.values())))
+    cli.main(World(visits=lambda: Visits(hosts.visit, hosts.request_stop, hosts.cut_all)))
+
+
+if __name__ == "__main__":
+    main()
