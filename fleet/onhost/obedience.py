@@ -12,7 +12,7 @@ from typing import List, Optional, Tuple
 from fleet.onhost.command import read_command
 from fleet.onhost.configuration import Configuration, read_configuration
 from fleet.onhost.machine import Machine
-from fleet.onhost.protocol import Finding, Master, Observation, Record, Request
+from fleet.onhost.protocol import Finding, Master, Observation, Record, Request, State
 from fleet.onhost.reasons import finding
 from fleet.onhost.subject import Subject
 
@@ -23,14 +23,22 @@ SESSION = 3  # its place behind the name in /proc/PID/stat
 def the_master(
     machine: Machine, request: Request, seen: Observation, record: Optional[Record]
 ) -> Tuple[List[Finding], Optional[Master]]:
-    """The one master to judge, or why there is none. Two of the request's own rollout are neither judged nor a finding."""
+    """The one master to judge, or why there is none.
+
+    Two that a rollout to the same release has left are neither judged nor a finding: the upgrade goes on from there.
+    """
     if not seen.masters:
         return [_none(machine, seen)], None
     if len(seen.masters) == 1:
         return [], seen.masters[0]
-    if record is not None and record.rollout == request.rollout and len(seen.masters) == 2:
+    found = _several(seen)
+    if record is None or record.state is not State.BEGUN or found.reason != "upgrade_in_progress":
+        return [found], None
+    if record.rollout == request.rollout or (request.goal is not None and record.target == request.goal.target):
         return [], None
-    return [_several(seen)], None
+    who = "rollout %s by %s holds this host since %s" % (record.rollout, record.operator, record.at)
+    remedy = "Finish it or undo it first: fleet commit %s, or fleet rollback %s." % (record.rollout, record.rollout)
+    return [found._replace(message=who, remedy=remedy)], None
 
 
 def _none(machine: Machine, seen: Observation) -> Finding:

@@ -6,7 +6,7 @@ from fleet.onhost.command import Command
 from fleet.onhost.configuration import Configuration, read_configuration
 from fleet.onhost.machine import Process
 from fleet.onhost.obedience import at_its_path, obeys, pid_file, the_master
-from fleet.onhost.protocol import Finding, Master, Observation, Record
+from fleet.onhost.protocol import Finding, Master, Observation, Record, State
 from tests.onhost.recorded import (
     NEW,
     PATH,
@@ -134,11 +134,13 @@ def test_workers_of_a_dead_master_are_named_before_nginx_is_started() -> None:
     assert "kill -QUIT 813 814" in found[0].message
 
 
-def test_two_masters_of_this_very_rollout_are_its_own_business() -> None:
+def test_two_masters_of_this_rollout_or_of_one_to_the_same_release_are_its_own_business() -> None:
     seen = a_look(a_master(listeners=(5,)), a_master(pid=900, ppid=812))
 
     assert chosen(seen, a_record("r1")) == ([], None)
-    assert chosen(seen, a_record("r0")) == (["upgrade_in_progress"], None)
+    assert chosen(seen, a_record("r0")) == ([], None)
+    assert chosen(seen, a_record("r0")._replace(target="f" * 64)) == (["upgrade_in_progress"], None)
+    assert chosen(seen, a_record("r0")._replace(state=State.COMMITTED)) == (["upgrade_in_progress"], None)
 
 
 # The pid file
