@@ -15,6 +15,7 @@ import pytest
 
 from fleet.lab.release import make_release
 from fleet.lab.traffic import Traffic, TrafficError, TrafficReport, What
+from fleet.onhost.machine import Machine
 from tests.private_nginx import PrivateNginx, wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
@@ -133,6 +134,11 @@ def test_a_golden_upgrade_fails_no_request_of_any_client(nginx: PrivateNginx, tm
     assert 0 < report.between("begin", "end").requests("new") <= report.requests("new")
 
 
+def on_the_wire(workers: list[int]) -> None:
+    """These workers are in the middle of some answers."""
+    wait_until(lambda: Machine().established(workers) >= 5, "requests on the wire")
+
+
 def test_going_back_by_quit_costs_nothing_and_by_term_what_was_on_the_wire(nginx: PrivateNginx, tmp_path: Path) -> None:
     """The control to the zero above: the same clients, answers that take a second, QUIT beside TERM."""
     release = make_release("new", tmp_path / "nginx.new")
@@ -141,6 +147,7 @@ def test_going_back_by_quit_costs_nothing_and_by_term_what_was_on_the_wire(nginx
         for goodbye in (signal.SIGQUIT, signal.SIGTERM):
             old, new = nginx.upgrade(release)
             nginx.drain(old)
+            on_the_wire(nginx.workers(new))
             os.kill(old, signal.SIGHUP)
             nginx.wait_for_workers(old)
             os.kill(new, goodbye)

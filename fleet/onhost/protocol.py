@@ -31,7 +31,6 @@ class Step(Enum):
 
 
 FORWARD_STEPS = (Step.SWAP, Step.LAUNCH, Step.VERIFY, Step.DRAIN, Step.RETIRE)
-BACK_STEPS = (Step.REVIVE, Step.DISMISS, Step.RESTORE)
 
 
 class Phase(Enum):
