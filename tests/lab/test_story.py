@@ -11,6 +11,7 @@ from fleet.lab.traffic import Traffic
 from tests.lab.conftest import MakeLab
 from tests.lab.operator import PID_FILE, agrees, fleet, look, sha256
 
+RELOADS = 4  # about as often as the story lets a generation of workers go
 BASE = sha256(DEFAULT_BASE)
 
 
@@ -35,10 +36,11 @@ def test_the_whole_story_loses_no_request(six: Lab, release: Path) -> None:
         traffic.mark("story")
         _story(six, release, new)
         traffic.mark("reload")
-        for host in six.hosts:
-            host.sh(f"kill -HUP $(cat {PID_FILE})")
-        for host in six.hosts:
-            host.sh("while ps -eo args= | grep -q '[i]s shutting down'; do sleep 0.1; done", timeout_s=60)
+        for _ in range(RELOADS):
+            for host in six.hosts:
+                host.sh(f"kill -HUP $(cat {PID_FILE})")
+            for host in six.hosts:
+                host.sh("while ps -eo args= | grep -q '[i]s shutting down'; do sleep 0.1; done", timeout_s=60)
         traffic.mark("end")
         report = traffic.stop()
 
