@@ -10,7 +10,7 @@ from typing import Collection, Iterable, Tuple
 from fleet.onhost.binary import complaint, test_configuration
 from fleet.onhost.probe import ask
 from fleet.onhost.protocol import Master, Observation, Worker
-from fleet.onhost.site import Site, StepFailed, StepRefused, find, pair
+from fleet.onhost.site import Site, StepFailed, StepRefused, accepting, find, identities, pair
 from fleet.onhost.steps import USR1_SEEN_S, beside, must_hear
 
 REVIVE_SEEN_S = 15.0
@@ -31,8 +31,8 @@ def revive(site: Site, seen: Observation) -> None:
     if not master.accepting and not _hup_is_pending(site, master):
         site.send(master, signal.SIGHUP)
     wanted = max([1] + [len(other.accepting) for other in seen.masters if other.pid != master.pid])
-    came, now = site.wait(lambda look: _accepting(look, master) >= wanted, REVIVE_SEEN_S)
-    if not came and not _accepting(now, master):
+    came, now = site.wait(lambda look: len(accepting(look, master)) >= wanted, REVIVE_SEEN_S)
+    if not came and not accepting(now, master):
         raise StepFailed(
             "revive_unseen",
             "the old master (pid %d) has no accepting worker %.0f s after HUP; the new one is left serving"
@@ -40,12 +40,7 @@ def revive(site: Site, seen: Observation) -> None:
             "Look into the error log. Do not stop the new master.",
         )
     _answers(site, now, master)
-    site.remember(lambda serving: serving._replace(revived=_ids(now, master)))
-
-
-def _ids(seen: Observation, master: Master) -> Tuple[Tuple[int, int], ...]:
-    now = find(seen, master.pid, master.start)
-    return tuple((worker.pid, worker.start) for worker in now.accepting) if now else ()
+    site.remember(lambda serving: serving._replace(revived=identities(accepting(now, master))))
 
 
 def _to_revive(seen: Observation) -> Master:
@@ -59,13 +54,8 @@ def _hup_is_pending(site: Site, master: Master) -> bool:
     last = site.own.last_signal(master.pid, master.start, ("SIGWINCH", "SIGHUP"))
     if last is None or last["signal"] != "SIGHUP":
         return False
-    came, _ = site.wait(lambda look: _accepting(look, master) > 0, PENDING_HUP_S)
+    came, _ = site.wait(lambda look: bool(accepting(look, master)), PENDING_HUP_S)
     return came
-
-
-def _accepting(seen: Observation, master: Master) -> int:
-    now = find(seen, master.pid, master.start)
-    return len(now.accepting) if now else 0
 
 
 def _answers(site: Site, seen: Observation, master: Master) -> None:
@@ -118,7 +108,7 @@ def _let_winch_happen(site: Site, old: Master) -> None:
     if not old.accepting or last is None or last["signal"] != "SIGWINCH":
         return
     site.send(old, signal.SIGUSR1)
-    went_idle, now = site.wait(lambda look: not _accepting(look, old), USR1_SEEN_S)
+    went_idle, now = site.wait(lambda look: not accepting(look, old), USR1_SEEN_S)
     if went_idle:
         revive(site, now)
 
@@ -126,7 +116,7 @@ def _let_winch_happen(site: Site, old: Master) -> None:
 def _note_reload(site: Site, new: Master) -> None:
     """Whether the configuration was reloaded while the new master served: none of the workers that verify saw is left."""
     verified = set(site.own.serving.verified)
-    if verified and not verified & {(worker.pid, worker.start) for worker in new.workers}:
+    if verified and not verified & set(identities(new.workers)):
         site.remember(lambda serving: serving._replace(reload_due=True))
 
 

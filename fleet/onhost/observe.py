@@ -13,6 +13,7 @@ from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, T
 from fleet.onhost.binary import pid_path
 from fleet.onhost.machine import Machine, Process
 from fleet.onhost.protocol import Layout, Master, Observation, Worker
+from fleet.onhost.record import real_pid_file
 
 MASTER = re.compile(r"^\w+: master process ?(.*)$")
 WORKER = re.compile(r"^\w+: worker process")
@@ -116,7 +117,8 @@ class Observer:
             pid for pid in masters if look.by_pid[pid].ppid not in masters and self.machine.same_pid_namespace(pid)
         }
         if self.layout.pid_file:
-            roots = {pid for pid in roots if self._pid_file_of(look.by_pid[pid]) == self._real(self.layout.pid_file)}
+            ours = real_pid_file(self.machine, self.layout.pid_file)
+            roots = {pid for pid in roots if self._pid_file_of(look.by_pid[pid]) == ours}
         elif wanted:
             roots = {pid for pid in roots if self._argv0_leads_to(look.by_pid[pid], wanted)}
         return roots if len(roots) == 1 else set()
@@ -127,13 +129,8 @@ class Observer:
         if key not in self._pid_files:
             master = Master(process.pid, process.start, process.ppid, None, argv_of(process), (), ())
             path = pid_path(self.machine, master)
-            self._pid_files[key] = path and self._real(path)
+            self._pid_files[key] = path and real_pid_file(self.machine, path)
         return self._pid_files[key]
-
-    def _real(self, path: str) -> str:
-        """The path with its folder's links followed; the file itself may be missing just now."""
-        folder, name = os.path.split(path)
-        return os.path.join(self.machine.real_path(folder), name)
 
     def _argv0_leads_to(self, process: Process, wanted: str) -> bool:
         first = argv_of(process)[:1]

@@ -264,7 +264,11 @@ def _by(fence: Fence) -> str:
 
 
 def instance_name(machine: Machine, pid_file: str) -> str:
-    """Sixteen hex digits for the real path of a pid file (whose last part may be missing just now)."""
+    """Sixteen hex digits for the real path of a pid file."""
+    return hashlib.sha256(real_pid_file(machine, pid_file).encode()).hexdigest()[:16]
+
+
+def real_pid_file(machine: Machine, pid_file: str) -> str:
+    """The path with its folder's links followed; the file itself may be missing just now."""
     folder, name = os.path.split(pid_file)
-    real = os.path.join(machine.real_path(folder), name)
-    return hashlib.sha256(real.encode()).hexdigest()[:16]
+    return os.path.join(machine.real_path(folder), name)

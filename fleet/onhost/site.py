@@ -1,11 +1,22 @@
 """One instance during one visit: what every step needs to look, act, remember and turn back."""
 
 import signal
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, Iterable, NamedTuple, Optional, Tuple
 
 from fleet.onhost.machine import POLL_S, Gone, Machine
 from fleet.onhost.observe import Observer
-from fleet.onhost.protocol import Finding, Layout, Malformed, Master, Observation, Options, Record, Severity, State
+from fleet.onhost.protocol import (
+    Finding,
+    Layout,
+    Malformed,
+    Master,
+    Observation,
+    Options,
+    Record,
+    Severity,
+    State,
+    Worker,
+)
 from fleet.onhost.record import InstanceStore, Serving, Store
 
 SLOWEST_POLL_S = 0.2
@@ -123,6 +134,17 @@ def find(seen: Observation, pid: int, start: int) -> Optional[Master]:
         if (master.pid, master.start) == (pid, start):
             return master
     return None
+
+
+def accepting(seen: Observation, master: Master) -> Tuple[Worker, ...]:
+    """The workers of this very master that accept now; none when it is gone."""
+    now = find(seen, master.pid, master.start)
+    return now.accepting if now else ()
+
+
+def identities(workers: Iterable[Worker]) -> Tuple[Tuple[int, int], ...]:
+    """The workers as (pid, start): what they are known by in a later visit."""
+    return tuple((worker.pid, worker.start) for worker in workers)
 
 
 def pair(seen: Observation) -> Tuple[Master, Master]:

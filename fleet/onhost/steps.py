@@ -7,14 +7,13 @@ waited for before the next one, because two pending signals can coalesce into an
 
 import os
 import signal
-from typing import Tuple
 
 from fleet.onhost.binary import complaint, test_configuration
 from fleet.onhost.loaded import loaded_at_s
 from fleet.onhost.log import Mark, is_poisoned, lines_since, mark, start_failures
 from fleet.onhost.protocol import Master, Observation
 from fleet.onhost.record import Serving
-from fleet.onhost.site import Site, StepFailed, StepRefused, find, pair
+from fleet.onhost.site import Site, StepFailed, StepRefused, find, identities, pair
 
 LAUNCH_FLOOR_S = 5.0
 LAUNCH_FACTOR = 3.0
@@ -71,7 +70,9 @@ def launch(site: Site, seen: Observation) -> None:
     deadline_s = _may_launch(site, seen, old)
     start = mark(site.machine, old.pid)
     loaded_s = loaded_at_s(site.machine, old, site.own.serving)
-    site.own.write_serving(Serving(old.argv, start.path, start.inode, start.offset, loaded_s, revived=_ids(old)))
+    site.own.write_serving(
+        Serving(old.argv, start.path, start.inode, start.offset, loaded_s, revived=identities(old.accepting))
+    )
     before = site.machine.stat(seen.pid_file) if seen.pid_file else None
     site.send(old, signal.SIGUSR2)
 
@@ -259,11 +260,6 @@ def _settle_pid_files(site: Site) -> None:
             "%s names %s after the old master has left" % (now.pid_file, now.pid_file_pid),
             "Write the master's pid (%s) into it." % ", ".join(str(one.pid) for one in now.masters),
         )
-
-
-def _ids(master: Master) -> Tuple[Tuple[int, int], ...]:
-    """The workers that accept, as (pid, start)."""
-    return tuple((worker.pid, worker.start) for worker in master.accepting)
 
 
 def beside(path: str, word: str) -> str:

@@ -11,7 +11,7 @@ from typing import FrozenSet, Optional, Tuple
 from fleet.onhost.log import Mark, bad_lines, lines_since
 from fleet.onhost.probe import ask
 from fleet.onhost.protocol import Finding, Master, Observation, Severity
-from fleet.onhost.site import Site, StepFailed, find, pair
+from fleet.onhost.site import Site, StepFailed, accepting, find, identities, pair
 
 WORKERS_SEEN_S = 5.0
 SETTLE_POLL_S = 0.05
@@ -21,16 +21,16 @@ def verify(site: Site, seen: Observation) -> None:
     """The new master is verified, for this visit. Raises `StepFailed` at the first bad sign."""
     old, new = pair(seen)
     wanted = max(1, len(old.accepting))
-    now = site.wait(lambda look: _serving(look, new) >= wanted or bool(_bad(site, look, new)), WORKERS_SEEN_S)[1]
+    now = site.wait(lambda look: len(accepting(look, new)) >= wanted or bool(_bad(site, look, new)), WORKERS_SEEN_S)[1]
     _must_be_clean(site, now, new)
-    if _serving(now, new) < wanted:
+    if len(accepting(now, new)) < wanted:
         raise _too_few(now, new, wanted)
-    workers = _workers(now, new)
+    workers = _pids(now, new)
     probe(site, workers)
     _settle(site, new, workers)
     seen = site.look()
     _must_cover(site, seen, old, new)
-    site.remember(lambda serving: serving._replace(verified=_identities(seen, new)))
+    site.remember(lambda serving: serving._replace(verified=identities(accepting(seen, new))))
     if not site.options.probes:
         site.warn("no_probes", "nothing was asked of the new workers", "Add fleet_probes to the inventory.")
 
@@ -50,19 +50,8 @@ def _too_few(seen: Observation, new: Master, wanted: int) -> StepFailed:
     )
 
 
-def _serving(seen: Observation, new: Master) -> int:
-    now = find(seen, new.pid, new.start)
-    return len(now.accepting) if now else 0
-
-
-def _workers(seen: Observation, new: Master) -> FrozenSet[int]:
-    now = find(seen, new.pid, new.start)
-    return frozenset(worker.pid for worker in now.accepting) if now else frozenset()
-
-
-def _identities(seen: Observation, new: Master) -> Tuple[Tuple[int, int], ...]:
-    now = find(seen, new.pid, new.start)
-    return tuple((worker.pid, worker.start) for worker in now.accepting) if now else ()
+def _pids(seen: Observation, new: Master) -> FrozenSet[int]:
+    return frozenset(worker.pid for worker in accepting(seen, new))
 
 
 def probe(site: Site, workers: FrozenSet[int]) -> None:
@@ -79,7 +68,7 @@ def _settle(site: Site, new: Master, workers: FrozenSet[int]) -> None:
         site.go_on()
         now = site.look()
         _must_be_clean(site, now, new)
-        if _workers(now, new) != workers:
+        if _pids(now, new) != workers:
             raise StepFailed("workers_changed", "workers of the new master came and went while it settled")
         if site.machine.monotonic_s() >= until:
             break
@@ -112,7 +101,7 @@ def evidence(site: Site, seen: Observation, new: Master) -> Optional[Tuple[str, 
 def _must_cover(site: Site, seen: Observation, old: Master, new: Master) -> None:
     """The union over the new workers counts: some builds close, in each worker, the sockets that are not its own."""
     now = find(seen, old.pid, old.start)
-    held = {inode for pid in _workers(seen, new) for inode in site.machine.socket_inodes(pid)}
+    held = {inode for pid in _pids(seen, new) for inode in site.machine.socket_inodes(pid)}
     missing = set(now.listeners if now else ()) - held
     if missing:
         every = site.machine.listeners(old.pid)
