@@ -64,14 +64,18 @@ class Speaker:
         self.line(END_MARK)
 
 
-def main(argv: Optional[List[str]] = None) -> int:
-    """Answer one request. The exit code means nothing: what happened is in the replies."""
+def main(argv: Optional[List[str]] = None, machine: Optional[Machine] = None) -> int:
+    """Answer one request. The exit code means nothing: what happened is in the replies.
+
+    `machine` is this host, unless a test hands in one that breaks at a chosen moment.
+    """
     words = sys.argv[1:] if argv is None else argv
+    machine = machine or Machine()
     for signum in (signal.SIGHUP, signal.SIGPIPE, signal.SIGINT):
         signal.signal(signum, signal.SIG_IGN)
     os.umask(0o077)
     if words[:1] == ["undo"]:
-        return undo(words[1], words[2:])
+        return undo(machine, words[1], words[2:])
     speaker = Speaker()
     speaker.say(Reply(ReplyType.HELLO))
     try:
@@ -85,14 +89,13 @@ def main(argv: Optional[List[str]] = None) -> int:
         return 2
     control = Control(sys.stdin)
     control.listen()
-    end, report = serve(Machine(), request, speaker.say, control.go_on)
+    end, report = serve(machine, request, speaker.say, control.go_on)
     speaker.end(end, report)
     return 0
 
 
-def undo(state_dir: str, words: List[str]) -> int:
+def undo(machine: Machine, state_dir: str, words: List[str]) -> int:
     """Take this host back without a controller. 0 when it is back, 2 when it isn't clear what to take back."""
-    machine = Machine()
     names = machine.names(state_dir + "/instances")
     wanted = words[0] if words else (names[0] if len(names) == 1 else None)
     if wanted not in names:
