@@ -2,7 +2,7 @@
 
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from shlex import quote
 from typing import Callable, NamedTuple, Optional, Tuple
 
@@ -141,26 +141,42 @@ def _stage(visit: Visit) -> End:
     target = request.goal.target
     staged: Optional[str] = visit.store.release(target) if visit.store.has(target) else None
     if Step.STAGE in request.allowed:
-        began_s = visit.machine.monotonic_s()
-        visit.say(Reply(ReplyType.STEP_STARTED, step=Step.STAGE))
-        end, staged = _staged(visit, request)
-        took_s = visit.machine.monotonic_s() - began_s
-        visit.say(
-            Reply(
-                ReplyType.STEP_ENDED,
-                step=Step.STAGE,
-                outcome=end.outcome,
-                reason=end.reason,
-                message=end.message,
-                took_s=took_s,
-            )
-        )
+        end, staged = _stage_told(visit)
         if end.outcome is not Outcome.DONE:
             return end
     record = visit.own.record if visit.own else None
     if classify(seen, request.goal.target) is Phase.NEW:
         return End(Outcome.DONE, "runs_it", "this host runs the release already")
     return _judged(visit, preflight.preflight(visit.machine, request, seen, staged, record, _serving(visit)))
+
+
+def _stage_told(visit: Visit) -> Tuple[End, Optional[str]]:
+    """The step `stage`, told to the controller and to the host's journal, before and after."""
+    request = visit.request
+    began_s = visit.machine.monotonic_s()
+    _note(visit, intent=Step.STAGE.value, rollout=request.rollout)
+    visit.say(Reply(ReplyType.STEP_STARTED, step=Step.STAGE))
+    end, staged = _staged(visit, request)
+    took_s = visit.machine.monotonic_s() - began_s
+    _note(visit, result=Step.STAGE.value, outcome=end.outcome.value, reason=end.reason, message=end.message)
+    visit.say(
+        Reply(
+            ReplyType.STEP_ENDED,
+            step=Step.STAGE,
+            outcome=end.outcome,
+            reason=end.reason,
+            message=end.message,
+            took_s=took_s,
+        )
+    )
+    return end, staged
+
+
+def _note(visit: Visit, **entry: object) -> None:
+    """The entry is in the host's journal, where there is one and room for it: staging changes nothing that runs."""
+    with suppress(OSError):
+        if visit.own is not None:
+            visit.own.note(**entry)
 
 
 def _serving(visit: Visit) -> Serving:
