@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import List, Optional
 
+from fleet.onhost import lease
 from fleet.onhost.control import Control
 from fleet.onhost.machine import Machine
 from fleet.onhost.protocol import (
@@ -26,7 +27,7 @@ from fleet.onhost.protocol import (
     encode,
 )
 from fleet.onhost.record import InstanceStore
-from fleet.onhost.serve import serve
+from fleet.onhost.serve import go_back_by_lease, serve
 from fleet.onhost.visit import End
 
 MOST_REQUEST_BYTES = 1 << 20
@@ -76,6 +77,8 @@ def main(argv: Optional[List[str]] = None, machine: Optional[Machine] = None) ->
     os.umask(0o077)
     if words[:1] == ["undo"]:
         return undo(machine, words[1], words[2:])
+    if words[:1] == ["watch"]:
+        return watch(machine, words[1], words[2])
     speaker = Speaker()
     speaker.say(Reply(ReplyType.HELLO))
     try:
@@ -92,6 +95,27 @@ def main(argv: Optional[List[str]] = None, machine: Optional[Machine] = None) ->
     end, report = serve(machine, request, speaker.say, control.go_on)
     speaker.end(end, report)
     return 0
+
+
+def watch(machine: Machine, state_dir: str, name: str) -> int:
+    """Watch the lease of this instance to its end. Whoever started it is told once it watches, and needs it no more."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    own = InstanceStore(machine, state_dir, name)
+
+    def ready() -> None:
+        os.write(1, lease.READY + b"\n")
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nowhere, descriptor)
+
+    lease.watch(own, ready, lambda found: log_lease(machine, own, found))
+    return 0
+
+
+def log_lease(machine: Machine, own: InstanceStore, found: lease.Lease) -> None:
+    """The host has gone back, as far as it could; syslog says so, too."""
+    end = go_back_by_lease(machine, own, found)
+    machine.syslog("the lease of rollout %s ran out: %s %s" % (found.rollout, end.outcome.value, end.message))
 
 
 def undo(machine: Machine, state_dir: str, words: List[str]) -> int:

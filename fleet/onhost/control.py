@@ -8,8 +8,9 @@ import threading
 import time
 from typing import Callable, Iterable, Optional
 
+from fleet.onhost.fence import TakenOver, check
 from fleet.onhost.protocol import BEAT, STOP
-from fleet.onhost.record import InstanceStore, TakenOver
+from fleet.onhost.record import InstanceStore
 from fleet.onhost.site import TurnedBack
 
 SILENCE_S = 5.0
@@ -52,11 +53,11 @@ class Control:
 def fenced(own: InstanceStore, rollout: str, epoch: int, go_on: Callable[[], None]) -> Callable[[], None]:
     """`go_on`, which also says when somebody else has been given the host."""
 
-    def check() -> None:
+    def ask() -> None:
         go_on()
         try:
-            own.check(rollout, epoch)
+            check(own, rollout, epoch)
         except TakenOver as error:
             raise TurnedBack("taken_over", str(error))
 
-    return check
+    return ask

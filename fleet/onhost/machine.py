@@ -60,6 +60,14 @@ class Machine:
     def monotonic_s(self) -> float:
         return time.monotonic()
 
+    def boottime_s(self) -> float:
+        """Seconds since the host was booted, also those in which it slept; no clock that anybody sets moves it."""
+        return time.clock_gettime(CLOCK_BOOTTIME)
+
+    def boot_id(self) -> str:
+        """What tells this start of the host from any other."""
+        return (self.read("/proc/sys/kernel/random/boot_id") or "").strip()
+
     def utc(self) -> str:
         """Now, as ISO 8601 in UTC with milliseconds."""
         now = time.time()

@@ -9,7 +9,7 @@ import json
 from enum import Enum
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
-PROTOCOL = 1
+PROTOCOL = 2
 BEAT = "beat"
 STOP = "stop"
 END_MARK = "fleet-end"
@@ -71,25 +71,30 @@ class Ask(Enum):
     BAKE = "bake"
     COMMIT = "commit"
     ROLLBACK = "rollback"
+    LEASE = "lease"
+    UNLOCK = "unlock"
 
 
+BACK_STEPS = (
+    Step.REVIVE,
+    Step.DISMISS,
+    Step.RESTORE,
+    Step.SWAP,
+    Step.LAUNCH,
+    Step.VERIFY,
+    Step.DRAIN,
+    Step.RETIRE,
+    Step.SWEEP,
+)
 MAY_DO: Dict[Ask, Tuple[Step, ...]] = {
     Ask.LOOK: (),
     Ask.STAGE: (Step.STAGE,),
     Ask.UPGRADE: (Step.SWAP, Step.LAUNCH, Step.VERIFY, Step.DRAIN, Step.RETIRE, Step.REVIVE, Step.SWEEP),
     Ask.BAKE: (),
     Ask.COMMIT: (Step.VERIFY, Step.DRAIN, Step.RETIRE, Step.REVIVE, Step.SWEEP),
-    Ask.ROLLBACK: (
-        Step.REVIVE,
-        Step.DISMISS,
-        Step.RESTORE,
-        Step.SWAP,
-        Step.LAUNCH,
-        Step.VERIFY,
-        Step.DRAIN,
-        Step.RETIRE,
-        Step.SWEEP,
-    ),
+    Ask.ROLLBACK: BACK_STEPS,
+    Ask.LEASE: BACK_STEPS,
+    Ask.UNLOCK: (),
 }
 
 
@@ -134,8 +139,21 @@ class Options(NamedTuple):
     probes: Tuple[Probe, ...] = ()
 
 
+class Sender(NamedTuple):
+    """Who is behind a request: the journal that the run is written into, the laptop, and the process there."""
+
+    journal: str = ""
+    controller: str = ""
+    pid: int = 0
+
+
 class Request(NamedTuple):
-    """What one visit wants of one instance. `left_at` is the phase in which the last visit of this rollout left it."""
+    """What one visit wants of one instance. `left_at` is the phase in which the last visit of this rollout left it.
+
+    `take_over` is a rollback's: it gets in whoever has the host. `reopen` is a resume's: also a host that was taken back
+    from this very rollout is upgraded again. `force` passes another run's claim. `claim_s` is how long the claim lasts
+    and `lease_s` the lease, in seconds; 0 is none.
+    """
 
     protocol: int
     ask: Ask
@@ -149,6 +167,11 @@ class Request(NamedTuple):
     left_at: Optional[Phase] = None
     release_bytes: Optional[int] = None
     take_over: bool = False
+    reopen: bool = False
+    force: bool = False
+    claim_s: float = 0.0
+    lease_s: float = 0.0
+    sender: Sender = Sender()
 
 
 class Worker(NamedTuple):
@@ -210,7 +233,10 @@ class State(Enum):
 
 
 class Record(NamedTuple):
-    """What is wanted on this host, written before the first swap. Times are UTC in ISO 8601."""
+    """What is wanted on this host, written before the first swap. Times are UTC in ISO 8601.
+
+    `why` is what brought it to its state, where that was not simply asked for (a lease that ran out).
+    """
 
     rollout: str
     epoch: int
@@ -222,6 +248,21 @@ class Record(NamedTuple):
     state: State = State.BEGUN
     poisoned: Optional[Tuple[int, int]] = None
     allow: Tuple[str, ...] = ()
+    why: str = ""
+
+
+class Claim(NamedTuple):
+    """Who is at work on a host. `since` and `beat_at` are UTC in ISO 8601; `until_s` is in CLOCK_BOOTTIME of that boot."""
+
+    rollout: str
+    journal: str
+    operator: str
+    controller: str
+    pid: int
+    since: str
+    beat_at: str
+    boot_id: str
+    until_s: float
 
 
 class Severity(Enum):
@@ -255,7 +296,9 @@ class MasterView(NamedTuple):
 class Report(NamedTuple):
     """What a host says of itself at the end of a visit, whatever became of it.
 
-    `previous` is the rollout that was in force when the one of `record` began.
+    `previous` is the rollout that was in force when the one of `record` began. `claim` is who is at work here.
+    `lease_left_s` is how long the lease still runs, `None` without one. `unconfirmed`: the release of the record serves
+    alone, but by a master that no visit has verified (the host was booted, or the old master died).
     """
 
     phase: Phase
@@ -276,6 +319,9 @@ class Report(NamedTuple):
     path_version: Optional[str] = None
     orphans: Tuple[int, ...] = ()
     previous: Optional[Record] = None
+    claim: Optional[Claim] = None
+    lease_left_s: Optional[float] = None
+    unconfirmed: bool = False
 
 
 class ReplyType(Enum):

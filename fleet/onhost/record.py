@@ -1,42 +1,17 @@
-"""What is wanted on this host, and who may want it: the record, the fence, the lock and the host's own journal.
+"""What is wanted on this host: the record, what later visits must know, and the host's own journal.
 
 Everything lies in `<state_dir>/instances/<hash of the pid file's real path>/`, root's alone. The record says what is
 wanted and never where the host is: that is read off the host each time. Each file is written whole or not at all.
 """
 
-import fcntl
 import hashlib
 import json
 import os
-from contextlib import contextmanager
-from typing import Any, Collection, Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Collection, ContextManager, Dict, NamedTuple, Optional, Tuple
 
+from fleet.onhost.lock import locked
 from fleet.onhost.machine import Machine
-from fleet.onhost.protocol import Layout, Malformed, Record, Request, State, decode, encode
-
-REMEMBERED_UNDONE = 50
-
-
-class TakenOver(Exception):
-    """Somebody else has been given this host since."""
-
-
-class Busy(Exception):
-    """Another step script is at work on this instance."""
-
-
-class Fence(NamedTuple):
-    """The highest epoch this host has seen, whose it is, and the rollouts that were rolled back here.
-
-    A rollback marks its rollout undone also on a host that had not begun, so that the upgrade that is still running
-    elsewhere can't start here afterwards, whatever the two laptops' clocks and numbers say.
-    """
-
-    epoch: int = 0
-    rollout: str = ""
-    operator: str = ""
-    at: str = ""
-    undone: Tuple[str, ...] = ()
+from fleet.onhost.protocol import Layout, Malformed, Record, State, decode, encode
 
 
 class Serving(NamedTuple):
@@ -46,6 +21,7 @@ class Serving(NamedTuple):
     `loaded_at_s` is when the old master read its configuration, in seconds since 1970: workers that HUP revives beside a
     new master (`revived`, as pid and start) are younger than that. `verified` are the new workers that verify saw; when
     none of them is left, the configuration was reloaded meanwhile, and after a rollback it is `reload_due`.
+    `verified_master` is the new master that it saw, as pid and start: another one is unconfirmed, as after a reboot.
     """
 
     argv: Tuple[str, ...] = ()
@@ -54,6 +30,7 @@ class Serving(NamedTuple):
     log_offset: int = 0
     loaded_at_s: Optional[float] = None
     verified: Tuple[Tuple[int, int], ...] = ()
+    verified_master: Optional[Tuple[int, int]] = None
     revived: Tuple[Tuple[int, int], ...] = ()
     reload_due: bool = False
 
@@ -98,13 +75,15 @@ class InstanceStore:
 
     def __init__(self, machine: Machine, state_dir: str, name: str) -> None:
         self.machine = machine
+        self.root = state_dir
         self.name = name
         self.folder = "%s/instances/%s" % (state_dir, name)
 
     def make(self) -> None:
         self.machine.make_folder(self.folder)
 
-    def _load(self, kind: Any, name: str) -> Any:
+    def load(self, kind: Any, name: str) -> Any:
+        """The value of this type in one of the instance's files, or `None` when there is none. Raises `Malformed`."""
         text = self.machine.read("%s/%s" % (self.folder, name))
         if not text:
             return None
@@ -113,23 +92,28 @@ class InstanceStore:
         except Malformed as error:
             raise Malformed("%s/%s: %s" % (self.folder, name, error))
 
-    def _save(self, name: str, value: Any) -> None:
+    def save(self, name: str, value: Any) -> None:
+        """The file holds the value, all of it or what it held before."""
         self.make()
         self.machine.write("%s/%s" % (self.folder, name), encode(value) + "\n")
+
+    def remove(self, name: str) -> None:
+        """The instance has no such file."""
+        self.machine.unlink("%s/%s" % (self.folder, name))
 
     @property
     def record(self) -> Optional[Record]:
         """What is wanted here; `None`: nothing. Raises `Malformed`."""
-        found: Optional[Record] = self._load(Record, "record.json")
+        found: Optional[Record] = self.load(Record, "record.json")
         return found
 
     def write_record(self, record: Record) -> None:
-        self._save("record.json", record)
+        self.save("record.json", record)
 
     @property
     def previous(self) -> Optional[Record]:
         """The record before this one, if its rollout was still in force then."""
-        found: Optional[Record] = self._load(Record, "previous.json")
+        found: Optional[Record] = self.load(Record, "previous.json")
         return found
 
     def begin(self, record: Record) -> None:
@@ -138,71 +122,25 @@ class InstanceStore:
         """
         last = self.record
         if last is not None and last.state is not State.ROLLED_BACK:
-            self._save("previous.json", last)
+            self.save("previous.json", last)
         self.write_record(record)
 
     @property
-    def fence(self) -> Fence:
-        found: Optional[Fence] = self._load(Fence, "fence.json")
-        return found or Fence()
-
-    @property
     def serving(self) -> Serving:
-        found: Optional[Serving] = self._load(Serving, "serving.json")
+        found: Optional[Serving] = self.load(Serving, "serving.json")
         return found or Serving()
 
     def write_serving(self, serving: Serving) -> None:
-        self._save("serving.json", serving)
+        self.save("serving.json", serving)
 
     @property
     def layout(self) -> Optional[Layout]:
         """Where this instance keeps its things, as the last visit found it: `undo` has nobody to ask."""
-        found: Optional[Layout] = self._load(Layout, "layout.json")
+        found: Optional[Layout] = self.load(Layout, "layout.json")
         return found
 
     def write_layout(self, layout: Layout) -> None:
-        self._save("layout.json", layout)
-
-    def claim(self, request: Request) -> Optional[int]:
-        """This request's rollout has the host. The epoch it now has. Raises `TakenOver`, naming who has it, and OSError.
-
-        A rollback of a rollout that is not in force here only marks it undone, and has no epoch: whoever is at work
-        here may go on.
-        """
-        with self._locked("fence.lock", wait_s=10.0):
-            fence = self.fence
-            if request.take_over:
-                undone = tuple(one for one in fence.undone if one != request.rollout) + (request.rollout,)
-                marked = fence._replace(undone=undone[-REMEMBERED_UNDONE:])
-                if not self._concerns(request.rollout):
-                    self._save("fence.json", marked)
-                    return None
-                epoch = max(fence.epoch + 1, request.epoch)
-                mine = Fence(epoch, request.rollout, request.operator, self.machine.utc(), marked.undone)
-                self._save("fence.json", mine)
-                return epoch
-            self._refuse(fence, request.rollout, request.epoch)
-            if request.epoch > fence.epoch or request.rollout != fence.rollout:
-                mine = Fence(request.epoch, request.rollout, request.operator, self.machine.utc(), fence.undone)
-                self._save("fence.json", mine)
-            return request.epoch
-
-    def _concerns(self, rollout: str) -> bool:
-        """Whether a rollback of this rollout may have something to do here."""
-        known = [record.rollout for record in (self.record, self.previous) if record is not None]
-        return not known or rollout in known
-
-    def check(self, rollout: str, epoch: int) -> None:
-        """Raises `TakenOver` when the host has been given to somebody else since `claim`."""
-        fence = self.fence
-        if (fence.epoch, fence.rollout) != (epoch, rollout):
-            raise TakenOver(_by(fence))
-
-    def _refuse(self, fence: Fence, rollout: str, epoch: int) -> None:
-        if rollout in fence.undone:
-            raise TakenOver("rollout %s was rolled back here; %s" % (rollout, _by(fence)))
-        if epoch < fence.epoch or (epoch == fence.epoch and rollout != fence.rollout):
-            raise TakenOver(_by(fence))
+        self.save("layout.json", layout)
 
     def note(self, **entry: Any) -> None:
         """The entry is the last line of the host's journal, on the disk."""
@@ -221,46 +159,10 @@ class InstanceStore:
                 return dict(entry)
         return None
 
-    def lock(self, wait_s: float) -> Any:
+    def lock(self, wait_s: float) -> ContextManager[None]:
         """Nobody else acts on this instance meanwhile. Raises `Busy` after `wait_s`."""
-        return self._locked("lock", wait_s)
-
-    @contextmanager
-    def _locked(self, name: str, wait_s: float) -> Iterator[None]:
         self.make()
-        until = self.machine.monotonic_s() + wait_s
-        with open(os.open("%s/%s" % (self.folder, name), os.O_RDWR | os.O_CREAT, 0o600), "r+") as holder:
-            while not _taken(holder.fileno()):
-                if self.machine.monotonic_s() >= until:
-                    raise Busy("step script with pid %s" % (holder.read().strip() or "unknown"))
-                self.machine.pause()
-            _say_who(holder.fileno())
-            yield
-
-
-def _say_who(descriptor: int) -> None:
-    """The lock's file names its holder; on a full disk it does not, and the lock holds all the same."""
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-    except OSError:
-        return
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _by(fence: Fence) -> str:
-    return "taken over by %s (rollout %s, %s)" % (
-        fence.operator or "nobody known",
-        fence.rollout or "?",
-        fence.at or "?",
-    )
+        return locked(self.machine, self.folder + "/lock", wait_s)
 
 
 def instance_name(machine: Machine, pid_file: str) -> str:

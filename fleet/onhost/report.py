@@ -4,10 +4,13 @@ import re
 from shlex import quote
 from typing import Dict, Optional
 
+from fleet.onhost.fence import claim_of, fence_of
+from fleet.onhost.lease import left_s
 from fleet.onhost.machine import Machine
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import Layout, Master, MasterView, Observation, Phase, Report
-from fleet.onhost.record import Fence, InstanceStore
+from fleet.onhost.record import InstanceStore, Serving
+from fleet.onhost.verify import is_unconfirmed
 
 VERSION = re.compile(r"version: \S+?/(\S+)")
 VERSION_TIMEOUT_S = 5.0
@@ -35,7 +38,6 @@ class Versions:
 def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], layout: Layout) -> Report:
     """The look as `status` shows it, seen from the release of the rollout that the record names."""
     record = own.record if own else None
-    fence = own.fence if own else Fence()
     phase = classify(seen, record.target if record else NO_RECORD) if seen.masters or seen.alone else Phase.DOWN
     if record is None and len(seen.masters) == 1 and phase is not Phase.STRANDED:
         phase = Phase.OLD if seen.masters[0].accepting else phase
@@ -52,7 +54,7 @@ def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], la
         path_version=versions.of(seen.path_sha256, seen.path),
         held=phase is Phase.TRIAL,
         record=record,
-        epoch=fence.epoch,
+        epoch=fence_of(own).epoch if own else 0,
         instance=own.name if own else None,
         machine_id=(machine.read("/etc/machine-id") or "").strip() or None,
         pid_file=seen.pid_file,
@@ -63,6 +65,9 @@ def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], la
         start_command=_start_command(seen, own, layout) if phase is Phase.DOWN else None,
         orphans=seen.orphans,
         previous=own.previous if own else None,
+        claim=claim_of(own) if own else None,
+        lease_left_s=left_s(own) if own else None,
+        unconfirmed=is_unconfirmed(seen, record, own.serving if own else Serving()),
     )
 
 

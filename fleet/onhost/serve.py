@@ -4,67 +4,45 @@ import os
 import sys
 from contextlib import ExitStack, suppress
 from shlex import quote
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, Optional, Tuple
 
-from fleet.onhost import preflight
+from fleet.onhost import lease, preflight
+from fleet.onhost.asked import Say, Visit
 from fleet.onhost.back import restore
 from fleet.onhost.control import fenced
+from fleet.onhost.fence import CLAIM, Claimed, TakenOver, check, claim, refuse_claimed, release
 from fleet.onhost.locate import locate
+from fleet.onhost.lock import Busy
 from fleet.onhost.machine import Machine
 from fleet.onhost.observe import Observer
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import (
+    MAY_DO,
+    PROTOCOL,
     Ask,
     Finding,
     Goal,
+    Layout,
     Malformed,
     Observation,
     Outcome,
     Phase,
     Record,
-    Reply,
-    ReplyType,
     Report,
     Request,
     Rest,
     Severity,
     State,
-    Step,
 )
-from fleet.onhost.record import Busy, InstanceStore, Serving, Store, TakenOver
+from fleet.onhost.record import InstanceStore, Store
 from fleet.onhost.report import report
 from fleet.onhost.site import Site
-from fleet.onhost.stage import ReleaseMissing, WrongBytes, stage
-from fleet.onhost.visit import End, Say, act, bake, went_back
+from fleet.onhost.staging import answer_stage, judged, serving_of
+from fleet.onhost.visit import End, act, bake, went_back
 
 LOCK_WAIT_S = 10.0
 ROLLBACK_WAIT_S = 60.0
 IN_BETWEEN = (Phase.OVERLAP, Phase.TRIAL, Phase.RETIRING, Phase.DISMISSING, Phase.STRANDED)
-
-
-class Visit(NamedTuple):
-    """One request and the place it is about."""
-
-    machine: Machine
-    request: Request
-    store: Store
-    observer: Observer
-    own: Optional[InstanceStore]
-    say: Say
-    go_on: Callable[[], None]
-
-    def find(self, finding: Finding) -> None:
-        """The finding is on its way to the operator."""
-        self.say(
-            Reply(
-                ReplyType.FINDING,
-                reason=finding.reason,
-                message=finding.message,
-                remedy=finding.remedy,
-                severity=finding.severity,
-                overridable=finding.overridable,
-            )
-        )
 
 
 def serve(machine: Machine, request: Request, say: Say, go_on: Callable[[], None]) -> Tuple[End, Optional[Report]]:
@@ -93,16 +71,15 @@ def _report_anyway(visit: Visit) -> Optional[Report]:
 def _answer(visit: Visit) -> End:
     if visit.request.ask is Ask.LOOK:
         return End(Outcome.DONE)
-    if visit.request.ask is Ask.STAGE:
-        return _stage(visit)
-    if visit.own is None:
+    if visit.own is None and visit.request.ask is not Ask.STAGE:
         return End(
             Outcome.REFUSED, "no_master", "no nginx master was found here", "Start nginx, or name nginx_pid_file."
         )
     try:
-        with ExitStack() as held:
-            epoch = _claimed(visit, visit.own, held)
-            return _guarded(visit, visit.own, epoch)
+        return _among_others(visit, visit.own)
+    except Claimed as error:
+        remedy = "Wait for it (--lock-wait 5m), or take the host over: --force."
+        return End(Outcome.REFUSED, "claimed", str(error), remedy)
     except TakenOver as error:
         return End(Outcome.REFUSED, "taken_over", str(error), "Ask whoever that is; `fleet status` shows it.")
     except Busy as error:
@@ -110,112 +87,78 @@ def _answer(visit: Visit) -> End:
         return End(Outcome.REFUSED, "busy", "%s is at work on this instance" % error, remedy)
 
 
+def _among_others(visit: Visit, own: Optional[InstanceStore]) -> End:
+    """The answer, unless somebody else has the host. Raises `Claimed`, `TakenOver`, `Busy`."""
+    request = visit.request
+    if request.ask is Ask.STAGE or own is None:
+        if own is not None:
+            refuse_claimed(own, request)
+        return answer_stage(visit)
+    if request.ask is Ask.UNLOCK:
+        release(own, request)
+        return End(Outcome.DONE)
+    with ExitStack() as held:
+        epoch = _claimed(visit, own, held)
+        end = _guarded(visit, own, epoch)
+        if request.ask is Ask.BAKE and epoch is not None:
+            _renew_alone(visit, own, epoch, end)
+        elif request.ask is not Ask.BAKE:
+            _settle(visit, own, end)
+        return end
+
+
+def _renew_alone(visit: Visit, own: InstanceStore, epoch: int, end: End) -> None:
+    """A look renews the lease, too, with the lock for that moment alone; whoever has it settles that himself."""
+    with suppress(Busy, TakenOver), own.lock(LOCK_WAIT_S):
+        check(own, visit.request.rollout, epoch)
+        _settle(visit, own, end)
+
+
+def _settle(visit: Visit, own: InstanceStore, end: End) -> None:
+    """The last act under the lock: a host that is still in the rollout has its lease renewed, one that is not has none.
+
+    A commit ends the lease even where old connections still drain: the operator has decided.
+    """
+    record = own.record
+    if record is None or record.rollout != visit.request.rollout:
+        return
+    is_open = record.state is State.BEGUN and classify(visit.observer.look(), record.target) is not Phase.OLD
+    committed = visit.request.ask is Ask.COMMIT and end.outcome is Outcome.DONE
+    with suppress(OSError):
+        if is_open and not committed and visit.request.ask in (Ask.UPGRADE, Ask.BAKE):
+            lease.renew(own, visit.request)
+        elif not is_open or committed:
+            lease.end(own)
+        if not is_open:
+            own.remove(CLAIM)
+
+
 def _claimed(visit: Visit, own: InstanceStore, held: ExitStack) -> Optional[int]:
     """The instance is ours, and locked as long as `held`; the epoch, or `None` when nobody could take it from us.
 
-    A full disk keeps an upgrade out, but never a way back: then the fence is not written, and that is said.
+    A full disk keeps an upgrade out, but never a way back, nor a look: then the fence is not written, and that is said.
     """
     request = visit.request
+    epoch: Optional[int] = None
     try:
-        epoch = own.claim(request)
-        if request.ask is not Ask.BAKE:
-            held.enter_context(own.lock(ROLLBACK_WAIT_S if request.take_over else LOCK_WAIT_S))
-        return epoch
+        epoch = claim(own, request)
     except OSError as error:
+        if request.ask not in (Ask.ROLLBACK, Ask.BAKE):
+            raise
+        message = "the host can't be kept from others: %s" % error
+        visit.find(Finding("not_fenced", Severity.WARNING, message, "Free space in %s." % own.folder))
+    if request.ask is not Ask.BAKE:
+        _hold_lock(own, request, held)
+    return epoch
+
+
+def _hold_lock(own: InstanceStore, request: Request, held: ExitStack) -> None:
+    """The instance's lock is held. A way back goes on without one whose file can't even be opened (a full disk)."""
+    try:
+        held.enter_context(own.lock(ROLLBACK_WAIT_S if request.take_over else LOCK_WAIT_S))
+    except OSError:
         if not request.take_over:
             raise
-        message = "the host can't be locked against others: %s" % error
-        visit.find(Finding("not_fenced", Severity.WARNING, message, "Free space in %s." % own.folder))
-        return None
-
-
-# Staging
-
-
-def _stage(visit: Visit) -> End:
-    """The release is in the store and every reason against an upgrade has been said."""
-    request = visit.request
-    seen = visit.observer.look()
-    assert request.goal is not None
-    _remember_command(visit, seen)
-    target = request.goal.target
-    staged: Optional[str] = visit.store.release(target) if visit.store.has(target) else None
-    if Step.STAGE in request.allowed:
-        end, staged = _stage_told(visit)
-        if end.outcome is not Outcome.DONE:
-            return end
-    record = visit.own.record if visit.own else None
-    if classify(seen, request.goal.target) is Phase.NEW:
-        return End(Outcome.DONE, "runs_it", "this host runs the release already")
-    return _judged(visit, preflight.preflight(visit.machine, request, seen, staged, record, _serving(visit)))
-
-
-def _stage_told(visit: Visit) -> Tuple[End, Optional[str]]:
-    """The step `stage`, told to the controller and to the host's journal, before and after."""
-    request = visit.request
-    began_s = visit.machine.monotonic_s()
-    _note(visit, intent=Step.STAGE.value, rollout=request.rollout)
-    visit.say(Reply(ReplyType.STEP_STARTED, step=Step.STAGE))
-    end, staged = _staged(visit, request)
-    took_s = visit.machine.monotonic_s() - began_s
-    _note(visit, result=Step.STAGE.value, outcome=end.outcome.value, reason=end.reason, message=end.message)
-    visit.say(
-        Reply(
-            ReplyType.STEP_ENDED,
-            step=Step.STAGE,
-            outcome=end.outcome,
-            reason=end.reason,
-            message=end.message,
-            took_s=took_s,
-        )
-    )
-    return end, staged
-
-
-def _note(visit: Visit, **entry: object) -> None:
-    """The entry is in the host's journal, where there is one and room for it: staging changes nothing that runs."""
-    with suppress(OSError):
-        if visit.own is not None:
-            visit.own.note(**entry)
-
-
-def _serving(visit: Visit) -> Serving:
-    return visit.own.serving if visit.own else Serving()
-
-
-def _remember_command(visit: Visit, seen: Observation) -> None:
-    """How the master was started is known from now on, should it ever be down."""
-    if visit.own is None or len(seen.masters) != 1:
-        return
-    serving = visit.own.serving
-    if serving.argv != seen.masters[0].argv:
-        visit.own.write_serving(serving._replace(argv=seen.masters[0].argv))
-
-
-def _judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:
-    """All findings are said; any refusal among them ends the visit."""
-    for finding in findings:
-        visit.find(finding)
-    refusals = preflight.refusals(findings)
-    if not refusals:
-        return End(Outcome.DONE)
-    message = "; ".join(finding.message for finding in refusals)
-    return End(Outcome.REFUSED, refusals[0].reason, message, refusals[0].remedy)
-
-
-def _staged(visit: Visit, request: Request) -> Tuple[End, Optional[str]]:
-    """The store has the release, or why not: nothing is asked for that would find no room or no use here."""
-    assert request.goal is not None
-    against = () if visit.store.has(request.goal.target) else preflight.before_staging(visit.machine, request)
-    if preflight.refusals(against):
-        return _judged(visit, against), None
-    try:
-        return End(Outcome.DONE), stage(visit.machine, visit.store, request.goal.target)
-    except ReleaseMissing as error:
-        remedy = "Name the binary's file, so that it can be sent."
-        return End(Outcome.REFUSED, "release_missing", "%s is wanted" % error, remedy), None
-    except WrongBytes as error:
-        return End(Outcome.FAILED, "wrong_bytes", str(error), "Run it again: the transfer went wrong."), None
 
 
 # Acting
@@ -254,9 +197,12 @@ def _upgrade(
     target = request.goal.target
     phase = classify(seen, target)
     ours = record is not None and record.rollout == request.rollout
-    behind = went_back(request, record, phase)
-    if behind is not None:
-        return behind
+    if ours and record is not None and record.state is State.ROLLED_BACK and request.reopen:
+        ours = False
+    else:
+        behind = went_back(request, record, phase)
+        if behind is not None:
+            return behind
     if not ours:
         if phase is Phase.NEW:
             return End(Outcome.DONE, "runs_it", "this host runs the release already")
@@ -271,7 +217,45 @@ def _upgrade(
         if changed.outcome is not Outcome.DONE:
             return changed
         record = _begin(visit, own, record, seen, target)
+    try:
+        _arm(own, request)
+    except lease.Unwatched as error:
+        remedy = "See why a process can't be started there, or go without: --lease off."
+        return End(Outcome.REFUSED, "lease_unwatched", "no watcher for the lease could be started: %s" % error, remedy)
     return _walk(visit, _site(visit, own, record, epoch, target), request.goal)
+
+
+def _arm(own: InstanceStore, request: Request) -> None:
+    """The lease runs and is watched before anything is changed. Raises `lease.Unwatched`, OSError."""
+    lease.renew(own, request)
+    if request.lease_s > 0.0:
+        lease.ensure_watched(own)
+
+
+def go_back_by_lease(machine: Machine, own: InstanceStore, found: lease.Lease) -> End:
+    """The host is OLD again, because its lease ran out; its lock is held. What was done is in the host's journal."""
+    layout = own.layout or Layout()
+    request = Request(
+        PROTOCOL,
+        Ask.LEASE,
+        found.rollout,
+        found.epoch,
+        "the lease of %s" % found.operator,
+        None,
+        MAY_DO[Ask.LEASE],
+        layout,
+        found.options,
+        sender=found.sender,
+    )
+    store = Store(machine, layout.state_dir)
+    visit = Visit(machine, request, store, Observer(machine, layout), own, lambda reply: None, lambda: None)
+    with suppress(OSError):
+        own.note(lease="ran_out", rollout=found.rollout, lease_s=found.lease_s)
+    end = _rollback(visit, own, None, own.record, visit.observer.look())
+    with suppress(OSError):
+        own.note(lease="ended", outcome=end.outcome.value, reason=end.reason, message=end.message)
+    _settle(visit, own, end)
+    return end
 
 
 def _adopt(visit: Visit, own: InstanceStore, record: Record) -> Record:
@@ -298,7 +282,7 @@ def _may_still(visit: Visit, seen: Observation, phase: Phase, record: Optional[R
     goal = visit.request.goal
     assert goal is not None
     staged = visit.store.release(goal.target)
-    return _judged(visit, preflight.preflight(visit.machine, visit.request, seen, staged, record, _serving(visit)))
+    return judged(visit, preflight.preflight(visit.machine, visit.request, seen, staged, record, serving_of(visit)))
 
 
 def _begin(visit: Visit, own: InstanceStore, last: Optional[Record], seen: Observation, target: str) -> Record:

@@ -75,10 +75,10 @@ class Site(NamedTuple):
             return False
         return True
 
-    def wants(self, state: State) -> bool:
-        """Whether the record says that its rollout has come to `state` here."""
+    def wants(self, state: State, why: str = "") -> bool:
+        """Whether the record says that its rollout has come to `state` here, and why."""
         try:
-            self.own.write_record(self.record._replace(state=state))
+            self.own.write_record(self.record._replace(state=state, why=why))
         except OSError:
             return False
         return True

@@ -10,7 +10,8 @@ from typing import FrozenSet, Optional, Tuple
 
 from fleet.onhost.log import Mark, bad_lines, lines_since
 from fleet.onhost.probe import ask
-from fleet.onhost.protocol import Finding, Master, Observation, Severity
+from fleet.onhost.protocol import Finding, Master, Observation, Record, Severity, State
+from fleet.onhost.record import Serving
 from fleet.onhost.site import Site, StepFailed, accepting, find, identities, pair
 
 WORKERS_SEEN_S = 5.0
@@ -30,9 +31,37 @@ def verify(site: Site, seen: Observation) -> None:
     _settle(site, new, workers)
     seen = site.look()
     _must_cover(site, seen, old, new)
-    site.remember(lambda serving: serving._replace(verified=identities(accepting(seen, new))))
+    _remember(site, seen, new)
     if not site.options.probes:
         site.warn("no_probes", "nothing was asked of the new workers", "Add fleet_probes to the inventory.")
+
+
+def confirm(site: Site, seen: Observation) -> None:
+    """The one master, which no visit has verified, is verified now: the host was booted with the new release, or its
+    old master died before the verdict. Raises `StepFailed` at the first bad sign.
+    """
+    new = seen.masters[0]
+    now = site.wait(lambda look: bool(accepting(look, new)) or bool(_bad(site, look, new)), WORKERS_SEEN_S)[1]
+    _must_be_clean(site, now, new)
+    if not accepting(now, new):
+        raise _too_few(now, new, 1)
+    workers = _pids(now, new)
+    probe(site, workers)
+    _settle(site, new, workers)
+    _remember(site, site.look(), new)
+
+
+def _remember(site: Site, seen: Observation, new: Master) -> None:
+    workers = identities(accepting(seen, new))
+    site.remember(lambda serving: serving._replace(verified=workers, verified_master=(new.pid, new.start)))
+
+
+def is_unconfirmed(seen: Observation, record: Optional[Record], serving: Serving) -> bool:
+    """Whether the release of the record serves alone, by a master that no visit has verified."""
+    if record is None or record.state is not State.BEGUN or len(seen.masters) != 1:
+        return False
+    master = seen.masters[0]
+    return master.sha256 == record.target and (master.pid, master.start) != serving.verified_master
 
 
 def _too_few(seen: Observation, new: Master, wanted: int) -> StepFailed:

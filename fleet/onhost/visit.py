@@ -11,7 +11,7 @@ from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from fleet.onhost import back, steps
 from fleet.onhost.machine import Gone
-from fleet.onhost.procedure import MoveKind, Situation, is_behind, next_step, situation
+from fleet.onhost.procedure import Move, MoveKind, Situation, is_behind, next_step, situation
 from fleet.onhost.protocol import (
     FORWARD_STEPS,
     Ask,
@@ -29,7 +29,7 @@ from fleet.onhost.protocol import (
     Step,
 )
 from fleet.onhost.site import Site, StepFailed, StepRefused, TurnedBack
-from fleet.onhost.verify import look_after, verify
+from fleet.onhost.verify import confirm, is_unconfirmed, look_after, verify
 
 Say = Callable[[Reply], None]
 MOST_MOVES = 40
@@ -37,6 +37,10 @@ WAIT_S = 20.0
 GOING_BACK = (Step.REVIVE, Step.DISMISS, Step.RESTORE, Step.RETIRE, Step.SWEEP)
 WATCHED = (Phase.OVERLAP, Phase.TRIAL, Phase.RETIRING, Phase.NEW)
 RESTING = (Phase.OLD, Phase.TRIAL, Phase.RETIRING)
+
+
+ARRIVED_AT = {Ask.ROLLBACK: State.ROLLED_BACK, Ask.LEASE: State.ROLLED_BACK, Ask.COMMIT: State.COMMITTED}
+LEASE_RAN_OUT = "its lease ran out: nobody had renewed or committed it by %s"
 
 
 class End(NamedTuple):
@@ -67,6 +71,8 @@ class Walk:
         for _ in range(MOST_MOVES):
             seen, now = self.now()
             move = next_step(rest, now, self._is_verified(seen), allowed)
+            if move.kind is MoveKind.ARRIVED and self._is_unconfirmed(seen, allowed):
+                move = Move(MoveKind.ACT, Step.VERIFY)
             if move.kind is MoveKind.ARRIVED or self.drain_pending:
                 return None
             if move.kind is MoveKind.BLOCKED:
@@ -87,6 +93,12 @@ class Walk:
 
     def _is_verified(self, seen: Observation) -> bool:
         return len(seen.masters) == 2 and self._verified == (seen.masters[1].pid, seen.masters[1].start)
+
+    def _is_unconfirmed(self, seen: Observation, allowed: Tuple[Step, ...]) -> bool:
+        """Whether the target serves alone without ever having been verified, and this visit is one that goes forward."""
+        site = self.site
+        forward = site.target == site.record.target and Step.VERIFY in allowed
+        return forward and is_unconfirmed(seen, site.record, site.own.serving)
 
     def _wait(self, before: Situation) -> None:
         """Until the phase is another one. An old master that finishes its last connections has the drain timeout."""
@@ -135,7 +147,9 @@ class Walk:
             )
 
     def _act(self, step: Step, seen: Observation) -> None:
-        if step is Step.VERIFY:
+        if step is Step.VERIFY and len(seen.masters) == 1:
+            confirm(self.site, seen)
+        elif step is Step.VERIFY:
             verify(self.site, seen)
             self._verified = (seen.masters[1].pid, seen.masters[1].start)
         elif step is Step.RETIRE:
@@ -236,12 +250,13 @@ def _arrived(site: Site, request: Request, walk: Walk) -> End:
         remedy = "Commit again later, or with --cut to end their connections."
         site.warn("drain_pending", message, remedy)
         return End(Outcome.DONE, "drain_pending", message, remedy)
-    if request.ask is Ask.ROLLBACK:
+    if request.ask in (Ask.ROLLBACK, Ask.LEASE):
         back.reload_if_due(site)
-    state = {Ask.ROLLBACK: State.ROLLED_BACK, Ask.COMMIT: State.COMMITTED}.get(request.ask)
+    state = ARRIVED_AT.get(request.ask)
     if goal_is_final(request) and state is None:
         state = State.COMMITTED
-    if state is not None and not site.wants(state):
+    why = LEASE_RAN_OUT % site.machine.utc() if request.ask is Ask.LEASE else ""
+    if state is not None and not site.wants(state, why):
         site.warn("record_unwritable", "%s can't be written" % site.own.folder, "Free space on the host.")
     return End(Outcome.DONE)
 
@@ -279,7 +294,9 @@ def went_back(request: Request, record: Optional[Record], phase: Phase) -> Optio
     undone = record is not None and record.rollout == request.rollout and record.state is State.ROLLED_BACK
     if not undone and not is_behind(phase, request.left_at):
         return None
-    cause = "it was rolled back" if undone else "it was left %s" % (request.left_at.value if request.left_at else "?")
+    cause = "it was left %s" % (request.left_at.value if request.left_at else "?")
+    if undone and record is not None:
+        cause = record.why or "it was rolled back"
     return End(
         Outcome.FAILED,
         "went_back",

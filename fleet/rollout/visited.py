@@ -102,6 +102,8 @@ def _end(host: HostStatus, event: Event, rollout: str) -> HostStatus:
             return _rolled_back(host, event)
         case Ask.LOOK:
             return _looked(host, event, rollout)
+        case Ask.UNLOCK | Ask.LEASE:
+            return host
 
 
 MOVING = (Ask.UPGRADE, Ask.COMMIT, Ask.ROLLBACK)

@@ -1,4 +1,4 @@
-"""The record, the fence and the lock, on a real file system."""
+"""The record and the host's journal, on a real file system."""
 
 import os
 from pathlib import Path
@@ -6,18 +6,13 @@ from pathlib import Path
 import pytest
 
 from fleet.onhost.machine import Machine
-from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Layout, Malformed, Record, Request, State
-from fleet.onhost.record import Busy, InstanceStore, Store, TakenOver, instance_name
+from fleet.onhost.protocol import Malformed, Record, State
+from fleet.onhost.record import InstanceStore, Store, instance_name
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> InstanceStore:
     return Store(Machine(), str(tmp_path / "state")).instance(str(tmp_path / "nginx.pid"))
-
-
-def a_request(rollout: str = "r1", epoch: int = 1, *, take_over: bool = False, operator: str = "ada") -> Request:
-    ask = Ask.ROLLBACK if take_over else Ask.UPGRADE
-    return Request(PROTOCOL, ask, rollout, epoch, operator, None, MAY_DO[ask], Layout(), take_over=take_over)
 
 
 def a_record(rollout: str = "r1", state: State = State.BEGUN) -> Record:
@@ -37,70 +32,6 @@ def test_a_record_that_is_none_is_named(own: InstanceStore) -> None:
 
     with pytest.raises(Malformed, match=r"record\.json"):
         _ = own.record
-
-
-def test_a_lower_epoch_is_told_who_has_the_host(own: InstanceStore) -> None:
-    own.claim(a_request("r2", 5, operator="grace"))
-
-    with pytest.raises(TakenOver, match="grace"):
-        own.claim(a_request("r1", 4))
-
-
-def test_the_same_epoch_of_another_rollout_is_refused(own: InstanceStore) -> None:
-    own.claim(a_request("r2", 5))
-
-    with pytest.raises(TakenOver):
-        own.claim(a_request("r1", 5))
-
-
-def test_a_rollback_takes_over_whatever_its_epoch_and_its_rollout_never_begins_again(own: InstanceStore) -> None:
-    """Also on a host that had not begun, whatever the two laptops' numbers say."""
-    own.claim(a_request("r1", 7))
-
-    taken = own.claim(a_request("r1", 0, take_over=True))
-
-    assert taken == 8
-    for epoch in (7, 8, 99):
-        with pytest.raises(TakenOver, match="rolled back"):
-            own.claim(a_request("r1", epoch))
-
-
-def test_a_rollback_of_another_rollout_does_not_lock_out_the_one_in_force(own: InstanceStore) -> None:
-    """It only marks its own as undone here; whoever holds this host may still commit."""
-    epoch = own.claim(a_request("r2", 7))
-    own.begin(a_record("r2"))
-
-    assert own.claim(a_request("r1", 0, take_over=True)) is None
-
-    own.check("r2", epoch or 0)
-    assert own.claim(a_request("r2", 7)) == 7
-    with pytest.raises(TakenOver, match="rolled back"):
-        own.claim(a_request("r1", 99))
-
-
-def test_a_running_visit_sees_that_it_was_taken_over(own: InstanceStore) -> None:
-    epoch = own.claim(a_request("r1", 7))
-    own.check("r1", epoch or 0)
-
-    own.claim(a_request("r1", 0, take_over=True))
-
-    with pytest.raises(TakenOver):
-        own.check("r1", epoch or 0)
-
-
-def test_a_new_rollout_begins_after_one_was_undone(own: InstanceStore) -> None:
-    own.claim(a_request("r1", 7))
-    own.claim(a_request("r1", 0, take_over=True))
-
-    assert own.claim(a_request("r2", 9)) == 9
-
-
-def test_a_second_step_script_waits_and_then_says_who_is_at_work(own: InstanceStore) -> None:
-    with own.lock(0.0), pytest.raises(Busy, match=str(os.getpid())), own.lock(0.05):
-        raise AssertionError("two at work")
-
-    with own.lock(0.0):
-        pass
 
 
 def test_the_rollout_in_force_is_remembered_when_another_begins(own: InstanceStore) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fleet.lab.release import make_release
+from fleet.onhost.fence import claim
 from fleet.onhost.machine import Machine
 from fleet.onhost.probe import ask
 from fleet.onhost.protocol import (
@@ -190,7 +191,7 @@ def test_a_rollback_that_takes_over_in_mid_upgrade_finds_the_host_at_rest(host: 
     def taken_over() -> None:
         if (Step.LAUNCH, Outcome.DONE) in host.steps and not other.steps:
             other.steps.append((Step.STAGE, Outcome.DONE))
-            claim(other)
+            take_over(other)
 
     end, report = host.visit(Ask.UPGRADE, taken_over)
 
@@ -198,10 +199,10 @@ def test_a_rollback_that_takes_over_in_mid_upgrade_finds_the_host_at_rest(host: 
     is_as_before(host, report, before, master)
 
 
-def claim(host: Host) -> None:
+def take_over(host: Host) -> None:
     store = Store(Machine(), str(host.state_dir))
     request = Request(PROTOCOL, Ask.ROLLBACK, "r1", 0, "grace", None, MAY_DO[Ask.ROLLBACK], Layout(), take_over=True)
-    store.instance(str(host.nginx.pid_file)).claim(request)
+    claim(store.instance(str(host.nginx.pid_file)), request)
 
 
 def test_another_rollout_does_not_begin_where_one_is_held(host: Host) -> None:

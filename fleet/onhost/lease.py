@@ -1,0 +1,174 @@
+"""The dead-man's switch: neither renewed nor committed in time, the host goes back by itself.
+
+Network gear calls it commit-confirmed. The first visit of an upgrade writes the lease and starts a *watcher*, before it
+changes anything; each further visit renews the lease as its last act under the instance's lock; a commit ends it. The
+watcher is a process of its own session and process group, so that it survives the SSH link; it has imported all it will
+need before it says that it watches. When the time has run out it takes the lock, reads lease and phase *again*, and
+goes back by the same table as every rollback.
+
+The deadline is in CLOCK_BOOTTIME, which nobody sets and which goes on while the host sleeps; with it stands the boot id,
+because a reboot voids the lease: then the new release was started by the host itself, unconfirmed, and a person decides.
+"""
+
+import os
+import select
+import subprocess
+import sys
+from contextlib import ExitStack
+from typing import Callable, NamedTuple, Optional
+
+from fleet.onhost.lock import Busy, locked
+from fleet.onhost.protocol import Malformed, Options, Request, Sender, State
+from fleet.onhost.record import InstanceStore
+
+LEASE = "lease.json"
+WATCH_LOCK = "watch.lock"
+READY = b"watching"
+READY_S = 30.0
+SLOWEST_LOOK_S = 1.0
+LOCK_WAIT_S = 30.0
+RETRY_S = 5.0
+
+
+class Lease(NamedTuple):
+    """Until when the host waits for somebody, and with which options it then goes back. Times as in `Claim`."""
+
+    rollout: str
+    epoch: int
+    operator: str
+    lease_s: float
+    boot_id: str
+    until_s: float
+    options: Options
+    sender: Sender = Sender()
+
+
+class Unwatched(Exception):
+    """No watcher could be started, so a lease would be an empty promise."""
+
+
+def lease_of(own: InstanceStore) -> Optional[Lease]:
+    """The lease that is in force: `None` when there is none, or when the host was booted since. Raises `Malformed`."""
+    found: Optional[Lease] = own.load(Lease, LEASE)
+    if found is None or found.boot_id != own.machine.boot_id():
+        return None
+    return found
+
+
+def left_s(own: InstanceStore) -> Optional[float]:
+    """How long the lease still runs, at least 0; `None` without one."""
+    found = lease_of(own)
+    return None if found is None else max(0.0, found.until_s - own.machine.boottime_s())
+
+
+def renew(own: InstanceStore, request: Request) -> None:
+    """The lease of this request's rollout runs from now on, if the request wants one. The lock is held. Raises OSError."""
+    if request.lease_s <= 0.0:
+        return
+    machine = own.machine
+    until_s = machine.boottime_s() + request.lease_s
+    own.save(
+        LEASE,
+        Lease(
+            request.rollout,
+            request.epoch,
+            request.operator,
+            request.lease_s,
+            machine.boot_id(),
+            until_s,
+            request.options,
+            request.sender,
+        ),
+    )
+
+
+def end(own: InstanceStore) -> None:
+    """There is no lease any more; the watcher sees that and leaves. Raises OSError."""
+    own.remove(LEASE)
+
+
+def ensure_watched(own: InstanceStore) -> None:
+    """A watcher watches the lease of this instance. Raises `Unwatched`."""
+    if is_watched(own):
+        return
+    words = [sys.executable, "-I", "-B", os.path.realpath(sys.argv[0]), "watch", own.root, own.name]
+    try:
+        started = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+    except OSError as error:
+        raise Unwatched("%s: %s" % (words[0], error))
+    assert started.stdout is not None
+    with started.stdout as said:
+        if not select.select([said], [], [], READY_S)[0] or said.readline().strip() != READY:
+            raise Unwatched("the watcher did not come up")
+
+
+def is_watched(own: InstanceStore) -> bool:
+    """Whether a watcher of this instance lives. Raises OSError."""
+    own.make()
+    try:
+        with locked(own.machine, own.folder + "/" + WATCH_LOCK, 0.0):
+            return False
+    except Busy:
+        return True
+
+
+def watch(own: InstanceStore, ready: Callable[[], None], go_back: Callable[[Lease], None]) -> None:
+    """Stay until the lease has ended, was voided by a boot, or ran out and the host went back. One watcher an instance.
+
+    `ready` is called once this one is it; `go_back` takes the host back, under the lock and with a fresh look. It is
+    tried again while the lease stands: what it could not do now it may be able to do later.
+    """
+    with ExitStack() as alone:
+        try:
+            alone.enter_context(locked(own.machine, own.folder + "/" + WATCH_LOCK, 0.0))
+        except Busy:
+            ready()
+            return
+        ready()
+        while True:
+            try:
+                if _is_over(own, alone):
+                    return
+                wait_s = _run_out(own, go_back)
+            except (Busy, OSError, Malformed):
+                wait_s = SLOWEST_LOOK_S
+            own.machine.pause(wait_s)
+
+
+def _is_over(own: InstanceStore, alone: ExitStack) -> bool:
+    """Whether there is no lease any more. Then this watcher has ceased to be one before anybody can write the next:
+    who writes a lease holds the instance's lock, and asks whether it is watched.
+    """
+    if lease_of(own) is not None:
+        return False
+    with own.lock(LOCK_WAIT_S):
+        if lease_of(own) is not None:
+            return False
+        alone.close()
+        return True
+
+
+def _run_out(own: InstanceStore, go_back: Callable[[Lease], None]) -> float:
+    """How long to wait before the next look, in seconds; a lease that has run out has been acted on."""
+    found = lease_of(own)
+    wait_s = found.until_s - own.machine.boottime_s() if found else 0.0
+    if found is None or wait_s > 0.0:
+        return min(wait_s, SLOWEST_LOOK_S)
+    with own.lock(LOCK_WAIT_S):
+        if _still_out(own):
+            go_back(found)
+    return RETRY_S if lease_of(own) else 0.0
+
+
+def _still_out(own: InstanceStore) -> bool:
+    """Read again under the lock: a visit that was under way may have renewed the lease, committed or gone back."""
+    now = lease_of(own)
+    record = own.record
+    if now is None or now.until_s > own.machine.boottime_s():
+        return False
+    wanted = record is not None and record.rollout == now.rollout and record.state is State.BEGUN
+    if not wanted:
+        end(own)
+    return wanted

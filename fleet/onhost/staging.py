@@ -1,0 +1,98 @@
+"""The answer to `stage`: the release is on the host, and every reason against an upgrade has been said."""
+
+from contextlib import suppress
+from typing import Optional, Tuple
+
+from fleet.onhost import preflight
+from fleet.onhost.asked import Visit
+from fleet.onhost.procedure import classify
+from fleet.onhost.protocol import Finding, Observation, Outcome, Phase, Reply, ReplyType, Request, Step
+from fleet.onhost.record import Serving
+from fleet.onhost.stage import ReleaseMissing, WrongBytes, stage
+from fleet.onhost.visit import End
+
+
+def answer_stage(visit: Visit) -> End:
+    """The release is in the store and every reason against an upgrade has been said."""
+    request = visit.request
+    seen = visit.observer.look()
+    assert request.goal is not None
+    _remember_command(visit, seen)
+    target = request.goal.target
+    staged: Optional[str] = visit.store.release(target) if visit.store.has(target) else None
+    if Step.STAGE in request.allowed:
+        end, staged = _stage_told(visit)
+        if end.outcome is not Outcome.DONE:
+            return end
+    record = visit.own.record if visit.own else None
+    if classify(seen, request.goal.target) is Phase.NEW:
+        return End(Outcome.DONE, "runs_it", "this host runs the release already")
+    return judged(visit, preflight.preflight(visit.machine, request, seen, staged, record, serving_of(visit)))
+
+
+def _stage_told(visit: Visit) -> Tuple[End, Optional[str]]:
+    """The step `stage`, told to the controller and to the host's journal, before and after."""
+    request = visit.request
+    began_s = visit.machine.monotonic_s()
+    _note(visit, intent=Step.STAGE.value, rollout=request.rollout)
+    visit.say(Reply(ReplyType.STEP_STARTED, step=Step.STAGE))
+    end, staged = _staged(visit, request)
+    took_s = visit.machine.monotonic_s() - began_s
+    _note(visit, result=Step.STAGE.value, outcome=end.outcome.value, reason=end.reason, message=end.message)
+    visit.say(
+        Reply(
+            ReplyType.STEP_ENDED,
+            step=Step.STAGE,
+            outcome=end.outcome,
+            reason=end.reason,
+            message=end.message,
+            took_s=took_s,
+        )
+    )
+    return end, staged
+
+
+def _note(visit: Visit, **entry: object) -> None:
+    """The entry is in the host's journal, where there is one and room for it: staging changes nothing that runs."""
+    with suppress(OSError):
+        if visit.own is not None:
+            visit.own.note(**entry)
+
+
+def serving_of(visit: Visit) -> Serving:
+    return visit.own.serving if visit.own else Serving()
+
+
+def _remember_command(visit: Visit, seen: Observation) -> None:
+    """How the master was started is known from now on, should it ever be down."""
+    if visit.own is None or len(seen.masters) != 1:
+        return
+    serving = visit.own.serving
+    if serving.argv != seen.masters[0].argv:
+        visit.own.write_serving(serving._replace(argv=seen.masters[0].argv))
+
+
+def judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:
+    """All findings are said; any refusal among them ends the visit."""
+    for finding in findings:
+        visit.find(finding)
+    refusals = preflight.refusals(findings)
+    if not refusals:
+        return End(Outcome.DONE)
+    message = "; ".join(finding.message for finding in refusals)
+    return End(Outcome.REFUSED, refusals[0].reason, message, refusals[0].remedy)
+
+
+def _staged(visit: Visit, request: Request) -> Tuple[End, Optional[str]]:
+    """The store has the release, or why not: nothing is asked for that would find no room or no use here."""
+    assert request.goal is not None
+    against = () if visit.store.has(request.goal.target) else preflight.before_staging(visit.machine, request)
+    if preflight.refusals(against):
+        return judged(visit, against), None
+    try:
+        return End(Outcome.DONE), stage(visit.machine, visit.store, request.goal.target)
+    except ReleaseMissing as error:
+        remedy = "Name the binary's file, so that it can be sent."
+        return End(Outcome.REFUSED, "release_missing", "%s is wanted" % error, remedy), None
+    except WrongBytes as error:
+        return End(Outcome.FAILED, "wrong_bytes", str(error), "Run it again: the transfer went wrong."), None
