@@ -66,7 +66,7 @@ def _words(event: Event) -> str | None:
             return _visit_words(event)
         case EventType.FINDING:
             return _finding_words(event)
-        case EventType.STEP_STARTED | EventType.VISIT_STARTED:
+        case EventType.STEP_STARTED | EventType.VISIT_STARTED | EventType.HOST_KNOWN:
             return None
         case _:
             return event.message or event.type.value.replace("_", " ")

@@ -18,6 +18,7 @@ from fleet.events import Event, EventType, Sink
 from fleet.onhost.protocol import Ask, Outcome
 from fleet.rollout import ending
 from fleet.rollout.moves import Announce, Decide, Finish, Visit, Wait
+from fleet.rollout.opening import opening
 from fleet.rollout.status import BUG, INTERRUPTED, RolloutStatus, fold
 from fleet.task import HostOutcome, HostTask
 
@@ -86,10 +87,9 @@ class Engine:
 
     def run(self, decide: Decide, start: RolloutStatus, message: str = "", **data: Any) -> RolloutStatus:
         """The status at the end, which is `Stage.ENDED`. Raises what a visit raised, after all others have ended."""
-        self._status = start
-        data = {"batches": [list(batch) for batch in start.batches], **data}
         try:
-            self._say(Announce(EventType.ROLLOUT_STARTED, message=message, data=data))
+            for event in opening(start, self._clock(), message, data):
+                self._fold(event)
             finish, wait_s = self._carry_out(decide)
             while finish is None:
                 self._take(wait_s)

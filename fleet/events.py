@@ -19,6 +19,7 @@ class EventType(Enum):
     """Everything that a rollout can say."""
 
     ROLLOUT_STARTED = "rollout_started"
+    HOST_KNOWN = "host_known"
     STAGE_STARTED = "stage_started"
     STAGE_ENDED = "stage_ended"
     BATCH_OPENED = "batch_opened"

@@ -8,6 +8,7 @@ from functools import partial
 from fleet.events import Event, EventType
 from fleet.rollout.host import HostStatus
 from fleet.rollout.moves import Announce, Decide, Finish, Visit, Wait
+from fleet.rollout.opening import opening
 from fleet.rollout.policy import Policy
 from fleet.rollout.requests import Requests, Target
 from fleet.rollout.status import RolloutStatus, fold
@@ -36,7 +37,8 @@ class Play:
 
     def to_the_end(self, decide: Decide) -> Finish:
         """The end that the decision comes to."""
-        self._say(Announce(EventType.ROLLOUT_STARTED, data={"batches": [list(batch) for batch in self.status.batches]}))
+        for event in opening(self.status, self.now):
+            self._fold(event)
         for _ in range(MOST_TURNS):
             moves = decide(self.status, self.now)
             self.watch(self.status, moves)

@@ -24,6 +24,7 @@ ARRIVED = frozenset({Phase.TRIAL, Phase.NEW, Phase.RETIRING})
 TAKEN_OVER = "taken_over"
 RUNS_IT = "runs_it"
 BUSY = "busy"
+CLAIMED = "claimed"
 IN_PROGRESS = "upgrade_in_progress"
 TURNED_BACK = frozenset({"interrupted", "stopped"})
 OTHER_ROLLOUT = "other_rollout"
@@ -77,7 +78,8 @@ class HostStatus:
     """One host. `doing`, `step` and `since` are the visit that runs; the fields from `asked` on are the last one's.
 
     `first` is what the host said before anything was changed; `left_at` is the phase where this rollout left it;
-    `erring_since` is when the looks of a bake began to fail; `given_up` is what was asked when nobody answered in time.
+    `erring_since` is when the looks of a bake began to fail; `given_up` is what was asked when nobody answered in time;
+    `proven`: its batch had passed its gate before the run was interrupted; `renewed_at` is when its lease last was.
     """
 
     name: str
@@ -101,6 +103,8 @@ class HostStatus:
     looked_at: datetime | None = None
     erring_since: datetime | None = None
     given_up: Ask | None = None
+    proven: bool = False
+    renewed_at: datetime | None = None
     visits: Mapping[Ask, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     took_s: float = 0.0

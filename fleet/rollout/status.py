@@ -119,7 +119,7 @@ def fold(status: RolloutStatus, event: Event) -> RolloutStatus:
         return _fold_host(status, event)
     match event.type:
         case EventType.ROLLOUT_STARTED:
-            return _started(status, event)
+            return _started(event)
         case EventType.STAGE_STARTED:
             return replace(status, stage=Stage.STAGING)
         case EventType.STAGE_ENDED:
@@ -160,11 +160,11 @@ def _closing(status: RolloutStatus, at: datetime) -> RolloutStatus:
     return replace(status, stage=Stage.CLOSING, hosts=hosts)
 
 
-def _started(status: RolloutStatus, event: Event) -> RolloutStatus:
+def _started(event: Event) -> RolloutStatus:
+    """A run begins: whatever was before it is another run's."""
     batches = tuple(tuple(batch) for batch in event.data["batches"])
-    numbered = [(number, name) for number, batch in enumerate(batches, 1) for name in batch]
-    hosts = {name: replace(status.hosts.get(name, HostStatus(name)), batch=number) for number, name in numbered}
-    return replace(status, rollout=event.rollout, hosts=hosts, batches=batches, started_at=event.at)
+    hosts = {name: HostStatus(name, number) for number, batch in enumerate(batches, 1) for name in batch}
+    return RolloutStatus(rollout=event.rollout, hosts=hosts, batches=batches, started_at=event.at)
 
 
 def _ended(status: RolloutStatus, event: Event) -> RolloutStatus:

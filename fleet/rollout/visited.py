@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from fleet.events import Event, EventType
 from fleet.gates import Verdict, judge
-from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity
+from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity, State
 from fleet.rollout.host import (
     ARRIVED,
     BUSY,
@@ -22,6 +22,7 @@ from fleet.rollout.host import (
     SETTLED,
     TAKEN_OVER,
     TURNED_BACK,
+    Cause,
     Course,
     Doubt,
     Fault,
@@ -37,6 +38,8 @@ def after(host: HostStatus, event: Event, rollout: str) -> HostStatus:
 
 def _after(host: HostStatus, event: Event, rollout: str) -> HostStatus:
     match event.type:
+        case EventType.HOST_KNOWN:
+            return _known(host, event)
         case EventType.VISIT_STARTED:
             return _begin(host, event)
         case EventType.VISIT_ENDED:
@@ -62,6 +65,30 @@ def finding(event: Event) -> Finding:
     )
 
 
+def _known(host: HostStatus, event: Event) -> HostStatus:
+    """The host as it was when the run began; `opening` wrote it down."""
+    data = event.data
+    cause, doubt = data["cause"], data["doubt"]
+    return replace(
+        host,
+        course=Course(data["course"]),
+        fault=Fault(data["fault"]) if data["fault"] else None,
+        cause=Cause(*cause) if cause else None,
+        doubt=_doubt_of(*doubt) if doubt else None,
+        outcome=event.outcome,
+        reason=event.reason,
+        message=event.message,
+        remedy=data["remedy"],
+        report=event.report,
+        first=event.report if data["was_first"] else None,
+        proven=data["proven"],
+    )
+
+
+def _doubt_of(ask: str, lost_at: str, next_at: str, tries: int) -> Doubt:
+    return Doubt(Ask(ask), datetime.fromisoformat(lost_at), datetime.fromisoformat(next_at), tries)
+
+
 def _begin(host: HostStatus, event: Event) -> HostStatus:
     ask = Ask(event.data["ask"])
     visits = {**host.visits, ask: host.visited(ask) + 1}
@@ -84,6 +111,7 @@ def _end(host: HostStatus, event: Event, rollout: str) -> HostStatus:
         report=report or host.report,
         first=host.first or report,
         left_at=report.phase if report and _steers(ask) else host.left_at,
+        renewed_at=host.since if report and ask in RENEWING else host.renewed_at,
         took_s=host.took_s + (event.took_s or 0.0 if ask in MOVING else 0.0),
     )
     if event.reason == TAKEN_OVER:
@@ -91,7 +119,7 @@ def _end(host: HostStatus, event: Event, rollout: str) -> HostStatus:
         return replace(host, doubt=None, course=Course.BEGUN if begun else host.course)
     match ask:
         case Ask.STAGE:
-            return _staged(host)
+            return _staged(host, rollout)
         case Ask.UPGRADE:
             return _upgraded(host, event, rollout)
         case Ask.BAKE:
@@ -106,6 +134,9 @@ def _end(host: HostStatus, event: Event, rollout: str) -> HostStatus:
             return host
 
 
+RENEWING = (Ask.UPGRADE, Ask.BAKE)
+"""The visits whose last act renews the lease and the claim."""
+
 MOVING = (Ask.UPGRADE, Ask.COMMIT, Ask.ROLLBACK)
 """The visits that move a host; only their time is counted."""
 
@@ -115,16 +146,26 @@ def _steers(ask: Ask) -> bool:
     return ask in (Ask.UPGRADE, Ask.COMMIT)
 
 
-def _staged(host: HostStatus) -> HostStatus:
+def _staged(host: HostStatus, rollout: str) -> HostStatus:
     match host.outcome:
         case Outcome.DONE:
-            return replace(host, course=Course.ALREADY if host.reason == RUNS_IT else Course.STAGED)
+            return replace(host, course=_found_at(host, rollout))
         case Outcome.REFUSED | Outcome.FAILED if host.reason in TURNED_BACK:
             return host
         case Outcome.REFUSED | Outcome.FAILED:
             return replace(host, fault=Fault.REFUSED)
         case _:
             return replace(host, fault=Fault.UNREACHABLE)
+
+
+def _found_at(host: HostStatus, rollout: str) -> Course:
+    """Where a host that may be upgraded stands: a resumed rollout finds those that it had begun, and goes on there."""
+    record = host.report.record if host.report else None
+    if record is None or record.rollout != rollout or record.state is State.ROLLED_BACK or host.phase is Phase.OLD:
+        return Course.ALREADY if host.reason == RUNS_IT else Course.STAGED
+    if host.phase is not Phase.NEW or (host.report and host.report.unconfirmed):
+        return Course.BEGUN
+    return Course.COMMITTED if record.state is State.COMMITTED else Course.UPGRADED
 
 
 def _is_ours(host: HostStatus, rollout: str) -> bool:
