@@ -23,6 +23,8 @@ from fleet.rollout.status import BUG, INTERRUPTED, RolloutStatus, fold
 from fleet.task import HostOutcome, HostTask
 
 TICK_S = 0.25
+NAP_S = 5.0
+"""A laptop that slept for longer than this counts as interrupted: its links are dead, and the hosts went their own way."""
 CUT_PATIENCE_S = 10.0
 
 Clock = Callable[[], datetime]
@@ -37,6 +39,15 @@ class Visits:
     visit: Callable[[HostTask, Sink], HostOutcome]
     request_stop: Callable[[str], None]
     cut_all: Callable[[], None]
+
+
+def slept_s() -> float:
+    """How long this machine has slept since it was booted, in seconds.
+
+    On Linux the two clocks differ by just that. Elsewhere the wall clock stands in, which somebody may set, too.
+    """
+    now_s = time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
+    return now_s - time.monotonic()
 
 
 def steady_clock() -> Clock:
@@ -72,6 +83,7 @@ class Engine:
         clock: Clock,
         observers: Sequence[Observer] = (),
         heartbeat: Heartbeat | None = None,
+        slept: Callable[[], float] = slept_s,
     ) -> None:
         self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._visits = visits
@@ -80,6 +92,8 @@ class Engine:
         self._clock = clock
         self._observers = list(observers)
         self._heartbeat = heartbeat
+        self._slept = slept
+        self._slept_s = slept()
         self._status = RolloutStatus()
         self._bugs: list[BaseException] = []
         self._turned = 0
@@ -158,8 +172,15 @@ class Engine:
                 item = self.inbox.get_nowait()
         except queue.Empty:
             pass
+        self._mind_naps()
         if self._heartbeat is not None:
             self._heartbeat(self._status, self._clock())
+
+    def _mind_naps(self) -> None:
+        """A laptop that slept turns back: `fleet resume` looks at every host before it moves any."""
+        before_s, self._slept_s = self._slept_s, self._slept()
+        if self._slept_s - before_s > NAP_S and not self._turned:
+            self._turn_back(f"this machine slept for {self._slept_s - before_s:.0f} s; ")
 
     def _accept(self, item: Item) -> None:
         match item:
@@ -202,10 +223,10 @@ class Engine:
             data=data,
         )
 
-    def _turn_back(self) -> None:
+    def _turn_back(self, why: str = "") -> None:
         self._turned += 1
         if self._turned == 1:
-            text = "turning back: no new host is begun, running ones go to their nearest resting phase"
+            text = f"{why}turning back: no new host is begun, running ones go to their nearest resting phase"
             self._say(Announce(EventType.NOTE, reason=INTERRUPTED, message=text))
             self._visits.request_stop(self._status.rollout)
         elif self._turned == 2:

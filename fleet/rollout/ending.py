@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from fleet.events import Result
 from fleet.onhost.protocol import Ask, State
-from fleet.rollout.host import BUSY, IN_PROGRESS, Course, HostStatus
+from fleet.rollout.host import BUSY, CLAIMED, IN_PROGRESS, Course, HostStatus
 from fleet.rollout.moves import Finish
 from fleet.rollout.policy import OnFailure, Policy
 from fleet.rollout.status import RolloutStatus, Stage
@@ -65,7 +65,7 @@ def _held_by_another(status: RolloutStatus) -> list[HostStatus]:
 def _holder(host: HostStatus) -> str:
     """Who has a host that refused us for that; nothing for two masters that no rollout accounts for."""
     record = host.report.record if host.report else None
-    if host.cause is not None and host.cause.reason == BUSY:
+    if host.cause is not None and host.cause.reason in (BUSY, CLAIMED):
         return host.cause.message
     if host.cause is None or host.cause.reason != IN_PROGRESS or record is None or record.state is not State.BEGUN:
         return ""
@@ -77,7 +77,8 @@ def anothers(hosts: list[HostStatus]) -> Finish:
     who = ", ".join(sorted({_holder(host) for host in hosts}))
     text = (
         f"Refused: another rollout holds {names(hosts)}: {who}. Nothing was changed. "
-        "Wait for it, or commit it or roll it back first; `fleet status` shows where it stands."
+        "Wait for it (--lock-wait 5m), or commit it or roll it back first; `fleet status` shows where it stands, "
+        "`fleet unlock` who is at work."
     )
     return Finish(Result.HALTED, ANOTHERS, text)
 

@@ -26,6 +26,7 @@ RUNS_IT = "runs_it"
 BUSY = "busy"
 CLAIMED = "claimed"
 IN_PROGRESS = "upgrade_in_progress"
+ANOTHERS = frozenset({BUSY, CLAIMED, IN_PROGRESS})
 TURNED_BACK = frozenset({"interrupted", "stopped"})
 OTHER_ROLLOUT = "other_rollout"
 LEFT_ALONE = frozenset({"foreign", "nothing_to_undo", OTHER_ROLLOUT})
@@ -142,6 +143,11 @@ class HostStatus:
     def unchanged(self) -> bool:
         """Whether the host is known to run what it ran before this rollout."""
         return not self.begun or self.course is Course.BACK or (self.phase is Phase.OLD and not self.needs_person)
+
+    @property
+    def is_anothers(self) -> bool:
+        """Whether the host was refused because somebody else is at work on it."""
+        return self.fault is Fault.REFUSED and self.cause is not None and self.cause.reason in ANOTHERS
 
     @property
     def silent(self) -> bool:

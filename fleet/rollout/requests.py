@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fleet.host import Host
-from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Options, Phase, Request, Rest, Step
+from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Options, Phase, Request, Rest, Sender, Step
 from fleet.rollout.host import HostStatus
 from fleet.rollout.moves import Visit
-from fleet.rollout.policy import Policy
+from fleet.rollout.policy import CLAIM_S, Policy
 from fleet.rollout.status import RolloutStatus
 from fleet.task import Deadlines, HostTask
 
@@ -26,13 +26,19 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Makes the tasks of one run. `target` is `None` where the hosts' own records name it (commit, rollback)."""
+    """Makes the tasks of one run. `target` is `None` where the hosts' own records name it (commit, rollback).
+
+    `reopen` is a resume's, `force` passes whoever is at work on a host; `sender` is who asks, as the hosts will name it.
+    """
 
     hosts: Mapping[str, Host]
     operator: str
     policy: Policy
     target: Target | None = None
     may_stage: bool = True
+    reopen: bool = False
+    force: bool = False
+    sender: Sender = field(default_factory=Sender)
     deadlines: Deadlines = field(default_factory=Deadlines)
 
     def task(self, visit: Visit, status: RolloutStatus) -> HostTask:
@@ -51,6 +57,11 @@ class Requests:
             left_at=_left_at(visit.ask, now),
             release_bytes=self.target.size_bytes if self.target else None,
             take_over=visit.ask is Ask.ROLLBACK,
+            reopen=self.reopen,
+            force=self.force,
+            claim_s=0.0 if visit.ask in UNFENCED else CLAIM_S,
+            lease_s=self.policy.lease_s,
+            sender=self.sender,
         )
         path = self.target.path if self.target and visit.ask is Ask.STAGE and self.may_stage else None
         return HostTask(host, request, batch=visit.batch, release_path=path, deadlines=self.deadlines)

@@ -17,7 +17,10 @@ from fleet.rollout.visited import after
 INTERRUPTED = "interrupted"
 BUG = "fleet_bug"
 LAST_LOOK = "last_look"
-"""The notes that steer: the operator turned back; fleet itself broke; silent hosts are asked a last time."""
+LOCK_WAIT = "lock_wait"
+"""The notes that steer: the operator turned back; fleet itself broke; silent hosts are asked a last time; hosts that
+somebody else was at work on are asked again.
+"""
 
 
 class Stage(Enum):
@@ -149,7 +152,14 @@ def _noted(status: RolloutStatus, event: Event) -> RolloutStatus:
         return replace(status, bug=True)
     if event.reason == LAST_LOOK:
         return _closing(status, event.at)
+    if event.reason == LOCK_WAIT:
+        hosts = {name: _unasked(host) if host.is_anothers else host for name, host in status.hosts.items()}
+        return replace(status, hosts=hosts)
     return status
+
+
+def _unasked(host: HostStatus) -> HostStatus:
+    return HostStatus(host.name, host.batch, proven=host.proven)
 
 
 def _closing(status: RolloutStatus, at: datetime) -> RolloutStatus:

@@ -22,9 +22,11 @@ from fleet.rollout import ending
 from fleet.rollout.host import GIVE_UP, MOST_TRIES, Course, Fault, HostStatus
 from fleet.rollout.moves import Announce, Finish, Move, Visit, Wait, ask_all, bounded, looks
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
-from fleet.rollout.status import LAST_LOOK, RolloutStatus, Stage
+from fleet.rollout.renewal import renewals
+from fleet.rollout.status import LAST_LOOK, LOCK_WAIT, RolloutStatus, Stage
 
 RETRY_BAKE_S = 2.0
+RETRY_LOCK_S = 5.0
 
 
 def decide(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
@@ -38,14 +40,16 @@ def _moves(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, 
     if status.stage is Stage.STARTING:
         return (Announce(EventType.STAGE_STARTED, message=f"preflight on {ending.several(len(status.hosts))}"),)
     if status.stage is Stage.STAGING:
-        return _stage(status, now)
+        return _stage(policy, status, now)
     if status.stage is Stage.ROLLING_BACK:
         return _go_back(policy, status, now)
     if over_budget(policy, status):
         return _break_off(policy, status, now)
     back = _take_back_alone(policy, status, now)
     on = _go_on(policy, status, now)
-    return (*back, *(move for move in on if not (back and isinstance(move, Finish))))
+    if any(isinstance(move, Finish) for move in on):
+        return back or on
+    return (*back, *renewals(policy, status, now), *on)
 
 
 def over_budget(policy: Policy, status: RolloutStatus) -> bool:
@@ -53,16 +57,31 @@ def over_budget(policy: Policy, status: RolloutStatus) -> bool:
     return policy.on_failure is not OnFailure.CONTINUE and status.faults > policy.max_failures
 
 
-def _stage(status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+def _stage(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
     unasked = [host for host in status.all if not host.visited(Ask.STAGE)]
     if unasked or status.busy:
         return ask_all(unasked, Ask.STAGE, now)
+    if wait := _wait_for_others(policy, status, now):
+        return (wait,)
     if status.faults:
         return (ending.refused(status),)
     if twins := same_instance(status):
         return (ending.twins(twins),)
     epoch = 1 + max(host.report.epoch if host.report else 0 for host in status.all)
     return (Announce(EventType.STAGE_ENDED, message="every host passed preflight", data={"epoch": epoch}),)
+
+
+def _wait_for_others(policy: Policy, status: RolloutStatus, now: datetime) -> Move | None:
+    """The next try at hosts that somebody else is at work on, when nothing else is wrong and the operator would wait."""
+    held = [host for host in status.all if host.is_anothers]
+    until = (status.started_at or now) + timedelta(seconds=policy.lock_wait_s)
+    if not held or len(held) < status.faults or now >= until:
+        return None
+    again_at = max(host.since or now for host in held) + timedelta(seconds=RETRY_LOCK_S)
+    if now < again_at:
+        return Wait(min(again_at, until))
+    text = f"waiting for {ending.names(held)}: {held[0].message}"
+    return Announce(EventType.NOTE, reason=LOCK_WAIT, message=text)
 
 
 def same_instance(status: RolloutStatus) -> tuple[str, str] | None:
@@ -122,7 +141,8 @@ def _upgrade(status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
 
 def _bake(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
     """Looks at every host that runs the new release by this rollout, until each was seen at the end of the bake."""
-    end = (status.closed_at or now) + timedelta(seconds=policy.bake_s)
+    bake_s = 0.0 if _nothing_to_watch(status) else policy.bake_s
+    end = (status.closed_at or now) + timedelta(seconds=bake_s)
     watched = [host for host in status.all if _watched(host)]
     open_hosts = [host for host in watched if not _seen_to_the_end(host, end, now)]
     if not open_hosts:
@@ -168,7 +188,7 @@ def _judge(policy: Policy, status: RolloutStatus) -> Move:
         f"failed: {ending.names(failed)}" if failed else "",
         f"no answer: {ending.names(silent)}" if silent else "",
         "none of its hosts was seen well" if unproven else "",
-        "its hosts ran the release already" if _nothing_to_watch(status) else "",
+        "its hosts ran the release already, and were watched before" if _nothing_to_watch(status) else "",
     ]
     told = "; ".join(filter(None, why))
     text = f"bake of batch {status.batch}: {verdict.value}" + (f" ({told})" if told else "")
@@ -182,7 +202,15 @@ def _unproven(status: RolloutStatus) -> bool:
 
 
 def _nothing_to_watch(status: RolloutStatus) -> bool:
-    return all(host.course is Course.ALREADY for host in status.of_batch(status.batch))
+    """Whether the open batch has no host that came to the release just now: they ran it already, or had passed this
+    gate before the run was interrupted.
+    """
+    return all(host.course is Course.ALREADY or _was_proven(host) for host in status.of_batch(status.batch))
+
+
+def _was_proven(host: HostStatus) -> bool:
+    found = host.first.phase if host.first else None
+    return host.proven and host.fault is None and found in (Phase.TRIAL, Phase.NEW)
 
 
 def _halts_here(policy: Policy, status: RolloutStatus) -> bool:
