@@ -24,6 +24,11 @@ HINTS = {
     "which one stays",
 }
 
+UNCONFIRMED = (
+    "unconfirmed: the new release serves alone, but no visit has verified this master (the host was booted, or the old "
+    "master died). `fleet commit` verifies it first, `fleet rollback` takes it back"
+)
+
 
 def document(status: RolloutStatus) -> dict[str, Any]:
     """The whole document."""
@@ -53,6 +58,10 @@ def host_document(host: HostStatus) -> dict[str, Any]:
         "drain_pending": bool(report and report.drain_pending),
         "start_command": report.start_command if report else None,
         "orphans": list(report.orphans) if report else [],
+        "unconfirmed": bool(report and report.unconfirmed),
+        "lease_left_s": round(report.lease_left_s, 1) if report and report.lease_left_s is not None else None,
+        "why": (record.why or None) if record else None,
+        "claim": dict(report.claim._asdict()) if report and report.claim else None,
     }
 
 
@@ -104,6 +113,12 @@ def _notes(host: HostStatus) -> list[str]:
     notes = []
     if report.held and report.undo:
         notes.append(f"held; to undo it there, on the host itself: {report.undo}")
+    if report.lease_left_s is not None:
+        notes.append(f"goes back by itself in {report.lease_left_s:.0f} s, unless it is committed or visited before")
+    if report.record is not None and report.record.why:
+        notes.append(f"it went back: {report.record.why}")
+    if report.unconfirmed:
+        notes.append(UNCONFIRMED)
     if report.drain_pending:
         notes.append("old connections still drain: `fleet commit` waits for them, `fleet commit --cut` ends them")
     if report.phase in HINTS:
