@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.events import Event, EventType, dump, load
-from fleet.onhost.protocol import Malformed, MasterView, Outcome, Phase, Record, Report, State, Step
+from fleet.onhost.protocol import Ask, Malformed, MasterView, Outcome, Phase, Record, Report, State, Step
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from tests.playing import play
-from tests.pretend import AT, LOST_AFTER, WENT_BACK, Ask, a_fleet
+from tests.pretend import AT, LOST_AFTER, WENT_BACK, a_fleet
 
 WORDS = st.text(max_size=20)
 SHA = st.none() | st.text("0123456789abcdef", min_size=64, max_size=64)

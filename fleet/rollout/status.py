@@ -16,8 +16,10 @@ from fleet.rollout.visited import after
 
 INTERRUPTED = "interrupted"
 BUG = "fleet_bug"
+JOURNAL_LOST = "journal_lost"
 LAST_LOOK = "last_look"
-"""The notes that steer: the operator turned back; fleet itself broke; silent hosts are asked a last time."""
+"""The notes that steer: the operator turned back; fleet itself broke; the journal can't be written; silent hosts are asked
+a last time. So does `TAKEN_OVER`, when no host says it: another run has taken the journal's lock."""
 
 
 class Stage(Enum):
@@ -52,6 +54,7 @@ class RolloutStatus:
     taken_over: str | None = None
     interrupted: bool = False
     bug: bool = False
+    journal_lost: str | None = None
     result: Result | None = None
     exit_code: int | None = None
     message: str = ""
@@ -63,7 +66,7 @@ class RolloutStatus:
     @property
     def stopping(self) -> bool:
         """Whether nothing new may begin any more, whatever the policy says."""
-        return self.interrupted or self.bug or self.taken_over is not None
+        return self.interrupted or self.bug or self.taken_over is not None or self.journal_lost is not None
 
     @property
     def all(self) -> tuple[HostStatus, ...]:
@@ -147,6 +150,10 @@ def _noted(status: RolloutStatus, event: Event) -> RolloutStatus:
         return replace(status, interrupted=True)
     if event.reason == BUG:
         return replace(status, bug=True)
+    if event.reason == JOURNAL_LOST:
+        return replace(status, journal_lost=str(event.data.get("why", event.message)))
+    if event.reason == TAKEN_OVER:
+        return replace(status, taken_over=status.taken_over or event.message)
     if event.reason == LAST_LOOK:
         return _closing(status, event.at)
     return status
