@@ -1,8 +1,13 @@
 """Carries a decision out: hands visits to an executor, puts what comes back into one status, and asks what is next.
 
 One thread owns the state. Visits run in the executor's workers and put their events on one queue; this thread alone
-takes them off, folds them and shows them to the observers. It never prints and never decides. A visit is a plain
-function of plain data, so that another executor (processes, workers near the hosts) can take the place of the threads.
+takes them off, writes them to the journal, folds them and shows them to the observers. It never prints and never
+decides. A visit is a plain function of plain data, so that another executor (processes, workers near the hosts) can take
+the place of the threads.
+
+What is not in the journal is not done: an event is written before it is folded, and a visit's start before the visit is
+begun. A journal that can't be written, or whose lock another run has taken, turns the run back. Only what takes hosts
+back goes on without it.
 """
 
 import queue
@@ -12,14 +17,16 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
+from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, Sink
 from fleet.onhost.protocol import Ask, Outcome
 from fleet.rollout import ending
+from fleet.rollout.host import TAKEN_OVER
 from fleet.rollout.moves import Announce, Decide, Finish, Visit, Wait
 from fleet.rollout.opening import opening
-from fleet.rollout.status import BUG, INTERRUPTED, RolloutStatus, fold
+from fleet.rollout.status import BUG, INTERRUPTED, JOURNAL_LOST, RolloutStatus, Stage, fold
 from fleet.task import HostOutcome, HostTask
 
 TICK_S = 0.25
@@ -30,6 +37,17 @@ CUT_PATIENCE_S = 10.0
 Clock = Callable[[], datetime]
 Observer = Callable[[Event, RolloutStatus], None]
 Heartbeat = Callable[[RolloutStatus, datetime], None]
+
+
+class Journal(Protocol):
+    """What a run writes. `append` returns when the event is on the disk; `beat` is called often and keeps the lock.
+
+    Both raise `JournalError` when it can't be written; `beat` raises `LockHeld` when another run has taken the lock.
+    """
+
+    def append(self, event: Event) -> None: ...
+
+    def beat(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +102,8 @@ class Engine:
         observers: Sequence[Observer] = (),
         heartbeat: Heartbeat | None = None,
         slept: Callable[[], float] = slept_s,
+        journal: Journal | None = None,
+        needs_journal: bool = True,
     ) -> None:
         self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._visits = visits
@@ -94,6 +114,8 @@ class Engine:
         self._heartbeat = heartbeat
         self._slept = slept
         self._slept_s = slept()
+        self._journal = journal
+        self._needs_journal = needs_journal
         self._status = RolloutStatus()
         self._bugs: list[BaseException] = []
         self._turned = 0
@@ -101,6 +123,7 @@ class Engine:
 
     def run(self, decide: Decide, start: RolloutStatus, message: str = "", **data: Any) -> RolloutStatus:
         """The status at the end, which is `Stage.ENDED`. Raises what a visit raised, after all others have ended."""
+        self._status = RolloutStatus(rollout=start.rollout)
         try:
             for event in opening(start, self._clock(), message, data):
                 self._fold(event)
@@ -155,8 +178,13 @@ class Engine:
         )
 
     def _begin(self, move: Visit) -> None:
+        """The visit is in the journal, and then begun; neither once the journal is lost."""
         task = self._task_of(move, self._status)
-        self._fold(self._of_visit(task, EventType.VISIT_STARTED))
+        started = self._of_visit(task, EventType.VISIT_STARTED)
+        self._write(started)
+        if self._status.journal_lost is not None:
+            return
+        self._show(started)
         future = self._executor.submit(self._visits.visit, task, self.inbox.put)
         future.add_done_callback(partial(self._ended, task))
 
@@ -173,6 +201,7 @@ class Engine:
         except queue.Empty:
             pass
         self._mind_naps()
+        self._beat()
         if self._heartbeat is not None:
             self._heartbeat(self._status, self._clock())
 
@@ -235,6 +264,49 @@ class Engine:
             self._leave_at = self._clock() + timedelta(seconds=CUT_PATIENCE_S)
 
     def _fold(self, event: Event) -> None:
+        self._write(event)
+        self._show(event)
+
+    def _write(self, event: Event) -> None:
+        """The event is in the journal. What has happened is folded also when it can't be written; that is told first."""
+        if self._journal is None:
+            return
+        try:
+            self._journal.append(event)
+        except JournalError as error:
+            self._lose_journal(error)
+
+    def _beat(self) -> None:
+        if self._journal is None:
+            return
+        try:
+            self._journal.beat()
+        except JournalError as error:
+            self._lose_journal(error)
+        except LockHeld as error:
+            if self._goes_on_alone:
+                self._say(Announce(EventType.NOTE, message=f"{error.message}. What takes hosts back goes on."))
+                return
+            self._say(Announce(EventType.NOTE, reason=TAKEN_OVER, message=error.message))
+            self._visits.request_stop(self._status.rollout)
+
+    @property
+    def _goes_on_alone(self) -> bool:
+        """Whether hosts are being taken back: that waits for no journal and for nobody."""
+        return not self._needs_journal or self._status.stage is Stage.ROLLING_BACK
+
+    def _lose_journal(self, error: JournalError) -> None:
+        """Nothing more is written, and nothing new begun that has to be."""
+        self._journal = None
+        if self._goes_on_alone:
+            text = f"{error.message} What takes hosts back goes on without it."
+            self._say(Announce(EventType.NOTE, message=text))
+            return
+        text = f"{error.message} No new host is begun, running ones go to their nearest resting phase."
+        self._say(Announce(EventType.NOTE, reason=JOURNAL_LOST, message=text, data={"why": error.message}))
+        self._visits.request_stop(self._status.rollout)
+
+    def _show(self, event: Event) -> None:
         self._status = fold(self._status, event)
         for observe in tuple(self._observers):
             try:

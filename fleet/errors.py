@@ -3,8 +3,9 @@
 FleetError                exit code   when
 ├── Refused               2           bad usage, inventory, release or plan; nothing was changed
 │   ├── InventoryError    2           with file, line, what is wrong and what is allowed
-│   └── ReleaseError      2           no such file, no ELF executable
-└── LockHeld              5           somebody else is at work on the same thing (now: on the same lab)
+│   ├── ReleaseError      2           no such file, no ELF executable
+│   └── JournalError      2           it can't be opened, read or written; in the middle of a run it turns the run back
+└── LockHeld              5           somebody else is at work on the same thing: the same journal, the same lab
 """
 
 
@@ -38,6 +39,10 @@ class InventoryError(Refused):
 
 class ReleaseError(Refused):
     """The release is no nginx binary that could run anywhere."""
+
+
+class JournalError(Refused):
+    """The journal can't be opened, read or written; the message names it."""
 
 
 class LockHeld(FleetError):

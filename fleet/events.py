@@ -1,6 +1,8 @@
 """What happens in a rollout, as values: visits report them, the engine folds them, the faces show them.
 
-The JSON form of an `Event` is a promise (`fleet.event/1`): further keys may come, none may change its meaning.
+The JSON form of an `Event` is a promise (`fleet.event/1`): further keys may come, none may change its meaning. It is for
+readers, and leaves things out. What the journal keeps is another text (`dump`, `load`), which loses nothing: a status that
+is folded from what was loaded is the very same.
 """
 
 import json
@@ -10,7 +12,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from fleet.onhost.protocol import Outcome, Report, Step
+from fleet.onhost.protocol import Malformed, Outcome, Report, Step, encode, from_plain
 
 SCHEMA = "fleet.event/1"
 
@@ -81,6 +83,49 @@ class Event:
         if self.report is not None:
             plain["phase"] = self.report.phase.value
         return json.dumps(plain)
+
+
+def dump(event: Event) -> str:
+    """The whole event as one line of ASCII, for `load`. `data` must be plain JSON: lists, not tuples."""
+    plain: dict[str, Any] = {
+        "at": event.at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "rollout": event.rollout,
+        "type": event.type.value,
+        "host": event.host,
+        "batch": event.batch,
+        "step": event.step and event.step.value,
+        "outcome": event.outcome and event.outcome.value,
+        "reason": event.reason,
+        "message": event.message,
+        "took_s": event.took_s,
+        "report": None if event.report is None else json.loads(encode(event.report)),
+        "data": dict(event.data),
+    }
+    kept = {name: value for name, value in plain.items() if value is not None}
+    return json.dumps(kept, separators=(",", ":"), allow_nan=False)
+
+
+def load(text: str) -> Event:
+    """The event that `dump` wrote. Raises `Malformed` for one that this fleet doesn't know how to read."""
+    try:
+        plain = json.loads(text)
+        report = plain.get("report")
+        return Event(
+            at=datetime.fromisoformat(plain["at"]),
+            rollout=plain["rollout"],
+            type=EventType(plain["type"]),
+            host=plain.get("host"),
+            batch=plain.get("batch"),
+            step=Step(plain["step"]) if "step" in plain else None,
+            outcome=Outcome(plain["outcome"]) if "outcome" in plain else None,
+            reason=plain.get("reason"),
+            message=plain["message"],
+            took_s=plain.get("took_s"),
+            report=None if report is None else from_plain(Report, report),
+            data=plain["data"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Malformed(f"no event that this fleet can read: {error}") from error
 
 
 Sink = Callable[[Event], None]

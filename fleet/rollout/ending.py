@@ -97,6 +97,8 @@ def stopped(status: RolloutStatus) -> Finish:
     if status.taken_over is not None:
         text = f"Halted: {status.taken_over}. No further host was begun.{_people(status)}"
         return Finish(Result.HALTED, _code(status, HALTED), text)
+    if status.journal_lost is not None:
+        return _unwritten(status, status.journal_lost)
     begun = [host for host in status.all if _touched(host) and host.course is not Course.BACK]
     if not begun:
         back = [host for host in status.all if host.course is Course.BACK]
@@ -107,6 +109,20 @@ def stopped(status: RolloutStatus) -> Finish:
         f"{_unknown(status) or 'each in its nearest resting phase.'} {_ways_on(status)}"
     )
     return Finish(Result.INTERRUPTED, INTERRUPTED, text)
+
+
+def _unwritten(status: RolloutStatus, why: str) -> Finish:
+    """The journal can't be written any more. The hosts know their rollout; nothing is lost but the story."""
+    begun = [host for host in status.all if _touched(host) and host.course is not Course.BACK]
+    if not begun:
+        text = f"Halted: {why} No host was changed. Mend the journal, or name another one with --journal."
+        return Finish(Result.HALTED, _code(status, HALTED), text)
+    rest = _unknown(status) or "each in its nearest resting phase."
+    text = (
+        f"Halted: {why} {several(len(begun))} begun ({names(begun)}), {rest} Mend the journal, or name another one with "
+        f"--journal. Then: {_ways_on(status)} A rollback needs no journal."
+    )
+    return Finish(Result.HALTED, _code(status, HALTED), text)
 
 
 def _ways_on(status: RolloutStatus) -> str:

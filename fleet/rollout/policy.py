@@ -1,7 +1,9 @@
 """What the operator chose for a rollout, as one frozen value."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from enum import Enum
+from typing import Any
 
 CLAIM_S = 600.0
 """How long a host is kept for a run that is not heard of any more; a rollback never waits for it."""
@@ -50,3 +52,25 @@ class Policy:
     def look_every_s(self) -> float:
         """How long a host is left alone between two looks of a bake."""
         return min(max(self.bake_s / 6, 1.0), 10.0, self.renew_every_s)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Every field as JSON has it, for the rollout's first event."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Policy":
+        """The policy that `to_plain` gave. A field that it doesn't name (an older fleet's) has its default."""
+        found = {field.name: field.default for field in fields(cls)}
+        known = {name: plain[name] for name in found if name in plain}
+        return cls(**{**found, **{name: _like(found[name], value) for name, value in known.items()}})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _like(default: Any, value: Any) -> Any:
+    """The JSON value as the type that the field's default has."""
+    return type(default)(value)

@@ -16,10 +16,12 @@ from fleet.rollout.visited import after
 
 INTERRUPTED = "interrupted"
 BUG = "fleet_bug"
+JOURNAL_LOST = "journal_lost"
 LAST_LOOK = "last_look"
 LOCK_WAIT = "lock_wait"
-"""The notes that steer: the operator turned back; fleet itself broke; silent hosts are asked a last time; hosts that
-somebody else was at work on are asked again.
+"""The notes that steer: the operator turned back; fleet itself broke; the journal can't be written; silent hosts are asked
+a last time; hosts that somebody else was at work on are asked again. So does `TAKEN_OVER`, when no host says it: another
+run has taken the journal's lock.
 """
 
 
@@ -55,6 +57,7 @@ class RolloutStatus:
     taken_over: str | None = None
     interrupted: bool = False
     bug: bool = False
+    journal_lost: str | None = None
     result: Result | None = None
     exit_code: int | None = None
     message: str = ""
@@ -66,7 +69,7 @@ class RolloutStatus:
     @property
     def stopping(self) -> bool:
         """Whether nothing new may begin any more, whatever the policy says."""
-        return self.interrupted or self.bug or self.taken_over is not None
+        return self.interrupted or self.bug or self.taken_over is not None or self.journal_lost is not None
 
     @property
     def all(self) -> tuple[HostStatus, ...]:
@@ -122,7 +125,7 @@ def fold(status: RolloutStatus, event: Event) -> RolloutStatus:
         return _fold_host(status, event)
     match event.type:
         case EventType.ROLLOUT_STARTED:
-            return _started(event)
+            return _started(status, event)
         case EventType.STAGE_STARTED:
             return replace(status, stage=Stage.STAGING)
         case EventType.STAGE_ENDED:
@@ -150,6 +153,10 @@ def _noted(status: RolloutStatus, event: Event) -> RolloutStatus:
         return replace(status, interrupted=True)
     if event.reason == BUG:
         return replace(status, bug=True)
+    if event.reason == JOURNAL_LOST:
+        return replace(status, journal_lost=str(event.data.get("why", event.message)))
+    if event.reason == TAKEN_OVER:
+        return replace(status, taken_over=status.taken_over or event.message)
     if event.reason == LAST_LOOK:
         return _closing(status, event.at)
     if event.reason == LOCK_WAIT:
@@ -170,11 +177,12 @@ def _closing(status: RolloutStatus, at: datetime) -> RolloutStatus:
     return replace(status, stage=Stage.CLOSING, hosts=hosts)
 
 
-def _started(event: Event) -> RolloutStatus:
-    """A run begins: whatever was before it is another run's."""
+def _started(status: RolloutStatus, event: Event) -> RolloutStatus:
+    """A run begins: whatever was before it is another run's, but for a journal that this very event was lost to."""
     batches = tuple(tuple(batch) for batch in event.data["batches"])
     hosts = {name: HostStatus(name, number) for number, batch in enumerate(batches, 1) for name in batch}
-    return RolloutStatus(rollout=event.rollout, hosts=hosts, batches=batches, started_at=event.at)
+    fresh = RolloutStatus(rollout=event.rollout, hosts=hosts, batches=batches, started_at=event.at)
+    return replace(fresh, journal_lost=status.journal_lost)
 
 
 def _ended(status: RolloutStatus, event: Event) -> RolloutStatus:
