@@ -41,7 +41,7 @@ class LazyGroup(click.RichGroup):
         return super().resolve_command(ctx, args)
 
 
-ORDER = ["inventory", "check", "upgrade", "status", "commit", "rollback", "lab", "demo"]
+ORDER = ["inventory", "check", "upgrade", "status", "commit", "rollback", "history", "show", "lab", "demo"]
 
 
 class Duration(click.ParamType[float]):
@@ -83,14 +83,31 @@ connecting = option(
     "--parallel", env="PARALLEL", type=click.IntRange(1, 1000), default=50, help="How many hosts are visited at a time."
 )
 changing = option("-y", "--yes", env="YES", is_flag=True, help="Do not ask.")
-telling = _together(
+journaling = option(
+    "--journal",
+    env="JOURNAL",
+    metavar="FILE|URL",
+    help="The journal: a SQLite file or a database URL; if not given, journal.db in the user's state directory.",
+)
+locking = _together(
     option(
-        "--output",
-        env="OUTPUT",
-        type=click.Choice(["auto", "live", "plain", "jsonl"]),
-        default="auto",
-        help="How events are told.",
+        "--lock-wait",
+        env="LOCK_WAIT",
+        type=Duration(),
+        default="0s",
+        help="How long to wait for another run of this journal to end.",
     ),
+    option("--force", env="FORCE", is_flag=True, help="Take the journal's lock over; the run that has it turns back."),
+)
+told_as = option(
+    "--output",
+    env="OUTPUT",
+    type=click.Choice(["auto", "live", "plain", "jsonl"]),
+    default="auto",
+    help="How events are told.",
+)
+telling = _together(
+    told_as,
     option(
         "--log-file", env="LOG_FILE", type=click.Path(path_type=Path, dir_okay=False), help="Append every event to it."
     ),
@@ -129,6 +146,9 @@ def asked(ctx: click.Context, given: dict[str, Any]) -> Asked:
         output=given.pop("output", "auto"),
         log_file=given.pop("log_file", None),
         parallel=given.pop("parallel", 50),
+        journal=given.pop("journal", None),
+        lock_wait_s=given.pop("lock_wait", 0.0),
+        force=given.pop("force", False),
     )
 
 
@@ -229,6 +249,8 @@ def check(
 )
 @draining(COMMIT_WAITS)
 @allowing
+@journaling
+@locking
 @option("--dry-run", env="DRY_RUN", is_flag=True, help="Say the plan and connect to nobody.")
 @click.pass_context
 def upgrade(ctx: click.RichContext, /, release: str, **given: Any) -> int:
@@ -259,6 +281,8 @@ def status(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
 @changing
 @telling
 @draining(COMMIT_WAITS)
+@journaling
+@locking
 @click.pass_context
 def commit(ctx: click.RichContext, /, rollout: str | None, drain_timeout: float, cut: bool, **given: Any) -> int:
     """Retire the held old masters. ROLLOUT is its id or the start of it; left out, the newest one."""
@@ -274,12 +298,40 @@ def commit(ctx: click.RichContext, /, rollout: str | None, drain_timeout: float,
 @changing
 @telling
 @draining(ROLLBACK_WAITS)
+@journaling
 @click.pass_context
 def rollback(ctx: click.RichContext, /, rollout: str | None, drain_timeout: float, cut: bool, **given: Any) -> int:
     """Back to the release before, from any phase, all hosts at once. ROLLOUT as in commit."""
     from fleet.commands import back as command
 
     return command.rollback(world(ctx), asked(ctx, given), rollout, drain_timeout_s=drain_timeout, cut=cut)
+
+
+@fleet.command()
+@journaling
+@option(
+    "--most", env="MOST", type=click.IntRange(1), default=20, help="How many rollouts are listed, the newest first."
+)
+@as_json
+@click.pass_context
+def history(ctx: click.RichContext, /, most: int, as_json: bool, **given: Any) -> int:
+    """The rollouts that the journal knows. No host is asked."""
+    from fleet.commands import history as command
+
+    return command.run(asked(ctx, given), most, as_json)
+
+
+@fleet.command()
+@click.argument("rollout", required=False)
+@journaling
+@told_as
+@as_json
+@click.pass_context
+def show(ctx: click.RichContext, /, rollout: str | None, as_json: bool, **given: Any) -> int:
+    """What happened in a rollout, by the journal: the plan, each host, every event. ROLLOUT as in commit."""
+    from fleet.commands import history as command
+
+    return command.show(asked(ctx, given), rollout, as_json)
 
 
 @fleet.command()

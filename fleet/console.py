@@ -108,6 +108,14 @@ def _told(event: Event) -> str:
     return told(event.message or event.reason or "no reason told", remedy)
 
 
+def spell_seconds(seconds: float) -> str:
+    """`7 s`, `3m05s`, `1h02m`: a span as people read it, rounded down."""
+    total = int(seconds)
+    if total < 60:
+        return f"{total} s"
+    return f"{total // 60}m{total % 60:02d}s" if total < 3600 else f"{total // 3600}h{total % 3600 // 60:02d}m"
+
+
 def version(number: str | None, sha256: str | None) -> str:
     """`1.26.3 (1a2b3c4d)`: two builds may have the same version, never the same hash."""
     short = sha256[:8] if sha256 else "?"

@@ -103,7 +103,7 @@ def _show(world: World, name: str, folder: Path, output: Output) -> tuple[list[P
     lab = Lab.up(name, HOSTS, owner=this_process())
     try:
         targets = {host.name: f"{host.address}:80" for host in lab.hosts}
-        asked = Asked(inventories=(lab.inventory,), yes=True)
+        asked = Asked(inventories=(lab.inventory,), yes=True, journal=str(folder / "journal.db"))
         with Traffic(targets) as traffic:
             stage = Stage(world, asked, output, traffic, folder)
             stage.say(f"a lab of {HOSTS} hosts with nginx, and clients that ask each of them without a pause")

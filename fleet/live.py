@@ -4,12 +4,12 @@
 host, and rows only for hosts that are busy or at fault; the rest is numbers. A letter says all that a colour says.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fleet.console import outcome_words, safe
+from fleet.console import outcome_words, safe, spell_seconds
 from fleet.onhost.protocol import Phase
 from fleet.rollout.host import Course, HostStatus
 from fleet.rollout.status import RolloutStatus, Stage
@@ -51,9 +51,8 @@ def _headline(status: RolloutStatus, now: datetime, width: int) -> Text:
     return _line(f"rollout {status.rollout} · {doing}{since}{turned}", width, "bold")
 
 
-def _seconds(span: object) -> str:
-    total = int(getattr(span, "total_seconds", lambda: 0.0)())
-    return f"{total // 60}m{total % 60:02d}s" if total >= 60 else f"{total} s"
+def _seconds(span: timedelta) -> str:
+    return spell_seconds(span.total_seconds())
 
 
 def _counts(status: RolloutStatus, width: int) -> Text:

@@ -7,7 +7,7 @@ control code that moves a cursor; NO_COLOR and FORCE_COLOR say whether there is 
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,6 +54,10 @@ class Output:
         """The result is on stdout; while stdout is for JSON lines, on stderr."""
         (self.err if self.mode is Mode.JSONL else self.out).print(what)
 
+    def line(self, text: str) -> None:
+        """The line is on stdout, however long it is."""
+        self.out.print(safe(text), soft_wrap=True)
+
     def document(self, value: Mapping[str, Any]) -> None:
         """One JSON document on stdout, ready to be read by people, too."""
         self.out.file.write(json.dumps(value, indent=1) + "\n")
@@ -78,9 +82,14 @@ class Output:
             else:
                 yield [*observers, _Lines(self)], None
 
-    def _json_line(self, event: Event, _: RolloutStatus) -> None:
-        self.out.file.write(event.to_json() + "\n")
+    def events(self, events: Iterable[Event]) -> None:
+        """Each event is one line of JSON on stdout."""
+        for event in events:
+            self.out.file.write(event.to_json() + "\n")
         self.out.file.flush()
+
+    def _json_line(self, event: Event, _: RolloutStatus) -> None:
+        self.events((event,))
 
 
 class _Lines:

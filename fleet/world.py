@@ -65,3 +65,6 @@ class Asked:
     output: str = "auto"
     log_file: Path | None = None
     parallel: int = 50
+    journal: str | None = None
+    lock_wait_s: float = 0.0
+    force: bool = False

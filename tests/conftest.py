@@ -15,6 +15,14 @@ settings.register_profile("fleet", deadline=None, database=None, print_blob=True
 settings.load_profile("fleet")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_test_writes_to_the_user_s_journal(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """The state directory, where a journal is kept by default, is another one for all that the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 def pytest_report_header() -> str:
     tried = ", ".join(python.version for python in found_pythons())
     untried = ", ".join(missing_pythons())

@@ -65,6 +65,7 @@ def inventory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shell(inventory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("FLEET_JOURNAL", str(inventory.with_name("journal.db")))
     for name in ("FLEET_INVENTORY", "FLEET_LIMIT", "FLEET_YES", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     return Shell(a_fleet(4), inventory, capsys)

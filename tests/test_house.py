@@ -49,7 +49,16 @@ HOMES = re.compile(r"(?<![\w.])/(?:work|Users|home/(?!deploy/)[a-z]+|root/\.[a-z
 NOT_EVERYWHERE = re.compile(r"\b(?:curl|wget|lsof|strace|socat|jq)\b")
 LATER = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 
-FACES = ("fleet.console", "fleet.live", "fleet.output", "fleet.status", "fleet.cli", "fleet.commands", "fleet.demo")
+FACES = (
+    "fleet.console",
+    "fleet.live",
+    "fleet.output",
+    "fleet.status",
+    "fleet.history",
+    "fleet.cli",
+    "fleet.commands",
+    "fleet.demo",
+)
 # Who may import a library that has one door. A name covers what is below it.
 DOORS = {
     "fabric": ("fleet.ssh",),

@@ -35,6 +35,7 @@ class Command:
     def __call__(self, *words: str, stdout: int, stderr: int) -> "subprocess.CompletedProcess[str]":
         argv = [sys.executable, "-m", "tests.pretended", str(self.state), "-i", str(self.inventory), *words]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("FLEET_")}
+        environment["FLEET_JOURNAL"] = str(self.state.with_name("journal.db"))
         return subprocess.run(
             argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True
         )

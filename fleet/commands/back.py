@@ -1,13 +1,15 @@
 """`fleet commit [ROLLOUT]` and `fleet rollback [ROLLOUT]`: the hosts themselves say which rollout is meant."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 
+from fleet.commands.journaled import Recorder, holding, journal_if_any, run_data, taking_over
 from fleet.commands.run import agree, carry_out, hosts_of, look_at, output_of
 from fleet.commands.upgrade import tell_end
 from fleet.errors import FleetError, Refused
-from fleet.host import Host
+from fleet.journal.store import Journal
 from fleet.output import Output
 from fleet.rollout import ending
 from fleet.rollout.errands import committing, decide_commit, decide_rollback, newest, records, undoing
@@ -17,6 +19,8 @@ from fleet.rollout.requests import Requests
 from fleet.rollout.status import RolloutStatus
 from fleet.world import Asked, World
 
+VERBS = {"rollback": "Roll back", "commit": "Commit"}
+
 
 class NobodyKnows(FleetError):
     """No host that answered has the rollout, and some did not answer."""
@@ -24,28 +28,50 @@ class NobodyKnows(FleetError):
     exit_code = ending.PERSON
 
 
+Recording = Callable[[str], AbstractContextManager[Recorder | None]]
+"""Given the rollout that is meant: what the run writes to while it is entered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What makes a commit a commit, and a rollback a rollback."""
+
+    command: str
+    policy: Policy
+    begin: Callable[[RolloutStatus, str], RolloutStatus]
+    decide: Decide
+
+
 def rollback(world: World, asked: Asked, wanted: str | None, *, drain_timeout_s: float, cut: bool) -> int:
-    """Every host is back at what it ran before the rollout; the exit code."""
+    """Every host is back at what it ran before the rollout; the exit code. Works with no journal at all."""
     policy = Policy(parallel=asked.parallel, drain_timeout_s=drain_timeout_s, cut=cut)
-    return _errand(world, asked, wanted, policy, "Roll back", undoing, partial(decide_rollback, asked.parallel))
+    errand = Errand("rollback", policy, undoing, partial(decide_rollback, asked.parallel))
+    output = output_of(asked)
+    with journal_if_any(output, asked) as journal:
+        recording = partial(taking_over, journal, output, world.operator())
+        return _run(world, asked, output, wanted, errand, recording)
 
 
 def commit(world: World, asked: Asked, wanted: str | None, *, drain_timeout_s: float, cut: bool) -> int:
     """No host of the rollout holds an old master any more; the exit code."""
     policy = Policy(parallel=asked.parallel, drain_timeout_s=drain_timeout_s, cut=cut)
-    return _errand(world, asked, wanted, policy, "Commit", committing, partial(decide_commit, asked.parallel))
-
-
-def _errand(
-    world: World,
-    asked: Asked,
-    wanted: str | None,
-    policy: Policy,
-    verb: str,
-    begin: Callable[[RolloutStatus, str], RolloutStatus],
-    decide: Decide,
-) -> int:
+    errand = Errand("commit", policy, committing, partial(decide_commit, asked.parallel))
     output = output_of(asked)
+    # The hosts are looked at under the lock: what was seen while another run was at work would be out of date.
+    with (
+        Journal.open(asked.journal) as journal,
+        holding(journal, output, asked, world.operator(), "commit", wanted or "") as recorder,
+    ):
+        return _run(world, asked, output, wanted, errand, partial(_named, recorder))
+
+
+@contextmanager
+def _named(recorder: Recorder, rollout: str) -> Iterator[Recorder]:
+    recorder.name(rollout)
+    yield recorder
+
+
+def _run(world: World, asked: Asked, output: Output, wanted: str | None, errand: Errand, recording: Recording) -> int:
     hosts = hosts_of(asked)
     looked = look_at(world, output, hosts, asked)
     if looked.interrupted:
@@ -55,24 +81,25 @@ def _errand(
     if rollout is None:
         output.say("No host has a record of any rollout: there is nothing to do.")
         return ending.OK
-    start = begin(looked, rollout)
-    _say_plan(output, verb, rollout, looked)
+    record = records(looked)[rollout]
+    verb = VERBS[errand.command]
+    output.say(f"{verb} rollout {rollout} of {record.operator}, which brought release {record.target[:12]}.")
     agree(world, output, asked, f"{verb} rollout {rollout} on {ending.several(len(hosts))}?")
-    return tell_end(output, _carry_out(world, output, hosts, policy, decide, start, f"{verb.lower()} {rollout}"))
-
-
-def _carry_out(
-    world: World,
-    output: Output,
-    hosts: tuple[Host, ...],
-    policy: Policy,
-    decide: Decide,
-    start: RolloutStatus,
-    message: str,
-) -> RolloutStatus:
-    start = replace(start, batches=(tuple(host.name for host in hosts),))
-    requests = Requests({host.name: host for host in hosts}, world.operator(), policy)
-    return carry_out(world, output, requests, decide, start, message=message)
+    start = replace(errand.begin(looked, rollout), batches=(tuple(host.name for host in hosts),))
+    requests = Requests({host.name: host for host in hosts}, world.operator(), errand.policy)
+    with recording(rollout) as recorder:
+        status = carry_out(
+            world,
+            output,
+            requests,
+            errand.decide,
+            start,
+            message=f"{verb.lower()} {rollout}",
+            data=run_data(errand.command, asked, requests, record.target),
+            journal=recorder,
+            needs_journal=errand.command != "rollback",
+        )
+    return tell_end(output, status)
 
 
 def choose(looked: RolloutStatus, wanted: str | None) -> str | None:
@@ -104,8 +131,3 @@ def choose(looked: RolloutStatus, wanted: str | None) -> str | None:
         )
     names = ", ".join(sorted(known)) or "none"
     raise Refused(f"no host knows a rollout {wanted}.", f"They know: {names}.")
-
-
-def _say_plan(output: Output, verb: str, rollout: str, looked: RolloutStatus) -> None:
-    record = records(looked)[rollout]
-    output.say(f"{verb} rollout {rollout} of {record.operator}, which brought release {record.target[:12]}.")

@@ -18,7 +18,7 @@ def target_of(world: World, output: Output, asked: Asked, hosts: Sequence[Host],
     """The release that is meant, and the words for it. Raises `ReleaseError`."""
     found = find_release(text)
     if isinstance(found, Release):
-        target = Target(found.sha256, found.size_bytes, found.path)
+        target = Target(found.sha256, found.size_bytes, found.path, found.version)
         return target, _words(found)
     if len(found.prefix) == FULL_DIGITS:
         return Target(found.prefix), _words(found)

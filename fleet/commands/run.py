@@ -9,7 +9,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from fleet.engine import Engine, Turned
+from fleet.engine import Engine, Journal, Turned
 from fleet.errors import Refused
 from fleet.host import Host
 from fleet.inventory import load
@@ -52,6 +52,8 @@ def carry_out(
     quiet: bool = False,
     message: str = "",
     data: Mapping[str, Any] | None = None,
+    journal: Journal | None = None,
+    needs_journal: bool = True,
 ) -> RolloutStatus:
     """The status at the end of a run that is told to people, and that Ctrl-C turns back. No thread is left behind."""
     visits = world.visits()
@@ -66,6 +68,8 @@ def carry_out(
             clock=world.clock(),
             observers=observers,
             heartbeat=heartbeat,
+            journal=journal,
+            needs_journal=needs_journal,
         )
         with turning_back(partial(engine.inbox.put, Turned())):
             return engine.run(decide, start, message, **(data or {}))

@@ -8,14 +8,16 @@ from typing import Any
 from rich.console import RenderableType
 
 from fleet.commands.allow import allowed
+from fleet.commands.journaled import holding, run_data
 from fleet.commands.release import named, target_of
 from fleet.commands.run import agree, carry_out, hosts_of, output_of, unbegun
 from fleet.console import safe, summary, troubles
+from fleet.journal.store import Journal
 from fleet.output import Mode, Output
 from fleet.plan import DEFAULT_BATCHES, Plan, budget_in_words, make_plan, parse_budget
 from fleet.rollout import ending
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
-from fleet.rollout.requests import Requests
+from fleet.rollout.requests import Requests, Target
 from fleet.rollout.status import RolloutStatus
 from fleet.rollout.upgrade import decide
 from fleet.world import Asked, World
@@ -56,18 +58,46 @@ def run(world: World, asked: Asked, release: str, choice: Choice) -> int:
     if choice.dry_run:
         output.result(plan_in_words(plan, policy, choice.max_failures, named(release), rollout, operator))
         return ending.OK
+    with Journal.open(asked.journal) as journal:
+        status = _roll_out(world, asked, output, release, choice, Rollout(rollout, operator, plan, policy, journal))
+    return tell_end(output, status)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What a rollout is made of, before its release is known."""
+
+    id: str
+    operator: str
+    plan: Plan
+    policy: Policy
+    journal: Journal
+
+
+def _roll_out(
+    world: World, asked: Asked, output: Output, release: str, choice: Choice, rollout: Rollout
+) -> RolloutStatus:
+    """The status at the end, after the plan was told and agreed on."""
+    plan, policy = rollout.plan, rollout.policy
     target, words = target_of(world, output, asked, plan.hosts, release)
-    text = plan_in_words(plan, policy, choice.max_failures, words, rollout, operator)
+    text = plan_in_words(plan, policy, choice.max_failures, words, rollout.id, rollout.operator)
     for line in text.splitlines():
         output.say(line)
     agree(world, output, asked, f"Upgrade {ending.several(len(plan.hosts))}?")
-    requests = Requests({host.name: host for host in plan.hosts}, operator, policy, target)
-    start = unbegun(rollout, [batch.hosts for batch in plan.batches])
-    data = rollout_data(target.sha256, operator, choice, policy)
-    status = carry_out(
-        world, output, requests, partial(decide, policy), start, message=f"upgrade to {words}", data=data
-    )
-    return tell_end(output, status)
+    requests = Requests({host.name: host for host in plan.hosts}, rollout.operator, policy, target)
+    start = unbegun(rollout.id, [batch.hosts for batch in plan.batches])
+    data = rollout_data(asked, requests, target, choice)
+    with holding(rollout.journal, output, asked, rollout.operator, "upgrade", rollout.id) as recorder:
+        return carry_out(
+            world,
+            output,
+            requests,
+            partial(decide, policy),
+            start,
+            message=f"upgrade to {words}",
+            data=data,
+            journal=recorder,
+        )
 
 
 def policy_of(choice: Choice, parallel: int, hosts: int) -> Policy:
@@ -85,16 +115,15 @@ def policy_of(choice: Choice, parallel: int, hosts: int) -> Policy:
     )
 
 
-def rollout_data(sha256: str, operator: str, choice: Choice, policy: Policy) -> Mapping[str, Any]:
-    """What the first event of a rollout holds for those who read it later."""
+def rollout_data(asked: Asked, requests: Requests, target: Target, choice: Choice) -> Mapping[str, Any]:
+    """What the first event of an upgrade holds: what that of every run does, and the options as they were written."""
     return {
-        "release": sha256,
-        "operator": operator,
+        **run_data("upgrade", asked, requests, target.sha256),
         "max_failures": choice.max_failures,
         "on_failure": choice.on_failure,
         "commit": choice.commit,
         "bake_s": choice.bake_s,
-        "allow": list(policy.allow),
+        "allow": list(requests.policy.allow),
     }
 
 

@@ -8,6 +8,7 @@ names the journal.
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -34,12 +35,12 @@ class Database:
         self._connection = connection
 
     @classmethod
-    def open(cls, place: Place, *, is_odd: Callable[..., bool] = is_odd) -> "Database":
+    def open(cls, place: Place, *, is_odd: Callable[[Path], bool] = is_odd, busy_s: float = BUSY_S) -> "Database":
         """The database, of the newest form, ready to be written. Raises `JournalError`."""
         if place.path is not None:
             make_file(place.path)
         with _told(place, "opened"):
-            connection = _connect(place, place.path is not None and is_odd(place.path))
+            connection = _connect(place, place.path is not None and is_odd(place.path), busy_s)
             database = cls(place, connection)
         try:
             with database.writing() as transaction:
@@ -91,10 +92,10 @@ def _told(place: Place, done: str) -> Iterator[None]:
         raise JournalError(f"the journal {place.shown} can't be {done}: {error}.", CURE) from error
 
 
-def _connect(place: Place, is_odd: bool) -> Connection:
+def _connect(place: Place, is_odd: bool, busy_s: float) -> Connection:
     if place.path is None:
         return create_engine(place.url, poolclass=NullPool).connect()
-    engine = create_engine(place.url, poolclass=NullPool, connect_args={"timeout": BUSY_S})
+    engine = create_engine(place.url, poolclass=NullPool, connect_args={"timeout": busy_s})
 
     # sqlite3 would begin a transaction when it sees fit; here it begins when SQLAlchemy says so, and only then.
     @event.listens_for(engine, "connect")

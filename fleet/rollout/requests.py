@@ -17,11 +17,12 @@ UNFENCED = frozenset({Ask.LOOK, Ask.STAGE})
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The release that a rollout brings: its hash, its size, and where the workers find its bytes."""
+    """The release that a rollout brings: its hash, its size, where the workers find its bytes; its version if it was read."""
 
     sha256: str
     size_bytes: int | None = None
     path: str | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,16 +35,23 @@ class Ran:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-def environment() -> dict[str, str]:
-    """The operator's own, without a terminal's."""
-    return {**{k: v for k, v in os.environ.items() if not k.startswith("FLEET_")}, "NO_COLOR": "1", "COLUMNS": "160"}
+def environment(lab: Lab | None = None) -> dict[str, str]:
+    """The operator's own, without a terminal's. Each lab has a journal of its own, which goes with it."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("FLEET_")}
+    journal = {"FLEET_JOURNAL": str(journal_of(lab))} if lab else {}
+    return {**kept, **journal, "NO_COLOR": "1", "COLUMNS": "160"}
+
+
+def journal_of(lab: Lab) -> Path:
+    """Where the operator of this lab keeps his journal."""
+    return lab.inventory.with_name("journal.db")
 
 
 def fleet(lab: Lab, *words: str, timeout_s: float = 240.0, inventory: Path | None = None) -> Ran:
     """What `fleet -i INVENTORY WORDS` did."""
     argv = [*FLEET, words[0], "-i", str(inventory or lab.inventory), *words[1:]]
     done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, env=environment()
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, env=environment(lab)
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -58,7 +65,7 @@ def start(lab: Lab, *words: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment(),
+        env=environment(lab),
         start_new_session=True,
     )
 

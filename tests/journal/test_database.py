@@ -1,0 +1,235 @@
+"""An open database: durable, of the newest form, and every trouble told with the journal's name and a remedy."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, inspect, text
+
+from fleet.errors import JournalError
+from fleet.journal.database import Database
+from fleet.journal.schema import BOOK, EVENTS, MIGRATIONS, TABLES, Migration, bring_up, form
+from fleet.journal.store import Journal
+from fleet.journal.where import place_of
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def opened(path: Path, is_odd: bool = False) -> Database:
+    return Database.open(place_of(str(path)), is_odd=lambda _: is_odd)
+
+
+def pragma(database: Database, name: str) -> str:
+    with database.reading() as connection:
+        return str(connection.exec_driver_sql(f"PRAGMA {name}").scalar())
+
+
+@pytest.mark.parametrize(("is_odd", "mode", "synchronous"), [(False, "wal", "2"), (True, "delete", "3")])
+def test_what_is_committed_is_on_the_disk(path: Path, is_odd: bool, mode: str, synchronous: str) -> None:
+    database = opened(path, is_odd)
+
+    assert (pragma(database, "journal_mode"), pragma(database, "synchronous")) == (mode, synchronous)
+    database.close()
+
+
+def test_a_journal_that_moved_to_a_network_s_file_system_is_turned_into_one_for_it(path: Path) -> None:
+    opened(path).close()
+
+    database = opened(path, is_odd=True)
+
+    assert pragma(database, "journal_mode") == "delete"
+    database.close()
+
+
+def test_the_files_beside_the_journal_are_for_its_owner_alone_too(path: Path) -> None:
+    database = opened(path)
+
+    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+
+    assert set(modes) == {"journal.db", "journal.db-wal", "journal.db-shm"}
+    assert set(modes.values()) == {0o600}
+    database.close()
+
+
+def test_an_empty_file_becomes_a_journal_of_the_newest_form(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+
+    database = opened(path)
+
+    with database.reading() as connection:
+        assert form(connection) == len(MIGRATIONS)
+        assert set(inspect(connection).get_table_names()) == set(TABLES.tables)
+    database.close()
+
+
+FORM_1 = """\
+CREATE TABLE journal (name VARCHAR(20) NOT NULL PRIMARY KEY, value VARCHAR(100) NOT NULL);
+CREATE TABLE events (seq INTEGER NOT NULL PRIMARY KEY, rollout VARCHAR(100) NOT NULL, run VARCHAR(20) NOT NULL,
+                     at VARCHAR(40) NOT NULL, type VARCHAR(40) NOT NULL, host TEXT, body TEXT NOT NULL);
+CREATE INDEX events_of_a_rollout ON events (rollout, seq);
+CREATE INDEX events_of_a_type ON events (type, seq);
+INSERT INTO journal VALUES ('schema', '1'), ('id', '0123456789abcdef');
+INSERT INTO events VALUES (1, '20261123-1000-test', 'aaaa', '2026-11-23T10:00:00.000000+00:00', 'rollout_started', NULL,
+    '{"at":"2026-11-23T10:00:00.000000+00:00","rollout":"20261123-1000-test","type":"rollout_started","message":"",
+      "data":{"batches":[["web-01"]],"command":"upgrade"}}');
+"""
+
+
+def test_a_journal_of_the_first_form_is_brought_up_and_keeps_what_it_knows(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as made:
+        made.executescript(FORM_1)
+    made.close()
+
+    with Journal.open(str(path)) as journal:
+        assert journal.id == "0123456789abcdef"
+        assert [run.command for run in journal.runs("20261123-1000-test")] == ["upgrade"]
+        journal.lock("ann@desk", "commit").acquire()
+
+
+def _colours(connection: Connection) -> None:
+    connection.execute(text("ALTER TABLE events ADD COLUMN colour TEXT"))
+
+
+def _breaks(connection: Connection) -> None:
+    connection.execute(text("CREATE TABLE half (x TEXT)"))
+    raise JournalError("it breaks.")
+
+
+def bring(path: Path, *more: Migration) -> None:
+    database = opened(path)
+    try:
+        with database.writing() as connection:
+            bring_up(connection, (*MIGRATIONS, *more))
+    finally:
+        database.close()
+
+
+def test_a_migration_that_breaks_off_leaves_the_journal_as_it_was(path: Path) -> None:
+    with pytest.raises(JournalError, match="it breaks"):
+        bring(path, _colours, _breaks)
+
+    database = opened(path)
+    with database.reading() as connection:
+        assert form(connection) == len(MIGRATIONS)
+        assert "half" not in inspect(connection).get_table_names()
+        assert "colour" not in {column["name"] for column in inspect(connection).get_columns(EVENTS.name)}
+    database.close()
+
+
+def test_a_journal_of_a_newer_fleet_is_refused_with_the_cure(path: Path) -> None:
+    bring(path, _colours)
+
+    with pytest.raises(JournalError) as refused:
+        opened(path)
+
+    assert f"the journal {path} can't be used: it was written by a newer fleet (form 3; this one knows 2)" in str(
+        refused.value
+    )
+    assert "Use that fleet" in refused.value.remedy
+
+
+def test_a_database_of_something_else_is_refused_and_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as made:
+        made.execute("CREATE TABLE events (what TEXT)")
+    made.close()
+
+    with pytest.raises(JournalError, match="not those of a journal"):
+        opened(path)
+
+    with sqlite3.connect(path) as there:
+        assert [name for (name,) in there.execute("SELECT name FROM sqlite_master")] == ["events"]
+    there.close()
+
+
+def test_the_journal_s_id_is_drawn_once_and_differs(tmp_path: Path) -> None:
+    ids = []
+    for name in ("a", "a", "b"):
+        with Journal.open(str(tmp_path / name)) as journal:
+            ids.append(journal.id)
+
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("these are somebody's notes, " * 100)
+
+    with pytest.raises(JournalError, match=f"the journal {path} can't be opened: file is not a database"):
+        opened(path)
+
+    assert path.read_text().startswith("these are")
+
+
+def test_a_damaged_journal_is_refused(path: Path) -> None:
+    with Journal.open(str(path)):
+        pass
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
+
+    with pytest.raises(JournalError) as refused, Journal.open(str(path)) as journal:
+        journal.lock("ann@desk", "upgrade").acquire()
+
+    assert str(path) in refused.value.message
+    assert "--journal" in refused.value.remedy
+
+
+def test_a_server_whose_driver_is_not_installed_is_refused() -> None:
+    with pytest.raises(JournalError) as refused:
+        Database.open(place_of("postgresql+psycopg://ann:secret@db/fleet"))
+
+    assert "psycopg" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_database_that_somebody_keeps_locked_is_refused_when_the_patience_is_over(path: Path) -> None:
+    opened(path).close()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(JournalError, match="database is locked"):
+        Database.open(place_of(str(path)), busy_s=0.1)
+
+    other.close()
+
+
+def test_a_reader_holds_no_writer_up(path: Path) -> None:
+    one, other = opened(path), opened(path)
+
+    with one.reading() as seen:
+        before = seen.exec_driver_sql("SELECT count(*) FROM journal").scalar()
+        with other.writing() as connection:
+            connection.execute(BOOK.insert().values(name="more", value="1"))
+        assert seen.exec_driver_sql("SELECT count(*) FROM journal").scalar() == before
+
+    one.close()
+    other.close()
+
+
+def test_many_that_make_the_same_journal_at_once_make_one(path: Path) -> None:
+    code = (
+        "import sys; from fleet.journal.store import Journal\n"
+        "sys.stdin.read(1)\n"
+        "with Journal.open(sys.argv[1]) as journal: print(journal.id)"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("x")
+        process.stdin.flush()
+    ids = {process.communicate(timeout=60)[0] for process in started}
+
+    assert [process.returncode for process in started] == [0] * 4
+    assert len(ids) == 1
