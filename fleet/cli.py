@@ -1,21 +1,38 @@
-"""The commands and their options, and nothing else: what each does is imported when it is called, so that `--help` is fast.
+"""The commands, and nothing else: what each does is imported when it is called, so that `--help` is fast.
 
-Options of all commands may stand before the command or after it: `fleet -i hosts.yaml status`, `fleet status -i hosts.yaml`.
+What they share of options is in `options`.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import rich_click as click
-from click.core import ParameterSource
 
 from fleet.console import safe
 from fleet.errors import FleetError
+from fleet.options import (
+    COMMIT_WAITS,
+    ROLLBACK_WAITS,
+    Duration,
+    allowing,
+    as_json,
+    asked,
+    changed,
+    changing,
+    connecting,
+    draining,
+    journaling,
+    leasing,
+    locking,
+    option,
+    selecting,
+    telling,
+    told_as,
+)
 from fleet.stream import complaint, lasting
-from fleet.world import Asked, World
+from fleet.world import World
 
 LAZY = {"lab": ("fleet.lab.cli", "lab", "Pretend hosts on this machine: real sshd and nginx, to try everything on.")}
 
@@ -41,129 +58,10 @@ class LazyGroup(click.RichGroup):
         return super().resolve_command(ctx, args)
 
 
-ORDER = ["inventory", "check", "upgrade", "status", "commit", "rollback", "history", "show", "lab", "demo"]
-
-
-class Duration(click.ParamType[float]):
-    """`30s`, `10m`, `1h30m`; becomes seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from fleet.plan import parse_duration
-
-        try:
-            return value if isinstance(value, float) else parse_duration(str(value))
-        except FleetError as error:
-            self.fail(str(error), param, ctx)
-
-
-def option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
-    """An option with its environment variable and its default in the help."""
-    return click.option(*names, envvar=f"FLEET_{env}", show_envvar=True, show_default=True, **settings)
-
-
-def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(command: Any) -> Any:
-        for each in reversed(options):
-            command = each(command)
-        return command
-
-    return decorate
-
-
-selecting = _together(
-    option(
-        "-i", "--inventory", env="INVENTORY", multiple=True, type=click.Path(path_type=Path), help="Inventory file."
-    ),
-    option("-l", "--limit", env="LIMIT", multiple=True, help="Host patterns: web*, web:&eu, '!web-07', @file."),
-    option("-v", "--verbose", env="VERBOSE", count=True, metavar="", help="Tell every step."),
-)
-connecting = option(
-    "--parallel", env="PARALLEL", type=click.IntRange(1, 1000), default=50, help="How many hosts are visited at a time."
-)
-changing = option("-y", "--yes", env="YES", is_flag=True, help="Do not ask.")
-journaling = option(
-    "--journal",
-    env="JOURNAL",
-    metavar="FILE|URL",
-    help="The journal: a SQLite file or a database URL; if not given, journal.db in the user's state directory.",
-)
-locking = _together(
-    option(
-        "--lock-wait",
-        env="LOCK_WAIT",
-        type=Duration(),
-        default="0s",
-        help="How long to wait for another run of this journal to end.",
-    ),
-    option("--force", env="FORCE", is_flag=True, help="Take the journal's lock over; the run that has it turns back."),
-)
-told_as = option(
-    "--output",
-    env="OUTPUT",
-    type=click.Choice(["auto", "live", "plain", "jsonl"]),
-    default="auto",
-    help="How events are told.",
-)
-telling = _together(
-    told_as,
-    option(
-        "--log-file", env="LOG_FILE", type=click.Path(path_type=Path, dir_okay=False), help="Append every event to it."
-    ),
-)
-as_json = option("--json", "as_json", env="JSON", is_flag=True, help="One JSON document on stdout.")
-
-
-def draining(wait: str) -> Callable[[Any], Any]:
-    """The options about old connections; `wait` says who waits for which."""
-    return _together(
-        option("--drain-timeout", env="DRAIN_TIMEOUT", type=Duration(), default="10m", help=wait),
-        option("--cut", env="CUT", is_flag=True, help="End the connections that are left then."),
-    )
-
-
-COMMIT_WAITS = "How long commit waits for the old master's connections."
-ROLLBACK_WAITS = "Where the upgrade was committed: how long the release that goes waits for its connections."
-OVERRIDABLE = "memory-short, modules-gone, not-checked, path-differs, pending-config, poisoned, quic"
-allowing = option(
-    "--allow",
-    env="ALLOW",
-    multiple=True,
-    metavar="REASON",
-    help=f"Go on in spite of this refusal (recorded). REASON is one of: {OVERRIDABLE}.",
-)
-
-
-def asked(ctx: click.Context, given: dict[str, Any]) -> Asked:
-    """What all commands are given, before the command's name or after it."""
-    above = {name: _from_above(ctx, name, given.pop(name, None)) for name in ("inventory", "limit", "verbose", "yes")}
-    return Asked(
-        inventories=tuple(above["inventory"] or ()),
-        limits=tuple(above["limit"] or ()),
-        verbose=above["verbose"] or 0,
-        yes=bool(above["yes"]),
-        output=given.pop("output", "auto"),
-        log_file=given.pop("log_file", None),
-        parallel=given.pop("parallel", 50),
-        journal=given.pop("journal", None),
-        lock_wait_s=given.pop("lock_wait", 0.0),
-        force=given.pop("force", False),
-    )
-
-
-def _from_above(ctx: click.Context, name: str, own: Any) -> Any:
-    """The command's own value and the one before the command's name: what was typed beats the environment, and what
-    was typed in both places adds up where the option may be repeated."""
-    if ctx.parent is None or name not in ctx.parent.params:
-        return own
-    above = ctx.parent.params[name]
-    is_typed, is_typed_above = (
-        each.get_parameter_source(name) is ParameterSource.COMMANDLINE for each in (ctx, ctx.parent)
-    )
-    if is_typed and is_typed_above and isinstance(own, tuple):
-        return (*above, *own)
-    return above if is_typed_above and not is_typed else own or above
+ORDER = [
+    *("inventory", "check", "upgrade", "status", "commit", "rollback", "resume"),
+    *("history", "show", "unlock", "lab", "demo"),
+]
 
 
 def world(ctx: click.Context) -> World:
@@ -248,6 +146,7 @@ def check(
     help="When the held old masters are retired.",
 )
 @draining(COMMIT_WAITS)
+@leasing
 @allowing
 @journaling
 @locking
@@ -305,6 +204,49 @@ def rollback(ctx: click.RichContext, /, rollout: str | None, drain_timeout: floa
     from fleet.commands import back as command
 
     return command.rollback(world(ctx), asked(ctx, given), rollout, drain_timeout_s=drain_timeout, cut=cut)
+
+
+@fleet.command()
+@click.argument("rollout", required=False)
+@selecting
+@connecting
+@changing
+@telling
+@option("--release", env="RELEASE", metavar="FILE", help="The rollout's release, if its file lies elsewhere now.")
+@changed("--batches", env="BATCHES", help="Cut the hosts into other batches.")
+@changed("--bake", "bake_s", env="BAKE", type=Duration())
+@changed("--settle", "settle_s", env="SETTLE", type=Duration())
+@changed("--max-failures", env="MAX_FAILURES")
+@changed("--on-failure", env="ON_FAILURE", type=click.Choice(["rollback", "halt", "continue"]))
+@changed("--commit", env="COMMIT", type=click.Choice(["end", "batch", "never"]))
+@changed("--drain-timeout", "drain_timeout_s", env="DRAIN_TIMEOUT", type=Duration())
+@changed("--cut/--no-cut", "cut", env="CUT")
+@changed("--lease", "lease_s", env="LEASE", type=Duration())
+@journaling
+@locking
+@click.pass_context
+def resume(ctx: click.RichContext, /, rollout: str | None, **given: Any) -> int:
+    """Go on with an interrupted rollout: every host is asked where it is, and what is missing is done, failed hosts
+    included. Options that are not given are as the rollout began. ROLLOUT as in commit."""
+    from fleet.commands import resume as command
+
+    before = asked(ctx, given)
+    return command.run(world(ctx), before, rollout, command.changes(**given))
+
+
+@fleet.command()
+@selecting
+@connecting
+@changing
+@journaling
+@option("--force", env="FORCE", is_flag=True, help="Free what is held: whoever holds it turns back.")
+@as_json
+@click.pass_context
+def unlock(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
+    """Who holds which lock, since when: the journal's, and with an inventory each host's. --force frees them."""
+    from fleet.commands import unlock as command
+
+    return command.run(world(ctx), asked(ctx, given), as_json)
 
 
 @fleet.command()

@@ -106,6 +106,15 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def duration_in_words(seconds: float) -> str:
+    """The duration as an operator writes it: `90s` is `1m30s`."""
+    whole = round(seconds)
+    if whole != seconds or whole < 60:
+        return f"{seconds:g}s"
+    parts = ((whole // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s"))
+    return "".join(f"{amount}{unit}" for amount, unit in parts if amount)
+
+
 def _sizes(text: str) -> tuple[_Count, ...]:
     counts = tuple(_count(part) for part in text.split(","))
     good = [count for count in counts if count is not None and count.amount > 0]

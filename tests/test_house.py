@@ -69,13 +69,13 @@ DOORS = {
     "pydantic": ("fleet.inventory",),
     "ruamel": ("fleet.inventory",),
     "rich": (*FACES, "fleet.lab.cli"),
-    "rich_click": ("fleet.cli", "fleet.commands", "fleet.lab.cli"),
+    "rich_click": ("fleet.cli", "fleet.options", "fleet.commands", "fleet.lab.cli"),
     "elftools": ("fleet.release", "fleet.lab.elf"),
     "sqlalchemy": ("fleet.journal",),
     "platformdirs": ("fleet.journal",),
 }
 # Imports inside functions hide from the reader; these are there so that `fleet --help` is quick.
-LAZY_IMPORTS = ("fleet.cli", "fleet.commands", "fleet.lab.cli", "fleet.world")
+LAZY_IMPORTS = ("fleet.cli", "fleet.options", "fleet.commands", "fleet.lab.cli", "fleet.world")
 
 
 @cache

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from fleet.commands.journaled import Recorder, holding, journal_if_any, run_data, taking_over
+from fleet.commands.journaled import Recorder, holding, journal_if_any, run_data, sender, taking_over
 from fleet.commands.run import agree, carry_out, hosts_of, look_at, output_of
 from fleet.commands.upgrade import tell_end
 from fleet.errors import FleetError, Refused
@@ -86,12 +86,12 @@ def _run(world: World, asked: Asked, output: Output, wanted: str | None, errand:
     output.say(f"{verb} rollout {rollout} of {record.operator}, which brought release {record.target[:12]}.")
     agree(world, output, asked, f"{verb} rollout {rollout} on {ending.several(len(hosts))}?")
     start = replace(errand.begin(looked, rollout), batches=(tuple(host.name for host in hosts),))
-    requests = Requests({host.name: host for host in hosts}, world.operator(), errand.policy)
+    requests = Requests({host.name: host for host in hosts}, world.operator(), errand.policy, force=asked.force)
     with recording(rollout) as recorder:
         status = carry_out(
             world,
             output,
-            requests,
+            replace(requests, sender=recorder.sender if recorder else sender()),
             errand.decide,
             start,
             message=f"{verb.lower()} {rollout}",

@@ -14,6 +14,7 @@ from fleet.events import Event
 from fleet.journal.lock import Holder, JournalLock
 from fleet.journal.process import this_process
 from fleet.journal.store import Journal, new_token
+from fleet.onhost.protocol import Sender
 from fleet.output import Output
 from fleet.rollout.requests import Requests
 from fleet.world import Asked
@@ -27,6 +28,11 @@ class Recorder:
         self._run = run
         self._lock = lock
 
+    @property
+    def sender(self) -> Sender:
+        """Who asks, as the hosts will name it to others."""
+        return sender(self._journal.id)
+
     def append(self, event: Event) -> None:
         """The event is on the disk. Raises `JournalError`."""
         self._journal.append(self._run, event)
@@ -38,6 +44,12 @@ class Recorder:
     def name(self, rollout: str) -> None:
         """The lock says which rollout it is held for. Raises `LockHeld` when it is not ours any more."""
         self._lock.name(rollout)
+
+
+def sender(journal: str = "") -> Sender:
+    """This process, and the journal that its run is written into."""
+    me = this_process()
+    return Sender(journal, me.host, me.pid)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """`fleet upgrade RELEASE`: the rollout. The plan is said in words and agreed on before anything is connected to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,10 @@ from fleet.commands.journaled import holding, run_data
 from fleet.commands.release import named, target_of
 from fleet.commands.run import agree, carry_out, hosts_of, output_of, unbegun
 from fleet.console import safe, summary, troubles
+from fleet.errors import Refused
 from fleet.journal.store import Journal
 from fleet.output import Mode, Output
-from fleet.plan import DEFAULT_BATCHES, Plan, budget_in_words, make_plan, parse_budget
+from fleet.plan import DEFAULT_BATCHES, Plan, budget_in_words, duration_in_words, make_plan, parse_budget
 from fleet.rollout import ending
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from fleet.rollout.requests import Requests, Target
@@ -22,10 +23,13 @@ from fleet.rollout.status import RolloutStatus
 from fleet.rollout.upgrade import decide
 from fleet.world import Asked, World
 
+LEASE_S, LEAST_LEASE_S = 600.0, 10.0
 THEN = {
     OnFailure.ROLLBACK: "then every host that was begun goes back, committed or not",
     OnFailure.HALT: "then no further host is begun, and those that were stay as they are",
 }
+LEASE = "Lease: a host that nobody has visited or committed for %s goes back by itself."
+NO_LEASE = "No lease: a host stays as it is until somebody commits it or rolls it back."
 COMMITS = {
     CommitWhen.END: "the old masters are held until every batch has passed, then retired",
     CommitWhen.BATCH: "the old masters of a batch are retired when its bake has passed",
@@ -45,6 +49,7 @@ class Choice:
     commit: str = "end"
     drain_timeout_s: float = 600.0
     cut: bool = False
+    lease_s: float | None = None
     allow: tuple[str, ...] = ()
     dry_run: bool = False
 
@@ -53,7 +58,7 @@ def run(world: World, asked: Asked, release: str, choice: Choice) -> int:
     """The rollout has ended; its exit code."""
     output = output_of(asked)
     plan = make_plan(hosts_of(asked), choice.batches)
-    policy = policy_of(choice, asked.parallel, len(plan.hosts))
+    policy = policy_of(choice, asked, len(plan.hosts))
     rollout, operator = world.rollout_id(world.clock()()), world.operator()
     if choice.dry_run:
         output.result(plan_in_words(plan, policy, choice.max_failures, named(release), rollout, operator))
@@ -84,14 +89,14 @@ def _roll_out(
     for line in text.splitlines():
         output.say(line)
     agree(world, output, asked, f"Upgrade {ending.several(len(plan.hosts))}?")
-    requests = Requests({host.name: host for host in plan.hosts}, rollout.operator, policy, target)
+    requests = Requests({host.name: host for host in plan.hosts}, rollout.operator, policy, target, force=asked.force)
     start = unbegun(rollout.id, [batch.hosts for batch in plan.batches])
     data = rollout_data(asked, requests, target, choice)
     with holding(rollout.journal, output, asked, rollout.operator, "upgrade", rollout.id) as recorder:
         return carry_out(
             world,
             output,
-            requests,
+            replace(requests, sender=recorder.sender),
             partial(decide, policy),
             start,
             message=f"upgrade to {words}",
@@ -100,19 +105,35 @@ def _roll_out(
         )
 
 
-def policy_of(choice: Choice, parallel: int, hosts: int) -> Policy:
+def policy_of(choice: Choice, asked: Asked, hosts: int) -> Policy:
     """The options as numbers. Raises `Refused`."""
+    commit = CommitWhen(choice.commit)
+    lease_s = choice.lease_s
+    if lease_s is None:
+        lease_s = 0.0 if commit is CommitWhen.NEVER else LEASE_S
     return Policy(
         bake_s=choice.bake_s,
         settle_s=choice.settle_s,
         max_failures=parse_budget(choice.max_failures, hosts),
         on_failure=OnFailure(choice.on_failure),
-        commit=CommitWhen(choice.commit),
-        parallel=parallel,
+        commit=commit,
+        parallel=asked.parallel,
         drain_timeout_s=choice.drain_timeout_s,
         cut=choice.cut,
         allow=allowed(choice.allow),
+        lease_s=long_enough(lease_s),
+        lock_wait_s=asked.lock_wait_s,
     )
+
+
+def long_enough(lease_s: float) -> float:
+    """The lease, if a rollout can keep it alive at all. Raises `Refused`."""
+    if 0.0 < lease_s < LEAST_LEASE_S:
+        raise Refused(
+            f"--lease {lease_s:g}s is too short: hosts would go back between two visits.",
+            f"Allowed: {LEAST_LEASE_S:g}s and more, or off.",
+        )
+    return lease_s
 
 
 def rollout_data(asked: Asked, requests: Requests, target: Target, choice: Choice) -> Mapping[str, Any]:
@@ -146,6 +167,7 @@ def plan_in_words(plan: Plan, policy: Policy, max_failures: str, release: str, r
         f"Each batch is watched for {policy.bake_s:g} s before the next one opens.",
         _stops(policy, stops, count),
         f"Commit: {COMMITS[policy.commit]}.",
+        LEASE % duration_in_words(policy.lease_s) if policy.lease_s else NO_LEASE,
     ]
     if policy.allow:
         lines.append(f"Allowed, and recorded: {', '.join(policy.allow)}.")

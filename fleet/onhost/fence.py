@@ -120,22 +120,19 @@ def refuse_claimed(own: InstanceStore, request: Request) -> None:
     found = claim_of(own)
     if found is None or request.force or found.journal == request.sender.journal:
         return
-    raise Claimed(claim_in_words(found, own.machine.boottime_s()))
+    left_s = found.until_s - own.machine.boottime_s()
+    raise Claimed("%s; free in %.0f s at the latest" % (claim_in_words(found), max(0.0, left_s)))
 
 
-def claim_in_words(found: Claim, now_s: float) -> str:
-    """Whose, since when, and until when."""
-    return (
-        "rollout %s of %s (pid %d on %s) has this host since %s; last heard of at %s, free in %.0f s at the latest"
-        % (
-            found.rollout,
-            found.operator,
-            found.pid,
-            found.controller,
-            found.since,
-            found.beat_at,
-            max(0.0, found.until_s - now_s),
-        )
+def claim_in_words(found: Claim) -> str:
+    """Whose, and since when."""
+    return "rollout %s of %s (pid %d on %s) has this host since %s, and was last heard of at %s" % (
+        found.rollout,
+        found.operator,
+        found.pid,
+        found.controller,
+        found.since,
+        found.beat_at,
     )
 
 

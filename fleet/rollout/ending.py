@@ -128,13 +128,25 @@ def _unwritten(status: RolloutStatus, why: str) -> Finish:
 def _ways_on(status: RolloutStatus) -> str:
     """What to type after an interruption, by what it interrupted."""
     back, commit = f"`fleet rollback {status.rollout}`", f"`fleet commit {status.rollout}`"
+    onward = f"`fleet resume {status.rollout}`"
     if status.stage is Stage.ROLLING_BACK:
         return f"Go on with {back}."
     if status.stage is Stage.COMMITTING and not any(host.course is Course.STAGED for host in status.all):
-        return f"Go on with {commit}, or go back with {back}."
+        return f"Go on with {onward}, or go back with {back}."
     held = any(host.held and not host.silent and host.doing is None for host in status.all)
     keep = f", or retire the held masters with {commit}" if held else ""
-    return f"Go on with `fleet upgrade` and the same release, go back with {back}{keep}."
+    return f"Go on with {onward}, go back with {back}{keep}.{_leases(status)}"
+
+
+def _leases(status: RolloutStatus) -> str:
+    """That held hosts go back by themselves, and how soon, where they have a lease."""
+    left_s = [host.report.lease_left_s for host in status.all if host.held and host.report]
+    soonest_s = min((each for each in left_s if each is not None), default=None)
+    if soonest_s is None:
+        return ""
+    return (
+        f" Until then each held host goes back by itself when its lease runs out, the first one in {soonest_s:.0f} s."
+    )
 
 
 def _touched(host: HostStatus) -> bool:
@@ -205,7 +217,7 @@ def completed(policy: Policy, status: RolloutStatus) -> Finish:
     if held:
         text += (
             f" {several(len(held))} held: `fleet commit {status.rollout}` retires the old masters, "
-            f"`fleet rollback {status.rollout}` goes back in two signals."
+            f"`fleet rollback {status.rollout}` goes back in two signals.{_leases(status)}"
         )
     if pending:
         text += (

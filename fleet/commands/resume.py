@@ -1,0 +1,228 @@
+"""`fleet resume [ROLLOUT]`: go on with a rollout that was interrupted, wherever its hosts are by now.
+
+The journal gives the plan, the policy and the release; without one, on another laptop, the hosts' own records do, as far
+as they go. Every host is asked where it is before any is moved.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce
+from pathlib import Path
+from typing import Any
+
+from fleet.commands import back
+from fleet.commands.journaled import holding, run_data
+from fleet.commands.run import agree, carry_out, hosts_of, look_at, output_of
+from fleet.commands.upgrade import long_enough, tell_end
+from fleet.errors import Refused
+from fleet.host import Host
+from fleet.journal.store import Journal
+from fleet.output import Output
+from fleet.plan import DEFAULT_BATCHES, make_plan, parse_budget
+from fleet.release import Release, find_release
+from fleet.rollout import ending
+from fleet.rollout.errands import records
+from fleet.rollout.policy import CommitWhen, OnFailure, Policy
+from fleet.rollout.requests import Requests, Target
+from fleet.rollout.resuming import Onward, beginning, onward, proven
+from fleet.rollout.status import RolloutStatus, fold
+from fleet.rollout.upgrade import decide
+from fleet.world import Asked, World
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the operator wants otherwise than the rollout began; `policy` holds fields of `Policy`."""
+
+    release: str | None = None
+    batches: str | None = None
+    max_failures: str | None = None
+    policy: Mapping[str, Any] = field(default_factory=dict)
+
+
+def changes(release: str | None, batches: str | None, max_failures: str | None, **policy: Any) -> Changes:
+    """The options that were given, as what they change. Raises `Refused`."""
+    given = {name: value for name, value in policy.items() if value is not None}
+    kinds: dict[str, Callable[[Any], Any]] = {"on_failure": OnFailure, "commit": CommitWhen, "lease_s": long_enough}
+    return Changes(
+        release, batches, max_failures, {name: kinds.get(name, _same)(value) for name, value in given.items()}
+    )
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What is known of the rollout. `batches` are host names; `well` are those that passed a gate before."""
+
+    rollout: str
+    release: str
+    release_path: str | None
+    batches: tuple[tuple[str, ...], ...]
+    policy: Policy
+    well: frozenset[str]
+    way: Onward
+
+
+def run(world: World, asked: Asked, wanted: str | None, changes: Changes) -> int:
+    """The rollout has come to its end, or further; the exit code."""
+    output = output_of(asked)
+    with Journal.open(asked.journal) as journal:
+        told = _journaled(journal, wanted)
+        if told is None:
+            asked, found = asked, _from_hosts(world, asked, output, wanted)
+        else:
+            asked, found = told.asking(asked), told.unfinished()
+        if found.way is Onward.UPGRADE:
+            return _go_on(world, asked, output, journal, found, changes)
+    if found.way is Onward.NOWHERE:
+        raise Refused(
+            f"rollout {found.rollout} was taken back: there is nothing to go on with.",
+            "Begin a new one: fleet upgrade RELEASE.",
+        )
+    command = back.rollback if found.way is Onward.ROLLBACK else back.commit
+    output.say(f"Rollout {found.rollout} was interrupted in its {found.way.value}, which is gone on with.")
+    policy = replace(found.policy, **changes.policy)
+    return command(world, asked, found.rollout, drain_timeout_s=policy.drain_timeout_s, cut=policy.cut)
+
+
+# What is known
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A rollout as the journal has it: the facts of its last upgrading run, and where each run came to."""
+
+    rollout: str
+    facts: Mapping[str, Any]
+    command: str
+    last: RolloutStatus
+    upgrading: tuple[RolloutStatus, ...]
+
+    def asking(self, asked: Asked) -> Asked:
+        """What the operator gave, else what the rollout was begun with."""
+        inventories = asked.inventories or tuple(Path(path) for path in self.facts["inventory"])
+        return replace(asked, inventories=inventories, limits=asked.limits or tuple(self.facts["limit"]))
+
+    def unfinished(self) -> Unfinished:
+        return Unfinished(
+            rollout=self.rollout,
+            release=self.facts["release"],
+            release_path=self.facts["release_path"],
+            batches=tuple(tuple(batch) for batch in self.facts["batches"]),
+            policy=Policy.from_plain(self.facts["policy"]),
+            well=proven(self.upgrading),
+            way=onward(self.command, self.last),
+        )
+
+
+def _journaled(journal: Journal, wanted: str | None) -> _Told | None:
+    """The rollout in the journal, or `None` when it has none of that name, or none that was begun here.
+
+    Raises `Refused` when several begin so.
+    """
+    known = [story.rollout for story in journal.rollouts()]
+    if not known or (wanted is not None and not any(rollout.startswith(wanted) for rollout in known)):
+        return None
+    rollout = journal.find(wanted)
+    runs = [(run, reduce(fold, journal.events(rollout, run.run), RolloutStatus())) for run in journal.runs(rollout)]
+    upgrades = [(run, status) for run, status in runs if run.command in ("upgrade", "resume")]
+    if not upgrades:
+        return None
+    last, status = runs[-1]
+    return _Told(rollout, upgrades[-1][0].facts, last.command, status, tuple(status for _, status in upgrades))
+
+
+def _from_hosts(world: World, asked: Asked, output: Output, wanted: str | None) -> Unfinished:
+    """The rollout as the hosts have it, in this laptop's default policy. Raises `Refused`, `NobodyKnows`."""
+    hosts = hosts_of(asked)
+    looked = look_at(world, output, hosts, asked)
+    rollout = None if looked.interrupted else back.choose(looked, wanted)
+    if rollout is None:
+        raise Refused("neither this journal nor any host knows a rollout.", "Begin one: fleet upgrade RELEASE.")
+    record = records(looked)[rollout]
+    output.say(
+        f"The journal has no rollout {rollout}; going by the hosts' own records: begun by {record.operator}, "
+        f"release {record.target[:12]}. Batches and policy are the defaults, unless you give them."
+    )
+    plan = make_plan(hosts, DEFAULT_BATCHES)
+    batches = tuple(tuple(host.name for host in batch.hosts) for batch in plan.batches)
+    return Unfinished(rollout, record.target, None, batches, Policy(), frozenset(), Onward.UPGRADE)
+
+
+# Going on
+
+
+def _go_on(world: World, asked: Asked, output: Output, journal: Journal, found: Unfinished, changes: Changes) -> int:
+    hosts = _hosts(asked, found)
+    target = _target(found, changes)
+    batches = _batches(found, hosts, changes)
+    policy = _policy(found, changes, asked, len(hosts))
+    count = ending.several(len(hosts))
+    output.say(f"Resume rollout {found.rollout}: release {target.sha256[:12]}, {count}, each asked first where it is.")
+    agree(world, output, asked, f"Go on with {count}?")
+    names = {host.name: host for host in hosts}
+    requests = Requests(names, world.operator(), policy, target, reopen=True, force=asked.force)
+    with holding(journal, output, asked, world.operator(), "resume", found.rollout) as recorder:
+        status = carry_out(
+            world,
+            output,
+            replace(requests, sender=recorder.sender),
+            partial(decide, policy),
+            beginning(found.rollout, batches, found.well),
+            message=f"resume {found.rollout}",
+            data=run_data("resume", asked, requests, target.sha256),
+            journal=recorder,
+        )
+    return tell_end(output, status)
+
+
+def _hosts(asked: Asked, found: Unfinished) -> tuple[Host, ...]:
+    """The plan's hosts that are selected. Raises `Refused` for one that the inventory has no more."""
+    selected = {host.name: host for host in hosts_of(asked)}
+    planned = [name for batch in found.batches for name in batch]
+    missing = [name for name in planned if name not in selected]
+    if missing and not asked.limits:
+        raise Refused(
+            f"rollout {found.rollout} has hosts that the inventory does not have: {', '.join(missing)}.",
+            "Give the inventory that has them (-i), or name by --limit the hosts to go on with.",
+        )
+    kept = tuple(selected[name] for name in planned if name in selected)
+    if not kept:
+        raise Refused(f"none of the selected hosts is in rollout {found.rollout}.", "See `fleet show` for its hosts.")
+    return kept
+
+
+def _target(found: Unfinished, changes: Changes) -> Target:
+    """The release, which must be the rollout's own. Raises `Refused`, `ReleaseError`."""
+    given = changes.release
+    path = given or found.release_path
+    if path is None or (given is None and not Path(path).is_file()):
+        return Target(found.release)  # the hosts that were staged have it
+    release = find_release(path)
+    sha256 = release.sha256 if isinstance(release, Release) else release.prefix
+    if not found.release.startswith(sha256):
+        raise Refused(
+            f"{path} is not the release of rollout {found.rollout}: its hash is {sha256[:12]}, that of the rollout "
+            f"{found.release[:12]}.",
+            "Give the rollout's own file: --release FILE; or roll back, and upgrade to this one.",
+        )
+    if not isinstance(release, Release):
+        return Target(found.release)
+    return Target(release.sha256, release.size_bytes, release.path, release.version)
+
+
+def _batches(found: Unfinished, hosts: Sequence[Host], changes: Changes) -> tuple[tuple[str, ...], ...]:
+    if changes.batches is not None:
+        return tuple(tuple(host.name for host in batch.hosts) for batch in make_plan(hosts, changes.batches).batches)
+    kept = {host.name for host in hosts}
+    return tuple(filter(None, (tuple(name for name in batch if name in kept) for batch in found.batches)))
+
+
+def _policy(found: Unfinished, changes: Changes, asked: Asked, hosts: int) -> Policy:
+    given = dict(changes.policy)
+    if changes.max_failures is not None:
+        given["max_failures"] = parse_budget(changes.max_failures, hosts)
+    return replace(found.policy, parallel=asked.parallel, lock_wait_s=asked.lock_wait_s, **given)

@@ -1,0 +1,112 @@
+"""`fleet unlock`: who holds which lock, since when; `--force` frees them.
+
+The journal's lock keeps the runs of one journal apart; a host's claim keeps out the runs of other journals. Neither holds
+for longer than its expiry, and a rollback waits for neither, so this is for those who can't wait and know why.
+"""
+
+from functools import partial
+from typing import Any
+
+from fleet.commands.journaled import sender
+from fleet.commands.run import agree, carry_out, hosts_of, look_at, output_of, unbegun
+from fleet.console import safe
+from fleet.host import Host
+from fleet.journal.lock import Holder
+from fleet.journal.store import Journal
+from fleet.onhost.fence import claim_in_words
+from fleet.onhost.protocol import Ask
+from fleet.output import Output
+from fleet.rollout import ending
+from fleet.rollout.errands import decide_ask
+from fleet.rollout.host import HostStatus
+from fleet.rollout.policy import Policy
+from fleet.rollout.requests import Requests
+from fleet.rollout.status import RolloutStatus
+from fleet.world import Asked, World
+
+SCHEMA = "fleet.locks/1"
+
+
+def run(world: World, asked: Asked, as_json: bool) -> int:
+    """Who holds what is on stdout. 0, or 4 when a host could not be asked or freed."""
+    output = output_of(asked)
+    hosts = hosts_of(asked) if asked.inventories else ()
+    with Journal.open(asked.journal) as journal:
+        lock = journal.lock(world.operator(), "unlock")
+        holder = lock.holder()
+        looked = look_at(world, output, hosts, asked) if hosts else unbegun("look", [])
+        claimed = [host for host in looked.all if host.report is not None and host.report.claim is not None]
+        if as_json:
+            output.document(document(journal, holder, looked))
+        else:
+            _tell(output, journal, holder, looked)
+        code = looked.exit_code or ending.OK
+        if not asked.force or (holder is None and not claimed):
+            return code
+        agree(world, output, asked, "Free them? Whoever is at work there turns back.")
+        lock.break_()
+        names = {host.name for host in claimed}
+        freed = _free(world, output, asked, [host for host in hosts if host.name in names]) if claimed else None
+    bad = [host for host in freed.all if host.fault is not None] if freed else []
+    output.say(f"Not freed: {ending.names(bad)}." if bad else "Freed.")
+    return ending.PERSON if bad else code
+
+
+def _free(world: World, output: Output, asked: Asked, hosts: list[Host]) -> RolloutStatus:
+    requests = Requests(
+        {host.name: host for host in hosts},
+        world.operator(),
+        Policy(parallel=asked.parallel),
+        force=True,
+        sender=sender(),
+    )
+    decide = partial(decide_ask, Ask.UNLOCK, asked.parallel)
+    return carry_out(world, output, requests, decide, unbegun("unlock", [hosts]), quiet=True)
+
+
+def document(journal: Journal, holder: Holder | None, looked: RolloutStatus) -> dict[str, Any]:
+    """What is held, as JSON; `null` where nobody holds it."""
+    return {
+        "schema": SCHEMA,
+        "journal": {"name": journal.shown, "holder": holder and _holder(holder)},
+        "hosts": [{"name": host.name, "claim": _claim(host), "error": _error(host)} for host in looked.all],
+    }
+
+
+def _holder(holder: Holder) -> dict[str, Any]:
+    return {
+        "operator": holder.operator,
+        "host": holder.process.host,
+        "pid": holder.process.pid,
+        "command": holder.command,
+        "rollout": holder.rollout or None,
+        "since": holder.since.isoformat(timespec="milliseconds"),
+        "heartbeat": holder.beat.isoformat(timespec="milliseconds") if holder.beat else None,
+        "expires": holder.expires.isoformat(timespec="milliseconds") if holder.expires else None,
+    }
+
+
+def _claim(host: HostStatus) -> dict[str, Any] | None:
+    return dict(host.report.claim._asdict()) if host.report and host.report.claim else None
+
+
+def _error(host: HostStatus) -> str | None:
+    return None if host.report else host.message or "it did not answer"
+
+
+def _tell(output: Output, journal: Journal, holder: Holder | None, looked: RolloutStatus) -> None:
+    if holder is None:
+        output.result(f"The journal {safe(journal.shown)}: nobody holds it.")
+    else:
+        beat = f", last heard of at {holder.beat:%H:%M:%S} UTC" if holder.beat else ""
+        output.result(
+            f"The journal {safe(journal.shown)}: held by {safe(holder.words)} since {holder.since:%F %H:%M:%S} UTC{beat}."
+        )
+    for host in looked.all:
+        claim = host.report.claim if host.report else None
+        if claim is not None:
+            output.result(safe(f"{host.name}: {claim_in_words(claim)}."))
+        elif host.report is None:
+            output.result(safe(f"{host.name}: not known, {_error(host)}"))
+    if looked.all and not any(_claim(host) for host in looked.all):
+        output.result("No host is held.")

@@ -1,0 +1,150 @@
+"""The options that commands share: each with its environment variable and its default in the help, each declared once.
+
+Options of all commands may stand before the command or after it: `fleet -i hosts.yaml status`, `fleet status -i hosts.yaml`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+from click.core import ParameterSource
+
+from fleet.errors import FleetError
+from fleet.world import Asked
+
+
+class Duration(click.ParamType[float]):
+    """`30s`, `10m`, `1h30m`; becomes seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from fleet.plan import parse_duration
+
+        try:
+            return value if isinstance(value, float) else parse_duration(str(value))
+        except FleetError as error:
+            self.fail(str(error), param, ctx)
+
+
+def option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option with its environment variable and its default in the help."""
+    return click.option(*names, envvar=f"FLEET_{env}", **{"show_envvar": True, "show_default": True, **settings})
+
+
+def changed(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option of `resume` that is only looked at when it is given."""
+    settings.setdefault("help", "Other than the rollout began.")
+    return option(*names, env=env, **{"default": None, **settings})
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for each in reversed(options):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+selecting = _together(
+    option(
+        "-i", "--inventory", env="INVENTORY", multiple=True, type=click.Path(path_type=Path), help="Inventory file."
+    ),
+    option("-l", "--limit", env="LIMIT", multiple=True, help="Host patterns: web*, web:&eu, '!web-07', @file."),
+    option("-v", "--verbose", env="VERBOSE", count=True, metavar="", help="Tell every step."),
+)
+connecting = option(
+    "--parallel", env="PARALLEL", type=click.IntRange(1, 1000), default=50, help="How many hosts are visited at a time."
+)
+changing = option("-y", "--yes", env="YES", is_flag=True, help="Do not ask.")
+journaling = option(
+    "--journal",
+    env="JOURNAL",
+    metavar="FILE|URL",
+    help="The journal: a SQLite file or a database URL; if not given, journal.db in the user's state directory.",
+)
+locking = _together(
+    option(
+        "--lock-wait",
+        env="LOCK_WAIT",
+        type=Duration(),
+        default="0s",
+        help="How long to wait for another run to end, of this journal or on a host.",
+    ),
+    option("--force", env="FORCE", is_flag=True, help="Take locks over, here and on hosts; who has them turns back."),
+)
+leasing = option(
+    "--lease",
+    "lease_s",
+    env="LEASE",
+    type=Duration(),
+    show_default="10m; off with --commit never",
+    help="Each host goes back by itself when nobody has visited or committed it for so long; off: never.",
+)
+told_as = option(
+    "--output",
+    env="OUTPUT",
+    type=click.Choice(["auto", "live", "plain", "jsonl"]),
+    default="auto",
+    help="How events are told.",
+)
+telling = _together(
+    told_as,
+    option(
+        "--log-file", env="LOG_FILE", type=click.Path(path_type=Path, dir_okay=False), help="Append every event to it."
+    ),
+)
+as_json = option("--json", "as_json", env="JSON", is_flag=True, help="One JSON document on stdout.")
+
+
+def draining(wait: str) -> Callable[[Any], Any]:
+    """The options about old connections; `wait` says who waits for which."""
+    return _together(
+        option("--drain-timeout", env="DRAIN_TIMEOUT", type=Duration(), default="10m", help=wait),
+        option("--cut", env="CUT", is_flag=True, help="End the connections that are left then."),
+    )
+
+
+COMMIT_WAITS = "How long commit waits for the old master's connections."
+ROLLBACK_WAITS = "Where the upgrade was committed: how long the release that goes waits for its connections."
+OVERRIDABLE = "memory-short, modules-gone, not-checked, path-differs, pending-config, poisoned, quic"
+allowing = option(
+    "--allow",
+    env="ALLOW",
+    multiple=True,
+    metavar="REASON",
+    help=f"Go on in spite of this refusal (recorded). REASON is one of: {OVERRIDABLE}.",
+)
+
+
+def asked(ctx: click.Context, given: dict[str, Any]) -> Asked:
+    """What all commands are given, before the command's name or after it."""
+    above = {name: _from_above(ctx, name, given.pop(name, None)) for name in ("inventory", "limit", "verbose", "yes")}
+    return Asked(
+        inventories=tuple(above["inventory"] or ()),
+        limits=tuple(above["limit"] or ()),
+        verbose=above["verbose"] or 0,
+        yes=bool(above["yes"]),
+        output=given.pop("output", "auto"),
+        log_file=given.pop("log_file", None),
+        parallel=given.pop("parallel", 50),
+        journal=given.pop("journal", None),
+        lock_wait_s=given.pop("lock_wait", 0.0),
+        force=given.pop("force", False),
+    )
+
+
+def _from_above(ctx: click.Context, name: str, own: Any) -> Any:
+    """The command's own value and the one before the command's name: what was typed beats the environment, and what
+    was typed in both places adds up where the option may be repeated."""
+    if ctx.parent is None or name not in ctx.parent.params:
+        return own
+    above = ctx.parent.params[name]
+    is_typed, is_typed_above = (
+        each.get_parameter_source(name) is ParameterSource.COMMANDLINE for each in (ctx, ctx.parent)
+    )
+    if is_typed and is_typed_above and isinstance(own, tuple):
+        return (*above, *own)
+    return above if is_typed_above and not is_typed else own or above
