@@ -45,7 +45,8 @@ class Serving(NamedTuple):
 
     `loaded_at_s` is when the old master read its configuration, in seconds since 1970: workers that HUP revives beside a
     new master (`revived`, as pid and start) are younger than that. `verified` are the new workers that verify saw; when
-    none of them is left, the configuration was reloaded meanwhile, and after a rollback it is `reload_due`.
+    none of them is left, the configuration was reloaded meanwhile, and after a rollback it is `reload_due`. `master` is
+    the old master that was launched from (pid, start), `workers` how many it had then, `logs` the files that it wrote.
     """
 
     argv: Tuple[str, ...] = ()
@@ -56,6 +57,9 @@ class Serving(NamedTuple):
     verified: Tuple[Tuple[int, int], ...] = ()
     revived: Tuple[Tuple[int, int], ...] = ()
     reload_due: bool = False
+    master: Optional[Tuple[int, int]] = None
+    workers: int = 0
+    logs: Tuple[str, ...] = ()
 
 
 class Store:

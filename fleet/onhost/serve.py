@@ -11,6 +11,7 @@ from fleet.onhost.back import restore
 from fleet.onhost.control import fenced
 from fleet.onhost.locate import locate
 from fleet.onhost.machine import Machine
+from fleet.onhost.obedience import in_progress
 from fleet.onhost.observe import Observer
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import (
@@ -27,15 +28,15 @@ from fleet.onhost.protocol import (
     Report,
     Request,
     Rest,
-    Severity,
     State,
     Step,
 )
+from fleet.onhost.reasons import finding
 from fleet.onhost.record import Busy, InstanceStore, Serving, Store, TakenOver
 from fleet.onhost.report import report
 from fleet.onhost.site import Site
 from fleet.onhost.stage import ReleaseMissing, WrongBytes, stage
-from fleet.onhost.visit import End, Say, act, bake, went_back
+from fleet.onhost.visit import End, Say, act, bake, ended, went_back
 
 LOCK_WAIT_S = 10.0
 ROLLBACK_WAIT_S = 60.0
@@ -77,10 +78,9 @@ def serve(machine: Machine, request: Request, say: Say, go_on: Callable[[], None
         end = _answer(visit)
         return end, report(machine, visit.observer.look(), own, layout)
     except Malformed as error:
-        return End(Outcome.FAILED, "bad_record", str(error), "Mend or remove that file by hand."), None
+        return ended(Outcome.FAILED, "bad_record", error=error), None
     except OSError as error:
-        remedy = "Free space or mend the folder, then ask again."
-        return End(Outcome.FAILED, "host_io", str(error), remedy), _report_anyway(visit)
+        return ended(Outcome.FAILED, "host_io", error=error), _report_anyway(visit)
 
 
 def _report_anyway(visit: Visit) -> Optional[Report]:
@@ -96,18 +96,15 @@ def _answer(visit: Visit) -> End:
     if visit.request.ask is Ask.STAGE:
         return _stage(visit)
     if visit.own is None:
-        return End(
-            Outcome.REFUSED, "no_master", "no nginx master was found here", "Start nginx, or name nginx_pid_file."
-        )
+        return ended(Outcome.REFUSED, "no_master", named="")
     try:
         with ExitStack() as held:
             epoch = _claimed(visit, visit.own, held)
             return _guarded(visit, visit.own, epoch)
     except TakenOver as error:
-        return End(Outcome.REFUSED, "taken_over", str(error), "Ask whoever that is; `fleet status` shows it.")
+        return ended(Outcome.REFUSED, "taken_over", by=error)
     except Busy as error:
-        remedy = "Wait for it; if it is stopped or hangs, end it (kill -9), then ask again."
-        return End(Outcome.REFUSED, "busy", "%s is at work on this instance" % error, remedy)
+        return ended(Outcome.REFUSED, "busy", who=error)
 
 
 def _claimed(visit: Visit, own: InstanceStore, held: ExitStack) -> Optional[int]:
@@ -124,8 +121,7 @@ def _claimed(visit: Visit, own: InstanceStore, held: ExitStack) -> Optional[int]
     except OSError as error:
         if not request.take_over:
             raise
-        message = "the host can't be locked against others: %s" % error
-        visit.find(Finding("not_fenced", Severity.WARNING, message, "Free space in %s." % own.folder))
+        visit.find(finding("not_fenced", error=error, folder=own.folder))
         return None
 
 
@@ -159,7 +155,7 @@ def _stage(visit: Visit) -> End:
             return end
     record = visit.own.record if visit.own else None
     if classify(seen, request.goal.target) is Phase.NEW:
-        return End(Outcome.DONE, "runs_it", "this host runs the release already")
+        return ended(Outcome.DONE, "runs_it")
     return _judged(visit, preflight.preflight(visit.machine, request, seen, staged, record, _serving(visit)))
 
 
@@ -178,12 +174,12 @@ def _remember_command(visit: Visit, seen: Observation) -> None:
 
 def _judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:
     """All findings are said; any refusal among them ends the visit."""
-    for finding in findings:
-        visit.find(finding)
+    for one in findings:
+        visit.find(one)
     refusals = preflight.refusals(findings)
     if not refusals:
         return End(Outcome.DONE)
-    message = "; ".join(finding.message for finding in refusals)
+    message = "; ".join(one.message for one in refusals)
     return End(Outcome.REFUSED, refusals[0].reason, message, refusals[0].remedy)
 
 
@@ -196,10 +192,9 @@ def _staged(visit: Visit, request: Request) -> Tuple[End, Optional[str]]:
     try:
         return End(Outcome.DONE), stage(visit.machine, visit.store, request.goal.target)
     except ReleaseMissing as error:
-        remedy = "Name the binary's file, so that it can be sent."
-        return End(Outcome.REFUSED, "release_missing", "%s is wanted" % error, remedy), None
+        return ended(Outcome.REFUSED, "release_missing", path=error), None
     except WrongBytes as error:
-        return End(Outcome.FAILED, "wrong_bytes", str(error), "Run it again: the transfer went wrong."), None
+        return ended(Outcome.FAILED, "wrong_bytes", error=error), None
 
 
 # Acting
@@ -214,8 +209,8 @@ def _guarded(visit: Visit, own: InstanceStore, epoch: Optional[int]) -> End:
     if request.ask is Ask.UPGRADE:
         return _upgrade(visit, own, epoch, record, seen)
     if record is None or record.rollout != request.rollout:
-        return End(Outcome.REFUSED, "other_rollout", _other(record), "Name the rollout that this host is in.")
-    behind = went_back(request, record, classify(seen, record.target))
+        return ended(Outcome.REFUSED, "other_rollout", whose=_other(record))
+    behind = went_back(request, record, classify(seen, record.target), own.folder)
     if behind is not None:
         return behind
     site = _site(visit, own, record, epoch, record.target)
@@ -238,16 +233,16 @@ def _upgrade(
     target = request.goal.target
     phase = classify(seen, target)
     ours = record is not None and record.rollout == request.rollout
-    behind = went_back(request, record, phase)
+    behind = went_back(request, record, phase, own.folder)
     if behind is not None:
         return behind
     if not ours:
         if phase is Phase.NEW:
-            return End(Outcome.DONE, "runs_it", "this host runs the release already")
+            return ended(Outcome.DONE, "runs_it")
         if record is not None and record.state is State.BEGUN and classify(seen, record.target) in IN_BETWEEN:
             if record.target != target:
-                remedy = "fleet commit %s, or fleet rollback %s" % (record.rollout, record.rollout)
-                return End(Outcome.REFUSED, "upgrade_in_progress", _other(record), remedy)
+                found = in_progress(record)
+                return End(Outcome.REFUSED, found.reason, found.message, found.remedy)
             record = _adopt(visit, own, record)
             ours = True
     if not ours or record is None:
@@ -274,9 +269,9 @@ def _may_still(visit: Visit, seen: Observation, phase: Phase, record: Optional[R
     A host that somebody has brought half-way by hand is past most of what preflight asks.
     """
     if not seen.masters or seen.masters[0].sha256 is None:
-        return End(Outcome.REFUSED, "no_master", "no nginx master was found here", "Start nginx first.")
+        return ended(Outcome.REFUSED, "no_master", named="")
     if phase is Phase.FOREIGN:
-        return End(Outcome.REFUSED, "foreign", "somebody else has been at work on this nginx", "A person must look.")
+        return ended(Outcome.REFUSED, "foreign", who="somebody else has been at work on this nginx")
     if phase not in (Phase.OLD, Phase.SWAPPED):
         return End(Outcome.DONE)
     goal = visit.request.goal
@@ -320,16 +315,15 @@ def _rollback(
     visit: Visit, own: InstanceStore, epoch: Optional[int], record: Optional[Record], seen: Observation
 ) -> End:
     if record is None and len(seen.masters) > 1:
-        message = "two masters run here, and fleet has no record of them"
-        return End(Outcome.REFUSED, "foreign", message, "A person must look.")
+        return ended(Outcome.REFUSED, "foreign", who="two run here, and fleet has no record of them")
     if record is None:
-        return End(Outcome.DONE, "nothing_to_undo", "this host was not changed by the rollout")
+        return ended(Outcome.DONE, "nothing_to_undo")
     record = _in_force(visit, own, record, seen)
     if record.rollout != visit.request.rollout:
-        return End(Outcome.DONE, "other_rollout", _other(record))
+        return ended(Outcome.DONE, "other_rollout", whose=_other(record))
     runs = {master.sha256 for master in seen.masters}
     if runs and not runs & {record.target, record.before_process}:
-        return End(Outcome.REFUSED, "foreign", "this host has since been given another release", "A person must look.")
+        return ended(Outcome.REFUSED, "foreign", who="this host has since been given another release")
     site = _site(visit, own, record, epoch, record.before_process)
     if not seen.masters and seen.path_sha256 == record.target:
         restore(site, seen)  # so that whoever starts nginx again does not start the bad release
