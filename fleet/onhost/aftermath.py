@@ -9,7 +9,10 @@ more: the new one's end has woken it up.
 import signal
 from typing import Collection
 
-from fleet.onhost.binary import complaint, test_configuration
+from fleet.onhost.binary import complaint, dump_configuration, test_configuration
+from fleet.onhost.command import read_command
+from fleet.onhost.configuration import read_configuration
+from fleet.onhost.loaded import changed_since
 from fleet.onhost.logfiles import moved_away
 from fleet.onhost.machine import Gone
 from fleet.onhost.protocol import Malformed, Master, Observation
@@ -42,24 +45,27 @@ def _reload_if_due(site: Site, old: Master) -> None:
     Its revived workers serve what it had in memory (certificates!): HUP beside a new master reads no file. So the old
     binary tests the files, and then there is one HUP. A poisoned master is not told to: its HUP would add workers, too.
     """
-    wanted = workers_before(site, old)
-    doubled = len(old.accepting) > wanted
     record = site.own.record or site.record
     if record.poisoned == (old.pid, old.start):
         site.warn("still_poisoned", pid=old.pid)
-        return
-    if site.own.serving.reload_due:
+    elif site.own.serving.reload_due:
         why = _why_not_reloaded(site, old)
         if why:
             site.warn("config_not_reloaded", why=why)
-    elif doubled:
-        # Nobody has said yet that the files on the disk may be live; with a pending change they may not.
-        pending = "pending_config" in [word.replace("-", "_") for word in record.allow]
-        why = "a change of the configuration was pending" if pending else _why_not_reloaded(site, old)
-        if why:
-            site.warn("workers_left_doubled", pid=old.pid, has=len(old.accepting), wanted=wanted, why=why)
-        else:
-            site.warn("workers_normal", pid=old.pid, count=wanted)
+    elif len(old.accepting) > workers_before(site, old):
+        _undouble(site, old, workers_before(site, old))
+
+
+def _undouble(site: Site, old: Master, wanted: int) -> None:
+    """One set of workers. Only a reload makes it that, and a reload would put a change live that is only pending yet."""
+    said = dump_configuration(site.machine, "/proc/%d/exe" % old.pid, old, site.layout, RELOAD_TEST_S)
+    config = read_configuration(said.output, read_command(old.argv)) if said.code == 0 else None
+    changed = changed_since(site.machine, config, site.own.serving.loaded_at_s or 0.0) if config is not None else ""
+    why = "%s changed since it was loaded" % changed if changed else _why_not_reloaded(site, old)
+    if why:
+        site.warn("workers_left_doubled", pid=old.pid, has=len(old.accepting), wanted=wanted, why=why)
+    else:
+        site.warn("workers_normal", pid=old.pid, count=wanted)
 
 
 def _why_not_reloaded(site: Site, old: Master) -> str:

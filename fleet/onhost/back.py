@@ -13,7 +13,7 @@ from fleet.onhost.protocol import Master, Observation, Worker
 from fleet.onhost.rescue import has_or_rescued
 from fleet.onhost.site import Site, StepFailed, StepRefused, accepting, find, identities, pair
 from fleet.onhost.steps import USR1_SEEN_S, beside, must_hear, path_of
-from fleet.onhost.verify import floods, workers_before
+from fleet.onhost.verify import floods, say_doubled
 
 REVIVE_SEEN_S = 15.0
 CONT_SEEN_S = 1.0
@@ -82,7 +82,8 @@ def dismiss(site: Site, seen: Observation) -> None:
     if not old.accepting:
         raise StepRefused("old_not_serving")
     workers = new.workers
-    _note_reload(site, old, new)
+    say_doubled(site, seen, old)
+    _note_reload(site, new)
     _end_master(site, seen, new)
     end_workers(site, workers)
     _old_alone(site, old)
@@ -130,16 +131,11 @@ def _let_winch_happen(site: Site, old: Master) -> None:
         revive(site, now)
 
 
-def _note_reload(site: Site, old: Master, new: Master) -> None:
-    """Whether the old master will need a reload when it is alone: because the configuration was reloaded while the new
-    one served (none of the workers that verify saw is left), or because somebody's HUP has doubled its own workers.
-    """
+def _note_reload(site: Site, new: Master) -> None:
+    """Whether the configuration was reloaded while the new master served: none of the workers that verify saw is left."""
     verified = set(site.own.serving.verified)
     if verified and not verified & set(identities(new.workers)):
         site.remember(lambda serving: serving._replace(reload_due=True))
-    wanted = workers_before(site, old)
-    if len(old.accepting) > wanted:
-        site.warn("workers_doubled", pid=old.pid, has=len(old.accepting), wanted=wanted)
 
 
 def _ended(site: Site, master: Master, signum: int, patience_s: float) -> bool:

@@ -3,7 +3,8 @@
 A USR2 that fails leaves the old master serving as before, but for two causes that poison it (`causes`); so what can be
 known before is tried before: the pid file names the master, and the new binary tests the configuration just as nginx
 would run it. A file that is still open for writing is waited for; one that may not be executed gets the old one's
-owner, mode and labels once more. Either way there is one second try and no third.
+owner, mode and labels once more; a pid file that somebody removed just then is written again. In each case there is
+one second try and no third.
 """
 
 import os
@@ -177,7 +178,21 @@ def _mended(site: Site, seen: Observation, failure: StepRefused) -> bool:
         return _made_executable(site, seen, failure.message)
     if failure.reason == "text_busy":
         return _closed(site, path_of(seen))
+    if failure.reason == "poisoned_by_rename":
+        return _pid_file_is_back(site, seen.masters[0])
     return False
+
+
+def _pid_file_is_back(site: Site, old: Master) -> bool:
+    """Whether the pid file was gone, and is there again: then a new master that comes up cures the poisoned one."""
+    now = site.look()
+    if len(now.masters) != 1 or now.pid_file_pid is not None:
+        return False
+    try:
+        _name_the_master(site, now)
+    except OSError:
+        return False
+    return find(now, old.pid, old.start) is not None
 
 
 def _made_executable(site: Site, seen: Observation, line: str) -> bool:
@@ -211,5 +226,6 @@ def _closed(site: Site, path: str) -> bool:
 
 def _is_cured(site: Site, old: Master) -> None:
     """A poisoned master that has started a new one forgets what failed before (nginx-upgrade.md, 2.1)."""
-    if site.record.poisoned == (old.pid, old.start):
+    record = site.own.record
+    if record is not None and record.poisoned == (old.pid, old.start):
         site.amend(lambda record: record._replace(poisoned=None))

@@ -28,6 +28,8 @@ def swap(site: Site, seen: Observation) -> None:
         return
     source = site.store.release(site.target)
     if not has_or_rescued(site, site.target):
+        if site.target == site.record.before_process:
+            raise StepRefused("release_lost", sha256=site.target[:12])
         raise StepRefused("release_missing", path=source)
     fresh, kept = beside(path, "new"), beside(path, "kept")
     try:

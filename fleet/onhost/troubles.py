@@ -182,6 +182,11 @@ VERIFY = (
         "Mend what these lines say, " + AGAIN,
     ),
     fail(
+        "workers_silent",
+        "no worker of the new master took a probe: {trouble}",
+        "They hang, or the probe's address is not this nginx's: look what the workers wait for on a host of this kind.",
+    ),
+    fail(
         "probe_failed",
         "{trouble}",
         "Ask the same of another host that runs the old release: if it is well there, the new release is bad.",

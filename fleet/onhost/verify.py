@@ -18,15 +18,12 @@ WORKERS_SEEN_S = 5.0
 SETTLE_POLL_S = 0.05
 MOST_QUOTED = 3
 FLOOD = 10  # crashes since launch; a worker that dies at its start is started thousands of times in a second
-NOT_RUNNING = "TtD"
 
 
 def verify(site: Site, seen: Observation) -> None:
     """The new master is verified, for this visit. Raises `StepFailed` at the first bad sign."""
     old, new = pair(seen)
     wanted = workers_before(site, old)
-    if len(old.accepting) > wanted:
-        site.warn("workers_doubled", pid=old.pid, has=len(old.accepting), wanted=wanted)
     now = site.wait(lambda look: len(accepting(look, new)) >= wanted or bool(_bad(site, look, new)), WORKERS_SEEN_S)[1]
     _must_be_clean(site, now, new)
     if len(accepting(now, new)) < wanted:
@@ -36,6 +33,7 @@ def verify(site: Site, seen: Observation) -> None:
     _settle(site, new, workers)
     seen = site.look()
     _must_cover(site, seen, old, new)
+    say_doubled(site, seen, old)
     site.remember(lambda serving: serving._replace(verified=identities(accepting(seen, new))))
     if not site.options.probes:
         site.warn("no_probes")
@@ -48,12 +46,26 @@ def workers_before(site: Site, old: Master) -> int:
     return known or max(1, len(old.accepting))
 
 
-def _too_few(site: Site, seen: Observation, new: Master, wanted: int) -> StepFailed:
+def say_doubled(site: Site, seen: Observation, old: Master) -> bool:
+    """Whether somebody's HUP has added workers to the old master; that is said."""
+    has, wanted = len(accepting(seen, old)), workers_before(site, old)
+    if has > wanted:
+        site.warn("workers_doubled", pid=old.pid, has=has, wanted=wanted)
+    return has > wanted
+
+
+def _must_live(site: Site, seen: Observation, new: Master, not_running: str = "Tt") -> Master:
+    """The new master as it is now. Its workers serve on when it is stopped, but it hears nothing. Raises `StepFailed`."""
     now, process = find(seen, new.pid, new.start), site.machine.process(new.pid)
-    if now is None:
-        return StepFailed("new_master_died", pid=new.pid)
-    if process is not None and process.state in NOT_RUNNING:
-        return StepFailed("new_master_hangs", pid=new.pid, state=process.state)
+    if now is None or process is None:
+        raise StepFailed("new_master_died", pid=new.pid)
+    if process.state in not_running:
+        raise StepFailed("new_master_hangs", pid=new.pid, state=process.state)
+    return now
+
+
+def _too_few(site: Site, seen: Observation, new: Master, wanted: int) -> StepFailed:
+    now = _must_live(site, seen, new, not_running="TtD")
     hung = sum(1 for worker in now.workers if not worker.ready)
     if hung:
         return StepFailed("workers_hang", count=hung, waited=WORKERS_SEEN_S)
@@ -68,6 +80,8 @@ def probe(site: Site, workers: FrozenSet[int]) -> None:
     """Every probe is answered rightly by one of these workers. Raises `StepFailed`."""
     for one in site.options.probes:
         answer = ask(site.machine, one, workers)
+        if answer.by is None:
+            raise StepFailed("workers_silent", trouble=answer.trouble)
         if answer.trouble:
             raise StepFailed("probe_failed", trouble=answer.trouble)
 
@@ -78,6 +92,7 @@ def _settle(site: Site, new: Master, workers: FrozenSet[int]) -> None:
         site.go_on()
         now = site.look()
         _must_be_clean(site, now, new)
+        _must_live(site, now, new)
         if _pids(now, new) != workers:
             raise StepFailed("workers_changed")
         if site.machine.monotonic_s() >= until:
@@ -147,6 +162,7 @@ def look_after(site: Site, seen: Observation) -> None:
         site.warn("no_error_log", where="it was there at launch" if site.own.serving.log_path else "as at launch")
     elif lines:
         raise _speaks_against(lines)
+    _must_live(site, seen, new)
     probe(site, workers)
 
 

@@ -93,6 +93,10 @@ class Walk:
             self._take(move.step, seen)
         return ended(Outcome.FAILED, "no_end", moves=MOST_MOVES)
 
+    @property
+    def has_swapped(self) -> bool:
+        return any(step is Step.SWAP for step, _ in self._taken)
+
     def _is_verified(self, seen: Observation) -> bool:
         return len(seen.masters) == 2 and self._verified == (seen.masters[1].pid, seen.masters[1].start)
 
@@ -215,7 +219,7 @@ def act(site: Site, say: Say, request: Request, goal: Goal) -> End:
         end = ended_badly(error)
     if end.outcome is Outcome.DONE:
         return end
-    return _to_rest(site, say, end)
+    return _to_rest(site, say, end, walk.has_swapped)
 
 
 def _arrived(site: Site, request: Request, walk: Walk) -> End:
@@ -244,14 +248,18 @@ def goal_is_final(request: Request) -> bool:
     return request.goal is not None and request.goal.rest is Rest.FINAL
 
 
-def _to_rest(site: Site, say: Say, end: End) -> End:
+def _to_rest(site: Site, say: Say, end: End, has_swapped: bool) -> End:
     """A visit that ended badly leaves the host in OLD or, from `drain` on, in TRIAL: nowhere in between.
 
-    Going forward, home is what the elder master runs; a walk back that was interrupted half-way is finished.
+    Going forward, home is what the elder master runs; a walk back that was interrupted half-way is finished. A file that
+    somebody took away or replaced after this visit's swap is put right, too: the next start of nginx would take it.
     """
     seen = site.look()
     now = situation(seen, site.target, site.belongs_at_path())
-    if end.reason == "drain_unseen" or not seen.masters or now.phase in RESTING or now.phase is Phase.FOREIGN:
+    astray = has_swapped and now.phase is Phase.OLD and seen.path_sha256 != site.record.before_file
+    if end.reason == "drain_unseen" or not seen.masters or now.phase is Phase.FOREIGN:
+        return end
+    if now.phase in RESTING and not astray:
         return end
     home = seen.masters[0].sha256 or site.record.before_process
     if now.phase is Phase.NEW and now.path_right:
