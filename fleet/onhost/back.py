@@ -5,16 +5,18 @@ the new master first would leave nobody accepting for as long as one of its down
 """
 
 import signal
-from typing import Collection, Iterable, Tuple
+from typing import Iterable, Tuple
 
-from fleet.onhost.binary import complaint, test_configuration
+from fleet.onhost.observe import OLDBIN
 from fleet.onhost.probe import ask
 from fleet.onhost.protocol import Master, Observation, Worker
+from fleet.onhost.rescue import has_or_rescued
 from fleet.onhost.site import Site, StepFailed, StepRefused, accepting, find, identities, pair
-from fleet.onhost.steps import USR1_SEEN_S, beside, must_hear
+from fleet.onhost.steps import USR1_SEEN_S, beside, must_hear, path_of
+from fleet.onhost.verify import floods, say_doubled
 
 REVIVE_SEEN_S = 15.0
-RELOAD_TEST_S = 60.0
+CONT_SEEN_S = 1.0
 PENDING_HUP_S = 2.0
 UNSERVED_PATIENCE_S = 1.0
 TERM_PATIENCE_S = 5.0
@@ -28,17 +30,14 @@ def revive(site: Site, seen: Observation) -> None:
     visit may have sent is given time to show before another one.
     """
     master = _to_revive(seen)
+    if not any(one.accepting for one in seen.masters):
+        site.warn("nobody_accepted", pid=master.pid)
     if not master.accepting and not _hup_is_pending(site, master):
         site.send(master, signal.SIGHUP)
     wanted = max([1] + [len(other.accepting) for other in seen.masters if other.pid != master.pid])
     came, now = site.wait(lambda look: len(accepting(look, master)) >= wanted, REVIVE_SEEN_S)
     if not came and not accepting(now, master):
-        raise StepFailed(
-            "revive_unseen",
-            "the old master (pid %d) has no accepting worker %.0f s after HUP; the new one is left serving"
-            % (master.pid, REVIVE_SEEN_S),
-            "Look into the error log. Do not stop the new master.",
-        )
+        raise StepFailed("revive_unseen", pid=master.pid, waited=REVIVE_SEEN_S)
     _answers(site, now, master)
     site.remember(lambda serving: serving._replace(revived=identities(accepting(now, master))))
 
@@ -47,7 +46,7 @@ def _to_revive(seen: Observation) -> Master:
     for master in seen.masters:
         if master.listeners:
             return master
-    raise StepRefused("no_listeners", "no master holds a listening socket any more")
+    raise StepRefused("no_listeners")
 
 
 def _hup_is_pending(site: Site, master: Master) -> bool:
@@ -64,39 +63,58 @@ def _answers(site: Site, seen: Observation, master: Master) -> None:
     for probe in site.options.probes:
         answer = ask(site.machine, probe, workers)
         if answer.by is None:
-            raise StepFailed(
-                "old_not_answering",
-                "the revived old workers do not answer: %s; the new master is left serving" % answer.trouble,
-                "Look into the error log. Do not stop the new master.",
-            )
+            raise StepFailed("old_not_answering", trouble=answer.trouble)
         if answer.trouble:
-            site.warn("old_answers_badly", "the revived old workers: %s" % answer.trouble, "Look at what they serve.")
+            site.warn("old_answers_badly", trouble=answer.trouble)
 
 
 def dismiss(site: Site, seen: Observation) -> None:
     """The new master is gone with all of its workers; the old one serves and has its pid file back.
 
-    QUIT, then TERM, then KILL. After KILL the workers would live on as orphans and accept, so they are remembered first.
+    QUIT, then TERM, then KILL; TERM at once when its workers crash in a loop that fills the disk. After KILL the workers
+    would live on as orphans and accept, so they are remembered first.
     """
     old, new = pair(seen)
     must_hear(old)
     _let_winch_happen(site, old)
-    old, new = pair(site.look())
+    seen = site.look()
+    old, new = pair(seen)
     if not old.accepting:
-        raise StepRefused("old_not_serving", "the old master has no accepting worker: the new one must not go yet")
+        raise StepRefused("old_not_serving")
     workers = new.workers
+    say_doubled(site, seen, old)
     _note_reload(site, new)
-    patience_s = site.options.dismiss_timeout_s if new.accepting or new.draining else UNSERVED_PATIENCE_S
-    gone = not new.stopped and _ended(site, new, signal.SIGQUIT, patience_s)
-    if not gone:
-        _say_cut(site, site.look(), new)
-        gone = not new.stopped and _ended(site, new, signal.SIGTERM, min(TERM_PATIENCE_S, patience_s))
-    if not gone:
-        gone = _ended(site, new, signal.SIGKILL, KILL_PATIENCE_S)
-    if not gone:
-        raise StepFailed("dismiss_unseen", "the new master (pid %d) is still there after QUIT, TERM and KILL" % new.pid)
+    _end_master(site, seen, new)
     end_workers(site, workers)
     _old_alone(site, old)
+
+
+def _end_master(site: Site, seen: Observation, new: Master) -> None:
+    hears = not new.stopped or _goes_on(site, new)
+    patience_s = site.options.dismiss_timeout_s if new.accepting or new.draining else UNSERVED_PATIENCE_S
+    gone = hears and not floods(site, seen, new) and _ended(site, new, signal.SIGQUIT, patience_s)
+    if not gone:
+        _say_cut(site, site.look(), new)
+        gone = hears and _ended(site, new, signal.SIGTERM, min(TERM_PATIENCE_S, patience_s))
+    if not gone:
+        site.warn("new_master_killed", pid=new.pid, workers=_pids(new.workers) or "it had none")
+        gone = _ended(site, new, signal.SIGKILL, KILL_PATIENCE_S)
+    if not gone:
+        raise StepFailed("dismiss_unseen", pid=new.pid)
+
+
+def _goes_on(site: Site, new: Master) -> bool:
+    """Whether a stopped new master goes on once it is told to: then it can end its workers itself."""
+    site.try_send(new.pid, new.start, signal.SIGCONT)
+    came, now = site.wait(lambda look: not _is_stopped(look, new), CONT_SEEN_S)
+    if came and find(now, new.pid, new.start) is not None:
+        site.warn("new_master_woken", pid=new.pid)
+    return came
+
+
+def _is_stopped(seen: Observation, master: Master) -> bool:
+    now = find(seen, master.pid, master.start)
+    return now is not None and now.stopped
 
 
 def _let_winch_happen(site: Site, old: Master) -> None:
@@ -120,38 +138,6 @@ def _note_reload(site: Site, new: Master) -> None:
         site.remember(lambda serving: serving._replace(reload_due=True))
 
 
-def reload_if_due(site: Site) -> None:
-    """The old master has the configuration that was reloaded while it was held, or it is said why not.
-
-    Its revived workers serve what it had in memory (certificates!): HUP beside a new master reads no file. So the old
-    binary tests the files, and then there is one HUP.
-    """
-    seen = site.look()
-    if not site.own.serving.reload_due or len(seen.masters) != 1:
-        return
-    old = seen.masters[0]
-    tested = test_configuration(site.machine, "/proc/%d/exe" % old.pid, old, site.layout, RELOAD_TEST_S)
-    if tested.code != 0:
-        why = "the configuration was reloaded while the new release was held, and the old release refuses it: %s"
-        remedy = "It serves what it had loaded before. Put the configuration right, then reload nginx."
-        site.warn("config_not_reloaded", why % complaint(tested.output), remedy)
-        return
-    site.send(old, signal.SIGHUP)
-    before = {worker.pid for worker in old.accepting}
-    came, _ = site.wait(lambda look: _replaced(look, old, before), REVIVE_SEEN_S)
-    if not came:
-        site.warn(
-            "config_not_reloaded", "the old master (pid %d) has not reloaded after HUP" % old.pid, "Reload nginx."
-        )
-        return
-    site.remember(lambda serving: serving._replace(reload_due=False, revived=()))
-
-
-def _replaced(seen: Observation, master: Master, before: Collection[int]) -> bool:
-    now = find(seen, master.pid, master.start)
-    return now is not None and bool(now.accepting) and not any(worker.pid in before for worker in now.accepting)
-
-
 def _ended(site: Site, master: Master, signum: int, patience_s: float) -> bool:
     if not site.try_send(master.pid, master.start, signum):
         return True
@@ -163,7 +149,7 @@ def _say_cut(site: Site, seen: Observation, new: Master) -> None:
     now = find(seen, new.pid, new.start)
     cut = site.machine.established([worker.pid for worker in now.workers]) if now else 0
     if cut:
-        site.warn("connections_cut", "%d connection(s) of the new workers are cut" % cut)
+        site.warn("connections_cut", count=cut, whose="new")
 
 
 def end_workers(site: Site, workers: Iterable[Worker]) -> None:
@@ -180,7 +166,7 @@ def end_workers(site: Site, workers: Iterable[Worker]) -> None:
         _await_end(site, left, patience_s)
         left = [worker for worker in left if _alive(site, worker)]
     if left:
-        raise StepFailed("orphans_left", "workers %s are still there after KILL" % _pids(left))
+        raise StepFailed("orphans_left", pids=_pids(left))
 
 
 def _await_end(site: Site, workers: Iterable[Worker], patience_s: float) -> None:
@@ -204,9 +190,7 @@ def _old_alone(site: Site, old: Master) -> None:
 
     came, now = site.wait(back, KILL_PATIENCE_S)
     if not came and len(now.masters) == 1 and now.pid_file:
-        site.warn(
-            "pid_file_lies", "%s named %s; it names the master %d again" % (now.pid_file, now.pid_file_pid, old.pid)
-        )
+        site.warn("pid_file_rewritten", path=now.pid_file, held=now.pid_file_pid, pid=old.pid)
         site.machine.write(now.pid_file, "%d\n" % old.pid, mode=0o644)
 
 
@@ -215,27 +199,24 @@ def restore(site: Site, seen: Observation) -> None:
     wanted = site.belongs_at_path()
     if seen.path_sha256 == wanted:
         return
-    if seen.path is None:
-        raise StepRefused("no_path", "the master's own path can't be told", "Name it in the inventory: nginx_binary.")
-    kept, fresh = beside(seen.path, "kept"), beside(seen.path, "new")
+    path = path_of(seen)
+    kept, fresh = beside(path, "kept"), beside(path, "new")
     try:
         if seen.path_sha256 not in (None, site.record.target):
-            site.store.keep(seen.path, str(seen.path_sha256))
+            site.store.keep(path, str(seen.path_sha256))
         if site.machine.sha256(kept) == wanted:
-            site.machine.rename(kept, seen.path)
+            site.machine.rename(kept, path)
         else:
-            _from_store(site, wanted, fresh, seen.path)
+            _from_store(site, wanted, fresh, path)
     except OSError as error:
-        raise StepFailed(
-            "restore_failed", "could not put %s back: %s" % (seen.path, error), "Free space, then roll back again."
-        )
+        raise StepFailed("restore_failed", path=path, error=error)
     if site.look().path_sha256 != wanted:
-        raise StepFailed("restore_unseen", "%s does not hold the release before after the rename" % seen.path)
+        raise StepFailed("restore_unseen", path=path)
 
 
 def _from_store(site: Site, wanted: str, fresh: str, path: str) -> None:
-    if not site.store.has(wanted):
-        raise StepFailed("release_lost", "neither the kept file nor the store has %s any more" % wanted[:12])
+    if not has_or_rescued(site, wanted):
+        raise StepFailed("release_lost", sha256=wanted[:12])
     like = path if site.machine.exists(path) else site.store.release(wanted)
     site.machine.unlink(fresh)
     site.machine.copy(site.store.release(wanted), fresh, like=like)
@@ -245,15 +226,20 @@ def _from_store(site: Site, wanted: str, fresh: str, path: str) -> None:
 def sweep(site: Site, seen: Observation) -> None:
     """No orphan workers, no `.oldbin` that names nobody, no temporary files, and the right file at the path."""
     if seen.path_sha256 != site.belongs_at_path():
-        site.warn("path_put_right", "%s held another file; the one that runs is put back there" % seen.path)
+        site.warn("path_put_right", path=seen.path)
         restore(site, seen)
-    end_workers(site, _orphans(site, seen))
+    orphans = _orphans(site, seen)
+    end_workers(site, orphans)
+    if orphans:
+        site.warn("orphans_ended", pids=_pids(orphans))
     for path in seen.litter:
         site.machine.unlink(path)
+        if path.endswith(OLDBIN):
+            site.warn("stale_oldbin", path=path)
     left = site.look()
     if left.litter or left.orphans:
         names = ", ".join(left.litter + tuple("worker %d" % pid for pid in left.orphans))
-        raise StepFailed("sweep_unseen", "still there after the sweep: %s" % names)
+        raise StepFailed("sweep_unseen", names=names)
 
 
 def _orphans(site: Site, seen: Observation) -> Tuple[Worker, ...]:

@@ -44,30 +44,35 @@ def loaded_at_s(machine: Machine, old: Master, serving: Serving) -> float:
 def pending(subject: Subject, config: Configuration) -> List[Finding]:
     """Whether a file of the configuration, or a folder that it takes files from, was changed since it was loaded."""
     loaded_s = loaded_at_s(subject.machine, subject.old, subject.serving)
+    changed = changed_since(subject.machine, config, loaded_s)
+    if not changed:
+        return []
+    return [
+        finding(
+            "pending_config",
+            loaded=_clock(loaded_s),
+            files=changed,
+            program=" ".join(shlex.quote(word) for word in grouped(subject.old.argv)),
+            pid=subject.old.pid,
+        )
+    ]
+
+
+def changed_since(machine: Machine, config: Configuration, loaded_s: float) -> str:
+    """The files of the configuration that were changed after that, and when, in words; empty when none was."""
     folders = {
         os.path.dirname(pattern) for pattern in config.patterns if re.search(r"[*?\[]", os.path.basename(pattern))
     }
     changed = []
     for path in config.files + tuple(sorted(folders)):
-        seen = subject.machine.stat(path)
+        seen = machine.stat(path)
         if seen is None:
             continue
         at_s = seen.st_mtime if stat.S_ISDIR(seen.st_mode) else seen.st_ctime
         if at_s > loaded_s + SLACK_S:
             changed.append("%s (%s)" % (path, _clock(at_s)))
-    if not changed:
-        return []
     more = " and %d more" % (len(changed) - MOST_NAMED) if len(changed) > MOST_NAMED else ""
-    files = ", ".join(changed[:MOST_NAMED]) + more
-    return [
-        finding(
-            "pending_config",
-            loaded=_clock(loaded_s),
-            files=files,
-            program=" ".join(shlex.quote(word) for word in grouped(subject.old.argv)),
-            pid=subject.old.pid,
-        )
-    ]
+    return ", ".join(changed[:MOST_NAMED]) + more
 
 
 def _clock(at_s: float) -> str:

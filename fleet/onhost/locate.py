@@ -5,17 +5,29 @@ is known by its folder, whatever its configuration says by now; a new one is rea
 one running master was started with, else off what was compiled in (`-V`).
 """
 
-from typing import List
+from typing import List, Optional
 
 from fleet.onhost.binary import pid_path
 from fleet.onhost.machine import Machine
 from fleet.onhost.observe import Observer
 from fleet.onhost.protocol import Layout, Malformed
-from fleet.onhost.record import InstanceStore
+from fleet.onhost.record import InstanceStore, instance_name
 
 
 def locate(machine: Machine, layout: Layout) -> Layout:
-    """The layout with the pid file filled in, where it can be told."""
+    """The layout with the pid file filled in, where it can be told, and the binary where fleet has been before.
+
+    A host that is down has no master to tell its binary by; without it neither its orphans nor its path are known.
+    """
+    found = _placed(machine, layout)
+    if found.binary is not None or found.pid_file is None:
+        return found
+    name = instance_name(machine, found.pid_file)
+    known = _layout_of(machine, layout, name)
+    return found._replace(binary=known.binary) if known is not None else found
+
+
+def _placed(machine: Machine, layout: Layout) -> Layout:
     if layout.pid_file is not None:
         return layout
     known = _known(machine, layout)
@@ -32,13 +44,17 @@ def _known(machine: Machine, layout: Layout) -> List[Layout]:
     """The instances on this host that fleet has been at, of the given binary if one is given."""
     found = []
     for name in machine.names(layout.state_dir + "/instances"):
-        try:
-            one = InstanceStore(machine, layout.state_dir, name).layout
-        except Malformed:
-            continue
+        one = _layout_of(machine, layout, name)
         if one is not None and (layout.binary is None or machine.real_path(layout.binary) == one.binary):
             found.append(one)
     return found
+
+
+def _layout_of(machine: Machine, layout: Layout, name: str) -> Optional[Layout]:
+    try:
+        return InstanceStore(machine, layout.state_dir, name).layout
+    except Malformed:
+        return None
 
 
 def _names_a_master(machine: Machine, layout: Layout) -> bool:

@@ -15,8 +15,12 @@ from fleet.onhost.machine import Machine
 
 LINE = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(\w+)\] (\d+)#\d+: (.*)$")
 GRAVE = ("emerg", "alert", "crit")
-FATAL = ("exited on signal", "exited with fatal code")
-POISON = ("failed before executing new binary process", 'fork() failed while spawning "new binary process"')
+CRASHED = "exited on signal"
+ENDED = "exited with fatal code"
+FATAL = (CRASHED, ENDED)
+NOT_RENAMED = "failed before executing new binary process"
+NOT_FORKED = 'fork() failed while spawning "new binary process"'
+POISON = (NOT_RENAMED, NOT_FORKED)
 MOST_BYTES = 4 << 20
 STDERR = "/proc/%d/fd/2"
 STANDARD = ("0", "1", "2")
@@ -80,20 +84,3 @@ def _is_bad(line: str, pids: Collection[int]) -> bool:
         return False
     level, text = found.group(1), found.group(3)
     return any(word in text for word in FATAL) or (level in GRAVE and "client:" not in text)
-
-
-def start_failures(lines: Collection[str]) -> Tuple[str, ...]:
-    """Why a new master did not come up: the grave lines since USR2, and the loader's, which has no time stamp."""
-    loader = [line for line in lines if "error while loading shared libraries" in line or "symbol lookup error" in line]
-    return tuple(loader + [line for line in lines if _level(line) in GRAVE])
-
-
-def _level(line: str) -> Optional[str]:
-    found = LINE.match(line)
-    return found.group(1) if found else None
-
-
-def is_poisoned(lines: Collection[str], old: int) -> bool:
-    """Whether the old master failed before it could even start the new one: from then on its HUP doubles the workers."""
-    ours = [line for line in lines if LINE.match(line) and "%d#" % old in line]
-    return any(word in line for line in ours for word in POISON)

@@ -36,9 +36,17 @@ def the_master(
         return [found], None
     if record.rollout == request.rollout or (request.goal is not None and record.target == request.goal.target):
         return [], None
-    who = "rollout %s by %s holds this host since %s" % (record.rollout, record.operator, record.at)
-    remedy = "Finish it or undo it first: fleet commit %s, or fleet rollback %s." % (record.rollout, record.rollout)
-    return [found._replace(message=who, remedy=remedy)], None
+    return [in_progress(record)], None
+
+
+def in_progress(record: Record) -> Finding:
+    """The refusal of a host that another rollout holds."""
+    return finding(
+        "upgrade_in_progress",
+        whose="rollout %s by %s holds this host since %s" % (record.rollout, record.operator, record.at),
+        finish="fleet commit %s" % record.rollout,
+        undo="fleet rollback %s" % record.rollout,
+    )
 
 
 def _none(machine: Machine, seen: Observation) -> Finding:
@@ -64,7 +72,12 @@ def _several(seen: Observation) -> Finding:
         return finding("several_masters", masters=", ".join("pid %d" % one.pid for one in seen.masters))
     if not old.listeners:
         return finding("previous_master", pid=new.pid, older=old.pid)
-    return finding("upgrade_in_progress", old=old.pid, new=new.pid)
+    return finding(
+        "upgrade_in_progress",
+        whose="two masters run, %d is a child of %d" % (new.pid, old.pid),
+        finish="kill -QUIT %d keeps the newer binary" % old.pid,
+        undo="kill -HUP %d, then kill -QUIT %d" % (old.pid, new.pid),
+    )
 
 
 def _listed(machine: Machine, pids: List[int]) -> str:

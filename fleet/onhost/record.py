@@ -22,6 +22,8 @@ class Serving(NamedTuple):
     new master (`revived`, as pid and start) are younger than that. `verified` are the new workers that verify saw; when
     none of them is left, the configuration was reloaded meanwhile, and after a rollback it is `reload_due`.
     `verified_master` is the new master that it saw, as pid and start: another one is unconfirmed, as after a reboot.
+    `master` is the old master that was launched from (pid, start), `workers` how many it had then, `logs` the files that
+    it wrote.
     """
 
     argv: Tuple[str, ...] = ()
@@ -33,6 +35,9 @@ class Serving(NamedTuple):
     verified_master: Optional[Tuple[int, int]] = None
     revived: Tuple[Tuple[int, int], ...] = ()
     reload_due: bool = False
+    master: Optional[Tuple[int, int]] = None
+    workers: int = 0
+    logs: Tuple[str, ...] = ()
 
 
 class Store:

@@ -62,7 +62,7 @@ def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], la
         undo=_undo(layout.state_dir, own)
         if own and record and phase in (Phase.TRIAL, Phase.OVERLAP, Phase.RETIRING)
         else None,
-        start_command=_start_command(seen, own, layout) if phase is Phase.DOWN else None,
+        start_command=start_command(seen, own, layout) if phase is Phase.DOWN else None,
         orphans=seen.orphans,
         previous=own.previous if own else None,
         claim=claim_of(own) if own else None,
@@ -94,7 +94,7 @@ def _undo(root: str, own: InstanceStore) -> str:
     return "%s/undo %s" % (root, own.name)
 
 
-def _start_command(seen: Observation, own: Optional[InstanceStore], layout: Layout) -> Optional[str]:
+def start_command(seen: Observation, own: Optional[InstanceStore], layout: Layout) -> Optional[str]:
     """The command that starts nginx as it was started before, as far as anybody knows."""
     words = own.serving.argv if own else ()
     if not words and seen.path:

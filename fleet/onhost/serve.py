@@ -14,13 +14,13 @@ from fleet.onhost.fence import CLAIM, Claimed, TakenOver, check, claim, refuse_c
 from fleet.onhost.locate import locate
 from fleet.onhost.lock import Busy
 from fleet.onhost.machine import Machine
+from fleet.onhost.obedience import in_progress
 from fleet.onhost.observe import Observer
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import (
     MAY_DO,
     PROTOCOL,
     Ask,
-    Finding,
     Goal,
     Layout,
     Malformed,
@@ -31,14 +31,14 @@ from fleet.onhost.protocol import (
     Report,
     Request,
     Rest,
-    Severity,
     State,
 )
+from fleet.onhost.reasons import finding
 from fleet.onhost.record import InstanceStore, Store
 from fleet.onhost.report import report
 from fleet.onhost.site import Site
 from fleet.onhost.staging import answer_stage, judged, serving_of
-from fleet.onhost.visit import End, act, bake, went_back
+from fleet.onhost.visit import End, act, bake, ended, went_back
 
 LOCK_WAIT_S = 10.0
 ROLLBACK_WAIT_S = 60.0
@@ -55,10 +55,9 @@ def serve(machine: Machine, request: Request, say: Say, go_on: Callable[[], None
         end = _answer(visit)
         return end, report(machine, visit.observer.look(), own, layout)
     except Malformed as error:
-        return End(Outcome.FAILED, "bad_record", str(error), "Mend or remove that file by hand."), None
+        return ended(Outcome.FAILED, "bad_record", error=error), None
     except OSError as error:
-        remedy = "Free space or mend the folder, then ask again."
-        return End(Outcome.FAILED, "host_io", str(error), remedy), _report_anyway(visit)
+        return ended(Outcome.FAILED, "host_io", error=error), _report_anyway(visit)
 
 
 def _report_anyway(visit: Visit) -> Optional[Report]:
@@ -72,19 +71,15 @@ def _answer(visit: Visit) -> End:
     if visit.request.ask is Ask.LOOK:
         return End(Outcome.DONE)
     if visit.own is None and visit.request.ask is not Ask.STAGE:
-        return End(
-            Outcome.REFUSED, "no_master", "no nginx master was found here", "Start nginx, or name nginx_pid_file."
-        )
+        return ended(Outcome.REFUSED, "no_master", named="")
     try:
         return _among_others(visit, visit.own)
     except Claimed as error:
-        remedy = "Wait for it (--lock-wait 5m), or take the host over: --force."
-        return End(Outcome.REFUSED, "claimed", str(error), remedy)
+        return ended(Outcome.REFUSED, "claimed", by=error)
     except TakenOver as error:
-        return End(Outcome.REFUSED, "taken_over", str(error), "Ask whoever that is; `fleet status` shows it.")
+        return ended(Outcome.REFUSED, "taken_over", by=error)
     except Busy as error:
-        remedy = "Wait for it; if it is stopped or hangs, end it (kill -9), then ask again."
-        return End(Outcome.REFUSED, "busy", "%s is at work on this instance" % error, remedy)
+        return ended(Outcome.REFUSED, "busy", who=error)
 
 
 def _among_others(visit: Visit, own: Optional[InstanceStore]) -> End:
@@ -145,8 +140,7 @@ def _claimed(visit: Visit, own: InstanceStore, held: ExitStack) -> Optional[int]
     except OSError as error:
         if request.ask not in (Ask.ROLLBACK, Ask.BAKE):
             raise
-        message = "the host can't be kept from others: %s" % error
-        visit.find(Finding("not_fenced", Severity.WARNING, message, "Free space in %s." % own.folder))
+        visit.find(finding("not_fenced", error=error, folder=own.folder))
     if request.ask is not Ask.BAKE:
         _hold_lock(own, request, held)
     return epoch
@@ -173,8 +167,8 @@ def _guarded(visit: Visit, own: InstanceStore, epoch: Optional[int]) -> End:
     if request.ask is Ask.UPGRADE:
         return _upgrade(visit, own, epoch, record, seen)
     if record is None or record.rollout != request.rollout:
-        return End(Outcome.REFUSED, "other_rollout", _other(record), "Name the rollout that this host is in.")
-    behind = went_back(request, record, classify(seen, record.target))
+        return ended(Outcome.REFUSED, "other_rollout", whose=_other(record))
+    behind = went_back(request, record, classify(seen, record.target), own.folder)
     if behind is not None:
         return behind
     site = _site(visit, own, record, epoch, record.target)
@@ -200,16 +194,16 @@ def _upgrade(
     if ours and record is not None and record.state is State.ROLLED_BACK and request.reopen:
         ours = False
     else:
-        behind = went_back(request, record, phase)
+        behind = went_back(request, record, phase, own.folder)
         if behind is not None:
             return behind
     if not ours:
         if phase is Phase.NEW:
-            return End(Outcome.DONE, "runs_it", "this host runs the release already")
+            return ended(Outcome.DONE, "runs_it")
         if record is not None and record.state is State.BEGUN and classify(seen, record.target) in IN_BETWEEN:
             if record.target != target:
-                remedy = "fleet commit %s, or fleet rollback %s" % (record.rollout, record.rollout)
-                return End(Outcome.REFUSED, "upgrade_in_progress", _other(record), remedy)
+                found = in_progress(record)
+                return End(Outcome.REFUSED, found.reason, found.message, found.remedy)
             record = _adopt(visit, own, record)
             ours = True
     if not ours or record is None:
@@ -220,8 +214,7 @@ def _upgrade(
     try:
         _arm(own, request)
     except lease.Unwatched as error:
-        remedy = "See why a process can't be started there, or go without: --lease off."
-        return End(Outcome.REFUSED, "lease_unwatched", "no watcher for the lease could be started: %s" % error, remedy)
+        return ended(Outcome.REFUSED, "lease_unwatched", error=error)
     return _walk(visit, _site(visit, own, record, epoch, target), request.goal)
 
 
@@ -274,9 +267,9 @@ def _may_still(visit: Visit, seen: Observation, phase: Phase, record: Optional[R
     A host that somebody has brought half-way by hand is past most of what preflight asks.
     """
     if not seen.masters or seen.masters[0].sha256 is None:
-        return End(Outcome.REFUSED, "no_master", "no nginx master was found here", "Start nginx first.")
+        return ended(Outcome.REFUSED, "no_master", named="")
     if phase is Phase.FOREIGN:
-        return End(Outcome.REFUSED, "foreign", "somebody else has been at work on this nginx", "A person must look.")
+        return ended(Outcome.REFUSED, "foreign", who="somebody else has been at work on this nginx")
     if phase not in (Phase.OLD, Phase.SWAPPED):
         return End(Outcome.DONE)
     goal = visit.request.goal
@@ -320,16 +313,15 @@ def _rollback(
     visit: Visit, own: InstanceStore, epoch: Optional[int], record: Optional[Record], seen: Observation
 ) -> End:
     if record is None and len(seen.masters) > 1:
-        message = "two masters run here, and fleet has no record of them"
-        return End(Outcome.REFUSED, "foreign", message, "A person must look.")
+        return ended(Outcome.REFUSED, "foreign", who="two run here, and fleet has no record of them")
     if record is None:
-        return End(Outcome.DONE, "nothing_to_undo", "this host was not changed by the rollout")
+        return ended(Outcome.DONE, "nothing_to_undo")
     record = _in_force(visit, own, record, seen)
     if record.rollout != visit.request.rollout:
-        return End(Outcome.DONE, "other_rollout", _other(record))
+        return ended(Outcome.DONE, "other_rollout", whose=_other(record))
     runs = {master.sha256 for master in seen.masters}
     if runs and not runs & {record.target, record.before_process}:
-        return End(Outcome.REFUSED, "foreign", "this host has since been given another release", "A person must look.")
+        return ended(Outcome.REFUSED, "foreign", who="this host has since been given another release")
     site = _site(visit, own, record, epoch, record.before_process)
     if not seen.masters and seen.path_sha256 == record.target:
         restore(site, seen)  # so that whoever starts nginx again does not start the bad release

@@ -106,6 +106,26 @@ def unit(subject: Subject) -> List[Finding]:
     return _judged(subject, name, read_show(said.output))
 
 
+class Followed(NamedTuple):
+    """The systemd unit that nginx belongs to, and the process that systemd takes for its main one."""
+
+    unit: str
+    main_pid: int
+
+
+def followed(machine: Machine, pid: int) -> Optional[Followed]:
+    """Whom systemd follows in the unit of this process; `None` without systemd, a forking unit, or an answer."""
+    name = unit_of(machine.read("/proc/%d/cgroup" % pid) or "")
+    if name is None or not machine.exists(RUNS_SYSTEMD):
+        return None
+    said = machine.run(("systemctl", "show", "--property=" + PROPERTIES, name), ASK_TIMEOUT_S, env=TOOLS)
+    shown = read_show(said.output)
+    main = shown.get("MainPID", "")
+    if said.code != 0 or shown.get("Type") != "forking" or not main.isdigit():
+        return None
+    return Followed(name, int(main))
+
+
 def unit_of(cgroups: str) -> Optional[str]:
     """The systemd service that /proc/PID/cgroup names, or `None` (a login session is none)."""
     for line in cgroups.splitlines():

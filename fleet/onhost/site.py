@@ -17,6 +17,7 @@ from fleet.onhost.protocol import (
     State,
     Worker,
 )
+from fleet.onhost.reasons import REASONS, finding
 from fleet.onhost.record import InstanceStore, Serving, Store
 
 SLOWEST_POLL_S = 0.2
@@ -25,11 +26,12 @@ SLOWEST_POLL_S = 0.2
 class StepRefused(Exception):
     """The step was not begun: nothing was changed by it."""
 
-    def __init__(self, reason: str, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.remedy = remedy
+    def __init__(self, word: str, **facts: object) -> None:
+        found = finding(word, **facts)
+        super().__init__(found.message)
+        self.reason = found.reason
+        self.message = found.message
+        self.remedy = found.remedy
 
 
 class StepFailed(StepRefused):
@@ -43,6 +45,7 @@ class TurnedBack(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.remedy = REASONS[reason].remedy
 
 
 class Site(NamedTuple):
@@ -62,10 +65,11 @@ class Site(NamedTuple):
     def look(self) -> Observation:
         return self.observer.look()
 
-    def warn(self, reason: str, message: str, remedy: str = "") -> None:
+    def warn(self, word: str, **facts: object) -> None:
         """The warning is on its way to the operator and in the host's journal."""
-        self.note(warning=reason, message=message)
-        self.say(Finding(reason, Severity.WARNING, message, remedy))
+        found = finding(word, **facts)._replace(severity=Severity.WARNING)
+        self.note(warning=word, message=found.message)
+        self.say(found)
 
     def note(self, **entry: object) -> bool:
         """Whether the entry is in the host's journal. A full disk must not stop a host from going back."""
@@ -77,9 +81,13 @@ class Site(NamedTuple):
 
     def wants(self, state: State, why: str = "") -> bool:
         """Whether the record says that its rollout has come to `state` here, and why."""
+        return self.amend(lambda record: record._replace(state=state, why=why))
+
+    def amend(self, change: Callable[[Record], Record]) -> bool:
+        """Whether the host's record is changed: the one that lies there, which a step of this visit may have changed."""
         try:
-            self.own.write_record(self.record._replace(state=state, why=why))
-        except OSError:
+            self.own.write_record(change(self.own.record or self.record))
+        except (OSError, Malformed):
             return False
         return True
 
@@ -88,7 +96,7 @@ class Site(NamedTuple):
         try:
             self.own.write_serving(change(self.own.serving))
         except (OSError, Malformed):
-            self.note(warning="serving_unwritable")
+            self.warn("serving_unwritable", folder=self.own.folder)
 
     def send(self, master: Master, signum: int) -> None:
         """The signal is in the host's journal and then with the process. Raises `Gone`."""
@@ -150,5 +158,5 @@ def identities(workers: Iterable[Worker]) -> Tuple[Tuple[int, int], ...]:
 def pair(seen: Observation) -> Tuple[Master, Master]:
     """The old and the new master. Raises `StepRefused` when there are not just two."""
     if len(seen.masters) != 2:
-        raise StepRefused("not_two_masters", "expected an old and a new master, found %d" % len(seen.masters))
+        raise StepRefused("not_two_masters", found=len(seen.masters))
     return seen.masters[0], seen.masters[1]

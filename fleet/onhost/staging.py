@@ -9,7 +9,7 @@ from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import Finding, Observation, Outcome, Phase, Reply, ReplyType, Request, Step
 from fleet.onhost.record import Serving
 from fleet.onhost.stage import ReleaseMissing, WrongBytes, stage
-from fleet.onhost.visit import End
+from fleet.onhost.visit import End, ended
 
 
 def answer_stage(visit: Visit) -> End:
@@ -26,7 +26,7 @@ def answer_stage(visit: Visit) -> End:
             return end
     record = visit.own.record if visit.own else None
     if classify(seen, request.goal.target) is Phase.NEW:
-        return End(Outcome.DONE, "runs_it", "this host runs the release already")
+        return ended(Outcome.DONE, "runs_it")
     return judged(visit, preflight.preflight(visit.machine, request, seen, staged, record, serving_of(visit)))
 
 
@@ -92,7 +92,6 @@ def _staged(visit: Visit, request: Request) -> Tuple[End, Optional[str]]:
     try:
         return End(Outcome.DONE), stage(visit.machine, visit.store, request.goal.target)
     except ReleaseMissing as error:
-        remedy = "Name the binary's file, so that it can be sent."
-        return End(Outcome.REFUSED, "release_missing", "%s is wanted" % error, remedy), None
+        return ended(Outcome.REFUSED, "release_missing", path=error), None
     except WrongBytes as error:
-        return End(Outcome.FAILED, "wrong_bytes", str(error), "Run it again: the transfer went wrong."), None
+        return ended(Outcome.FAILED, "wrong_bytes", error=error), None

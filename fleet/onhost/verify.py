@@ -8,32 +8,36 @@ the hands of the new workers (nginx-upgrade.md, 4.1 and 6).
 
 from typing import FrozenSet, Optional, Tuple
 
-from fleet.onhost.log import Mark, bad_lines, lines_since
+from fleet.onhost.log import CRASHED, ENDED, Mark, bad_lines, lines_since
+from fleet.onhost.logfiles import moved_away
 from fleet.onhost.probe import ask
-from fleet.onhost.protocol import Finding, Master, Observation, Record, Severity, State
+from fleet.onhost.protocol import Master, Observation, Record, State
 from fleet.onhost.record import Serving
 from fleet.onhost.site import Site, StepFailed, accepting, find, identities, pair
 
 WORKERS_SEEN_S = 5.0
 SETTLE_POLL_S = 0.05
+MOST_QUOTED = 3
+FLOOD = 10  # crashes since launch; a worker that dies at its start is started thousands of times in a second
 
 
 def verify(site: Site, seen: Observation) -> None:
     """The new master is verified, for this visit. Raises `StepFailed` at the first bad sign."""
     old, new = pair(seen)
-    wanted = max(1, len(old.accepting))
+    wanted = workers_before(site, old)
     now = site.wait(lambda look: len(accepting(look, new)) >= wanted or bool(_bad(site, look, new)), WORKERS_SEEN_S)[1]
     _must_be_clean(site, now, new)
     if len(accepting(now, new)) < wanted:
-        raise _too_few(now, new, wanted)
+        raise _too_few(site, now, new, wanted)
     workers = _pids(now, new)
     probe(site, workers)
     _settle(site, new, workers)
     seen = site.look()
     _must_cover(site, seen, old, new)
+    say_doubled(site, seen, old)
     _remember(site, seen, new)
     if not site.options.probes:
-        site.warn("no_probes", "nothing was asked of the new workers", "Add fleet_probes to the inventory.")
+        site.warn("no_probes")
 
 
 def confirm(site: Site, seen: Observation) -> None:
@@ -44,7 +48,7 @@ def confirm(site: Site, seen: Observation) -> None:
     now = site.wait(lambda look: bool(accepting(look, new)) or bool(_bad(site, look, new)), WORKERS_SEEN_S)[1]
     _must_be_clean(site, now, new)
     if not accepting(now, new):
-        raise _too_few(now, new, 1)
+        raise _too_few(site, now, new, 1)
     workers = _pids(now, new)
     probe(site, workers)
     _settle(site, new, workers)
@@ -64,19 +68,37 @@ def is_unconfirmed(seen: Observation, record: Optional[Record], serving: Serving
     return master.sha256 == record.target and (master.pid, master.start) != serving.verified_master
 
 
-def _too_few(seen: Observation, new: Master, wanted: int) -> StepFailed:
-    now = find(seen, new.pid, new.start)
-    if now is None:
-        return StepFailed("new_master_died", "the new master (pid %d) has ended" % new.pid)
-    if now.stopped:
-        return StepFailed("new_master_hangs", "the new master (pid %d) is stopped" % new.pid)
+def workers_before(site: Site, old: Master) -> int:
+    """How many workers the old master had when the new one was launched: a HUP since has only added to them."""
+    serving = site.own.serving
+    known = serving.workers if serving.master == (old.pid, old.start) else 0
+    return known or max(1, len(old.accepting))
+
+
+def say_doubled(site: Site, seen: Observation, old: Master) -> bool:
+    """Whether somebody's HUP has added workers to the old master; that is said."""
+    has, wanted = len(accepting(seen, old)), workers_before(site, old)
+    if has > wanted:
+        site.warn("workers_doubled", pid=old.pid, has=has, wanted=wanted)
+    return has > wanted
+
+
+def _must_live(site: Site, seen: Observation, new: Master, not_running: str = "Tt") -> Master:
+    """The new master as it is now. Its workers serve on when it is stopped, but it hears nothing. Raises `StepFailed`."""
+    now, process = find(seen, new.pid, new.start), site.machine.process(new.pid)
+    if now is None or process is None:
+        raise StepFailed("new_master_died", pid=new.pid)
+    if process.state in not_running:
+        raise StepFailed("new_master_hangs", pid=new.pid, state=process.state)
+    return now
+
+
+def _too_few(site: Site, seen: Observation, new: Master, wanted: int) -> StepFailed:
+    now = _must_live(site, seen, new, not_running="TtD")
     hung = sum(1 for worker in now.workers if not worker.ready)
-    what = "%d of them hang before they serve" % hung if hung else "the others are not there"
-    return StepFailed(
-        "workers_missing",
-        "the new master has %d serving worker(s) after %.0f s, the old one %d; %s"
-        % (len(now.accepting), WORKERS_SEEN_S, wanted, what),
-    )
+    if hung:
+        return StepFailed("workers_hang", count=hung, waited=WORKERS_SEEN_S)
+    return StepFailed("workers_missing", has=len(now.accepting), waited=WORKERS_SEEN_S, wanted=wanted)
 
 
 def _pids(seen: Observation, new: Master) -> FrozenSet[int]:
@@ -87,8 +109,10 @@ def probe(site: Site, workers: FrozenSet[int]) -> None:
     """Every probe is answered rightly by one of these workers. Raises `StepFailed`."""
     for one in site.options.probes:
         answer = ask(site.machine, one, workers)
+        if answer.by is None:
+            raise StepFailed("workers_silent", trouble=answer.trouble)
         if answer.trouble:
-            raise StepFailed("probe_failed", answer.trouble)
+            raise StepFailed("probe_failed", trouble=answer.trouble)
 
 
 def _settle(site: Site, new: Master, workers: FrozenSet[int]) -> None:
@@ -97,8 +121,9 @@ def _settle(site: Site, new: Master, workers: FrozenSet[int]) -> None:
         site.go_on()
         now = site.look()
         _must_be_clean(site, now, new)
+        _must_live(site, now, new)
         if _pids(now, new) != workers:
-            raise StepFailed("workers_changed", "workers of the new master came and went while it settled")
+            raise StepFailed("workers_changed")
         if site.machine.monotonic_s() >= until:
             break
         site.machine.pause(SETTLE_POLL_S)
@@ -109,7 +134,23 @@ def _settle(site: Site, new: Master, workers: FrozenSet[int]) -> None:
 def _must_be_clean(site: Site, seen: Observation, new: Master) -> None:
     lines = _bad(site, seen, new)
     if lines:
-        raise StepFailed("log_bad", "the new release wrote to the error log: " + " / ".join(lines[:3]))
+        raise _speaks_against(lines)
+
+
+def _speaks_against(lines: Tuple[str, ...]) -> StepFailed:
+    """What the lines say of the release: that its workers crash, that they give up, or something of its own."""
+    crashed = [line for line in lines if CRASHED in line]
+    ended = [line for line in lines if ENDED in line]
+    if crashed:
+        return StepFailed("workers_crash", lines=" / ".join(crashed[:MOST_QUOTED]))
+    if ended:
+        return StepFailed("workers_fatal", lines=" / ".join(ended[:MOST_QUOTED]))
+    return StepFailed("log_bad", lines=" / ".join(lines[:MOST_QUOTED]))
+
+
+def floods(site: Site, seen: Observation, new: Master) -> bool:
+    """Whether its workers crash as fast as it starts them: it must end at once, or its log fills the disk."""
+    return sum(CRASHED in line for line in _bad(site, seen, new)) >= FLOOD
 
 
 def _bad(site: Site, seen: Observation, new: Master) -> Tuple[str, ...]:
@@ -135,11 +176,7 @@ def _must_cover(site: Site, seen: Observation, old: Master, new: Master) -> None
     if missing:
         every = site.machine.listeners(old.pid)
         names = sorted("%s %s" % (every[one].kind, every[one].address) for one in missing if one in every)
-        raise StepFailed(
-            "listeners_uncovered",
-            "the new workers do not hold %s: clients would hang there once the old workers are gone" % ", ".join(names),
-            "Use the same configuration for both releases.",
-        )
+        raise StepFailed("listeners_uncovered", listeners=", ".join(names))
 
 
 def look_after(site: Site, seen: Observation) -> None:
@@ -148,13 +185,20 @@ def look_after(site: Site, seen: Observation) -> None:
     workers = frozenset(worker.pid for worker in new.accepting)
     if len(seen.masters) == 2:
         _must_cover(site, seen, seen.masters[0], new)
-        if seen.masters[0].accepting:
-            site.warn(
-                "old_revived", "workers of the old master accept again: somebody reloaded it", "Commit drains them."
-            )
+        _look_at_the_old(site, seen.masters[0])
     lines = evidence(site, seen, new)
     if lines is None:
-        site.say(Finding("no_error_log", Severity.WARNING, "there is no readable error log to judge by", ""))
+        site.warn("no_error_log", where="it was there at launch" if site.own.serving.log_path else "as at launch")
     elif lines:
-        raise StepFailed("log_bad", "the new release wrote to the error log: " + " / ".join(lines[:3]))
+        raise _speaks_against(lines)
+    _must_live(site, seen, new)
     probe(site, workers)
+
+
+def _look_at_the_old(site: Site, old: Master) -> None:
+    """What somebody's reload or log rotation did to the held old master: said, and left as it is."""
+    if old.accepting:
+        site.warn("old_revived", pid=old.pid)
+    moved = moved_away(site.machine, site.own.serving.logs, (old.pid,))
+    if moved and site.own.serving.master == (old.pid, old.start):
+        site.warn("log_rotated", paths=", ".join(moved), pid=old.pid)

@@ -10,6 +10,8 @@ import traceback
 from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from fleet.onhost import back, steps
+from fleet.onhost.aftermath import put_right
+from fleet.onhost.launch import launch
 from fleet.onhost.machine import Gone
 from fleet.onhost.procedure import Move, MoveKind, Situation, is_behind, next_step, situation
 from fleet.onhost.protocol import (
@@ -28,6 +30,8 @@ from fleet.onhost.protocol import (
     State,
     Step,
 )
+from fleet.onhost.reasons import finding
+from fleet.onhost.report import start_command
 from fleet.onhost.site import Site, StepFailed, StepRefused, TurnedBack
 from fleet.onhost.verify import confirm, is_unconfirmed, look_after, verify
 
@@ -50,6 +54,12 @@ class End(NamedTuple):
     reason: Optional[str] = None
     message: str = ""
     remedy: str = ""
+
+
+def ended(outcome: Outcome, word: str, **facts: object) -> End:
+    """The end that this word names, with the facts filled in."""
+    found = finding(word, **facts)
+    return End(outcome, word, found.message, found.remedy)
 
 
 class Walk:
@@ -76,20 +86,22 @@ class Walk:
             if move.kind is MoveKind.ARRIVED or self.drain_pending:
                 return None
             if move.kind is MoveKind.BLOCKED:
-                return _blocked(now, seen, move.step)
+                return _blocked(self.site, now, seen, move.step)
             if move.kind is MoveKind.WAIT:
                 self._wait(now)
                 continue
             assert move.step is not None
             taken = move.step, seen.masters[-1].pid if seen.masters else None
             if taken in self._taken:
-                return _undone_meanwhile(now, move.step)
+                return _undone_meanwhile(self.site, now, seen, move.step)
             self.site.go_on()
             self._taken.append(taken)
             self._take(move.step, seen)
-        return End(
-            Outcome.FAILED, "no_end", "the host kept changing under %d moves" % MOST_MOVES, "Look at it by hand."
-        )
+        return ended(Outcome.FAILED, "no_end", moves=MOST_MOVES)
+
+    @property
+    def has_swapped(self) -> bool:
+        return any(step is Step.SWAP for step, _ in self._taken)
 
     def _is_verified(self, seen: Observation) -> bool:
         return len(seen.masters) == 2 and self._verified == (seen.masters[1].pid, seen.masters[1].start)
@@ -112,18 +124,13 @@ class Walk:
         elif not came and retiring:
             self.drain_pending = True
         elif not came:
-            raise StepFailed(
-                "still_%s" % before.phase.value.lower(),
-                "the host is still %s after %.0f s" % (before.phase.value, WAIT_S),
-            )
+            raise StepFailed("still_dismissing", waited=WAIT_S)
 
     def _take(self, step: Step, seen: Observation) -> None:
         began_s = self.site.machine.monotonic_s()
         written = self.site.note(intent=step.value, rollout=self.site.record.rollout)
         if not written and step in FORWARD_STEPS:
-            raise StepRefused(
-                "journal_unwritable", "%s can't be written" % self.site.own.folder, "Free space on the host."
-            )
+            raise StepRefused("journal_unwritable", folder=self.site.own.folder)
         self.say(Reply(ReplyType.STEP_STARTED, step=step))
         end = End(Outcome.DONE)
         try:
@@ -160,7 +167,7 @@ class Walk:
 
 ACTS = {
     Step.SWAP: steps.swap,
-    Step.LAUNCH: steps.launch,
+    Step.LAUNCH: launch,
     Step.DRAIN: steps.drain,
     Step.REVIVE: back.revive,
     Step.DISMISS: back.dismiss,
@@ -176,52 +183,39 @@ def ended_badly(error: Exception) -> End:
     if isinstance(error, StepRefused):
         return End(Outcome.REFUSED, error.reason, error.message, error.remedy)
     if isinstance(error, TurnedBack):
-        return End(Outcome.FAILED, error.reason, error.message)
+        return End(Outcome.FAILED, error.reason, error.message, error.remedy)
     if isinstance(error, (OSError, Malformed)):
-        return End(Outcome.FAILED, "host_io", str(error), "Free space or mend the file, then ask again.")
+        return ended(Outcome.FAILED, "host_io", error=error)
     if isinstance(error, Gone):
-        return End(Outcome.FAILED, "process_gone", str(error), "Ask again: the host is looked at afresh.")
+        return ended(Outcome.FAILED, "process_gone", error=error)
     sys.stderr.write(traceback.format_exc())
-    message = "a bug in fleet: %s: %s" % (type(error).__name__, error)
-    return End(Outcome.FAILED, "bug", message, "Keep the log and report it.")
+    return ended(Outcome.FAILED, "bug", error="%s: %s" % (type(error).__name__, error))
 
 
-def _undone_meanwhile(now: Situation, step: Step) -> End:
+def _went_back(site: Site, phase: Phase, cause: str) -> End:
+    journal = site.own.folder + "/journal.jsonl"
+    return ended(Outcome.FAILED, "went_back", phase=phase.value, cause=cause, journal=journal)
+
+
+def _undone_meanwhile(site: Site, now: Situation, seen: Observation, step: Step) -> End:
     """A step that this visit has done and that is not done any more: something outside works against it."""
-    return End(
-        Outcome.FAILED,
-        "went_back",
-        "the host is %s again after this visit's %s: the new master died, or somebody else acts here"
-        % (now.phase.value, step.value),
-        "Look into the error log, then upgrade it again.",
+    cause = "this visit's %s is undone: the new master died, or somebody else acts here (a restart?); now %s" % (
+        step.value,
+        _who(seen),
     )
+    return _went_back(site, now.phase, cause)
 
 
-def _blocked(now: Situation, seen: Observation, missing: Optional[Step]) -> End:
+def _blocked(site: Site, now: Situation, seen: Observation, missing: Optional[Step]) -> End:
     """Why nothing can be done from here."""
     if now.phase is Phase.DOWN:
-        remedy = "fleet never starts nginx: start it by hand, the command is in `fleet status`."
+        command = start_command(seen, site.own, site.layout) or "as it is started at boot"
         if seen.orphans:
-            pids = " ".join(map(str, seen.orphans))
-            remedy = "Its old workers still serve: leave them until you start it, then first kill -QUIT %s. %s" % (
-                pids,
-                remedy,
-            )
-        return End(Outcome.FAILED, "down", "no nginx master runs here", remedy)
+            return ended(Outcome.FAILED, "orphans_only", pids=" ".join(map(str, seen.orphans)), command=command)
+        return ended(Outcome.FAILED, "down", command=command)
     if now.phase is Phase.FOREIGN:
-        return End(
-            Outcome.FAILED,
-            "foreign",
-            "the masters here are not what this rollout left: %s" % _who(seen),
-            "A person must look.",
-        )
-    step = missing.value if missing else "nothing"
-    return End(
-        Outcome.FAILED,
-        "went_back",
-        "the host is %s; this visit may not %s" % (now.phase.value, step),
-        "Upgrade it again.",
-    )
+        return ended(Outcome.FAILED, "foreign", who=_who(seen))
+    return _went_back(site, now.phase, "this visit may not %s" % (missing.value if missing else "go on from there"))
 
 
 def _who(seen: Observation) -> str:
@@ -239,40 +233,48 @@ def act(site: Site, say: Say, request: Request, goal: Goal) -> End:
         end = ended_badly(error)
     if end.outcome is Outcome.DONE:
         return end
-    return _to_rest(site, say, end)
+    return _to_rest(site, say, end, walk.has_swapped)
 
 
 def _arrived(site: Site, request: Request, walk: Walk) -> End:
     if walk.drain_pending:
-        message = (
-            "old workers still drain after %.0f s; the old master is kept, undoable" % site.options.drain_timeout_s
-        )
-        remedy = "Commit again later, or with --cut to end their connections."
-        site.warn("drain_pending", message, remedy)
-        return End(Outcome.DONE, "drain_pending", message, remedy)
+        waited_s = site.options.drain_timeout_s
+        site.warn("drain_pending", waited=waited_s)
+        return ended(Outcome.DONE, "drain_pending", waited=waited_s)
     if request.ask in (Ask.ROLLBACK, Ask.LEASE):
-        back.reload_if_due(site)
+        put_right(site)
+    elif request.ask is Ask.UPGRADE and not goal_is_final(request) and _lost_its_old(site):
+        site.warn("restarted_meanwhile")
     state = ARRIVED_AT.get(request.ask)
     if goal_is_final(request) and state is None:
         state = State.COMMITTED
     why = LEASE_RAN_OUT % site.machine.utc() if request.ask is Ask.LEASE else ""
     if state is not None and not site.wants(state, why):
-        site.warn("record_unwritable", "%s can't be written" % site.own.folder, "Free space on the host.")
+        site.warn("record_unwritable", folder=site.own.folder)
     return End(Outcome.DONE)
+
+
+def _lost_its_old(site: Site) -> bool:
+    """Whether a host that should be held has one master only, which nobody has committed."""
+    return site.record.state is State.BEGUN and len(site.look().masters) == 1
 
 
 def goal_is_final(request: Request) -> bool:
     return request.goal is not None and request.goal.rest is Rest.FINAL
 
 
-def _to_rest(site: Site, say: Say, end: End) -> End:
+def _to_rest(site: Site, say: Say, end: End, has_swapped: bool) -> End:
     """A visit that ended badly leaves the host in OLD or, from `drain` on, in TRIAL: nowhere in between.
 
-    Going forward, home is what the elder master runs; a walk back that was interrupted half-way is finished.
+    Going forward, home is what the elder master runs; a walk back that was interrupted half-way is finished. A file that
+    somebody took away or replaced after this visit's swap is put right, too: the next start of nginx would take it.
     """
     seen = site.look()
     now = situation(seen, site.target, site.belongs_at_path())
-    if end.reason == "drain_unseen" or not seen.masters or now.phase in RESTING or now.phase is Phase.FOREIGN:
+    astray = has_swapped and now.phase is Phase.OLD and seen.path_sha256 != site.record.before_file
+    if end.reason == "drain_unseen" or not seen.masters or now.phase is Phase.FOREIGN:
+        return end
+    if now.phase in RESTING and not astray:
         return end
     home = seen.masters[0].sha256 or site.record.before_process
     if now.phase is Phase.NEW and now.path_right:
@@ -283,11 +285,12 @@ def _to_rest(site: Site, say: Say, end: End) -> End:
     except Exception as error:
         worse = ended_badly(error)
     if worse is None:
+        put_right(calm)
         return end
-    return End(Outcome.FAILED, "failed_to_go_back", "%s (after: %s)" % (worse.message, end.message), worse.remedy)
+    return ended(Outcome.FAILED, "failed_to_go_back", worse=worse.message, first=end.message, remedy=worse.remedy)
 
 
-def went_back(request: Request, record: Optional[Record], phase: Phase) -> Optional[End]:
+def went_back(request: Request, record: Optional[Record], phase: Phase, folder: str) -> Optional[End]:
     """A host behind where its last visit left it went back by itself: only a new upgrade moves it forward again."""
     if request.ask not in (Ask.UPGRADE, Ask.BAKE, Ask.COMMIT):
         return None
@@ -297,19 +300,15 @@ def went_back(request: Request, record: Optional[Record], phase: Phase) -> Optio
     cause = "it was left %s" % (request.left_at.value if request.left_at else "?")
     if undone and record is not None:
         cause = record.why or "it was rolled back"
-    return End(
-        Outcome.FAILED,
-        "went_back",
-        "the host is %s: %s" % (phase.value, cause),
-        "Its own journal on the host says why; upgrade it again when that is mended.",
-    )
+    journal = folder + "/journal.jsonl"
+    return ended(Outcome.FAILED, "went_back", phase=phase.value, cause=cause, journal=journal)
 
 
 def bake(site: Site, seen: Observation) -> End:
     """The bake's look. Changes nothing."""
     now = situation(seen, site.target)
     if now.phase not in WATCHED:
-        return _blocked(now, seen, None)
+        return _blocked(site, now, seen, None)
     try:
         look_after(site, seen)
     except StepRefused as error:

@@ -3,7 +3,7 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -40,13 +40,17 @@ def lab(hosts: Lab) -> Iterator[Lab]:
     fleet(hosts, "rollback", "-y")
     agrees(hosts, "OLD", BASE)
     for host in hosts.hosts:
-        wait_until_equal(lambda host=host: host.sh(WATCHERS).strip(), "0", "no watcher is left")  # type: ignore[misc]
+        nobody_watches(host)
         assert look(host).stray == ()
 
 
-def wait_until_equal(asked: "object", wanted: object, what: str) -> None:
+def nobody_watches(host: LabHost) -> None:
+    wait_until_equal(lambda: host.sh(WATCHERS).strip(), "0", "no watcher is left")
+
+
+def wait_until_equal(asked: Callable[[], object], wanted: object, what: str) -> None:
     until = time.monotonic() + PATIENCE_S
-    while (found := asked()) != wanted:  # type: ignore[operator]
+    while (found := asked()) != wanted:
         assert time.monotonic() < until, f"{what}: still {found!r}"
         time.sleep(0.1)
 
@@ -126,7 +130,7 @@ def test_a_lease_that_is_renewed_holds_for_as_long_as_the_rollout_takes(lab: Lab
     assert all(one["lease_left_s"] is None for one in status(lab).values())
     for host in lab.hosts:
         assert not [one for one in story(host)[-40:] if one.get("lease") == "ran_out"]
-        wait_until_equal(lambda host=host: host.sh(WATCHERS).strip(), "0", "no watcher is left")  # type: ignore[misc]
+        nobody_watches(host)
 
 
 def test_without_a_lease_nobody_watches(lab: Lab, release: Path) -> None:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fleet.onhost.log import NOWHERE, Mark, bad_lines, is_poisoned, lines_since, mark, start_failures
+from fleet.onhost.log import NOWHERE, Mark, bad_lines, lines_since, mark
 from fleet.onhost.machine import Machine
 
 AT = "2026/11/23 10:00:00"
@@ -13,7 +13,6 @@ FATAL = f"{AT} [alert] 90#90: worker process 91 exited with fatal code 2 and can
 UPSTREAM = f"{AT} [crit] 91#91: *7 connect() to unix:/a failed (2: No such file), client: 10.0.0.1, server: _"
 NOTICE = f"{AT} [notice] 90#90: signal 17 (SIGCHLD) received from 91"
 EMERG = f"{AT} [emerg] 90#90: bind() to 0.0.0.0:80 failed (98: Address already in use)"
-LOADER = "/usr/sbin/nginx: error while loading shared libraries: libx.so: cannot open shared object file"
 RENAME = (
     f"{AT} [alert] 80#80: rename() /run/nginx.pid to /run/nginx.pid.oldbin failed before executing new binary process"
 )
@@ -28,16 +27,6 @@ def test_only_grave_lines_of_the_new_generation_speak_against_it() -> None:
 
 def test_a_crit_line_about_one_request_is_no_verdict_on_the_release() -> None:
     assert bad_lines([UPSTREAM], [91]) == ()
-
-
-def test_why_a_master_did_not_start_is_found_with_the_loader_first() -> None:
-    assert start_failures([NOTICE, EMERG, LOADER]) == (LOADER, EMERG)
-
-
-def test_a_master_is_poisoned_only_by_its_own_failed_rename_or_fork() -> None:
-    assert is_poisoned([RENAME], 80)
-    assert not is_poisoned([RENAME], 90)
-    assert not is_poisoned([CRASH, EMERG], 90)
 
 
 def a_process_writing(log: Path, *, also_open: bool) -> "subprocess.Popen[bytes]":

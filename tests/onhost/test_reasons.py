@@ -1,31 +1,89 @@
+import ast
 import re
 import string
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 import fleet.onhost
 from fleet.onhost.protocol import Severity
-from fleet.onhost.reasons import REASONS, Reason, finding, judged, overridable, spelled
+from fleet.onhost.reasons import EVERY, PREFLIGHT, REASONS, finding, judged, overridable, spelled
+from fleet.onhost.wording import Kind, Reason
 
-SOURCES = "\n".join(path.read_text() for path in sorted(Path(fleet.onhost.__file__).parent.glob("*.py")))
-EVERY = pytest.mark.parametrize("reason", REASONS.values(), ids=lambda reason: reason.word)
+FOLDER = Path(fleet.onhost.__file__).parent
+TABLES = ("refusals.py", "troubles.py", "undoing.py", "answers.py")
+SOURCES = {path.name: path.read_text() for path in sorted(FOLDER.glob("*.py")) if path.name not in TABLES}
+EVERY_REASON = pytest.mark.parametrize("reason", EVERY, ids=lambda reason: reason.word)
+
+# Who names a word, and where among the arguments it stands; the rest of the arguments are its facts.
+TAKES_FACTS = {"finding": 0, "StepFailed": 0, "StepRefused": 0, "warn": 0, "ended": 1}
+TAKES_TEXT = {"TurnedBack": 0, "End": 1}
+
+
+class Named(NamedTuple):
+    """A place in the code that names a word, and the facts it gives; `None` when they come as a dictionary."""
+
+    where: str
+    how: str
+    word: str
+    facts: frozenset[str] | None
+
+
+def named() -> Iterator[Named]:
+    """Every place in the step script where a literal word is raised, warned of, found or ended with."""
+    for name, text in SOURCES.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call):
+                yield from _named(name, node)
+
+
+def _named(name: str, call: ast.Call) -> Iterator[Named]:
+    how = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+    position = {**TAKES_FACTS, **TAKES_TEXT}.get(how)
+    if position is None or len(call.args) <= position:
+        return
+    given = [keyword.arg for keyword in call.keywords]
+    facts = None if None in given or how in TAKES_TEXT else frozenset(str(one) for one in given)
+    for word in _literals(call.args[position]):
+        yield Named(f"{name}:{call.lineno}", how, word, facts)
+
+
+def _literals(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    if isinstance(node, ast.IfExp):
+        yield from (*_literals(node.body), *_literals(node.orelse))
 
 
 def fields(template: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(template) if name}
 
 
-@EVERY
+def needed(reason: Reason) -> set[str]:
+    return fields(reason.meaning) | fields(reason.remedy)
+
+
+@EVERY_REASON
 def test_every_reason_says_what_is_so_and_what_to_do_now(reason: Reason) -> None:
-    assert reason.meaning.endswith((".", "}", "{line}"))
+    if reason in PREFLIGHT:
+        assert reason.meaning.endswith((".", "}", "{line}"))
+    assert reason.meaning
     assert reason.remedy
     assert re.fullmatch(r"[a-z][a-z0-9_]*", reason.word)
 
 
-@EVERY
+def test_no_word_has_two_meanings() -> None:
+    assert sorted(word for word, count in Counter(reason.word for reason in EVERY).items() if count > 1) == []
+    meanings = Counter(reason.meaning for reason in EVERY if needed(reason) == set())
+    assert [meaning for meaning, count in meanings.items() if count > 1] == []
+
+
+@EVERY_REASON
 def test_every_reason_can_be_filled_in_and_leaves_no_brace(reason: Reason) -> None:
-    facts = {name: f"<{name}>" for name in fields(reason.meaning) | fields(reason.remedy)}
+    facts = {name: Anything(f"<{name}>") for name in needed(reason)}
 
     found = finding(reason.word, **facts)
 
@@ -33,9 +91,39 @@ def test_every_reason_can_be_filled_in_and_leaves_no_brace(reason: Reason) -> No
     assert (found.reason, found.severity, found.overridable) == (reason.word, reason.severity, reason.overridable)
 
 
-@EVERY
+class Anything(str):
+    """A fact of any kind: a number where the template wants one."""
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+
+def test_every_word_that_the_step_script_names_stands_in_the_table() -> None:
+    assert [one for one in named() if one.word not in REASONS] == []
+
+
+def test_every_place_that_names_a_word_gives_just_its_facts() -> None:
+    """A fact that is missing would be found out only when the trouble is there."""
+    wrong = [
+        (one, needed(REASONS[one.word]))
+        for one in named()
+        if one.facts is not None and one.word in REASONS and one.facts != needed(REASONS[one.word])
+    ]
+
+    assert wrong == []
+
+
+@EVERY_REASON
 def test_every_reason_is_one_that_the_code_can_give(reason: Reason) -> None:
-    assert SOURCES.count(f'"{reason.word}"') >= 2
+    assert f'"{reason.word}"' in "".join(SOURCES.values())
+
+
+def test_what_is_said_as_a_warning_is_one_and_what_ends_a_visit_is_none() -> None:
+    warned = {one.word for one in named() if one.how == "warn"}
+    notes = {reason.word for reason in EVERY if reason.kind is Kind.NOTE}
+
+    assert [word for word in warned if REASONS[word].severity is not Severity.WARNING] == []
+    assert notes <= {one.word for one in named() if one.how == "ended"}
 
 
 def test_a_refusal_that_may_be_passed_says_how() -> None:
