@@ -274,7 +274,7 @@ class Engine:
         try:
             self._journal.append(event)
         except JournalError as error:
-            self._lose_journal(error)
+            self._lose_journal(error, self._goes_on_alone or event.type is EventType.ROLLBACK_STARTED)
 
     def _beat(self) -> None:
         if self._journal is None:
@@ -282,7 +282,7 @@ class Engine:
         try:
             self._journal.beat()
         except JournalError as error:
-            self._lose_journal(error)
+            self._lose_journal(error, self._goes_on_alone)
         except LockHeld as error:
             if self._goes_on_alone:
                 self._say(Announce(EventType.NOTE, message=f"{error.message}. What takes hosts back goes on."))
@@ -295,10 +295,10 @@ class Engine:
         """Whether hosts are being taken back: that waits for no journal and for nobody."""
         return not self._needs_journal or self._status.stage is Stage.ROLLING_BACK
 
-    def _lose_journal(self, error: JournalError) -> None:
+    def _lose_journal(self, error: JournalError, goes_on: bool) -> None:
         """Nothing more is written, and nothing new begun that has to be."""
         self._journal = None
-        if self._goes_on_alone:
+        if goes_on:
             text = f"{error.message} What takes hosts back goes on without it."
             self._say(Announce(EventType.NOTE, message=text))
             return

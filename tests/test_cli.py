@@ -1,6 +1,8 @@
 """The command line, from words to exit code, with pretend hosts behind it: what an operator types and what scripts read."""
 
+import hashlib
 import json
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,10 +14,14 @@ from syrupy.assertion import SnapshotAssertion
 
 from fleet import cli, console, options
 from fleet.engine import Visits
+from fleet.journal.process import Process, this_process
+from fleet.journal.store import Journal
 from fleet.lab.cli import lab
 from fleet.lab.release import KINDS
 from fleet.onhost.protocol import Ask, Finding, Phase
 from fleet.onhost.reasons import REASONS, judged, overridable
+from fleet.rollout.policy import OnFailure, Policy
+from fleet.task import HostTask
 from fleet.world import World, rollout_id
 from tests.pretend import AT, NEW, REFUSED, UNREACHABLE, WENT_BACK, Fleet, a_fleet, fast_clock, standing_clock
 
@@ -36,6 +42,7 @@ class Shell:
         self.fleet = fleet
         self.inventory = inventory
         self.capsys = capsys
+        self.journal = inventory.with_name("journal.db")
         self.terminal = False
         self.out = ""
         self.err = ""
@@ -467,7 +474,10 @@ def test_the_help_of_lab_release_lists_the_kinds() -> None:
     assert f": {', '.join(KINDS)}." in told
 
 
-COMMANDS: tuple[Words, ...] = ((), ("upgrade",), ("check",), ("status",), ("commit",), ("rollback",), ("inventory",))
+COMMANDS: tuple[Words, ...] = (
+    *((), ("upgrade",), ("check",), ("status",), ("commit",), ("rollback",), ("inventory",)),
+    *(("history",), ("show",)),
+)
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words) or "fleet")
@@ -476,10 +486,11 @@ def test_every_command_has_help(shell: Shell, words: Words) -> None:
     assert "Usage" in shell.capsys.readouterr().out
 
 
-def test_help_loads_neither_ssh_nor_the_inventory_s_libraries() -> None:
+def test_help_loads_neither_ssh_nor_the_libraries_of_the_inventory_and_the_journal() -> None:
     code = (
         "import sys; from fleet import cli; cli.run(['--help']);"
-        "print([name for name in ('fabric', 'paramiko', 'pydantic', 'ruamel.yaml', 'elftools') if name in sys.modules])"
+        "heavy = ('fabric', 'paramiko', 'pydantic', 'ruamel.yaml', 'elftools', 'sqlalchemy', 'platformdirs');"
+        "print([name for name in heavy if name in sys.modules])"
     )
 
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -487,8 +498,275 @@ def test_help_loads_neither_ssh_nor_the_inventory_s_libraries() -> None:
     assert ran.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("command", ["status", "inventory"])
+def test_what_reads_no_journal_does_not_load_its_library(command: str, inventory: Path) -> None:
+    code = (
+        "import sys; from fleet import cli; from fleet.engine import Visits; from fleet.world import World;"
+        "from tests.pretend import a_fleet; hosts = a_fleet(4);"
+        "visits = lambda: Visits(hosts.visit, hosts.request_stop, hosts.cut_all);"
+        "code = cli.run(sys.argv[1:], World(visits=visits)); print(code, 'sqlalchemy' in sys.modules)"
+    )
+
+    argv = [sys.executable, "-c", code, "-i", str(inventory), command]
+    ran = subprocess.run(argv, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True)
+
+    assert ran.stdout.splitlines()[-1] == "0 False"
+
+
 def test_the_ids_of_rollouts_sort_by_time_and_differ() -> None:
     ids = {rollout_id(AT) for _ in range(50)}
 
     assert len(ids) > 45
     assert all(each.startswith("20261123-1000-") and len(each) == 18 for each in ids)
+
+
+# The journal
+
+
+class Elsewhere:
+    """Another run, on another machine, that has the lock of the shell's journal."""
+
+    def __init__(self, shell: Shell, rollout: str = "20261123-0900-else") -> None:
+        self.journal = Journal.open(str(shell.journal))
+        self.lock = self.journal.lock("bob@couch", "upgrade", rollout)
+        self.lock._me = replace(self.lock._me, process=Process("couch", 4711))
+        self.lock.acquire()
+
+    def __enter__(self) -> "Elsewhere":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+        self.journal.__exit__(None, None, None)
+
+    def owner(self) -> str | None:
+        holder = self.lock.holder()
+        return holder.operator if holder else None
+
+
+def test_the_history_lists_the_runs_of_every_rollout_the_newest_first(
+    shell: Shell, snapshot: SnapshotAssertion
+) -> None:
+    shell.fleet.trouble["web-03", Ask.UPGRADE].append(WENT_BACK)
+    shell("upgrade", NEW, "-y", *QUICK, "--commit", "never", "--max-failures", "1")
+    shell("commit", "-y")
+    shell("rollback", "-y")
+    shell("upgrade", NEW, "-y", *QUICK)
+
+    assert shell("history") == 0
+    assert shell.out == snapshot(name="table")
+    assert shell("history", "--json", "--most", "1") == 0
+    assert json.loads(shell.out) == snapshot(name="document")
+
+
+def test_a_rollout_is_shown_from_beginning_to_end(shell: Shell, snapshot: SnapshotAssertion) -> None:
+    shell.fleet.trouble["web-03", Ask.UPGRADE].append(WENT_BACK)
+    shell("upgrade", NEW, "-y", *QUICK, "--commit", "never", "--max-failures", "1", "--allow", "quic")
+
+    assert shell("show") == 0
+    assert shell.out == snapshot
+    assert shell.err == ""
+
+
+def test_the_runs_of_a_rollout_are_shown_one_after_the_other(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
+    shell("commit", "-y")
+    shell("rollback", "-y")
+
+    assert shell("show", ROLLOUT[:8]) == 0
+
+    places = [shell.out.index(f"fleet {command} by alice@desk") for command in ("upgrade", "commit", "rollback")]
+    assert places == sorted(places)
+
+
+def test_what_is_shown_as_events_is_what_was_told_as_events(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK, "--output", "jsonl")
+    told = shell.out
+
+    assert shell("show", ROLLOUT, "--output", "jsonl") == 0
+    assert shell.out == told
+    assert shell("show", ROLLOUT, "--json") == 0
+    document = json.loads(shell.out)
+    assert document["schema"] == "fleet.show/1"
+    assert document["runs"][0]["events"] == [json.loads(line) for line in told.splitlines()]
+
+
+def test_a_rollout_that_the_journal_does_not_know_is_refused_with_those_it_knows(shell: Shell) -> None:
+    assert shell("show") == 2
+    assert "there is no journal" in shell.err
+    assert not shell.journal.exists()
+    shell("upgrade", NEW, "-y", *QUICK)
+    shell("rollback", "-y")
+    shell("upgrade", NEW, "-y", *QUICK)
+
+    for wanted, said in (("2025", "knows no rollout 2025"), ("2026", "is the start of several")):
+        assert shell("show", wanted) == 2
+        assert said in shell.err
+        assert ROLLOUT in shell.err
+
+
+def test_a_journal_that_is_not_there_knows_no_rollout_and_is_not_made_by_asking(shell: Shell) -> None:
+    assert shell("history") == 0
+    assert f"The journal {shell.journal} knows no rollout yet." in shell.err
+    assert shell("history", "--json") == 0
+    assert json.loads(shell.out) == {"schema": "fleet.history/1", "rollouts": []}
+    assert not shell.journal.exists()
+
+
+def test_nothing_that_the_journal_tells_can_steer_a_terminal(shell: Shell) -> None:
+    shell.world = replace(shell.world, operator=lambda: "eve\x1b[2J[red]\u202e@desk")
+    shell("upgrade", NEW, "-y", *QUICK)
+
+    for words in (("history",), ("show",)):
+        assert shell(*words) == 0
+        assert "eve" in shell.out
+        assert "[red]" in shell.out
+        assert not {"\x1b", "\u202e"} & set(shell.out)
+
+
+def test_the_first_event_holds_all_that_is_needed_to_go_on(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "nginx"
+    path.write_bytes(Path(sys.executable).resolve().read_bytes())
+    path.chmod(0o755)
+    (tmp_path / "names").write_text("web-01\nweb-02\n")
+
+    shell("upgrade", str(path), "-y", *QUICK, "--on-failure", "halt", "--limit", f"@{tmp_path}/names")
+    with Journal.open(str(shell.journal)) as journal:
+        facts = journal.runs(ROLLOUT)[0].facts
+
+    assert facts["command"] == "upgrade"
+    assert facts["operator"] == "alice@desk"
+    assert facts["release"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert facts["release_path"] == str(path)
+    assert facts["release_bytes"] == path.stat().st_size
+    assert facts["batches"] == [["web-01"], ["web-02"]]
+    assert facts["inventory"] == [str(shell.inventory)]
+    assert facts["limit"] == [f"@{tmp_path}/names"]
+    assert Policy.from_plain(facts["policy"]) == Policy(bake_s=0.0, parallel=1, on_failure=OnFailure.HALT)
+    assert Process.from_plain(facts["controller"]) == this_process()
+
+
+def test_commit_and_rollback_say_what_they_are_about_too(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
+    shell("commit", "-y", "--cut")
+    shell("rollback", "-y")
+
+    with Journal.open(str(shell.journal)) as journal:
+        runs = journal.runs(ROLLOUT)
+
+    assert [run.command for run in runs] == ["upgrade", "commit", "rollback"]
+    assert {run.facts["release"] for run in runs} == {NEW}
+    assert [Policy.from_plain(run.facts["policy"]).cut for run in runs] == [False, True, False]
+
+
+def test_what_only_looks_writes_no_journal(shell: Shell) -> None:
+    shell("check", NEW)
+    shell("status")
+    shell("upgrade", NEW, "--dry-run")
+
+    assert not shell.journal.exists()
+
+
+@pytest.mark.parametrize("command", [("upgrade", NEW), ("commit",)])
+def test_a_run_is_refused_while_another_one_has_the_lock_and_its_holder_is_named(shell: Shell, command: Words) -> None:
+    with Elsewhere(shell) as other:
+        assert shell(*command, "-y") == 5
+        assert other.owner() == "bob@couch"
+
+    assert "bob@couch (fleet upgrade of rollout 20261123-0900-else, pid 4711 on couch)" in shell.err
+    assert "--lock-wait 5m" in shell.err
+    assert shell.fleet.calls == []
+
+
+def test_a_run_may_wait_for_the_lock_and_says_for_whom(shell: Shell) -> None:
+    with Elsewhere(shell):
+        assert shell("upgrade", NEW, "-y", *QUICK, "--lock-wait", "100ms") == 5
+
+    assert "Waiting at most 0.1 s for the journal's lock, held by bob@couch" in shell.err
+    assert shell.fleet.calls == []
+
+
+def test_a_run_may_take_the_lock_by_force(shell: Shell) -> None:
+    with Elsewhere(shell) as other:
+        assert shell("upgrade", NEW, "-y", *QUICK, "--force") == 0
+        assert other.owner() is None
+
+
+def test_a_run_that_ended_leaves_the_lock_to_the_next(shell: Shell) -> None:
+    for words in (("upgrade", NEW, "-y", *QUICK, "--commit", "never"), ("commit", "-y"), ("rollback", "-y")):
+        assert shell(*words) == 0
+        with Journal.open(str(shell.journal)) as journal:
+            assert journal.lock("ann", "look").holder() is None
+
+
+@pytest.mark.parametrize("rollout", [ROLLOUT, "20261123-0900-else"])
+def test_a_rollback_waits_for_nobody(shell: Shell, rollout: str) -> None:
+    shell("upgrade", NEW, "-y", *QUICK)
+
+    with Elsewhere(shell, rollout) as other:
+        assert shell("rollback", "-y") == 0
+        assert other.owner() == (None if rollout == ROLLOUT else "bob@couch")
+
+    said = "held by bob@couch (fleet upgrade of rollout 20261123-0900-else, pid 4711 on couch). The rollback goes on"
+    assert (said in shell.err) == (rollout != ROLLOUT)
+    with Journal.open(str(shell.journal)) as journal:
+        assert [run.result for run in journal.runs(ROLLOUT)] == ["completed", "rolled_back"]
+
+
+def test_a_journal_that_can_t_be_opened_refuses_what_goes_forward_and_nothing_else(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
+    shell.journal.write_text("somebody's notes " * 100)
+    before = len(shell.fleet.calls)
+
+    for words in (("upgrade", NEW, "-y"), ("commit", "-y"), ("history",), ("show",)):
+        assert shell(*words) == 2
+        assert f"the journal {shell.journal} can't be opened: file is not a database" in shell.err
+        assert "--journal" in shell.err
+    assert len(shell.fleet.calls) == before
+
+    assert shell("rollback", "-y") == 0
+    assert "file is not a database. The rollback goes on without a journal." in shell.err
+    assert [host.phase() for host in shell.fleet.hosts.values()] == [Phase.OLD] * 4
+
+
+@pytest.mark.parametrize(
+    ("ask", "code", "phases"), [(Ask.UPGRADE, 3, {Phase.TRIAL, Phase.OLD}), (Ask.ROLLBACK, 0, {Phase.OLD})]
+)
+def test_a_journal_that_breaks_in_the_middle_stops_what_goes_forward_and_no_rollback(
+    shell: Shell, ask: Ask, code: int, phases: set[Phase]
+) -> None:
+    """Another program makes the disk's last page its own, as it were: the first visit of this kind is the last entry."""
+    words: Words = ("upgrade", NEW, "-y", *QUICK)
+    if ask is Ask.ROLLBACK:
+        shell(*words)
+        words = ("rollback", "-y", "--parallel", "1")
+
+    def meanwhile(task: HostTask) -> None:
+        if task.request.ask is ask and not broken:
+            broken.append(task.host.name)
+            with sqlite3.connect(shell.journal) as other:
+                other.execute("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no room'); END")
+            other.close()
+
+    broken: list[str] = []
+    shell.fleet.meanwhile = meanwhile
+
+    assert shell(*words) == code
+
+    assert broken == ["web-01"]
+    assert {host.phase() for host in shell.fleet.hosts.values()} == phases
+    assert f"the journal {shell.journal} can't be written: no room" in shell.err
+    assert ("Halted: the journal" in shell.err) == (ask is Ask.UPGRADE)
+    assert ("goes on without it" in shell.err) == (ask is Ask.ROLLBACK)
+    assert shell("history") == 0
+    assert "broke off: no end is known" in shell.out or "running" in shell.out
+
+
+def test_the_journal_may_be_named_on_the_command_line(shell: Shell, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "j.db"
+
+    assert shell("upgrade", NEW, "-y", *QUICK, "--journal", str(other)) == 0
+
+    assert not shell.journal.exists()
+    assert shell("history", "--journal", f"sqlite:///{other}") == 0
+    assert ROLLOUT in shell.out

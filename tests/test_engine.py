@@ -8,8 +8,9 @@ from functools import partial
 
 import pytest
 
-from fleet.engine import Engine, Turned, Visits, steady_clock
-from fleet.events import Event, EventType, Result, Sink
+from fleet.engine import Engine, Journal, Turned, Visits, steady_clock
+from fleet.errors import JournalError, LockHeld
+from fleet.events import Event, EventType, Result, Sink, dump, load
 from fleet.onhost.protocol import Ask, Outcome, Phase
 from fleet.rollout.policy import Policy
 from fleet.rollout.status import RolloutStatus, Stage, fold
@@ -39,7 +40,12 @@ class Run:
         assert self.engine is not None
         self.engine.inbox.put(Turned())
 
-    def __call__(self, *more: Callable[[Event, RolloutStatus], None]) -> RolloutStatus:
+    def __call__(
+        self,
+        *more: Callable[[Event, RolloutStatus], None],
+        journal: Journal | None = None,
+        needs_journal: bool = True,
+    ) -> RolloutStatus:
         with ThreadPoolExecutor(self.policy.parallel, thread_name_prefix="visit") as executor:
             self.engine = Engine(
                 visits=Visits(self.visit, self.fleet.request_stop, self.fleet.cut_all),
@@ -47,6 +53,8 @@ class Run:
                 task_of=self.game.requests.task,
                 clock=fast_clock(),
                 observers=[self.hear, *more],
+                journal=journal,
+                needs_journal=needs_journal,
             )
             return self.engine.run(partial(decide, self.policy), self.game.status, "upgrade")
 
@@ -202,3 +210,193 @@ def test_the_clock_gives_utc_and_never_steps_back() -> None:
 
 def test_a_run_that_ended_is_ended() -> None:
     assert Run(a_fleet(1))().stage is Stage.ENDED
+
+
+class Book:
+    """A journal in memory. It fails at the first event that `refuses` says so of, and every later one; `beats` are told."""
+
+    def __init__(self, refuses: Callable[[Event], bool] = lambda event: False) -> None:
+        self.events: list[Event] = []
+        self.refuses = refuses
+        self.tried_after = 0
+        self.is_broken = False
+        self.beats: Callable[[], None] = lambda: None
+
+    def append(self, event: Event) -> None:
+        self.tried_after += self.is_broken
+        if self.refuses(event):
+            self.is_broken = True
+            raise JournalError("the journal x can't be written: database or disk is full.", "Give it room.")
+        self.events.append(event)
+
+    def beat(self) -> None:
+        self.beats()
+
+
+def is_visit(ask: Ask, host: str) -> Callable[[Event], bool]:
+    """Whether an event is the start of this visit."""
+    return lambda event: (event.type, event.host, event.data.get("ask")) == (EventType.VISIT_STARTED, host, ask.value)
+
+
+def test_the_journal_has_every_event_that_was_told_and_folds_to_the_status() -> None:
+    run = Run(a_fleet(4))
+    book = Book()
+
+    status = run(journal=book)
+
+    assert book.events == run.events
+    again = run.game.status
+    for event in (load(dump(event)) for event in book.events):
+        again = fold(again, event)
+    assert again == status
+
+
+def test_a_visit_is_in_the_journal_before_it_is_begun_and_every_event_before_it_is_told() -> None:
+    fleet, book = a_fleet(4), Book()
+    run = Run(fleet)
+    early: list[str] = []
+
+    def meanwhile(task: HostTask) -> None:
+        started = is_visit(task.request.ask, task.host.name)
+        if not any(started(event) for event in tuple(book.events)):
+            early.append(task.host.name)
+
+    def watch(event: Event, _: RolloutStatus) -> None:
+        if event not in book.events:
+            early.append(event.type.value)
+
+    fleet.meanwhile = meanwhile
+    run(watch, journal=book)
+
+    assert len(fleet.calls) >= 16
+    assert early == []
+
+
+def test_a_visit_that_the_journal_could_not_hold_is_not_begun_and_nothing_after_it() -> None:
+    fleet, book = a_fleet(6), Book(is_visit(Ask.UPGRADE, "web-02"))
+    run = Run(fleet)
+
+    with no_thread_left():
+        status = run(journal=book)
+
+    assert fleet.asked(Ask.UPGRADE) == ["web-01"]
+    assert fleet.stopped == [status.rollout]
+    assert book.tried_after == 0
+    assert (status.result, status.exit_code) == (Result.HALTED, 3)
+    assert status.message.startswith(
+        "Halted: the journal x can't be written: database or disk is full. 1 host begun (web-01)"
+    )
+    for way in ("--journal", "fleet upgrade", f"fleet rollback {status.rollout}"):
+        assert way in status.message
+    assert status.hosts["web-02"].doing is None
+    assert [event.reason for event in run.events if event.type is EventType.NOTE] == ["journal_lost"]
+
+
+def test_a_journal_that_fails_before_any_host_was_begun_ends_the_run_with_no_host_changed() -> None:
+    fleet = a_fleet(3)
+
+    status = Run(fleet)(journal=Book(lambda event: event.type is EventType.ROLLOUT_STARTED))
+
+    assert fleet.calls == []
+    assert (status.result, status.exit_code) == (Result.HALTED, 3)
+    assert "No host was changed" in status.message
+
+
+@pytest.mark.parametrize("kind", [EventType.STEP_ENDED, EventType.VISIT_ENDED])
+def test_what_a_host_reports_is_folded_also_when_the_journal_can_t_hold_it(kind: EventType) -> None:
+    fleet = a_fleet(6)
+    begun: list[str] = []
+
+    def refuses(event: Event) -> bool:
+        if event.data.get("ask") == Ask.UPGRADE.value:
+            begun.append(str(event.host))
+        return bool(begun) and event.type is kind
+
+    status = Run(fleet)(journal=Book(refuses))
+
+    assert fleet.asked(Ask.UPGRADE) == ["web-01"]
+    assert status.hosts["web-01"].phase is Phase.TRIAL
+    assert status.hosts["web-01"].doing is None
+    assert status.exit_code == 3
+
+
+def test_a_host_that_is_not_known_to_rest_when_the_journal_is_lost_needs_a_person() -> None:
+    fleet = a_fleet(6)
+    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
+
+    status = Run(fleet)(journal=Book(lambda event: event.outcome is Outcome.LINK_LOST))
+
+    assert (status.result, status.exit_code) == (Result.HALTED, 4)
+    assert "not known to be at rest: web-01" in status.message
+
+
+def test_an_end_that_can_t_be_written_is_told_and_stays_what_it_was() -> None:
+    run = Run(a_fleet(3))
+
+    status = run(journal=Book(lambda event: event.type is EventType.ROLLOUT_ENDED))
+
+    assert (status.result, status.exit_code) == (Result.COMPLETED, 0)
+    assert any(event.reason == "journal_lost" for event in run.events)
+
+
+@pytest.mark.parametrize(
+    "refuses",
+    [lambda event: event.type is EventType.ROLLBACK_STARTED, is_visit(Ask.ROLLBACK, "web-01")],
+    ids=["its announcement", "its first visit"],
+)
+def test_the_way_back_is_gone_to_its_end_when_the_journal_is_lost_on_it(refuses: Callable[[Event], bool]) -> None:
+    fleet = a_fleet(6)
+    fleet.trouble["web-03", Ask.UPGRADE].append(WENT_BACK)
+    run = Run(fleet)
+
+    status = run(journal=Book(refuses))
+
+    assert (status.result, status.exit_code) == (Result.ROLLED_BACK, 3)
+    assert [host.phase() for host in fleet.hosts.values()] == [Phase.OLD] * 6
+    assert status.journal_lost is None
+    assert any("goes on without it" in event.message for event in run.events)
+
+
+def test_a_run_that_needs_no_journal_warns_and_goes_on() -> None:
+    fleet = a_fleet(3)
+    run = Run(fleet)
+
+    status = run(journal=Book(lambda event: True), needs_journal=False)
+
+    assert (status.result, status.exit_code) == (Result.COMPLETED, 0)
+    assert [event.message for event in run.events if event.type is EventType.NOTE] == [
+        "the journal x can't be written: database or disk is full. What takes hosts back goes on without it."
+    ]
+
+
+def test_a_run_whose_lock_was_taken_over_halts_and_names_who_has_it() -> None:
+    fleet, book = a_fleet(6), Book()
+    run = Run(fleet)
+
+    def beats() -> None:
+        if fleet.asked(Ask.UPGRADE):
+            book.beats = lambda: None
+            raise LockHeld("the journal's lock was taken over by bob@couch (fleet upgrade, pid 1 on couch)")
+
+    book.beats = beats
+
+    status = run(journal=book)
+
+    assert (status.result, status.exit_code) == (Result.HALTED, 3)
+    assert status.message.startswith(
+        "Halted: the journal's lock was taken over by bob@couch (fleet upgrade, pid 1 on couch)."
+    )
+    assert fleet.stopped == [status.rollout]
+    assert "web-04" not in fleet.asked(Ask.UPGRADE)
+    assert book.events[-1].type is EventType.ROLLOUT_ENDED
+
+
+def test_a_beat_that_can_t_be_written_loses_the_journal() -> None:
+    book = Book()
+
+    def beats() -> None:
+        raise JournalError("the journal x can't be written: it is gone.")
+
+    book.beats = beats
+
+    assert Run(a_fleet(3))(journal=book).journal_lost == "the journal x can't be written: it is gone."

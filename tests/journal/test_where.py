@@ -12,7 +12,7 @@ from fleet.journal.where import ODD, file_system, is_odd, make_file, place_of
 MOUNTS = """\
 22 1 0:21 / / rw,relatime - ext4 /dev/vda1 rw
 30 22 0:26 / /home rw shared:1 - nfs4 server:/home rw
-31 30 0:27 / /home/ann/local rw shared:2 master:3 - xfs /dev/vdb rw
+31 30 0:27 / /home/deploy/local rw shared:2 master:3 - xfs /dev/vdb rw
 32 22 0:28 / /mnt/my\\040disk rw - cifs //server/share rw
 33 22 0:29 / /mnt/twice rw - ext4 /dev/vdc rw
 34 33 0:30 / /mnt/twice rw - fuse.sshfs server: rw
@@ -23,9 +23,9 @@ MOUNTS = """\
     ("path", "kind"),
     [
         ("/var/lib/journal.db", "ext4"),
-        ("/home/ann/journal.db", "nfs4"),
-        ("/home/ann/local/journal.db", "xfs"),
-        ("/home/ann/localized/journal.db", "nfs4"),
+        ("/home/deploy/journal.db", "nfs4"),
+        ("/home/deploy/local/journal.db", "xfs"),
+        ("/home/deploy/localized/journal.db", "nfs4"),
         ("/homestead/journal.db", "ext4"),
         ("/mnt/my disk/journal.db", "cifs"),
         ("/mnt/twice/journal.db", "fuse.sshfs"),

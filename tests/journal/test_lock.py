@@ -1,0 +1,337 @@
+"""The journal's lock: one changing run at a time, nobody locked out for ever, and whoever loses it is told by whom."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import LockHeld
+from fleet.journal.database import Database
+from fleet.journal.lock import BEAT_S, EXPIRY_S, Holder, JournalLock, _row
+from fleet.journal.process import Process, this_process
+from fleet.journal.where import place_of
+from tests.journal.conftest import Hands
+
+HERE = this_process()
+ELSEWHERE = Process("another", 4711, machine="m", boot="b", space="s", start="1")
+A_PID_TOO_HIGH = 2**22 + 1
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    opened = Database.open(place_of(str(path)))
+    yield opened
+    opened.close()
+
+
+class Locks:
+    """Makes the locks of several runs on one journal, with one clock."""
+
+    def __init__(self, database: Database, hands: Hands) -> None:
+        self.database = database
+        self.hands = hands
+
+    def __call__(self, operator: str, rollout: str = "", process: Process = ELSEWHERE) -> JournalLock:
+        me = Holder(f"of {operator}", operator, process, "upgrade", rollout, since=self.hands.now)
+        return JournalLock(self.database, me, clock=self.hands, pause=self.hands.move)
+
+
+@pytest.fixture
+def locks(database: Database, hands: Hands) -> Locks:
+    return Locks(database, hands)
+
+
+def owner(lock: JournalLock) -> str | None:
+    holder = lock.holder()
+    return holder.operator if holder else None
+
+
+def test_who_comes_second_is_refused_and_told_all_about_the_holder(locks: Locks, hands: Hands) -> None:
+    locks("ann@desk", "20261123-1000-test").acquire()
+    hands.move(7)
+
+    with pytest.raises(LockHeld) as refused:
+        locks("bob@couch").acquire()
+
+    assert refused.value.exit_code == 5
+    for word in ("ann@desk", "fleet upgrade", "20261123-1000-test", "pid 4711 on another"):
+        assert word in refused.value.message
+    assert "since 2026-11-23 10:00:00 UTC, last heard of 7 s ago" in refused.value.message
+    assert "expires at 10:01:00 UTC" in refused.value.message
+    for way in ("--lock-wait 5m", "--force", "fleet unlock --force"):
+        assert way in refused.value.remedy
+
+
+def test_a_lock_that_was_released_is_nobody_s(locks: Locks) -> None:
+    ann = locks("ann@desk")
+    ann.acquire()
+    ann.release()
+
+    assert ann.holder() is None
+    locks("bob@couch").acquire()
+
+
+def test_to_release_a_lock_that_one_lost_takes_it_from_nobody(locks: Locks) -> None:
+    ann, bob = locks("ann@desk"), locks("bob@couch")
+    ann.acquire()
+    bob.acquire(force=True)
+
+    ann.release()
+
+    assert owner(ann) == "bob@couch"
+
+
+def test_a_holder_that_falls_silent_holds_it_until_it_expires_and_no_longer(locks: Locks, hands: Hands) -> None:
+    locks("ann@desk").acquire()
+    bob = locks("bob@couch")
+
+    hands.move(EXPIRY_S - 1)
+    with pytest.raises(LockHeld):
+        bob.acquire()
+    hands.move(1)
+    bob.acquire()
+
+    assert owner(bob) == "bob@couch"
+
+
+def test_a_holder_that_beats_keeps_it(locks: Locks, hands: Hands) -> None:
+    ann = locks("ann@desk")
+    ann.acquire()
+
+    for _ in range(20):
+        hands.move(BEAT_S)
+        ann.beat()
+
+    with pytest.raises(LockHeld, match="last heard of 0 s ago"):
+        locks("bob@couch").acquire()
+
+
+def test_a_beat_writes_only_now_and_then(locks: Locks, hands: Hands) -> None:
+    ann = locks("ann@desk")
+    ann.acquire()
+    began = ann.holder()
+
+    hands.move(BEAT_S - 0.1)
+    ann.beat()
+
+    assert ann.holder() == began
+
+
+def test_a_laptop_that_slept_has_its_lock_again_if_nobody_took_it(locks: Locks, hands: Hands) -> None:
+    ann = locks("ann@desk")
+    ann.acquire()
+
+    hands.move(8 * 3600)
+    assert ann.holder() is None
+    ann.beat()
+
+    assert owner(ann) == "ann@desk"
+
+
+def test_the_clock_set_back_does_not_stop_the_beats(locks: Locks, hands: Hands) -> None:
+    ann = locks("ann@desk")
+    ann.acquire()
+
+    hands.move(-3600)
+    ann.beat()
+
+    with pytest.raises(LockHeld, match="expires at 09:01:00"):
+        locks("bob@couch").acquire()
+
+
+def test_a_laptop_that_slept_is_told_who_took_its_lock(locks: Locks, hands: Hands) -> None:
+    ann = locks("ann@desk")
+    ann.acquire()
+    hands.move(8 * 3600)
+    locks("bob@couch", "another").acquire()
+
+    with pytest.raises(LockHeld, match="taken over by bob@couch .*rollout another"):
+        ann.beat()
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_who_loses_the_lock_by_force_learns_by_whom_also_when_that_one_has_ended(
+    locks: Locks, hands: Hands, is_over: bool
+) -> None:
+    ann, bob = locks("ann@desk"), locks("bob@couch")
+    ann.acquire()
+    bob.acquire(force=True)
+    if is_over:
+        bob.release()
+    hands.move(BEAT_S)
+
+    with pytest.raises(LockHeld, match="taken over by bob@couch"):
+        ann.beat()
+    ann.beat()  # told once
+
+
+def test_who_waits_gets_it_when_it_is_released(locks: Locks, hands: Hands, database: Database) -> None:
+    ann = locks("ann@desk")
+    ann.acquire()
+    bob = locks("bob@couch")
+    told: list[str] = []
+
+    def pause(seconds: float) -> None:
+        hands.move(seconds)
+        if (hands.now - began).total_seconds() > 20:
+            ann.release()
+
+    began = hands.now
+    bob._pause = pause
+    bob.acquire(wait_s=300.0, on_wait=lambda holder: told.append(holder.operator))
+
+    assert owner(bob) == "bob@couch"
+    assert told == ["ann@desk"]
+    assert (hands.now - began).total_seconds() < 25
+
+
+def test_who_waits_in_vain_is_refused_when_the_wait_is_over(locks: Locks, hands: Hands) -> None:
+    ann = locks("ann@desk")
+    ann.acquire()
+    began = hands.now
+
+    with pytest.raises(LockHeld):
+        locks("bob@couch").acquire(wait_s=30.0)
+
+    assert (hands.now - began).total_seconds() == pytest.approx(30.0)
+
+
+def test_two_that_reach_for_it_at_once_do_not_both_get_it(path: Path) -> None:
+    def reach(number: int) -> bool:
+        database = Database.open(place_of(str(path)))
+        me = Holder(f"token {number}", f"{number}", HERE, "upgrade", "", since=Hands().now)
+        try:
+            JournalLock(database, me).acquire()
+        except LockHeld:
+            return False
+        finally:
+            database.close()
+        return True
+
+    with ThreadPoolExecutor(8) as executor:
+        assert sum(executor.map(reach, range(8))) == 1
+
+
+def test_a_row_that_changed_since_it_was_seen_is_not_overwritten(locks: Locks, database: Database) -> None:
+    # What keeps two apart on a database without BEGIN IMMEDIATE.
+    ann, bob = locks("ann@desk"), locks("bob@couch")
+    with database.reading() as connection:
+        seen = _row(connection)
+    ann.acquire()
+    with database.writing() as connection:
+        assert not bob._write(connection, seen, bob._me, bob._clock())
+
+    assert owner(bob) == "ann@desk"
+
+
+# Who is dead blocks nobody
+
+
+def test_a_holder_of_this_machine_that_is_gone_blocks_nobody(locks: Locks) -> None:
+    locks("ann@desk", process=replace(HERE, pid=A_PID_TOO_HIGH)).acquire()
+
+    locks("bob@couch").acquire()
+
+
+def test_a_pid_that_was_given_to_another_process_is_not_the_holder(locks: Locks) -> None:
+    locks("ann@desk", process=replace(HERE, start="1")).acquire()
+
+    locks("bob@couch").acquire()
+
+
+def test_a_holder_of_this_machine_that_lives_keeps_it(locks: Locks) -> None:
+    locks("ann@desk", process=HERE).acquire()
+
+    with pytest.raises(LockHeld):
+        locks("bob@couch").acquire()
+
+
+def test_a_process_that_was_killed_while_it_held_the_lock_blocks_nobody(path: Path) -> None:
+    code = (
+        "import sys; from fleet.journal.store import Journal\n"
+        "with Journal.open(sys.argv[1]) as journal:\n"
+        "    journal.lock('ann@desk', 'upgrade').acquire(); print('held', flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        database = Database.open(place_of(str(path)))
+        bob = JournalLock(database, Holder("bob", "bob@couch", HERE, "upgrade", "", since=Hands().now))
+        with pytest.raises(LockHeld, match=f"pid {process.pid} on {socket.gethostname()}"):
+            bob.acquire()
+
+        process.kill()
+        process.wait()
+        bob.acquire()
+        database.close()
+
+
+# What a rollback may do
+
+
+def test_a_rollback_takes_a_lock_that_nobody_holds(locks: Locks) -> None:
+    ann = locks("ann@desk", "one")
+
+    assert ann.take_over("one") is None
+    assert owner(ann) == "ann@desk"
+
+
+def test_a_rollback_takes_the_lock_from_the_rollout_that_it_undoes(locks: Locks, hands: Hands) -> None:
+    ann, bob = locks("ann@desk", "one"), locks("bob@couch", "one")
+    ann.acquire()
+
+    assert bob.take_over("one") is None
+    hands.move(BEAT_S)
+    with pytest.raises(LockHeld, match="bob@couch"):
+        ann.beat()
+
+
+def test_a_rollback_leaves_the_lock_with_another_rollout_and_goes_on_without(locks: Locks, hands: Hands) -> None:
+    ann, bob = locks("ann@desk", "one"), locks("bob@couch", "two")
+    ann.acquire()
+
+    other = bob.take_over("two")
+
+    assert other is not None
+    assert other.operator == "ann@desk"
+    hands.move(BEAT_S)
+    bob.beat()
+    bob.release()
+    assert owner(bob) == "ann@desk"
+
+
+# fleet unlock
+
+
+def test_to_break_a_lock_frees_it_and_tells_its_holder_by_whom(locks: Locks, hands: Hands) -> None:
+    ann, bob = locks("ann@desk"), locks("bob@couch")
+    ann.acquire()
+
+    broken = bob.break_()
+
+    assert broken is not None
+    assert broken.operator == "ann@desk"
+    assert bob.holder() is None
+    assert bob.break_() is None
+    hands.move(BEAT_S)
+    with pytest.raises(LockHeld, match="bob@couch"):
+        ann.beat()
+
+
+def test_the_lock_says_for_which_rollout_it_is_held_once_that_is_known(locks: Locks) -> None:
+    ann = locks("ann@desk")
+    ann.acquire()
+
+    ann.name("one")
+
+    holder = ann.holder()
+    assert holder is not None
+    assert holder.rollout == "one"
+    assert holder.process.pid != os.getpid()
