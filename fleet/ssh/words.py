@@ -1,0 +1,47 @@
+"""The words by which this laptop says why a host could not be asked: each means one thing, told in its message.
+
+The step script's own words are in `fleet.onhost.reasons`; these are of the link, and of what the step script needs.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "auth_failed": "the login was not let in",
+        "bundle_failed": "the step script could not be put on the host",
+        "channel_refused": "sshd opens no channel for a command",
+        "channel_timed_out": "no command was begun in time after the login",
+        "connect_failed": "the host can't be connected to",
+        "cut": "the visit was cut off by the operator before it began",
+        "garbled": "the answer is not the step script's language",
+        "handshake_failed": "the key exchange did not end",
+        "host_key_changed": "the host shows another key than the known one; nothing was sent",
+        "host_key_revoked": "the host shows a revoked key",
+        "host_key_unknown": "the host's key is not known",
+        "incompatible": "sshd and fleet have no way of encryption in common",
+        "key_unreadable": "the private key can't be read, or needs a passphrase",
+        "known_hosts_unreadable": "the file of known hosts can't be read",
+        "link_lost": "the connection was lost; what was asked may have happened",
+        "name_not_found": "the address can't be looked up",
+        "no_answer": "sshd did not answer any more",
+        "no_banner": "something answers there, but not as an SSH server",
+        "no_shell": "the login runs no command",
+        "not_root": "the login is not root and may not become it",
+        "path_refused": "a path of the inventory can't be given to every login shell",
+        "python_missing": "the host has no Python 3",
+        "python_old": "the host's Python is older than 3.6, or doesn't run",
+        "refused": "the host refuses the connection",
+        "release_unreadable": "the release can't be read on this laptop",
+        "script_died": "the step script ended before it was done",
+        "silent": "the step script said nothing any more, though sshd answers",
+        "stopped": "the operator turned back before anything was asked of this host",
+        "sudo_missing": "the host has no sudo",
+        "sudo_password": "sudo wants a password",
+        "timed_out": "the host did not answer in time",
+        "too_much_output": "the host sent more than fleet takes",
+        "transfer_stalled": "the upload made no progress",
+        "unreachable_no_route": "there is no way to the host",
+        "upload_failed": "the file could not be written on the host",
+    }
+)
