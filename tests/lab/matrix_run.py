@@ -1,0 +1,65 @@
+"""Plays cells, many at once: one lab with a host for each, a few of them at work at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from fleet.lab.lab import Lab
+from fleet.lab.processes import this_process
+from fleet.lab.release import DEFAULT_BASE, make_release
+from tests.lab.controllers import Controllers
+from tests.lab.matrix import FULL, Cell
+from tests.lab.play import Play, Releases, Result
+
+AT_ONCE = 8
+MOST_HOSTS = 48
+BIG_BYTES = 6 << 20
+SMALL_DISKS = "small-disks"
+
+
+def make_releases(folder: Path) -> Releases:
+    """All that the cells bring, made once."""
+    return Releases(
+        base=DEFAULT_BASE,
+        target=make_release("new", folder / "target", version="1.22.7"),
+        big=make_release("new", folder / "big", version="1.22.7", size_bytes=BIG_BYTES),
+        following=make_release("new", folder / "following", version="1.22.8"),
+        other=make_release("new", folder / "other", version="1.22.9"),
+    )
+
+
+def play_all(
+    cells: Sequence[Cell], folder: Path, name: str, told: Callable[[Result], None] = lambda _: None
+) -> tuple[Result, ...]:
+    """What every cell showed, in their order."""
+    releases = make_releases(folder)
+    found: list[Result] = []
+    with Controllers(folder) as controllers:
+        for number in range(0, len(cells), MOST_HOSTS):
+            part = cells[number : number + MOST_HOSTS]
+            with _lab(f"{name}-{number}", part) as lab:
+                found += _play(part, lab, controllers, releases, told)
+    return tuple(found)
+
+
+@contextmanager
+def _lab(name: str, cells: Sequence[Cell]) -> Iterator[Lab]:
+    kinds = {f"lab-{number:03}": SMALL_DISKS for number, cell in enumerate(cells, 1) if cell.fault in FULL}
+    lab = Lab.up(name, len(cells), kinds, owner=this_process())
+    try:
+        yield lab
+    finally:
+        lab.down()
+
+
+def _play(
+    cells: Sequence[Cell], lab: Lab, controllers: Controllers, releases: Releases, told: Callable[[Result], None]
+) -> list[Result]:
+    def one(number: int) -> Result:
+        result = Play(cells[number], lab, lab.hosts[number], controllers, releases).run()
+        told(result)
+        return result
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(one, range(len(cells))))
