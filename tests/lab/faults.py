@@ -68,8 +68,9 @@ def _stop_script(ground: Ground) -> Callable[[], None]:
     """The operator sees that nothing moves, and interrupts twice."""
     assert ground.script is not None
     ground.script.signal(signal.SIGSTOP)
-    for _ in range(2):
-        ground.controller.signal(signal.SIGINT)
+    ground.controller.signal(signal.SIGINT)
+    wait_until(lambda: "turning back" in ground.controller.said, "its answer to the first Ctrl-C")
+    ground.controller.signal(signal.SIGINT)
     return nothing
 
 
