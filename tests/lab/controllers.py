@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,11 @@ class Controller:
     @property
     def said(self) -> str:
         return self.told.read_text(errors="replace") if self.told.exists() else ""
+
+    @property
+    def last(self) -> str:
+        """The end of what it said: what matters is there."""
+        return " / ".join(self.said.strip().splitlines()[-4:])[-700:]
 
     @property
     def is_running(self) -> bool:
@@ -85,6 +91,10 @@ class Controllers:
         self._reader.join()
         assert self._child.stdout is not None
         self._child.stdout.close()
+
+    @staticmethod
+    def clock() -> float:
+        return time.monotonic()
 
     def start(
         self, lab: Lab, *words: str, faulty: bool = False, journal: str = "", env: Mapping[str, str] | None = None

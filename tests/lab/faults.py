@@ -4,7 +4,6 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fleet.lab.host import LabHost
 from fleet.lab.nginx import ACCESS_LOG, ERROR_LOG, PREFIX, START
@@ -18,6 +17,10 @@ FILLER = "filler"
 STOP_S = 5.0
 BLOCK = bytes(1 << 16)
 FOLDERS = {Fault.FULL_STATE: STATE_DIR, Fault.FULL_BINARY: f"{PREFIX}/sbin", Fault.FULL_PID: f"{PREFIX}/logs"}
+
+
+class NoVictim(Exception):
+    """What the fault should strike is not there."""
 
 
 def nothing() -> None:
@@ -36,7 +39,6 @@ class Ground:
     target: str
     second: Callable[[], int]
     notes: list[str] = field(default_factory=list)
-    left_no_master: bool = False
 
     @property
     def inside(self) -> Inside:
@@ -59,19 +61,24 @@ def _cut_link(ground: Ground) -> Callable[[], None]:
 
 
 def _kill_script(ground: Ground) -> Callable[[], None]:
-    assert ground.script is not None
-    ground.script.signal(signal.SIGKILL)
+    _script(ground).signal(signal.SIGKILL)
     return nothing
 
 
 def _stop_script(ground: Ground) -> Callable[[], None]:
     """The operator sees that nothing moves, and interrupts twice."""
-    assert ground.script is not None
-    ground.script.signal(signal.SIGSTOP)
-    ground.controller.signal(signal.SIGINT)
-    wait_until(lambda: "turning back" in ground.controller.said, "its answer to the first Ctrl-C")
-    ground.controller.signal(signal.SIGINT)
+    controller = ground.controller
+    _script(ground).signal(signal.SIGSTOP)
+    controller.signal(signal.SIGINT)
+    wait_until(lambda: "turning back" in controller.said or not controller.is_running, "its answer to Ctrl-C")
+    controller.signal(signal.SIGINT)
     return nothing
+
+
+def _script(ground: Ground) -> Process:
+    if ground.script is None:
+        raise NoVictim("no step script runs")
+    return ground.script
 
 
 def _kill_new(ground: Ground) -> Callable[[], None]:
@@ -85,11 +92,11 @@ def _kill_old(ground: Ground) -> Callable[[], None]:
 def _kill_masters(ground: Ground, is_new: bool) -> Callable[[], None]:
     masters = ground.inside.masters()
     victims = [one for one in masters if (one.image_sha256 == ground.target) is is_new]
-    assert victims, f"no such master: {masters}"
+    if not victims:
+        raise NoVictim(f"no such master: {masters}")
     for victim in victims:
         victim.signal(signal.SIGKILL)
     wait_until(lambda: not _alive(ground.inside, victims), "the end of the killed master")
-    ground.left_no_master = not ground.inside.masters()
     return nothing
 
 
@@ -101,7 +108,8 @@ def _kill_workers(ground: Ground) -> Callable[[], None]:
     inside = ground.inside
     new = {one.pid for one in inside.masters() if one.image_sha256 == ground.target}
     victims = [one for one in inside.workers() if one.parent in new]
-    assert victims, "the new master has no worker"
+    if not victims:
+        raise NoVictim("the new master has no worker")
     for victim in victims:
         victim.signal(signal.SIGKILL)
     return nothing
@@ -136,7 +144,8 @@ def _to_pid_file(ground: Ground, number: int) -> None:
     inside = ground.inside
     inner = inside.pid_file()
     named = [one for one in inside.processes() if one.inner == inner]
-    assert named, f"the pid file names {inner}, who is not there"
+    if not named:
+        raise NoVictim(f"the pid file names {inner}, who is not there")
     named[0].signal(number)
 
 
@@ -195,18 +204,3 @@ STRIKES: dict[Fault, Callable[[Ground], Callable[[], None]]] = {
     Fault.ROTATE: _rotate,
     Fault.RESTART: _restart,
 }
-
-
-def lie_in(inside: Inside) -> tuple[str, ...]:
-    """Files that have no business to be there: neither nginx's own nor what fleet keeps."""
-    sbin = {one.name for one in inside.path(f"{PREFIX}/sbin").iterdir()} - {"nginx"}
-    logs = {one.name for one in inside.path(f"{PREFIX}/logs").iterdir()}
-    logs -= {"nginx.pid", *(name + end for name in ("access.log", "error.log") for end in ("", ".1"))}
-    state = inside.path(STATE_DIR)
-    kept = [path.relative_to(state) for path in state.rglob("*")] if state.exists() else []
-    return tuple(sorted([*sbin, *logs, *(str(path) for path in kept if _is_stray(path))]))
-
-
-def _is_stray(path: Path) -> bool:
-    words = (".part", ".tmp.", ".keep.", ".lib.", FILLER)
-    return any(word in path.name for word in words)

@@ -30,7 +30,7 @@ class FaultyMachine(Machine):
 
     def __init__(self) -> None:
         self._plan = _plan()
-        self._step = None  # type: Optional[str]
+        self._step: Optional[str] = None
 
     def append(self, path: str, line: str) -> None:
         Machine.append(self, path, line)
@@ -74,7 +74,7 @@ class FaultyMachine(Machine):
             self._stop(place)
 
     def _stop(self, place: str) -> None:
-        own = "%s.%d" % (REACHED, os.getpid())
+        own = REACHED + "." + str(os.getpid())
         with open(own, "w") as sink:
             json.dump({"pid": os.getpid(), "step": self._step, "place": place}, sink)
         try:
@@ -91,7 +91,7 @@ class FaultyMachine(Machine):
 def _plan() -> Dict[str, Any]:
     try:
         with open(PLAN) as source:
-            found = json.load(source)  # type: Dict[str, Any]
+            found: Dict[str, Any] = json.load(source)
     except (OSError, ValueError):
         return {}
     return found

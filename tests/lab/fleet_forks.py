@@ -21,7 +21,7 @@ from typing import Any
 
 import fleet.commands.back
 import fleet.commands.status
-import fleet.commands.upgrade  # noqa: F401  # loaded once, before the forks
+import fleet.commands.upgrade  # loaded once, before the forks
 import fleet.onhost
 from fleet import cli
 from fleet.engine import Visits
@@ -59,8 +59,8 @@ def faulty_visits(available: Mapping[str, Bundle]) -> Visits:
 def become(asked: dict[str, Any], available: Mapping[str, Bundle]) -> int:
     """This process, freshly forked, is the controller that was asked for; its exit code."""
     os.setsid()
-    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.set_wakeup_fd(-1)
     null = os.open(os.devnull, os.O_RDONLY)
     told = os.open(asked["told"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

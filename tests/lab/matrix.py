@@ -5,7 +5,7 @@ be is in IMPOSSIBLE with its reason, so that rows times columns is always the wh
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -57,14 +57,16 @@ class Masters(Enum):
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A row. `step` and `place` are where the step script stops (`tests/lab/faulty.py`); without a step it is the
-    controller that is caught, on its way in (`connect`) or in the upload.
+    controller that is caught, on its way in (`connect`), in the upload, or `after_s` seconds (`clock`). `masters` are
+    those who are waited for before the fault.
     """
 
     name: str
     scene: Scene
     step: str | None
     place: str
-    masters: Masters
+    masters: Masters | None
+    after_s: float = 0.0
 
 
 ROWS: tuple[Moment, ...] = (
@@ -120,7 +122,7 @@ def moment(row: str, fault: Fault) -> Moment:
         return SPECIAL[row, fault]
     found = next(one for one in ROWS if one.name == row)
     if fault in FULL and found.step is not None and found.place != "after":
-        return Moment(row, found.scene, found.step, "intent", found.masters)  # so that the act meets the full disk
+        return Moment(row, found.scene, found.step, "intent", None)  # so that the act meets the full disk
     return found
 
 
@@ -160,9 +162,3 @@ def chosen(seed: int, among: Sequence[Cell] | None = None) -> tuple[Cell, ...]:
         left.remove(best)
         wanted -= set(best)
     return tuple(found)
-
-
-def rows_of(names: Iterable[str]) -> tuple[Moment, ...]:
-    """The rows of these names, in the matrix's order."""
-    wanted = set(names)
-    return tuple(row for row in ROWS if row.name in wanted)

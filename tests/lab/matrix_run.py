@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.lab.lab import Lab
 from fleet.lab.processes import this_process
 from fleet.lab.release import DEFAULT_BASE, make_release
+from tests.lab.aftermath import Result
 from tests.lab.controllers import Controllers
-from tests.lab.matrix import FULL, Cell
-from tests.lab.play import Play, Releases, Result
+from tests.lab.matrix import FULL, Cell, moment
+from tests.lab.play import Case, Play
 
 AT_ONCE = 8
 MOST_HOSTS = 48
@@ -18,14 +20,38 @@ BIG_BYTES = 6 << 20
 SMALL_DISKS = "small-disks"
 
 
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """What the cells bring. `big` takes long enough to be caught in its upload."""
+
+    target: Path
+    big: Path
+    following: Path
+    other: Path
+
+
 def make_releases(folder: Path) -> Releases:
     """All that the cells bring, made once."""
     return Releases(
-        base=DEFAULT_BASE,
         target=make_release("new", folder / "target", version="1.22.7"),
         big=make_release("new", folder / "big", version="1.22.7", size_bytes=BIG_BYTES),
         following=make_release("new", folder / "following", version="1.22.8"),
         other=make_release("new", folder / "other", version="1.22.9"),
+    )
+
+
+def case(cell: Cell, releases: Releases) -> Case:
+    """The cell as it is played."""
+    at = moment(cell.row, cell.fault)
+    return Case(
+        name=str(cell),
+        moment=at,
+        fault=cell.fault,
+        ending=cell.ending,
+        base=DEFAULT_BASE,
+        target=releases.big if at.place == "upload" else releases.target,
+        other=releases.other,
+        following=releases.following,
     )
 
 
@@ -57,7 +83,7 @@ def _play(
     cells: Sequence[Cell], lab: Lab, controllers: Controllers, releases: Releases, told: Callable[[Result], None]
 ) -> list[Result]:
     def one(number: int) -> Result:
-        result = Play(cells[number], lab, lab.hosts[number], controllers, releases).run()
+        result = Play(case(cells[number], releases), lab, lab.hosts[number], controllers).run()
         told(result)
         return result
 
