@@ -29,6 +29,7 @@ REACH_S = 60.0
 PATIENCE_S = 90.0
 RATE_PER_S = 20.0
 WAY_BACK = ("-y", "--drain-timeout", "20s")
+NOBODY_KNOWS = "neither this journal nor any host knows a rollout"
 BUG, REFUSED, PERSON = 1, 2, 4
 
 
@@ -229,7 +230,9 @@ class Play:
         if self.case.ending is Ending.ROLLBACK:
             self._run("rollback", "rollback", *WAY_BACK, expected=wanted.codes)
         else:
-            self._run("resume", *self._upgrade(self.case.target), expected=wanted.codes)
+            resumed = self._run("resume", "resume", "-y", "--commit", "end", expected=wanted.codes)
+            if NOBODY_KNOWS in resumed.said:  # the fault came before anything was written down anywhere
+                self._run("begun", *self._upgrade(self.case.target), expected=wanted.codes)
         self._let_stopped_go_on()
         if not self.result.is_down:
             self._must_be_whole(wanted.phase, wanted.serves)
