@@ -70,6 +70,11 @@ def until_quiet(host: LabHost) -> None:
     wait_until(is_quiet, "the step script's end", QUIET_S)
 
 
+def until_unwatched(host: LabHost) -> None:
+    """No lease is watched there any more."""
+    wait_until(lambda: not Inside(host).watchers(), "the end of the lease's watcher", QUIET_S)
+
+
 def must_be_whole(host: LabHost, told: dict[str, Any], result: Result, phase: str, serves: str) -> None:
     """One master and its workers of this release, the same file at the path, one true pid file, nothing else."""
     check = result.check
@@ -88,6 +93,7 @@ def must_be_whole(host: LabHost, told: dict[str, Any], result: Result, phase: st
     check(all(one.parent == masters[0].pid for one in orphans), f"orphans: {orphans}")
     check(not (stray := lie_in(inside)), f"stray files: {', '.join(stray)}")
     check(not (left := scripts(host)), f"step scripts: {left}")
+    until_unwatched(host)
 
 
 def lie_in(inside: Inside) -> tuple[str, ...]:

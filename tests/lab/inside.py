@@ -14,7 +14,7 @@ from fleet.lab.nginx import PID_FILE
 STATE_DIR = "/var/lib/fleet"
 MASTER, WORKER = "nginx: master process", "nginx: worker process"
 DRAINING = "nginx: worker process is shutting down"
-SCRIPT = "fleet.pyz"
+SCRIPT, WATCHER = "fleet.pyz", "fleet.pyz watch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,13 @@ class Inside:
 
     def scripts(self) -> tuple[Process, ...]:
         """The step scripts that live there, stopped ones too."""
+        return tuple(one for one in self._of_fleet() if WATCHER not in one.title)
+
+    def watchers(self) -> tuple[Process, ...]:
+        """The processes that watch a lease."""
+        return tuple(one for one in self._of_fleet() if WATCHER in one.title)
+
+    def _of_fleet(self) -> tuple[Process, ...]:
         return tuple(one for one in self.processes() if SCRIPT in one.title and one.name.startswith("python"))
 
     def masters(self) -> tuple[Process, ...]:
