@@ -231,6 +231,30 @@ def test_another_rollout_to_the_same_release_goes_on_where_one_was_left(host: Ho
     is_as_before(host, report, before, master)
 
 
+class Killed(BaseException):
+    """The step script is gone: nothing catches it."""
+
+
+def test_a_script_that_was_killed_after_the_swap_is_gone_on_with_and_taken_back(host: Host) -> None:
+    """Its file at the path is nobody else's, so a new upgrade is not refused, and the way back is still the first one."""
+    before, master = host.sha256(), host.nginx.master()
+
+    def kill_after_swap() -> None:
+        if (Step.SWAP, Outcome.DONE) in host.steps:
+            raise Killed
+
+    with pytest.raises(Killed):
+        host.visit(Ask.UPGRADE, kill_after_swap)
+    host.epoch = 2
+    assert host.visit(Ask.LOOK)[1].phase is Phase.SWAPPED
+
+    end, report = host.visit(Ask.UPGRADE, rollout="r2")
+
+    assert (end.outcome, report.phase) == (Outcome.DONE, Phase.TRIAL), end
+    end, report = host.visit(Ask.ROLLBACK, rollout="r2")
+    is_as_before(host, report, before, master)
+
+
 def test_nothing_is_sent_to_a_stopped_old_master(host: Host) -> None:
     """A WINCH that waits in it would act just when the new master's end wakes it up: an outage."""
     before, master = host.sha256(), host.nginx.master()
