@@ -226,13 +226,16 @@ class Play:
     # The ending
 
     def _end(self) -> None:
-        wanted = wanted_end(self.case, self.result)
         if self.case.ending is Ending.ROLLBACK:
-            self._run("rollback", "rollback", *WAY_BACK, expected=wanted.codes)
+            ended = self._run("rollback", "rollback", *WAY_BACK)
         else:
-            resumed = self._run("resume", "resume", "-y", "--commit", "end", expected=wanted.codes)
-            if NOBODY_KNOWS in resumed.said:  # the fault came before anything was written down anywhere
-                self._run("begun", *self._upgrade(self.case.target), expected=wanted.codes)
+            ended = self._run("resume", "resume", "-y", "--commit", "end")
+            if NOBODY_KNOWS in ended.said:  # the fault came before anything was written down anywhere
+                ended = self._run("resume", *self._upgrade(self.case.target))
+        wanted = wanted_end(self.case, self.result, ended)
+        self.result.check(
+            ended.code in wanted.codes, f"the ending: exit {ended.code}, not {wanted.codes}: {ended.last}"
+        )
         self._let_stopped_go_on()
         if not self.result.is_down:
             self._must_be_whole(wanted.phase, wanted.serves)
@@ -280,13 +283,17 @@ class Play:
         return host
 
 
-def wanted_end(case: Case, result: Result) -> Wanted:
-    """Where the ending must lead. What was being taken back is taken back by a resume, too."""
-    is_back = case.ending is Ending.ROLLBACK or case.moment.scene is Scene.ROLLBACK
+def wanted_end(case: Case, result: Result, ended: Controller) -> Wanted:
+    """Where the ending must lead. A rollback that was begun is gone on with by a resume, too."""
+    resumed_back = case.moment.scene is Scene.ROLLBACK and any(
+        word in ended.said for word in ("in its rollback", "back:")
+    )
+    is_back = case.ending is Ending.ROLLBACK or resumed_back
     codes: tuple[int, ...] = (0,)
     if result.is_down:
         # A host that died before the rollout had it is refused, or there is nothing to undo on it.
         codes = (PERSON,) if case.has_the_host else (0, REFUSED, PERSON)
     elif is_back and case.ending is Ending.RESUME:
         codes = (0, REFUSED)  # taken back wholly, there is nothing to go on with
-    return Wanted("OLD" if is_back else "NEW", case.base if is_back else case.target, codes)
+    must_be_back = is_back or (case.is_strict and case.moment.scene is Scene.ROLLBACK)
+    return Wanted("OLD" if must_be_back else "NEW", case.base if must_be_back else case.target, codes)
