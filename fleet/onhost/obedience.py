@@ -30,13 +30,25 @@ def the_master(
     if not seen.masters:
         return [_none(machine, seen)], None
     if len(seen.masters) == 1:
-        return [], seen.masters[0]
+        left = record if left_swapped(seen, record) else None
+        return ([], seen.masters[0]) if left is None or _goes_on(request, left) else ([in_progress(left)], None)
     found = _several(seen)
     if record is None or record.state is not State.BEGUN or found.reason != "upgrade_in_progress":
         return [found], None
-    if record.rollout == request.rollout or (request.goal is not None and record.target == request.goal.target):
-        return [], None
-    return [in_progress(record)], None
+    return ([] if _goes_on(request, record) else [in_progress(record)]), None
+
+
+def left_swapped(seen: Observation, record: Optional[Record]) -> bool:
+    """Whether the rollout of the record has put its release at the path, and was ended there: then nobody else has."""
+    if record is None or record.state is not State.BEGUN or len(seen.masters) != 1:
+        return False
+    runs = seen.masters[0].sha256
+    return seen.path_sha256 == record.target and runs == record.before_process and runs != record.target
+
+
+def _goes_on(request: Request, record: Record) -> bool:
+    """Whether this request would go on with what the rollout of the record has begun."""
+    return record.rollout == request.rollout or (request.goal is not None and record.target == request.goal.target)
 
 
 def in_progress(record: Record) -> Finding:
@@ -164,7 +176,7 @@ def at_its_path(subject: Subject) -> List[Finding]:
     if machine.stat(path) is None:
         return [_not_there(subject, path)]
     found = []
-    if subject.seen.path_sha256 != old.sha256:
+    if subject.seen.path_sha256 != old.sha256 and not left_swapped(subject.seen, subject.record):
         running, file = ((one or "unreadable")[:12] for one in (old.sha256, subject.seen.path_sha256))
         found.append(finding("path_differs", pid=old.pid, running=running, path=path, file=file))
     return found + _shared(subject, path)

@@ -42,7 +42,7 @@ from fleet.onhost.visit import End, act, bake, ended, went_back
 
 LOCK_WAIT_S = 10.0
 ROLLBACK_WAIT_S = 60.0
-IN_BETWEEN = (Phase.OVERLAP, Phase.TRIAL, Phase.RETIRING, Phase.DISMISSING, Phase.STRANDED)
+IN_BETWEEN = (Phase.SWAPPED, Phase.OVERLAP, Phase.TRIAL, Phase.RETIRING, Phase.DISMISSING, Phase.STRANDED)
 
 
 def serve(machine: Machine, request: Request, say: Say, go_on: Callable[[], None]) -> Tuple[End, Optional[Report]]:

@@ -6,7 +6,7 @@ from fleet.onhost.command import Command
 from fleet.onhost.configuration import Configuration, read_configuration
 from fleet.onhost.machine import Process
 from fleet.onhost.obedience import at_its_path, obeys, pid_file, the_master
-from fleet.onhost.protocol import Finding, Master, Observation, Record, State
+from fleet.onhost.protocol import Finding, Goal, Master, Observation, Record, Rest, State
 from tests.onhost.recorded import (
     NEW,
     PATH,
@@ -195,6 +195,24 @@ def test_a_missing_file_is_refused() -> None:
 
 def test_a_file_that_is_another_than_what_runs_is_refused() -> None:
     assert at(HERE, a_look(a_master(), path_sha256=NEW)) == ["path_differs"]
+
+
+def test_a_file_that_a_rollout_put_there_before_it_was_ended_is_no_stranger_s() -> None:
+    host = RecordedMachine(stats=HERE, links={"/proc/812/root": "/"})
+    look = a_look(a_master(), path_sha256=NEW)
+
+    assert words(at_its_path(a_subject(host, look=look, record=a_record()))) == []
+    undone = a_record()._replace(state=State.ROLLED_BACK)
+    assert words(at_its_path(a_subject(host, look=look, record=undone))) == ["path_differs"]
+
+
+def test_what_a_rollout_was_ended_in_is_gone_on_with_to_the_same_release_only() -> None:
+    look, left = a_look(a_master(), path_sha256=NEW), a_record()
+    other = a_request()._replace(goal=Goal("c" * 64, Rest.HELD))
+
+    assert the_master(RecordedMachine(), a_request(), look, left) == ([], look.masters[0])
+    found, judged = the_master(RecordedMachine(), other, look, left)
+    assert (words(found), judged) == (["upgrade_in_progress"], None)
 
 
 def test_a_master_in_another_root_or_mount_namespace_is_refused() -> None:

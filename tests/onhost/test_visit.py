@@ -231,6 +231,30 @@ def test_another_rollout_to_the_same_release_goes_on_where_one_was_left(host: Ho
     is_as_before(host, report, before, master)
 
 
+class Killed(BaseException):
+    """The step script is gone: nothing catches it."""
+
+
+def test_a_script_that_was_killed_after_the_swap_is_gone_on_with_and_taken_back(host: Host) -> None:
+    """Its file at the path is nobody else's, so a new upgrade is not refused, and the way back is still the first one."""
+    before, master = host.sha256(), host.nginx.master()
+
+    def kill_after_swap() -> None:
+        if (Step.SWAP, Outcome.DONE) in host.steps:
+            raise Killed
+
+    with pytest.raises(Killed):
+        host.visit(Ask.UPGRADE, kill_after_swap)
+    host.epoch = 2
+    assert host.visit(Ask.LOOK)[1].phase is Phase.SWAPPED
+
+    end, report = host.visit(Ask.UPGRADE, rollout="r2")
+
+    assert (end.outcome, report.phase) == (Outcome.DONE, Phase.TRIAL), end
+    end, report = host.visit(Ask.ROLLBACK, rollout="r2")
+    is_as_before(host, report, before, master)
+
+
 def test_nothing_is_sent_to_a_stopped_old_master(host: Host) -> None:
     """A WINCH that waits in it would act just when the new master's end wakes it up: an outage."""
     before, master = host.sha256(), host.nginx.master()
@@ -264,6 +288,29 @@ def test_a_winch_that_was_never_seen_happens_before_the_new_master_goes(host: Ho
     assert end.outcome is Outcome.DONE
     is_as_before(host, report, before, master)
     assert '"SIGUSR1"' in next(host.state_dir.glob("instances/*/journal.jsonl")).read_text()
+
+
+class DeadlyWinch(Machine):
+    """When the old master is told to drain, the new one dies."""
+
+    def signal(self, pid: int, start: int, signum: int) -> None:
+        super().signal(pid, start, signum)
+        if signum == signal.SIGWINCH:
+            new = [process.pid for process in self.processes() if process.ppid == pid and "master" in process.title]
+            os.kill(new[0], signal.SIGKILL)
+
+
+def test_a_new_master_that_dies_while_the_old_one_is_drained_leaves_the_host_as_it_was(host: Host) -> None:
+    """nginx takes its old workers up again by itself, so that a drain would be waited for in vain."""
+    before, master = host.sha256(), host.nginx.master()
+    host.machine = DeadlyWinch()
+
+    end, report = host.visit(Ask.UPGRADE)
+
+    assert (end.outcome, end.reason) == (Outcome.FAILED, "new_not_serving")
+    is_as_before(host, report, before, master)
+    assert report.orphans == ()
+    assert len(host.nginx.workers(master)) == 2
 
 
 def test_orphans_of_another_instance_are_left_alone(host: Host, tmp_path_factory: pytest.TempPathFactory) -> None:
