@@ -1,14 +1,15 @@
 # Every target does its own set-up (./dev says what it installs, and why). Nothing here needs more than make and sh.
 
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test test-long lint docs clean
 .NOTPARALLEL:
 
 help:
-	@echo "make demo    a lab of real hosts on this machine, a rollout under load, a bad release, a rollback"
-	@echo "make test    every linter, then all tests"
-	@echo "make lint    the linters alone"
-	@echo "make docs    the pages of docs/ that are made from the code"
-	@echo "make clean   remove the virtual environment and the caches"
+	@echo "make demo       a lab of real hosts on this machine, a rollout under load, a bad release, a rollback"
+	@echo "make test       every linter, then all tests"
+	@echo "make test-long  the whole kill matrix and a thousand random faults: an hour and more"
+	@echo "make lint       the linters alone"
+	@echo "make docs       the pages of docs/ that are made from the code"
+	@echo "make clean      remove the virtual environment and the caches"
 
-demo test lint docs clean:
+demo test test-long lint docs clean:
 	@sh ./dev $@

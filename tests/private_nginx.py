@@ -35,11 +35,11 @@ http {{
 """
 
 
-def wait_until(true: Callable[[], bool], what: str) -> None:
+def wait_until(true: Callable[[], bool], what: str, within_s: float = DEADLINE_S) -> None:
     """Return as soon as it is so; fail the test after the deadline."""
-    ends_s = time.monotonic() + DEADLINE_S
+    ends_s = time.monotonic() + within_s
     while not true():
-        assert time.monotonic() < ends_s, f"not within {DEADLINE_S:.0f} s: {what}"
+        assert time.monotonic() < ends_s, f"not within {within_s:.0f} s: {what}"
         time.sleep(0.01)
 
 

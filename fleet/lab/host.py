@@ -118,14 +118,18 @@ class LabHost:
             raise FleetError(f"{self.name}: {script.strip()!r}: exit {done.returncode}: {said}")
         return done.stdout.decode("utf-8", "replace")
 
-    def cut(self) -> None:
-        """The host's line is dead: nothing goes through, and no end is told (no FIN, no RST)."""
+    def cut(self, port: int | None = None) -> None:
+        """The host's line is dead, or for this TCP port only: nothing goes through, and no end is told (no FIN, no RST)."""
         self.pid()
-        network.set_carrier(self.where, self.entry, up=False)
+        if port is None:
+            network.set_carrier(self.where, self.entry, up=False)
+        else:
+            network.cut_port(self.where, self.entry, port)
 
     def heal(self) -> None:
         """The host's line is as it was."""
         self.pid()
+        network.heal_ports(self.where, self.entry)
         network.set_carrier(self.where, self.entry, up=True)
 
     def slow(self, rate: str | None = None, loss_percent: float = 0.0) -> None:

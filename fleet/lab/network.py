@@ -23,6 +23,7 @@ MOST_HOSTS = 1000
 """A bridge has 1023 ports."""
 RATE = re.compile(r"[1-9][0-9]*(\.[0-9]+)?([kmg]?bit)")
 NOT_A_DROP = 4294967295
+CUT_PREF = "9"
 RANDOM = 4294963256
 """SKF_AD_OFF + SKF_AD_RANDOM: where a classic BPF program loads 32 random bits from."""
 
@@ -131,6 +132,24 @@ def is_cut(where: Place, host: HostEntry) -> bool:
         return True
 
 
+def cut_port(where: Place, host: HostEntry, port: int) -> None:
+    """Nothing of this TCP port goes through the host's cable, either way, and no end is told; all else does."""
+    link = where.link(host.number)
+    if "clsact" not in run(["tc", "qdisc", "show", "dev", link]):
+        run(["tc", "qdisc", "add", "dev", link, "clsact"])
+    for way in ("ingress", "egress"):
+        program = ["bpf", "direct-action", "bytecode", _drop_port(port)]
+        run(["tc", "filter", "replace", "dev", link, way, "pref", CUT_PREF, *program])
+
+
+def heal_ports(where: Place, host: HostEntry) -> None:
+    """Every port goes through again."""
+    link = where.link(host.number)
+    for way in ("ingress", "egress"):
+        if f"pref {CUT_PREF} " in run(["tc", "filter", "show", "dev", link, way]):
+            run(["tc", "filter", "delete", "dev", link, way, "pref", CUT_PREF])
+
+
 def slow_down(where: Place, host: HostEntry, host_pid: int, *, rate: str | None, loss_percent: float) -> None:
     """The host's link has this rate each way and loses this share of the packets each way; `None` and 0 undo it.
 
@@ -162,3 +181,20 @@ def _drop(loss_percent: float) -> str:
     """A classic BPF program as `tc` reads it: load a random word; above the mark let the packet go, else drop it."""
     mark = min(int(loss_percent / 100 * 2**32), 2**32 - 1)
     return f"4,32 0 0 {RANDOM},37 1 0 {mark},6 0 0 2,6 0 0 {NOT_A_DROP}"
+
+
+def _drop_port(port: int) -> str:
+    """A classic BPF program: IPv4 without options that carries TCP from or to the port is dropped, all else goes on."""
+    lines = (
+        "40 0 0 12",  # the type of what the frame holds
+        "21 0 6 2048",
+        "48 0 0 23",  # the protocol
+        "21 0 4 6",
+        "40 0 0 34",  # the source port
+        f"21 3 0 {port}",
+        "40 0 0 36",  # the destination port
+        f"21 1 0 {port}",
+        f"6 0 0 {NOT_A_DROP}",
+        "6 0 0 2",
+    )
+    return ",".join((str(len(lines)), *lines))

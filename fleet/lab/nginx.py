@@ -14,6 +14,7 @@ PROGRAM = f"{PREFIX}/sbin/nginx"
 CONFIG = f"{PREFIX}/conf/nginx.conf"
 PID_FILE = f"{PREFIX}/logs/nginx.pid"
 ERROR_LOG = f"{PREFIX}/logs/error.log"
+ACCESS_LOG = f"{PREFIX}/logs/access.log"
 START = f"{PROGRAM} -c {CONFIG}"
 BIG_BYTES = 8 << 20
 
@@ -22,7 +23,7 @@ def config(
     *,
     pid_file: str = PID_FILE,
     error_log: str = f"{ERROR_LOG} notice",
-    access_log: str = f"{PREFIX}/logs/access.log",
+    access_log: str = ACCESS_LOG,
     listen: tuple[str, ...] = ("80",),
     main: str = "",
     health: str = '200 "ok\\n"',

@@ -26,6 +26,12 @@ def _mounted(size: str, folder: str) -> str:
     )
 
 
+SMALL_DISKS = (
+    f"[ -d {PREFIX}.disk ] || cp -a {PREFIX}/sbin {PREFIX}.disk; mkdir -p {STATE_DIR}; "
+    f"mount -t tmpfs -o size=24m,mode=700 tmpfs {STATE_DIR} && mount -t tmpfs -o size=24m tmpfs {PREFIX}/sbin && "
+    f"cp -a {PREFIX}.disk/. {PREFIX}/sbin && mount -t tmpfs -o size=6m tmpfs {PREFIX}/logs"
+)
+
 # Debian's sudo. The login's password is locked, so that none is the right one.
 SUDO = (
     ("/etc/sudoers", f"{DEPLOY} ALL=(root) ALL\n@includedir /etc/sudoers.d\n"),
@@ -59,6 +65,11 @@ KINDS = (
         "state-noexec",
         "nothing can be executed from fleet's state folder",
         before=f"mkdir -p {STATE_DIR} && mount -t tmpfs -o noexec,mode=700 tmpfs {STATE_DIR}",
+    ),
+    Kind(
+        "small-disks",
+        "the binary, the pid file and fleet's state each lie on a small file system of their own, empty at each boot",
+        before=SMALL_DISKS,
     ),
     Kind("memory-short", "nginx's cgroup has no memory for a second generation", limit=Limit("memory", 2 << 20)),
     Kind("pids-short", "nginx's cgroup has no pids for a second generation", limit=Limit("pids", 1)),

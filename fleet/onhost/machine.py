@@ -278,12 +278,16 @@ class Machine:
     def write(self, path: str, text: str, mode: int = 0o600) -> None:
         """The file holds `text`, all of it or what it held before, also after a power cut."""
         temporary = "%s.tmp.%d" % (path, os.getpid())
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as sink:
-            os.fchmod(sink.fileno(), mode)
-            sink.write(text)
-            sink.flush()
-            os.fsync(sink.fileno())
-        self.rename(temporary, path)
+        try:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as sink:
+                os.fchmod(sink.fileno(), mode)
+                sink.write(text)
+                sink.flush()
+                os.fsync(sink.fileno())
+            self.rename(temporary, path)
+        except OSError:
+            self.unlink(temporary)
+            raise
 
     def append(self, path: str, line: str) -> None:
         """The line is the last of the file, on the disk."""

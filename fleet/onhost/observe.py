@@ -62,7 +62,7 @@ class Observer:
             oldbin_pid=oldbin,
             oldbin_exists=bool(pid_file) and self.machine.exists("%s%s" % (pid_file, OLDBIN)),
             orphans=self._orphans(look, masters, found),
-            litter=self._litter(path, oldbin, family),
+            litter=self._litter(path, named, oldbin, family),
             others=others,
             alone=self._alone(look, named, masters),
         )
@@ -166,13 +166,19 @@ class Observer:
         wanted = self.layout.binary and self.machine.real_path(self.layout.binary)
         return tuple(sorted(pid for pid in alone if self.machine.image_path(pid) == wanted and self.held(pid)))
 
-    def _litter(self, path: Optional[str], oldbin: Optional[int], family: Sequence[Process]) -> Tuple[str, ...]:
+    def _litter(
+        self, path: Optional[str], named: Optional[int], oldbin: Optional[int], family: Sequence[Process]
+    ) -> Tuple[str, ...]:
+        """What sweep would remove. A `.oldbin` names nobody, too, when it names whom the pid file names: after a power cut
+        the master may have been given the very pid that the old one had.
+        """
         found = []
         if path:
             folder, name = os.path.split(path)
             found = [folder + "/" + one for one in self.machine.names(folder) if one.startswith("." + name + OWN_NAME)]
         stale = "%s%s" % (self.layout.pid_file, OLDBIN)
-        if self.layout.pid_file and oldbin not in [one.pid for one in family] and self.machine.exists(stale):
+        elders = [one.pid for one in family if one.pid != named]
+        if self.layout.pid_file and oldbin not in elders and self.machine.exists(stale):
             found.append(stale)
         return tuple(found)
 

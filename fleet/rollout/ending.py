@@ -92,8 +92,8 @@ def twins(pair: tuple[str, str]) -> Finish:
     return Finish(Result.HALTED, REFUSED, text)
 
 
-def stopped(status: RolloutStatus) -> Finish:
-    """The operator turned back, or another one took over."""
+def stopped(status: RolloutStatus, resumable: bool = False) -> Finish:
+    """The operator turned back, or another one took over. `resumable`: the journal knows what is still to do."""
     if status.taken_over is not None:
         text = f"Halted: {status.taken_over}. No further host was begun.{_people(status)}"
         return Finish(Result.HALTED, _code(status, HALTED), text)
@@ -103,7 +103,8 @@ def stopped(status: RolloutStatus) -> Finish:
     if not begun:
         back = [host for host in status.all if host.course is Course.BACK]
         so = f"{several(len(back))} went back ({names(back)}), no other was" if back else "No host was"
-        return Finish(Result.INTERRUPTED, INTERRUPTED, f"Interrupted. {so} changed.")
+        onward = f" Go on with `fleet resume {status.rollout}`." if resumable else ""
+        return Finish(Result.INTERRUPTED, INTERRUPTED, f"Interrupted. {so} changed.{onward}")
     text = (
         f"Interrupted: {several(len(begun))} begun ({names(begun)}), "
         f"{_unknown(status) or 'each in its nearest resting phase.'} {_ways_on(status)}"

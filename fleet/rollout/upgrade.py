@@ -36,7 +36,7 @@ def decide(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, 
 
 def _moves(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
     if status.stopping:
-        return () if status.busy else (ending.stopped(status),)
+        return () if status.busy else (ending.stopped(status, resumable=True),)
     if status.stage is Stage.STARTING:
         return (Announce(EventType.STAGE_STARTED, message=f"preflight on {ending.several(len(status.hosts))}"),)
     if status.stage is Stage.STAGING:

@@ -96,11 +96,21 @@ def fitting(tag: str, among: Mapping[str, Bundle]) -> Bundle:
 
 def build(tag: str, package: Path, psutil: Mapping[str, bytes] | None = None) -> Bundle:
     """The bundle of the step script in `package`, with psutil's files (path below `psutil-wheel/` -> bytes)."""
+    return pack(tag, contents(package, psutil))
+
+
+def contents(package: Path, psutil: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
+    """What is in that bundle, by path."""
     files = {"__main__.py": ROOT_MAIN.encode(), "fleet/__init__.py": b""}
     for path in package.rglob("*.py"):
         files[f"fleet/onhost/{path.relative_to(package).as_posix()}"] = path.read_bytes()
     for name, data in (psutil or {}).items():
         files[bootstrap.WHEEL + name] = data
+    return files
+
+
+def pack(tag: str, files: Mapping[str, bytes]) -> Bundle:
+    """The bundle that holds these files: the same ones always give the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as sink:
         for name in sorted(files):

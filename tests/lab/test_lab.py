@@ -192,6 +192,21 @@ def test_a_cut_line_is_silent_and_a_healed_one_goes_on(lab: Lab) -> None:
     assert power_of(lab, host.name) is Power.ON
 
 
+def test_a_line_that_is_cut_for_one_port_carries_the_others(lab: Lab) -> None:
+    host = lab.host("lab-001")
+    with socket.create_connection((host.address, 80), timeout=WITHIN_S) as connection:
+        host.cut(22)
+        with pytest.raises(TimeoutError):
+            socket.create_connection((host.address, 22), timeout=0.5)
+        connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+    host.heal()
+
+    with socket.create_connection((host.address, 22), timeout=WITHIN_S) as connection:
+        assert connection.recv(64).startswith(b"SSH-2.0")
+
+
 def power_of(lab: Lab, host: str) -> Power:
     return lab.host(host).power
 

@@ -89,6 +89,10 @@ SIGNS: Mapping[str, Sign] = {
     "no-inodes": Sign(f"df --output=iavail {nginx.PREFIX} | sed 1d", "0"),
     "full-state": Sign("df --output=avail /var/lib/fleet | sed 1d", "0"),
     "state-noexec": Sign("cp /bin/true /var/lib/fleet/; /var/lib/fleet/true 2>/dev/null || echo $?", "126"),
+    "small-disks": Sign(
+        f"df --output=target /var/lib/fleet {nginx.PREFIX}/sbin {LOGS} | sed 1d",
+        f"/var/lib/fleet\n{nginx.PREFIX}/sbin\n{LOGS}",
+    ),
     "memory-short": Sign(f"grep -Ec ':(memory)?:/fl[0-9a-f]{{6}}-' /proc/{MASTER}/cgroup", "1"),
     "pids-short": Sign(f"grep -Ec ':(pids)?:/fl[0-9a-f]{{6}}-' /proc/{MASTER}/cgroup", "1"),
     "no-python": Sign("command -v python3 python3.11 python || echo none", "none"),

@@ -290,6 +290,29 @@ def test_a_winch_that_was_never_seen_happens_before_the_new_master_goes(host: Ho
     assert '"SIGUSR1"' in next(host.state_dir.glob("instances/*/journal.jsonl")).read_text()
 
 
+class DeadlyWinch(Machine):
+    """When the old master is told to drain, the new one dies."""
+
+    def signal(self, pid: int, start: int, signum: int) -> None:
+        super().signal(pid, start, signum)
+        if signum == signal.SIGWINCH:
+            new = [process.pid for process in self.processes() if process.ppid == pid and "master" in process.title]
+            os.kill(new[0], signal.SIGKILL)
+
+
+def test_a_new_master_that_dies_while_the_old_one_is_drained_leaves_the_host_as_it_was(host: Host) -> None:
+    """nginx takes its old workers up again by itself, so that a drain would be waited for in vain."""
+    before, master = host.sha256(), host.nginx.master()
+    host.machine = DeadlyWinch()
+
+    end, report = host.visit(Ask.UPGRADE)
+
+    assert (end.outcome, end.reason) == (Outcome.FAILED, "new_not_serving")
+    is_as_before(host, report, before, master)
+    assert report.orphans == ()
+    assert len(host.nginx.workers(master)) == 2
+
+
 def test_orphans_of_another_instance_are_left_alone(host: Host, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = PrivateNginx(tmp_path_factory.mktemp("other")).start_well()
     try:

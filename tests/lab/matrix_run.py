@@ -1,0 +1,91 @@
+"""Plays cells, many at once: one lab with a host for each, a few of them at work at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.lab.lab import Lab
+from fleet.lab.processes import this_process
+from fleet.lab.release import DEFAULT_BASE, make_release
+from tests.lab.aftermath import Result
+from tests.lab.controllers import Controllers
+from tests.lab.matrix import FULL, Cell, moment
+from tests.lab.play import Case, Play
+
+AT_ONCE = 8
+MOST_HOSTS = 48
+BIG_BYTES = 6 << 20
+SMALL_DISKS = "small-disks"
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """What the cells bring. `big` takes long enough to be caught in its upload."""
+
+    target: Path
+    big: Path
+    following: Path
+    other: Path
+
+
+def make_releases(folder: Path) -> Releases:
+    """All that the cells bring, made once."""
+    return Releases(
+        target=make_release("new", folder / "target", version="1.22.7"),
+        big=make_release("new", folder / "big", version="1.22.7", size_bytes=BIG_BYTES),
+        following=make_release("new", folder / "following", version="1.22.8"),
+        other=make_release("new", folder / "other", version="1.22.9"),
+    )
+
+
+def case(cell: Cell, releases: Releases) -> Case:
+    """The cell as it is played."""
+    at = moment(cell.row, cell.fault)
+    return Case(
+        name=str(cell),
+        moment=at,
+        fault=cell.fault,
+        ending=cell.ending,
+        base=DEFAULT_BASE,
+        target=releases.big if at.place == "upload" else releases.target,
+        other=releases.other,
+        following=releases.following,
+    )
+
+
+def play_all(
+    cells: Sequence[Cell], folder: Path, name: str, told: Callable[[Result], None] = lambda _: None
+) -> tuple[Result, ...]:
+    """What every cell showed, in their order."""
+    releases = make_releases(folder)
+    found: list[Result] = []
+    with Controllers(folder) as controllers:
+        for number in range(0, len(cells), MOST_HOSTS):
+            part = cells[number : number + MOST_HOSTS]
+            with _lab(f"{name}-{number}", part) as lab:
+                found += _play(part, lab, controllers, releases, told)
+    return tuple(found)
+
+
+@contextmanager
+def _lab(name: str, cells: Sequence[Cell]) -> Iterator[Lab]:
+    kinds = {f"lab-{number:03}": SMALL_DISKS for number, cell in enumerate(cells, 1) if cell.fault in FULL}
+    lab = Lab.up(name, len(cells), kinds, owner=this_process())
+    try:
+        yield lab
+    finally:
+        lab.down()
+
+
+def _play(
+    cells: Sequence[Cell], lab: Lab, controllers: Controllers, releases: Releases, told: Callable[[Result], None]
+) -> list[Result]:
+    def one(number: int) -> Result:
+        result = Play(case(cells[number], releases), lab, lab.hosts[number], controllers).run()
+        told(result)
+        return result
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(one, range(len(cells))))

@@ -1,0 +1,65 @@
+"""The kill matrix: whatever dies in whatever step, the operator can go on and go back, and no request is lost.
+
+The cells that are drawn by the seed cover every row, every column and both endings, and run always; `make test-long` runs
+all. `FLEET_MATRIX_SEED` draws others, `FLEET_MATRIX_PAGE` names a file for the page of what they showed, and `-k
+swap/kill_old/resume` with `-m ''` plays one again.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.lab.aftermath import Result
+from tests.lab.matrix import ROWS, Cell, Ending, Fault, cells, chosen, impossible
+from tests.lab.matrix_run import play_all
+from tests.lab.matrix_table import commit_of, page
+
+SEED = int(os.environ.get("FLEET_MATRIX_SEED", "1"))
+DRAWN = chosen(SEED)
+
+
+def test_every_cell_is_played_or_said_to_be_impossible() -> None:
+    pairs = [(row.name, fault) for row in ROWS for fault in Fault]
+    played = {(cell.row, cell.fault) for cell in cells()}
+
+    assert len(cells()) == len(set(cells())) == len(played) * len(Ending)
+    assert [pair for pair in pairs if (impossible(*pair) is None) is not (pair in played)] == []
+    assert len(pairs) == len(ROWS) * len(Fault)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_draw_covers_every_row_every_column_and_both_endings(seed: int) -> None:
+    drawn = chosen(seed)
+
+    assert {cell.row for cell in drawn} == {row.name for row in ROWS}
+    assert {cell.fault for cell in drawn} == set(Fault)
+    assert {cell.ending for cell in drawn} == set(Ending)
+    assert len(drawn) <= 18
+
+
+@pytest.fixture(scope="module")
+def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[Cell, Result]:
+    """What every cell showed that this session asks for, played many at once."""
+    wanted = [cell for item in request.session.items if (cell := _cell(item)) is not None]
+    results = dict(zip(wanted, play_all(wanted, tmp_path_factory.mktemp("matrix"), f"m{os.getpid()}"), strict=True))
+    where = os.environ.get("FLEET_MATRIX_PAGE")
+    if where:
+        Path(where).write_text(page(results, SEED, commit_of(Path(__file__).parent)))
+    return results
+
+
+def _cell(item: pytest.Item) -> Cell | None:
+    """The cell that a test of this module plays."""
+    if item.path != Path(__file__) or not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return None
+    found = item.callspec.params.get("cell")
+    return found if isinstance(found, Cell) else None
+
+
+@pytest.mark.parametrize(
+    "cell", [pytest.param(cell, id=str(cell), marks=() if cell in DRAWN else pytest.mark.long) for cell in cells()]
+)
+def test_a_fault_leaves_a_way_on_and_a_way_back(cell: Cell, played: Mapping[Cell, Result]) -> None:
+    assert played[cell].problems == []
