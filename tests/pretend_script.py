@@ -20,12 +20,13 @@ class Killed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mishap:
-    """What goes wrong during a visit: after so many steps the script is killed, or turns back because its controller
-    is gone; the new workers answer badly; old connections don't end.
+    """What goes wrong during a visit: after so many steps the script is killed, or turns back, and why; the new workers
+    answer badly; old connections don't end.
     """
 
     killed_after: int | None = None
-    gone_after: int | None = None
+    turns_after: int | None = None
+    why: str = "controller_gone"
     answers_badly: bool = False
     drains_on: bool = False
 
@@ -89,8 +90,8 @@ class Script:
                 return self.blocked(now.phase, step)
             if (step, seen.masters[-1].pid) in taken:
                 return went_back_in_between(now.phase)
-            if not calm and self.mishap.gone_after is not None and self._taken >= self.mishap.gone_after:
-                return ended(Outcome.FAILED, "controller_gone", silent=5.0)
+            if not calm and self.mishap.turns_after is not None and self._taken >= self.mishap.turns_after:
+                return End(Outcome.FAILED, self.mishap.why, "the visit turned back")
             taken.append((step, seen.masters[-1].pid))
             if end := self._take(step, target):
                 return end
