@@ -26,7 +26,9 @@ def test_the_holder_of_the_journal_and_of_each_host_is_named(shell: Shell) -> No
     with Elsewhere(shell):
         assert shell("unlock") == 0
 
-    assert "held by bob@couch (fleet upgrade of rollout 20261123-0900-else, pid 4711 on couch)" in shell.out
+    assert "held by bob@couch (fleet upgrade of rollout 20261123-0900-else, pid 4711 on couch)" in " ".join(
+        shell.out.split()
+    )
     assert "web-01: rollout 20261123-1000-test of alice@desk" in shell.out
     assert "web-02" not in shell.out
 
