@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleet.journal.store import Journal
-from fleet.onhost.protocol import Ask, Phase
+from fleet.onhost.protocol import Ask, Phase, Step
 from fleet.rollout.policy import CommitWhen, Policy
 from fleet.task import HostTask
 from tests.pretend import NEW, UNREACHABLE, WENT_BACK, names
@@ -44,6 +44,14 @@ def phases(shell: Shell) -> list[Phase]:
     return [host.phase() for host in shell.fleet.hosts.values()]
 
 
+def steps_of(shell: Shell) -> dict[str, list[Step]]:
+    """The steps that each host takes from now on."""
+    found: dict[str, list[Step]] = {}
+    for name, host in shell.fleet.hosts.items():
+        host.watch = lambda taken, name=name: found.setdefault(name, []).append(taken.step)  # type: ignore[misc]
+    return found
+
+
 def policy_of_last_run(shell: Shell) -> Policy:
     with Journal.open(str(shell.journal)) as journal:
         return Policy.from_plain(journal.runs(ROLLOUT)[-1].facts["policy"])
@@ -51,11 +59,15 @@ def policy_of_last_run(shell: Shell) -> Policy:
 
 def test_what_is_missing_is_done_and_nothing_else(halfway: Shell) -> None:
     assert phases(halfway) == [Phase.TRIAL, Phase.TRIAL, Phase.OLD, Phase.OLD]
+    steps = steps_of(halfway)
 
     assert halfway("resume", "-y", "--parallel", "1") == 0
 
     assert phases(halfway) == [Phase.NEW] * 4
-    assert halfway.fleet.asked(Ask.UPGRADE) == names(4)[2:]
+    assert {name: taken[0] for name, taken in steps.items()} == {
+        **dict.fromkeys(names(2), Step.RETIRE),
+        **dict.fromkeys(names(4)[2:], Step.SWAP),
+    }
     assert [ask for _, ask in halfway.fleet.calls[:4]] == [Ask.STAGE] * 4
     assert f"Resume rollout {ROLLOUT}: release bbbbbbbbbbbb, 4 hosts, each asked first where it is." in halfway.err
     assert {task.request.rollout for task in halfway.fleet.tasks} == {ROLLOUT}
@@ -70,12 +82,13 @@ def test_every_request_of_a_resume_says_so(halfway: Shell) -> None:
 def test_a_host_that_failed_is_begun_again(shell: Shell) -> None:
     shell.fleet.trouble[SECOND, Ask.UPGRADE].append(WENT_BACK)
     assert shell("upgrade", NEW, "-y", *QUICK, "--on-failure", "halt") == 3
-    shell.fleet.calls.clear()
+    steps = steps_of(shell)
 
     assert shell("resume", "-y", "--parallel", "1") == 0
 
     assert phases(shell) == [Phase.NEW] * 4
-    assert FIRST not in shell.fleet.asked(Ask.UPGRADE)
+    assert steps[FIRST] == [Step.RETIRE]
+    assert steps[SECOND][0] is Step.SWAP
 
 
 def test_a_rollout_that_is_complete_is_looked_at_and_left_so(shell: Shell) -> None:
@@ -147,9 +160,13 @@ def test_hosts_that_the_inventory_has_no_more_are_named(halfway: Shell) -> None:
 
 
 def test_without_a_journal_the_hosts_own_records_are_gone_by(halfway: Shell, tmp_path: Path) -> None:
-    assert halfway("resume", "-y", "--bake", "0", "--journal", str(tmp_path / "other.db")) == 0
-
+    words = ("resume", "-y", "--bake", "0", "--journal", str(tmp_path / "other.db"))
+    assert halfway(*words) == 5
     assert f"The journal has no rollout {ROLLOUT}; going by the hosts' own records: begun by alice@desk" in halfway.err
+    assert "another rollout holds web-01, web-02: " in halfway.err
+
+    assert halfway(*words, "--force") == 0
+
     assert phases(halfway) == [Phase.NEW] * 4
 
 
