@@ -381,7 +381,8 @@ def check_visit(run: Run, task: HostTask) -> None:
         assert host.report is not None
         assert host.report.record is not None
         assert host.report.record.rollout == status.rollout
-        assert host.phase is not Phase.OLD
+        # One whose commit was lost is asked again wherever it rests; from OLD it says itself that it went back.
+        assert host.phase is not Phase.OLD or host.visited(Ask.COMMIT) > 1
 
 
 def check_rest(host: Pretend) -> None:
