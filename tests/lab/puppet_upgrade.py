@@ -1,0 +1,60 @@
+"""Runs on a lab host: one visit to the nginx there, forward or back, with a line of shell that is run before a signal.
+
+It is told in JSON on stdin what to do, and says in JSON on stdout how the visit ended and what was said on the way.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+from fleet.onhost.machine import Machine
+from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Layout, Options, Reply, ReplyType, Request, Rest
+from fleet.onhost.record import Store
+from fleet.onhost.serve import serve
+
+
+class Spoilt(Machine):
+    """The shell is run once, just before that signal is sent."""
+
+    def __init__(self, before: int, shell: str) -> None:
+        self.before = before
+        self.shell = shell
+
+    def signal(self, pid: int, start: int, signum: int) -> None:
+        if signum == self.before and self.shell:
+            script, self.shell = self.shell, ""
+            subprocess.run(["/bin/sh", "-euc", script], check=True, env={**os.environ, "PID": str(pid)})
+        super().signal(pid, start, signum)
+
+
+def main() -> None:
+    asked = json.load(sys.stdin)
+    machine = Spoilt(signal.Signals[asked["before"]], asked["shell"])
+    layout = Layout(binary=asked["binary"], pid_file=asked["pid_file"])
+    target = str(machine.sha256(asked["release"]))
+    stored = Store(machine, layout.state_dir).release(target)
+    os.makedirs(os.path.dirname(stored), mode=0o700, exist_ok=True)
+    shutil.copy(asked["release"], stored)
+    options = Options(settle_s=0.3, allow=tuple(asked["allow"]))
+    ask = Ask(asked["ask"])
+    goal = Goal(target, Rest.HELD) if ask is Ask.UPGRADE else None
+    back = ask is Ask.ROLLBACK
+    request = Request(
+        PROTOCOL, ask, asked["rollout"], asked["epoch"], "ada", goal, MAY_DO[ask], layout, options, take_over=back
+    )
+    said: list[str] = []
+
+    def say(reply: Reply) -> None:
+        if reply.type is ReplyType.FINDING:
+            said.append(str(reply.reason))
+
+    end, report = serve(machine, request, say, lambda: None)
+    told = {"outcome": end.outcome.value, "reason": end.reason, "message": end.message, "remedy": end.remedy}
+    print(json.dumps({**told, "said": said, "phase": report.phase.value if report else None}))
+
+
+if __name__ == "__main__":
+    main()
