@@ -642,7 +642,9 @@ def test_the_first_event_holds_all_that_is_needed_to_go_on(shell: Shell, tmp_pat
     assert facts["batches"] == [["web-01"], ["web-02"]]
     assert facts["inventory"] == [str(shell.inventory)]
     assert facts["limit"] == [f"@{tmp_path}/names"]
-    assert Policy.from_plain(facts["policy"]) == Policy(bake_s=0.0, parallel=1, on_failure=OnFailure.HALT)
+    assert Policy.from_plain(facts["policy"]) == Policy(
+        bake_s=0.0, parallel=1, on_failure=OnFailure.HALT, lease_s=600.0
+    )
     assert Process.from_plain(facts["controller"]) == this_process()
 
 

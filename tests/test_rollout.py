@@ -458,7 +458,7 @@ def test_after_turning_back_no_host_is_begun_and_the_way_on_is_said() -> None:
     assert fleet.asked(Ask.UPGRADE) == ["web-01"]
     assert f"fleet rollback {ROLLOUT}" in end.message
     assert f"fleet commit {ROLLOUT}" in end.message
-    assert "Go on with `fleet upgrade` and the same release" in end.message
+    assert f"Go on with `fleet resume {ROLLOUT}`" in end.message
 
 
 def test_a_host_that_fails_to_go_back_needs_a_person_and_is_not_told_again() -> None:
