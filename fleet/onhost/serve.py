@@ -38,6 +38,7 @@ from fleet.onhost.record import InstanceStore, Store
 from fleet.onhost.report import report
 from fleet.onhost.site import Site
 from fleet.onhost.staging import answer_stage, judged, serving_of
+from fleet.onhost.verify import judge_afresh
 from fleet.onhost.visit import End, act, bake, ended, went_back
 
 LOCK_WAIT_S = 10.0
@@ -215,7 +216,10 @@ def _upgrade(
         _arm(own, request)
     except lease.Unwatched as error:
         return ended(Outcome.REFUSED, "lease_unwatched", error=error)
-    return _walk(visit, _site(visit, own, record, epoch, target), request.goal)
+    site = _site(visit, own, record, epoch, target)
+    if request.reopen:
+        judge_afresh(site, seen)
+    return _walk(visit, site, request.goal)
 
 
 def _arm(own: InstanceStore, request: Request) -> None:
