@@ -1,4 +1,4 @@
-"""Runs on a lab host: one visit to the nginx there, forward or back, with a line of shell that is run before a signal.
+"""Runs on a lab host: one visit to the nginx there, forward or back, with a line of shell run before and after a signal.
 
 It is told in JSON on stdin what to do, and says in JSON on stdout how the visit ended and what was said on the way.
 """
@@ -17,22 +17,30 @@ from fleet.onhost.serve import serve
 
 
 class Spoilt(Machine):
-    """The shell is run once, just before that signal is sent."""
+    """Shell is run once just before that signal is sent, and once just after it."""
 
-    def __init__(self, before: int, shell: str) -> None:
+    def __init__(self, at: int, before: str, after: str) -> None:
+        self.at = at
         self.before = before
-        self.shell = shell
+        self.after = after
 
     def signal(self, pid: int, start: int, signum: int) -> None:
-        if signum == self.before and self.shell:
-            script, self.shell = self.shell, ""
-            subprocess.run(["/bin/sh", "-euc", script], check=True, env={**os.environ, "PID": str(pid)})
+        if signum != self.at:
+            super().signal(pid, start, signum)
+            return
+        before, after, self.at = self.before, self.after, 0
+        run_shell(before, pid)
         super().signal(pid, start, signum)
+        run_shell(after, pid)
+
+
+def run_shell(script: str, pid: int) -> None:
+    subprocess.run(["/bin/sh", "-euc", script], check=True, env={**os.environ, "PID": str(pid)})
 
 
 def main() -> None:
     asked = json.load(sys.stdin)
-    machine = Spoilt(signal.Signals[asked["before"]], asked["shell"])
+    machine = Spoilt(signal.Signals[asked["at"]], asked["before"], asked["after"])
     layout = Layout(binary=asked["binary"], pid_file=asked["pid_file"])
     target = str(machine.sha256(asked["release"]))
     stored = Store(machine, layout.state_dir).release(target)

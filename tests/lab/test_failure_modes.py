@@ -42,9 +42,14 @@ def count(master: str, workers: int) -> str:
     return f"until [ $(pgrep -c -P {master} -f '{SERVING}') = {workers} ]; do sleep 0.02; done"
 
 
+def stop(master: str) -> str:
+    """Shell that stops the master: what is sent to it from then on is pending together when it goes on."""
+    return f"kill -STOP {master}; until grep -q '^State:.T' /proc/{master}/status; do sleep 0.02; done"
+
+
 HELD_TROUBLES: Mapping[str, Trouble] = {
     "WINCH and HUP pending together": Trouble(
-        f"o={OLD}; kill -STOP $o; kill -HUP $o; kill -WINCH $o; kill -CONT $o; {count('$o', 2)}", frozenset()
+        f"o={OLD}; {stop('$o')}; kill -HUP $o; kill -WINCH $o; kill -CONT $o; {count('$o', 2)}", frozenset()
     ),
     "a second HUP": Trouble(
         f"o={OLD}; kill -HUP $o; {count('$o', 2)}; kill -HUP $o; {count('$o', 4)}",
@@ -164,17 +169,21 @@ class Visited:
     host: LabHost
     epoch: int = 0
 
-    def upgrade(self, shell: str = "", before: str = "SIGUSR2", allow: tuple[str, ...] = ()) -> dict[str, Any]:
+    def upgrade(
+        self, before: str = "", after: str = "", at: str = "SIGUSR2", allow: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """What the visit says; the shell is run just before and just after the first such signal."""
         self.epoch += 1
-        return self._visit("upgrade", shell, before, allow)
+        return self._visit("upgrade", {"before": before, "after": after, "at": at, "allow": list(allow)})
 
     def roll_back(self) -> dict[str, Any]:
-        return self._visit("rollback")
+        return self._visit("rollback", {"before": "", "after": "", "at": "SIGUSR2", "allow": []})
 
-    def _visit(self, ask: str, shell: str = "", before: str = "SIGUSR2", allow: tuple[str, ...] = ()) -> dict[str, Any]:
+    def _visit(self, ask: str, spoilt: dict[str, object]) -> dict[str, Any]:
         words = {"binary": PROGRAM, "pid_file": PID_FILE, "release": RELEASE, "rollout": f"r{self.epoch}", "ask": ask}
-        asked = {**words, "epoch": self.epoch, "before": before, "shell": shell, "allow": list(allow)}
-        told: dict[str, Any] = run_there(self.host, "tests.lab.puppet_upgrade", asked)
+        told: dict[str, Any] = run_there(
+            self.host, "tests.lab.puppet_upgrade", {**words, "epoch": self.epoch, **spoilt}
+        )
         return told
 
 
@@ -234,11 +243,9 @@ def test_hup_and_winch_from_two_hands_at_once_are_made_one_after_the_other(poiso
     """Somebody reloads just when fleet drains: the WINCH would fire at the new master's end, and nobody would accept."""
     host = poisonable.hosts[1]
     master = look(host).pid
-    both = "kill -STOP $PID; kill -HUP $PID; kill -WINCH $PID; kill -CONT $PID"
-
     visited = Visited(host, epoch=10)
 
-    told = visited.upgrade(both, before="SIGWINCH")
+    told = visited.upgrade(f"{stop('$PID')}; kill -HUP $PID", "kill -CONT $PID", at="SIGWINCH")
 
     assert (told["outcome"], told["phase"]) == ("done", "TRIAL"), told
     assert "winch_put_off" in told["said"]
