@@ -8,28 +8,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from threading import Lock
 
 from fleet.events import Event, EventType, Sink
 from fleet.host import Host
-from fleet.onhost.protocol import (
-    Ask,
-    MasterView,
-    Outcome,
-    Phase,
-    Record,
-    Report,
-    Rest,
-    State,
-    Step,
-)
+from fleet.onhost.protocol import Ask, Outcome, Step
 from fleet.task import HostOutcome, HostTask
-
-OLD = "a" * 64
-NEW = "b" * 64
-AT = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
-VERSIONS = {OLD: "1.26.2", NEW: "1.26.3"}
+from tests.pretend_host import AT as AT
+from tests.pretend_host import NEW as NEW
+from tests.pretend_host import OLD as OLD
+from tests.pretend_host import THIRD as THIRD
+from tests.pretend_host import Pretend as Pretend
 
 LOST_AFTER = HostOutcome("", Outcome.LINK_LOST, "link_lost", "The connection was lost.", "after")
 """The host did what it was asked, and the answer was lost."""
@@ -39,85 +29,6 @@ UNREACHABLE = HostOutcome("", Outcome.UNREACHABLE, "timeout", "No answer within 
 REFUSED = HostOutcome("", Outcome.REFUSED, "daemon_off", "nginx runs with daemon off.", "Start it with daemon on.")
 WENT_BACK = HostOutcome("", Outcome.FAILED, "probe_failed", "the new workers answer 500.", "Mend the release.")
 TAKEN_OVER = HostOutcome("", Outcome.REFUSED, "taken_over", "taken over by bob@desk", "Ask bob@desk.")
-
-
-@dataclass
-class Pretend:
-    """One host."""
-
-    name: str
-    runs: str = OLD
-    held: str | None = None
-    record: Record | None = None
-    previous: Record | None = None
-    epoch: int = 0
-    asked: list[Ask] = field(default_factory=list)
-
-    def phase(self) -> Phase:
-        """As a real host would tell it, seen from its record's release."""
-        if self.held is not None:
-            return Phase.TRIAL
-        return Phase.NEW if self.record is not None and self.runs == self.record.target else Phase.OLD
-
-    def report(self) -> Report:
-        masters = [MasterView(990, self.runs, VERSIONS.get(self.runs), False, 4, 0)]
-        if self.held:
-            masters.insert(0, MasterView(812, self.held, VERSIONS.get(self.held), True, 0, 0))
-        return Report(
-            phase=self.phase(),
-            masters=tuple(masters),
-            running_sha256=self.runs,
-            running_version=VERSIONS.get(self.runs),
-            path="/usr/local/nginx/sbin/nginx",
-            path_sha256=self.runs,
-            held=self.held is not None,
-            record=self.record,
-            epoch=self.epoch,
-            instance="0" * 16,
-            machine_id=self.name,
-            undo="/var/lib/fleet/undo" if self.held else None,
-            previous=self.previous,
-        )
-
-    def answer(self, task: HostTask) -> tuple[Outcome, str | None, str]:
-        """What the step script would do and say."""
-        request = task.request
-        fenced = request.ask not in (Ask.LOOK, Ask.STAGE) and not request.take_over
-        if fenced and request.epoch < self.epoch:
-            return Outcome.REFUSED, "taken_over", "taken over by bob@desk"
-        if request.ask in (Ask.UPGRADE, Ask.ROLLBACK):
-            self.epoch = max(self.epoch + request.take_over, request.epoch)
-        match request.ask:
-            case Ask.STAGE if request.goal is not None and request.goal.target == self.runs:
-                return Outcome.DONE, "runs_it", "this host runs the release already"
-            case Ask.UPGRADE:
-                assert request.goal is not None
-                assert request.goal.rest is Rest.HELD
-                self.record = Record(
-                    request.rollout,
-                    request.epoch,
-                    request.operator,
-                    request.goal.target,
-                    self.runs,
-                    self.runs,
-                    f"{AT:%F}",
-                )
-                self.held, self.runs = self.runs, request.goal.target
-            case Ask.COMMIT:
-                assert self.record is not None
-                self.held, self.record = None, self.record._replace(state=State.COMMITTED)
-            case Ask.ROLLBACK:
-                if self.record is None:
-                    return Outcome.DONE, "nothing_to_undo", "this host was not changed by the rollout"
-                if self.previous is not None and self.previous.rollout == request.rollout:
-                    self.record, self.previous = self.previous, None
-                if self.record.rollout != request.rollout:
-                    return Outcome.DONE, "other_rollout", "this host is in another rollout"
-                self.runs, self.held = self.record.before_process, None
-                self.record = self.record._replace(state=State.ROLLED_BACK)
-            case Ask.BAKE if request.left_at is not None and self.phase() is Phase.OLD:
-                return Outcome.FAILED, "went_back", "the host is OLD: it was left TRIAL"
-        return Outcome.DONE, None, ""
 
 
 @dataclass
@@ -146,22 +57,17 @@ class Fleet:
             if bad is not None and bad is not LOST_AFTER:
                 return self._badly(host, task, bad)
             sink(_event(task, EventType.STEP_STARTED))
-            outcome, reason, message = host.answer(task)
+            end = host.answer(task.request)
             sink(_event(task, EventType.STEP_ENDED))
             if bad is not None:
                 return replace(bad, host=name)
-            return HostOutcome(name, outcome, reason, message, report=host.report(), took_s=0.2)
+            return HostOutcome(name, *end, report=host.report(), took_s=0.2)
 
     def _badly(self, host: Pretend, task: HostTask, bad: HostOutcome) -> HostOutcome:
         if bad.outcome in (Outcome.UNREACHABLE, Outcome.LINK_LOST):
             return replace(bad, host=host.name)
         if task.request.ask is Ask.UPGRADE and bad.outcome is Outcome.FAILED:
-            goal = task.request.goal
-            assert goal is not None
-            request = task.request
-            self.hosts[host.name].record = Record(
-                request.rollout, request.epoch, request.operator, goal.target, host.runs, host.runs, f"{AT:%F}"
-            )
+            host.begin(task.request, host.model.observe())
         return replace(bad, host=host.name, report=host.report(), took_s=0.2)
 
     def request_stop(self, rollout: str) -> None:

@@ -12,7 +12,7 @@ from fleet import status as face
 from fleet.console import as_text, findings_table, plain_line, safe, summary, troubles
 from fleet.events import Event, EventType
 from fleet.live import view
-from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity, Step
+from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Record, Severity, Step
 from fleet.output import Mode, output_for
 from fleet.rollout.errands import decide_ask, undoing
 from fleet.rollout.host import HostStatus
@@ -20,7 +20,7 @@ from fleet.rollout.policy import CommitWhen, Policy
 from fleet.rollout.status import RolloutStatus
 from fleet.rollout.upgrade import decide
 from tests.playing import Play, a_play, play
-from tests.pretend import AT, LOST_AFTER, REFUSED, UNREACHABLE, WENT_BACK, a_fleet
+from tests.pretend import AT, LOST_AFTER, NEW, OLD, REFUSED, UNREACHABLE, WENT_BACK, a_fleet
 
 QUICK = Policy(bake_s=0.0)
 EVIL = "1.26\x1b[2J\x1b]0;owned\x07[red]\r\nmore\u202e"
@@ -92,7 +92,8 @@ def test_the_live_view_never_outgrows_the_screen(height: int) -> None:
 def test_the_status_table_says_who_is_held_and_how_to_undo(width: int, snapshot: SnapshotAssertion) -> None:
     fleet = a_fleet(3)
     fleet.trouble["web-03", Ask.LOOK].append(UNREACHABLE)
-    fleet.hosts["web-02"].held, fleet.hosts["web-02"].runs = "a" * 64, "b" * 64
+    host = fleet.hosts["web-02"]
+    host.held, host.runs, host.record = OLD, NEW, Record("r1", 1, "ann@desk", NEW, OLD, OLD, "2026-11-23T10:00:00.000Z")
     game = a_play(fleet, QUICK)
     game.to_the_end(partial(decide_ask, Ask.LOOK, 50))
 

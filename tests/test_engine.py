@@ -286,7 +286,7 @@ def test_a_visit_that_the_journal_could_not_hold_is_not_begun_and_nothing_after_
     assert status.message.startswith(
         "Halted: the journal x can't be written: database or disk is full. 1 host begun (web-01)"
     )
-    for way in ("--journal", "fleet resume", f"fleet rollback {status.rollout}"):
+    for way in ("--journal", f"fleet resume {status.rollout}", f"fleet rollback {status.rollout}"):
         assert way in status.message
     assert status.hosts["web-02"].doing is None
     assert [event.reason for event in run.events if event.type is EventType.NOTE] == ["journal_lost"]

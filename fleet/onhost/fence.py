@@ -9,7 +9,6 @@ claim keeps out only those of another journal. A rollback always gets in, and so
 
 from typing import ContextManager, NamedTuple, Optional, Tuple
 
-from fleet.onhost.lock import locked
 from fleet.onhost.protocol import Claim, Request
 from fleet.onhost.record import InstanceStore
 
@@ -151,8 +150,7 @@ def check(own: InstanceStore, rollout: str, epoch: int) -> None:
 
 
 def _alone(own: InstanceStore) -> ContextManager[None]:
-    own.make()
-    return locked(own.machine, own.folder + "/fence.lock", PATIENCE_S)
+    return own.lock(PATIENCE_S, "fence.lock")
 
 
 def _concerns(own: InstanceStore, rollout: str) -> bool:

@@ -164,10 +164,10 @@ class InstanceStore:
                 return dict(entry)
         return None
 
-    def lock(self, wait_s: float) -> ContextManager[None]:
-        """Nobody else acts on this instance meanwhile. Raises `Busy` after `wait_s`."""
+    def lock(self, wait_s: float, name: str = "lock") -> ContextManager[None]:
+        """Nobody else acts on this instance meanwhile, or holds this lock of its. Raises `Busy` after `wait_s`."""
         self.make()
-        return locked(self.machine, self.folder + "/lock", wait_s)
+        return locked(self.machine, "%s/%s" % (self.folder, name), wait_s)
 
 
 def instance_name(machine: Machine, pid_file: str) -> str:

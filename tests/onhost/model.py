@@ -4,9 +4,10 @@ The property test walks the procedure over it; `tests/lab/test_model.py` holds i
 idle workers, so a worker that is told to quit is gone at once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from fleet.onhost.protocol import Master, Observation, Worker
+from fleet.onhost.protocol import Master, Observation, Step, Worker
 
 OLD_SHA, NEW_SHA = "a" * 64, "b" * 64
 WORKERS = 2
@@ -133,3 +134,27 @@ class Model:
 def _master(pid: int, ppid: int, sha256: str, accepting: int) -> Master:
     workers = tuple(Worker(pid * 100 + n, 1, False, True) for n in range(accepting))
     return Master(pid, pid, ppid, sha256, (PATH,), workers, (7,))
+
+
+def take(model: Model, step: Step, target: str) -> Model:
+    """What the step makes of the model when all goes well."""
+    two = model.new is not None
+    acts: dict[Step, Callable[[], Model]] = {
+        Step.SWAP: lambda: model.put(target),
+        Step.LAUNCH: lambda: model.usr2_old(),
+        Step.VERIFY: lambda: model,
+        Step.DRAIN: lambda: model.winch_old(),
+        Step.RETIRE: lambda: model.quit_old(),
+        Step.REVIVE: lambda: model if model.old_accepting else model.hup_old(),
+        Step.DISMISS: lambda: model.quit_new() if two else model,
+        Step.RESTORE: lambda: model.put(target),
+        Step.SWEEP: lambda: model.put(target).sweep(),
+    }
+    return acts[step]()
+
+
+def refuses(model: Model, step: Step) -> bool:
+    """Whether the step's own guards stop it: the new workers must accept before the old ones may go, and vice versa."""
+    if step in (Step.VERIFY, Step.DRAIN, Step.RETIRE):
+        return not model.new_accepting
+    return step is Step.DISMISS and not model.old_accepting

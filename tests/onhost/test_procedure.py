@@ -20,7 +20,7 @@ from fleet.onhost.procedure import (
     way,
 )
 from fleet.onhost.protocol import MAY_DO, Ask, Observation, Phase, Rest, Step, Worker
-from tests.onhost.model import NEW_SHA, OLD_SHA, Model
+from tests.onhost.model import NEW_SHA, OLD_SHA, Model, refuses, take
 
 EVERYTHING = tuple(Step)
 GOING_BACK = (Step.REVIVE, Step.DISMISS, Step.RESTORE, Step.RETIRE, Step.SWEEP)
@@ -140,23 +140,6 @@ def test_only_a_host_behind_where_it_was_left_went_back() -> None:
 # Walks over the model
 
 
-def take(model: Model, step: Step, target: str) -> Model:
-    """What the step makes of the model when all goes well."""
-    two = model.new is not None
-    acts: dict[Step, Callable[[], Model]] = {
-        Step.SWAP: lambda: model.put(target),
-        Step.LAUNCH: lambda: model.usr2_old(),
-        Step.VERIFY: lambda: model,
-        Step.DRAIN: lambda: model.winch_old(),
-        Step.RETIRE: lambda: model.quit_old(),
-        Step.REVIVE: lambda: model if model.old_accepting else model.hup_old(),
-        Step.DISMISS: lambda: model.quit_new() if two else model,
-        Step.RESTORE: lambda: model.put(target),
-        Step.SWEEP: lambda: model.put(target).sweep(),
-    }
-    return acts[step]()
-
-
 def put_new(model: Model) -> Model:
     return model.put(NEW_SHA)
 
@@ -177,13 +160,6 @@ HARMLESS: tuple[Callable[[Model], Model], ...] = (
 phase: the parent gives itself workers."""
 
 DEADLY: tuple[Callable[[Model], Model], ...] = (Model.kill_old, Model.winch_new, Model.winch_old, Model.quit_old)
-
-
-def refuses(model: Model, step: Step) -> bool:
-    """Whether the step's own guards stop it: the new workers must accept before the old ones may go, and vice versa."""
-    if step in (Step.VERIFY, Step.DRAIN, Step.RETIRE):
-        return not model.new_accepting
-    return step is Step.DISMISS and not model.old_accepting
 
 
 class Walk:

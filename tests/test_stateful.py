@@ -1,0 +1,391 @@
+"""Rollouts of two operators over pretend hosts, in any order and with everything going wrong: what holds all the same.
+
+The engine, the decisions, the journal's text, the host's fence, claim, lease and procedure are the real ones; only nginx is
+a model, and time and threads are ours. The rules are what may happen; the invariants are looked at after each of them.
+
+    the journal, read again and folded, is the status that is shown
+    no host is begun once the budget is exceeded; no two visits of a run are on one host
+    what was taken back moves forward by no old request
+    no visit takes a host's service away
+    at the end `resume` brings every host to rest, and `rollback` brings it to what it ran before
+"""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from fleet.onhost.protocol import FORWARD_STEPS, Ask, Outcome, Phase, State
+from fleet.rollout.host import ARRIVED
+from fleet.rollout.policy import CommitWhen, OnFailure, Policy
+from fleet.rollout.upgrade import over_budget
+from fleet.task import HostOutcome, HostTask
+from tests.commanded import Laptop
+from tests.laptops import Ground, Pending, Run
+from tests.onhost.model import Model
+from tests.pretend import LOST_BEFORE, NEW, REFUSED, THIRD, UNREACHABLE, Pretend, names
+from tests.pretend_script import WELL, Mishap, Taken
+
+LONG = "FLEET_TEST_LONG" in os.environ
+
+POLICIES = st.builds(
+    Policy,
+    bake_s=st.sampled_from([0.0, 10.0]),
+    max_failures=st.integers(0, 2),
+    on_failure=st.sampled_from(OnFailure),
+    commit=st.sampled_from(CommitWhen),
+    parallel=st.integers(1, 4),
+    lease_s=st.sampled_from([0.0, 60.0]),
+)
+STEPS = st.integers(0, 4)
+FATES = st.one_of(
+    st.just("well"),
+    st.just("well"),
+    st.just("well"),
+    st.sampled_from(["bad", "drains", "unreachable", "refused", "lost before", "lost after"]),
+    st.tuples(st.sampled_from(["turned", "late", "killed", "power"]), STEPS),
+)
+BY_HAND = st.sampled_from([Model.hup_old, Model.hup_new, Model.kill_new, Model.kill_old, Model.quit_old])
+PICK = st.integers(0, 30)
+
+
+@dataclass(frozen=True)
+class Undone:
+    """That a rollout was taken back on a host, and with which epoch."""
+
+    epoch: int
+
+
+class Rollouts(RuleBasedStateMachine):
+    """Two laptops and four hosts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ground = Ground({})
+        self.ground.hosts.update({name: Pretend(name, self.ground.clock) for name in names(4)})
+        self.ground.after = self._after
+        for host in self.ground.hosts.values():
+            host.watch = partial(self._watch, host)
+        self.laptops = [Laptop(name, self.ground, check_visit) for name in ("alice", "bob")]
+        self.live: list[Run] = []
+        self.undone: dict[tuple[str, str], Undone] = {}
+        self.rollouts = 0
+
+    # What is looked at on the hosts
+
+    def _watch(self, host: Pretend, taken: Taken) -> None:
+        """A host is about to take a step."""
+        request = taken.request
+        if request.ask not in (Ask.UPGRADE, Ask.COMMIT) or taken.step not in FORWARD_STEPS:
+            return
+        record = host.record
+        assert record is not None
+        assert record.rollout == request.rollout
+        undone = self.undone.get((host.name, request.rollout))
+        if undone is not None and taken.target == record.target:
+            assert request.reopen, f"{taken.step} on {host.name} by a request that was undone there"
+            assert request.epoch > undone.epoch
+
+    def _after(self, task: HostTask, host: Pretend) -> None:
+        key = host.name, task.request.rollout
+        if task.request.take_over:
+            self.undone[key] = Undone(host.epoch)
+
+    # What operators do
+
+    def _laptop(self, pick: int) -> Laptop:
+        return self.laptops[pick % len(self.laptops)]
+
+    def _has_begun(self, run: Run | None) -> None:
+        if run is not None:
+            self.live.append(run)
+        self._clear_away()
+
+    def _clear_away(self) -> None:
+        for run in [run for run in self.live if run.is_over]:
+            assert not run.engine._bugs
+            run.is_told_rightly()
+            self._gone(run)
+
+    def _gone(self, run: Run) -> None:
+        self.live.remove(run)
+        for laptop in self.laptops:
+            laptop.let_go(run)
+
+    def _run(self, pick: int) -> Run:
+        return self.live[pick % len(self.live)]
+
+    def _host(self, pick: int) -> Pretend:
+        return list(self.ground.hosts.values())[pick % len(self.ground.hosts)]
+
+    @initialize(policy=POLICIES, sizes=st.lists(st.integers(1, 3), max_size=2))
+    def begins(self, policy: Policy, sizes: list[int]) -> None:
+        self.upgrade(0, NEW, policy, sizes)
+
+    @rule(
+        pick=PICK,
+        release=st.sampled_from([NEW, NEW, THIRD]),
+        policy=POLICIES,
+        sizes=st.lists(st.integers(1, 3), max_size=2),
+    )
+    @precondition(lambda self: self.rollouts < 5)
+    def upgrade(self, pick: int, release: str, policy: Policy, sizes: list[int]) -> None:
+        self.rollouts += 1
+        self._has_begun(self._laptop(pick).upgrade(f"r{self.rollouts}", release, policy, sizes))
+
+    @rule(pick=PICK)
+    def resume(self, pick: int) -> None:
+        self._has_begun(self._laptop(pick).resume())
+
+    @rule(pick=PICK)
+    def commit(self, pick: int) -> None:
+        self._has_begun(self._laptop(pick).commit())
+
+    @rule(pick=PICK)
+    @precondition(lambda self: len(self.live) < 3)
+    def rollback(self, pick: int) -> None:
+        self._has_begun(self._laptop(pick).rollback())
+
+    @rule(pick=PICK)
+    @precondition(lambda self: self.live)
+    def turn_back(self, pick: int) -> None:
+        self._run(pick).turn_back()
+        self._clear_away()
+
+    @rule(pick=PICK, fates=st.lists(st.sampled_from(["never", "late"]), min_size=4, max_size=4), steps=STEPS)
+    @precondition(lambda self: self.live)
+    def kill(self, pick: int, fates: list[str], steps: int) -> None:
+        """The controller is gone; what was on its way to the hosts may still arrive, and then turns back."""
+        run = self._run(pick)
+        run.is_told_rightly()
+        for pending, fate in zip(run.desk.pending, fates, strict=False):
+            if fate == "late":
+                self.ground.lose(pending.task, Mishap(turns_after=steps), 4.0)
+        self._gone(run)
+
+    @rule(pick=PICK)
+    @precondition(lambda self: self.live)
+    def sleep(self, pick: int) -> None:
+        """The lid is closed for a while: every link dies."""
+        run = self._run(pick)
+        for pending in run.desk.pending:
+            self.ground.lose(pending.task, Mishap(turns_after=0), 4.0)
+        self.ground.pass_time(100.0)
+        run.slept_s += 100.0
+        for pending in list(run.desk.pending):
+            run.end(pending, HostOutcome(pending.host, Outcome.LINK_LOST, "link_lost", "The connection was lost."))
+        self._clear_away()
+
+    @rule(pick=PICK, full=st.booleans())
+    def journal_fills_up(self, pick: int, full: bool) -> None:
+        self._laptop(pick).book.is_full = full
+
+    # What becomes of visits
+
+    @rule(pick=PICK, which=PICK, fate=FATES)
+    @precondition(lambda self: any(run.desk.pending for run in self.live))
+    def end_visit(self, pick: int, which: int, fate: Any) -> None:
+        """Any of the visits that run ends, in any order."""
+        busy = [run for run in self.live if run.desk.pending]
+        run = busy[pick % len(busy)]
+        pending = run.desk.pending[which % len(run.desk.pending)]
+        self.ground.pass_time(1.0)
+        run.end(pending, self._becomes(run, pending, fate))
+        self._clear_away()
+
+    @rule(pick=PICK)
+    @precondition(lambda self: self.live)
+    def goes_well(self, pick: int) -> None:
+        """Half of what a run has begun ends well."""
+        run = self._run(pick)
+        for pending in run.desk.pending[: 1 + len(run.desk.pending) // 2]:
+            run.end(pending, self._act(pending, WELL))
+        self._clear_away()
+
+    def _act(self, pending: Pending, mishap: Mishap) -> HostOutcome:
+        return self.ground.act(pending.task, mishap)
+
+    def _becomes(self, run: Run, pending: Pending, fate: Any) -> HostOutcome:
+        word, steps = fate if isinstance(fate, tuple) else (fate, 0)
+        match word:
+            case "unreachable":
+                return named(UNREACHABLE, pending.host)
+            case "lost before":
+                return named(LOST_BEFORE, pending.host)
+            case "refused" if pending.task.request.ask in (Ask.STAGE, Ask.UPGRADE):
+                return named(REFUSED, pending.host)
+            case "lost after":
+                self._act(pending, WELL)
+                return named(LOST_BEFORE, pending.host)
+            case "late":
+                return self.ground.lose(pending.task, Mishap(turns_after=steps), float(steps))
+            case "killed":
+                return self._act(pending, Mishap(killed_after=steps))
+            case "power":
+                self._act(pending, Mishap(killed_after=steps))
+                self.ground.off.add(pending.host)
+                return named(LOST_BEFORE, pending.host)
+            case "turned" if run.stops:
+                return self._act(pending, Mishap(turns_after=steps, why="interrupted"))
+            case _:
+                mishap = Mishap(answers_badly=word == "bad", drains_on=word == "drains")
+                return self._act(pending, mishap)
+
+    # What becomes of hosts
+
+    @rule(pick=PICK, act=BY_HAND)
+    def by_hand(self, pick: int, act: Any) -> None:
+        """Somebody sends a signal, or a process dies."""
+        host = self._host(pick)
+        if host.name not in self.ground.off:
+            host.model = act(host.model)
+
+    @rule(pick=PICK)
+    def boot(self, pick: int) -> None:
+        """The machine is switched off and on."""
+        host = self._host(pick)
+        host.boot()
+        self.ground.off.discard(host.name)
+
+    @rule(pick=PICK)
+    def power_off(self, pick: int) -> None:
+        self.ground.off.add(self._host(pick).name)
+
+    @rule(seconds=st.sampled_from([0.0, 2.0, 8.0, 20.0, 100.0, 700.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.ground.pass_time(seconds)
+        for run in list(self.live):
+            run.engine.turn()
+        self._clear_away()
+
+    # What holds after each
+
+    @invariant()
+    def what_is_shown_is_what_is_written(self) -> None:
+        for run in self.live:
+            run.is_told_rightly()
+
+    @invariant()
+    def every_host_is_counted_once(self) -> None:
+        for run in self.live:
+            counts = run.status.counts
+            assert sum(counts.values()) == 2 * counts["hosts"]
+
+    # What holds at the end
+
+    def teardown(self) -> None:
+        self._mend()
+        for run in list(self.live):
+            self._gone(run)
+        self._go_on()
+        for host in self.ground.hosts.values():
+            check_rest(host)
+        for _ in range(8):
+            if not self._take_back():
+                break
+        for host in self.ground.hosts.values():
+            check_rest(host)
+            assert host.record is None or host.record.state is not State.BEGUN, host.record
+
+    def _mend(self) -> None:
+        """All hosts are up and run one nginx at least, and every old visit is over."""
+        for laptop in self.laptops:
+            laptop.book.is_full = False
+        for host in self.ground.hosts.values():
+            if host.name in self.ground.off:
+                host.boot()
+            elif not host.model.observe().masters:
+                host.start()
+        self.ground.off.clear()
+        self.ground.pass_time(10.0)
+
+    def _open(self) -> list[str]:
+        """The rollouts that some host is still in, in the order in which they began."""
+        found = {
+            host.record.rollout
+            for host in self.ground.hosts.values()
+            if host.record is not None and host.record.state is State.BEGUN
+        }
+        return sorted(found)
+
+    def _go_on(self) -> None:
+        """Whoever began a rollout that is still open goes on with it, or another one does without a journal."""
+        for rollout in self._open():
+            owners = [laptop for laptop in self.laptops if any(w.rollout == rollout for w in laptop.book.runs)]
+            run = (owners or self.laptops)[0].resume(rollout)
+            if run is not None:
+                self._to_the_end(run)
+
+    def _to_the_end(self, run: Run) -> None:
+        run.to_the_end()
+        run.is_told_rightly()
+        for laptop in self.laptops:
+            laptop.let_go(run)
+
+    def _take_back(self) -> bool:
+        """The newest rollout that is in force is taken back; whether there was one."""
+        looked = self.laptops[1].look()
+        force = [
+            host.record
+            for host in self.ground.hosts.values()
+            if host.record is not None and host.record.state is not State.ROLLED_BACK
+        ]
+        if not force:
+            return False
+        rollout = max(force, key=lambda record: (record.at, record.rollout)).rollout
+        assert looked is not None
+        mine = [host for host in self.ground.hosts.values() if host.record and host.record.rollout == rollout]
+        before = {host.name: host.record.before_process for host in mine if host.record}
+        run = self.laptops[1].rollback(rollout)
+        assert run is not None
+        self._to_the_end(run)
+        for host in mine:
+            assert host.runs == before[host.name], f"{host.name} {run.status.message}"
+            assert host.phase() is Phase.OLD
+        return True
+
+
+def named(outcome: HostOutcome, host: str) -> HostOutcome:
+    """The canned outcome as this host's."""
+    return HostOutcome(host, outcome.outcome, outcome.reason, outcome.message, outcome.remedy)
+
+
+def check_visit(run: Run, task: HostTask) -> None:
+    """What must be so when a run begins a visit."""
+    status, ask = run.status, task.request.ask
+    host = status.hosts[task.host.name]
+    assert task.host.name not in [pending.host for pending in run.desk.pending]
+    assert len(run.desk.pending) < run.requests.policy.parallel
+    if ask is Ask.UPGRADE:
+        assert not over_budget(run.requests.policy, status)
+        assert host.fault is None
+        assert not status.stopping
+    if ask is Ask.COMMIT:
+        assert host.report is not None
+        assert host.report.record is not None
+        assert host.report.record.rollout == status.rollout
+        assert host.phase in ARRIVED | {Phase.OVERLAP}
+
+
+def check_rest(host: Pretend) -> None:
+    """The host is at rest in a phase that its record accounts for."""
+    record, phase, model = host.record, host.phase(), host.model
+    assert model.master_accepts
+    if record is None:
+        assert phase is Phase.OLD
+    elif record.state is State.BEGUN:
+        assert phase in (Phase.OLD, Phase.TRIAL, Phase.NEW), (host.name, phase, record)
+    elif record.state is State.COMMITTED:
+        assert phase in (Phase.NEW, Phase.OLD), (host.name, phase, record)
+    else:
+        assert phase is Phase.OLD, (host.name, phase, record)
+
+
+TestRollouts = Rollouts.TestCase
+TestRollouts.settings = settings(
+    max_examples=2000 if LONG else 150, stateful_step_count=60 if LONG else 40, deadline=None
+)
