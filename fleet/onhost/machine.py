@@ -68,6 +68,11 @@ class Machine:
         """What tells this start of the host from any other."""
         return (self.read("/proc/sys/kernel/random/boot_id") or "").strip()
 
+    def age_s(self, path: str) -> float:
+        """How long ago the file was last written to, in seconds; 0 when it is not there."""
+        seen = self.stat(path)
+        return time.time() - seen.st_mtime if seen is not None else 0.0
+
     def utc(self) -> str:
         """Now, as ISO 8601 in UTC with milliseconds."""
         now = time.time()

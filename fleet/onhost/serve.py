@@ -89,6 +89,7 @@ def _among_others(visit: Visit, own: Optional[InstanceStore]) -> End:
     if request.ask is Ask.STAGE or own is None:
         if own is not None:
             refuse_claimed(own, request)
+            _look_afresh(visit, own)
         return answer_stage(visit)
     if request.ask is Ask.UNLOCK:
         release(own, request)
@@ -101,6 +102,13 @@ def _among_others(visit: Visit, own: Optional[InstanceStore]) -> End:
         elif request.ask is not Ask.BAKE:
             _settle(visit, own, end)
         return end
+
+
+def _look_afresh(visit: Visit, own: InstanceStore) -> None:
+    """A resume asks each host first of all where it is; what its log had until then was told and judged before."""
+    record = own.record if visit.request.reopen else None
+    if record is not None and record.rollout == visit.request.rollout:
+        judge_afresh(_site(visit, own, record, None, record.target), visit.observer.look())
 
 
 def _renew_alone(visit: Visit, own: InstanceStore, epoch: int, end: End) -> None:
@@ -216,10 +224,7 @@ def _upgrade(
         _arm(own, request)
     except lease.Unwatched as error:
         return ended(Outcome.REFUSED, "lease_unwatched", error=error)
-    site = _site(visit, own, record, epoch, target)
-    if request.reopen:
-        judge_afresh(site, seen)
-    return _walk(visit, site, request.goal)
+    return _walk(visit, _site(visit, own, record, epoch, target), request.goal)
 
 
 def _arm(own: InstanceStore, request: Request) -> None:

@@ -6,6 +6,8 @@ from fleet.onhost.machine import Machine
 from fleet.onhost.record import Store
 
 PART = ".part"
+GIVEN_UP_S = 3600.0
+"""An upload whose controller or link has died leaves its part; one that may be under way is left alone."""
 
 
 class ReleaseMissing(Exception):
@@ -24,6 +26,7 @@ def stage(machine: Machine, store: Store, sha256: str) -> str:
     machine.make_folder(os.path.dirname(final))
     found = machine.sha256(final + PART)
     if found is None:
+        forget_given_up(machine, store)
         raise ReleaseMissing(final + PART)
     if found != sha256:
         machine.unlink(final + PART)
@@ -31,3 +34,13 @@ def stage(machine: Machine, store: Store, sha256: str) -> str:
     os.chmod(final + PART, 0o755)
     machine.rename(final + PART, final)
     return final
+
+
+def forget_given_up(machine: Machine, store: Store) -> None:
+    """No part of an upload is left that nobody has written to for so long. Raises OSError."""
+    top = store.root + "/releases"
+    for folder in machine.names(top):
+        for name in machine.names("%s/%s" % (top, folder)):
+            path = "%s/%s/%s" % (top, folder, name)
+            if PART in name and machine.age_s(path) > GIVEN_UP_S:
+                machine.unlink(path)

@@ -61,7 +61,7 @@ class Host:
         options = Options(
             settle_s=0.3, probes=(Probe(f"http://{self.nginx.target}/health"),), allow=("pending-config",)
         )
-        goal = Goal(self.target, Rest.HELD) if ask is Ask.UPGRADE else None
+        goal = Goal(self.target, Rest.HELD) if ask in (Ask.STAGE, Ask.UPGRADE) else None
         back = ask is Ask.ROLLBACK
         request = Request(PROTOCOL, ask, rollout, self.epoch, "ada", goal, MAY_DO[ask], layout, options, take_over=back)
         request = request._replace(reopen=reopen)
@@ -245,7 +245,7 @@ def test_what_the_log_had_before_a_resume_is_held_against_the_release_no_longer(
     host.visit(Ask.UPGRADE)
     assert host.visit(Ask.BAKE)[0].reason == "workers_crash"
 
-    assert host.visit(Ask.UPGRADE, reopen=True)[0].outcome is Outcome.DONE
+    assert host.visit(Ask.STAGE, reopen=True)[0].outcome is Outcome.DONE
 
     assert host.visit(Ask.BAKE)[0].outcome is Outcome.DONE
     assert '"log_passed_over"' in next(host.state_dir.glob("instances/*/journal.jsonl")).read_text()
