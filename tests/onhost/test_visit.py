@@ -50,6 +50,15 @@ class Host:
     steps: list[tuple[Step, Outcome]] = field(default_factory=list)
     epoch: int = 1
 
+    @classmethod
+    def on(cls, folder: Path, release: Path) -> "Host":
+        """A host with its nginx under the folder, whose store has the release."""
+        found = cls(PrivateNginx(folder).start_well(), hashlib.sha256(release.read_bytes()).hexdigest())
+        stored = found.state_dir / "releases" / found.target / "nginx"
+        stored.parent.mkdir(parents=True)
+        shutil.copy(release, stored)
+        return found
+
     @property
     def state_dir(self) -> Path:
         return self.nginx.folder / "state"
@@ -88,14 +97,9 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def host(tmp_path: Path, release: Path) -> Iterator[Host]:
-    nginx = PrivateNginx(tmp_path).start_well()
-    target = hashlib.sha256(release.read_bytes()).hexdigest()
-    found = Host(nginx, target)
-    stored = found.state_dir / "releases" / target / "nginx"
-    stored.parent.mkdir(parents=True)
-    shutil.copy(release, stored)
+    found = Host.on(tmp_path, release)
     yield found
-    nginx.end()
+    found.nginx.end()
 
 
 def is_as_before(host: Host, report: Report, before: str, master: int) -> None:
