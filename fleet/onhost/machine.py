@@ -295,10 +295,15 @@ class Machine:
             raise
 
     def append(self, path: str, line: str) -> None:
-        """The line is the last of the file, on the disk."""
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as sink:
-            sink.write(line + "\n")
-            sink.flush()
+        """The line is the last of the file, on the disk. What a full disk once tore off in mid-line stays on a line of
+        its own.
+        """
+        with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", buffering=0) as sink:
+            size = os.fstat(sink.fileno()).st_size
+            torn = size > 0 and os.pread(sink.fileno(), 1, size - 1) != b"\n"
+            data = (b"\n" if torn else b"") + line.encode("utf-8") + b"\n"
+            if sink.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
             os.fsync(sink.fileno())
 
     def link(self, source: str, target: str) -> None:

@@ -7,11 +7,15 @@ wanted and never where the host is: that is read off the host each time. Each fi
 import hashlib
 import json
 import os
-from typing import Any, Collection, ContextManager, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Collection, ContextManager, Dict, List, NamedTuple, Optional, Tuple
 
 from fleet.onhost.lock import locked
 from fleet.onhost.machine import Machine
 from fleet.onhost.protocol import Layout, Malformed, Record, State, decode, encode
+
+JOURNAL, OLDER = "journal.jsonl", ".1"
+MOST_JOURNAL_BYTES = 4 << 20
+LINES_LOOKED_AT = 200
 
 
 class Serving(NamedTuple):
@@ -148,21 +152,34 @@ class InstanceStore:
         self.save("layout.json", layout)
 
     def note(self, **entry: Any) -> None:
-        """The entry is the last line of the host's journal, on the disk."""
+        """The entry is the last line of the host's journal, on the disk. A full journal makes way for a new one, once."""
         self.make()
         line = json.dumps(dict({"at": self.machine.utc()}, **entry), sort_keys=True)
-        self.machine.append(self.folder + "/journal.jsonl", line)
+        path = self.folder + "/" + JOURNAL
+        seen = self.machine.stat(path)
+        if seen is not None and seen.st_size > MOST_JOURNAL_BYTES:
+            self.machine.rename(path, path + OLDER)
+        self.machine.append(path, line)
 
     def last_signal(self, pid: int, start: int, among: Collection[str]) -> Optional[Dict[str, Any]]:
         """The last of these signals that fleet sent to this process, as the journal has it."""
-        for line in reversed((self.machine.read(self.folder + "/journal.jsonl") or "").splitlines()[-200:]):
+        for line in reversed(self._last_lines()):
             try:
                 entry = json.loads(line)
             except ValueError:
                 continue
-            if entry.get("signal") in among and entry.get("pid") == pid and entry.get("start") == start:
-                return dict(entry)
+            if not isinstance(entry, dict) or entry.get("signal") not in among:
+                continue
+            if (entry.get("pid"), entry.get("start")) == (pid, start):
+                return entry
         return None
+
+    def _last_lines(self) -> List[str]:
+        path = self.folder + "/" + JOURNAL
+        found = (self.machine.read(path) or "").splitlines()
+        if len(found) < LINES_LOOKED_AT:
+            found = (self.machine.read(path + OLDER) or "").splitlines() + found
+        return found[-LINES_LOOKED_AT:]
 
     def lock(self, wait_s: float, name: str = "lock") -> ContextManager[None]:
         """Nobody else acts on this instance meanwhile, or holds this lock of its. Raises `Busy` after `wait_s`."""
