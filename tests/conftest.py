@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.onhost.pythons import found_pythons, missing_pythons
+from tests.pretend import a_fleet
+from tests.shell import Shell, an_inventory
 from tests.skips import ALLOWED, allowed_skips, objection
 
 # A slow machine is no failure. CI draws the same examples each time; a laptop draws new ones. No database: every
@@ -21,6 +24,21 @@ def no_test_writes_to_the_user_s_journal(tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    """Four hosts, as the pretend fleet has them."""
+    return an_inventory(tmp_path / "hosts.yaml")
+
+
+@pytest.fixture
+def shell(inventory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """A command line before four pretend hosts, with a journal of its own."""
+    monkeypatch.setenv("FLEET_JOURNAL", str(inventory.with_name("journal.db")))
+    for name in ("FLEET_INVENTORY", "FLEET_LIMIT", "FLEET_YES", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    return Shell(a_fleet(4), inventory, capsys)
 
 
 def pytest_report_header() -> str:

@@ -14,7 +14,6 @@ from syrupy.assertion import SnapshotAssertion
 
 from fleet import cli, console, options
 from fleet.commands.upgrade import LEASE_S
-from fleet.engine import Visits
 from fleet.journal.process import Process, this_process
 from fleet.journal.store import Journal
 from fleet.lab.cli import lab
@@ -23,60 +22,11 @@ from fleet.onhost.protocol import Ask, Finding, Phase
 from fleet.onhost.reasons import REASONS, judged, overridable
 from fleet.rollout.policy import OnFailure, Policy
 from fleet.task import HostTask
-from fleet.world import World, rollout_id
-from tests.pretend import AT, NEW, REFUSED, UNREACHABLE, WENT_BACK, Fleet, a_fleet, fast_clock, standing_clock
-
-ROLLOUT = "20261123-1000-test"
-QUICK = ("--bake", "0", "--parallel", "1")
-HOSTS = """\
-all:
-  hosts:
-"""
+from fleet.world import rollout_id
+from tests.pretend import AT, NEW, REFUSED, UNREACHABLE, WENT_BACK, a_fleet, fast_clock
+from tests.shell import HOSTS, QUICK, ROLLOUT, Elsewhere, Shell
 
 Words = tuple[str, ...]
-
-
-class Shell:
-    """A command line in which `fleet` reaches pretend hosts. `answer` is what the operator types, `None` without a terminal."""
-
-    def __init__(self, fleet: Fleet, inventory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.fleet = fleet
-        self.inventory = inventory
-        self.capsys = capsys
-        self.journal = inventory.with_name("journal.db")
-        self.terminal = False
-        self.out = ""
-        self.err = ""
-        self.ids = iter([ROLLOUT, "20261123-1100-next", "20261123-1200-last"])
-        self.world = World(
-            visits=lambda: Visits(self.fleet.visit, self.fleet.request_stop, self.fleet.cut_all),
-            clock=standing_clock,
-            rollout_id=lambda at: next(self.ids),
-            operator=lambda: "alice@desk",
-            is_terminal=lambda: self.terminal,
-        )
-
-    def __call__(self, *words: str) -> int:
-        """The exit code of `fleet WORDS`; what it wrote is in `out` and `err`."""
-        code = cli.run(("-i", str(self.inventory), *words), self.world)
-        self.out, self.err = self.capsys.readouterr()
-        return code
-
-
-@pytest.fixture
-def inventory(tmp_path: Path) -> Path:
-    path = tmp_path / "hosts.yaml"
-    lines = [f"    web-{number:02}: {{ansible_host: 192.0.2.{number}, zone: eu-1}}" for number in range(1, 5)]
-    path.write_text(HOSTS + "\n".join(lines) + "\n")
-    return path
-
-
-@pytest.fixture
-def shell(inventory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setenv("FLEET_JOURNAL", str(inventory.with_name("journal.db")))
-    for name in ("FLEET_INVENTORY", "FLEET_LIMIT", "FLEET_YES", "FORCE_COLOR", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    return Shell(a_fleet(4), inventory, capsys)
 
 
 def test_an_upgrade_is_told_line_by_line_and_ends_with_a_table(shell: Shell, snapshot: SnapshotAssertion) -> None:
@@ -522,27 +472,6 @@ def test_the_ids_of_rollouts_sort_by_time_and_differ() -> None:
 
 
 # The journal
-
-
-class Elsewhere:
-    """Another run, on another machine, that has the lock of the shell's journal."""
-
-    def __init__(self, shell: Shell, rollout: str = "20261123-0900-else") -> None:
-        self.journal = Journal.open(str(shell.journal))
-        self.lock = self.journal.lock("bob@couch", "upgrade", rollout)
-        self.lock._me = replace(self.lock._me, process=Process("couch", 4711))
-        self.lock.acquire()
-
-    def __enter__(self) -> "Elsewhere":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.lock.release()
-        self.journal.__exit__(None, None, None)
-
-    def owner(self) -> str | None:
-        holder = self.lock.holder()
-        return holder.operator if holder else None
 
 
 def test_the_history_lists_the_runs_of_every_rollout_the_newest_first(

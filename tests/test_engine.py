@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from fleet.engine import Engine, Journal, Turned, Visits, steady_clock
+from fleet.engine import NAP_S, Engine, Journal, Turned, Visits, slept_s, steady_clock
 from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, Result, Sink, dump, load
 from fleet.onhost.protocol import Ask, Outcome, Phase
@@ -32,6 +32,7 @@ class Run:
         self.game = a_play(fleet, policy)
         self.visit: Callable[[HostTask, Sink], HostOutcome] = fleet.visit
         self.engine: Engine | None = None
+        self.slept: Callable[[], float] = lambda: 0.0
 
     def hear(self, event: Event, _: RolloutStatus) -> None:
         self.events.append(event)
@@ -53,6 +54,7 @@ class Run:
                 task_of=self.game.requests.task,
                 clock=fast_clock(),
                 observers=[self.hear, *more],
+                slept=self.slept,
                 journal=journal,
                 needs_journal=needs_journal,
             )
@@ -166,6 +168,29 @@ def test_ctrl_c_twice_cuts_every_link_and_says_what_is_unknown() -> None:
     assert status.exit_code == 130
     assert "not known to be at rest: web-01" in status.message
     assert "fleet commit" not in status.message
+
+
+@pytest.mark.parametrize(("slept_s", "turns"), [(NAP_S - 1, False), (NAP_S + 1, True)])
+def test_a_laptop_that_slept_turns_back(slept_s: float, turns: bool) -> None:
+    """Its links are dead and the hosts went their own way: `fleet resume` looks at each of them first."""
+    fleet = a_fleet(6)
+    run = Run(fleet)
+    run.slept = lambda: slept_s if fleet.asked(Ask.UPGRADE) else 0.0
+
+    status = run()
+
+    assert status.interrupted is turns
+    assert fleet.stopped == [status.rollout] * turns
+    assert (status.exit_code == 130) is turns
+    assert any("this machine slept for 6 s" in event.message for event in run.events) is turns
+    assert ("web-04" not in fleet.asked(Ask.UPGRADE)) is turns
+
+
+def test_how_long_this_machine_has_slept_only_grows() -> None:
+    first = slept_s()
+
+    assert first >= -1.0
+    assert slept_s() - first < 1.0
 
 
 def test_a_bug_in_a_visit_ends_the_run_and_is_raised_when_the_others_are_done() -> None:

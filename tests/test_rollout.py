@@ -1,6 +1,7 @@
 """The decisions of a rollout, played against pretend hosts: what is asked of whom, in which order, and how it ends."""
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from random import Random
 
@@ -13,11 +14,12 @@ from fleet.onhost.protocol import Ask, Outcome, Phase, Record, Rest
 from fleet.rollout.host import Course, Fault, HostStatus
 from fleet.rollout.moves import Visit
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
-from fleet.rollout.status import INTERRUPTED, RolloutStatus
+from fleet.rollout.status import INTERRUPTED, LOCK_WAIT, RolloutStatus
 from fleet.rollout.upgrade import decide
 from fleet.task import HostOutcome, HostTask
 from tests.playing import ROLLOUT, Play, a_play, play
 from tests.pretend import (
+    AT,
     LOST_AFTER,
     LOST_BEFORE,
     NEW,
@@ -25,6 +27,7 @@ from tests.pretend import (
     REFUSED,
     UNREACHABLE,
     WENT_BACK,
+    Fleet,
     a_fleet,
     names,
 )
@@ -282,6 +285,7 @@ def test_a_gate_with_nobody_to_watch_has_passed_where_all_ran_the_release_alread
 
 
 BUSY = HostOutcome("", Outcome.REFUSED, "busy", "pid 9 (bob@desk) is at work on this instance", "Wait for it.")
+CLAIMED = HostOutcome("", Outcome.REFUSED, "claimed", "rollout r9 of bob@desk has this host", "Wait for it.")
 HELD = HostOutcome("", Outcome.REFUSED, "upgrade_in_progress", "two masters run already", "Commit it.")
 
 
@@ -301,6 +305,48 @@ def test_hosts_that_another_rollout_holds_end_it_with_5_when_nothing_was_changed
     assert (end.result, end.exit_code) == (Result.HALTED, 5)
     assert "bob@desk" in end.message
     assert fleet.asked(Ask.ROLLBACK) == []
+
+
+PATIENT = replace(QUICK, lock_wait_s=60.0)
+
+
+def held_for(fleet: Fleet, tries: int, host: str = "web-02") -> None:
+    """So many times the host says that somebody else is at work on it."""
+    fleet.trouble[host, Ask.STAGE].extend([CLAIMED] * tries)
+
+
+def test_hosts_that_somebody_is_at_work_on_are_asked_again_as_long_as_the_operator_would_wait() -> None:
+    fleet = a_fleet(3)
+    held_for(fleet, 4)
+
+    end, game = play(fleet, PATIENT)
+
+    assert (end.result, end.exit_code) == (Result.COMPLETED, 0)
+    assert [fleet.asked(Ask.STAGE).count(name) for name in names(3)] == [1, 5, 1]
+    waits = [event for event in game.events if event.reason == LOCK_WAIT]
+    assert [event.message for event in waits] == ["waiting for web-02: rollout r9 of bob@desk has this host"] * 4
+    assert game.now - AT < timedelta(seconds=60)
+
+
+def test_whoever_waits_in_vain_is_told_5_when_the_time_is_over() -> None:
+    fleet = a_fleet(3)
+    held_for(fleet, 99)
+
+    end, game = play(fleet, PATIENT)
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 5)
+    assert timedelta(seconds=60) <= game.now - AT < timedelta(seconds=70)
+    assert {ask for _, ask in fleet.calls} == {Ask.STAGE}
+
+
+def test_nobody_is_waited_for_where_another_host_is_refused_anyway() -> None:
+    fleet = a_fleet(3)
+    held_for(fleet, 99)
+    fleet.trouble["web-03", Ask.STAGE].append(REFUSED)
+
+    play(fleet, PATIENT)
+
+    assert fleet.asked(Ask.STAGE).count("web-02") == 1
 
 
 def test_two_masters_that_no_rollout_accounts_for_are_a_refusal_like_any_other() -> None:

@@ -41,13 +41,9 @@ POLICIES = st.builds(
     lease_s=st.sampled_from([0.0, 60.0]),
 )
 STEPS = st.integers(0, 4)
-FATES = st.one_of(
-    st.just("well"),
-    st.just("well"),
-    st.just("well"),
-    st.sampled_from(["bad", "drains", "unreachable", "refused", "lost before", "lost after"]),
-    st.tuples(st.sampled_from(["turned", "late", "killed", "power"]), STEPS),
-)
+ANSWERS = st.sampled_from(["well", "bad", "drains", "unreachable", "refused"])
+LOSSES = st.sampled_from(["before", "after"])
+BREAKS = st.sampled_from(["turned", "late", "killed", "power"])
 BY_HAND = st.sampled_from([Model.hup_old, Model.hup_new, Model.kill_new, Model.kill_old, Model.quit_old])
 SIZES = st.lists(st.integers(1, 3), max_size=2)
 PICK = st.integers(0, 30)
@@ -58,6 +54,11 @@ class Undone:
     """That a rollout was taken back on a host, and with which epoch."""
 
     epoch: int
+
+
+def is_busy(machine: "Rollouts") -> bool:
+    """Whether any visit is under way."""
+    return any(run.desk.pending for run in machine.live)
 
 
 class Rollouts(RuleBasedStateMachine):
@@ -189,15 +190,49 @@ class Rollouts(RuleBasedStateMachine):
 
     # What becomes of visits
 
-    @rule(pick=PICK, which=PICK, fate=FATES)
-    @precondition(lambda self: any(run.desk.pending for run in self.live))
-    def end_visit(self, pick: int, which: int, fate: Any) -> None:
+    @rule(pick=PICK, which=PICK, answer=ANSWERS)
+    @precondition(is_busy)
+    def a_host_answers(self, pick: int, which: int, answer: str) -> None:
         """Any of the visits that run ends, in any order."""
+        run, pending = self._pending(pick, which)
+        canned = {"unreachable": UNREACHABLE, "refused": REFUSED}.get(answer)
+        if canned is not None:
+            return self._ends(run, pending, named(canned, pending.host))
+        mishap = Mishap(answers_badly=answer == "bad", drains_on=answer == "drains")
+        return self._ends(run, pending, self._act(pending, mishap))
+
+    @rule(pick=PICK, which=PICK, loss=LOSSES)
+    @precondition(is_busy)
+    def a_link_is_lost(self, pick: int, which: int, loss: str) -> None:
+        """Before the host heard the request, or after it had done all."""
+        run, pending = self._pending(pick, which)
+        if loss == "after":
+            self._act(pending, WELL)
+        self._ends(run, pending, named(LOST_BEFORE, pending.host))
+
+    @rule(pick=PICK, which=PICK, way=BREAKS, steps=STEPS)
+    @precondition(is_busy)
+    def a_visit_breaks_off(self, pick: int, which: int, way: str, steps: int) -> None:
+        """In its midst: its script turns back as it was told, or later for want of a controller; it or its host dies."""
+        run, pending = self._pending(pick, which)
+        if way == "late":
+            return self._ends(run, pending, self.ground.lose(pending.task, Mishap(turns_after=steps), float(steps)))
+        if way == "turned":
+            mishap = Mishap(turns_after=steps, why="interrupted") if run.stops else WELL
+            return self._ends(run, pending, self._act(pending, mishap))
+        self._act(pending, Mishap(killed_after=steps))
+        if way == "power":
+            self.ground.off.add(pending.host)
+        return self._ends(run, pending, named(LOST_BEFORE, pending.host))
+
+    def _pending(self, pick: int, which: int) -> tuple[Run, Pending]:
         busy = [run for run in self.live if run.desk.pending]
         run = busy[pick % len(busy)]
-        pending = run.desk.pending[which % len(run.desk.pending)]
         self.ground.pass_time(1.0)
-        run.end(pending, self._becomes(run, pending, fate))
+        return run, run.desk.pending[which % len(run.desk.pending)]
+
+    def _ends(self, run: Run, pending: Pending, outcome: HostOutcome) -> None:
+        run.end(pending, outcome)
         self._clear_away()
 
     @rule(pick=PICK, visits=st.integers(1, 12))
@@ -218,32 +253,6 @@ class Rollouts(RuleBasedStateMachine):
 
     def _act(self, pending: Pending, mishap: Mishap) -> HostOutcome:
         return self.ground.act(pending.task, mishap)
-
-    def _becomes(self, run: Run, pending: Pending, fate: Any) -> HostOutcome:
-        word, steps = fate if isinstance(fate, tuple) else (fate, 0)
-        match word:
-            case "unreachable":
-                return named(UNREACHABLE, pending.host)
-            case "lost before":
-                return named(LOST_BEFORE, pending.host)
-            case "refused" if pending.task.request.ask in (Ask.STAGE, Ask.UPGRADE):
-                return named(REFUSED, pending.host)
-            case "lost after":
-                self._act(pending, WELL)
-                return named(LOST_BEFORE, pending.host)
-            case "late":
-                return self.ground.lose(pending.task, Mishap(turns_after=steps), float(steps))
-            case "killed":
-                return self._act(pending, Mishap(killed_after=steps))
-            case "power":
-                self._act(pending, Mishap(killed_after=steps))
-                self.ground.off.add(pending.host)
-                return named(LOST_BEFORE, pending.host)
-            case "turned" if run.stops:
-                return self._act(pending, Mishap(turns_after=steps, why="interrupted"))
-            case _:
-                mishap = Mishap(answers_badly=word == "bad", drains_on=word == "drains")
-                return self._act(pending, mishap)
 
     # What becomes of hosts
 

@@ -14,7 +14,7 @@ from fleet.host import Host
 from fleet.journal.lock import Holder
 from fleet.journal.store import Journal
 from fleet.onhost.fence import claim_in_words
-from fleet.onhost.protocol import Ask
+from fleet.onhost.protocol import Ask, Outcome
 from fleet.output import Output
 from fleet.rollout import ending
 from fleet.rollout.errands import decide_ask
@@ -47,7 +47,7 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
         lock.break_()
         names = {host.name for host in claimed}
         freed = _free(world, output, asked, [host for host in hosts if host.name in names]) if claimed else None
-    bad = [host for host in freed.all if host.fault is not None] if freed else []
+    bad = [host for host in freed.all if host.outcome is not Outcome.DONE] if freed else []
     output.say(f"Not freed: {ending.names(bad)}." if bad else "Freed.")
     return ending.PERSON if bad else code
 

@@ -29,8 +29,7 @@ def onward(command: str, last: RolloutStatus) -> Onward:
 
     What was being taken back is taken back; what *was* taken back stays so until a new upgrade.
     """
-    was_going_back = command == "rollback" or last.stage is Stage.ROLLING_BACK or last.result is Result.ROLLED_BACK
-    if was_going_back:
+    if command == "rollback" or last.going_back:
         is_back = last.result is Result.ROLLED_BACK and not any(host.needs_person for host in last.all)
         return Onward.NOWHERE if is_back else Onward.ROLLBACK
     if command == "commit" and last.exit_code != 0:

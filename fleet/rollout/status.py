@@ -42,12 +42,15 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RolloutStatus:
-    """The whole rollout. `batches` holds host names; `batch` is the number (from 1) of the one that is open."""
+    """The whole rollout. `batches` holds host names; `batch` is the number (from 1) of the one that is open;
+    `going_back` is whether the run was taking its hosts back, which its end does not take away.
+    """
 
     rollout: str = ""
     hosts: Mapping[str, HostStatus] = field(default_factory=dict)
     batches: tuple[tuple[str, ...], ...] = ()
     stage: Stage = Stage.STARTING
+    going_back: bool = False
     epoch: int = 0
     batch: int = 0
     started_at: datetime | None = None
@@ -139,7 +142,7 @@ def fold(status: RolloutStatus, event: Event) -> RolloutStatus:
         case EventType.COMMIT_STARTED:
             return replace(status, stage=Stage.COMMITTING, committed_batch=event.batch or len(status.batches))
         case EventType.ROLLBACK_STARTED:
-            return replace(status, stage=Stage.ROLLING_BACK)
+            return replace(status, stage=Stage.ROLLING_BACK, going_back=True)
         case EventType.NOTE:
             return _noted(status, event)
         case EventType.ROLLOUT_ENDED:
