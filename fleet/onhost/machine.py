@@ -24,6 +24,7 @@ from fleet.onhost import sockets
 from fleet.onhost.sockets import Listener
 
 POLL_S = 0.01
+TEMPORARY = ".tmp."
 CLOCK_BOOTTIME = 7  # Linux; the name came with Python 3.7
 
 
@@ -281,10 +282,15 @@ class Machine:
             os.close(descriptor)
 
     def write(self, path: str, text: str, mode: int = 0o600) -> None:
-        """The file holds `text`, all of it or what it held before, also after a power cut."""
-        temporary = "%s.tmp.%d" % (path, os.getpid())
+        """The file holds `text`, all of it or what it held before, also after a power cut.
+
+        A pid file's folder may be another user's: no name that he has put there is written through.
+        """
+        temporary = "%s%s%d" % (path, TEMPORARY, os.getpid())
         try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as sink:
+            self.unlink(temporary)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            with open(os.open(temporary, flags, mode), "w") as sink:
                 os.fchmod(sink.fileno(), mode)
                 sink.write(text)
                 sink.flush()

@@ -3,11 +3,9 @@
 import os
 
 from fleet.onhost.machine import Machine
-from fleet.onhost.record import Store
+from fleet.onhost.record import GIVEN_UP_S, KEEPING, Store
 
 PART = ".part"
-GIVEN_UP_S = 3600.0
-"""An upload whose controller or link has died leaves its part; one that may be under way is left alone."""
 
 
 class ReleaseMissing(Exception):
@@ -42,5 +40,5 @@ def forget_given_up(machine: Machine, store: Store) -> None:
     for folder in machine.names(top):
         for name in machine.names("%s/%s" % (top, folder)):
             path = "%s/%s/%s" % (top, folder, name)
-            if PART in name and machine.age_s(path) > GIVEN_UP_S:
+            if (PART in name or KEEPING in name) and machine.age_s(path) > GIVEN_UP_S:
                 machine.unlink(path)

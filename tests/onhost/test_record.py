@@ -79,6 +79,7 @@ def test_a_full_journal_makes_way_and_its_last_signals_are_still_known(
 ) -> None:
     monkeypatch.setattr(record, "MOST_JOURNAL_BYTES", 100)
     own.note(signal="SIGWINCH", pid=5, start=1, much="x" * 100)
+    own.tidy()
     own.note(signal="SIGUSR1", pid=5, start=1)
 
     assert sorted(path.name for path in Path(own.folder).iterdir()) == ["journal.jsonl", "journal.jsonl.1"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fleet.onhost.machine import Machine
-from fleet.onhost.record import Store
-from fleet.onhost.stage import GIVEN_UP_S, ReleaseMissing, stage
+from fleet.onhost.record import GIVEN_UP_S, Store
+from fleet.onhost.stage import ReleaseMissing, stage
 
 
 def test_an_upload_that_was_given_up_is_forgotten_and_one_under_way_is_not(tmp_path: Path) -> None:
