@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
 from fleet.console import plain_line, safe, spell_seconds, version
@@ -18,34 +18,32 @@ from fleet.rollout import ending
 from fleet.rollout.policy import OnFailure, Policy
 
 SCHEMA, SHOW_SCHEMA = "fleet.history/1", "fleet.show/1"
-COLUMNS = ("rollout", "command", "began (UTC)", "took", "operator", "release", "hosts", "result")
+HEAD = ("command", "began (UTC)", "took", "operator")
 STYLES = {"completed": "green", "rolled_back": "blue", "halted": "red", "interrupted": "red"}
 
 
-def table(stories: Sequence[Story]) -> Table:
-    """One row per run, the runs of a rollout below each other."""
-    found = Table(box=None, pad_edge=False, header_style="bold")
-    for name in COLUMNS:
-        found.add_column(name, overflow="fold", justify="right" if name in ("took", "hosts") else "left")
+def listing(stories: Sequence[Story]) -> Group:
+    """A line for each rollout, and below it one for each of its runs, in columns that fit eighty characters."""
+    rows = {run.run: _row(run) for story in stories for run in story.runs}
+    widths = [max(map(len, column)) for column in zip(HEAD, *rows.values(), strict=True)]
+    lines = [Text("  " + _in_columns(HEAD, widths) + "  result", style="bold")]
     for story in stories:
+        about = f"{version(story.fact('release_version'), story.fact('release'))}, {ending.several(story.first.hosts)}"
+        lines.append(Text(safe(f"{story.rollout}  release {about}"), style="bold"))
         for run in story.runs:
-            words = _row(story, run)
-            style = STYLES.get(run.result or "interrupted", "") if run.stands is not Stands.RUNNING else "yellow"
-            found.add_row(*(Text(safe(word)) for word in words[:-1]), Text(safe(words[-1]), style=style))
-    return found
+            result = STYLES.get(run.result or "", "yellow" if run.stands is Stands.RUNNING else "red")
+            before = "  " + _in_columns(rows[run.run], widths) + "  "
+            lines.append(Text(before).append(result_words(run), style=result))
+    return Group(*lines)
 
 
-def _row(story: Story, run: Run) -> tuple[str, ...]:
-    return (
-        story.rollout if run is story.first else "",
-        run.command,
-        f"{run.began.at:%F %H:%M:%S}",
-        spell_seconds(run.took_s),
-        str(run.facts.get("operator", "?")),
-        version(story.fact("release_version"), run.facts.get("release")),
-        str(run.hosts),
-        result_words(run),
-    )
+def _row(run: Run) -> tuple[str, ...]:
+    operator = safe(run.facts.get("operator", "?"), 40)
+    return run.command, f"{run.began.at:%F %H:%M:%S}", spell_seconds(run.took_s), operator
+
+
+def _in_columns(words: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=True))
 
 
 def result_words(run: Run) -> str:
@@ -53,9 +51,9 @@ def result_words(run: Run) -> str:
     if run.stands is Stands.RUNNING:
         return "running"
     if run.result is None:
-        return "broke off: no end is known"
+        return "broke off, no end"
     code = f" (exit code {run.exit_code})" if run.exit_code else ""
-    return run.result.replace("_", " ") + code
+    return safe(run.result.replace("_", " ") + code)
 
 
 def document(stories: Sequence[Story]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _notes(host: HostStatus) -> list[str]:
     if report.lease_left_s is not None:
         notes.append(f"goes back by itself in {report.lease_left_s:.0f} s, unless it is committed or visited before")
     if report.record is not None and report.record.why:
-        notes.append(f"it went back: {report.record.why}")
+        notes.append(report.record.why)
     if report.unconfirmed:
         notes.append(UNCONFIRMED)
     if report.drain_pending:

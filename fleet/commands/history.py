@@ -25,7 +25,7 @@ def run(asked: Asked, most: int, as_json: bool) -> int:
     if as_json:
         output.document(face.document(stories))
     elif stories:
-        output.result(face.table(stories))
+        output.result(face.listing(stories))
     else:
         output.say(f"The journal {place.shown} knows no rollout yet.")
     return ending.OK

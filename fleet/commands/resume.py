@@ -13,7 +13,7 @@ from typing import Any
 from fleet.commands import back
 from fleet.commands.journaled import holding, run_data
 from fleet.commands.run import agree, carry_out, hosts_of, look_at, output_of
-from fleet.commands.upgrade import long_enough, tell_end
+from fleet.commands.upgrade import LEASE_S, long_enough, tell_end
 from fleet.errors import Refused
 from fleet.host import Host
 from fleet.journal.store import Journal
@@ -149,7 +149,7 @@ def _from_hosts(world: World, asked: Asked, output: Output, wanted: str | None) 
     )
     plan = make_plan(hosts, DEFAULT_BATCHES)
     batches = tuple(tuple(host.name for host in batch.hosts) for batch in plan.batches)
-    return Unfinished(rollout, record.target, None, batches, Policy(), frozenset(), Onward.UPGRADE)
+    return Unfinished(rollout, record.target, None, batches, Policy(lease_s=LEASE_S), frozenset(), Onward.UPGRADE)
 
 
 # Going on

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import List, Optional
 
 from fleet.onhost import lease
@@ -28,9 +29,11 @@ from fleet.onhost.protocol import (
 )
 from fleet.onhost.record import InstanceStore
 from fleet.onhost.serve import go_back_by_lease, serve
-from fleet.onhost.visit import End
+from fleet.onhost.visit import End, ended
 
 MOST_REQUEST_BYTES = 1 << 20
+HOPELESS = ("foreign", "down", "bad_record", "release_lost")
+"""What no second try mends: a person must look."""
 
 
 class Speaker:
@@ -84,11 +87,10 @@ def main(argv: Optional[List[str]] = None, machine: Optional[Machine] = None) ->
     try:
         request: Request = decode(Request, sys.stdin.readline(MOST_REQUEST_BYTES))
     except Malformed as error:
-        speaker.end(End(Outcome.REFUSED, "bad_request", str(error)), None)
+        speaker.end(ended(Outcome.REFUSED, "bad_request", error=error), None)
         return 2
     if request.protocol != PROTOCOL:
-        message = "the request speaks protocol %d, this bundle %d" % (request.protocol, PROTOCOL)
-        speaker.end(End(Outcome.REFUSED, "protocol", message), None)
+        speaker.end(ended(Outcome.REFUSED, "protocol", theirs=request.protocol, ours=PROTOCOL), None)
         return 2
     control = Control(sys.stdin)
     control.listen()
@@ -103,7 +105,8 @@ def watch(machine: Machine, state_dir: str, name: str) -> int:
     own = InstanceStore(machine, state_dir, name)
 
     def ready() -> None:
-        os.write(1, lease.READY + b"\n")
+        with suppress(OSError):  # who started it may be gone already
+            os.write(1, lease.READY + b"\n")
         nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(nowhere, descriptor)
@@ -112,10 +115,11 @@ def watch(machine: Machine, state_dir: str, name: str) -> int:
     return 0
 
 
-def log_lease(machine: Machine, own: InstanceStore, found: lease.Lease) -> None:
-    """The host has gone back, as far as it could; syslog says so, too."""
+def log_lease(machine: Machine, own: InstanceStore, found: lease.Lease) -> bool:
+    """The host has gone back, as far as it could; syslog says so, too. Whether it should be tried again."""
     end = go_back_by_lease(machine, own, found)
     machine.syslog("the lease of rollout %s ran out: %s %s" % (found.rollout, end.outcome.value, end.message))
+    return end.outcome is not Outcome.DONE and end.reason not in HOPELESS
 
 
 def undo(machine: Machine, state_dir: str, words: List[str]) -> int:
@@ -126,16 +130,26 @@ def undo(machine: Machine, state_dir: str, words: List[str]) -> int:
         print("usage: %s/undo INSTANCE, one of: %s" % (state_dir, " ".join(names) or "none here"))
         return 2
     own = InstanceStore(machine, state_dir, str(wanted))
-    record, layout = own.record, own.layout
-    if record is None or layout is None:
-        print("nothing to undo: no rollout is recorded for %s" % wanted)
-        return 0
+    try:
+        record, layout = own.record, own.layout
+    except Malformed as error:
+        return _tell(ended(Outcome.FAILED, "bad_record", error=error))
+    if record is None:
+        return _tell(ended(Outcome.DONE, "nothing_to_undo"))
+    if layout is None:
+        return _tell(ended(Outcome.FAILED, "bad_record", error="%s/layout.json is missing" % own.folder))
     who = "undo by %s on the console" % (os.environ.get("SUDO_USER") or "root")
     request = Request(
         PROTOCOL, Ask.ROLLBACK, record.rollout, 0, who, None, MAY_DO[Ask.ROLLBACK], layout, take_over=True
     )
-    end = serve(machine, request, _print, lambda: None)[0]
-    print("%s: %s %s" % (end.outcome.value, end.message or "nginx runs what it ran before the rollout", end.remedy))
+    return _tell(serve(machine, request, _print, lambda: None)[0])
+
+
+def _tell(end: End) -> int:
+    """The exit code of `undo`, whose end is printed, if anybody is there to read it."""
+    said = "%s: %s %s" % (end.outcome.value, end.message or "nginx runs what it ran before the rollout", end.remedy)
+    with suppress(OSError, ValueError):
+        print(said, flush=True)
     return 0 if end.outcome is Outcome.DONE else 1
 
 

@@ -28,13 +28,12 @@ FOLLOW_SEEN_S = 3.0
 
 def put_right(site: Site) -> None:
     """Whatever of this does not come off is a warning: the host is back all the same."""
-    seen = site.look()
-    if len(seen.masters) != 1 or not seen.masters[0].accepting:
-        return
     try:
-        _reload_if_due(site, seen.masters[0])
-        _reopen_logs(site, seen.masters[0])
-        _compare_main_pid(site, seen.masters[0])
+        for put_it in (_reload_if_due, _reopen_logs, _compare_main_pid):
+            seen = site.look()
+            if len(seen.masters) != 1 or not seen.masters[0].accepting:
+                return
+            put_it(site, seen.masters[0])
     except (Gone, OSError, Malformed) as error:
         site.warn("not_put_right", error=error)
 

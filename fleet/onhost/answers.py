@@ -75,6 +75,11 @@ REQUEST = (
         "{who} is at work on this instance",
         "Wait for it; if it hangs, end it (kill -9), then ask again. One that is stopped is ended by itself.",
     ),
+    warn(
+        "lease_not_renewed",
+        "the lease could not be renewed ({error}): the host goes back by itself in {left:.0f} s",
+        "Put that right (space in the state folder, processes) before then, or commit.",
+    ),
     refuse(
         "lease_unwatched",
         "no watcher for the lease could be started: {error}",

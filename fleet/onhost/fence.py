@@ -9,7 +9,7 @@ claim keeps out only those of another journal. A rollback always gets in, and so
 
 from typing import ContextManager, NamedTuple, Optional, Tuple
 
-from fleet.onhost.protocol import Claim, Request
+from fleet.onhost.protocol import Claim, Malformed, Request
 from fleet.onhost.record import InstanceStore
 
 REMEMBERED_UNDONE = 50
@@ -46,9 +46,17 @@ def fence_of(own: InstanceStore) -> Fence:
 
 
 def claim_of(own: InstanceStore) -> Optional[Claim]:
-    """Who is at work here, unless the claim has run out or the host was booted since. Raises `Malformed`."""
-    found: Optional[Claim] = own.load(Claim, CLAIM)
+    """Who is at work here, unless the claim has run out or the host was booted since. One that can't be read is none."""
+    found = _written_claim(own)
     if found is None or found.boot_id != own.machine.boot_id() or found.until_s <= own.machine.boottime_s():
+        return None
+    return found
+
+
+def _written_claim(own: InstanceStore) -> Optional[Claim]:
+    try:
+        found: Optional[Claim] = own.load(Claim, CLAIM)
+    except Malformed:
         return None
     return found
 
@@ -60,15 +68,23 @@ def claim(own: InstanceStore, request: Request) -> Optional[int]:
     may go on. Raises `TakenOver` and `Claimed`, naming who has the host, and OSError.
     """
     with _alone(own):
-        fence = fence_of(own)
         if not request.take_over:
-            return _join(own, fence, request)
+            return _join(own, fence_of(own), request)
+        fence = _fence_at_any_rate(own)
         undone = tuple(one for one in fence.undone if one != request.rollout) + (request.rollout,)
         marked = fence._replace(undone=undone[-REMEMBERED_UNDONE:])
         if not _concerns(own, request.rollout):
             own.save(FENCE, marked)
             return None
         return _set(own, marked, request, max(fence.epoch + 1, request.epoch))
+
+
+def _fence_at_any_rate(own: InstanceStore) -> Fence:
+    """The fence, or a new one: a way back is not kept out by a file that can't be read."""
+    try:
+        return fence_of(own)
+    except Malformed:
+        return Fence()
 
 
 def _join(own: InstanceStore, fence: Fence, request: Request) -> int:
@@ -94,7 +110,7 @@ def _renew(own: InstanceStore, request: Request) -> None:
         own.remove(CLAIM)
         return
     machine, sender = own.machine, request.sender
-    last: Optional[Claim] = own.load(Claim, CLAIM)
+    last = _written_claim(own)
     ours = last is not None and (last.rollout, last.journal) == (request.rollout, sender.journal)
     now = machine.utc()
     since = last.since if ours and last is not None else now

@@ -28,6 +28,8 @@ READY_S = 30.0
 SLOWEST_LOOK_S = 1.0
 LOCK_WAIT_S = 30.0
 RETRY_S = 5.0
+MOST_TRIES = 6
+"""The way back is tried again after 5, 10, 20, 40 and 80 s; then a person must look, and `status` says so."""
 
 
 class Lease(NamedTuple):
@@ -48,8 +50,11 @@ class Unwatched(Exception):
 
 
 def lease_of(own: InstanceStore) -> Optional[Lease]:
-    """The lease that is in force: `None` when there is none, or when the host was booted since. Raises `Malformed`."""
-    found: Optional[Lease] = own.load(Lease, LEASE)
+    """The lease that is in force: `None` when there is none, when it can't be read, or when the host was booted since."""
+    try:
+        found: Optional[Lease] = own.load(Lease, LEASE)
+    except Malformed:
+        return None
     if found is None or found.boot_id != own.machine.boot_id():
         return None
     return found
@@ -62,8 +67,12 @@ def left_s(own: InstanceStore) -> Optional[float]:
 
 
 def renew(own: InstanceStore, request: Request) -> None:
-    """The lease of this request's rollout runs from now on, if the request wants one. The lock is held. Raises OSError."""
+    """The lease of this request's rollout runs from now on; a request that wants none leaves none of another's.
+
+    The lock is held. Raises OSError.
+    """
     if request.lease_s <= 0.0:
+        end(own)
         return
     machine = own.machine
     until_s = machine.boottime_s() + request.lease_s
@@ -114,11 +123,11 @@ def is_watched(own: InstanceStore) -> bool:
         return True
 
 
-def watch(own: InstanceStore, ready: Callable[[], None], go_back: Callable[[Lease], None]) -> None:
+def watch(own: InstanceStore, ready: Callable[[], None], go_back: Callable[[Lease], bool]) -> None:
     """Stay until the lease has ended, was voided by a boot, or ran out and the host went back. One watcher an instance.
 
-    `ready` is called once this one is it; `go_back` takes the host back, under the lock and with a fresh look. It is
-    tried again while the lease stands: what it could not do now it may be able to do later.
+    `ready` is called once this one is it. `go_back` takes the host back, under the lock and with a fresh look, and says
+    whether it should be tried again: a little later each time, and not for ever.
     """
     with ExitStack() as alone:
         try:
@@ -127,13 +136,20 @@ def watch(own: InstanceStore, ready: Callable[[], None], go_back: Callable[[Leas
             ready()
             return
         ready()
+        tries = 0
         while True:
+            wait_s = SLOWEST_LOOK_S
             try:
                 if _is_over(own, alone):
                     return
-                wait_s = _run_out(own, go_back)
-            except (Busy, OSError, Malformed):
-                wait_s = SLOWEST_LOOK_S
+                if _is_out(own):
+                    tries += 1
+                    wait_s = RETRY_S * 2 ** (tries - 1)
+                    _act(own, go_back, is_last=tries == MOST_TRIES)
+                else:
+                    wait_s, tries = min(wait_s, left_s(own) or 0.0), 0
+            except Exception as error:  # whatever it was: a watcher that dies has broken its promise
+                own.machine.syslog("the lease's watcher: %s: %s" % (type(error).__name__, error))
             own.machine.pause(wait_s)
 
 
@@ -150,16 +166,19 @@ def _is_over(own: InstanceStore, alone: ExitStack) -> bool:
         return True
 
 
-def _run_out(own: InstanceStore, go_back: Callable[[Lease], None]) -> float:
-    """How long to wait before the next look, in seconds; a lease that has run out has been acted on."""
+def _is_out(own: InstanceStore) -> bool:
     found = lease_of(own)
-    wait_s = found.until_s - own.machine.boottime_s() if found else 0.0
-    if found is None or wait_s > 0.0:
-        return min(wait_s, SLOWEST_LOOK_S)
+    return found is not None and found.until_s <= own.machine.boottime_s()
+
+
+def _act(own: InstanceStore, go_back: Callable[[Lease], bool], is_last: bool) -> None:
+    """The host went back, if the lease is still out under the lock; after the last try there is no lease any more."""
     with own.lock(LOCK_WAIT_S):
-        if _still_out(own):
-            go_back(found)
-    return RETRY_S if lease_of(own) else 0.0
+        found = lease_of(own)
+        if found is None or not _still_out(own):
+            return
+        if not go_back(found) or is_last:
+            end(own)
 
 
 def _still_out(own: InstanceStore) -> bool:

@@ -13,6 +13,8 @@ from typing import Iterator, Optional, Tuple
 
 from fleet.onhost.machine import Gone, Machine
 
+KILLED_SEEN_S = 2.0
+
 
 class Busy(Exception):
     """Another step script is at work on this instance."""
@@ -24,7 +26,8 @@ def locked(machine: Machine, path: str, wait_s: float) -> Iterator[None]:
     until = machine.monotonic_s() + wait_s
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
         while not _taken(file.fileno()):
-            _end_stopped(machine, path)
+            if _end_stopped(machine, path):
+                until = max(until, machine.monotonic_s() + KILLED_SEEN_S)
             if machine.monotonic_s() >= until:
                 raise Busy(_words(machine, path))
             machine.pause()
@@ -45,17 +48,18 @@ def _words(machine: Machine, path: str) -> str:
     return "step script with pid %s" % (found[0] if found else "unknown")
 
 
-def _end_stopped(machine: Machine, path: str) -> None:
-    """A stopped holder is gone, and with it its lock."""
+def _end_stopped(machine: Machine, path: str) -> bool:
+    """Whether the holder was stopped and has been told to end; with it goes its lock, in a moment."""
     found = holder(machine, path)
     process = machine.process(found[0]) if found else None
     if found is None or process is None or process.start != found[1] or process.state not in "Tt":
-        return
+        return False
     try:
         machine.signal(found[0], found[1], signal.SIGKILL)
     except Gone:
-        return
+        return False
     machine.syslog("a stopped step script (pid %d) held %s and was ended" % (found[0], path))
+    return True
 
 
 def _say_who(machine: Machine, descriptor: int) -> None:

@@ -28,13 +28,12 @@ def written_by(machine: Machine, pid: int) -> Tuple[str, ...]:
 
 
 def moved_away(machine: Machine, names: Collection[str], pids: Collection[int]) -> Tuple[str, ...]:
-    """Those of the names whose file is not what these processes have open: it was renamed or removed under them."""
-    found = []
-    for name in names:
-        now = _identity(machine, name)
-        if any(now not in _open(machine, pid) for pid in pids):
-            found.append(name)
-    return tuple(found)
+    """Those of the names whose file is not what these processes have open: it was renamed or removed under them.
+
+    A process that has ended meanwhile has nothing open and counts for nothing.
+    """
+    opened = [one for one in (_open(machine, pid) for pid in pids) if one]
+    return tuple(name for name in names if any(_identity(machine, name) not in one for one in opened))
 
 
 def _open(machine: Machine, pid: int) -> Set[Tuple[int, int]]:

@@ -24,6 +24,7 @@ from fleet.onhost import sockets
 from fleet.onhost.sockets import Listener
 
 POLL_S = 0.01
+TEMPORARY = ".tmp."
 CLOCK_BOOTTIME = 7  # Linux; the name came with Python 3.7
 
 
@@ -67,6 +68,11 @@ class Machine:
     def boot_id(self) -> str:
         """What tells this start of the host from any other."""
         return (self.read("/proc/sys/kernel/random/boot_id") or "").strip()
+
+    def age_s(self, path: str) -> float:
+        """How long ago the file was last written to, in seconds; 0 when it is not there."""
+        seen = self.stat(path)
+        return time.time() - seen.st_mtime if seen is not None else 0.0
 
     def utc(self) -> str:
         """Now, as ISO 8601 in UTC with milliseconds."""
@@ -276,10 +282,15 @@ class Machine:
             os.close(descriptor)
 
     def write(self, path: str, text: str, mode: int = 0o600) -> None:
-        """The file holds `text`, all of it or what it held before, also after a power cut."""
-        temporary = "%s.tmp.%d" % (path, os.getpid())
+        """The file holds `text`, all of it or what it held before, also after a power cut.
+
+        A pid file's folder may be another user's: no name that he has put there is written through.
+        """
+        temporary = "%s%s%d" % (path, TEMPORARY, os.getpid())
         try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as sink:
+            self.unlink(temporary)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            with open(os.open(temporary, flags, mode), "w") as sink:
                 os.fchmod(sink.fileno(), mode)
                 sink.write(text)
                 sink.flush()
@@ -290,10 +301,15 @@ class Machine:
             raise
 
     def append(self, path: str, line: str) -> None:
-        """The line is the last of the file, on the disk."""
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as sink:
-            sink.write(line + "\n")
-            sink.flush()
+        """The line is the last of the file, on the disk. What a full disk once tore off in mid-line stays on a line of
+        its own.
+        """
+        with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", buffering=0) as sink:
+            size = os.fstat(sink.fileno()).st_size
+            torn = size > 0 and os.pread(sink.fileno(), 1, size - 1) != b"\n"
+            data = (b"\n" if torn else b"") + line.encode("utf-8") + b"\n"
+            if sink.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
             os.fsync(sink.fileno())
 
     def link(self, source: str, target: str) -> None:

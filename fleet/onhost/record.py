@@ -7,11 +7,18 @@ wanted and never where the host is: that is read off the host each time. Each fi
 import hashlib
 import json
 import os
-from typing import Any, Collection, ContextManager, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Collection, ContextManager, Dict, List, NamedTuple, Optional, Tuple
 
 from fleet.onhost.lock import locked
-from fleet.onhost.machine import Machine
+from fleet.onhost.machine import TEMPORARY, Machine
 from fleet.onhost.protocol import Layout, Malformed, Record, State, decode, encode
+
+KEEPING = ".keep."
+JOURNAL, OLDER = "journal.jsonl", ".1"
+MOST_JOURNAL_BYTES = 4 << 20
+LINES_LOOKED_AT = 200
+GIVEN_UP_S = 3600.0
+"""What nobody has written to for so long was left by something that died; what is younger may be under way."""
 
 
 class Serving(NamedTuple):
@@ -61,7 +68,7 @@ class Store:
             return
         final = self.release(sha256)
         self.machine.make_folder(os.path.dirname(final))
-        part = "%s.keep.%d" % (final, os.getpid())
+        part = "%s%s%d" % (final, KEEPING, os.getpid())
         try:
             self.machine.copy(source, part, like=source)
             if self.machine.sha256(part) != sha256:
@@ -89,9 +96,12 @@ class InstanceStore:
 
     def load(self, kind: Any, name: str) -> Any:
         """The value of this type in one of the instance's files, or `None` when there is none. Raises `Malformed`."""
-        text = self.machine.read("%s/%s" % (self.folder, name))
-        if not text:
+        path = "%s/%s" % (self.folder, name)
+        text = self.machine.read(path)
+        if text is None and not self.machine.exists(path):
             return None
+        if not text:
+            raise Malformed("%s can't be read, or is empty" % path)
         try:
             return decode(kind, text)
         except Malformed as error:
@@ -132,7 +142,11 @@ class InstanceStore:
 
     @property
     def serving(self) -> Serving:
-        found: Optional[Serving] = self.load(Serving, "serving.json")
+        """What later visits must know; nothing where it can't be read: no way back hangs on it."""
+        try:
+            found: Optional[Serving] = self.load(Serving, "serving.json")
+        except Malformed:
+            return Serving()
         return found or Serving()
 
     def write_serving(self, serving: Serving) -> None:
@@ -151,18 +165,40 @@ class InstanceStore:
         """The entry is the last line of the host's journal, on the disk."""
         self.make()
         line = json.dumps(dict({"at": self.machine.utc()}, **entry), sort_keys=True)
-        self.machine.append(self.folder + "/journal.jsonl", line)
+        self.machine.append(self.folder + "/" + JOURNAL, line)
+
+    def tidy(self) -> None:
+        """A full journal has made way for a new one, and nothing is left of writes that were killed. The lock is held.
+
+        Raises OSError.
+        """
+        path = self.folder + "/" + JOURNAL
+        seen = self.machine.stat(path)
+        if seen is not None and seen.st_size > MOST_JOURNAL_BYTES:
+            self.machine.rename(path, path + OLDER)
+        for name in self.machine.names(self.folder):
+            if TEMPORARY in name and self.machine.age_s("%s/%s" % (self.folder, name)) > GIVEN_UP_S:
+                self.machine.unlink("%s/%s" % (self.folder, name))
 
     def last_signal(self, pid: int, start: int, among: Collection[str]) -> Optional[Dict[str, Any]]:
         """The last of these signals that fleet sent to this process, as the journal has it."""
-        for line in reversed((self.machine.read(self.folder + "/journal.jsonl") or "").splitlines()[-200:]):
+        for line in reversed(self._last_lines()):
             try:
                 entry = json.loads(line)
             except ValueError:
                 continue
-            if entry.get("signal") in among and entry.get("pid") == pid and entry.get("start") == start:
-                return dict(entry)
+            if not isinstance(entry, dict) or entry.get("signal") not in among:
+                continue
+            if (entry.get("pid"), entry.get("start")) == (pid, start):
+                return entry
         return None
+
+    def _last_lines(self) -> List[str]:
+        path = self.folder + "/" + JOURNAL
+        found = (self.machine.read(path) or "").splitlines()
+        if len(found) < LINES_LOOKED_AT:
+            found = (self.machine.read(path + OLDER) or "").splitlines() + found
+        return found[-LINES_LOOKED_AT:]
 
     def lock(self, wait_s: float, name: str = "lock") -> ContextManager[None]:
         """Nobody else acts on this instance meanwhile, or holds this lock of its. Raises `Busy` after `wait_s`."""

@@ -4,6 +4,7 @@ import re
 from shlex import quote
 from typing import Dict, Optional
 
+from fleet.onhost.command import grouped
 from fleet.onhost.fence import claim_of, fence_of
 from fleet.onhost.lease import left_s
 from fleet.onhost.machine import Machine
@@ -100,4 +101,4 @@ def start_command(seen: Observation, own: Optional[InstanceStore], layout: Layou
     if not words and seen.path:
         given = (("-p", layout.prefix) if layout.prefix else ()) + (("-c", layout.config) if layout.config else ())
         words = (seen.path,) + given
-    return " ".join(quote(word) for word in words) or None
+    return " ".join(quote(word) for word in grouped(words)) if words else None

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from contextlib import ExitStack, suppress
 from shlex import quote
 from typing import Callable, Optional, Tuple
@@ -21,8 +22,8 @@ from fleet.onhost.protocol import (
     MAY_DO,
     PROTOCOL,
     Ask,
+    Finding,
     Goal,
-    Layout,
     Malformed,
     Observation,
     Outcome,
@@ -31,13 +32,16 @@ from fleet.onhost.protocol import (
     Report,
     Request,
     Rest,
+    Severity,
     State,
+    Step,
 )
 from fleet.onhost.reasons import finding
 from fleet.onhost.record import InstanceStore, Store
 from fleet.onhost.report import report
-from fleet.onhost.site import Site
+from fleet.onhost.site import Site, StepRefused
 from fleet.onhost.staging import answer_stage, judged, serving_of
+from fleet.onhost.verify import judge_afresh
 from fleet.onhost.visit import End, act, bake, ended, went_back
 
 LOCK_WAIT_S = 10.0
@@ -58,12 +62,16 @@ def serve(machine: Machine, request: Request, say: Say, go_on: Callable[[], None
         return ended(Outcome.FAILED, "bad_record", error=error), None
     except OSError as error:
         return ended(Outcome.FAILED, "host_io", error=error), _report_anyway(visit)
+    except Exception as error:  # a bug of ours: the controller must hear of it, or it would take it for a lost link
+        sys.stderr.write(traceback.format_exc())
+        words = "%s: %s" % (type(error).__name__, error)
+        return ended(Outcome.FAILED, "bug", error=words), _report_anyway(visit)
 
 
 def _report_anyway(visit: Visit) -> Optional[Report]:
     try:
         return report(visit.machine, visit.observer.look(), visit.own, visit.observer.layout)
-    except (OSError, Malformed):
+    except Exception:  # what is wrong has been said already
         return None
 
 
@@ -88,18 +96,35 @@ def _among_others(visit: Visit, own: Optional[InstanceStore]) -> End:
     if request.ask is Ask.STAGE or own is None:
         if own is not None:
             refuse_claimed(own, request)
+            _look_afresh(visit, own)
         return answer_stage(visit)
     if request.ask is Ask.UNLOCK:
         release(own, request)
         return End(Outcome.DONE)
     with ExitStack() as held:
-        epoch = _claimed(visit, own, held)
+        epoch: Optional[int] = None
+        try:
+            epoch = claim(own, request)
+            if epoch is None:  # it is only marked as undone here; whoever is at work may go on
+                return ended(Outcome.DONE, "other_rollout", whose=_other(own.record))
+        except OSError as error:
+            _say_unclaimed(visit, own, error)
+        if request.ask is not Ask.BAKE:
+            _hold_lock(own, request, held)
         end = _guarded(visit, own, epoch)
         if request.ask is Ask.BAKE and epoch is not None:
             _renew_alone(visit, own, epoch, end)
         elif request.ask is not Ask.BAKE:
             _settle(visit, own, end)
         return end
+
+
+def _look_afresh(visit: Visit, own: InstanceStore) -> None:
+    """A resume asks each host first of all where it is; what its log had until then was told and judged before."""
+    record = own.record if visit.request.reopen else None
+    if record is not None and record.rollout == visit.request.rollout:
+        with suppress(Busy), own.lock(0.0):  # a script that is still at work there knows better
+            judge_afresh(_site(visit, own, record, None, record.target), visit.observer.look())
 
 
 def _renew_alone(visit: Visit, own: InstanceStore, epoch: int, end: End) -> None:
@@ -112,38 +137,36 @@ def _renew_alone(visit: Visit, own: InstanceStore, epoch: int, end: End) -> None
 def _settle(visit: Visit, own: InstanceStore, end: End) -> None:
     """The last act under the lock: a host that is still in the rollout has its lease renewed, one that is not has none.
 
-    A commit ends the lease even where old connections still drain: the operator has decided.
+    A commit ends the lease even where old connections still drain: the operator has decided. A look renews only one
+    that is in force: it makes none where a commit or a reboot has ended it.
     """
-    record = own.record
+    record, ask = own.record, visit.request.ask
     if record is None or record.rollout != visit.request.rollout:
         return
     is_open = record.state is State.BEGUN and classify(visit.observer.look(), record.target) is not Phase.OLD
-    committed = visit.request.ask is Ask.COMMIT and end.outcome is Outcome.DONE
-    with suppress(OSError):
-        if is_open and not committed and visit.request.ask in (Ask.UPGRADE, Ask.BAKE):
-            lease.renew(own, visit.request)
-        elif not is_open or committed:
+    committed = ask is Ask.COMMIT and end.outcome is Outcome.DONE
+    try:
+        if not is_open or committed:
             lease.end(own)
+        elif ask is Ask.UPGRADE or (ask is Ask.BAKE and lease.lease_of(own) is not None):
+            _arm(own, visit.request)
         if not is_open:
             own.remove(CLAIM)
+    except (OSError, lease.Unwatched) as error:
+        visit.find(finding("lease_not_renewed", error=error, left=lease.left_s(own) or 0.0))
 
 
-def _claimed(visit: Visit, own: InstanceStore, held: ExitStack) -> Optional[int]:
-    """The instance is ours, and locked as long as `held`; the epoch, or `None` when nobody could take it from us.
+def _say_unclaimed(visit: Visit, own: InstanceStore, error: OSError) -> None:
+    """A full disk keeps an upgrade out, but never a way back, nor a look: then the fence is not written, and that is said.
 
-    A full disk keeps an upgrade out, but never a way back, nor a look: then the fence is not written, and that is said.
+    Raises the error that kept the rest out.
     """
-    request = visit.request
-    epoch: Optional[int] = None
-    try:
-        epoch = claim(own, request)
-    except OSError as error:
-        if request.ask not in (Ask.ROLLBACK, Ask.BAKE):
-            raise
-        visit.find(finding("not_fenced", error=error, folder=own.folder))
-    if request.ask is not Ask.BAKE:
-        _hold_lock(own, request, held)
-    return epoch
+    if visit.request.ask not in (Ask.ROLLBACK, Ask.BAKE):
+        raise error
+    visit.find(finding("not_fenced", error=error, folder=own.folder))
+    left_s = lease.left_s(own) if visit.request.ask is Ask.BAKE else None
+    if left_s is not None:
+        visit.find(finding("lease_not_renewed", error=error, left=left_s))
 
 
 def _hold_lock(own: InstanceStore, request: Request, held: ExitStack) -> None:
@@ -153,6 +176,9 @@ def _hold_lock(own: InstanceStore, request: Request, held: ExitStack) -> None:
     except OSError:
         if not request.take_over:
             raise
+        return
+    with suppress(OSError):
+        own.tidy()
 
 
 # Acting
@@ -227,7 +253,9 @@ def _arm(own: InstanceStore, request: Request) -> None:
 
 def go_back_by_lease(machine: Machine, own: InstanceStore, found: lease.Lease) -> End:
     """The host is OLD again, because its lease ran out; its lock is held. What was done is in the host's journal."""
-    layout = own.layout or Layout()
+    layout, record = own.layout, own.record
+    if layout is None or record is None:
+        return ended(Outcome.FAILED, "bad_record", error="%s is not whole" % own.folder)
     request = Request(
         PROTOCOL,
         Ask.LEASE,
@@ -244,8 +272,10 @@ def go_back_by_lease(machine: Machine, own: InstanceStore, found: lease.Lease) -
     visit = Visit(machine, request, store, Observer(machine, layout), own, lambda reply: None, lambda: None)
     with suppress(OSError):
         own.note(lease="ran_out", rollout=found.rollout, lease_s=found.lease_s)
-    end = _rollback(visit, own, None, own.record, visit.observer.look())
+    end = _rollback(visit, own, None, record, visit.observer.look())
     with suppress(OSError):
+        if end.outcome is not Outcome.DONE:
+            own.write_record(record._replace(why="its lease ran out, and it could not go back: %s" % end.message))
         own.note(lease="ended", outcome=end.outcome.value, reason=end.reason, message=end.message)
     _settle(visit, own, end)
     return end
@@ -324,8 +354,20 @@ def _rollback(
         return ended(Outcome.REFUSED, "foreign", who="this host has since been given another release")
     site = _site(visit, own, record, epoch, record.before_process)
     if not seen.masters and seen.path_sha256 == record.target:
-        restore(site, seen)  # so that whoever starts nginx again does not start the bad release
+        _restore_for_the_next_start(site, seen)
     return _walk(visit, site, Goal(record.before_process, Rest.FINAL))
+
+
+def _restore_for_the_next_start(site: Site, seen: Observation) -> None:
+    """Whoever starts nginx again does not start the release that is taken back. If that can't be had, it is said."""
+    site.note(intent=Step.RESTORE.value, rollout=site.record.rollout)
+    try:
+        restore(site, seen)
+    except StepRefused as error:
+        site.note(result=Step.RESTORE.value, outcome=Outcome.FAILED.value, reason=error.reason, message=error.message)
+        site.say(Finding(error.reason, Severity.WARNING, error.message, error.remedy))
+        return
+    site.note(result=Step.RESTORE.value, outcome=Outcome.DONE.value)
 
 
 def _in_force(visit: Visit, own: InstanceStore, record: Record, seen: Observation) -> Record:

@@ -3,7 +3,7 @@
 import os
 
 from fleet.onhost.machine import Machine
-from fleet.onhost.record import Store
+from fleet.onhost.record import GIVEN_UP_S, KEEPING, Store
 
 PART = ".part"
 
@@ -24,6 +24,7 @@ def stage(machine: Machine, store: Store, sha256: str) -> str:
     machine.make_folder(os.path.dirname(final))
     found = machine.sha256(final + PART)
     if found is None:
+        forget_given_up(machine, store)
         raise ReleaseMissing(final + PART)
     if found != sha256:
         machine.unlink(final + PART)
@@ -31,3 +32,13 @@ def stage(machine: Machine, store: Store, sha256: str) -> str:
     os.chmod(final + PART, 0o755)
     machine.rename(final + PART, final)
     return final
+
+
+def forget_given_up(machine: Machine, store: Store) -> None:
+    """No part of an upload is left that nobody has written to for so long. Raises OSError."""
+    top = store.root + "/releases"
+    for folder in machine.names(top):
+        for name in machine.names("%s/%s" % (top, folder)):
+            path = "%s/%s/%s" % (top, folder, name)
+            if (PART in name or KEEPING in name) and machine.age_s(path) > GIVEN_UP_S:
+                machine.unlink(path)

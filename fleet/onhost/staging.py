@@ -5,6 +5,7 @@ from typing import Optional, Tuple
 
 from fleet.onhost import preflight
 from fleet.onhost.asked import Visit
+from fleet.onhost.lock import Busy
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import Finding, Observation, Outcome, Phase, Reply, ReplyType, Request, Step
 from fleet.onhost.record import Serving
@@ -64,12 +65,11 @@ def serving_of(visit: Visit) -> Serving:
 
 
 def _remember_command(visit: Visit, seen: Observation) -> None:
-    """How the master was started is known from now on, should it ever be down."""
-    if visit.own is None or len(seen.masters) != 1:
+    """How the master was started is known from now on, should it ever be down. Who is at work there knows it anyway."""
+    if visit.own is None or len(seen.masters) != 1 or visit.own.serving.argv == seen.masters[0].argv:
         return
-    serving = visit.own.serving
-    if serving.argv != seen.masters[0].argv:
-        visit.own.write_serving(serving._replace(argv=seen.masters[0].argv))
+    with suppress(Busy), visit.own.lock(0.0):
+        visit.own.write_serving(visit.own.serving._replace(argv=seen.masters[0].argv))
 
 
 def judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:

@@ -59,12 +59,11 @@ def _keep_old(site: Site, seen: Observation, path: str) -> None:
 
 def drain(site: Site, seen: Observation) -> None:
     """No worker of the old master accepts; it still holds its sockets."""
-    old, new = pair(seen)
-    if not old.accepting:
+    if not pair(seen)[0].accepting:
         return
+    old, new = pair(site.look())  # the intent has been written since, which may take its time on a busy disk
     if not new.accepting:
         raise StepRefused("new_not_serving", when="")
-    old = pair(site.look())[0]
     must_hear(old)
     site.send(old, signal.SIGWINCH)
 

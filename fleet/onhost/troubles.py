@@ -197,6 +197,11 @@ VERIFY = (
         "Use the same configuration for both releases.",
     ),
     warn(
+        "log_passed_over",
+        "this was in the error log before the rollout was gone on with, and counts no more: {lines}",
+        "If the release was to blame for it, roll back.",
+    ),
+    warn(
         "no_probes",
         "nothing was asked of the new workers",
         "Add fleet_probes to the inventory.",

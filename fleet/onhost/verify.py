@@ -8,7 +8,7 @@ the hands of the new workers (nginx-upgrade.md, 4.1 and 6).
 
 from typing import FrozenSet, Optional, Tuple
 
-from fleet.onhost.log import CRASHED, ENDED, Mark, bad_lines, lines_since
+from fleet.onhost.log import CRASHED, ENDED, Mark, bad_lines, lines_since, mark
 from fleet.onhost.logfiles import moved_away
 from fleet.onhost.probe import ask
 from fleet.onhost.protocol import Master, Observation, Record, State
@@ -166,6 +166,21 @@ def evidence(site: Site, seen: Observation, new: Master) -> Optional[Tuple[str, 
         return None
     now = find(seen, new.pid, new.start)
     return bad_lines(lines, [new.pid] + [worker.pid for worker in (now or new).workers])
+
+
+def judge_afresh(site: Site, seen: Observation) -> None:
+    """What the log had against the new release before an operator said to go on is said once more and held against it
+    no longer: he was told of it, and what made the workers die then (a person, the kernel) need not be the release.
+    """
+    new = seen.masters[-1] if seen.masters else None
+    if new is None or new.sha256 != site.target:
+        return
+    lines = evidence(site, seen, new)
+    if not lines:
+        return
+    site.warn("log_passed_over", lines=" / ".join(lines[:MOST_QUOTED]))
+    now = mark(site.machine, new.pid)
+    site.remember(lambda serving: serving._replace(log_path=now.path, log_inode=now.inode, log_offset=now.offset))
 
 
 def _must_cover(site: Site, seen: Observation, old: Master, new: Master) -> None:

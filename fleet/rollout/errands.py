@@ -197,6 +197,9 @@ def decide_commit(parallel: int, status: RolloutStatus, now: datetime) -> tuple[
 
 
 def _all_committed(status: RolloutStatus) -> Finish:
+    held = [host for host in status.all if host.is_anothers]
+    if held and not any(host.visited(Ask.COMMIT) and host.fault is None for host in status.all):
+        return ending.anothers(held)
     bad = [host for host in status.all if host.fault is not None]
     waiting = [host for host in status.all if host.drain_pending]
     done = [host for host in status.all if host.course is Course.COMMITTED]

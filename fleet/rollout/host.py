@@ -156,8 +156,11 @@ class HostStatus:
 
     @property
     def needs_person(self) -> bool:
-        """Whether the host was changed and is not known to be at rest, or didn't go back when told to."""
-        if not self.begun:
+        """Whether the host was changed and is not known to be at rest, or didn't go back when told to.
+
+        One that was taken over is in somebody else's hands: that run looks after it.
+        """
+        if not self.begun or self.reason == TAKEN_OVER:
             return False
         if self.silent or self.doubt is not None or self.phase not in RESTING:
             return True

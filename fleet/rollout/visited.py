@@ -13,6 +13,7 @@ from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity, State
 from fleet.rollout.host import (
     ARRIVED,
     BUSY,
+    CLAIMED,
     GIVE_UP,
     LEFT_ALONE,
     MOST_TRIES,
@@ -213,6 +214,8 @@ def _committed(host: HostStatus, event: Event) -> HostStatus:
             return host if host.held else replace(host, course=Course.COMMITTED)
         case Outcome.FAILED | Outcome.REFUSED if host.reason in TURNED_BACK:
             return host
+        case Outcome.REFUSED if host.reason == CLAIMED:
+            return replace(host, fault=Fault.REFUSED)
         case _ if _may_be_asked_again(host):
             lost_at = _lost_at(host, Ask.COMMIT, event.at)
             return _still_doubted(replace(host, doubt=doubt(Ask.COMMIT, lost_at)), event.at)

@@ -141,12 +141,19 @@ def _second_fleet(ground: Ground) -> Callable[[], None]:
 
 
 def _to_pid_file(ground: Ground, number: int) -> None:
+    """To whom the pid file names; for a moment of every upgrade it is missing."""
     inside = ground.inside
-    inner = inside.pid_file()
-    named = [one for one in inside.processes() if one.inner == inner]
-    if not named:
-        raise NoVictim(f"the pid file names {inner}, who is not there")
-    named[0].signal(number)
+
+    def named() -> list[Process]:
+        inner = inside.pid_file()
+        return [one for one in inside.processes() if one.inner == inner]
+
+    with suppress(AssertionError):
+        wait_until(lambda: bool(named()), "a pid file that names somebody", STOP_S)
+    for one in named():
+        one.signal(number)
+        return
+    raise NoVictim(f"the pid file names {inside.pid_file()}, who is not there")
 
 
 def _reload(ground: Ground) -> Callable[[], None]:

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import fleet.commands.back
+import fleet.commands.check
+import fleet.commands.resume
 import fleet.commands.status
 import fleet.commands.upgrade  # loaded once, before the forks
 import fleet.onhost

@@ -17,6 +17,7 @@ from tests.lab.play import Case, Play
 AT_ONCE = 8
 MOST_HOSTS = 48
 BIG_BYTES = 6 << 20
+SETTLE_S, LONG_SETTLE_S = 0.3, 5.0
 SMALL_DISKS = "small-disks"
 
 
@@ -52,6 +53,8 @@ def case(cell: Cell, releases: Releases) -> Case:
         target=releases.big if at.place == "upload" else releases.target,
         other=releases.other,
         following=releases.following,
+        # On a busy machine one look takes longer than a brisk settle, and there would be no pause to stop in.
+        settle_s=LONG_SETTLE_S if at.place == "pause" else SETTLE_S,
     )
 
 

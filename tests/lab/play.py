@@ -99,7 +99,7 @@ class Play:
         began_s = traffic.mark("next")
         if self.case.following is not None:
             self._run("next", *self._upgrade(self.case.following), expected=(0,))
-            self._must_be_whole("NEW", self.case.following)
+            self._must_be_whole(Wanted("NEW", self.case.following, (0,)))
         self._windows.append((began_s, traffic.mark("done")))
 
     # The scene and the fault
@@ -237,8 +237,7 @@ class Play:
             ended.code in wanted.codes, f"the ending: exit {ended.code}, not {wanted.codes}: {ended.last}"
         )
         self._let_stopped_go_on()
-        if not self.result.is_down:
-            self._must_be_whole(wanted.phase, wanted.serves)
+        self.result.ended = "DOWN" if self.result.is_down else self._must_be_whole(wanted)
 
     def _let_stopped_go_on(self) -> None:
         """A step script that was stopped and is still there wakes up: too late to do any harm."""
@@ -248,10 +247,11 @@ class Play:
                 one.signal(signal.SIGCONT)
         until_quiet(self.host)
 
-    def _must_be_whole(self, phase: str, serves: Path) -> None:
+    def _must_be_whole(self, wanted: Wanted) -> str:
+        """The phase that status says."""
         told = self._status()
-        self.result.ended = str(told["phase"])
-        must_be_whole(self.host, told, self.result, phase, sha256(serves))
+        must_be_whole(self.host, told, self.result, wanted.phase, sha256(wanted.serves))
+        return str(told["phase"])
 
     # Commands
 

@@ -307,17 +307,33 @@ def test_a_reload_of_the_old_master_before_drain_is_said_and_drained(host: Heard
     assert host.nginx.workers(master) == []
 
 
-def coalesce(master: int) -> None:
-    """HUP and WINCH are pending together when the master wakes up: the WINCH is put off until its next wake-up."""
+def stop(master: int) -> None:
+    """The master is stopped: what is sent to it from now on is pending together when it goes on."""
     os.kill(master, signal.SIGSTOP)
-    os.kill(master, signal.SIGHUP)
-    os.kill(master, signal.SIGWINCH)
-    os.kill(master, signal.SIGCONT)
+    wait_until(lambda: getattr(Machine().process(master), "state", "") == "T", "a stopped master")
+
+
+class Together(Machine):
+    """The first WINCH comes together with somebody's HUP: it is put off until the master's next wake-up."""
+
+    done = False
+
+    def signal(self, pid: int, start: int, signum: int) -> None:
+        if signum != signal.SIGWINCH or self.done:
+            super().signal(pid, start, signum)
+            return
+        self.done = True
+        stop(pid)
+        os.kill(pid, signal.SIGHUP)
+        super().signal(pid, start, signum)
+        os.kill(pid, signal.SIGCONT)
 
 
 def test_winch_and_hup_together_while_held_cost_nothing_going_back(host: Heard) -> None:
     master = held(host)
-    coalesce(master)
+    stop(master)
+    for signum in (signal.SIGHUP, signal.SIGWINCH, signal.SIGCONT):
+        os.kill(master, signum)
     wait_until(lambda: len(host.nginx.workers(master)) == 2, "revived workers, with a WINCH to come")
 
     comes_back(host, master)
@@ -326,7 +342,7 @@ def test_winch_and_hup_together_while_held_cost_nothing_going_back(host: Heard) 
 def test_a_winch_that_a_reload_puts_off_is_made_to_happen(host: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "DRAIN_SEEN_S", 1.0)
     master = host.nginx.master()
-    host.machine = Just(signal.SIGWINCH, coalesce)
+    host.machine = Together()
 
     end, report = upgraded(host)
 

@@ -55,12 +55,14 @@ class Home:
         self.own, self.clock, self.trouble = own, clock, trouble
         self.went_at: list[float] = []
 
-    def __call__(self, found: lease.Lease) -> None:
+    def __call__(self, found: lease.Lease) -> bool:
         self.went_at.append(self.clock.now_s)
         assert found.options.settle_s == 0.5
         if len(self.went_at) > self.trouble:
             self.own.begin(a_record("r1", State.ROLLED_BACK))
             lease.end(self.own)
+            return False
+        return True
 
 
 def watched(own: InstanceStore, home: Home) -> Home:
@@ -122,6 +124,53 @@ def test_what_could_not_be_done_is_tried_again_while_the_lease_stands(own: Insta
 
     assert len(home.went_at) == 3
     assert home.went_at[1] - home.went_at[0] == pytest.approx(lease.RETRY_S)
+
+
+def test_what_never_works_is_not_tried_for_ever(own: InstanceStore, clock: Clock) -> None:
+    lease.renew(own, a_request())
+
+    home = watched(own, Home(own, clock, trouble=99))
+
+    assert len(home.went_at) == lease.MOST_TRIES
+    assert lease.lease_of(own) is None
+    assert home.went_at[-1] - home.went_at[0] > 100.0
+
+
+def test_what_no_second_try_mends_is_tried_once(own: InstanceStore, clock: Clock) -> None:
+    lease.renew(own, a_request())
+    tried: list[float] = []
+
+    def hopeless(found: lease.Lease) -> bool:
+        tried.append(clock.now_s)
+        return False
+
+    lease.watch(own, lambda: None, hopeless)
+
+    assert len(tried) == 1
+
+
+def test_a_bug_in_the_way_back_does_not_end_the_watch(own: InstanceStore, clock: Clock) -> None:
+    lease.renew(own, a_request())
+    tried: list[float] = []
+
+    def breaks(found: lease.Lease) -> bool:
+        tried.append(clock.now_s)
+        if len(tried) == 1:
+            raise RuntimeError("a bug")
+        return False
+
+    lease.watch(own, lambda: None, breaks)
+
+    assert len(tried) == 2
+
+
+def test_a_visit_that_wants_no_lease_ends_the_one_that_runs(own: InstanceStore) -> None:
+    """A resume of another laptop without one must not leave the dead laptop's ticking."""
+    lease.renew(own, a_request())
+
+    lease.renew(own, a_request(lease_s=0.0))
+
+    assert lease.lease_of(own) is None
 
 
 def test_no_lease_is_written_unless_one_is_wanted(own: InstanceStore) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.onhost import record
 from fleet.onhost.machine import Machine
 from fleet.onhost.protocol import Malformed, Record, State
 from fleet.onhost.record import InstanceStore, Store, instance_name
@@ -60,6 +61,30 @@ def test_the_last_signal_to_a_process_is_read_off_the_journal(own: InstanceStore
     assert last["signal"] == "SIGWINCH"
     assert own.last_signal(5, 1, ("SIGQUIT",)) is None
     assert own.last_signal(5, 2, ("SIGWINCH",)) is None
+
+
+def test_a_torn_last_line_costs_no_other_line(own: InstanceStore) -> None:
+    own.note(signal="SIGWINCH", pid=5, start=1)
+    with Path(own.folder, "journal.jsonl").open("a") as journal:
+        journal.write('{"signal": "SIGH')
+    own.note(signal="SIGUSR1", pid=5, start=1)
+
+    found = [own.last_signal(5, 1, (name,)) for name in ("SIGWINCH", "SIGUSR1")]
+
+    assert [one["signal"] for one in found if one] == ["SIGWINCH", "SIGUSR1"]
+
+
+def test_a_full_journal_makes_way_and_its_last_signals_are_still_known(
+    own: InstanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "MOST_JOURNAL_BYTES", 100)
+    own.note(signal="SIGWINCH", pid=5, start=1, much="x" * 100)
+    own.tidy()
+    own.note(signal="SIGUSR1", pid=5, start=1)
+
+    assert sorted(path.name for path in Path(own.folder).iterdir()) == ["journal.jsonl", "journal.jsonl.1"]
+    assert own.last_signal(5, 1, ("SIGWINCH",)) is not None
+    assert own.last_signal(5, 1, ("SIGUSR1",)) is not None
 
 
 def test_a_release_is_kept_by_its_hash_and_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleet.onhost.machine import Machine, Process, Ran
-from fleet.onhost.service import PROPERTIES, owner_of, package_lock, packaged, unit, unit_of
+from fleet.onhost.service import PROPERTIES, Followed, followed, owner_of, package_lock, packaged, unit, unit_of
 from tests.onhost.recorded import PATH, RecordedMachine, a_look, a_master, a_subject
 
 UNVERIFIED = {
@@ -75,6 +75,24 @@ def test_without_systemd_no_unit_is_asked_for() -> None:
 )
 def test_the_unit_is_read_from_the_control_group(cgroups: str, name: str | None) -> None:
     assert unit_of(cgroups) == name
+
+
+@pytest.mark.parametrize(
+    ("shown", "whom"),
+    [
+        ("good", Followed("nginx.service", 812)),
+        ("stale-main", Followed("nginx.service", 700)),
+        ("simple", None),
+        ("by-hand-under-ssh", None),
+    ],
+)
+def test_whom_systemd_follows_counts_only_in_a_forking_unit(shown: str, whom: Followed | None) -> None:
+    assert followed(a_host(Ran(0, UNVERIFIED[shown], 0.1)), 812) == whom
+
+
+def test_without_systemd_or_its_answer_nobody_is_followed() -> None:
+    assert followed(a_host(None), 812) is None
+    assert followed(a_host(Ran(0, UNVERIFIED["good"], 0.1), cgroup="0::/\n"), 812) is None
 
 
 def test_the_holder_of_a_package_lock_is_named() -> None:

@@ -63,14 +63,17 @@ class Host:
     def state_dir(self) -> Path:
         return self.nginx.folder / "state"
 
-    def visit(self, ask: Ask, go_on: Callable[[], None] = lambda: None, rollout: str = "r1") -> tuple[End, Report]:
+    def visit(
+        self, ask: Ask, go_on: Callable[[], None] = lambda: None, rollout: str = "r1", *, reopen: bool = False
+    ) -> tuple[End, Report]:
         layout = Layout(pid_file=str(self.nginx.pid_file), state_dir=str(self.state_dir))
         options = Options(
             settle_s=0.3, probes=(Probe(f"http://{self.nginx.target}/health"),), allow=("pending-config",)
         )
-        goal = Goal(self.target, Rest.HELD) if ask is Ask.UPGRADE else None
+        goal = Goal(self.target, Rest.HELD) if ask in (Ask.STAGE, Ask.UPGRADE) else None
         back = ask is Ask.ROLLBACK
         request = Request(PROTOCOL, ask, rollout, self.epoch, "ada", goal, MAY_DO[ask], layout, options, take_over=back)
+        request = request._replace(reopen=reopen)
         self.steps.clear()
         end, report = serve(self.machine, request, self._say, go_on)
         assert report is not None
@@ -233,6 +236,23 @@ def test_another_rollout_to_the_same_release_goes_on_where_one_was_left(host: Ho
     assert report.record.rollout == "r2"
     end, report = host.visit(Ask.ROLLBACK, rollout="r2")
     is_as_before(host, report, before, master)
+
+
+def test_what_the_log_had_before_a_resume_is_held_against_the_release_no_longer(host: Host) -> None:
+    """Somebody killed its workers: the bake must fail, and who says to go on all the same can do so."""
+    host.visit(Ask.UPGRADE)
+    for worker in host.nginx.workers(host.nginx.master()):
+        os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: host.nginx.logged("exited on signal 9"), "the alert of the new master")
+    host.nginx.wait_for_workers(host.nginx.master())
+    assert host.visit(Ask.BAKE)[0].reason == "workers_crash"
+    host.visit(Ask.UPGRADE)
+    assert host.visit(Ask.BAKE)[0].reason == "workers_crash"
+
+    assert host.visit(Ask.STAGE, reopen=True)[0].outcome is Outcome.DONE
+
+    assert host.visit(Ask.BAKE)[0].outcome is Outcome.DONE
+    assert '"log_passed_over"' in next(host.state_dir.glob("instances/*/journal.jsonl")).read_text()
 
 
 class Killed(BaseException):
