@@ -19,12 +19,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from fleet.events import EventType, load
 from fleet.onhost.protocol import FORWARD_STEPS, Ask, Outcome, Phase, State, Step
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
-from fleet.rollout.upgrade import over_budget
 from fleet.task import HostOutcome, HostTask
 from tests.commanded import Laptop
-from tests.laptops import Ground, Pending, Run
+from tests.laptops import Ground, Pending, Run, Written
 from tests.onhost.model import Model
 from tests.pretend import LOST_BEFORE, NEW, REFUSED, THIRD, UNREACHABLE, Pretend, names
 from tests.pretend_script import WELL, Mishap, Taken
@@ -143,7 +143,13 @@ class Rollouts(RuleBasedStateMachine):
 
     @rule(pick=PICK)
     def resume(self, pick: int) -> None:
-        self._has_begun(self._laptop(pick).resume())
+        laptop = self._laptop(pick)
+        begun = [written.rollout for written in laptop.book.runs if written.command == "upgrade"]
+        last = next((written for written in reversed(laptop.book.runs) if written.rollout in begun[-1:]), None)
+        run = laptop.resume()
+        if run is not None and run.recorder is not None and last is not None and went_back(last):
+            assert run.recorder.written.command == "rollback"
+        self._has_begun(run)
 
     @rule(pick=PICK)
     def commit(self, pick: int) -> None:
@@ -367,14 +373,23 @@ def named(outcome: HostOutcome, host: str) -> HostOutcome:
     return HostOutcome(host, outcome.outcome, outcome.reason, outcome.message, outcome.remedy)
 
 
+def went_back(written: Written) -> bool:
+    """Whether a run was taking its hosts back when it ended or broke off."""
+    return any(load(text).type is EventType.ROLLBACK_STARTED for text in written.texts)
+
+
 def check_visit(run: Run, task: HostTask) -> None:
     """What must be so when a run begins a visit."""
     status, ask = run.status, task.request.ask
     host = status.hosts[task.host.name]
     assert task.host.name not in [pending.host for pending in run.desk.pending]
     assert len(run.desk.pending) < run.requests.policy.parallel
+    if ask in (Ask.UPGRADE, Ask.COMMIT, Ask.ROLLBACK):
+        assert not (host.outcome is Outcome.LINK_LOST and host.asked is ask), "repeated without having been looked at"
     if ask is Ask.UPGRADE:
-        assert not over_budget(run.requests.policy, status)
+        policy = run.requests.policy
+        at_fault = [name for name, each in status.hosts.items() if each.fault is not None]
+        assert policy.on_failure is OnFailure.CONTINUE or len(at_fault) <= policy.max_failures
         assert host.fault is None
         assert not status.stopping
     if ask is Ask.COMMIT:
