@@ -243,7 +243,8 @@ def resume(ctx: click.RichContext, /, rollout: str | None, **given: Any) -> int:
 @as_json
 @click.pass_context
 def unlock(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
-    """Who holds which lock, since when: the journal's, and with an inventory each host's. --force frees them."""
+    """Who holds which lock, since when: the journal's, and with an inventory each host's. --force frees them; a run that
+    is still at work on a host takes it again at its next visit."""
     from fleet.commands import unlock as command
 
     return command.run(world(ctx), asked(ctx, given), as_json)

@@ -102,6 +102,7 @@ class Engine:
         observers: Sequence[Observer] = (),
         heartbeat: Heartbeat | None = None,
         slept: Callable[[], float] = slept_s,
+        monotonic: Callable[[], float] = time.monotonic,
         journal: Journal | None = None,
         needs_journal: bool = True,
     ) -> None:
@@ -114,6 +115,8 @@ class Engine:
         self._heartbeat = heartbeat
         self._slept = slept
         self._slept_s = slept()
+        self._monotonic = monotonic
+        self._looked_s = monotonic()
         self._journal = journal
         self._needs_journal = needs_journal
         self._status = RolloutStatus()
@@ -161,7 +164,7 @@ class Engine:
             if said:
                 continue
             if self._leave_at is not None and now >= self._leave_at:
-                return ending.stopped(self._status), 0.0
+                return ending.stopped(self._status, resumable=self._journal is not None), 0.0
             return None, wait_s
 
     def _say(self, move: Announce) -> None:
@@ -206,10 +209,14 @@ class Engine:
             self._heartbeat(self._status, self._clock())
 
     def _mind_naps(self) -> None:
-        """A laptop that slept turns back: `fleet resume` looks at every host before it moves any."""
+        """A laptop that slept, or whose fleet was stopped (Ctrl-Z), turns back: `fleet resume` looks at every host before
+        it moves any.
+        """
         before_s, self._slept_s = self._slept_s, self._slept()
-        if self._slept_s - before_s > NAP_S and not self._turned:
-            self._turn_back(f"this machine slept for {self._slept_s - before_s:.0f} s; ")
+        last_s, self._looked_s = self._looked_s, self._monotonic()
+        nap_s = max(self._slept_s - before_s, self._looked_s - last_s - TICK_S)
+        if nap_s > NAP_S and not self._turned:
+            self._turn_back(f"this machine slept, or fleet was stopped, for {nap_s:.0f} s; ")
 
     def _accept(self, item: Item) -> None:
         match item:

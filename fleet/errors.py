@@ -29,6 +29,12 @@ class Refused(FleetError):
     exit_code = 2
 
 
+class Interrupted(FleetError):
+    """The operator turned back before anything was changed."""
+
+    exit_code = 130
+
+
 class InventoryError(Refused):
     """The inventory is not what it must be: `where` is `file:line`, where known."""
 

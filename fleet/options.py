@@ -73,7 +73,12 @@ locking = _together(
         default="0s",
         help="How long to wait for another run to end, of this journal or on a host.",
     ),
-    option("--force", env="FORCE", is_flag=True, help="Take locks over, here and on hosts; who has them turns back."),
+    option(
+        "--force",
+        env="FORCE",
+        is_flag=True,
+        help="Take the locks over, here and on hosts. Here, who has it turns back.",
+    ),
 )
 leasing = option(
     "--lease",

@@ -9,10 +9,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 from fleet.errors import Refused
 from fleet.host import Host
 
+T = TypeVar("T")
 DEFAULT_BATCHES = "1,10%,50%,100%"
 LONGEST_S = 30 * 86400.0
 
@@ -60,17 +62,22 @@ class _Count:
 
 def make_plan(hosts: Sequence[Host], batches: str = DEFAULT_BATCHES) -> Plan:
     """The hosts, in their order, in batches of these sizes. Raises `Refused`."""
-    sizes = _sizes(batches)
     if not hosts:
         raise Refused("there is no host to plan for.", "See what 'fleet inventory' selects.")
     _refuse_two_names(hosts)
-    cut: list[Batch] = []
+    return Plan(tuple(Batch(number, each) for number, each in enumerate(cut(hosts, batches), 1)), batches)
+
+
+def cut(items: Sequence[T], batches: str) -> tuple[tuple[T, ...], ...]:
+    """The items, in their order, in batches of these sizes. Raises `Refused`."""
+    sizes = _sizes(batches)
+    found: list[tuple[T, ...]] = []
     begin = 0
-    while begin < len(hosts):
-        size = max(sizes[min(len(cut), len(sizes) - 1)].of(len(hosts)), 1)
-        cut.append(Batch(len(cut) + 1, tuple(hosts[begin : begin + size])))
+    while begin < len(items):
+        size = max(sizes[min(len(found), len(sizes) - 1)].of(len(items)), 1)
+        found.append(tuple(items[begin : begin + size]))
         begin += size
-    return Plan(tuple(cut), batches)
+    return tuple(found)
 
 
 def parse_budget(text: str, hosts: int) -> int:

@@ -67,7 +67,7 @@ class Laptop:
         if not upgrades:
             return self._resume_from_hosts(wanted)
         last, facts = runs[-1], upgrades[-1]
-        match onward(last.command, last.status()):
+        match onward(last.command, last.status(), frozenset(self.names)):
             case Onward.NOWHERE:
                 return None
             case Onward.COMMIT:
@@ -95,7 +95,7 @@ class Laptop:
         rollout = wanted or newest(looked)
         if rollout is None or rollout not in records(looked):
             return None
-        return self._errand("commit", committing(looked, rollout), decide_commit, takes_lock=True)
+        return self._errand("commit", committing(looked, rollout), partial(decide_commit, Policy()), takes_lock=True)
 
     def rollback(self, wanted: str | None = None) -> Run | None:
         """`fleet rollback`."""
@@ -105,7 +105,7 @@ class Laptop:
             return None
         holder = self.book.holder
         takes_lock = holder is None or holder.written.rollout == rollout
-        return self._errand("rollback", undoing(looked, rollout), decide_rollback, takes_lock)
+        return self._errand("rollback", undoing(looked, rollout), partial(decide_rollback, PARALLEL), takes_lock)
 
     # What they share
 
@@ -131,7 +131,7 @@ class Laptop:
         self,
         command: str,
         start: RolloutStatus,
-        decide: Callable[..., object],
+        chosen: Decide,
         takes_lock: bool,
     ) -> Run | None:
         if self.book.is_full and command == "commit":
@@ -142,7 +142,6 @@ class Laptop:
             recorder = Recorder(self.book, Written(start.rollout, command, Policy(), None, start.batches))
             if takes_lock:
                 recorder.take_lock()
-        chosen: Decide = partial(decide, PARALLEL)  # type: ignore[assignment]
         needs = command == "commit"
         return self._begun(
             Run(self.ground, self._requests(Policy()), chosen, start, recorder, needs_journal=needs, watch=self.watch)

@@ -9,7 +9,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from fleet.onhost import lease
-from fleet.onhost.fence import CLAIM, FENCE, Claimed, Fence, TakenOver, claim, fence_of, refuse_claimed, release
+from fleet.onhost.fence import (
+    CLAIM,
+    FENCE,
+    Claimed,
+    Fence,
+    TakenOver,
+    claim,
+    fence_of,
+    may_reopen,
+    refuse_claimed,
+    release,
+)
 from fleet.onhost.obedience import in_progress, left_swapped, the_master
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import (
@@ -231,7 +242,7 @@ class Pretend:
         target = request.goal.target
         phase = classify(seen, target)
         ours = record is not None and record.rollout == request.rollout
-        if ours and record is not None and record.state is State.ROLLED_BACK and request.reopen:
+        if request.reopen and may_reopen(record, request.rollout):
             ours = False
         elif behind := went_back(request, record, phase, self.own.folder):
             return behind

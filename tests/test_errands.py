@@ -43,7 +43,7 @@ def commit(fleet: Fleet) -> tuple[Finish, Play]:
     assert chosen is not None
     game = replace(a_play(fleet, QUICK), status=committing(looked, chosen))
     game.requests = replace(game.requests, target=None)
-    return game.to_the_end(partial(decide_commit, PARALLEL)), game
+    return game.to_the_end(partial(decide_commit, QUICK)), game
 
 
 def a_record(rollout: str, at: str, state: State = State.BEGUN) -> Record:

@@ -7,9 +7,10 @@ from functools import partial
 
 from fleet.commands.journaled import Recorder, holding, journal_if_any, run_data, sender, taking_over
 from fleet.commands.run import agree, carry_out, hosts_of, look_at, output_of
-from fleet.commands.upgrade import tell_end
+from fleet.commands.upgrade import LEASE_S, tell_end
 from fleet.errors import FleetError, Refused
 from fleet.journal.store import Journal
+from fleet.onhost.protocol import State
 from fleet.output import Output
 from fleet.rollout import ending
 from fleet.rollout.errands import committing, decide_commit, decide_rollback, newest, records, undoing
@@ -49,13 +50,15 @@ def rollback(world: World, asked: Asked, wanted: str | None, *, drain_timeout_s:
     output = output_of(asked)
     with journal_if_any(output, asked) as journal:
         recording = partial(taking_over, journal, output, world.operator())
-        return _run(world, asked, output, wanted, errand, recording)
+        newest_here = journal.rollouts(most=1) if journal is not None else ()
+        known = newest_here[0].rollout if newest_here else None
+        return _run(world, asked, output, wanted, errand, recording, known)
 
 
 def commit(world: World, asked: Asked, wanted: str | None, *, drain_timeout_s: float, cut: bool) -> int:
     """No host of the rollout holds an old master any more; the exit code."""
-    policy = Policy(parallel=asked.parallel, drain_timeout_s=drain_timeout_s, cut=cut)
-    errand = Errand("commit", policy, committing, partial(decide_commit, asked.parallel))
+    policy = Policy(parallel=asked.parallel, drain_timeout_s=drain_timeout_s, cut=cut, lease_s=LEASE_S)
+    errand = Errand("commit", policy, committing, partial(decide_commit, policy))
     output = output_of(asked)
     # The hosts are looked at under the lock: what was seen while another run was at work would be out of date.
     with (
@@ -71,13 +74,21 @@ def _named(recorder: Recorder, rollout: str) -> Iterator[Recorder]:
     yield recorder
 
 
-def _run(world: World, asked: Asked, output: Output, wanted: str | None, errand: Errand, recording: Recording) -> int:
+def _run(
+    world: World,
+    asked: Asked,
+    output: Output,
+    wanted: str | None,
+    errand: Errand,
+    recording: Recording,
+    newest_here: str | None = None,
+) -> int:
     hosts = hosts_of(asked)
     looked = look_at(world, output, hosts, asked)
     if looked.interrupted:
         output.say(looked.message)
         return looked.exit_code or ending.INTERRUPTED
-    rollout = choose(looked, wanted)
+    rollout = choose(looked, wanted, newest_here)
     if rollout is None:
         output.say("No host has a record of any rollout: there is nothing to do.")
         return ending.OK
@@ -102,8 +113,11 @@ def _run(world: World, asked: Asked, output: Output, wanted: str | None, errand:
     return tell_end(output, status)
 
 
-def choose(looked: RolloutStatus, wanted: str | None) -> str | None:
+def choose(looked: RolloutStatus, wanted: str | None, newest_here: str | None = None) -> str | None:
     """The rollout that is meant: the newest, or the only one that begins with `wanted`. `None`: the hosts know of none.
+
+    With silent hosts the newest may be one that only they know: then the older one is not taken for it, where the
+    journal knows a newer one (`newest_here`), or where all that answered are done with theirs.
 
     Raises `Refused`, or `NobodyKnows` when the hosts that could tell are silent.
     """
@@ -115,6 +129,12 @@ def choose(looked: RolloutStatus, wanted: str | None) -> str | None:
             raise NobodyKnows(
                 f"no host that answered has a record of a rollout, and {ending.names(silent)} did not answer.",
                 "Mend their connection, or name the rollout in full.",
+            )
+        if found is not None and silent and _may_be_older(looked, found, newest_here):
+            raise NobodyKnows(
+                f"{ending.names(silent)} did not answer, and may be in a newer rollout than {found}, the newest that the "
+                "others know.",
+                f"Name the rollout that is meant: {found}" + (f", or {newest_here}." if newest_here else "."),
             )
         return found
     matches = sorted(rollout for rollout in known if rollout.startswith(wanted))
@@ -131,3 +151,9 @@ def choose(looked: RolloutStatus, wanted: str | None) -> str | None:
         )
     names = ", ".join(sorted(known)) or "none"
     raise Refused(f"no host knows a rollout {wanted}.", f"They know: {names}.")
+
+
+def _may_be_older(looked: RolloutStatus, found: str, newest_here: str | None) -> bool:
+    if newest_here is not None:
+        return newest_here not in records(looked) and newest_here > found
+    return records(looked)[found].state is not State.BEGUN

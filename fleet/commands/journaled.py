@@ -124,4 +124,7 @@ def run_data(command: str, asked: Asked, requests: Requests, release: str) -> Ma
 
 def _absolute(limit: str) -> str:
     """A limit that names a file names it from everywhere."""
-    return f"@{Path(limit[1:]).expanduser().absolute()}" if limit.startswith("@") else limit
+    parts = [
+        f"@{Path(part[1:]).expanduser().absolute()}" if part.startswith("@") else part for part in limit.split(",")
+    ]
+    return ",".join(parts)

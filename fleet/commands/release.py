@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fleet.commands.run import look_at
-from fleet.errors import ReleaseError
+from fleet.errors import Interrupted, ReleaseError
 from fleet.host import Host
 from fleet.output import Output
 from fleet.release import KeptRelease, Release, find_release
@@ -22,7 +22,10 @@ def target_of(world: World, output: Output, asked: Asked, hosts: Sequence[Host],
         return target, _words(found)
     if len(found.prefix) == FULL_DIGITS:
         return Target(found.prefix), _words(found)
-    sha256 = _known(look_at(world, output, hosts, asked), found)
+    looked = look_at(world, output, hosts, asked)
+    if looked.interrupted:
+        raise Interrupted("interrupted while the hosts were asked for that release. Nothing was changed.")
+    sha256 = _known(looked, found)
     return Target(sha256), f"release {sha256[:12]}"
 
 

@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from fleet.commands import back
-from fleet.commands.journaled import holding, run_data
+from fleet.commands.journaled import Recorder, holding, run_data
 from fleet.commands.run import agree, carry_out, hosts_of, look_at, output_of
-from fleet.commands.upgrade import LEASE_S, long_enough, tell_end
+from fleet.commands.upgrade import LEASE_S, keeps_alive, long_enough, tell_end
 from fleet.errors import Refused
 from fleet.host import Host
 from fleet.journal.store import Journal
+from fleet.journal.story import Run
 from fleet.output import Output
-from fleet.plan import DEFAULT_BATCHES, make_plan, parse_budget
+from fleet.plan import DEFAULT_BATCHES, cut, make_plan, parse_budget
 from fleet.release import Release, find_release
 from fleet.rollout import ending
 from fleet.rollout.errands import records
+from fleet.rollout.host import HostStatus
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from fleet.rollout.requests import Requests, Target
 from fleet.rollout.resuming import Onward, beginning, onward, proven
@@ -69,14 +71,24 @@ class Unfinished:
 def run(world: World, asked: Asked, wanted: str | None, changes: Changes) -> int:
     """The rollout has come to its end, or further; the exit code."""
     output = output_of(asked)
-    with Journal.open(asked.journal) as journal:
+    # What the journal says is read under its lock: a run that was waited for may have taken everything back.
+    with (
+        Journal.open(asked.journal) as journal,
+        holding(journal, output, asked, world.operator(), "resume", wanted or "") as recorder,
+    ):
         told = _journaled(journal, wanted)
-        if told is None:
-            asked, found = asked, _from_hosts(world, asked, output, wanted)
+        if told is not None:
+            typed, asked, found = bool(asked.limits), told.asking(asked), told.unfinished()
         else:
-            asked, found = told.asking(asked), told.unfinished()
+            typed = True
+            looked = look_at(world, output, hosts_of(asked), asked)
+            if looked.interrupted:
+                output.say(looked.message)
+                return looked.exit_code or ending.INTERRUPTED
+            found = _from_hosts(looked, output, wanted, bool(asked.limits))
         if found.way is Onward.UPGRADE:
-            return _go_on(world, asked, output, journal, found, changes)
+            recorder.name(found.rollout)
+            return _go_on(world, asked, output, recorder, found, _hosts(asked, found, typed), changes)
     if found.way is Onward.NOWHERE:
         raise Refused(
             f"rollout {found.rollout} was taken back: there is nothing to go on with.",
@@ -93,33 +105,44 @@ def run(world: World, asked: Asked, wanted: str | None, changes: Changes) -> int
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """A rollout as the journal has it: the facts of its last upgrading run, and where each run came to."""
+    """A rollout as the journal has it: its runs, in the order in which they began, and where each came to."""
 
     rollout: str
-    facts: Mapping[str, Any]
-    command: str
-    last: RolloutStatus
-    upgrading: tuple[RolloutStatus, ...]
+    runs: tuple[tuple[Run, RolloutStatus], ...]
+
+    @property
+    def upgrading(self) -> tuple[tuple[Run, RolloutStatus], ...]:
+        return tuple((run, status) for run, status in self.runs if run.command in ("upgrade", "resume"))
+
+    @property
+    def way(self) -> Onward:
+        run, status = self.runs[-1]
+        planned = self.upgrading[0][1].hosts if self.upgrading else status.hosts
+        return onward(run.command, status, frozenset(planned))
 
     def asking(self, asked: Asked) -> Asked:
-        """What the operator gave, else what the rollout was begun with."""
-        inventories = asked.inventories or tuple(Path(path) for path in self.facts["inventory"])
-        return replace(asked, inventories=inventories, limits=asked.limits or tuple(self.facts["limit"]))
+        """What the operator gave, else what the run that is gone on with was begun with; for an upgrade, the first one."""
+        run = self.upgrading[0][0] if self.way is Onward.UPGRADE else self.runs[-1][0]
+        inventories = asked.inventories or tuple(Path(path) for path in run.facts["inventory"])
+        return replace(asked, inventories=inventories, limits=asked.limits or tuple(run.facts["limit"]))
 
     def unfinished(self) -> Unfinished:
+        first, last = (self.upgrading or self.runs)[0][0], (self.upgrading or self.runs)[-1][0]
+        policy = last if self.way is Onward.UPGRADE else self.runs[-1][0]
+        paths = [run.facts["release_path"] for run, _ in self.upgrading if run.facts["release_path"]]
         return Unfinished(
             rollout=self.rollout,
-            release=self.facts["release"],
-            release_path=self.facts["release_path"],
-            batches=tuple(tuple(batch) for batch in self.facts["batches"]),
-            policy=Policy.from_plain(self.facts["policy"]),
-            well=proven(self.upgrading),
-            way=onward(self.command, self.last),
+            release=first.facts["release"],
+            release_path=paths[-1] if paths else None,
+            batches=tuple(tuple(batch) for batch in first.facts["batches"]),
+            policy=Policy.from_plain(policy.facts["policy"]),
+            well=proven(status for _, status in self.upgrading),
+            way=self.way,
         )
 
 
 def _journaled(journal: Journal, wanted: str | None) -> _Told | None:
-    """The rollout in the journal, or `None` when it has none of that name, or none that was begun here.
+    """The rollout in the journal, or `None` when it has none of that name, or only runs that don't know the plan.
 
     Raises `Refused` when several begin so.
     """
@@ -128,63 +151,73 @@ def _journaled(journal: Journal, wanted: str | None) -> _Told | None:
         return None
     rollout = journal.find(wanted)
     runs = [(run, reduce(fold, journal.events(rollout, run.run), RolloutStatus())) for run in journal.runs(rollout)]
-    upgrades = [(run, status) for run, status in runs if run.command in ("upgrade", "resume")]
-    if not upgrades:
-        return None
-    last, status = runs[-1]
-    return _Told(rollout, upgrades[-1][0].facts, last.command, status, tuple(status for _, status in upgrades))
+    told = _Told(rollout, tuple(runs))
+    return told if told.upgrading or told.way is not Onward.UPGRADE else None
 
 
-def _from_hosts(world: World, asked: Asked, output: Output, wanted: str | None) -> Unfinished:
-    """The rollout as the hosts have it, in this laptop's default policy. Raises `Refused`, `NobodyKnows`."""
-    hosts = hosts_of(asked)
-    looked = look_at(world, output, hosts, asked)
-    rollout = None if looked.interrupted else back.choose(looked, wanted)
+def _from_hosts(looked: RolloutStatus, output: Output, wanted: str | None, all_selected: bool) -> Unfinished:
+    """The rollout as the hosts have it, in this laptop's default policy: those that know it, or, where the operator has
+    said which (`--limit`), all that are selected. Raises `Refused`, `NobodyKnows`.
+    """
+    rollout = back.choose(looked, wanted)
     if rollout is None:
         raise Refused("neither this journal nor any host knows a rollout.", "Begin one: fleet upgrade RELEASE.")
     record = records(looked)[rollout]
+    names = [host.name for host in looked.all if all_selected or _knows(host, rollout)]
     output.say(
         f"The journal has no rollout {rollout}; going by the hosts' own records: begun by {record.operator}, "
-        f"release {record.target[:12]}. Batches and policy are the defaults, unless you give them."
+        f"release {record.target[:12]}, {ending.several(len(names))}. Batches and policy are the defaults, unless you "
+        "give them. Hosts that it had not begun are left out, unless you name them by --limit."
     )
-    plan = make_plan(hosts, DEFAULT_BATCHES)
-    batches = tuple(tuple(host.name for host in batch.hosts) for batch in plan.batches)
-    return Unfinished(rollout, record.target, None, batches, Policy(lease_s=LEASE_S), frozenset(), Onward.UPGRADE)
+    return Unfinished(
+        rollout, record.target, None, cut(names, DEFAULT_BATCHES), Policy(lease_s=LEASE_S), frozenset(), Onward.UPGRADE
+    )
+
+
+def _knows(host: HostStatus, rollout: str) -> bool:
+    record = host.report.record if host.report else None
+    return record is not None and record.rollout == rollout
 
 
 # Going on
 
 
-def _go_on(world: World, asked: Asked, output: Output, journal: Journal, found: Unfinished, changes: Changes) -> int:
-    hosts = _hosts(asked, found)
+def _go_on(
+    world: World,
+    asked: Asked,
+    output: Output,
+    recorder: Recorder,
+    found: Unfinished,
+    hosts: tuple[Host, ...],
+    changes: Changes,
+) -> int:
     target = _target(found, changes)
     batches = _batches(found, hosts, changes)
-    policy = _policy(found, changes, asked, len(hosts))
+    policy = keeps_alive(_policy(found, changes, asked, len(hosts)), len(hosts))
     count = ending.several(len(hosts))
     output.say(f"Resume rollout {found.rollout}: release {target.sha256[:12]}, {count}, each asked first where it is.")
     agree(world, output, asked, f"Go on with {count}?")
     names = {host.name: host for host in hosts}
     requests = Requests(names, world.operator(), policy, target, reopen=True, force=asked.force)
-    with holding(journal, output, asked, world.operator(), "resume", found.rollout) as recorder:
-        status = carry_out(
-            world,
-            output,
-            replace(requests, sender=recorder.sender),
-            partial(decide, policy),
-            beginning(found.rollout, batches, found.well),
-            message=f"resume {found.rollout}",
-            data=run_data("resume", asked, requests, target.sha256),
-            journal=recorder,
-        )
+    status = carry_out(
+        world,
+        output,
+        replace(requests, sender=recorder.sender),
+        partial(decide, policy),
+        beginning(found.rollout, batches, found.well),
+        message=f"resume {found.rollout}",
+        data=run_data("resume", asked, requests, target.sha256),
+        journal=recorder,
+    )
     return tell_end(output, status)
 
 
-def _hosts(asked: Asked, found: Unfinished) -> tuple[Host, ...]:
+def _hosts(asked: Asked, found: Unfinished, typed: bool) -> tuple[Host, ...]:
     """The plan's hosts that are selected. Raises `Refused` for one that the inventory has no more."""
     selected = {host.name: host for host in hosts_of(asked)}
     planned = [name for batch in found.batches for name in batch]
     missing = [name for name in planned if name not in selected]
-    if missing and not asked.limits:
+    if missing and not typed:
         raise Refused(
             f"rollout {found.rollout} has hosts that the inventory does not have: {', '.join(missing)}.",
             "Give the inventory that has them (-i), or name by --limit the hosts to go on with.",

@@ -41,10 +41,13 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
         else:
             _tell(output, journal, holder, looked)
         code = looked.exit_code or ending.OK
+        if looked.interrupted:
+            return ending.INTERRUPTED
         if not asked.force or (holder is None and not claimed):
             return code
         agree(world, output, asked, "Free them? Whoever is at work there turns back.")
-        lock.break_()
+        if holder is not None:
+            lock.break_()
         names = {host.name for host in claimed}
         freed = _free(world, output, asked, [host for host in hosts if host.name in names]) if claimed else None
     bad = [host for host in freed.all if host.outcome is not Outcome.DONE] if freed else []

@@ -24,9 +24,11 @@ from fleet.rollout.upgrade import decide
 from fleet.world import Asked, World
 
 LEASE_S, LEAST_LEASE_S = 600.0, 10.0
+LOOK_S = 2.0
+"""What a look at a host takes at most, as a rule: half a second on a good line."""
 THEN = {
     OnFailure.ROLLBACK: "then every host that was begun goes back, committed or not",
-    OnFailure.HALT: "then no further host is begun, and those that were stay as they are",
+    OnFailure.HALT: "then no further host is begun, and those that were stay as they are as long as their lease runs",
 }
 LEASE = "Lease: a host that nobody has visited or committed for %s goes back by itself."
 NO_LEASE = "No lease: a host stays as it is until somebody commits it or rolls it back."
@@ -111,7 +113,7 @@ def policy_of(choice: Choice, asked: Asked, hosts: int) -> Policy:
     lease_s = choice.lease_s
     if lease_s is None:
         lease_s = 0.0 if commit is CommitWhen.NEVER else LEASE_S
-    return Policy(
+    policy = Policy(
         bake_s=choice.bake_s,
         settle_s=choice.settle_s,
         max_failures=parse_budget(choice.max_failures, hosts),
@@ -124,6 +126,18 @@ def policy_of(choice: Choice, asked: Asked, hosts: int) -> Policy:
         lease_s=long_enough(lease_s),
         lock_wait_s=asked.lock_wait_s,
     )
+    return keeps_alive(policy, hosts)
+
+
+def keeps_alive(policy: Policy, hosts: int) -> Policy:
+    """The policy, if so few visits at a time can keep the leases of so many hosts alive. Raises `Refused`."""
+    if policy.lease_s and hosts * LOOK_S / policy.parallel > policy.renew_every_s:
+        raise Refused(
+            f"--parallel {policy.parallel} can't keep {hosts} leases of {policy.lease_s:g} s alive: hosts would go back "
+            "while others are visited.",
+            "Allow more visits at a time (--parallel) or a longer --lease, or go without: --lease off.",
+        )
+    return policy
 
 
 def long_enough(lease_s: float) -> float:

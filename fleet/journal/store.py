@@ -31,6 +31,9 @@ class Journal(AbstractContextManager["Journal"]):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        with database.reading() as connection:
+            self.id = str(connection.scalar(select(BOOK.c.value).where(BOOK.c.name == "id")))
+            """Drawn when the journal was made; no other one has it."""
 
     @classmethod
     def open(cls, text: str | None = None) -> "Journal":
@@ -46,12 +49,6 @@ class Journal(AbstractContextManager["Journal"]):
     def shown(self) -> str:
         """What it is called towards people."""
         return self._database.place.shown
-
-    @property
-    def id(self) -> str:
-        """Drawn when the journal was made; no other one has it."""
-        with self._database.reading() as connection:
-            return str(connection.scalar(select(BOOK.c.value).where(BOOK.c.name == "id")))
 
     def append(self, run: str, event: Event) -> None:
         """The event is on the disk, after all others. Raises `JournalError`."""

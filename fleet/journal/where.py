@@ -59,7 +59,10 @@ _ALLOWED = "Allowed: the path of a file, or a URL such as sqlite:////var/lib/me/
 
 
 def _file(path: Path) -> Place:
-    path = path.expanduser().absolute()
+    try:
+        path = path.expanduser().absolute()
+    except RuntimeError as error:
+        raise JournalError(f"--journal {path}: there is no such user.", _ALLOWED) from error
     return Place(URL.create("sqlite", database=str(path)), path, str(path))
 
 

@@ -9,7 +9,7 @@ claim keeps out only those of another journal. A rollback always gets in, and so
 
 from typing import ContextManager, NamedTuple, Optional, Tuple
 
-from fleet.onhost.protocol import Claim, Malformed, Request
+from fleet.onhost.protocol import Claim, Malformed, Record, Request, State
 from fleet.onhost.record import InstanceStore
 
 REMEMBERED_UNDONE = 50
@@ -88,7 +88,7 @@ def _fence_at_any_rate(own: InstanceStore) -> Fence:
 
 
 def _join(own: InstanceStore, fence: Fence, request: Request) -> int:
-    if request.reopen and request.epoch > fence.epoch:
+    if request.reopen and request.epoch > fence.epoch and may_reopen(own.record, request.rollout):
         fence = fence._replace(undone=tuple(one for one in fence.undone if one != request.rollout))
     _refuse_outdated(fence, request.rollout, request.epoch)
     refuse_claimed(own, request)
@@ -96,6 +96,14 @@ def _join(own: InstanceStore, fence: Fence, request: Request) -> int:
         return _set(own, fence, request, request.epoch)
     _renew(own, request)
     return request.epoch
+
+
+def may_reopen(record: Optional[Record], rollout: str) -> bool:
+    """Whether a resume may upgrade a host again that was taken back: it failed, or its lease ran out. What an operator
+    took back stays so until a new upgrade.
+    """
+    taken_back = record is not None and record.rollout == rollout and record.state is State.ROLLED_BACK
+    return taken_back and record is not None and bool(record.why)
 
 
 def _set(own: InstanceStore, fence: Fence, request: Request, epoch: int) -> int:

@@ -151,8 +151,9 @@ class Request(NamedTuple):
     """What one visit wants of one instance. `left_at` is the phase in which the last visit of this rollout left it.
 
     `take_over` is a rollback's: it gets in whoever has the host. `reopen` is a resume's: also a host that was taken back
-    from this very rollout is upgraded again. `force` passes another run's claim. `claim_s` is how long the claim lasts
-    and `lease_s` the lease, in seconds; 0 is none.
+    from this very rollout is upgraded again, unless it was an operator who took it back: a rollback that the rollout
+    makes of a failed host says `why`, an operator's says nothing. `force` passes another run's claim. `claim_s` is how
+    long the claim lasts and `lease_s` the lease, in seconds; 0 is none.
     """
 
     protocol: int
@@ -172,6 +173,7 @@ class Request(NamedTuple):
     claim_s: float = 0.0
     lease_s: float = 0.0
     sender: Sender = Sender()
+    why: str = ""
 
 
 class Worker(NamedTuple):
@@ -298,7 +300,8 @@ class Report(NamedTuple):
 
     `previous` is the rollout that was in force when the one of `record` began. `claim` is who is at work here.
     `lease_left_s` is how long the lease still runs, `None` without one. `unconfirmed`: the release of the record serves
-    alone, but by a master that no visit has verified (the host was booted, or the old master died).
+    alone, but by a master that no visit has verified (the host was booted, or the old master died). `undone` are the
+    rollouts that may not begin here any more.
     """
 
     phase: Phase
@@ -322,6 +325,7 @@ class Report(NamedTuple):
     claim: Optional[Claim] = None
     lease_left_s: Optional[float] = None
     unconfirmed: bool = False
+    undone: Tuple[str, ...] = ()
 
 
 class ReplyType(Enum):

@@ -5,7 +5,7 @@ from shlex import quote
 from typing import Dict, Optional
 
 from fleet.onhost.command import grouped
-from fleet.onhost.fence import claim_of, fence_of
+from fleet.onhost.fence import Fence, claim_of, fence_of
 from fleet.onhost.lease import left_s
 from fleet.onhost.machine import Machine
 from fleet.onhost.procedure import classify
@@ -43,6 +43,7 @@ def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], la
     if record is None and len(seen.masters) == 1 and phase is not Phase.STRANDED:
         phase = Phase.OLD if seen.masters[0].accepting else phase
     versions = Versions(machine)
+    fence = fence_of(own) if own else Fence()
     views = tuple(_view(versions, seen, master) for master in seen.masters)
     running = _running(seen)
     return Report(
@@ -55,7 +56,7 @@ def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], la
         path_version=versions.of(seen.path_sha256, seen.path),
         held=phase is Phase.TRIAL,
         record=record,
-        epoch=fence_of(own).epoch if own else 0,
+        epoch=fence.epoch,
         instance=own.name if own else None,
         machine_id=(machine.read("/etc/machine-id") or "").strip() or None,
         pid_file=seen.pid_file,
@@ -68,6 +69,7 @@ def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], la
         previous=own.previous if own else None,
         claim=claim_of(own) if own else None,
         lease_left_s=left_s(own) if own else None,
+        undone=fence.undone,
         unconfirmed=is_unconfirmed(seen, record, own.serving if own else Serving()),
     )
 

@@ -11,7 +11,7 @@ from fleet.onhost import lease, preflight
 from fleet.onhost.asked import Say, Visit
 from fleet.onhost.back import restore
 from fleet.onhost.control import fenced
-from fleet.onhost.fence import CLAIM, Claimed, TakenOver, check, claim, refuse_claimed, release
+from fleet.onhost.fence import CLAIM, Claimed, TakenOver, check, claim, may_reopen, refuse_claimed, release
 from fleet.onhost.locate import locate
 from fleet.onhost.lock import Busy
 from fleet.onhost.machine import Machine
@@ -150,7 +150,7 @@ def _settle(visit: Visit, own: InstanceStore, end: End) -> None:
             lease.end(own)
         elif ask is Ask.UPGRADE or (ask is Ask.BAKE and lease.lease_of(own) is not None):
             _arm(own, visit.request)
-        if not is_open:
+        if not is_open or committed:
             own.remove(CLAIM)
     except (OSError, lease.Unwatched) as error:
         visit.find(finding("lease_not_renewed", error=error, left=lease.left_s(own) or 0.0))
@@ -217,7 +217,7 @@ def _upgrade(
     target = request.goal.target
     phase = classify(seen, target)
     ours = record is not None and record.rollout == request.rollout
-    if ours and record is not None and record.state is State.ROLLED_BACK and request.reopen:
+    if request.reopen and may_reopen(record, request.rollout):
         ours = False
     else:
         behind = went_back(request, record, phase, own.folder)

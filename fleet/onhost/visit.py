@@ -248,7 +248,7 @@ def _arrived(site: Site, request: Request, walk: Walk) -> End:
     state = ARRIVED_AT.get(request.ask)
     if goal_is_final(request) and state is None:
         state = State.COMMITTED
-    why = LEASE_RAN_OUT % site.machine.utc() if request.ask is Ask.LEASE else ""
+    why = LEASE_RAN_OUT % site.machine.utc() if request.ask is Ask.LEASE else request.why
     if state is not None and not site.wants(state, why):
         site.warn("record_unwritable", folder=site.own.folder)
     return End(Outcome.DONE)

@@ -77,10 +77,19 @@ def anothers(hosts: list[HostStatus]) -> Finish:
     who = ", ".join(sorted({_holder(host) for host in hosts}))
     text = (
         f"Refused: another rollout holds {names(hosts)}: {who}. Nothing was changed. "
-        "Wait for it (--lock-wait 5m), or commit it or roll it back first; `fleet status` shows where it stands, "
+        "Wait for it (--lock-wait 10m), or commit it or roll it back first; `fleet status` shows where it stands, "
         "`fleet unlock` who is at work."
     )
     return Finish(Result.HALTED, ANOTHERS, text)
+
+
+def taken_back(status: RolloutStatus) -> Finish:
+    """Every host was taken back from this rollout: there is nothing to go on with."""
+    text = (
+        f"Refused: rollout {status.rollout} was taken back on every host. Nothing was changed. "
+        "Begin a new one: fleet upgrade RELEASE."
+    )
+    return Finish(Result.HALTED, REFUSED, text)
 
 
 def twins(pair: tuple[str, str]) -> Finish:
@@ -95,7 +104,10 @@ def twins(pair: tuple[str, str]) -> Finish:
 def stopped(status: RolloutStatus, resumable: bool = False) -> Finish:
     """The operator turned back, or another one took over. `resumable`: the journal knows what is still to do."""
     if status.taken_over is not None:
-        text = f"Halted: {status.taken_over}. No further host was begun.{_people(status)}"
+        text = (
+            f"Halted: {status.taken_over}. No further host was begun. See where the hosts are: `fleet status`."
+            f"{_leases(status)}{_people(status)}"
+        )
         return Finish(Result.HALTED, _code(status, HALTED), text)
     if status.journal_lost is not None:
         return _unwritten(status, status.journal_lost)
@@ -133,7 +145,7 @@ def _ways_on(status: RolloutStatus) -> str:
     if status.stage is Stage.ROLLING_BACK:
         return f"Go on with {back}."
     if status.stage is Stage.COMMITTING and not any(host.course is Course.STAGED for host in status.all):
-        return f"Go on with {onward}, or go back with {back}."
+        return f"Go on with {onward if status.batch else commit}, or go back with {back}.{_leases(status)}"
     held = any(host.held and not host.silent and host.doing is None for host in status.all)
     keep = f", or retire the held masters with {commit}" if held else ""
     return f"Go on with {onward}, go back with {back}{keep}.{_leases(status)}"
@@ -193,7 +205,7 @@ def unproven(status: RolloutStatus) -> Finish:
 def _way_back(status: RolloutStatus) -> str:
     """How to take back what was changed, or that there is nothing to take back."""
     if not all(host.unchanged for host in status.all):
-        return f"Go back with `fleet rollback {status.rollout}`."
+        return f"Go back with `fleet rollback {status.rollout}`.{_leases(status)}"
     if any(host.begun for host in status.all):
         return "Every host that was begun is OLD again: there is nothing to take back."
     return "Nothing was changed."

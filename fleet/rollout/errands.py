@@ -14,7 +14,9 @@ from fleet.events import EventType, Result
 from fleet.onhost.protocol import Ask, Phase, Record, State
 from fleet.rollout import ending
 from fleet.rollout.host import Course, Doubt, Fault, HostStatus, with_cause
-from fleet.rollout.moves import Announce, Finish, Move, ask_all, bounded, looks
+from fleet.rollout.moves import Announce, Finish, Move, Visit, ask_all, bounded
+from fleet.rollout.policy import Policy
+from fleet.rollout.renewal import renewals, spared
 from fleet.rollout.status import RolloutStatus, Stage
 from fleet.rollout.upgrade import wants_back, wants_commit
 
@@ -184,16 +186,23 @@ def _undone(status: RolloutStatus) -> Finish:
     return Finish(Result.HALTED, ending.PERSON, text)
 
 
-def decide_commit(parallel: int, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
-    """The held old masters of the rollout retired."""
+def decide_commit(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
+    """The held old masters of the rollout retired; who must wait keeps the lease that it has."""
     if status.stopping:
         return () if status.busy else (ending.stopped(status),)
     if status.stage is Stage.STARTING:
         return (Announce(EventType.COMMIT_STARTED, message=f"commit rollout {status.rollout}"),)
     pending = [host for host in status.all if wants_commit(host)]
     if pending or status.busy:
-        return bounded((*ask_all(pending, Ask.COMMIT, now), *looks((), now)), status, parallel)
+        commits = spared(policy, status, ask_all(pending, Ask.COMMIT, now))
+        kept = tuple(move for move in renewals(policy, status, now) if _has_lease(move, status))
+        return bounded((*kept, *commits), status, policy.parallel)
     return (_all_committed(status),)
+
+
+def _has_lease(move: Move, status: RolloutStatus) -> bool:
+    report = status.hosts[move.host].report if isinstance(move, Visit) else None
+    return report is not None and report.lease_left_s is not None
 
 
 def _all_committed(status: RolloutStatus) -> Finish:

@@ -8,7 +8,7 @@ from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Options, Phase, R
 from fleet.rollout.host import HostStatus
 from fleet.rollout.moves import Visit
 from fleet.rollout.policy import CLAIM_S, Policy
-from fleet.rollout.status import RolloutStatus
+from fleet.rollout.status import RolloutStatus, Stage
 from fleet.task import Deadlines, HostTask
 
 UNFENCED = frozenset({Ask.LOOK, Ask.STAGE})
@@ -61,11 +61,17 @@ class Requests:
             reopen=self.reopen,
             force=self.force,
             claim_s=0.0 if visit.ask in UNFENCED else CLAIM_S,
-            lease_s=self.policy.lease_s,
+            lease_s=self._lease_s(status),
             sender=self.sender,
+            why=_why(visit.ask, now, status),
         )
         path = self.target.path if self.target and visit.ask is Ask.STAGE and self.may_stage else None
         return HostTask(host, request, batch=visit.batch, release_path=path, deadlines=self.deadlines)
+
+    def _lease_s(self, status: RolloutStatus) -> float:
+        """The lease that a visit asks for. Who waits for the commit of others waits for their old connections, too."""
+        waits_s = self.policy.drain_timeout_s if status.stage is Stage.COMMITTING else 0.0
+        return self.policy.lease_s + waits_s if self.policy.lease_s else 0.0
 
     def _allowed(self, ask: Ask) -> tuple[Step, ...]:
         return () if ask is Ask.STAGE and not self.may_stage else MAY_DO[ask]
@@ -110,6 +116,13 @@ def _epoch(ask: Ask, host: HostStatus, status: RolloutStatus) -> int:
         return status.epoch
     record = host.report.record if host.report else None
     return record.epoch if record is not None and record.rollout == status.rollout else 0
+
+
+def _why(ask: Ask, host: HostStatus, status: RolloutStatus) -> str:
+    """Why the rollout itself takes a single failed host back; nothing where all of it is taken back for good."""
+    if ask is not Ask.ROLLBACK or status.stage is Stage.ROLLING_BACK or host.cause is None:
+        return ""
+    return f"it failed: {host.cause.message or host.cause.reason}"
 
 
 def _left_at(ask: Ask, host: HostStatus) -> Phase | None:

@@ -24,15 +24,18 @@ class Onward(Enum):
     NOWHERE = "nowhere"
 
 
-def onward(command: str, last: RolloutStatus) -> Onward:
-    """Which way a rollout goes on after its last run, which was this command and came so far.
+def onward(command: str, last: RolloutStatus, planned: frozenset[str] = frozenset()) -> Onward:
+    """Which way a rollout of the hosts that were `planned` goes on after its last run, which came so far.
 
-    What was being taken back is taken back; what *was* taken back stays so until a new upgrade.
+    What was being taken back is taken back; what *was* taken back stays so until a new upgrade: a host that was says so
+    itself, so that the others may go on. A commit is gone on with when it was interrupted, not when a host failed in it.
     """
     if command == "rollback" or last.going_back:
         is_back = last.result is Result.ROLLED_BACK and not any(host.needs_person for host in last.all)
-        return Onward.NOWHERE if is_back else Onward.ROLLBACK
-    if command == "commit" and last.exit_code != 0:
+        if not is_back:
+            return Onward.ROLLBACK
+        return Onward.NOWHERE if planned <= set(last.hosts) else Onward.UPGRADE
+    if command == "commit" and last.result in (None, Result.INTERRUPTED):
         return Onward.COMMIT
     return Onward.UPGRADE
 

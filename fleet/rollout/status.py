@@ -56,6 +56,7 @@ class RolloutStatus:
     started_at: datetime | None = None
     closed_at: datetime | None = None
     committed_batch: int = 0
+    committing_at: datetime | None = None
     gate: Verdict | None = None
     taken_over: str | None = None
     interrupted: bool = False
@@ -140,7 +141,8 @@ def fold(status: RolloutStatus, event: Event) -> RolloutStatus:
         case EventType.GATE_JUDGED:
             return replace(_judged(status), stage=Stage.JUDGED, gate=Verdict(event.data["verdict"]))
         case EventType.COMMIT_STARTED:
-            return replace(status, stage=Stage.COMMITTING, committed_batch=event.batch or len(status.batches))
+            batch = event.batch or len(status.batches)
+            return replace(status, stage=Stage.COMMITTING, committed_batch=batch, committing_at=event.at)
         case EventType.ROLLBACK_STARTED:
             return replace(status, stage=Stage.ROLLING_BACK, going_back=True)
         case EventType.NOTE:

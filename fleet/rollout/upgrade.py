@@ -22,7 +22,7 @@ from fleet.rollout import ending
 from fleet.rollout.host import GIVE_UP, MOST_TRIES, Course, Fault, HostStatus
 from fleet.rollout.moves import Announce, Finish, Move, Visit, Wait, ask_all, bounded, looks
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
-from fleet.rollout.renewal import renewals
+from fleet.rollout.renewal import renewals, spared
 from fleet.rollout.status import LAST_LOOK, LOCK_WAIT, RolloutStatus, Stage
 
 RETRY_BAKE_S = 2.0
@@ -49,7 +49,7 @@ def _moves(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, 
     on = _go_on(policy, status, now)
     if any(isinstance(move, Finish) for move in on):
         return back or on
-    return (*back, *renewals(policy, status, now), *on)
+    return (*back, *renewals(policy, status, now), *spared(policy, status, on))
 
 
 def over_budget(policy: Policy, status: RolloutStatus) -> bool:
@@ -65,6 +65,8 @@ def _stage(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, 
         return (wait,)
     if status.faults:
         return (ending.refused(status),)
+    if all(host.course is Course.LEFT_ALONE for host in status.all):
+        return (ending.taken_back(status),)
     if twins := same_instance(status):
         return (ending.twins(twins),)
     epoch = 1 + max(host.report.epoch if host.report else 0 for host in status.all)

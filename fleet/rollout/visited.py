@@ -149,6 +149,8 @@ def _steers(ask: Ask) -> bool:
 
 def _staged(host: HostStatus, rollout: str) -> HostStatus:
     match host.outcome:
+        case Outcome.DONE if was_taken_back(host, rollout):
+            return replace(host, course=Course.LEFT_ALONE, reason="rolled_back", message=TAKEN_BACK)
         case Outcome.DONE:
             return replace(host, course=_found_at(host, rollout))
         case Outcome.REFUSED | Outcome.FAILED if host.reason in TURNED_BACK:
@@ -157,6 +159,17 @@ def _staged(host: HostStatus, rollout: str) -> HostStatus:
             return replace(host, fault=Fault.REFUSED)
         case _:
             return replace(host, fault=Fault.UNREACHABLE)
+
+
+TAKEN_BACK = "an operator took it back from this rollout; only a new upgrade moves it forward"
+
+
+def was_taken_back(host: HostStatus, rollout: str) -> bool:
+    """Whether an operator took the host back from this rollout. One that failed, or whose lease ran out, is tried again."""
+    if host.report is None or rollout not in host.report.undone:
+        return False
+    record = host.report.record
+    return record is None or record.rollout != rollout or not record.why
 
 
 def _found_at(host: HostStatus, rollout: str) -> Course:
@@ -182,6 +195,10 @@ def _upgraded(host: HostStatus, event: Event, rollout: str) -> HostStatus:
             return replace(host, course=Course.UPGRADED)
         case Outcome.REFUSED | Outcome.FAILED if host.reason in TURNED_BACK:
             return replace(host, course=_where_turned(host, rollout))
+        case Outcome.REFUSED if (
+            host.reason == BUSY and _is_ours(host, rollout) and host.visited(Ask.UPGRADE) < MOST_TRIES
+        ):
+            return host  # a step script of the interrupted run is still at work there; the host waits for it itself
         case Outcome.REFUSED if not _is_ours(host, rollout):
             return replace(host, fault=Fault.REFUSED)
         case Outcome.UNREACHABLE:

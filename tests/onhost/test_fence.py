@@ -6,7 +6,7 @@ import pytest
 
 from fleet.onhost.fence import Claimed, TakenOver, check, claim, claim_of, release
 from fleet.onhost.machine import Machine
-from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Layout, Request, Sender
+from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Layout, Request, Sender, State
 from fleet.onhost.record import InstanceStore, Store
 from tests.onhost.test_record import a_record
 
@@ -110,8 +110,15 @@ def test_a_new_rollout_begins_after_one_was_undone(own: InstanceStore) -> None:
 
 
 def test_a_resume_of_a_higher_epoch_reopens_a_host_that_was_taken_back(own: InstanceStore) -> None:
+    """It had failed, or its lease ran out; what an operator took back stays so."""
     claim(own, a_request("r1", 7))
+    own.begin(a_record("r1", State.ROLLED_BACK))
     claim(own, a_request("r1", 0, take_over=True))
+    for epoch in (8, 9):
+        with pytest.raises(TakenOver):
+            claim(own, a_request("r1", epoch, reopen=True))
+
+    own.begin(a_record("r1", State.ROLLED_BACK)._replace(why="it failed"))
 
     with pytest.raises(TakenOver):
         claim(own, a_request("r1", 8, reopen=True))
