@@ -69,6 +69,20 @@ def test_one_host_that_does_not_pass_preflight_means_that_no_host_is_changed(tro
     assert len(fleet.calls) == 6
 
 
+def test_a_host_that_the_rollout_had_begun_and_that_is_down_needs_a_person() -> None:
+    """Going on with the rollout is refused there, but that is not all that is to be said of it."""
+    fleet = a_fleet(1)
+    play(fleet, replace(QUICK, commit=CommitWhen.NEVER))
+    host = fleet.hosts["web-01"]
+    host.model = host.model.kill_new().kill_old()
+    fleet.trouble["web-01", Ask.STAGE].append(REFUSED)
+
+    end, _ = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 4)
+    assert "start" in end.message
+
+
 def test_two_names_of_one_nginx_are_refused() -> None:
     fleet = a_fleet(3)
     game = a_play(fleet, QUICK)

@@ -13,6 +13,7 @@ from fleet.onhost import back, steps
 from fleet.onhost.aftermath import put_right
 from fleet.onhost.launch import launch
 from fleet.onhost.machine import Gone
+from fleet.onhost.observe import Observer
 from fleet.onhost.procedure import Move, MoveKind, Situation, is_behind, next_step, situation
 from fleet.onhost.protocol import (
     FORWARD_STEPS,
@@ -102,6 +103,11 @@ class Walk:
     @property
     def has_swapped(self) -> bool:
         return any(step is Step.SWAP for step, _ in self._taken)
+
+    @property
+    def has_verified(self) -> bool:
+        """Whether this visit has seen the new release do well."""
+        return self._verified is not None
 
     def _is_verified(self, seen: Observation) -> bool:
         return len(seen.masters) == 2 and self._verified == (seen.masters[1].pid, seen.masters[1].start)
@@ -233,7 +239,7 @@ def act(site: Site, say: Say, request: Request, goal: Goal) -> End:
         end = ended_badly(error)
     if end.outcome is Outcome.DONE:
         return end
-    return _to_rest(site, say, end, walk.has_swapped)
+    return _to_rest(site, say, end, walk)
 
 
 def _arrived(site: Site, request: Request, walk: Walk) -> End:
@@ -263,7 +269,7 @@ def goal_is_final(request: Request) -> bool:
     return request.goal is not None and request.goal.rest is Rest.FINAL
 
 
-def _to_rest(site: Site, say: Say, end: End, has_swapped: bool) -> End:
+def _to_rest(site: Site, say: Say, end: End, walk: Walk) -> End:
     """A visit that ended badly leaves the host in OLD or, from `drain` on, in TRIAL: nowhere in between.
 
     Going forward, home is what the elder master runs; a walk back that was interrupted half-way is finished. A file that
@@ -271,7 +277,9 @@ def _to_rest(site: Site, say: Say, end: End, has_swapped: bool) -> End:
     """
     seen = site.look()
     now = situation(seen, site.target, site.belongs_at_path())
-    astray = has_swapped and now.phase is Phase.OLD and seen.path_sha256 != site.record.before_file
+    astray = walk.has_swapped and now.phase is Phase.OLD and seen.path_sha256 != site.record.before_file
+    if not seen.masters and walk.has_swapped and not walk.has_verified:
+        return _file_before(site, end)
     if end.reason == "drain_unseen" or not seen.masters or now.phase is Phase.FOREIGN:
         return end
     if now.phase in RESTING and not astray:
@@ -288,6 +296,19 @@ def _to_rest(site: Site, say: Say, end: End, has_swapped: bool) -> End:
         put_right(calm)
         return end
     return ended(Outcome.FAILED, "failed_to_go_back", worse=worse.message, first=end.message, remedy=worse.remedy)
+
+
+def _file_before(site: Site, end: End) -> End:
+    """Nobody is there to be taken back; but whoever starts nginx, or boots the host, gets no release that nobody verified."""
+    # Without a master only what was written down before the swap says where its binary lies.
+    observer = Observer(site.machine, site.own.layout or site.layout)
+    calm = site._replace(target=site.record.before_process, observer=observer)
+    try:
+        back.restore(calm, calm.look())
+    except (StepRefused, OSError, Malformed) as error:
+        worse = ended_badly(error)
+        return ended(Outcome.FAILED, "failed_to_go_back", worse=worse.message, first=end.message, remedy=worse.remedy)
+    return end
 
 
 def went_back(request: Request, record: Optional[Record], phase: Phase, folder: str) -> Optional[End]:

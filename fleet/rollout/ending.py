@@ -6,7 +6,7 @@
 from collections.abc import Iterable
 
 from fleet.events import Result
-from fleet.onhost.protocol import Ask, State
+from fleet.onhost.protocol import Ask, Phase, State
 from fleet.rollout.host import BUSY, CLAIMED, IN_PROGRESS, Course, HostStatus
 from fleet.rollout.moves import Finish
 from fleet.rollout.policy import OnFailure, Policy
@@ -52,7 +52,17 @@ def refused(status: RolloutStatus) -> Finish:
         f"Refused: {several(len(bad))} of {len(status.hosts)} did not pass preflight ({names(bad)}). "
         "Nothing was changed. Cure what is said above, or leave the hosts out with --limit."
     )
-    return Finish(Result.HALTED, REFUSED, text)
+    down = [host for host in bad if _was_left_down(host, status.rollout)]
+    if down:
+        text += f" This rollout had begun {names(down)}, where no nginx runs now: a person must start it, see `fleet status`."
+    return Finish(Result.HALTED, PERSON if down else REFUSED, text)
+
+
+def _was_left_down(host: HostStatus, rollout: str) -> bool:
+    """Whether the host was changed by an earlier run of this rollout and no master lives there any more."""
+    record = host.report.record if host.report else None
+    begun = record is not None and record.rollout == rollout and record.state is State.BEGUN
+    return begun and host.phase is Phase.DOWN
 
 
 def _held_by_another(status: RolloutStatus) -> list[HostStatus]:

@@ -4,6 +4,7 @@ What went wrong is said in words, all of it, and never raised: a case that fails
 """
 
 import json
+import re
 import signal
 import traceback
 from collections.abc import Callable
@@ -29,7 +30,9 @@ REACH_S = 60.0
 PATIENCE_S = 90.0
 RATE_PER_S = 20.0
 WAY_BACK = ("-y", "--drain-timeout", "20s")
-NOBODY_KNOWS = "neither this journal nor any host knows a rollout"
+NO_ROLLOUT = "00000000-0000-none"
+"""Named where the command was ended before it had given itself an id: nobody can know that rollout."""
+NOBODY_KNOWS = ("neither this journal nor any host knows a rollout", "no host knows a rollout")
 BUG, REFUSED, PERSON = 1, 2, 4
 
 
@@ -71,6 +74,7 @@ class Play:
         self.result = Result(case.name, host.name)
         self._controllers = controllers
         self._windows: list[tuple[float, float]] = []
+        self._rollout: tuple[str, ...] = ()
 
     def run(self) -> Result:
         """What it showed."""
@@ -107,7 +111,8 @@ class Play:
     def _meet_fault(self) -> None:
         case = self.case
         if case.moment.scene is not Scene.UPGRADE:
-            self._run("scene", *self._upgrade(case.target, commit="never"), expected=(0,))
+            scene = self._run("scene", *self._upgrade(case.target, commit="never"), expected=(0,))
+            self._rollout = rollout_in(scene)
         self._plan()
         began_s = self._controllers.clock()
         controller = self._begin()
@@ -117,6 +122,7 @@ class Play:
             mend()
             mend = nothing
         self._judge_code("fault", controller.wait(COMMAND_S), controller)
+        self._rollout = self._rollout or rollout_in(controller)
         until_quiet(self.host)
         mend()
 
@@ -226,11 +232,12 @@ class Play:
     # The ending
 
     def _end(self) -> None:
+        """The operator names the rollout that met the fault: another one may be the newest that the host knows."""
         if self.case.ending is Ending.ROLLBACK:
-            ended = self._run("rollback", "rollback", *WAY_BACK)
+            ended = self._run("rollback", "rollback", *(self._rollout or (NO_ROLLOUT,)), *WAY_BACK)
         else:
-            ended = self._run("resume", "resume", "-y", "--commit", "end")
-            if NOBODY_KNOWS in ended.said:  # the fault came before anything was written down anywhere
+            ended = self._run("resume", "resume", *(self._rollout or (NO_ROLLOUT,)), "-y", "--commit", "end")
+            if any(words in ended.said for words in NOBODY_KNOWS):  # the fault came before anything was written down
                 ended = self._run("resume", *self._upgrade(self.case.target))
         wanted = wanted_end(self.case, self.result, ended)
         self.result.check(
@@ -261,8 +268,9 @@ class Play:
         return ("upgrade", str(release), *brisk, "--drain-timeout", "20s", "--commit", commit)
 
     def _start(self, *words: str, faulty: bool = False) -> Controller:
-        name = self.case.name.replace("/", "-")
-        return self._controllers.start(self.lab, *words, "-l", self.host.name, faulty=faulty, journal=name)
+        # One laptop for each host: another's run that has just ended would keep this one out until its claim is void.
+        laptop = f"{self.lab.name}-{self.host.name}"
+        return self._controllers.start(self.lab, *words, "-l", self.host.name, faulty=faulty, journal=laptop)
 
     def _run(self, name: str, *words: str, expected: tuple[int, ...] = ()) -> Controller:
         ran = self._start(*words)
@@ -283,6 +291,11 @@ class Play:
         return host
 
 
+def rollout_in(said: Controller) -> tuple[str, ...]:
+    """The id of the rollout that an upgrade said that it is; nothing when it did not come so far."""
+    return tuple(re.findall(r"^Rollout (\d{8}-\d{4}-\w+) by ", said.said, re.MULTILINE)[:1])
+
+
 def wanted_end(case: Case, result: Result, ended: Controller) -> Wanted:
     """Where the ending must lead. A rollback that was begun is gone on with by a resume, too."""
     resumed_back = case.moment.scene is Scene.ROLLBACK and any(
@@ -293,7 +306,7 @@ def wanted_end(case: Case, result: Result, ended: Controller) -> Wanted:
     if result.is_down:
         # A host that died before the rollout had it is refused, or there is nothing to undo on it.
         codes = (PERSON,) if case.has_the_host else (0, REFUSED, PERSON)
-    elif is_back and case.ending is Ending.RESUME:
-        codes = (0, REFUSED)  # taken back wholly, there is nothing to go on with
+    elif is_back and (case.ending is Ending.RESUME or not case.has_the_host):
+        codes = (0, REFUSED)  # taken back wholly, there is nothing to go on with; or no host knows of it
     must_be_back = is_back or (case.is_strict and case.moment.scene is Scene.ROLLBACK)
     return Wanted("OLD" if must_be_back else "NEW", case.base if must_be_back else case.target, codes)
