@@ -11,6 +11,7 @@ a model, and time and threads are ours. The rules are what may happen; the invar
 """
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -56,9 +57,17 @@ class Undone:
     epoch: int
 
 
+MOVING = (Ask.UPGRADE, Ask.COMMIT, Ask.ROLLBACK)
+
+
 def is_busy(machine: "Rollouts") -> bool:
     """Whether any visit is under way."""
     return any(run.desk.pending for run in machine.live)
+
+
+def is_moving(machine: "Rollouts") -> bool:
+    """Whether any visit is under way that moves its host."""
+    return bool(machine.under_way(MOVING))
 
 
 class Rollouts(RuleBasedStateMachine):
@@ -124,7 +133,7 @@ class Rollouts(RuleBasedStateMachine):
     def _host(self, pick: int) -> Pretend:
         return list(self.ground.hosts.values())[pick % len(self.ground.hosts)]
 
-    @initialize(policy=POLICIES, sizes=SIZES, visits=st.integers(0, 24))
+    @initialize(policy=POLICIES, sizes=SIZES, visits=st.integers(2, 16))
     def begins(self, policy: Policy, sizes: list[int], visits: int) -> None:
         """A rollout that went well so far."""
         self.upgrade(0, NEW, policy, sizes)
@@ -196,31 +205,31 @@ class Rollouts(RuleBasedStateMachine):
 
     # What becomes of visits
 
-    @rule(pick=PICK, which=PICK, answer=ANSWERS)
+    @rule(pick=PICK, answer=ANSWERS)
     @precondition(is_busy)
-    def a_host_answers(self, pick: int, which: int, answer: str) -> None:
+    def a_host_answers(self, pick: int, answer: str) -> None:
         """Any of the visits that run ends, in any order."""
-        run, pending = self._pending(pick, which)
+        run, pending = self._pending(pick)
         canned = {"unreachable": UNREACHABLE, "refused": REFUSED}.get(answer)
         if canned is not None:
             return self._ends(run, pending, named(canned, pending.host))
         mishap = Mishap(answers_badly=answer == "bad", drains_on=answer == "drains")
         return self._ends(run, pending, self._act(pending, mishap))
 
-    @rule(pick=PICK, which=PICK, loss=LOSSES)
+    @rule(pick=PICK, loss=LOSSES)
     @precondition(is_busy)
-    def a_link_is_lost(self, pick: int, which: int, loss: str) -> None:
+    def a_link_is_lost(self, pick: int, loss: str) -> None:
         """Before the host heard the request, or after it had done all."""
-        run, pending = self._pending(pick, which)
+        run, pending = self._pending(pick)
         if loss == "after":
             self._act(pending, WELL)
         self._ends(run, pending, named(LOST_BEFORE, pending.host))
 
-    @rule(pick=PICK, which=PICK, way=BREAKS, steps=STEPS)
-    @precondition(is_busy)
-    def a_visit_breaks_off(self, pick: int, which: int, way: str, steps: int) -> None:
+    @rule(pick=PICK, way=BREAKS, steps=STEPS)
+    @precondition(is_moving)
+    def a_visit_breaks_off(self, pick: int, way: str, steps: int) -> None:
         """In its midst: its script turns back as it was told, or later for want of a controller; it or its host dies."""
-        run, pending = self._pending(pick, which)
+        run, pending = self._pending(pick, MOVING)
         if way == "late":
             return self._ends(run, pending, self.ground.lose(pending.task, Mishap(turns_after=steps), float(steps)))
         if way == "turned":
@@ -231,11 +240,15 @@ class Rollouts(RuleBasedStateMachine):
             self.ground.off.add(pending.host)
         return self._ends(run, pending, named(LOST_BEFORE, pending.host))
 
-    def _pending(self, pick: int, which: int) -> tuple[Run, Pending]:
-        busy = [run for run in self.live if run.desk.pending]
-        run = busy[pick % len(busy)]
+    def under_way(self, asks: Collection[Ask] = tuple(Ask)) -> list[tuple[Run, Pending]]:
+        """The visits for one of these that run now."""
+        found = [(run, pending) for run in self.live for pending in run.desk.pending]
+        return [(run, pending) for run, pending in found if pending.task.request.ask in asks]
+
+    def _pending(self, pick: int, asks: Collection[Ask] = tuple(Ask)) -> tuple[Run, Pending]:
         self.ground.pass_time(1.0)
-        return run, run.desk.pending[which % len(run.desk.pending)]
+        found = self.under_way(asks)
+        return found[pick % len(found)]
 
     def _ends(self, run: Run, pending: Pending, outcome: HostOutcome) -> None:
         run.end(pending, outcome)
@@ -384,7 +397,7 @@ def check_visit(run: Run, task: HostTask) -> None:
     host = status.hosts[task.host.name]
     assert task.host.name not in [pending.host for pending in run.desk.pending]
     assert len(run.desk.pending) < run.requests.policy.parallel
-    if ask in (Ask.UPGRADE, Ask.COMMIT, Ask.ROLLBACK):
+    if ask in MOVING:
         assert not (host.outcome is Outcome.LINK_LOST and host.asked is ask), "repeated without having been looked at"
     if ask is Ask.UPGRADE:
         policy = run.requests.policy
