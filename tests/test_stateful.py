@@ -11,6 +11,7 @@ a model, and time and threads are ours. The rules are what may happen; the invar
 """
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -44,7 +45,7 @@ STEPS = st.integers(0, 4)
 ANSWERS = st.sampled_from(["well", "bad", "drains", "unreachable", "refused"])
 LOSSES = st.sampled_from(["before", "after"])
 BREAKS = st.sampled_from(["turned", "late", "killed", "power"])
-BY_HAND = st.sampled_from([Model.hup_old, Model.hup_new, Model.kill_new, Model.kill_old, Model.quit_old])
+BY_HAND = st.sampled_from([None, Model.hup_old, Model.hup_new, Model.kill_new, Model.kill_old, Model.quit_old])
 SIZES = st.lists(st.integers(1, 3), max_size=2)
 PICK = st.integers(0, 30)
 
@@ -56,9 +57,17 @@ class Undone:
     epoch: int
 
 
+MOVING = (Ask.UPGRADE, Ask.COMMIT, Ask.ROLLBACK)
+
+
 def is_busy(machine: "Rollouts") -> bool:
     """Whether any visit is under way."""
     return any(run.desk.pending for run in machine.live)
+
+
+def is_moving(machine: "Rollouts") -> bool:
+    """Whether any visit is under way that moves its host."""
+    return bool(machine.under_way(MOVING))
 
 
 class Rollouts(RuleBasedStateMachine):
@@ -124,11 +133,11 @@ class Rollouts(RuleBasedStateMachine):
     def _host(self, pick: int) -> Pretend:
         return list(self.ground.hosts.values())[pick % len(self.ground.hosts)]
 
-    @initialize(policy=POLICIES, sizes=SIZES, visits=st.integers(0, 24))
+    @initialize(policy=POLICIES, sizes=SIZES, visits=st.integers(0, 16))
     def begins(self, policy: Policy, sizes: list[int], visits: int) -> None:
-        """A rollout that went well so far."""
+        """A rollout that went well so far, mostly one that is past its preflight."""
         self.upgrade(0, NEW, policy, sizes)
-        self.goes_well(0, visits)
+        self.goes_well(0, visits if visits < 3 else visits + 1)
 
     @rule(
         pick=PICK,
@@ -141,86 +150,82 @@ class Rollouts(RuleBasedStateMachine):
         self.rollouts += 1
         self._has_begun(self._laptop(pick).upgrade(f"r{self.rollouts}", release, policy, sizes))
 
-    @rule(pick=PICK)
-    def resume(self, pick: int) -> None:
+    @rule(pick=PICK, command=st.sampled_from(["resume", "resume", "commit", "rollback"]))
+    @precondition(lambda self: len(self.live) < 3)
+    def goes_on(self, pick: int, command: str) -> None:
+        """The newest rollout that the laptop or else the hosts know, one way or the other."""
         laptop = self._laptop(pick)
+        if command == "resume":
+            self._has_begun(self._resume(laptop))
+        else:
+            self._has_begun(laptop.commit() if command == "commit" else laptop.rollback())
+
+    def _resume(self, laptop: Laptop) -> Run | None:
         begun = [written.rollout for written in laptop.book.runs if written.command == "upgrade"]
         last = next((written for written in reversed(laptop.book.runs) if written.rollout in begun[-1:]), None)
         run = laptop.resume()
         if run is not None and run.recorder is not None and last is not None and went_back(last):
             assert run.recorder.written.command == "rollback"
-        self._has_begun(run)
+        return run
 
-    @rule(pick=PICK)
-    def commit(self, pick: int) -> None:
-        self._has_begun(self._laptop(pick).commit())
-
-    @rule(pick=PICK)
-    @precondition(lambda self: len(self.live) < 3)
-    def rollback(self, pick: int) -> None:
-        self._has_begun(self._laptop(pick).rollback())
-
-    @rule(pick=PICK)
+    @rule(pick=PICK, how=st.sampled_from(["turns back", "is killed", "sleeps", "its disk is full"]), steps=STEPS)
     @precondition(lambda self: self.live)
-    def turn_back(self, pick: int) -> None:
-        self._run(pick).turn_back()
+    def a_laptop_fails(self, pick: int, how: str, steps: int) -> None:
+        """Ctrl-C, kill -9, a closed lid, a journal that can't be written until the end."""
+        run = self._run(pick)
+        if how == "turns back":
+            run.turn_back()
+        elif how == "is killed":
+            self._kill(run, steps)
+        elif how == "sleeps":
+            self._sleep(run)
+        elif run.recorder is not None:
+            run.recorder.book.is_full = True
         self._clear_away()
 
-    @rule(pick=PICK, fates=st.lists(st.sampled_from(["never", "late"]), min_size=4, max_size=4), steps=STEPS)
-    @precondition(lambda self: self.live)
-    def kill(self, pick: int, fates: list[str], steps: int) -> None:
-        """The controller is gone; what was on its way to the hosts may still arrive, and then turns back."""
-        run = self._run(pick)
+    def _kill(self, run: Run, steps: int) -> None:
+        """The controller is gone; every other of its visits still arrives at its host, and then turns back."""
         run.is_told_rightly()
-        for pending, fate in zip(run.desk.pending, fates, strict=False):
-            if fate == "late":
-                self.ground.lose(pending.task, Mishap(turns_after=steps), 4.0)
+        for pending in run.desk.pending[::2]:
+            self.ground.lose(pending.task, Mishap(turns_after=steps), 4.0)
         self._gone(run)
 
-    @rule(pick=PICK)
-    @precondition(lambda self: self.live)
-    def sleep(self, pick: int) -> None:
-        """The lid is closed for a while: every link dies."""
-        run = self._run(pick)
+    def _sleep(self, run: Run) -> None:
+        """Every link dies meanwhile, and every script turns back."""
         for pending in run.desk.pending:
             self.ground.lose(pending.task, Mishap(turns_after=0), 4.0)
         self.ground.pass_time(100.0)
         run.slept_s += 100.0
         for pending in list(run.desk.pending):
-            run.end(pending, HostOutcome(pending.host, Outcome.LINK_LOST, "link_lost", "The connection was lost."))
-        self._clear_away()
-
-    @rule(pick=PICK, full=st.booleans())
-    def journal_fills_up(self, pick: int, full: bool) -> None:
-        self._laptop(pick).book.is_full = full
+            run.end(pending, named(LOST_BEFORE, pending.host))
 
     # What becomes of visits
 
-    @rule(pick=PICK, which=PICK, answer=ANSWERS)
+    @rule(pick=PICK, answer=ANSWERS)
     @precondition(is_busy)
-    def a_host_answers(self, pick: int, which: int, answer: str) -> None:
+    def a_host_answers(self, pick: int, answer: str) -> None:
         """Any of the visits that run ends, in any order."""
-        run, pending = self._pending(pick, which)
+        run, pending = self._pending(pick)
         canned = {"unreachable": UNREACHABLE, "refused": REFUSED}.get(answer)
         if canned is not None:
             return self._ends(run, pending, named(canned, pending.host))
         mishap = Mishap(answers_badly=answer == "bad", drains_on=answer == "drains")
         return self._ends(run, pending, self._act(pending, mishap))
 
-    @rule(pick=PICK, which=PICK, loss=LOSSES)
+    @rule(pick=PICK, loss=LOSSES)
     @precondition(is_busy)
-    def a_link_is_lost(self, pick: int, which: int, loss: str) -> None:
+    def a_link_is_lost(self, pick: int, loss: str) -> None:
         """Before the host heard the request, or after it had done all."""
-        run, pending = self._pending(pick, which)
+        run, pending = self._pending(pick)
         if loss == "after":
             self._act(pending, WELL)
         self._ends(run, pending, named(LOST_BEFORE, pending.host))
 
-    @rule(pick=PICK, which=PICK, way=BREAKS, steps=STEPS)
-    @precondition(is_busy)
-    def a_visit_breaks_off(self, pick: int, which: int, way: str, steps: int) -> None:
+    @rule(pick=PICK, way=BREAKS, steps=STEPS)
+    @precondition(is_moving)
+    def a_visit_breaks_off(self, pick: int, way: str, steps: int) -> None:
         """In its midst: its script turns back as it was told, or later for want of a controller; it or its host dies."""
-        run, pending = self._pending(pick, which)
+        run, pending = self._pending(pick, MOVING)
         if way == "late":
             return self._ends(run, pending, self.ground.lose(pending.task, Mishap(turns_after=steps), float(steps)))
         if way == "turned":
@@ -231,11 +236,15 @@ class Rollouts(RuleBasedStateMachine):
             self.ground.off.add(pending.host)
         return self._ends(run, pending, named(LOST_BEFORE, pending.host))
 
-    def _pending(self, pick: int, which: int) -> tuple[Run, Pending]:
-        busy = [run for run in self.live if run.desk.pending]
-        run = busy[pick % len(busy)]
+    def under_way(self, asks: Collection[Ask] = tuple(Ask)) -> list[tuple[Run, Pending]]:
+        """The visits for one of these that run now."""
+        found = [(run, pending) for run in self.live for pending in run.desk.pending]
+        return [(run, pending) for run, pending in found if pending.task.request.ask in asks]
+
+    def _pending(self, pick: int, asks: Collection[Ask] = tuple(Ask)) -> tuple[Run, Pending]:
         self.ground.pass_time(1.0)
-        return run, run.desk.pending[which % len(run.desk.pending)]
+        found = self.under_way(asks)
+        return found[pick % len(found)]
 
     def _ends(self, run: Run, pending: Pending, outcome: HostOutcome) -> None:
         run.end(pending, outcome)
@@ -264,17 +273,14 @@ class Rollouts(RuleBasedStateMachine):
 
     @rule(pick=PICK, act=BY_HAND)
     def by_hand(self, pick: int, act: Any) -> None:
-        """Somebody sends a signal, or a process dies."""
+        """Somebody sends a signal, or a process dies, or the machine is booted; whatever is off is switched on."""
         host = self._host(pick)
-        if host.name not in self.ground.off:
+        if act is None:
+            for name in sorted(self.ground.off) or [host.name]:
+                self.ground.hosts[name].boot()
+            self.ground.off.clear()
+        elif host.name not in self.ground.off and host.record is not None:
             host.model = act(host.model)
-
-    @rule(pick=PICK)
-    def boot(self, pick: int) -> None:
-        """Whatever is off is switched on; else a machine is booted."""
-        for name in sorted(self.ground.off) or [self._host(pick).name]:
-            self.ground.hosts[name].boot()
-        self.ground.off.clear()
 
     @rule(seconds=st.sampled_from([0.0, 2.0, 8.0, 20.0, 100.0, 700.0]))
     def time_passes(self, seconds: float) -> None:
@@ -384,7 +390,7 @@ def check_visit(run: Run, task: HostTask) -> None:
     host = status.hosts[task.host.name]
     assert task.host.name not in [pending.host for pending in run.desk.pending]
     assert len(run.desk.pending) < run.requests.policy.parallel
-    if ask in (Ask.UPGRADE, Ask.COMMIT, Ask.ROLLBACK):
+    if ask in MOVING:
         assert not (host.outcome is Outcome.LINK_LOST and host.asked is ask), "repeated without having been looked at"
     if ask is Ask.UPGRADE:
         policy = run.requests.policy
@@ -417,5 +423,5 @@ def check_rest(host: Pretend) -> None:
 
 TestRollouts = Rollouts.TestCase
 TestRollouts.settings = settings(
-    max_examples=2000 if LONG else 150, stateful_step_count=60 if LONG else 40, deadline=None
+    max_examples=5000 if LONG else 300, stateful_step_count=60 if LONG else 40, deadline=None
 )
