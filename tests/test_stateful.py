@@ -22,7 +22,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from fleet.events import EventType, load
 from fleet.onhost.protocol import FORWARD_STEPS, Ask, Outcome, Phase, State, Step
-from fleet.rollout.policy import CommitWhen, OnFailure, Policy
+from fleet.rollout.ending import ANOTHERS
+from fleet.rollout.policy import CLAIM_S, CommitWhen, OnFailure, Policy
 from fleet.task import HostOutcome, HostTask
 from tests.commanded import Laptop
 from tests.laptops import Ground, Pending, Run, Written
@@ -343,9 +344,18 @@ class Rollouts(RuleBasedStateMachine):
         """Whoever began a rollout that is still open goes on with it, or another one does without a journal."""
         for rollout in self._open():
             owners = [laptop for laptop in self.laptops if any(w.rollout == rollout for w in laptop.book.runs)]
-            run = (owners or self.laptops)[0].resume(rollout)
-            if run is not None:
-                self._to_the_end(run)
+            run = self._resumed((owners or self.laptops)[0], rollout)
+            if run is not None and run.status.exit_code == ANOTHERS:
+                # A dead run of another journal has claimed a host: that keeps it for no longer than the expiry.
+                self.ground.pass_time(CLAIM_S + 1)
+                run = self._resumed((owners or self.laptops)[0], rollout)
+                assert run is None or run.status.exit_code != ANOTHERS, run.status.message
+
+    def _resumed(self, laptop: Laptop, rollout: str) -> Run | None:
+        run = laptop.resume(rollout)
+        if run is not None:
+            self._to_the_end(run)
+        return run
 
     def _to_the_end(self, run: Run) -> None:
         run.to_the_end()
