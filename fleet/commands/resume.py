@@ -72,7 +72,7 @@ def run(world: World, asked: Asked, wanted: str | None, changes: Changes) -> int
     with Journal.open(asked.journal) as journal:
         told = _journaled(journal, wanted)
         if told is None:
-            asked, found = asked, _from_hosts(world, asked, output, wanted)
+            found = _from_hosts(world, asked, output, journal, wanted)
         else:
             asked, found = told.asking(asked), told.unfinished()
         if found.way is Onward.UPGRADE:
@@ -135,14 +135,19 @@ def _journaled(journal: Journal, wanted: str | None) -> _Told | None:
     return _Told(rollout, upgrades[-1][0].facts, last.command, status, tuple(status for _, status in upgrades))
 
 
-def _from_hosts(world: World, asked: Asked, output: Output, wanted: str | None) -> Unfinished:
-    """The rollout as the hosts have it, in this laptop's default policy. Raises `Refused`, `NobodyKnows`."""
+def _from_hosts(world: World, asked: Asked, output: Output, journal: Journal, wanted: str | None) -> Unfinished:
+    """The rollout as the hosts have it, in this laptop's default policy; what was being taken back from here, or
+    committed, is gone on with so. Raises `Refused`, `NobodyKnows`.
+    """
     hosts = hosts_of(asked)
     looked = look_at(world, output, hosts, asked)
     rollout = None if looked.interrupted else back.choose(looked, wanted)
     if rollout is None:
         raise Refused("neither this journal nor any host knows a rollout.", "Begin one: fleet upgrade RELEASE.")
     record = records(looked)[rollout]
+    way = _way_from_here(journal, rollout)
+    if way is not Onward.UPGRADE:
+        return Unfinished(rollout, record.target, None, (), Policy(), frozenset(), way)
     output.say(
         f"The journal has no rollout {rollout}; going by the hosts' own records: begun by {record.operator}, "
         f"release {record.target[:12]}. Batches and policy are the defaults, unless you give them."
@@ -150,6 +155,14 @@ def _from_hosts(world: World, asked: Asked, output: Output, wanted: str | None) 
     plan = make_plan(hosts, DEFAULT_BATCHES)
     batches = tuple(tuple(host.name for host in batch.hosts) for batch in plan.batches)
     return Unfinished(rollout, record.target, None, batches, Policy(lease_s=LEASE_S), frozenset(), Onward.UPGRADE)
+
+
+def _way_from_here(journal: Journal, rollout: str) -> Onward:
+    """Which way the last run of this journal was taking a rollout that was begun elsewhere."""
+    runs = journal.runs(rollout)
+    if not runs:
+        return Onward.UPGRADE
+    return onward(runs[-1].command, reduce(fold, journal.events(rollout, runs[-1].run), RolloutStatus()))
 
 
 # Going on
