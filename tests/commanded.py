@@ -83,6 +83,14 @@ class Laptop:
         rollout = wanted or newest(looked)
         if rollout is None or rollout not in records(looked):
             return None
+        here = [written for written in self.book.runs if written.rollout == rollout]
+        match onward(here[-1].command, here[-1].status()) if here else Onward.UPGRADE:
+            case Onward.NOWHERE:
+                return None
+            case Onward.COMMIT:
+                return self.commit(rollout)
+            case Onward.ROLLBACK:
+                return self.rollback(rollout)
         batches = batches_of(self.names, (1, 2))
         start = beginning(rollout, batches, frozenset())
         return self._roll_out("resume", start, records(looked)[rollout].target, Policy(), reopen=True)

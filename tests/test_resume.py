@@ -216,3 +216,17 @@ def test_a_way_back_that_the_upgrade_had_begun_is_gone_on_with(shell: Shell) -> 
     assert shell("resume", "-y") == 0
 
     assert phases(shell) == [Phase.OLD] * 4
+
+
+def test_a_rollback_that_was_interrupted_on_another_laptop_is_gone_on_with_there_as_such(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """Its journal knows of the rollout only that it was being taken back."""
+    shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
+    elsewhere = ("--journal", str(tmp_path / "bobs.db"))
+    shell.fleet.meanwhile = interrupting(shell, Ask.ROLLBACK, SECOND)
+    assert shell("rollback", "-y", "--parallel", "1", *elsewhere) == 130
+
+    assert shell("resume", "-y", "--force", "--bake", "0", *elsewhere) == 0
+
+    assert phases(shell) == [Phase.OLD] * 4

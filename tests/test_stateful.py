@@ -22,7 +22,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from fleet.events import EventType, load
 from fleet.onhost.protocol import FORWARD_STEPS, Ask, Outcome, Phase, State, Step
-from fleet.rollout.policy import CommitWhen, OnFailure, Policy
+from fleet.rollout.host import CLAIMED
+from fleet.rollout.policy import CLAIM_S, CommitWhen, OnFailure, Policy
 from fleet.task import HostOutcome, HostTask
 from tests.commanded import Laptop
 from tests.laptops import Ground, Pending, Run, Written
@@ -57,6 +58,7 @@ class Undone:
     epoch: int
 
 
+SETTLED = (Phase.NEW, Phase.OLD, Phase.TRIAL)
 MOVING = (Ask.UPGRADE, Ask.COMMIT, Ask.ROLLBACK)
 
 
@@ -343,9 +345,28 @@ class Rollouts(RuleBasedStateMachine):
         """Whoever began a rollout that is still open goes on with it, or another one does without a journal."""
         for rollout in self._open():
             owners = [laptop for laptop in self.laptops if any(w.rollout == rollout for w in laptop.book.runs)]
-            run = (owners or self.laptops)[0].resume(rollout)
-            if run is not None:
+            run = self._resumed((owners or self.laptops)[0], rollout)
+            if run is not None and is_claimed(run):
+                # A dead run of another journal has claimed a host: that keeps it for no longer than the expiry.
+                self.ground.pass_time(CLAIM_S + 1)
+                run = self._resumed((owners or self.laptops)[0], rollout)
+                assert run is None or not is_claimed(run), run.status.message
+        self._finish_ways_back()
+
+    def _finish_ways_back(self) -> None:
+        """A rollback after the commit that was killed half-way: `resume` refuses that host, `rollback` finishes it."""
+        for host in self.ground.hosts.values():
+            record = host.record
+            if record is not None and record.state is State.COMMITTED and host.phase() not in SETTLED:
+                run = self.laptops[1].rollback(record.rollout)
+                assert run is not None
                 self._to_the_end(run)
+
+    def _resumed(self, laptop: Laptop, rollout: str) -> Run | None:
+        run = laptop.resume(rollout)
+        if run is not None:
+            self._to_the_end(run)
+        return run
 
     def _to_the_end(self, run: Run) -> None:
         run.to_the_end()
@@ -384,6 +405,11 @@ def went_back(written: Written) -> bool:
     return any(load(text).type is EventType.ROLLBACK_STARTED for text in written.texts)
 
 
+def is_claimed(run: Run) -> bool:
+    """Whether a host was refused because another journal's run has it."""
+    return any(host.cause is not None and host.cause.reason == CLAIMED for host in run.status.all)
+
+
 def check_visit(run: Run, task: HostTask) -> None:
     """What must be so when a run begins a visit."""
     status, ask = run.status, task.request.ask
@@ -413,10 +439,10 @@ def check_rest(host: Pretend) -> None:
     if record is None:
         assert phase is Phase.OLD
     elif record.state is State.BEGUN:
-        assert phase in (Phase.OLD, Phase.TRIAL, Phase.NEW), (host.name, phase, record)
+        assert phase in SETTLED, (host.name, phase, record)
     elif record.state is State.COMMITTED:
         # TRIAL is a rollback after the commit that was broken off once the kept release served again.
-        assert phase in (Phase.NEW, Phase.OLD, Phase.TRIAL), (host.name, phase, record)
+        assert phase in SETTLED, (host.name, phase, record)
     else:
         assert phase is Phase.OLD, (host.name, phase, record)
 
