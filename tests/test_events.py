@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.events import Event, EventType, dump, load
-from fleet.onhost.protocol import Ask, Malformed, MasterView, Outcome, Phase, Record, Report, State, Step
+from fleet.onhost.protocol import Ask, Claim, Malformed, MasterView, Outcome, Phase, Record, Report, State, Step
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from tests.playing import play
 from tests.pretend import AT, LOST_AFTER, WENT_BACK, a_fleet
@@ -42,6 +42,8 @@ REPORTS = st.builds(
     epoch=st.integers(0, 99),
     orphans=st.lists(PIDS, max_size=2).map(tuple),
     previous=st.none() | RECORDS,
+    claim=st.none() | st.builds(Claim, until_s=st.floats(0, 1e9)),
+    lease_left_s=st.none() | st.floats(0, 1e9),
 )
 EVENTS = st.builds(
     Event,

@@ -77,7 +77,7 @@ def run(world: World, asked: Asked, wanted: str | None, changes: Changes) -> int
         holding(journal, output, asked, world.operator(), "resume", wanted or "") as recorder,
     ):
         told = _journaled(journal, wanted)
-        if told is not None:
+        if told is not None and not (asked.limits and told.began_elsewhere):
             typed, asked, found = bool(asked.limits), told.asking(asked), told.unfinished()
         else:
             typed = True
@@ -113,6 +113,11 @@ class _Told:
     @property
     def upgrading(self) -> tuple[tuple[Run, RolloutStatus], ...]:
         return tuple((run, status) for run, status in self.runs if run.command in ("upgrade", "resume"))
+
+    @property
+    def began_elsewhere(self) -> bool:
+        """Whether the plan is only what the hosts' records gave: then hosts that the operator names are added to it."""
+        return bool(self.upgrading) and self.upgrading[0][0].command == "resume"
 
     @property
     def way(self) -> Onward:
@@ -165,7 +170,7 @@ def _from_hosts(looked: RolloutStatus, output: Output, wanted: str | None, all_s
     record = records(looked)[rollout]
     names = [host.name for host in looked.all if all_selected or _knows(host, rollout)]
     output.say(
-        f"The journal has no rollout {rollout}; going by the hosts' own records: begun by {record.operator}, "
+        f"The journal has no rollout {rollout}, or did not begin it; going by the hosts' own records: begun by {record.operator}, "
         f"release {record.target[:12]}, {ending.several(len(names))}. Batches and policy are the defaults, unless you "
         "give them. Hosts that it had not begun are left out, unless you name them by --limit."
     )

@@ -120,7 +120,9 @@ class Command:
 
     def exit_status(self, wait_s: float = 2.0) -> int | None:
         """Its exit status; `None` when it did not say one within `wait_s`: the link was cut, or a signal ended it."""
-        if not self._channel.status_event.wait(wait_s) or self._channel.exit_status < 0:
+        said = self._channel.status_event.wait(wait_s)
+        self._hear_stderr()  # what it wrote before its end has come by now, too
+        if not said or self._channel.exit_status < 0:
             return None
         return int(self._channel.exit_status)
 

@@ -301,6 +301,8 @@ def _begins(line: bytes, command: Command) -> bool:
     try:
         return is_begin(line)
     except Refusal as refusal:
+        if refusal.reason == "sudo_password":
+            command.exit_status()  # sudo's own words come by another way than ours, and may come later
         if refusal.reason == "sudo_password" and command.stderr:
             raise Refusal(refusal.reason, f"{refusal.message} It said: {command.stderr}.", refusal.remedy) from refusal
         raise

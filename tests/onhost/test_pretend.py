@@ -319,7 +319,6 @@ def all_of_it_is_gone(both: Both) -> None:
     both.pretend.model = both.pretend.model.kill_new().kill_old().sweep()
     assert both.ask(Ask.BAKE)[1] == "down"
     assert both.ask(Ask.COMMIT)[1] == "down"
-    assert both.ask(Ask.STAGE)[1] == "no_master"
     assert both.ask(Ask.ROLLBACK)[1] == "down"
     both.look()
 
