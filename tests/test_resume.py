@@ -163,7 +163,7 @@ def test_without_a_journal_the_hosts_own_records_are_gone_by(halfway: Shell, tmp
     words = ("resume", "-y", "--bake", "0", "--journal", str(tmp_path / "other.db"))
     assert halfway(*words) == 5
     assert (
-        f"The journal has no rollout {ROLLOUT}, or did not begin it; going by the hosts' own records: begun by alice@desk"
+        f"This journal did not begin rollout {ROLLOUT}: going by the hosts' own records, begun by alice@desk"
         in halfway.err
     )
     assert "another rollout holds web-01, web-02: " in halfway.err

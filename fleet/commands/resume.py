@@ -170,7 +170,7 @@ def _from_hosts(looked: RolloutStatus, output: Output, wanted: str | None, all_s
     record = records(looked)[rollout]
     names = [host.name for host in looked.all if all_selected or _knows(host, rollout)]
     output.say(
-        f"The journal has no rollout {rollout}, or did not begin it; going by the hosts' own records: begun by {record.operator}, "
+        f"This journal did not begin rollout {rollout}: going by the hosts' own records, begun by {record.operator}, "
         f"release {record.target[:12]}, {ending.several(len(names))}. Batches and policy are the defaults, unless you "
         "give them. Hosts that it had not begun are left out, unless you name them by --limit."
     )
