@@ -152,15 +152,20 @@ class Rollouts(RuleBasedStateMachine):
         self.rollouts += 1
         self._has_begun(self._laptop(pick).upgrade(f"r{self.rollouts}", release, policy, sizes))
 
-    @rule(pick=PICK, command=st.sampled_from(["resume", "resume", "commit", "rollback"]))
+    @rule(pick=PICK)
     @precondition(lambda self: len(self.live) < 3)
-    def goes_on(self, pick: int, command: str) -> None:
-        """The newest rollout that the laptop or else the hosts know, one way or the other."""
-        laptop = self._laptop(pick)
-        if command == "resume":
-            self._has_begun(self._resume(laptop))
-        else:
-            self._has_begun(laptop.commit() if command == "commit" else laptop.rollback())
+    def resume(self, pick: int) -> None:
+        self._has_begun(self._resume(self._laptop(pick)))
+
+    @rule(pick=PICK)
+    @precondition(lambda self: len(self.live) < 3)
+    def commit(self, pick: int) -> None:
+        self._has_begun(self._laptop(pick).commit())
+
+    @rule(pick=PICK)
+    @precondition(lambda self: len(self.live) < 3)
+    def rollback(self, pick: int) -> None:
+        self._has_begun(self._laptop(pick).rollback())
 
     def _resume(self, laptop: Laptop) -> Run | None:
         begun = [written.rollout for written in laptop.book.runs if written.command == "upgrade"]
@@ -227,7 +232,7 @@ class Rollouts(RuleBasedStateMachine):
     @precondition(is_moving)
     def a_visit_breaks_off(self, pick: int, way: str, steps: int) -> None:
         """In its midst: its script turns back as it was told, or later for want of a controller; it or its host dies."""
-        run, pending = self._pending(pick, MOVING)
+        run, pending = self._pending(pick)
         if way == "late":
             return self._ends(run, pending, self.ground.lose(pending.task, Mishap(turns_after=steps), float(steps)))
         if way == "turned":
@@ -243,9 +248,10 @@ class Rollouts(RuleBasedStateMachine):
         found = [(run, pending) for run in self.live for pending in run.desk.pending]
         return [(run, pending) for run, pending in found if pending.task.request.ask in asks]
 
-    def _pending(self, pick: int, asks: Collection[Ask] = tuple(Ask)) -> tuple[Run, Pending]:
+    def _pending(self, pick: int) -> tuple[Run, Pending]:
+        """One of the visits that move a host, where there is one: most is at stake there."""
         self.ground.pass_time(1.0)
-        found = self.under_way(asks)
+        found = self.under_way(MOVING) or self.under_way()
         return found[pick % len(found)]
 
     def _ends(self, run: Run, pending: Pending, outcome: HostOutcome) -> None:
