@@ -75,6 +75,9 @@ def claim(own: InstanceStore, request: Request) -> Optional[int]:
         marked = fence._replace(undone=undone[-REMEMBERED_UNDONE:])
         if not _concerns(own, request.rollout):
             own.save(FENCE, marked)
+            held = _written_claim(own)
+            if held is not None and held.rollout == request.rollout:  # it came, and had not begun yet
+                own.remove(CLAIM)
             return None
         return _set(own, marked, request, max(fence.epoch + 1, request.epoch))
 

@@ -82,7 +82,8 @@ class Walk:
         for _ in range(MOST_MOVES):
             seen, now = self.now()
             move = next_step(rest, now, self._is_verified(seen), allowed)
-            if move.kind is MoveKind.ARRIVED and self._is_unconfirmed(seen, allowed):
+            ends_here = move.kind is MoveKind.ARRIVED or move.step is Step.SWEEP
+            if ends_here and self._is_unconfirmed(seen, allowed):
                 move = Move(MoveKind.ACT, Step.VERIFY)
             if move.kind is MoveKind.ARRIVED or self.drain_pending:
                 return None

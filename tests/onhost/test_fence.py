@@ -184,6 +184,15 @@ def test_a_claim_is_taken_by_force_or_given_up(own: InstanceStore) -> None:
     assert claim(own, a_request("r3", 3)) == 3
 
 
+def test_a_rollback_frees_a_host_that_its_rollout_had_claimed_and_not_begun(own: InstanceStore) -> None:
+    own.begin(a_record("r0", State.COMMITTED))
+    claim(own, a_request("r1", 1))
+
+    assert claim(own, a_request("r1", 0, take_over=True, sender=THERE)) is None
+
+    assert claim_of(own) is None
+
+
 def test_a_rollback_asks_for_nobody_s_claim(own: InstanceStore) -> None:
     claim(own, a_request("r1", 1))
 
