@@ -16,6 +16,7 @@ from fleet.onhost.fence import (
     Fence,
     TakenOver,
     claim,
+    disclaim,
     fence_of,
     may_reopen,
     refuse_claimed,
@@ -186,15 +187,15 @@ class Pretend:
     def _settle(self, request: Request, end: End) -> None:
         record = self.record
         if record is None or record.rollout != request.rollout:
+            disclaim(self.own, request)
             return
         is_open = record.state is State.BEGUN and classify(self.model.observe(), record.target) is not Phase.OLD
         committed = request.ask is Ask.COMMIT and end.outcome is Outcome.DONE
-        if is_open and not committed and request.ask in (Ask.UPGRADE, Ask.BAKE):
-            lease.renew(self.own, request)
-        elif not is_open or committed:
+        if not is_open or committed:
             lease.end(self.own)
-        if not is_open:
             self.own.remove(CLAIM)
+        elif request.ask is Ask.UPGRADE or (request.ask is Ask.BAKE and lease.lease_of(self.own) is not None):
+            lease.renew(self.own, request)
 
     def _stage(self, request: Request) -> End:
         assert request.goal is not None

@@ -75,9 +75,7 @@ def claim(own: InstanceStore, request: Request) -> Optional[int]:
         marked = fence._replace(undone=undone[-REMEMBERED_UNDONE:])
         if not _concerns(own, request.rollout):
             own.save(FENCE, marked)
-            held = _written_claim(own)
-            if held is not None and held.rollout == request.rollout:  # it came, and had not begun yet
-                own.remove(CLAIM)
+            disclaim(own, request)
             return None
         return _set(own, marked, request, max(fence.epoch + 1, request.epoch))
 
@@ -166,6 +164,13 @@ def release(own: InstanceStore, request: Request) -> None:
     """Nobody is at work here any more; the claim of another journal stays, unless it is taken by force."""
     with _alone(own):
         refuse_claimed(own, request)
+        own.remove(CLAIM)
+
+
+def disclaim(own: InstanceStore, request: Request) -> None:
+    """This request's rollout, which has begun nothing here, keeps nobody out. Raises OSError."""
+    held = _written_claim(own)
+    if held is not None and held.rollout == request.rollout:
         own.remove(CLAIM)
 
 

@@ -11,7 +11,7 @@ from fleet.onhost import lease, preflight
 from fleet.onhost.asked import Say, Visit
 from fleet.onhost.back import restore
 from fleet.onhost.control import fenced
-from fleet.onhost.fence import CLAIM, Claimed, TakenOver, check, claim, may_reopen, refuse_claimed, release
+from fleet.onhost.fence import CLAIM, Claimed, TakenOver, check, claim, disclaim, may_reopen, refuse_claimed, release
 from fleet.onhost.locate import locate
 from fleet.onhost.lock import Busy
 from fleet.onhost.machine import Machine
@@ -142,6 +142,8 @@ def _settle(visit: Visit, own: InstanceStore, end: End) -> None:
     """
     record, ask = own.record, visit.request.ask
     if record is None or record.rollout != visit.request.rollout:
+        with suppress(OSError):
+            disclaim(own, visit.request)  # nothing was begun here, so nobody is at work
         return
     is_open = record.state is State.BEGUN and classify(visit.observer.look(), record.target) is not Phase.OLD
     committed = ask is Ask.COMMIT and end.outcome is Outcome.DONE
