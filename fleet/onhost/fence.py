@@ -103,8 +103,9 @@ def may_reopen(record: Optional[Record], rollout: str) -> bool:
     """Whether a resume may upgrade a host again that was taken back: it failed, or its lease ran out. What an operator
     took back stays so until a new upgrade.
     """
-    taken_back = record is not None and record.rollout == rollout and record.state is State.ROLLED_BACK
-    return taken_back and record is not None and bool(record.why)
+    if record is None or record.rollout != rollout:
+        return False
+    return record.state is State.ROLLED_BACK and bool(record.why)
 
 
 def _set(own: InstanceStore, fence: Fence, request: Request, epoch: int) -> int:

@@ -17,7 +17,7 @@ import sys
 from contextlib import ExitStack
 from typing import Callable, NamedTuple, Optional
 
-from fleet.onhost.lock import Busy, locked
+from fleet.onhost.lock import Busy
 from fleet.onhost.protocol import Malformed, Options, Request, Sender, State
 from fleet.onhost.record import InstanceStore
 
@@ -115,9 +115,8 @@ def ensure_watched(own: InstanceStore) -> None:
 
 def is_watched(own: InstanceStore) -> bool:
     """Whether a watcher of this instance lives. Raises OSError."""
-    own.make()
     try:
-        with locked(own.machine, own.folder + "/" + WATCH_LOCK, 0.0):
+        with own.lock(0.0, WATCH_LOCK):
             return False
     except Busy:
         return True
@@ -131,7 +130,7 @@ def watch(own: InstanceStore, ready: Callable[[], None], go_back: Callable[[Leas
     """
     with ExitStack() as alone:
         try:
-            alone.enter_context(locked(own.machine, own.folder + "/" + WATCH_LOCK, 0.0))
+            alone.enter_context(own.lock(0.0, WATCH_LOCK))
         except Busy:
             ready()
             return

@@ -12,6 +12,7 @@ import pytest
 from fleet.lab.lab import Lab, clear_abandoned, down
 from fleet.lab.place import Place, place
 from fleet.lab.processes import this_process
+from fleet.lab.release import make_release
 
 NUMBERS = itertools.count(1)
 
@@ -68,6 +69,12 @@ def _factory(labs: ExitStack, lab_name: Callable[[], str]) -> MakeLab:
         return lab
 
     return make
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A good release, newer than what the lab's hosts run."""
+    return make_release("new", tmp_path_factory.mktemp("release") / "nginx")
 
 
 @pytest.fixture(scope="module")

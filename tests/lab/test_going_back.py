@@ -21,11 +21,6 @@ PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_release("new", tmp_path_factory.mktemp("release") / "nginx")
-
-
-@pytest.fixture(scope="module")
 def hosts(make_lab: MakeLab) -> Lab:
     return make_lab(3)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE, make_release
+from fleet.lab.release import DEFAULT_BASE
 from tests.lab.conftest import MakeLab
 from tests.lab.operator import FLEET, agrees, environment, fleet, journal_of, look, sha256, start, status
 
@@ -21,11 +21,6 @@ UPGRADE = ("-y", "--settle", "500ms", "--batches", "1,100%", "--bake", "60s", "-
 PATIENCE_S = 90.0
 RESTING = {"OLD", "TRIAL", "NEW"}
 SESSIONS = "ps -eo args= | grep -cE '[s]shd: root|[f]leet.pyz$' || true"
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_release("new", tmp_path_factory.mktemp("release") / "nginx")
 
 
 @pytest.fixture(scope="module")

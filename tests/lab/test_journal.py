@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE, make_release
+from fleet.lab.release import DEFAULT_BASE
 from tests.lab.conftest import MakeLab
 from tests.lab.operator import FLEET, agrees, environment, fleet, phases, sha256, start
 
@@ -18,11 +18,6 @@ BASE = sha256(DEFAULT_BASE)
 QUICK = ("-y", "--settle", "500ms", "--output", "jsonl")
 LONG_BAKE = (*QUICK, "--batches", "1,100%", "--bake", "120s")
 PATIENCE_S = 120.0
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_release("new", tmp_path_factory.mktemp("release") / "nginx")
 
 
 @pytest.fixture(scope="module")

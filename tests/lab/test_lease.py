@@ -11,7 +11,7 @@ import pytest
 
 from fleet.lab.host import LabHost
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE, make_release
+from fleet.lab.release import DEFAULT_BASE
 from fleet.lab.traffic import Traffic
 from tests.lab.conftest import MakeLab
 from tests.lab.operator import agrees, fleet, look, sha256, start, status
@@ -21,11 +21,6 @@ LEASE_S = 12.0
 UPGRADE = ("-y", "--settle", "500ms", "--batches", "100%", "--lease", f"{LEASE_S:g}s")
 PATIENCE_S = 90.0
 WATCHERS = "ps -eo args= | grep -c '[w]atch /var/lib/fleet' || true"
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_release("new", tmp_path_factory.mktemp("release") / "nginx")
 
 
 @pytest.fixture(scope="module")

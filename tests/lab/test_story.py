@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE, make_release
+from fleet.lab.release import DEFAULT_BASE
 from fleet.lab.traffic import Traffic
 from tests.lab.conftest import MakeLab
 from tests.lab.operator import PID_FILE, agrees, fleet, look, sha256
@@ -18,11 +18,6 @@ BASE = sha256(DEFAULT_BASE)
 @pytest.fixture(scope="module")
 def six(make_lab: MakeLab) -> Lab:
     return make_lab(6)
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_release("new", tmp_path_factory.mktemp("release") / "nginx")
 
 
 def targets(lab: Lab) -> dict[str, str]:

@@ -9,18 +9,13 @@ from pathlib import Path
 import pytest
 
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE, make_release
+from fleet.lab.release import DEFAULT_BASE
 from tests.lab.conftest import MakeLab
 from tests.lab.operator import FLEET, Ran, agrees, environment, fleet, sha256, start, status
 
 BASE = sha256(DEFAULT_BASE)
 UPGRADE = ("-y", "--settle", "500ms", "--batches", "100%", "--output", "jsonl")
 PATIENCE_S = 240.0
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_release("new", tmp_path_factory.mktemp("release") / "nginx")
 
 
 @pytest.fixture(scope="module")
