@@ -1,15 +1,17 @@
 """A file's bytes to a path on the host: by SFTP, the old SCP protocol, or the exec channel, whichever the host has.
 
-The bytes go to a name of their own beside the path and are renamed when all are there, so that nobody ever meets half
-a file. The file is root's alone (mode 0600) from its first byte. The deadline is by progress: a slow link may take its
-time. Whether they are the right bytes is for the host to say, which hashes them.
+The bytes go to a name of this upload's own beside the path and are renamed when all are there, so that nobody ever
+meets half a file, nor one that the far end of a dead connection still holds open: that could be written to after it was
+hashed, and could not be run ("text file busy"). The file is root's alone (mode 0600) from its first byte. The deadline
+is by progress: a slow link may take its time. Whether they are the right bytes is for the host to say, which hashes
+them.
 """
 
-import hashlib
 import io
+import secrets
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,9 +36,9 @@ def upload(link: Link, local: Path | bytes, remote_path: str, *, how: str = "aut
 
     Raises `Refusal` when the host takes them in no way, `Trouble` when the link failed.
     """
-    part = f"{remote_path}.{hashlib.sha256(link.host.name.encode()).hexdigest()[:8]}"
     failures = []
     for way in _ways(link, how):
+        part = f"{remote_path}.{secrets.token_hex(4)}"
         with _opened(local) as (source, size_bytes), link.watch(link.deadlines.transfer_idle_s) as watch:
             try:
                 _SENDERS[way](link, _Progress(source, watch), size_bytes, part, remote_path)
@@ -47,6 +49,7 @@ def upload(link: Link, local: Path | bytes, remote_path: str, *, how: str = "aut
             raise transfer_stalled(link, remote_path)
         if not link.is_active:
             raise Trouble("link_lost", f"The connection was lost in the upload ({failures[-1]}).", "Try again.")
+        _discard(link, part)
     raise Refusal(
         "upload_failed",
         f"{remote_path} could not be written ({'; '.join(failures)}).",
@@ -133,6 +136,15 @@ _SENDERS: dict[str, Callable[[Link, _Progress, int, str, str], None]] = {
     "scp": _by_scp,
     "exec": _by_exec,
 }
+
+
+def _discard(link: Link, part: str) -> None:
+    """What came of the file is gone, if the host lets us: the disk may be full of it."""
+    with suppress(Trouble, *LIBRARY_ERRORS):
+        command = Command(link, shell_line(link.host, f"rm -f {shlex.quote(part)}"))
+        command.end()
+        list(command.lines(lambda: link.deadlines.transfer_idle_s))
+        command.close()
 
 
 def _move(size_bytes: int, part: str, remote_path: str) -> str:

@@ -119,6 +119,26 @@ def test_a_folder_that_is_not_there_is_said_for_every_way(link: Link, tmp_path: 
     assert all(f"{way}: " in caught.value.message for way in ("sftp", "scp", "exec"))
 
 
+@pytest.mark.parametrize("how", ["sftp", "scp", "exec"])
+def test_what_a_dead_upload_still_holds_open_is_not_written_to_again(
+    server: Sshd, link: Link, tmp_path: Path, how: str
+) -> None:
+    """The far end of a dead link lives for hours: what it had open could be neither trusted nor run."""
+    with Proxy(server.host.port, freeze_after_bytes=len(CONTENT) // 4) as proxy:
+        server.know("[127.0.0.1]:* {key}")
+        dead = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=1))
+        dead.open()
+        with pytest.raises(Trouble):
+            upload(dead, CONTENT, f"{tmp_path}/nginx.part", how=how)
+        half = {path.stat().st_ino for path in tmp_path.iterdir()}
+
+        upload(link, CONTENT, f"{tmp_path}/nginx.part", how=how)
+
+        dead.close()
+    assert half
+    assert (tmp_path / "nginx.part").stat().st_ino not in half
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB."""
@@ -135,7 +155,7 @@ def test_a_disk_that_is_full_leaves_nothing_under_the_final_name(link: Link, sma
         upload(link, CONTENT, f"{small_disk}/nginx.part", how=how)
 
     assert caught.value.reason == "upload_failed"
-    assert not (small_disk / "nginx.part").exists()
+    assert not list(small_disk.iterdir())
 
 
 def test_a_release_that_is_gone_from_the_laptop_is_said_so(link: Link, tmp_path: Path) -> None:
