@@ -95,11 +95,17 @@ def furnish(where: Place, host: HostEntry, kind: Kind) -> str:
 
 
 def _services(kind: Kind) -> Mapping[str, str]:
-    """What the /etc/rc of a host of this kind starts, in order."""
+    """What the /etc/rc of a host of this kind starts, in order.
+
+    `nginx` goes into the background before it has written its pid file and forked its workers, and what comes late is
+    to find it whole.
+    """
     limit = kind.limit
     if limit is None:
         start, late = kind.start, kind.late
     else:
         start = cgroup.start_inside(limit.controller, kind.start)
         late = cgroup.limit(limit.controller, limit.headroom)
+    if late:
+        late = until(nginx.SERVES) + late
     return {"before": kind.before, "sshd": sshd.START, "nginx": start, "late": late}

@@ -16,6 +16,9 @@ PID_FILE = f"{PREFIX}/logs/nginx.pid"
 ERROR_LOG = f"{PREFIX}/logs/error.log"
 ACCESS_LOG = f"{PREFIX}/logs/access.log"
 START = f"{PROGRAM} -c {CONFIG}"
+WORKERS = 2
+SERVES = f"[ $(pgrep -c -f 'nginx: worker proces[s]$') -ge {WORKERS} ]"
+"""Shell that is true on a host once its nginx has forked its workers."""
 BIG_BYTES = 8 << 20
 
 
@@ -32,7 +35,7 @@ def config(
     listens = "".join(f"        listen {where};\n" for where in listen)
     return f"""\
 user www-data;
-worker_processes 2;
+worker_processes {WORKERS};
 pid {pid_file};
 error_log {error_log};
 {main}
