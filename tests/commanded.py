@@ -66,8 +66,8 @@ class Laptop:
         upgrades = [written for written in runs if written.command in ("upgrade", "resume")]
         if not upgrades:
             return self._resume_from_hosts(wanted)
-        last, facts = runs[-1], upgrades[-1]
-        match onward(last.command, last.status(), frozenset(self.names)):
+        facts = upgrades[-1]
+        match onward([(run.command, run.status()) for run in runs], frozenset(self.names)):
             case Onward.NOWHERE:
                 return None
             case Onward.COMMIT:
@@ -84,7 +84,7 @@ class Laptop:
         if rollout is None or rollout not in records(looked):
             return None
         here = [written for written in self.book.runs if written.rollout == rollout]
-        match onward(here[-1].command, here[-1].status()) if here else Onward.UPGRADE:
+        match onward([(run.command, run.status()) for run in here]):
             case Onward.NOWHERE:
                 return None
             case Onward.COMMIT:

@@ -37,8 +37,8 @@ def interrupted(fleet: Fleet, ask: Ask, host: str, policy: Policy = QUICK) -> Pl
 def test_a_rollout_that_went_forward_goes_forward() -> None:
     game = interrupted(a_fleet(4), Ask.UPGRADE, "web-02")
 
-    assert onward("upgrade", game.status) is Onward.UPGRADE
-    assert onward("resume", game.status) is Onward.UPGRADE
+    assert onward([("upgrade", game.status)]) is Onward.UPGRADE
+    assert onward([("resume", game.status)]) is Onward.UPGRADE
 
 
 @pytest.mark.parametrize("broke_off", [False, True], ids=["turned back", "killed"])
@@ -50,7 +50,7 @@ def test_what_was_being_taken_back_is_taken_back(broke_off: bool) -> None:
     if broke_off:
         status = replace(status, stage=Stage.ROLLING_BACK, result=None, exit_code=None)
 
-    assert onward("upgrade", status) is Onward.ROLLBACK
+    assert onward([("upgrade", status)]) is Onward.ROLLBACK
 
 
 def test_what_is_back_stays_back() -> None:
@@ -60,7 +60,7 @@ def test_what_is_back_stays_back() -> None:
     game.to_the_end(partial(decide, QUICK))
 
     assert game.status.result is Result.ROLLED_BACK
-    assert onward("upgrade", game.status) is Onward.NOWHERE
+    assert onward([("upgrade", game.status)]) is Onward.NOWHERE
 
 
 def test_a_rollback_with_a_host_that_is_not_known_to_be_back_goes_on() -> None:
@@ -72,7 +72,7 @@ def test_a_rollback_with_a_host_that_is_not_known_to_be_back_goes_on() -> None:
     game.to_the_end(partial(decide, QUICK))
 
     assert game.status.result is Result.ROLLED_BACK
-    assert onward("upgrade", game.status) is Onward.ROLLBACK
+    assert onward([("upgrade", game.status)]) is Onward.ROLLBACK
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,18 @@ def test_a_rollback_with_a_host_that_is_not_known_to_be_back_goes_on() -> None:
 def test_the_last_command_and_its_end_say_which_way(
     command: str, result: Result | None, code: int | None, way: Onward
 ) -> None:
-    assert onward(command, RolloutStatus("r1", result=result, exit_code=code)) is way
+    assert onward([(command, RolloutStatus("r1", result=result, exit_code=code))]) is way
+
+
+@pytest.mark.parametrize(
+    ("command", "result", "way"),
+    [("rollback", Result.INTERRUPTED, Onward.ROLLBACK), ("upgrade", Result.COMPLETED, Onward.UPGRADE)],
+)
+def test_a_commit_that_failed_settles_nothing(command: str, result: Result, way: Onward) -> None:
+    before = (command, RolloutStatus("r1", result=result))
+    failed = ("commit", RolloutStatus("r1", result=Result.HALTED, exit_code=3))
+
+    assert onward([before, failed, failed]) is way
 
 
 def test_hosts_are_proven_when_their_batch_has_passed_its_gate() -> None:

@@ -321,6 +321,32 @@ def test_hosts_that_another_rollout_holds_end_it_with_5_when_nothing_was_changed
     assert fleet.asked(Ask.ROLLBACK) == []
 
 
+def test_hosts_that_somebody_else_has_end_a_resume_with_5_whatever_was_begun_before() -> None:
+    fleet = a_fleet(3)
+    fleet.hosts["web-01"].record = Record("r1", 1, "alice@desk", NEW, OLD, OLD, "2026-11-23T09:00:00.000Z")
+    fleet.trouble["web-02", Ask.STAGE].append(CLAIMED)
+    game = a_play(fleet, QUICK, (3,))
+    begun = replace(game.status.hosts["web-01"], course=Course.UPGRADED)
+    game.status = replace(game.status, hosts={**game.status.hosts, "web-01": begun})
+
+    end = game.to_the_end(partial(decide, QUICK))
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 5)
+    assert "another rollout holds web-02: rollout r9 of bob@desk" in end.message
+
+
+def test_a_host_whose_rollback_was_lost_each_time_needs_a_person_though_it_answers_a_look() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-02", Ask.UPGRADE].append(UNREACHABLE)
+    fleet.trouble["web-01", Ask.ROLLBACK].extend([UNREACHABLE] * 3)
+
+    end, _ = play(fleet, QUICK, sizes=(2,))
+
+    assert fleet.hosts["web-01"].runs == NEW
+    assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 4)
+    assert "A person must look at web-01" in end.message
+
+
 PATIENT = replace(QUICK, lock_wait_s=60.0)
 
 

@@ -121,9 +121,8 @@ class _Told:
 
     @property
     def way(self) -> Onward:
-        run, status = self.runs[-1]
-        planned = self.upgrading[0][1].hosts if self.upgrading else status.hosts
-        return onward(run.command, status, frozenset(planned))
+        planned = (self.upgrading or self.runs)[0][1].hosts
+        return onward([(run.command, status) for run, status in self.runs], frozenset(planned))
 
     def asking(self, asked: Asked) -> Asked:
         """What the operator gave, else what the run that is gone on with was begun with; for an upgrade, the first one."""

@@ -44,15 +44,16 @@ def _people(status: RolloutStatus) -> str:
 
 
 def refused(status: RolloutStatus) -> Finish:
-    """Preflight said no, or a host could not be asked."""
-    if others := _held_by_another(status):
-        return anothers(others)
+    """Preflight said no, or a host could not be asked: this run has changed nothing, whatever an earlier one had."""
     bad = [host for host in status.all if host.fault is not None]
     text = (
         f"Refused: {several(len(bad))} of {len(status.hosts)} did not pass preflight ({names(bad)}). "
         "Nothing was changed. Cure what is said above, or leave the hosts out with --limit."
     )
     down = [host for host in bad if _was_left_down(host, status.rollout)]
+    others = [host for host in bad if _holder(host)]
+    if others and not down:
+        return anothers(others)
     if down:
         text += f" This rollout had begun {names(down)}, where no nginx runs now: a person must start it, see `fleet status`."
     return Finish(Result.HALTED, PERSON if down else REFUSED, text)

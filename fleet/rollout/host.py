@@ -164,6 +164,8 @@ class HostStatus:
             return False
         if self.silent or self.doubt is not None or self.phase not in RESTING:
             return True
+        if self.given_up is Ask.ROLLBACK and self.course is not Course.BACK:
+            return True
         failed = self.outcome is not Outcome.DONE and self.reason not in TURNED_BACK
         return self.asked is Ask.ROLLBACK and failed
 

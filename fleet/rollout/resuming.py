@@ -4,7 +4,7 @@ The hosts say where they are, and only they: from the journal come the plan, the
 had passed their gate. A host that has gone back since is upgraded again; one that has arrived is left as it is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from fleet.events import Result
@@ -24,12 +24,17 @@ class Onward(Enum):
     NOWHERE = "nowhere"
 
 
-def onward(command: str, last: RolloutStatus, planned: frozenset[str] = frozenset()) -> Onward:
-    """Which way a rollout of the hosts that were `planned` goes on after its last run, which came so far.
+def onward(runs: Sequence[tuple[str, RolloutStatus]], planned: frozenset[str] = frozenset()) -> Onward:
+    """Which way a rollout of the hosts that were `planned` goes on after its runs: each one's command, and where it came.
 
     What was being taken back is taken back; what *was* taken back stays so until a new upgrade: a host that was says so
-    itself, so that the others may go on. A commit is gone on with when it was interrupted, not when a host failed in it.
+    itself, so that the others may go on. A commit is gone on with when it was interrupted; one in which a host failed
+    has settled nothing, and the run before it decides.
     """
+    decisive = [run for run in runs if run[0] != "commit" or run[1].result is not Result.HALTED]
+    if not decisive:
+        return Onward.UPGRADE
+    command, last = decisive[-1]
     if command == "rollback" or last.going_back:
         is_back = last.result is Result.ROLLED_BACK and not any(host.needs_person for host in last.all)
         if not is_back:
