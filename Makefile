@@ -6,7 +6,7 @@
 help:
 	@echo "make demo       a lab of real hosts on this machine, a rollout under load, a bad release, a rollback"
 	@echo "make test       every linter, then all tests"
-	@echo "make test-long  the whole kill matrix and a thousand random faults: an hour and more"
+	@echo "make test-long  the whole kill matrix and a thousand random faults, five thousand schedules: hours"
 	@echo "make lint       the linters alone"
 	@echo "make docs       the pages of docs/ that are made from the code"
 	@echo "make clean      remove the virtual environment and the caches"

@@ -1,6 +1,8 @@
 """The dead-man's switch by a clock that is moved by hand: who goes back, when, and who doesn't."""
 
+import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,29 @@ def test_a_lease_that_runs_out_takes_the_host_back_once_and_on_time(own: Instanc
 
     assert home.went_at == [pytest.approx(1060.0, abs=1.0)]
     assert lease.left_s(own) is None
+
+
+@pytest.mark.parametrize("jump_s", [-1e6, 1e6], ids=["backwards", "forwards"])
+def test_a_wall_clock_that_is_set_changes_nothing(
+    jump_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On this machine's own clocks: the wall clock jumps again at each reading."""
+    own = Store(Machine(), str(tmp_path / "state")).instance(str(tmp_path / "nginx.pid"))
+    own.begin(a_record("r1"))
+    jumps = count(1)
+    monkeypatch.setattr(time, "time", lambda: 1.8e9 + jump_s * next(jumps))
+    lease.renew(own, a_request(lease_s=0.4))
+    due_s = time.clock_gettime(time.CLOCK_BOOTTIME) + 0.4
+    went_s: list[float] = []
+
+    def go_back(_: lease.Lease) -> bool:
+        went_s.append(time.clock_gettime(time.CLOCK_BOOTTIME))
+        return False
+
+    lease.watch(own, lambda: None, go_back)
+
+    assert went_s == [pytest.approx(due_s, abs=2.0)]
+    assert went_s[0] >= due_s - 0.1
 
 
 def test_a_renewed_lease_runs_from_its_renewal(own: InstanceStore, clock: Clock) -> None:
