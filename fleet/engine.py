@@ -52,11 +52,15 @@ class Journal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """The way to the hosts. `request_stop(rollout)` ends its visits in their nearest resting phase; `cut_all` now."""
+    """The way to the hosts. `request_stop(rollout)` ends its visits in their nearest resting phase; `cut_all` now.
+
+    `close` is called when no visit runs any more: what they shared is let go.
+    """
 
     visit: Callable[[HostTask, Sink], HostOutcome]
     request_stop: Callable[[str], None]
     cut_all: Callable[[], None]
+    close: Callable[[], None] = lambda: None
 
 
 def slept_s() -> float:

@@ -4,20 +4,25 @@ from dataclasses import dataclass, field
 
 from fleet.onhost.protocol import Layout, Probe
 
+SSH_PORT = 22
+"""Where sshd listens unless the inventory or ssh_config says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
     """One inventory name. `labels` are all other host variables, as text; `where` is `file:line` of its definition.
 
-    `key_files` and `known_hosts` are paths on the laptop; `None` means what OpenSSH would take by default.
+    `key_files`, `known_hosts` and `ssh_config` are paths on the laptop; what is `None` or empty is for OpenSSH's
+    configuration to say.
     """
 
     name: str
     address: str
-    port: int = 22
+    port: int | None = None
     user: str | None = None
     key_files: tuple[str, ...] = ()
     known_hosts: str | None = None
+    ssh_config: str | None = None
     become: bool = False
     python: str | None = None
     groups: tuple[str, ...] = ()

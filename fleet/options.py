@@ -3,6 +3,7 @@
 Options of all commands may stand before the command or after it: `fleet -i hosts.yaml status`, `fleet status -i hosts.yaml`.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import rich_click as click
 from click.core import ParameterSource
 
 from fleet.errors import FleetError
+from fleet.task import Connecting, HostKeys
 from fleet.world import Asked
 
 
@@ -55,8 +57,35 @@ selecting = _together(
     option("-l", "--limit", env="LIMIT", multiple=True, help="Host patterns: web*, web:&eu, '!web-07', @file."),
     option("-v", "--verbose", env="VERBOSE", count=True, metavar="", help="Tell every step."),
 )
-connecting = option(
-    "--parallel", env="PARALLEL", type=click.IntRange(1, 1000), default=50, help="How many hosts are visited at a time."
+connecting = _together(
+    option(
+        "--parallel",
+        env="PARALLEL",
+        type=click.IntRange(1, 1000),
+        default=50,
+        help="How many hosts are visited at a time.",
+    ),
+    option(
+        "-F",
+        "--ssh-config",
+        env="SSH_CONFIG",
+        metavar="FILE",
+        help="Read this file, and no other, as ssh does with -F; none: no file at all.",
+    ),
+    option(
+        "--host-keys",
+        env="HOST_KEYS",
+        type=click.Choice([each.value for each in HostKeys]),
+        show_default="as ssh_config says, else strict",
+        help="What becomes of a host key that is not known yet. One that has changed is always refused.",
+    ),
+    option(
+        "--transfer",
+        env="TRANSFER",
+        type=click.Choice(["auto", "sftp", "scp", "exec"]),
+        default="auto",
+        help="How files are uploaded: by SFTP, the old SCP protocol, or a plain command; auto tries them in turn.",
+    ),
 )
 changing = option("-y", "--yes", env="YES", is_flag=True, help="Do not ask.")
 journaling = option(
@@ -138,6 +167,17 @@ def asked(ctx: click.Context, given: dict[str, Any]) -> Asked:
         journal=given.pop("journal", None),
         lock_wait_s=given.pop("lock_wait", 0.0),
         force=given.pop("force", False),
+        connecting=_connecting(given),
+    )
+
+
+def _connecting(given: dict[str, Any]) -> Connecting:
+    config, host_keys = given.pop("ssh_config", None), given.pop("host_keys", None)
+    return Connecting(
+        # The worker that reads it may have another working directory.
+        ssh_config=config if config in (None, "none") else os.path.abspath(os.path.expanduser(config)),
+        host_keys=HostKeys(host_keys) if host_keys else None,
+        transfer=given.pop("transfer", "auto"),
     )
 
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import TypeVar
 
 from fleet.errors import Refused
-from fleet.host import Host
+from fleet.host import SSH_PORT, Host
 
 T = TypeVar("T")
 DEFAULT_BATCHES = "1,10%,50%,100%"
@@ -156,12 +156,12 @@ def _refuse_two_names(hosts: Sequence[Host]) -> None:
         if host.name in names:
             raise Refused(f"{host.name} is in the plan twice.", "Name each host once.")
         names[host.name] = host
-        key = (host.address.lower(), host.port, host.layout.pid_file)
+        key = (host.address.lower(), host.port or SSH_PORT, host.layout.pid_file)
         other = instances.setdefault(key, host)
         if other is not host:
             pid_file = f" with the pid file {host.layout.pid_file}" if host.layout.pid_file else ""
             raise Refused(
                 f"{other.name} ({other.where or 'no place'}) and {host.name} ({host.where or 'no place'}) are the same "
-                f"nginx: {host.address} port {host.port}{pid_file}.",
+                f"nginx: {host.address} port {host.port or SSH_PORT}{pid_file}.",
                 f"Leave one out, --limit '!{host.name}', or give each its own nginx_pid_file.",
             )

@@ -5,6 +5,7 @@ any `concurrent.futures.Executor` can carry it (a test pickles it into a spawned
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 from fleet.host import Host
 from fleet.onhost.protocol import Finding, Outcome, Report, Request
@@ -22,6 +23,28 @@ class Deadlines:
     transfer_idle_s: float = 30.0
 
 
+class HostKeys(Enum):
+    """What becomes of a host key that is not known yet; one that has changed is refused in any case."""
+
+    STRICT = "strict"
+    ACCEPT_NEW = "accept-new"
+
+
+@dataclass(frozen=True, slots=True)
+class Connecting:
+    """How the operator wants hosts to be connected to, beyond what the inventory says of each.
+
+    `ssh_config` is a path, or `none`; without it OpenSSH's own files are read. `host_keys` `None`: as ssh_config says.
+    """
+
+    ssh_config: str | None = None
+    host_keys: HostKeys | None = None
+    transfer: str = "auto"
+
+
+PLAIN = Connecting()
+
+
 @dataclass(frozen=True, slots=True)
 class HostTask:
     """One visit to one host. `release_path` is where the worker finds the bytes of the goal's target."""
@@ -30,7 +53,7 @@ class HostTask:
     request: Request
     batch: int | None = None
     release_path: str | None = None
-    transfer: str = "auto"
+    connecting: Connecting = PLAIN
     deadlines: Deadlines = Deadlines()
 
 

@@ -13,15 +13,16 @@ from datetime import datetime
 from pathlib import Path
 
 from fleet.engine import Clock, Visits, steady_clock
+from fleet.task import PLAIN, Connecting
 
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 def ssh_visits() -> Visits:
     """Visits over SSH. Imported here, because fabric takes longer to load than `--help` may."""
-    from fleet.ssh import session
+    from fleet.ssh import bastion, session
 
-    return Visits(session.visit, session.request_stop, session.cut_all)
+    return Visits(session.visit, session.request_stop, session.cut_all, bastion.close_bastions)
 
 
 def rollout_id(at: datetime) -> str:
@@ -68,3 +69,4 @@ class Asked:
     journal: str | None = None
     lock_wait_s: float = 0.0
     force: bool = False
+    connecting: Connecting = PLAIN

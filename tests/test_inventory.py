@@ -143,7 +143,7 @@ def test_a_discovered_python_is_left_to_the_host(tmp_path: Path) -> None:
 
 
 def test_an_empty_variable_is_as_good_as_none(tmp_path: Path) -> None:
-    assert only_host(tmp_path, "ansible_port: , nginx_binary: , fleet_probes: ").port == 22
+    assert only_host(tmp_path, "ansible_port: , nginx_binary: , fleet_probes: ").port is None
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,8 +430,8 @@ def test_names_with_a_comma_are_an_inventory() -> None:
     inventory = load([Path("web-01,web-[02:03],edge:2222,")])
 
     assert [(host.name, host.port) for host in inventory.hosts] == [
-        ("web-01", 22),
-        ("web-02", 22),
-        ("web-03", 22),
+        ("web-01", None),
+        ("web-02", None),
+        ("web-03", None),
         ("edge", 2222),
     ]

@@ -97,7 +97,13 @@ def _run(
     output.say(f"{verb} rollout {rollout} of {record.operator}, which brought release {record.target[:12]}.")
     agree(world, output, asked, f"{verb} rollout {rollout} on {ending.several(len(hosts))}?")
     start = replace(errand.begin(looked, rollout), batches=(tuple(host.name for host in hosts),))
-    requests = Requests({host.name: host for host in hosts}, world.operator(), errand.policy, force=asked.force)
+    requests = Requests(
+        {host.name: host for host in hosts},
+        world.operator(),
+        errand.policy,
+        force=asked.force,
+        connecting=asked.connecting,
+    )
     with recording(rollout) as recorder:
         status = carry_out(
             world,

@@ -26,7 +26,7 @@ def run(world: World, asked: Asked, release: str, *, may_stage: bool, allow: tup
     how = "brings the release there" if may_stage else "brings nothing there"
     output.say(f"check {words} on {ending.several(len(hosts))}: {how} and changes nothing that runs")
     names = {host.name: host for host in hosts}
-    requests = Requests(names, world.operator(), policy, target, may_stage=may_stage)
+    requests = Requests(names, world.operator(), policy, target, may_stage=may_stage, connecting=asked.connecting)
     start = unbegun(world.rollout_id(world.clock()()), [hosts])
     decide = partial(decide_ask, Ask.STAGE, asked.parallel, is_staged=may_stage)
     status = carry_out(world, output, requests, decide, start, quiet=as_json, message=f"check {words}")

@@ -5,7 +5,7 @@ from rich.text import Text
 
 from fleet.commands.run import hosts_of, output_of
 from fleet.console import safe
-from fleet.host import Host
+from fleet.host import SSH_PORT, Host
 from fleet.world import Asked
 
 SCHEMA = "fleet.inventory/1"
@@ -32,7 +32,7 @@ def document(host: Host) -> dict[str, object]:
     return {
         "name": host.name,
         "address": host.address,
-        "port": host.port,
+        "port": host.port or SSH_PORT,
         "user": host.user,
         "groups": list(host.groups),
         "labels": dict(host.labels),
@@ -47,7 +47,7 @@ def _row(host: Host) -> tuple[str, ...]:
     layout = [f"{name}={value}" for name, value in host.layout._asdict().items() if value and name != "state_dir"]
     return (
         host.name,
-        address if host.port == 22 else f"{address}:{host.port}",
+        address if host.port in (None, SSH_PORT) else f"{address}:{host.port}",
         host.user or "",
         ", ".join(host.groups),
         ", ".join(f"{key}={value}" for key, value in host.labels),

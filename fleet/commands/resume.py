@@ -202,7 +202,9 @@ def _go_on(
     output.say(f"Resume rollout {found.rollout}: release {target.sha256[:12]}, {count}, each asked first where it is.")
     agree(world, output, asked, f"Go on with {count}?")
     names = {host.name: host for host in hosts}
-    requests = Requests(names, world.operator(), policy, target, reopen=True, force=asked.force)
+    requests = Requests(
+        names, world.operator(), policy, target, reopen=True, force=asked.force, connecting=asked.connecting
+    )
     status = carry_out(
         world,
         output,

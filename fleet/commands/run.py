@@ -4,7 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -71,7 +71,7 @@ def carry_out(
             journal=journal,
             needs_journal=needs_journal,
         )
-        with turning_back(partial(engine.inbox.put, Turned())):
+        with closing(visits), turning_back(partial(engine.inbox.put, Turned())):
             return engine.run(decide, start, message, **(data or {}))
 
 
@@ -95,7 +95,7 @@ def turning_back(turn: Callable[[], None]) -> Iterator[None]:
 def look_at(world: World, output: Output, hosts: Sequence[Host], asked: Asked) -> RolloutStatus:
     """What every host says of itself now; nothing is claimed and nothing changed."""
     policy = Policy(parallel=asked.parallel)
-    requests = Requests({host.name: host for host in hosts}, world.operator(), policy)
+    requests = Requests({host.name: host for host in hosts}, world.operator(), policy, connecting=asked.connecting)
     decide = partial(decide_ask, Ask.LOOK, asked.parallel)
     return carry_out(world, output, requests, decide, unbegun("look", [hosts]), quiet=True)
 

@@ -62,6 +62,7 @@ def _free(world: World, output: Output, asked: Asked, hosts: list[Host]) -> Roll
         Policy(parallel=asked.parallel),
         force=True,
         sender=sender(),
+        connecting=asked.connecting,
     )
     decide = partial(decide_ask, Ask.UNLOCK, asked.parallel)
     return carry_out(world, output, requests, decide, unbegun("unlock", [hosts]), quiet=True)

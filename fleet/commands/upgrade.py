@@ -91,7 +91,14 @@ def _roll_out(
     for line in text.splitlines():
         output.say(line)
     agree(world, output, asked, f"Upgrade {ending.several(len(plan.hosts))}?")
-    requests = Requests({host.name: host for host in plan.hosts}, rollout.operator, policy, target, force=asked.force)
+    requests = Requests(
+        {host.name: host for host in plan.hosts},
+        rollout.operator,
+        policy,
+        target,
+        force=asked.force,
+        connecting=asked.connecting,
+    )
     start = unbegun(rollout.id, [batch.hosts for batch in plan.batches])
     data = rollout_data(asked, requests, target, choice)
     with holding(rollout.journal, output, asked, rollout.operator, "upgrade", rollout.id) as recorder:

@@ -134,6 +134,9 @@ class HostVariables(BaseModel):
     fleet_known_hosts: _Line | None = Field(
         None, description="the path of a known_hosts file, relative to the inventory's folder"
     )
+    fleet_ssh_config: _Line | None = Field(
+        None, description="the path of an ssh_config file, relative to the inventory's folder, or none"
+    )
 
 
 KNOWN = tuple(HostVariables.model_fields)
@@ -185,10 +188,11 @@ def host_of(
     return Host(
         name=name,
         address=model.ansible_host or name,
-        port=model.ansible_port or 22,
+        port=model.ansible_port,
         user=model.ansible_user,
         key_files=_key_files(model),
-        known_hosts=_known_hosts(model, known),
+        known_hosts=_beside(known, "fleet_known_hosts", model.fleet_known_hosts),
+        ssh_config=_ssh_config(model, known),
         become=bool(model.ansible_become),
         python=model.ansible_python_interpreter,
         groups=groups,
@@ -254,9 +258,14 @@ def _key_files(model: HostVariables) -> tuple[str, ...]:
     return () if key_file is None else (os.path.abspath(os.path.expanduser(key_file)),)
 
 
-def _known_hosts(model: HostVariables, known: Mapping[str, Variable]) -> str | None:
-    if model.fleet_known_hosts is None:
+def _ssh_config(model: HostVariables, known: Mapping[str, Variable]) -> str | None:
+    return "none" if model.fleet_ssh_config == "none" else _beside(known, "fleet_ssh_config", model.fleet_ssh_config)
+
+
+def _beside(known: Mapping[str, Variable], name: str, path: str | None) -> str | None:
+    """The path that a variable gives, which starts at the folder of the inventory that says so."""
+    if path is None:
         return None
-    source = known["fleet_known_hosts"].origin.path
+    source = known[name].origin.path
     folder = source if source.is_dir() else source.parent
-    return os.path.abspath(folder / Path(model.fleet_known_hosts).expanduser())
+    return os.path.abspath(folder / Path(path).expanduser())

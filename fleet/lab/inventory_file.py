@@ -22,6 +22,7 @@ def text(where: Place, hosts: Iterable[HostEntry], own: Mapping[str, Mapping[str
         "  vars:",
         "    ansible_user: root",
         f"    ansible_ssh_private_key_file: {json.dumps(str(where.private_key))}",
+        "    fleet_ssh_config: none",
         f"    fleet_known_hosts: {json.dumps(str(where.known_hosts))}",
         *(f"    {name}: {json.dumps(value)}" for name, value in layout.items() if shared),
         "    fleet_probes:",

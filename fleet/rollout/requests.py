@@ -9,7 +9,7 @@ from fleet.rollout.host import HostStatus
 from fleet.rollout.moves import Visit
 from fleet.rollout.policy import CLAIM_S, Policy
 from fleet.rollout.status import RolloutStatus, Stage
-from fleet.task import Deadlines, HostTask
+from fleet.task import PLAIN, Connecting, Deadlines, HostTask
 
 UNFENCED = frozenset({Ask.LOOK, Ask.STAGE})
 """Looking and staging claim nothing: whoever has the host keeps it."""
@@ -40,6 +40,7 @@ class Requests:
     reopen: bool = False
     force: bool = False
     sender: Sender = field(default_factory=Sender)
+    connecting: Connecting = PLAIN
     deadlines: Deadlines = field(default_factory=Deadlines)
 
     def task(self, visit: Visit, status: RolloutStatus) -> HostTask:
@@ -66,7 +67,9 @@ class Requests:
             why=_why(visit.ask, now, status),
         )
         path = self.target.path if self.target and visit.ask is Ask.STAGE and self.may_stage else None
-        return HostTask(host, request, batch=visit.batch, release_path=path, deadlines=self.deadlines)
+        return HostTask(
+            host, request, batch=visit.batch, release_path=path, connecting=self.connecting, deadlines=self.deadlines
+        )
 
     def _lease_s(self, status: RolloutStatus) -> float:
         """The lease that a visit asks for. Who waits for the commit of others waits for their old connections, too."""

@@ -23,7 +23,6 @@ CHUNK_BYTES = 64 << 10
 # What is read of a file at once.
 SLICE_BYTES = 1 << 20
 PULSE_S = 1.0
-QUIET_S = 10.0
 
 
 class Command:
@@ -97,7 +96,7 @@ class Command:
                 chunk = self._channel.recv(CHUNK_BYTES)
             except TimeoutError:
                 now = time.monotonic()
-                if now - max(self._heard_at, asked_at) >= min(QUIET_S, silence_s):
+                if now - max(self._heard_at, asked_at) >= min(self._link.quiet_s, silence_s):
                     self._link.ask_alive()
                     asked_at = time.monotonic()
                 if now - self._heard_at >= silence_s:

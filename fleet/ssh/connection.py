@@ -9,7 +9,7 @@ import logging
 import socket
 import struct
 import threading
-from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import paramiko
@@ -18,12 +18,14 @@ from fabric import Config, Connection
 from paramiko.ssh_exception import BadAuthenticationType, IncompatiblePeer
 
 from fleet.host import Host
-from fleet.ssh.dial import dial
+from fleet.ssh.bastion import Tell
 from fleet.ssh.hostkeys import Known, known_for
 from fleet.ssh.login import Login
+from fleet.ssh.resolve import Settings, resolve
+from fleet.ssh.stream import close_stream, stream_to
 from fleet.ssh.trouble import Trouble, printable
 from fleet.ssh.watch import Watch
-from fleet.task import Deadlines
+from fleet.task import PLAIN, Connecting, Deadlines
 
 # A hostile or broken peer makes paramiko's parser fail in its own thread, and that exception is raised in ours.
 LIBRARY_ERRORS = (
@@ -45,6 +47,9 @@ LIBRARY_ERRORS = (
 FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 KEX_TIMEOUT_S = 15.0
+QUIET_S = 10.0
+MOST_HANDSHAKES = 8
+"""With one sshd at a time: OpenSSH begins to turn logins away at 10 that have not ended (MaxStartups)."""
 
 # Without a handler of their own, these print through logging's last resort and tear the live view.
 for _name in ("paramiko", "fabric", "invoke"):
@@ -63,31 +68,74 @@ class StrictPolicy(paramiko.MissingHostKeyPolicy):
             raise trouble
 
 
+class _Ramp:
+    """Lets so many logins at one sshd begin that it turns none away."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._turns: dict[tuple[Settings | None, str, int], threading.Semaphore] = {}
+
+    def turn(self, settings: Settings) -> threading.Semaphore:
+        """Entered for the time of a login."""
+        with self._lock:
+            there = (settings.jump, settings.hostname, settings.port)
+            return self._turns.setdefault(there, threading.Semaphore(MOST_HANDSHAKES))
+
+
+_RAMP = _Ramp()
+
+
 class Link:
     """An SSH connection to a host. It can be closed from any thread, which ends whatever waits on it."""
 
-    def __init__(self, host: Host, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        host: Host,
+        deadlines: Deadlines,
+        connecting: Connecting = PLAIN,
+        *,
+        settings: Settings | None = None,
+        tell: Tell = lambda reason, message: None,
+    ) -> None:
         self.host = host
         self.deadlines = deadlines
+        self._connecting = connecting
+        self._settings = settings
+        self._tell = tell
         self.fabric: Any = None  # Fabric's `Connection`, for its `put`
         self._lock = threading.Lock()
         self._closed = False
-        self._socket: socket.socket | None = None
+        self._stream: Any = None
         self._login: Login | None = None
         self._transport: paramiko.Transport | None = None
 
     def open(self) -> None:
         """The connection is there, the host's key is a known one, and it let us in. Raises `Trouble`."""
-        known = known_for(self.host)
-        self._login = login = Login(self.host)
-        sock = dial(self.host, self.deadlines.connect_s)
+        settings = self.settings
+        known = known_for(settings)
+        with _RAMP.turn(settings):
+            self._open(settings, known)
+
+    @property
+    def settings(self) -> Settings:
+        """How the host is connected to. Raises `Trouble` when ssh_config can't be read."""
+        if self._settings is None:
+            self._settings = resolve(self.host, self._connecting)
+            if self._settings.connect_timeout_s is not None:
+                self.deadlines = replace(self.deadlines, connect_s=self._settings.connect_timeout_s)
+        return self._settings
+
+    def _open(self, settings: Settings, known: Known) -> None:
+        self._refuse_if_closed()
+        self._login = login = Login(settings)
+        stream = stream_to(settings, self.deadlines, self._tell, self._bastion)
         with self._lock:
-            self._socket = sock
+            self._stream = stream
             cut = self._closed
         if cut:
             self.close()
-            raise Trouble("cut", "The visit was cut off by the operator before it began.")
-        self.fabric = _connection(self.host, self.deadlines, login, sock)
+            self._refuse_if_closed()
+        self.fabric = _connection(settings, self.deadlines, login, stream)
         self.fabric.client.set_missing_host_key_policy(StrictPolicy(known))
         self.fabric.connect_kwargs["transport_factory"] = self._transport_factory(known)
         try:
@@ -97,9 +145,30 @@ class Link:
             self.close()
             raise
         except LIBRARY_ERRORS as error:
-            trouble = _explain(self.host, self.deadlines, self._transport, login, error)
+            trouble = _explain(settings, self.deadlines, self._transport, login, error)
             self.close()
             raise trouble from error
+
+    def _bastion(self, settings: Settings) -> "Link":
+        """A connection to a bastion that this host is behind, not open yet."""
+        host = Host(name=settings.hostname, address=settings.hostname)
+        return Link(host, self.deadlines, settings=settings, tell=self._tell)
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise Trouble("cut", "The visit was cut off by the operator before it began.")
+
+    @property
+    def quiet_s(self) -> float:
+        """How long the far end may say nothing before it is asked whether it lives (ServerAliveInterval)."""
+        return self._settings.alive_every_s if self._settings and self._settings.alive_every_s else QUIET_S
+
+    @property
+    def answer_s(self) -> float:
+        """How long it may then take to answer (ServerAliveCountMax times the interval)."""
+        if self._settings is None or not self._settings.alive_every_s:
+            return self.deadlines.channel_s
+        return self._settings.alive_every_s * max(1, self._settings.alive_misses)
 
     @property
     def transport(self) -> paramiko.Transport:
@@ -119,7 +188,7 @@ class Link:
 
     def ask_alive(self) -> None:
         """The far end answered us just now. Raises `Trouble` when it doesn't within the time for a channel."""
-        with self.watch(self.deadlines.channel_s) as watch:
+        with self.watch(self.answer_s) as watch:
             try:
                 self.transport.global_request("keepalive@openssh.com", wait=True)
             except (paramiko.SSHException, EOFError, OSError) as error:
@@ -127,7 +196,7 @@ class Link:
         if watch.fired:
             raise Trouble(
                 "no_answer",
-                f"The host's sshd did not answer for {self.deadlines.channel_s:g} s: the host hangs, or something on the way.",
+                f"The host's sshd did not answer for {self.answer_s:g} s: the host hangs, or something on the way.",
                 "Look at the host's console; then ask again: fleet status.",
             )
 
@@ -135,15 +204,12 @@ class Link:
         """The connection is gone, also for a thread that waits on it."""
         with self._lock:
             self._closed = True
-        if self._socket is not None:
-            with suppress(OSError):  # closed already: just what is wanted
-                self._socket.shutdown(socket.SHUT_RDWR)
+        if self._stream is not None:
+            close_stream(self._stream)
         if self._transport is not None:
             self._transport.close()
         if self.fabric is not None:
             self.fabric.client.close()
-        if self._socket is not None:
-            self._socket.close()
         if self._login is not None:
             self._login.close()
 
@@ -162,10 +228,10 @@ class Link:
         return make
 
 
-def _connection(host: Host, deadlines: Deadlines, login: Login, sock: socket.socket) -> Any:
+def _connection(settings: Settings, deadlines: Deadlines, login: Login, stream: Any) -> Any:
     """A Fabric connection that is not open yet. The dict of arguments is its own: Fabric changes it."""
     arguments: dict[str, Any] = {
-        "sock": sock,
+        "sock": stream,
         "banner_timeout": deadlines.banner_s,
         "auth_timeout": deadlines.auth_s,
         "channel_timeout": deadlines.channel_s,
@@ -176,9 +242,9 @@ def _connection(host: Host, deadlines: Deadlines, login: Login, sock: socket.soc
     }
     config = Config(lazy=True, overrides={"load_ssh_configs": False, "run": {"in_stream": False}})
     return Connection(
-        host.address,
-        user=login.user,
-        port=host.port,
+        settings.hostname,
+        user=settings.user,
+        port=settings.port,
         config=config,
         forward_agent=False,
         connect_kwargs=arguments,
@@ -190,9 +256,9 @@ def _first(wanted: Any, all_of_them: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys([name for name in wanted if name in all_of_them] + list(all_of_them)))
 
 
-def _explain(host: Host, deadlines: Deadlines, transport: Any, login: Login, error: BaseException) -> Trouble:
+def _explain(settings: Settings, deadlines: Deadlines, transport: Any, login: Login, error: BaseException) -> Trouble:
     """What went wrong, told by how far the connection had come: paramiko's texts are not for people."""
-    there = f"{host.address} port {host.port}"
+    there = settings.there
     said = printable(str(error) or type(error).__name__)
     if isinstance(error, IncompatiblePeer):
         return Trouble(
@@ -206,23 +272,25 @@ def _explain(host: Host, deadlines: Deadlines, transport: Any, login: Login, err
             f"Something accepts connections on {there}, but it is no SSH server or too busy to answer: no SSH banner "
             f"within {deadlines.banner_s:g} s ({said}).",
             "See what listens there; if it is sshd, look at its log and MaxStartups.",
+            may_pass=True,
         )
     if not transport.initial_kex_done:
         return Trouble(
             "handshake_failed",
             f"{there} answers, but the key exchange did not end: {said}.",
             "Try it with ssh -v and look at the host's sshd log.",
+            may_pass=True,
         )
-    return _not_let_in(there, transport, login, said, error)
+    return _not_let_in(settings, transport, login, said, error)
 
 
-def _not_let_in(there: str, transport: Any, login: Login, said: str, error: BaseException) -> Trouble:
-    user = login.user or "the local user's name"
+def _not_let_in(settings: Settings, transport: Any, login: Login, said: str, error: BaseException) -> Trouble:
+    there = settings.there
     allowed = f"; it accepts {', '.join(error.allowed_types)}" if isinstance(error, BadAuthenticationType) else ""
     if not transport.is_active() and not isinstance(error, paramiko.AuthenticationException):
         return Trouble("link_lost", f"{there} closed the connection during the login: {said}.", "Look at its sshd log.")
     return Trouble(
         "auth_failed",
-        f"{there} doesn't let {user} in with {login.tried} ({said}{allowed}).",
+        f"{there} doesn't let {settings.user} in with {login.tried} ({said}{allowed}).",
         "See that the public key is in that user's authorized_keys and that ansible_user is right; ssh -v shows more.",
     )

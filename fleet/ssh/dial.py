@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from fleet.host import Host
+from fleet.ssh.resolve import Settings
 from fleet.ssh.trouble import Trouble
 
 # How long sent bytes may stay unacknowledged before the kernel gives the connection up. Beats go out every second, so
@@ -33,9 +33,9 @@ class QuickSocket(socket.socket):
             return data
 
 
-def dial(host: Host, timeout_s: float) -> QuickSocket:
+def dial(settings: Settings, timeout_s: float) -> QuickSocket:
     """A connected socket. Each address gets its share of what is left of `timeout_s`. Raises `Trouble`."""
-    found = _addresses(host)
+    found = _addresses(settings)
     ends_at = time.monotonic() + timeout_s
     failures: list[tuple[str, OSError]] = []
     for number, (family, address) in enumerate(found):
@@ -46,16 +46,16 @@ def dial(host: Host, timeout_s: float) -> QuickSocket:
             return _connect(family, address, share_s)
         except OSError as error:
             failures.append((str(address[0]), error))
-    raise _failed(host, failures, timeout_s)
+    raise _failed(settings, failures, timeout_s)
 
 
-def _addresses(host: Host) -> list[tuple[socket.AddressFamily, Any]]:
+def _addresses(settings: Settings) -> list[tuple[socket.AddressFamily, Any]]:
     try:
-        found = socket.getaddrinfo(host.address, host.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(settings.hostname, settings.port, settings.family, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise Trouble(
             "name_not_found",
-            f"The address {host.address!r} can't be looked up: {error}.",
+            f"The address {settings.hostname!r} can't be looked up: {error}.",
             "Correct ansible_host in the inventory, or this machine's DNS or /etc/hosts.",
         ) from error
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
@@ -83,26 +83,34 @@ def _tune(found: socket.socket) -> None:
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPALIVE, KEEPALIVE_IDLE_S)
 
 
-def _failed(host: Host, failures: list[tuple[str, OSError]], timeout_s: float) -> Trouble:
+def _failed(settings: Settings, failures: list[tuple[str, OSError]], timeout_s: float) -> Trouble:
     """The most telling of the failures: a refusal says that the machine is there, a missing route that it can't be."""
-    there = f"{host.address} port {host.port}"
+    there = settings.there
     tried = ", ".join(f"{address}: {error.strerror or error}" for address, error in failures)
     if any(isinstance(error, ConnectionRefusedError) for _, error in failures):
         return Trouble(
             "refused",
             f"{there} refuses the connection ({tried}).",
             "See that sshd runs there and that ansible_port is right.",
+            may_pass=True,
         )
     if any(error.errno in NO_ROUTE for _, error in failures):
         return Trouble(
             "unreachable_no_route",
             f"There is no way to {there} ({tried}).",
             "See that the host is up and that this machine's network or VPN reaches it.",
+            may_pass=True,
         )
     if failures and not any(isinstance(error, TimeoutError) for _, error in failures):
-        return Trouble("connect_failed", f"{there} can't be connected to ({tried}).", "Try: nc -v with that address.")
+        return Trouble(
+            "connect_failed",
+            f"{there} can't be connected to ({tried}).",
+            "Try: nc -v with that address.",
+            may_pass=True,
+        )
     return Trouble(
         "timed_out",
         f"{there} did not answer within {timeout_s:g} s.",
         "See that the host is up and that no firewall swallows the connection.",
+        may_pass=True,
     )

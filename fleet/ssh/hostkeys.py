@@ -8,18 +8,15 @@ markers), is asked for the keys of this one host, and the key that the server sh
 import base64
 import binascii
 import hashlib
-import os
 import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from fleet.host import Host
+from fleet.ssh.resolve import Settings
 from fleet.ssh.trouble import Trouble
 
-SSH_PORT = 22
 ASK_TIMEOUT_S = 10.0
-DEFAULT_FILES = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 REVOKED = "@revoked"
 AUTHORITY = "@cert-authority"
 
@@ -70,17 +67,15 @@ class Known:
         return _unknown(self, key_type, blob)
 
 
-def known_for(host: Host) -> Known:
-    """What is known of this host, from its own known_hosts file or from those that OpenSSH reads. Raises `Trouble`."""
-    wanted = (host.known_hosts,) if host.known_hosts else DEFAULT_FILES
-    files = tuple(os.path.expanduser(name) for name in wanted)
-    address = host.address.lower()
-    name = address if host.port == SSH_PORT else f"[{address}]:{host.port}"
+def known_for(settings: Settings) -> Known:
+    """What is known of this host. Raises `Trouble` when a file can't be read."""
+    files, name = settings.known_hosts, settings.key_name
+    plain = settings.hostname.lower()
     found = _look(files, name)
-    borrowed = name != address and all(key.marker for key in found)
+    borrowed = name == f"[{plain}]:{settings.port}" and all(key.marker for key in found)
     if borrowed:
         # As OpenSSH: a key known for the plain name holds for another port, too.
-        found += _look(files, address)
+        found += _look(files, plain)
     return Known(
         name,
         files,

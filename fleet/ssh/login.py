@@ -10,21 +10,21 @@ from pathlib import Path
 import paramiko
 from paramiko.pkey import PublicBlob, UnknownKeyType
 
-from fleet.host import Host
+from fleet.ssh.resolve import Settings
 from fleet.ssh.trouble import Trouble
 
 
 class Login:
     """The user and the keys for one connection. `key` is `None` when the agent and ~/.ssh/id_* are to be tried."""
 
-    def __init__(self, host: Host) -> None:
-        self.user = host.user
+    def __init__(self, settings: Settings) -> None:
         self.key: paramiko.PKey | None = None
-        self.more_files = [str(Path(name).expanduser()) for name in host.key_files[1:]]
-        self.tried = ", ".join(host.key_files) or "the agent's keys and ~/.ssh/id_*"
+        named = settings.identity_files if settings.identities_only else ()
+        self.more_files = [name for name in settings.identity_files if Path(name).is_file()][len(named[:1]) :]
+        self.tried = ", ".join(named) or "the agent's keys and the identity files"
         self._agent: paramiko.Agent | None = None
-        if host.key_files:
-            self.key = self._load(Path(host.key_files[0]).expanduser())
+        if named:
+            self.key = self._load(Path(named[0]))
 
     def close(self) -> None:
         """The connection to the agent, if there was one, is closed."""

@@ -16,10 +16,12 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from fleet.events import Event, EventType, Sink
 from fleet.onhost.protocol import BEAT, END_MARK, STOP, Ask, Finding, Outcome, Reply, ReplyType, Rest, Step, encode
+from fleet.ssh.bastion import close_bastions
 from fleet.ssh.bundle import Bundle, bundles, fitting, receive_text
 from fleet.ssh.command import PULSE_S, Command
 from fleet.ssh.connection import Link
@@ -31,6 +33,9 @@ from fleet.task import HostOutcome, HostTask
 
 # A login shell that reads slow files, and a Python that starts on a busy host.
 START_S = 60.0
+TURNED_AWAY = ("no_banner", "handshake_failed")
+MOST_LOGINS = 4
+RETRY_S = 0.25
 RELEASE_MISSING = "release_missing"
 END = END_MARK.encode("ascii")
 
@@ -79,6 +84,7 @@ def forget_stop(rollout: str) -> None:
 def cut_all() -> None:
     """Every connection of this process is closed: leave now, the hosts end in a resting phase by themselves."""
     _RUNNING.cut()
+    close_bastions()
 
 
 class _Running:
@@ -113,7 +119,7 @@ class _Running:
         with self._lock:
             running = tuple(self._visits)
         for visiting in running:
-            visiting.link.close()
+            visiting.cut()
 
 
 _RUNNING = _Running()
@@ -124,7 +130,8 @@ class _Visit:
 
     def __init__(self, task: HostTask, sink: Sink, available: Mapping[str, Bundle]) -> None:
         self.task = task
-        self.link = Link(task.host, task.deadlines)
+        self.link = self._new_link()
+        self._cut = False
         self.sent = False
         self._sink = sink
         self._bundles = available
@@ -135,7 +142,7 @@ class _Visit:
     def run(self) -> HostOutcome:
         """The outcome as the host told it. Raises `Trouble`, `Refusal`."""
         self._refuse_if_stopped()
-        self.link.open()
+        self._connect()
         # A first answer that only asks for the release is not worth telling: the second one says it all again.
         self._held_back = [] if self.task.request.ask is Ask.STAGE and self.task.release_path else None
         final = self._ask()
@@ -161,6 +168,35 @@ class _Visit:
         self._sink(
             Event(at=_now(), rollout=task.request.rollout, type=kind, host=task.host.name, batch=task.batch, **values)
         )
+
+    def cut(self) -> None:
+        """The visit ends now, whatever it waits for."""
+        self._cut = True
+        self.link.close()
+
+    def _connect(self) -> None:
+        """The link is open. Logins that an sshd under load has turned away are tried again. Raises `Trouble`."""
+        for tries in range(1, MOST_LOGINS + 1):
+            began_at = time.monotonic()
+            try:
+                return self.link.open()
+            except Trouble as trouble:
+                at_once = time.monotonic() - began_at < self.task.deadlines.banner_s
+                if trouble.reason not in TURNED_AWAY or not at_once or tries == MOST_LOGINS:
+                    raise
+                self._note(trouble.reason, f"login {tries} was turned away and is tried again: {trouble.message}")
+            time.sleep(RETRY_S * 2**tries * Random().uniform(0.5, 1.0))
+            self._refuse_if_stopped()
+            self.link = self._new_link()
+            if self._cut:
+                self.link.close()
+        return None
+
+    def _new_link(self) -> Link:
+        return Link(self.task.host, self.task.deadlines, self.task.connecting, tell=self._note)
+
+    def _note(self, reason: str, message: str) -> None:
+        self.tell(EventType.NOTE, reason=reason, message=message)
 
     # The conversation
 
@@ -285,7 +321,7 @@ class _Visit:
             raise ValueError("a host asked for a release that the request doesn't name")
         began_at = time.monotonic()
         remote_path = f"{self.task.host.layout.state_dir}/releases/{goal.target}/nginx.part"
-        way = upload(self.link, release, remote_path, how=self.task.transfer)
+        way = upload(self.link, release, remote_path, how=self.task.connecting.transfer)
         took_s = time.monotonic() - began_at
         sent_bytes = release.stat().st_size
         self.tell(

@@ -11,10 +11,14 @@ MOST_CHARACTERS = 4000
 
 
 class Trouble(Exception):
-    """The link or the far end failed us. `reason` is a word for scripts, the rest is for people."""
+    """The link or the far end failed us. `reason` is a word for scripts, the rest is for people.
 
-    def __init__(self, reason: str, message: str, remedy: str = "") -> None:
+    `may_pass`: it was about the way there, not about who we are; the same may work a little later.
+    """
+
+    def __init__(self, reason: str, message: str, remedy: str = "", *, may_pass: bool = False) -> None:
         super().__init__(message)
+        self.may_pass = may_pass
         self.reason = reason
         self.message = message
         self.remedy = remedy

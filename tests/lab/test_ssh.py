@@ -12,7 +12,7 @@ from fleet.lab.lab import Lab
 from fleet.lab.release import make_release
 from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Outcome, Phase, Request, Rest, Step
 from fleet.ssh.session import visit
-from fleet.task import Deadlines, HostTask
+from fleet.task import Connecting, Deadlines, HostTask
 
 HASTY = Deadlines(connect_s=3, banner_s=3, auth_s=10, channel_s=10, silence_s=60, transfer_idle_s=10)
 
@@ -42,7 +42,7 @@ def no_sink(event: Event) -> None:
 @pytest.mark.parametrize(("transfer", "name"), [("sftp", "lab-001"), ("scp", "lab-002"), ("exec", "lab-003")])
 def test_a_release_is_staged_once_by_each_way(lab: Lab, tmp_path: Path, transfer: str, name: str) -> None:
     release = make_release("new", tmp_path / "nginx")
-    task = replace(a_task(lab, name, Ask.STAGE, release), transfer=transfer)
+    task = replace(a_task(lab, name, Ask.STAGE, release), connecting=Connecting(transfer=transfer))
     events: list[Event] = []
 
     first = visit(task, events.append)

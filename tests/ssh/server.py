@@ -30,6 +30,10 @@ class Sshd:
         return public(self.folder / "host_ed25519")
 
     @property
+    def port(self) -> int:
+        return self.host.port or 22
+
+    @property
     def known_hosts(self) -> Path:
         return self.folder / "known_hosts"
 
@@ -78,6 +82,7 @@ def sshd(folder: Path, *settings: str, host_keys: tuple[str, ...] = ("ed25519",)
         user="root",
         key_files=(str(login),),
         known_hosts=str(folder / "known_hosts"),
+        ssh_config="none",
         layout=Layout(state_dir=str(folder / "state")),
     )
     running = Sshd(folder, host)

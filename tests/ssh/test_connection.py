@@ -201,7 +201,7 @@ def test_a_server_without_sessions_refuses_the_channel(tmp_path: Path) -> None:
 
 
 def test_a_peer_that_freezes_after_the_login_does_not_hang_us(server: Sshd) -> None:
-    with Proxy(server.host.port) as proxy:
+    with Proxy(server.port) as proxy:
         server.know("[127.0.0.1]:* {key}")
         link = Link(proxy.before(server.host), HASTY)
         link.open()
@@ -216,7 +216,7 @@ def test_a_peer_that_freezes_after_the_login_does_not_hang_us(server: Sshd) -> N
 
 def test_a_peer_that_freezes_before_it_answers_a_channel_request_is_cut_off(server: Sshd) -> None:
     """paramiko waits for that answer without any deadline: only closing the transport ends it."""
-    with Proxy(server.host.port) as proxy:
+    with Proxy(server.port) as proxy:
         server.know("[127.0.0.1]:* {key}")
         link = Link(proxy.before(server.host), QUICK)
         link.open()

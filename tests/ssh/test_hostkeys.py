@@ -8,7 +8,9 @@ import pytest
 
 from fleet.ssh.connection import Link
 from fleet.ssh.hostkeys import known_for
+from fleet.ssh.resolve import resolve
 from fleet.ssh.trouble import Trouble
+from fleet.task import PLAIN
 from tests.ssh.server import Sshd, fingerprint, make_key, public
 from tests.ssh.stubs import QUICK
 
@@ -129,15 +131,15 @@ def test_a_certificate_authority_alone_is_no_known_key_and_is_named(server: Sshd
 
 def test_a_file_that_changes_is_read_again(server: Sshd) -> None:
     server.know("other.example {key}")
-    assert known_for(server.host).keys == ()
+    assert known_for(resolve(server.host, PLAIN)).keys == ()
 
     server.know("{name} {key}")
 
-    assert [key.line for key in known_for(server.host).keys] == [1]
+    assert [key.line for key in known_for(resolve(server.host, PLAIN)).keys] == [1]
 
 
 def test_the_default_files_are_those_of_the_user_and_the_system(server: Sshd) -> None:
-    files = known_for(replace(server.host, known_hosts=None)).files
+    files = known_for(resolve(replace(server.host, known_hosts=None), PLAIN)).files
 
     assert files[0].endswith("/.ssh/known_hosts")
     assert "/etc/ssh/ssh_known_hosts" in files

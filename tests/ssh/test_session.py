@@ -150,7 +150,7 @@ def test_a_bundle_that_arrives_damaged_is_not_kept(fresh: Host, tmp_path: Path) 
 def test_a_link_that_freezes_while_the_bundle_is_sent_changed_nothing(
     server: Sshd, fresh: Host, tmp_path: Path
 ) -> None:
-    with Proxy(server.host.port, freeze_after_bytes=60_000) as proxy:
+    with Proxy(server.port, freeze_after_bytes=60_000) as proxy:
         server.know("[127.0.0.1]:* {key}")
         task = a_task(proxy.before(fresh), deadlines=replace(QUICK, transfer_idle_s=2))
         outcome = visit(task, Heard(), {GENERIC: build(GENERIC, tmp_path, {"padding": os.urandom(4 << 20)})})
@@ -385,7 +385,7 @@ def test_a_script_that_goes_silent_is_told_apart_from_a_dead_link(fresh: Host, t
 
 
 def test_a_link_that_freezes_in_a_step_is_lost(server: Sshd, fresh: Host, tmp_path: Path) -> None:
-    with Proxy(server.host.port) as proxy:
+    with Proxy(server.port) as proxy:
         server.know("[127.0.0.1]:* {key}")
 
         def freeze(event: Event) -> None:

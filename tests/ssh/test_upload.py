@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from fleet.ssh.connection import Link
 from fleet.ssh.trouble import Refusal, Trouble
 from fleet.ssh.upload import upload
+from tests.private_nginx import wait_until
 from tests.ssh.server import Proxy, Sshd, sshd
 from tests.ssh.stubs import QUICK
 
@@ -124,17 +126,18 @@ def test_what_a_dead_upload_still_holds_open_is_not_written_to_again(
     server: Sshd, link: Link, tmp_path: Path, how: str
 ) -> None:
     """The far end of a dead link lives for hours: what it had open could be neither trusted nor run."""
-    with Proxy(server.host.port, freeze_after_bytes=len(CONTENT) // 4) as proxy:
+    with Proxy(server.port, freeze_after_bytes=len(CONTENT) // 4) as proxy, ThreadPoolExecutor() as threads:
         server.know("[127.0.0.1]:* {key}")
-        dead = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=1))
+        dead = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=600))
         dead.open()
-        with pytest.raises(Trouble):
-            upload(dead, CONTENT, f"{tmp_path}/nginx.part", how=how)
+        hanging = threads.submit(upload, dead, CONTENT, f"{tmp_path}/nginx.part", how=how)
+        wait_until(lambda: any(tmp_path.iterdir()), "a part is there")
         half = {path.stat().st_ino for path in tmp_path.iterdir()}
 
         upload(link, CONTENT, f"{tmp_path}/nginx.part", how=how)
 
         dead.close()
+        assert isinstance(hanging.exception(), Trouble)
     assert half
     assert (tmp_path / "nginx.part").stat().st_ino not in half
 
@@ -169,7 +172,7 @@ def test_a_release_that_is_gone_from_the_laptop_is_said_so(link: Link, tmp_path:
 def test_an_upload_that_freezes_ends_and_leaves_nothing_under_the_final_name(
     server: Sshd, tmp_path: Path, how: str
 ) -> None:
-    with Proxy(server.host.port, freeze_after_bytes=len(CONTENT) // 4) as proxy:
+    with Proxy(server.port, freeze_after_bytes=len(CONTENT) // 4) as proxy:
         server.know("[127.0.0.1]:* {key}")
         link = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=1))
         link.open()
