@@ -7,12 +7,14 @@ import getpass
 import random
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from fleet.engine import Clock, Visits, steady_clock
+from fleet.errors import Refused
+from fleet.host import Host
 from fleet.task import PLAIN, Connecting
 
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -23,6 +25,22 @@ def ssh_visits() -> Visits:
     from fleet.ssh import bastion, session
 
     return Visits(session.visit, session.request_stop, session.cut_all, bastion.close_bastions)
+
+
+def ssh_prepare(hosts: Sequence[Host], connecting: Connecting) -> None:
+    """What a person must be asked for before the first visit was asked for."""
+    from fleet.ssh.prepare import prepare
+
+    prepare(hosts, connecting, ask_secret)
+
+
+def ask_secret(prompt: str) -> str:
+    """What the person at the terminal types, unseen. Raises `Refused` when there is none."""
+    if not is_terminal():
+        raise Refused(
+            f"there is no terminal to ask for this on: {prompt.strip(' :')}.", "Give it in a file, or use an agent."
+        )
+    return getpass.getpass(prompt, sys.stderr)
 
 
 def rollout_id(at: datetime) -> str:
@@ -49,6 +67,7 @@ class World:
     """The outside, each part replaceable."""
 
     visits: Callable[[], Visits] = ssh_visits
+    prepare: Callable[[Sequence[Host], Connecting], None] = ssh_prepare
     clock: Callable[[], Clock] = steady_clock
     rollout_id: Callable[[datetime], str] = rollout_id
     operator: Callable[[], str] = operator
