@@ -151,9 +151,9 @@ class _Bastion:
     def _refused(self, to: Settings, error: paramiko.ChannelException) -> Trouble:
         said = printable(error.text or "")
         if error.code == CONNECT_FAILED:
-            reason = "refused" if "refused" in said.lower() else "unreachable_no_route"
+            # OpenSSH says no more than "Connect failed".
             return Trouble(
-                reason,
+                "unreachable_from_bastion",
                 f"The bastion {self._settings.there} can't connect to {to.there}: {said}.",
                 "See that the host is up, that sshd runs there, and that the bastion may reach it.",
             )

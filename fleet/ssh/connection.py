@@ -9,7 +9,9 @@ import logging
 import socket
 import struct
 import threading
+import time
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import paramiko
@@ -22,7 +24,7 @@ from fleet.ssh.bastion import Tell
 from fleet.ssh.hostkeys import Known, known_for
 from fleet.ssh.login import Login
 from fleet.ssh.resolve import Settings, resolve
-from fleet.ssh.stream import close_stream, stream_to
+from fleet.ssh.stream import close_stream, complaint, stream_to
 from fleet.ssh.trouble import Trouble, printable
 from fleet.ssh.watch import Watch
 from fleet.task import PLAIN, Connecting, Deadlines
@@ -48,6 +50,9 @@ FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 KEX_TIMEOUT_S = 15.0
 QUIET_S = 10.0
+TURNED_AWAY = ("no_banner", "handshake_failed")
+MOST_LOGINS = 5
+RETRY_S = 0.25
 MOST_HANDSHAKES = 8
 """With one sshd at a time: OpenSSH begins to turn logins away at 10 that have not ended (MaxStartups)."""
 
@@ -104,17 +109,30 @@ class Link:
         self._tell = tell
         self.fabric: Any = None  # Fabric's `Connection`, for its `put`
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = threading.Event()
         self._stream: Any = None
         self._login: Login | None = None
         self._transport: paramiko.Transport | None = None
 
     def open(self) -> None:
-        """The connection is there, the host's key is a known one, and it let us in. Raises `Trouble`."""
+        """The connection is there, the host's key is a known one, and it let us in. Raises `Trouble`.
+
+        A login that a busy sshd turned away before the key exchange is tried again: nothing can have happened.
+        """
         settings = self.settings
         known = known_for(settings)
-        with _RAMP.turn(settings):
-            self._open(settings, known)
+        for tries in range(1, MOST_LOGINS + 1):
+            began_at = time.monotonic()
+            try:
+                with _RAMP.turn(settings):
+                    return self._open(settings, known)
+            except Trouble as trouble:
+                at_once = time.monotonic() - began_at < self.deadlines.banner_s
+                if trouble.reason not in TURNED_AWAY or not at_once or tries == MOST_LOGINS or self._closed.is_set():
+                    raise
+                self._tell(trouble.reason, f"login {tries} was turned away and is tried again: {trouble.message}")
+            self._closed.wait(RETRY_S * 2**tries * Random().uniform(0.5, 1.0))
+        return None
 
     @property
     def settings(self) -> Settings:
@@ -131,9 +149,8 @@ class Link:
         stream = stream_to(settings, self.deadlines, self._tell, self._bastion)
         with self._lock:
             self._stream = stream
-            cut = self._closed
-        if cut:
-            self.close()
+        if self._closed.is_set():
+            self._drop()
             self._refuse_if_closed()
         self.fabric = _connection(settings, self.deadlines, login, stream)
         self.fabric.client.set_missing_host_key_policy(StrictPolicy(known))
@@ -142,11 +159,11 @@ class Link:
             with self.watch(self.deadlines.banner_s + KEX_TIMEOUT_S + self.deadlines.auth_s):
                 self.fabric.open()
         except Trouble:
-            self.close()
+            self._drop()
             raise
         except LIBRARY_ERRORS as error:
-            trouble = _explain(settings, self.deadlines, self._transport, login, error)
-            self.close()
+            trouble = complaint(stream) or _explain(settings, self.deadlines, self._transport, login, error)
+            self._drop()
             raise trouble from error
 
     def _bastion(self, settings: Settings) -> "Link":
@@ -155,7 +172,7 @@ class Link:
         return Link(host, self.deadlines, settings=settings, tell=self._tell)
 
     def _refuse_if_closed(self) -> None:
-        if self._closed:
+        if self._closed.is_set():
             raise Trouble("cut", "The visit was cut off by the operator before it began.")
 
     @property
@@ -202,10 +219,15 @@ class Link:
 
     def close(self) -> None:
         """The connection is gone, also for a thread that waits on it."""
+        self._closed.set()
+        self._drop()
+
+    def _drop(self) -> None:
+        """What this login has opened is closed; another one may begin."""
         with self._lock:
-            self._closed = True
-        if self._stream is not None:
-            close_stream(self._stream)
+            stream = self._stream
+        if stream is not None:
+            close_stream(stream)
         if self._transport is not None:
             self._transport.close()
         if self.fabric is not None:

@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from fleet.events import Event, EventType, Sink
@@ -33,9 +32,6 @@ from fleet.task import HostOutcome, HostTask
 
 # A login shell that reads slow files, and a Python that starts on a busy host.
 START_S = 60.0
-TURNED_AWAY = ("no_banner", "handshake_failed")
-MOST_LOGINS = 4
-RETRY_S = 0.25
 RELEASE_MISSING = "release_missing"
 END = END_MARK.encode("ascii")
 
@@ -119,7 +115,7 @@ class _Running:
         with self._lock:
             running = tuple(self._visits)
         for visiting in running:
-            visiting.cut()
+            visiting.link.close()
 
 
 _RUNNING = _Running()
@@ -130,8 +126,7 @@ class _Visit:
 
     def __init__(self, task: HostTask, sink: Sink, available: Mapping[str, Bundle]) -> None:
         self.task = task
-        self.link = self._new_link()
-        self._cut = False
+        self.link = Link(task.host, task.deadlines, task.connecting, tell=self._note)
         self.sent = False
         self._sink = sink
         self._bundles = available
@@ -142,7 +137,7 @@ class _Visit:
     def run(self) -> HostOutcome:
         """The outcome as the host told it. Raises `Trouble`, `Refusal`."""
         self._refuse_if_stopped()
-        self._connect()
+        self.link.open()
         # A first answer that only asks for the release is not worth telling: the second one says it all again.
         self._held_back = [] if self.task.request.ask is Ask.STAGE and self.task.release_path else None
         final = self._ask()
@@ -168,32 +163,6 @@ class _Visit:
         self._sink(
             Event(at=_now(), rollout=task.request.rollout, type=kind, host=task.host.name, batch=task.batch, **values)
         )
-
-    def cut(self) -> None:
-        """The visit ends now, whatever it waits for."""
-        self._cut = True
-        self.link.close()
-
-    def _connect(self) -> None:
-        """The link is open. Logins that an sshd under load has turned away are tried again. Raises `Trouble`."""
-        for tries in range(1, MOST_LOGINS + 1):
-            began_at = time.monotonic()
-            try:
-                return self.link.open()
-            except Trouble as trouble:
-                at_once = time.monotonic() - began_at < self.task.deadlines.banner_s
-                if trouble.reason not in TURNED_AWAY or not at_once or tries == MOST_LOGINS:
-                    raise
-                self._note(trouble.reason, f"login {tries} was turned away and is tried again: {trouble.message}")
-            time.sleep(RETRY_S * 2**tries * Random().uniform(0.5, 1.0))
-            self._refuse_if_stopped()
-            self.link = self._new_link()
-            if self._cut:
-                self.link.close()
-        return None
-
-    def _new_link(self) -> Link:
-        return Link(self.task.host, self.task.deadlines, self.task.connecting, tell=self._note)
 
     def _note(self, reason: str, message: str) -> None:
         self.tell(EventType.NOTE, reason=reason, message=message)

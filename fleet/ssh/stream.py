@@ -4,14 +4,19 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 from contextlib import suppress
-from typing import Any
+from typing import Any, BinaryIO
 
 from fleet.ssh.bastion import MakeLink, Tell, channel_through
 from fleet.ssh.dial import dial
 from fleet.ssh.resolve import Settings
-from fleet.ssh.trouble import Trouble
+from fleet.ssh.trouble import Trouble, printable
 from fleet.task import Deadlines
+
+MOST_WORDS_BYTES = 2048
+# Its output ends a moment before it does.
+LAST_WORDS_S = 0.5
 
 
 def stream_to(settings: Settings, deadlines: Deadlines, tell: Tell, make: MakeLink) -> Any:
@@ -28,12 +33,21 @@ def close_stream(stream: Any) -> None:
     with suppress(OSError, EOFError):  # closed already: just what is wanted
         stream.shutdown(socket.SHUT_RDWR)
     stream.close()
+    if isinstance(stream, _CommandSocket):
+        stream.said.close()
+
+
+def complaint(stream: Any) -> Trouble | None:
+    """What a ProxyCommand that has ended by itself said, as the trouble that it is; `None` for anything else."""
+    return stream.complaint() if isinstance(stream, _CommandSocket) else None
 
 
 class _CommandSocket(socket.socket):
     """Our end of a ProxyCommand's stdin and stdout. The command is a process group of its own, ended with the stream."""
 
+    command: str
     process: "subprocess.Popen[bytes]"
+    said: BinaryIO
 
     @classmethod
     def start(cls, command: str) -> "_CommandSocket":
@@ -41,20 +55,38 @@ class _CommandSocket(socket.socket):
         ours, theirs = socket.socketpair()
         with theirs:
             found = cls(fileno=ours.detach())
+            found.command, found.said = command, tempfile.TemporaryFile()  # noqa: SIM115  # closed with the stream
             try:
                 found.process = subprocess.Popen(
                     ["/bin/sh", "-c", f"exec {command}"],
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
-                    stderr=subprocess.DEVNULL,
+                    stderr=found.said,
                     start_new_session=True,
                 )
             except OSError as error:
+                found.said.close()
                 socket.socket.close(found)
                 raise Trouble("proxy_failed", f"The ProxyCommand can't be run: {error}.", "Run it by hand.") from error
         return found
 
+    def complaint(self) -> Trouble | None:
+        """Its last words, if it has ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(LAST_WORDS_S)
+        if self.process.poll() is None or self.said.closed:
+            return None
+        self.said.seek(max(0, self.said.seek(0, os.SEEK_END) - MOST_WORDS_BYTES))
+        words = printable(self.said.read().decode("utf-8", "replace")).strip()
+        return Trouble(
+            "proxy_failed",
+            f"The ProxyCommand ended with status {self.process.returncode}{': ' + words if words else ''}.",
+            f"Run it by hand: {self.command}",
+            may_pass=True,
+        )
+
     def close(self) -> None:
+        """What it said is kept: paramiko closes its socket by itself, before anybody can ask."""
         super().close()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGTERM)

@@ -44,6 +44,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "timed_out": "the host did not answer in time",
         "too_much_output": "the host sent more than fleet takes",
         "transfer_stalled": "the upload made no progress",
+        "unreachable_from_bastion": "the bastion can't connect to the host",
         "unreachable_no_route": "there is no way to the host",
         "upload_failed": "the file could not be written on the host",
     }
