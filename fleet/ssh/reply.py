@@ -6,7 +6,19 @@ from datetime import datetime
 from typing import Any
 
 from fleet.events import Event, EventType
-from fleet.onhost.protocol import PROTOCOL, Finding, Malformed, Outcome, Reply, ReplyType, Severity, decode
+from fleet.onhost.protocol import (
+    PROTOCOL,
+    Ask,
+    Finding,
+    Malformed,
+    Outcome,
+    Phase,
+    Reply,
+    ReplyType,
+    Request,
+    Severity,
+    decode,
+)
 from fleet.ssh.trouble import Trouble, printable
 from fleet.task import HostTask
 
@@ -35,6 +47,27 @@ def read_reply(line: bytes) -> Reply:
         raise _garbled("its outcome says nothing")
     safe: Reply = harmless(reply)
     return safe
+
+
+def check_claims(reply: Reply, request: Request) -> None:
+    """What an outcome says does not contradict itself. Raises `Trouble`: `garbled`.
+
+    Who runs the new release (TRIAL, NEW) runs the one that was asked for, or that its record names; who says that an
+    upgrade is done shows where it stands.
+    """
+    report = reply.report
+    is_upgraded = request.ask is Ask.UPGRADE and reply.outcome is Outcome.DONE
+    if report is None:
+        if is_upgraded:
+            raise _garbled("it says that the upgrade is done, and not where it stands")
+        return
+    if report.phase not in (Phase.TRIAL, Phase.NEW):
+        return
+    named = report.record.target if report.record is not None else report.running_sha256
+    asked = request.goal.target if is_upgraded and request.goal is not None else named
+    if {named, asked} != {report.running_sha256}:
+        shown, meant = (each[:12] if each else "nothing that is known" for each in (report.running_sha256, asked))
+        raise _garbled(f"it says {report.phase.value} of release {meant}, and runs {shown}")
 
 
 def harmless(value: Any) -> Any:

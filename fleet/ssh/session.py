@@ -24,7 +24,7 @@ from fleet.ssh.bastion import close_bastions
 from fleet.ssh.bundle import Bundle, bundles, fitting, receive_text
 from fleet.ssh.command import PULSE_S, Command
 from fleet.ssh.connection import Link
-from fleet.ssh.reply import event_of, finding_of, read_reply
+from fleet.ssh.reply import check_claims, event_of, finding_of, read_reply
 from fleet.ssh.startline import MISSING, Platform, is_begin, missing_platform, receive_line, run_line
 from fleet.ssh.trouble import Refusal, Trouble, printable
 from fleet.ssh.upload import transfer_stalled, upload
@@ -177,6 +177,7 @@ class _Visit:
             answer = self._converse()
         if isinstance(answer, Platform):
             raise _bundle_failed("it was stored and is not found there")
+        check_claims(answer, self.task.request)
         self.sent = False
         return answer
 
