@@ -132,8 +132,8 @@ def free_port() -> int:
 class Proxy:
     """Passes bytes to `port` and back until it freezes: the connections stay, and nothing comes through any more."""
 
-    def __init__(self, port: int, *, freeze_after_bytes: int | None = None) -> None:
-        self._target = port
+    def __init__(self, port: int, *, freeze_after_bytes: int | None = None, to: str = "127.0.0.1") -> None:
+        self._target = (to, port)
         self._left_bytes = freeze_after_bytes
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -145,6 +145,10 @@ class Proxy:
 
     def freeze(self) -> None:
         self._frozen.set()
+
+    def freeze_after(self, size: int) -> None:
+        """After so many bytes more it freezes."""
+        self._left_bytes = size
 
     def close(self) -> None:
         """Everything is closed, and nothing of it runs any more."""
@@ -163,7 +167,7 @@ class Proxy:
             if not select.select([self._listener], [], [], 0.05)[0]:
                 continue
             near, _ = self._listener.accept()
-            far = socket.create_connection(("127.0.0.1", self._target))
+            far = socket.create_connection(self._target)
             self._sockets += [near, far]
             thread = threading.Thread(target=self._pump, args=(near, far))
             self._threads.append(thread)

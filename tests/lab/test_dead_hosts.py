@@ -1,0 +1,151 @@
+"""An incident: five hosts are dead in five ways, and all the others go back in the time that they would have taken anyway.
+
+`FLEET_DEAD_HOSTS` says how many hosts there are in all; the evidence in docs/ssh.md is of 50.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.lab.host import LabHost
+from fleet.lab.lab import Lab
+from fleet.lab.release import DEFAULT_BASE
+from fleet.task import Deadlines
+from tests.lab.conftest import MakeLab
+from tests.lab.operator import FLEET, environment, fleet, look, sha256
+from tests.ssh.server import Proxy
+
+HOSTS = int(os.environ.get("FLEET_DEAD_HOSTS", "50"))
+DEAD = {
+    "switched off": {"unreachable_no_route", "timed_out"},
+    "its sshd is gone": {"refused"},
+    "accepts and says nothing": {"no_banner"},
+    "freezes in the upload": {"transfer_stalled"},
+    "freezes in the step": {"no_answer", "link_lost"},
+}
+"""Each way, and the words that may be said of it."""
+ONE_DEADLINE_S = max(Deadlines().connect_s, Deadlines().banner_s, Deadlines().transfer_idle_s) + 15.0
+BASE = sha256(DEFAULT_BASE)
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: MakeLab) -> Lab:
+    return make_lab(HOSTS)
+
+
+def victim(lab: Lab, way: str) -> LabHost:
+    return lab.hosts[list(DEAD).index(way)]
+
+
+@pytest.fixture
+def proxies(lab: Lab) -> Iterator[dict[str, Proxy]]:
+    """The two hosts that will freeze are reached through a proxy."""
+    ways = [way for way in DEAD if way.startswith("freezes")]
+    made = {way: Proxy(22, to=victim(lab, way).address) for way in ways}
+    yield made
+    for proxy in made.values():
+        proxy.close()
+
+
+@pytest.fixture
+def inventory(lab: Lab, proxies: dict[str, Proxy], tmp_path: Path) -> Path:
+    """The lab's inventory, with the proxies in it."""
+    text, known = lab.inventory.read_text(), lab.where.known_hosts.read_text()
+    for way, proxy in proxies.items():
+        host = victim(lab, way)
+        text = text.replace(
+            f'{host.name}: {{ansible_host: "{host.address}"',
+            f'{host.name}: {{ansible_host: "127.0.0.1", ansible_port: {proxy.port}',
+        )
+        key = next(line.split(maxsplit=1)[1] for line in known.splitlines() if line.startswith(f"{host.name},"))
+        known += f"[127.0.0.1]:{proxy.port} {key}\n"
+    (tmp_path / "known_hosts").write_text(known)
+    text = text.replace(json.dumps(str(lab.where.known_hosts)), json.dumps(str(tmp_path / "known_hosts")))
+    assert text.count('127.0.0.1", ansible_port') == len(proxies)
+    found = tmp_path / "inventory.yaml"
+    found.write_text(text)
+    return found
+
+
+Event = dict[str, Any]
+
+
+def rollback(
+    lab: Lab, inventory: Path, on_event: Callable[[Event], object] = bool
+) -> tuple[int, dict[str, float], float, list[Event]]:
+    """The exit code of a rollback, after how many seconds each host was back, how long it took in all, its events."""
+    argv = [*FLEET, "rollback", "-i", str(inventory), "-y", "--output", "jsonl"]
+    began_s = time.monotonic()
+    back: dict[str, float] = {}
+    events = []
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(lab),
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            events.append(event)
+            on_event(event)
+            if event["type"] == "visit_ended" and event.get("ask") == "rollback" and event["outcome"] == "done":
+                back[event["host"]] = time.monotonic() - began_s
+        code = process.wait()
+    return code, back, time.monotonic() - began_s, events
+
+
+def die(lab: Lab) -> None:
+    """Three are dead from the first moment on; one will freeze while the step script is brought to it."""
+    victim(lab, "switched off").kill()
+    victim(lab, "its sshd is gone").sh("kill $(cat /run/sshd.pid)")
+    victim(lab, "accepts and says nothing").sh("kill -STOP $(cat /run/sshd.pid)")
+    victim(lab, "freezes in the upload").sh("rm -r /var/lib/fleet/bundles")
+
+
+def test_the_others_go_back_in_time_and_each_dead_host_says_why(
+    lab: Lab, inventory: Path, proxies: dict[str, Proxy], release: Path
+) -> None:
+    brisk = ("-y", "--bake", "0s", "--settle", "500ms", "--batches", "100%", "--commit", "never")
+    assert fleet(lab, "upgrade", str(release), *brisk, inventory=inventory).code == 0
+    code, back, alone_s, events = rollback(lab, inventory)
+    assert (code, len(back)) == (0, HOSTS)
+    last_alone_s = max(back.values())
+    assert fleet(lab, "upgrade", str(release), *brisk, inventory=inventory).code == 0
+    die(lab)
+    proxies["freezes in the upload"].freeze_after(64 << 10)
+    in_step = victim(lab, "freezes in the step")
+
+    def freeze(event: Event) -> None:
+        if event["host"] == in_step.name and event["type"] == "step_started":
+            proxies["freezes in the step"].freeze()
+
+    code, back, took_s, events = rollback(lab, inventory, freeze)
+
+    dead = {victim(lab, way).name: way for way in DEAD}
+    last_s = max(back.values())
+    print(
+        f"{HOSTS - len(DEAD)} of {HOSTS} hosts were back after {last_s:.1f} s, alone {last_alone_s:.1f} s; "
+        f"the rollback gave the dead up after {took_s:.1f} s, alone it took {alone_s:.1f} s"
+    )
+    assert code == 4
+    assert set(back) == {host.name for host in lab.hosts} - set(dead)
+    assert last_s < last_alone_s + ONE_DEADLINE_S
+    for name, way in dead.items():
+        told = [event for event in events if event["host"] == name and event["type"] in ("visit_ended", "host_known")]
+        said = {event["reason"] for event in told}
+        assert said & DEAD[way], (name, way, said)
+    for host in lab.hosts:
+        if host.name not in dead:
+            assert look(host).running_sha256 == BASE
+    victim(lab, "accepts and says nothing").sh("kill -CONT $(cat /run/sshd.pid)")
