@@ -9,6 +9,7 @@ import errno
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fleet.ssh.resolve import Settings
@@ -33,9 +34,9 @@ class QuickSocket(socket.socket):
             return data
 
 
-def dial(settings: Settings, timeout_s: float) -> QuickSocket:
+def dial(settings: Settings, timeout_s: float, lookup: Callable[..., Any] = socket.getaddrinfo) -> QuickSocket:
     """A connected socket. Each address gets its share of what is left of `timeout_s`. Raises `Trouble`."""
-    found = _addresses(settings)
+    found = _addresses(settings, lookup)
     ends_at = time.monotonic() + timeout_s
     failures: list[tuple[str, OSError]] = []
     for number, (family, address) in enumerate(found):
@@ -49,9 +50,9 @@ def dial(settings: Settings, timeout_s: float) -> QuickSocket:
     raise _failed(settings, failures, timeout_s)
 
 
-def _addresses(settings: Settings) -> list[tuple[socket.AddressFamily, Any]]:
+def _addresses(settings: Settings, lookup: Callable[..., Any]) -> list[tuple[socket.AddressFamily, Any]]:
     try:
-        found = socket.getaddrinfo(settings.hostname, settings.port, settings.family, socket.SOCK_STREAM)
+        found = lookup(settings.hostname, settings.port, settings.family, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise Trouble(
             "name_not_found",

@@ -99,7 +99,9 @@ class Play:
         self._end()
         self._windows.append((began_s, traffic.mark("ended")))
         if self.result.is_down:
-            start_as_told(self.host, self._status(), self.result, is_known=self.case.moment.place != "connect")
+            start_as_told(
+                self.host, self._status(), self.result, is_known=self.case.moment.place not in ("connect", "clock")
+            )
         began_s = traffic.mark("next")
         if self.case.following is not None:
             self._run("next", *self._upgrade(self.case.following), expected=(0,))

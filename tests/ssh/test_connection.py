@@ -4,7 +4,9 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +16,10 @@ import pytest
 from fleet.host import Host
 from fleet.ssh.command import Command
 from fleet.ssh.connection import Link
+from fleet.ssh.dial import dial
+from fleet.ssh.resolve import resolve
 from fleet.ssh.trouble import Trouble
-from fleet.task import Deadlines
+from fleet.task import PLAIN, Deadlines
 from tests.ssh.server import Proxy, Sshd, free_port, make_key, public, sshd
 from tests.ssh.stubs import QUICK
 
@@ -164,6 +168,28 @@ def test_the_next_address_is_tried_when_the_first_one_refuses(server: Sshd) -> N
     server.know("[localhost]:* {key}")
 
     assert output(replace(server.host, address="localhost"), "exec echo in") == [b"in"]
+
+
+def test_the_next_address_is_tried_when_the_first_one_times_out(server: Sshd) -> None:
+    """IPv6 that is there in name only: its queue is full, and drops what comes without a word."""
+    with socket.socket(socket.AF_INET6) as deaf, ExitStack() as fillers:
+        deaf.bind(("::1", server.port))
+        deaf.listen(0)
+        for _ in range(3):
+            filler = fillers.enter_context(socket.socket(socket.AF_INET6))
+            filler.setblocking(False)
+            filler.connect_ex(("::1", server.port))
+
+        def both(*_: object) -> list[object]:
+            """What the name of a host with both kinds of address gives."""
+            found = socket.getaddrinfo("::1", server.port, type=socket.SOCK_STREAM)
+            return [*found, *socket.getaddrinfo("127.0.0.1", server.port, type=socket.SOCK_STREAM)]
+
+        began_at = time.monotonic()
+        with dial(resolve(server.host, PLAIN), 2.0, both) as found:
+            assert found.getpeername() == ("127.0.0.1", server.port)
+
+        assert time.monotonic() - began_at >= 1.0, "the first address was tried for its share of the time"
 
 
 def test_a_peer_that_says_nothing_has_no_banner(server: Sshd) -> None:
