@@ -10,9 +10,10 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import paramiko
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
@@ -21,13 +22,16 @@ from paramiko.ssh_exception import BadAuthenticationType, IncompatiblePeer
 
 from fleet.host import Host
 from fleet.ssh.bastion import Tell
-from fleet.ssh.hostkeys import Known, known_for
+from fleet.ssh.handshake import KEX_TIMEOUT_S, KnownKeys, new_transport
+from fleet.ssh.hostkeys import Known, Shown, known_for, shown
 from fleet.ssh.login import Login
 from fleet.ssh.resolve import Settings, resolve
 from fleet.ssh.stream import close_stream, complaint, stream_to
 from fleet.ssh.trouble import Trouble, printable
 from fleet.ssh.watch import Watch
 from fleet.task import PLAIN, Connecting, Deadlines
+
+T = TypeVar("T")
 
 # A hostile or broken peer makes paramiko's parser fail in its own thread, and that exception is raised in ours.
 LIBRARY_ERRORS = (
@@ -45,10 +49,6 @@ LIBRARY_ERRORS = (
     InvalidTag,
     UnsupportedAlgorithm,
 )
-# Less work per byte than paramiko's first choice, on both ends.
-FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
-RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
-KEX_TIMEOUT_S = 15.0
 QUIET_S = 10.0
 TURNED_AWAY = ("no_banner", "handshake_failed")
 MOST_LOGINS = 5
@@ -59,18 +59,6 @@ MOST_HANDSHAKES = 8
 # Without a handler of their own, these print through logging's last resort and tear the live view.
 for _name in ("paramiko", "fabric", "invoke"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
-
-
-class StrictPolicy(paramiko.MissingHostKeyPolicy):
-    """Accepts the keys that are known for this host and no others. paramiko is told of none, so it always asks."""
-
-    def __init__(self, known: Known) -> None:
-        self._known = known
-
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        trouble = self._known.trouble_with(key.get_name(), key.asbytes())
-        if trouble is not None:
-            raise trouble
 
 
 class _Ramp:
@@ -121,18 +109,29 @@ class Link:
         """
         settings = self.settings
         known = known_for(settings)
-        for tries in range(1, MOST_LOGINS + 1):
+        self._tried(settings, lambda: self._open(settings, known))
+
+    def shown_key(self) -> Shown:
+        """The key that the host shows. Nobody logs in, but at the bastions before it. Raises `Trouble`."""
+        settings = self.settings
+        known = known_for(settings)
+        return self._tried(settings, lambda: self._shown_key(settings, known))
+
+    def _tried(self, settings: Settings, begin: Callable[[], T]) -> T:
+        """What `begin` gives, which is called again while sshd turns us away. Raises `Trouble`."""
+        tries = 0
+        while True:
+            tries += 1
             began_at = time.monotonic()
             try:
                 with _RAMP.turn(settings):
-                    return self._open(settings, known)
+                    return begin()
             except Trouble as trouble:
                 at_once = time.monotonic() - began_at < self.deadlines.banner_s
                 if trouble.reason not in TURNED_AWAY or not at_once or tries == MOST_LOGINS or self._closed.is_set():
                     raise
                 self._tell(trouble.reason, f"login {tries} was turned away and is tried again: {trouble.message}")
             self._closed.wait(RETRY_S * 2**tries * Random().uniform(0.5, 1.0))
-        return None
 
     @property
     def settings(self) -> Settings:
@@ -146,14 +145,9 @@ class Link:
     def _open(self, settings: Settings, known: Known) -> None:
         self._refuse_if_closed()
         self._login = login = Login(settings)
-        stream = stream_to(settings, self.deadlines, self._tell, self._bastion)
-        with self._lock:
-            self._stream = stream
-        if self._closed.is_set():
-            self._drop()
-            self._refuse_if_closed()
+        stream = self._streaming(settings)
         self.fabric = _connection(settings, self.deadlines, login, stream)
-        self.fabric.client.set_missing_host_key_policy(StrictPolicy(known))
+        self.fabric.client.set_missing_host_key_policy(KnownKeys(settings, known, self._tell))
         self.fabric.connect_kwargs["transport_factory"] = self._transport_factory(known)
         try:
             with self.watch(self.deadlines.banner_s + KEX_TIMEOUT_S + self.deadlines.auth_s):
@@ -165,6 +159,30 @@ class Link:
             trouble = complaint(stream) or _explain(settings, self.deadlines, self._transport, login, error)
             self._drop()
             raise trouble from error
+
+    def _shown_key(self, settings: Settings, known: Known) -> Shown:
+        stream = self._streaming(settings)
+        self._transport = transport = new_transport(stream, known)
+        transport.banner_timeout = self.deadlines.banner_s
+        try:
+            with self.watch(self.deadlines.banner_s + KEX_TIMEOUT_S):
+                transport.start_client()
+                return shown(transport.get_remote_server_key())
+        except LIBRARY_ERRORS as error:
+            raise complaint(stream) or _explain(settings, self.deadlines, transport, None, error) from error
+        finally:
+            self._drop()
+
+    def _streaming(self, settings: Settings) -> Any:
+        """The bytes come through to the host; whoever closes the link from now on closes them, too."""
+        self._refuse_if_closed()
+        stream = stream_to(settings, self.deadlines, self._tell, self._bastion)
+        with self._lock:
+            self._stream = stream
+        if self._closed.is_set():
+            self._drop()
+            self._refuse_if_closed()
+        return stream
 
     def _bastion(self, settings: Settings) -> "Link":
         """A connection to a bastion that this host is behind, not open yet."""
@@ -236,15 +254,10 @@ class Link:
             self._login.close()
 
     def _transport_factory(self, known: Known) -> Any:
-        """Makes the transport, which asks for a known type of host key first, as OpenSSH does."""
+        """Makes the transport, and keeps it: it must be closed whatever Fabric does."""
 
         def make(sock: socket.socket, disabled_algorithms: Any = None) -> paramiko.Transport:
-            self._transport = transport = paramiko.Transport(sock, disabled_algorithms=disabled_algorithms)
-            transport.handshake_timeout = KEX_TIMEOUT_S
-            options = transport.get_security_options()
-            wanted = [name for kind in known.types for name in (RSA_SIGNATURES if kind == "ssh-rsa" else (kind,))]
-            options.key_types = _first(wanted, options.key_types)
-            options.ciphers = _first(FIRST_CIPHERS, options.ciphers)
+            self._transport = transport = new_transport(sock, known, disabled_algorithms)
             return transport
 
         return make
@@ -273,12 +286,9 @@ def _connection(settings: Settings, deadlines: Deadlines, login: Login, stream: 
     )
 
 
-def _first(wanted: Any, all_of_them: Any) -> tuple[str, ...]:
-    """All of them, the wanted ones in front."""
-    return tuple(dict.fromkeys([name for name in wanted if name in all_of_them] + list(all_of_them)))
-
-
-def _explain(settings: Settings, deadlines: Deadlines, transport: Any, login: Login, error: BaseException) -> Trouble:
+def _explain(
+    settings: Settings, deadlines: Deadlines, transport: Any, login: Login | None, error: BaseException
+) -> Trouble:
     """What went wrong, told by how far the connection had come: paramiko's texts are not for people."""
     there = settings.there
     said = printable(str(error) or type(error).__name__)
@@ -296,7 +306,7 @@ def _explain(settings: Settings, deadlines: Deadlines, transport: Any, login: Lo
             "See what listens there; if it is sshd, look at its log and MaxStartups.",
             may_pass=True,
         )
-    if not transport.initial_kex_done:
+    if not transport.initial_kex_done or login is None:
         return Trouble(
             "handshake_failed",
             f"{there} answers, but the key exchange did not end: {said}.",

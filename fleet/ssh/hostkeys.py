@@ -1,49 +1,61 @@
-"""Which host keys are known for a host, and what to say of the key that it shows.
+"""Which host keys are accepted for a host, and what to say of the one that it shows.
 
-Fabric never loads known_hosts and accepts any key; paramiko's own reader fails on one marker line, doesn't know
-patterns and keeps one key per type. So `ssh-keygen -F`, which reads the file as OpenSSH does (hashed names, patterns,
-markers), is asked for the keys of this one host, and the key that the server shows is compared here. Nothing is added.
+Fabric never loads known_hosts and accepts any key. Here the key that a host shows is held against what `knownhosts` has
+of it, by OpenSSH's rules: a known key, or a certificate by an authority known for this name; never a revoked one. This
+judges and changes nothing: a new key is stored by `newkeys`, where that is wanted.
 """
 
-import base64
-import binascii
-import hashlib
-import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from typing import Protocol
 
+from fleet.ssh import certificates
+from fleet.ssh.certificates import HostCertificate
+from fleet.ssh.knownhosts import AUTHORITY, REVOKED, KnownKey, fingerprint, keys_of
 from fleet.ssh.resolve import Settings
-from fleet.ssh.trouble import Trouble
+from fleet.ssh.trouble import Trouble, printable
 
-ASK_TIMEOUT_S = 10.0
-REVOKED = "@revoked"
-AUTHORITY = "@cert-authority"
+Look = Callable[[tuple[str, ...], str], tuple[KnownKey, ...]]
+UNKNOWN = "host_key_unknown"
+"""The only trouble with a key that may be cured by accepting it."""
+
+
+class _ParamikoKey(Protocol):
+    @property
+    def public_blob(self) -> object: ...
+    def get_name(self) -> str: ...
+    def asbytes(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
-class KnownKey:
-    """A line of known_hosts that speaks of the host. `marker` is empty for a plain key."""
+class Shown:
+    """What a host shows of itself: its key, and the whole certificate around it, if it has one."""
 
-    file: str
-    line: int
-    marker: str
     type: str
     blob: bytes
+    certificate: bytes | None = None
 
     @property
-    def where(self) -> str:
-        return f"{self.file}:{self.line}"
+    def words(self) -> str:
+        """The key, for people."""
+        return f"{self.type} {fingerprint(self.blob)}"
+
+
+def shown(key: _ParamikoKey) -> Shown:
+    """What paramiko says of the key that a host has proved to have."""
+    certificate = getattr(key.public_blob, "key_blob", None)
+    return Shown(key.get_name(), key.asbytes(), certificate)
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the known_hosts files say of a host: the keys to accept, those never to accept, and those not understood.
+    """What the known_hosts files say of a host. `host` is the name in a certificate, `name` the one in the files.
 
     `borrowed` keys are known for the name without the port: another key than these is unknown, not changed.
     """
 
     name: str
+    host: str
     files: tuple[str, ...]
     keys: tuple[KnownKey, ...] = ()
     revoked: tuple[KnownKey, ...] = ()
@@ -55,136 +67,101 @@ class Known:
         """The types of the known keys, each once: the server should be asked for one of these first."""
         return tuple(dict.fromkeys(key.type for key in self.keys))
 
-    def trouble_with(self, key_type: str, blob: bytes) -> Trouble | None:
-        """Why the key that the server shows is not accepted; `None` when it is one of the known ones."""
-        revoked = next((key for key in self.revoked if key.blob == blob), None)
+    def trouble_with(self, shown: Shown, at_s: float) -> Trouble | None:
+        """Why what the host shows is not accepted at that time (seconds since 1970); `None` when it is.
+
+        As OpenSSH: a certificate that proves nothing is looked at as the plain key inside it.
+        """
+        certificate = _read(shown)
+        blobs = {shown.blob, certificate.authority if certificate else shown.blob}
+        revoked = next((key for key in self.revoked if key.blob in blobs), None)
         if revoked is not None:
-            return _revoked(self, revoked)
-        if any(key.blob == blob for key in self.keys):
+            return _revoked(self, revoked, is_authority=revoked.blob != shown.blob)
+        if any(key.blob == shown.blob for key in self.keys):
             return None
+        if certificate is not None and any(key.blob == certificate.authority for key in self.authorities):
+            fault = certificate.fault(self.host, at_s)
+            return None if fault is None else _refused_certificate(self, certificate, fault)
         if self.keys and not self.borrowed:
-            return _changed(self, key_type, blob)
-        return _unknown(self, key_type, blob)
+            return _changed(self, shown)
+        return _unknown(self, shown, certificate)
 
 
-def known_for(settings: Settings) -> Known:
-    """What is known of this host. Raises `Trouble` when a file can't be read."""
+def known_for(settings: Settings, look: Look = keys_of) -> Known:
+    """What is known of this host, by what `look` finds in its files. Raises `Trouble` when one can't be read."""
     files, name = settings.known_hosts, settings.key_name
     plain = settings.hostname.lower()
-    found = _look(files, name)
-    borrowed = name == f"[{plain}]:{settings.port}" and all(key.marker for key in found)
-    if borrowed:
-        # As OpenSSH: a key known for the plain name holds for another port, too.
-        found += _look(files, plain)
+    is_alias = name not in (plain, f"[{plain}]:{settings.port}")
+    found = look(files, name)
+    borrowed: tuple[KnownKey, ...] = ()
+    if not is_alias and name != plain:
+        # As OpenSSH: what is known for the plain name holds for another port, too, where nothing else is known.
+        borrowed = look(files, plain)
+    own = tuple(key for key in found if not key.marker)
+    every = tuple(dict.fromkeys(found + borrowed))
     return Known(
         name,
+        name if is_alias else plain,
         files,
-        keys=tuple(key for key in found if not key.marker),
-        revoked=tuple(key for key in found if key.marker == REVOKED),
-        authorities=tuple(key for key in found if key.marker == AUTHORITY),
-        borrowed=borrowed,
+        keys=own or tuple(key for key in borrowed if not key.marker),
+        revoked=tuple(key for key in every if key.marker == REVOKED),
+        authorities=tuple(key for key in every if key.marker == AUTHORITY),
+        borrowed=not own,
     )
 
 
-def fingerprint(blob: bytes) -> str:
-    """As `ssh-keygen -l` shows it."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode("ascii").rstrip("=")
-
-
-def _look(files: tuple[str, ...], name: str) -> tuple[KnownKey, ...]:
-    found: list[KnownKey] = []
-    for file in files:
-        try:
-            seen = Path(file).stat()
-        except OSError:
-            continue
-        found.extend(_find(file, name, (seen.st_mtime_ns, seen.st_size, seen.st_ino)))
-    return tuple(found)
-
-
-@lru_cache(maxsize=8192)
-def _find(file: str, name: str, state: tuple[int, int, int]) -> tuple[KnownKey, ...]:
-    """The lines of `file` that speak of `name`. `state` only makes a changed file another question."""
-    try:
-        asked = subprocess.run(
-            ["ssh-keygen", "-F", name, "-f", file], capture_output=True, timeout=ASK_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Trouble(
-            "known_hosts_unreadable",
-            f"ssh-keygen, which reads {file}, can't be run here: {error}.",
-            "Install OpenSSH's client on this machine (Debian: openssh-client).",
-        ) from error
-    if asked.returncode not in (0, 1):
-        said = asked.stderr.decode("utf-8", "replace").strip()
-        raise Trouble(
-            "known_hosts_unreadable",
-            f"{file} can't be read: {said}.",
-            f"Look at it with: ssh-keygen -F '{name}' -f {file}",
-        )
-    return tuple(_parse(file, asked.stdout.decode("utf-8", "replace")))
-
-
-def _parse(file: str, output: str) -> list[KnownKey]:
-    """The keys of ssh-keygen's answer: a comment with the line number, then the line. What is no key is passed over."""
-    found = []
-    line = 0
-    for text in output.splitlines():
-        if text.startswith("# Host "):
-            number = text.rpartition(": line ")[2].split()
-            line = int(number[0]) if number and number[0].isdigit() else 0
-            continue
-        fields = text.split()
-        marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
-        blob = _blob(fields)
-        if blob is not None and marker in ("", REVOKED, AUTHORITY):
-            found.append(KnownKey(file, line, marker, fields[1], blob))
-    return found
-
-
-def _blob(fields: list[str]) -> bytes | None:
-    """The key of a known_hosts line; `None` when it is cut off or of another type than it says."""
-    if len(fields) < 3:
+def _read(shown: Shown) -> HostCertificate | None:
+    """The certificate; one that nobody can read proves nothing, and its key is looked at alone."""
+    if shown.certificate is None:
         return None
     try:
-        blob = base64.b64decode(fields[2], validate=True)
-    except (binascii.Error, ValueError):
+        return certificates.read(shown.certificate)
+    except ValueError:
         return None
-    kind = fields[1].encode("utf-8", "replace")
-    return blob if blob.startswith(len(kind).to_bytes(4, "big") + kind) else None
 
 
-def _changed(known: Known, key_type: str, blob: bytes) -> Trouble:
-    same = [key for key in known.keys if key.type == key_type] or list(known.keys)
-    expected = ", ".join(f"{key.type} {fingerprint(key.blob)} ({key.where})" for key in same)
+def _changed(known: Known, shown: Shown) -> Trouble:
+    same = [key for key in known.keys if key.type == shown.type] or list(known.keys)
+    expected = ", ".join(key.words for key in same)
     return Trouble(
         "host_key_changed",
-        f"THE HOST KEY OF {known.name} HAS CHANGED: it shows {key_type} {fingerprint(blob)}, "
+        f"THE HOST KEY OF {known.name} HAS CHANGED: it shows {shown.words}, "
         f"known is {expected}. Somebody may be in between, or the host was installed anew. Nothing was sent.",
         "Ask who changed it and compare the fingerprint on the host's console. Only then: "
-        f"ssh-keygen -R '{known.name}' -f {same[0].file}, and accept the new key with ssh.",
+        f"ssh-keygen -R '{known.name}' -f {same[0].file}, and accept the new key: fleet trust.",
     )
 
 
-def _revoked(known: Known, key: KnownKey) -> Trouble:
+def _revoked(known: Known, key: KnownKey, *, is_authority: bool) -> Trouble:
+    what = "a host certificate whose authority is revoked" if is_authority else "a host key that is revoked"
     return Trouble(
         "host_key_revoked",
-        f"{known.name} shows a host key that is revoked: {key.type} {fingerprint(key.blob)} ({key.where}).",
-        "Give the host a new key; the revoked one may be in other hands.",
+        f"{known.name} shows {what}: {key.words}.",
+        "Give the host a new key or certificate; the revoked one may be in other hands.",
     )
 
 
-def _unknown(known: Known, key_type: str, blob: bytes) -> Trouble:
-    shown = f"{key_type} {fingerprint(blob)}"
-    if known.authorities:
-        return Trouble(
-            "host_key_unknown",
-            f"The host key of {known.name} ({shown}) is not known: {known.authorities[0].where} names a certificate "
-            "authority for it, and fleet doesn't read host certificates yet.",
-            f"Add the host's own key to {known.files[0]}, after comparing its fingerprint on the host's console.",
-        )
+def _refused_certificate(known: Known, certificate: HostCertificate, fault: str) -> Trouble:
+    by = next(key for key in known.authorities if key.blob == certificate.authority)
+    return Trouble(
+        "host_certificate_refused",
+        printable(f"The host certificate of {known.name} {fault}; it is by {by.words}."),
+        f"Have it signed anew on the host's side (ssh-keygen -h -n {known.host}), and see that both clocks are right.",
+    )
+
+
+def _unknown(known: Known, shown: Shown, certificate: HostCertificate | None) -> Trouble:
+    where = ", ".join(known.files) or "no file (ssh_config names none)"
+    text = f"The host key of {known.name} ({shown.words}) is in none of {where}."
+    authorities = ", ".join(key.words for key in known.authorities)
+    if certificate is not None and known.authorities:
+        by = f"{certificate.authority_type} {fingerprint(certificate.authority)}"
+        text += f" Its certificate is by another authority, {by}, than the known one: {authorities}."
+    elif known.authorities:
+        text += f" It shows no certificate, though an authority is known for it: {authorities}."
     return Trouble(
         "host_key_unknown",
-        f"The host key of {known.name} ({shown}) is in none of {', '.join(known.files)}.",
-        "Connect once with ssh and compare the fingerprint with the host's console (ssh-keygen -lf on its public key).",
+        text,
+        "See its fingerprint, compare it with the host's console (ssh-keygen -lf on its public key), and accept it: "
+        "fleet trust.",
     )

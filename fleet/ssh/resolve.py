@@ -36,6 +36,7 @@ Options = Mapping[str, tuple[str, ...]]
 class Settings:
     """How one host is connected to. `key_name` is its name in `known_hosts`; `agent` the socket of the ssh-agent.
 
+    `user_known_hosts` are those of `known_hosts` that a new key may go to, by its hashed name if `hash_known_hosts`.
     `jump` is the bastion before it. `alive_every_s` 0 and `connect_timeout_s` `None`: ssh_config says nothing of it.
     """
 
@@ -44,6 +45,8 @@ class Settings:
     user: str
     key_name: str
     known_hosts: tuple[str, ...]
+    user_known_hosts: tuple[str, ...] = ()
+    hash_known_hosts: bool = False
     host_keys: HostKeys = HostKeys.STRICT
     identity_files: tuple[str, ...] = ()
     certificate_files: tuple[str, ...] = ()
@@ -81,7 +84,7 @@ def resolve(host: Host, connecting: Connecting) -> Settings:
     if host.key_files:
         found = replace(found, identity_files=host.key_files, certificate_files=(), identities_only=True)
     if host.known_hosts:
-        found = replace(found, known_hosts=(host.known_hosts,))
+        found = replace(found, known_hosts=(host.known_hosts,), user_known_hosts=(host.known_hosts,))
     return found
 
 
@@ -105,12 +108,9 @@ def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: in
         port=port,
         user=user,
         key_name=alias or _key_name(hostname, port),
-        known_hosts=tuple(
-            tokens.path(path)
-            for name in ("userknownhostsfile", "globalknownhostsfile")
-            for path in one(name, "").split()
-            if path != NONE
-        ),
+        known_hosts=tokens.paths(one("userknownhostsfile", "")) + tokens.paths(one("globalknownhostsfile", "")),
+        user_known_hosts=tokens.paths(one("userknownhostsfile", "")),
+        hash_known_hosts=one("hashknownhosts", "no") not in NO,
         host_keys=connecting.host_keys or _host_keys(one("stricthostkeychecking", "ask")),
         identity_files=tuple(tokens.path(path) for path in options.get("identityfile", ()) if path != NONE),
         certificate_files=tuple(tokens.path(path) for path in options.get("certificatefile", ()) if path != NONE),
@@ -255,6 +255,10 @@ class _Tokens:
             f"{local}{self.hostname}{self.port}{self.user}{self.jumps}".encode(), usedforsecurity=False
         ).hexdigest()
         return re.sub(r"%(.)", lambda found: known.get(found[1], found[0]), text)
+
+    def paths(self, text: str) -> tuple[str, ...]:
+        """The files of a list; `none` is no file."""
+        return tuple(self.path(path) for path in text.split() if path != NONE)
 
     def path(self, text: str) -> str:
         """A path on this machine."""

@@ -9,6 +9,8 @@ from types import MappingProxyType
 WORDS: Mapping[str, str] = MappingProxyType(
     {
         "auth_failed": "the login was not let in",
+        "bastion_back": "a bastion that was lost is connected again",
+        "bastion_lost": "the connection to a bastion was lost, and is dialled again",
         "bundle_failed": "the step script could not be put on the host",
         "channel_refused": "sshd opens no channel for a command",
         "channel_timed_out": "no command was begun in time after the login",
@@ -16,6 +18,8 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "cut": "the visit was cut off by the operator before it began",
         "garbled": "the answer is not the step script's language",
         "handshake_failed": "the key exchange did not end",
+        "host_certificate_refused": "the host's certificate is by a known authority, and doesn't hold for it now",
+        "host_key_accepted": "a key that was not known was accepted and stored, as --host-keys accept-new says",
         "host_key_changed": "the host shows another key than the known one; nothing was sent",
         "host_key_revoked": "the host shows a revoked key",
         "jump_refused": "the bastion passes no connection on",
@@ -25,6 +29,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "incompatible": "sshd and fleet have no way of encryption in common",
         "key_unreadable": "the private key can't be read, or needs a passphrase",
         "known_hosts_unreadable": "the file of known hosts can't be read",
+        "known_hosts_unwritable": "a new key can't be stored in the file of known hosts",
         "link_lost": "the connection was lost; what was asked may have happened",
         "name_not_found": "the address can't be looked up",
         "no_answer": "sshd did not answer any more",
@@ -49,3 +54,5 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "upload_failed": "the file could not be written on the host",
     }
 )
+ALARMS = frozenset({"host_key_changed", "host_key_revoked"})
+"""What must not be missed, however many hosts there are: somebody may be in between."""

@@ -126,7 +126,8 @@ def test_a_certificate_authority_alone_is_no_known_key_and_is_named(server: Sshd
     trouble = refusal(server)
 
     assert trouble.reason == "host_key_unknown"
-    assert f"{server.known_hosts}:1 names a certificate authority" in trouble.message
+    assert "It shows no certificate, though an authority is known for it" in trouble.message
+    assert f"({server.known_hosts}:1)" in trouble.message
 
 
 def test_a_file_that_changes_is_read_again(server: Sshd) -> None:

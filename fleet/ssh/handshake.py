@@ -1,0 +1,71 @@
+"""The first part of a connection: which algorithms are asked for, and whether the key that the host shows is accepted.
+
+paramiko is told of no known key, so that it always asks here. It would ask for a certificate last, and for the types of
+keys in an order of its own; OpenSSH asks first for what it knows of the host.
+"""
+
+import socket
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import paramiko
+
+from fleet.ssh.bastion import Tell
+from fleet.ssh.certificates import SUFFIX
+from fleet.ssh.hostkeys import UNKNOWN, Known, shown
+from fleet.ssh.newkeys import accept
+from fleet.ssh.resolve import Settings
+from fleet.task import HostKeys
+
+# Less work per byte than paramiko's first choice, on both ends.
+FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
+KEX_TIMEOUT_S = 15.0
+
+
+class KnownKeys(paramiko.MissingHostKeyPolicy):
+    """Accepts what is known for this host, and no other key unless new ones are wanted."""
+
+    def __init__(self, settings: Settings, known: Known, tell: Tell) -> None:
+        self._settings = settings
+        self._known = known
+        self._tell = tell
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        """Returns when the key is accepted. Raises `Trouble`."""
+        found = shown(key)
+        trouble = self._known.trouble_with(found, time.time())
+        if trouble is None:
+            return
+        if trouble.reason != UNKNOWN or self._settings.host_keys is not HostKeys.ACCEPT_NEW:
+            raise trouble
+        self._tell("host_key_accepted", accept(self._settings, found))
+
+
+def new_transport(sock: socket.socket, known: Known, disabled_algorithms: Any = None) -> paramiko.Transport:
+    """A transport, not begun yet, that asks for a key that would be accepted first: a certificate, a known type."""
+    transport = _Transport(sock, disabled_algorithms=disabled_algorithms)
+    transport.wants_certificate = bool(known.authorities)
+    transport.handshake_timeout = KEX_TIMEOUT_S
+    options = transport.get_security_options()
+    wanted = [name for kind in known.types for name in (RSA_SIGNATURES if kind == "ssh-rsa" else (kind,))]
+    options.key_types = _first(wanted, options.key_types)
+    options.ciphers = _first(FIRST_CIPHERS, options.ciphers)
+    return transport
+
+
+class _Transport(paramiko.Transport):
+    wants_certificate = False
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        """The algorithms for the host's key, the best first; certificates where an authority is known."""
+        found = tuple(super().preferred_keys)
+        return tuple(sorted(found, key=lambda name: not name.endswith(SUFFIX))) if self.wants_certificate else found
+
+
+def _first(wanted: Iterable[str], all_of_them: Iterable[str]) -> tuple[str, ...]:
+    """All of them, the wanted ones in front."""
+    found = tuple(all_of_them)
+    return tuple(dict.fromkeys([name for name in wanted if name in found] + list(found)))
