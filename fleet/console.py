@@ -16,8 +16,11 @@ from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity
 from fleet.rollout.ending import told
 from fleet.rollout.host import Course, Fault, HostStatus
 from fleet.rollout.status import RolloutStatus
+from fleet.ssh.words import ALARMS
 
 MOST_CHARACTERS = 2000
+MOST_NAMES = 5
+BAR = "!" * 100
 STYLES = {
     Phase.OLD: "default",
     Phase.SWAPPED: "yellow",
@@ -56,6 +59,38 @@ def is_news(event: Event) -> bool:
     if event.outcome is not Outcome.DONE:
         return True
     return event.type is not EventType.STEP_ENDED and event.data.get("ask") not in (Ask.BAKE.value, Ask.LOOK.value)
+
+
+def is_alarming(event: Event) -> bool:
+    """Whether the event says what must not be missed: a host shows a key that must not be accepted."""
+    return event.reason in ALARMS
+
+
+def alarm(said: Iterable[tuple[str, str]]) -> Text | None:
+    """What must not be missed, framed: each message once, with everybody whom it is about. `None` when nothing is said."""
+    about: dict[str, list[str]] = {}
+    for name, message in said:
+        about.setdefault(message, []).append(name)
+    if not about:
+        return None
+    lines = [safe(f"{_some(names)}: {message}") for message, names in about.items()]
+    return Text("\n".join((BAR, *lines, BAR)), style="bold red")
+
+
+def alarms(status: RolloutStatus) -> Text | None:
+    """The same of all hosts, for the end of a run."""
+    said = []
+    for host in status.all:
+        if host.reason in ALARMS:
+            said.append((host.name, told(host.message, host.remedy)))
+        elif host.cause is not None and host.cause.reason in ALARMS:
+            said.append((host.name, told(host.cause.message, host.cause.remedy)))
+    return alarm(said)
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _words(event: Event) -> str | None:

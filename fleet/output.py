@@ -18,8 +18,9 @@ from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.text import Text
 
-from fleet.console import is_news, plain_line, safe
+from fleet.console import BAR, is_alarming, is_news, plain_line, safe
 from fleet.engine import Heartbeat, Observer
 from fleet.errors import Refused
 from fleet.events import Event, EventType
@@ -67,6 +68,15 @@ class Output:
         """The line is on stderr."""
         self.err.print(safe(text), soft_wrap=True)
 
+    def shout(self, what: RenderableType | None) -> None:
+        """What must not be missed is on stderr, if there is something."""
+        if what is not None:
+            self.err.print(what, soft_wrap=True)
+
+    def shout_line(self, line: str) -> None:
+        """The line is on stderr, in a frame."""
+        self.shout(Text("\n".join((BAR, safe(line), BAR)), style="bold red"))
+
     @contextmanager
     def telling(self, quiet: bool = False) -> Iterator[tuple[list[Observer], Heartbeat | None]]:
         """The observers that tell a run, and the heartbeat of the live view. `quiet` tells the log only."""
@@ -77,7 +87,7 @@ class Output:
             elif self.mode is Mode.JSONL:
                 yield [*observers, self._json_line], None
             elif self.mode is Mode.LIVE:
-                with _Screen(self.err) as screen:
+                with _Screen(self) as screen:
                     yield [*observers, screen.observe], screen.beat
             else:
                 yield [*observers, _Lines(self)], None
@@ -101,9 +111,12 @@ class _Lines:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._refused: dict[str | None, set[str | None]] = {}
+        self._alarms = _Alarms(output)
 
     def __call__(self, event: Event, _: RolloutStatus) -> None:
         if event.type is EventType.ROLLOUT_ENDED or self._is_told(event):
+            return
+        if self._alarms.tell(event):
             return
         line = plain_line(event)
         if line is not None and (self._output.verbose or is_news(event)):
@@ -116,6 +129,23 @@ class _Lines:
             self._refused.setdefault(event.host, set()).add(event.reason)
         is_end = event.type is EventType.VISIT_ENDED and event.outcome is Outcome.REFUSED
         return is_end and event.reason in self._refused.get(event.host, ())
+
+
+class _Alarms:
+    """What must not be missed, framed the first time that it is said: a bastion's key concerns all hosts behind it."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._told: set[str] = set()
+
+    def tell(self, event: Event) -> bool:
+        """Whether the event was told here."""
+        line = plain_line(event)
+        if line is None or not is_alarming(event) or event.message in self._told:
+            return False
+        self._told.add(event.message)
+        self._output.shout_line(line)
+        return True
 
 
 def output_for(stdout: TextIO, stderr: TextIO, mode: str, verbose: int = 0, log_file: Path | None = None) -> Output:
@@ -163,9 +193,10 @@ def _opened(path: Path) -> RawIOBase:
 class _Screen:
     """rich's Live on stderr, drawn by the engine's own heartbeat, so that no other thread touches the status."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+    def __init__(self, output: Output) -> None:
+        self._console = output.err
+        self._alarms = _Alarms(output)
+        self._live = Live(console=output.err, auto_refresh=False, transient=True, redirect_stdout=False)
         self._drawn_s = 0.0
 
     def __enter__(self) -> "_Screen":
@@ -176,7 +207,9 @@ class _Screen:
         self._live.stop()
 
     def observe(self, event: Event, _: RolloutStatus) -> None:
-        """What is about the whole rollout stays above the live part."""
+        """What is about the whole rollout, or must not be missed, stays above the live part."""
+        if self._alarms.tell(event):
+            return
         line = plain_line(event) if event.host is None else None
         if line is not None and is_news(event):
             self._console.print(line, soft_wrap=True)

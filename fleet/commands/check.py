@@ -5,7 +5,7 @@ from functools import partial
 from fleet.commands.allow import allowed
 from fleet.commands.release import target_of
 from fleet.commands.run import carry_out, hosts_of, output_of, unbegun
-from fleet.console import findings_table
+from fleet.console import alarms, findings_table
 from fleet.onhost.protocol import Ask, Severity
 from fleet.rollout import ending
 from fleet.rollout.errands import decide_ask
@@ -35,6 +35,7 @@ def run(world: World, asked: Asked, release: str, *, may_stage: bool, allow: tup
     else:
         output.result(findings_table(status.all, may_stage))
     output.say(status.message)
+    output.shout(alarms(status))
     return status.exit_code or ending.OK
 
 

@@ -2,6 +2,7 @@
 
 from fleet import status as face
 from fleet.commands.run import hosts_of, look_at, output_of
+from fleet.console import alarms
 from fleet.rollout import ending
 from fleet.world import Asked, World
 
@@ -16,4 +17,5 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
         output.result(face.table(looked))
     if looked.exit_code != ending.OK:
         output.say(looked.message)
+    output.shout(alarms(looked))
     return looked.exit_code or ending.OK

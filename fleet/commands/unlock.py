@@ -9,7 +9,7 @@ from typing import Any
 
 from fleet.commands.journaled import sender
 from fleet.commands.run import agree, carry_out, hosts_of, look_at, output_of, unbegun
-from fleet.console import safe
+from fleet.console import alarms, safe
 from fleet.host import Host
 from fleet.journal.lock import Holder
 from fleet.journal.store import Journal
@@ -40,6 +40,7 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
             output.document(document(journal, holder, looked))
         else:
             _tell(output, journal, holder, looked)
+        output.shout(alarms(looked))
         code = looked.exit_code or ending.OK
         if looked.interrupted:
             return ending.INTERRUPTED

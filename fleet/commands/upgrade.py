@@ -11,7 +11,7 @@ from fleet.commands.allow import allowed
 from fleet.commands.journaled import holding, run_data
 from fleet.commands.release import named, target_of
 from fleet.commands.run import agree, carry_out, hosts_of, output_of, unbegun
-from fleet.console import safe, summary, troubles
+from fleet.console import alarms, safe, summary, troubles
 from fleet.errors import Refused
 from fleet.journal.store import Journal
 from fleet.output import Mode, Output
@@ -208,4 +208,5 @@ def tell_end(output: Output, status: RolloutStatus) -> int:
         for part in parts:
             output.result(part)
     output.say(status.message)
+    output.shout(alarms(status))
     return status.exit_code or ending.OK
