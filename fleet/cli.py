@@ -59,7 +59,7 @@ class LazyGroup(click.RichGroup):
 
 
 ORDER = [
-    *("inventory", "check", "upgrade", "status", "commit", "rollback", "resume"),
+    *("inventory", "trust", "check", "upgrade", "status", "commit", "rollback", "resume"),
     *("history", "show", "unlock", "lab", "demo"),
 ]
 
@@ -86,6 +86,20 @@ def inventory(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
     from fleet.commands import inventory as command
 
     return command.run(asked(ctx, given), as_json)
+
+
+@fleet.command()
+@selecting
+@connecting
+@changing
+@as_json
+@click.pass_context
+def trust(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
+    """The host keys that are not known yet, bastions' too, with their fingerprints; agreed on once, they are stored in
+    known_hosts. Nobody logs in but at the bastions. A key that has changed is shown and never stored."""
+    from fleet.commands import trust as command
+
+    return command.run(world(ctx), asked(ctx, given), as_json)
 
 
 @fleet.command()

@@ -101,12 +101,12 @@ def look_at(world: World, output: Output, hosts: Sequence[Host], asked: Asked) -
     return carry_out(world, output, requests, decide, unbegun("look", [hosts]), quiet=True)
 
 
-def agree(world: World, output: Output, asked: Asked, question: str) -> None:
+def agree(world: World, output: Output, asked: Asked, question: str, does: str = "changes hosts") -> None:
     """The operator said yes. Raises `Refused` when he didn't, or when there is nobody to ask."""
     if asked.yes:
         return
     if not world.is_terminal():
-        raise Refused("there is no terminal to ask on, and this command changes hosts.", "Say yes beforehand: -y.")
+        raise Refused(f"there is no terminal to ask on, and this command {does}.", "Say yes beforehand: -y.")
     output.err.print(f"{question} [y/N] ", end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Refused("not confirmed. Nothing was changed.")

@@ -36,9 +36,13 @@ class Shown:
     certificate: bytes | None = None
 
     @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.blob)
+
+    @property
     def words(self) -> str:
         """The key, for people."""
-        return f"{self.type} {fingerprint(self.blob)}"
+        return f"{self.type} {self.fingerprint}"
 
 
 def shown(key: _ParamikoKey) -> Shown:

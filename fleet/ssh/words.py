@@ -11,6 +11,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "auth_failed": "the login was not let in",
         "bastion_back": "a bastion that was lost is connected again",
         "bastion_lost": "the connection to a bastion was lost, and is dialled again",
+        "behind_bastion": "not asked: the bastion before it can't be passed",
         "bundle_failed": "the step script could not be put on the host",
         "channel_refused": "sshd opens no channel for a command",
         "channel_timed_out": "no command was begun in time after the login",

@@ -1,0 +1,163 @@
+"""`fleet trust`: the host keys that are not known yet, shown with their fingerprints, agreed on once, stored at once.
+
+What an operator does by hand at the first login to each host. The fingerprints are as `ssh-keygen -l` shows them on the
+host's console; comparing them is the operator's part, nobody can do it for him.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from fleet.commands.run import agree, hosts_of, output_of
+from fleet.console import alarm, safe
+from fleet.errors import Refused
+from fleet.output import Output
+from fleet.rollout.ending import OK, REFUSED, several, told
+from fleet.ssh.hostkeys import UNKNOWN, Shown
+from fleet.ssh.newkeys import add, store_of
+from fleet.ssh.survey import Found, survey
+from fleet.ssh.trouble import Trouble
+from fleet.task import Deadlines
+from fleet.world import Asked, World
+
+SCHEMA = "fleet.trust/1"
+MOST_NAMES = 5
+BITS = {"ssh-ed25519": 256, "ecdsa-sha2-nistp256": 256, "ecdsa-sha2-nistp384": 384, "ecdsa-sha2-nistp521": 521}
+NAMES = {"ssh-ed25519": "ED25519", "ssh-rsa": "RSA"}
+
+
+def run(world: World, asked: Asked, as_json: bool) -> int:
+    """What is not known is shown and, agreed on, stored. 0 when every key is known then, else 2."""
+    output = output_of(asked)
+    hosts = hosts_of(asked)
+    world.prepare(hosts, asked.connecting)
+    output.say(f"Asking {several(len(hosts))} for their keys: nobody logs in, but at bastions.")
+    found = survey(hosts, asked.connecting, Deadlines(), asked.parallel)
+    if as_json:
+        output.document(document(found))
+    else:
+        _show(output, found)
+    output.shout(_alarm(found))
+    new = [each for each in found if each.is_new]
+    if new:
+        files = _stores(new)
+        question = (
+            f"Trust {several(len(new), 'key')} and store {'it' if len(new) == 1 else 'them'} in {', '.join(files)}?"
+        )
+        agree(world, output, asked, question, "writes to known_hosts")
+        _store(output, files)
+    left = [each for each in found if not each.is_known and not each.is_new]
+    if left:
+        output.say(f"Not trusted, see above: {', '.join(each.name for each in left)}.")
+    return REFUSED if left else OK
+
+
+def _stores(new: Sequence[Found]) -> dict[str, list[tuple[Any, Shown]]]:
+    """The new keys by the file that each goes to. Raises `Refused` when one has none."""
+    files: dict[str, list[tuple[Any, Shown]]] = {}
+    for each in new:
+        if each.settings is None or each.shown is None:
+            continue
+        file = store_of(each.settings)
+        if file is None:
+            raise Refused(
+                f"{each.name}: there is no known_hosts file of yours that can be written.",
+                "Look at UserKnownHostsFile: ssh -G with the host's name shows it.",
+            )
+        files.setdefault(file, []).append((each.settings, each.shown))
+    return files
+
+
+def _store(output: Output, files: dict[str, list[tuple[Any, Shown]]]) -> None:
+    for file, keys in files.items():
+        try:
+            output.say(f"{several(add(keys, file), 'key')} stored in {file}.")
+        except Trouble as trouble:
+            raise Refused(f"Nothing was stored in {file}: {trouble.message}", trouble.remedy) from trouble
+
+
+# What is shown
+
+
+def _show(output: Output, found: Sequence[Found]) -> None:
+    """The unknown keys are on stdout, then what could not be asked, then how many are known."""
+    new = [each for each in found if each.is_new]
+    if new:
+        output.result(_table(new))
+    for each in found:
+        if each.trouble is not None and not each.is_new and not each.is_alarming:
+            output.result(Text(safe(f"{_where(each)}: {told(each.trouble.message, each.trouble.remedy)}")))
+    known = sum(each.is_known for each in found)
+    output.result(f"{known} of {several(len(found), 'key')} known." if known or not new else "None is known yet.")
+
+
+def _table(new: Sequence[Found]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("host", "name in known_hosts", "fingerprint", "type"):
+        table.add_column(name, overflow="fold")
+    for each in new:
+        if each.shown is None:
+            continue
+        size, kind = bits_and_type(each.shown)
+        words = (_where(each), each.name, f"{size} {each.shown.fingerprint}", f"({kind})")
+        table.add_row(*(Text(safe(word)) for word in words))
+    return table
+
+
+def bits_and_type(key: Shown) -> tuple[int, str]:
+    """How many bits the key has and what `ssh-keygen -l` calls its type."""
+    kind = NAMES.get(key.type, "ECDSA")
+    if key.type != "ssh-rsa":
+        return BITS.get(key.type, 0), kind
+    # RFC 4253, 6.6: the name, the exponent, the modulus.
+    data = key.blob
+    for _ in range(2):
+        data = data[4 + int.from_bytes(data[:4], "big") :]
+    return int.from_bytes(data[4:], "big").bit_length(), kind
+
+
+def _where(each: Found) -> str:
+    """The inventory's names for it; for a bastion, those of the hosts behind it."""
+    names = [*each.hosts[:MOST_NAMES], *(["…"] if len(each.hosts) > MOST_NAMES else [])]
+    behind = f"bastion before {several(len(each.before))}" if each.before else ""
+    return ", ".join(names) + (f" ({behind})" if names and behind else behind)
+
+
+def _alarm(found: Sequence[Found]) -> Text | None:
+    return alarm(
+        (_where(each), told(each.trouble.message, each.trouble.remedy))
+        for each in found
+        if each.trouble is not None and each.is_alarming
+    )
+
+
+def document(found: Sequence[Found]) -> dict[str, Any]:
+    """Every key as JSON, as it was found: `unknown` ones are what the command offers to store."""
+    return {"schema": SCHEMA, "keys": [_document(each) for each in found]}
+
+
+def _document(each: Found) -> dict[str, Any]:
+    key = each.shown
+    size, kind = bits_and_type(key) if key else (None, None)
+    return {
+        "hosts": list(each.hosts),
+        "bastion_before": list(each.before),
+        "name": each.name,
+        "state": _state(each),
+        "type": key.type if key else None,
+        "fingerprint": key.fingerprint if key else None,
+        "bits": size,
+        "kind": kind,
+        "reason": each.trouble.reason if each.trouble else None,
+        "message": told(each.trouble.message, each.trouble.remedy) if each.trouble else None,
+    }
+
+
+def _state(each: Found) -> str:
+    if each.trouble is None:
+        return "known"
+    if each.trouble.reason == UNKNOWN:
+        return "unknown"
+    return "refused" if each.shown is not None else "not_asked"
