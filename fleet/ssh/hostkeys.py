@@ -155,8 +155,8 @@ def _refused_certificate(known: Known, certificate: HostCertificate, fault: str)
 
 
 def _unknown(known: Known, shown: Shown, certificate: HostCertificate | None) -> Trouble:
-    where = ", ".join(known.files) or "no file (ssh_config names none)"
-    text = f"The host key of {known.name} ({shown.words}) is in none of {where}."
+    where = f"in none of {', '.join(known.files)}" if known.files else "not known: ssh_config names no known_hosts file"
+    text = f"The host key of {known.name} ({shown.words}) is {where}."
     authorities = ", ".join(key.words for key in known.authorities)
     if certificate is not None and known.authorities:
         by = f"{certificate.authority_type} {fingerprint(certificate.authority)}"

@@ -59,11 +59,16 @@ def add(new: Sequence[NewKey], file: str, now: Callable[[], float] = time.time) 
     try:
         Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(file) as handle:
-            lines = [_line(settings, key) for settings, key in dict.fromkeys(new) if _is_new(settings, key, now())]
-            _append(handle, "".join(dict.fromkeys(lines)).encode("utf-8"))
+            missing = [each for each in _once(new) if _is_new(*each, now())]
+            _append(handle, "".join(_line(*each) for each in missing).encode("utf-8"))
     except OSError as error:
         raise _unwritable(file, error.strerror or str(error)) from error
-    return len(lines)
+    return len(missing)
+
+
+def _once(new: Sequence[NewKey]) -> list[NewKey]:
+    """Each key of each name once, however many ways lead there."""
+    return list({(settings.key_name, key.blob): (settings, key) for settings, key in new}.values())
 
 
 def accept(settings: Settings, key: Shown) -> str:

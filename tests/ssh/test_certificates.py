@@ -127,6 +127,17 @@ def test_the_authority_may_be_named_with_the_port(certified: Certified) -> None:
     assert is_accepted_by_ssh(certified.server)
 
 
+def test_an_alias_is_the_name_in_the_certificate(certified: Certified, tmp_path: Path) -> None:
+    certified.certify("-h", "-n", "web")
+    (tmp_path / "config").write_text("Host *\n  HostKeyAlias web\n")
+    certified.server.know("@cert-authority web " + public(certified.ca("ours")))
+    link = Link(certified.server.host, QUICK, Connecting(ssh_config=str(tmp_path / "config")))
+
+    link.open()
+
+    link.close()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -234,7 +234,7 @@ def test_many_keys_are_added_at_once_and_known_ones_not_again(tmp_path: Path) ->
     many = [(a_host(file, f"web-{number}"), KEY) for number in range(5)]
     add(many[:2], str(file))
 
-    assert add([*many, *many], str(file)) == 3
+    assert add([*many, *many, (replace(many[4][0], port=2222), KEY)], str(file)) == 3
     assert file.read_text() == "".join(line(f"web-{number}") for number in range(5))
 
 

@@ -2,20 +2,27 @@
 
 import io
 import json
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from fleet import cli
 from fleet.commands.trust import bits_and_type
+from fleet.host import Host
 from fleet.ssh.hostkeys import Shown
 from fleet.ssh.knownhosts import keys_of
+from fleet.ssh.survey import Found, _Survey
+from fleet.task import Connecting
 from fleet.world import World
 from tests.ssh.hops import Hops, hops, name_of
 from tests.ssh.server import Sshd, fingerprint, free_port, make_key, public
+from tests.ssh.stubs import QUICK
 
 
 @dataclass
@@ -102,6 +109,38 @@ def test_nobody_logs_in_at_a_host_whose_key_is_asked(fleet: Operator) -> None:
 
     assert fleet("trust") == 0
     assert log.read_text().count("Accepted") == before
+
+
+def test_keys_come_through_a_proxy_command_too(fleet: Operator, tmp_path: Path) -> None:
+    fleet.there.know(0)
+    config, through = (
+        fleet.there.config,
+        f"ssh -F {fleet.there.config} -W 127.0.0.1:{fleet.server(1).port} {name_of(0)}",
+    )
+    own = tmp_path / "config"
+    own.write_text(f"Host proxied\n  HostKeyAlias proxied\n  ProxyCommand {through}\n{config.read_text()}")
+    fleet.there = replace(fleet.there, config=own)
+    fleet.inventory_of("web-01: {ansible_host: proxied}")
+
+    assert fleet("trust") == 0
+    assert fleet.known == [fleet.line(0), f"proxied {fleet.server(1).public_key}"]
+
+
+def test_a_survey_that_is_broken_off_waits_for_nobody(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = Host("web-01", "127.0.0.1", silent.getsockname()[1], known_hosts=str(tmp_path / "known_hosts"))
+        surveying = _Survey(replace(QUICK, banner_s=600), ThreadPoolExecutor(1))
+        found: list[Found] = []
+        thread = threading.Thread(target=lambda: found.extend(surveying.run([host], Connecting(ssh_config="none"))))
+        thread.start()
+        near, _ = silent.accept()
+        near.recv(1)
+
+        surveying.close()
+
+        thread.join()
+        near.close()
+    assert [each.is_known for each in found] == [False]
 
 
 def test_two_names_of_one_address_are_one_key(fleet: Operator) -> None:
