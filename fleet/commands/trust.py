@@ -33,7 +33,7 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
     output = output_of(asked)
     hosts = hosts_of(asked)
     world.prepare(hosts, asked.connecting)
-    output.say(f"Asking {several(len(hosts))} for their keys: nobody logs in, but at bastions.")
+    output.say(f"Asking {several(len(hosts))} for host keys: nobody logs in, but at bastions.")
     found = survey(hosts, asked.connecting, Deadlines(), asked.parallel)
     if as_json:
         output.document(document(found))
