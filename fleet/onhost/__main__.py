@@ -32,6 +32,8 @@ from fleet.onhost.serve import go_back_by_lease, serve
 from fleet.onhost.visit import End, ended
 
 MOST_REQUEST_BYTES = 1 << 20
+REQUEST_S = 45
+"""Nothing has been done yet, so who hears no request for so long just ends: a link that was cut says nothing at all."""
 HOPELESS = ("foreign", "down", "bad_record", "release_lost")
 """What no second try mends: a person must look."""
 
@@ -84,11 +86,14 @@ def main(argv: Optional[List[str]] = None, machine: Optional[Machine] = None) ->
         return watch(machine, words[1], words[2])
     speaker = Speaker()
     speaker.say(Reply(ReplyType.HELLO))
+    signal.alarm(REQUEST_S)
     try:
         request: Request = decode(Request, sys.stdin.readline(MOST_REQUEST_BYTES))
     except Malformed as error:
         speaker.end(ended(Outcome.REFUSED, "bad_request", error=error), None)
         return 2
+    finally:
+        signal.alarm(0)
     if request.protocol != PROTOCOL:
         speaker.end(ended(Outcome.REFUSED, "protocol", theirs=request.protocol, ours=PROTOCOL), None)
         return 2

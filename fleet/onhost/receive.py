@@ -5,13 +5,17 @@ imports nothing else of fleet. What is stored under the final name is whole, has
 that only root can write: whoever could write there would be root at the next visit.
 """
 
+import errno
 import hashlib
 import os
+import signal
 import stat
 import sys
 from typing import BinaryIO, Optional
 
 BLOCK = 1 << 16
+IDLE_S = 60
+"""A link that was cut says nothing at all: who hears nothing for so long gives up."""
 
 
 def receive(source: BinaryIO, state_dir: str, key: str, sha256: str, size_bytes: int) -> str:
@@ -45,6 +49,7 @@ def store(source: BinaryIO, path: str, sha256: str, size_bytes: int) -> str:
         with open(part, "wb") as sink:
             left = size_bytes
             while left:
+                signal.alarm(IDLE_S)
                 block = source.read(min(left, BLOCK))
                 if not block:
                     return "damaged"
@@ -58,11 +63,18 @@ def store(source: BinaryIO, path: str, sha256: str, size_bytes: int) -> str:
         os.rename(part, path)
         return "stored"
     finally:
+        signal.alarm(0)
         if os.path.exists(part):
             os.unlink(part)
 
 
+def too_late(signum: int, frame: object) -> None:
+    """What an alarm does: the read that waits fails."""
+    raise OSError(errno.ETIMEDOUT, "nothing more came for %d s" % IDLE_S)
+
+
 def main(state_dir: str, key: str, sha256: str, size_bytes: int) -> None:
     """The answer is printed on a line of its own."""
+    signal.signal(signal.SIGALRM, too_late)
     print("fleet-" + receive(sys.stdin.buffer, state_dir, key, sha256, size_bytes))
     sys.stdout.flush()
