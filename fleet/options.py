@@ -80,6 +80,13 @@ connecting = _together(
         help="What becomes of a host key that is not known yet. One that has changed is always refused.",
     ),
     option(
+        "-k",
+        "--ask-pass",
+        env="ASK_PASS",
+        is_flag=True,
+        help="Ask once for the login's password, and try it on hosts that no key lets us into.",
+    ),
+    option(
         "--transfer",
         env="TRANSFER",
         type=click.Choice(["auto", "sftp", "scp", "exec"]),
@@ -178,6 +185,7 @@ def _connecting(given: dict[str, Any]) -> Connecting:
         ssh_config=config if config in (None, "none") else os.path.abspath(os.path.expanduser(config)),
         host_keys=HostKeys(host_keys) if host_keys else None,
         transfer=given.pop("transfer", "auto"),
+        ask_password=given.pop("ask_pass", False),
     )
 
 

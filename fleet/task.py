@@ -35,11 +35,13 @@ class Connecting:
     """How the operator wants hosts to be connected to, beyond what the inventory says of each.
 
     `ssh_config` is a path, or `none`; without it OpenSSH's own files are read. `host_keys` `None`: as ssh_config says.
+    `ask_password`: a password, which the operator is asked for once, is tried where no key lets us in.
     """
 
     ssh_config: str | None = None
     host_keys: HostKeys | None = None
     transfer: str = "auto"
+    ask_password: bool = False
 
 
 PLAIN = Connecting()

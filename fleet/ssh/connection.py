@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import paramiko
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from fabric import Config, Connection
-from paramiko.ssh_exception import BadAuthenticationType, IncompatiblePeer
+from paramiko.ssh_exception import IncompatiblePeer
 
 from fleet.host import Host
 from fleet.ssh.bastion import Tell
@@ -26,6 +26,7 @@ from fleet.ssh.handshake import KEX_TIMEOUT_S, KnownKeys, new_transport
 from fleet.ssh.hostkeys import Known, Shown, known_for, shown
 from fleet.ssh.login import Login
 from fleet.ssh.resolve import Settings, resolve
+from fleet.ssh.secrets import SECRETS, Kind
 from fleet.ssh.stream import close_stream, complaint, stream_to
 from fleet.ssh.trouble import Trouble, printable
 from fleet.ssh.watch import Watch
@@ -144,7 +145,8 @@ class Link:
 
     def _open(self, settings: Settings, known: Known) -> None:
         self._refuse_if_closed()
-        self._login = login = Login(settings)
+        password = SECRETS.get(Kind.LOGIN) if self._connecting.ask_password else None
+        self._login = login = Login(settings, self.deadlines.auth_s, password)
         stream = self._streaming(settings)
         self.fabric = _connection(settings, self.deadlines, login, stream)
         self.fabric.client.set_missing_host_key_policy(KnownKeys(settings, known, self._tell))
@@ -270,10 +272,7 @@ def _connection(settings: Settings, deadlines: Deadlines, login: Login, stream: 
         "banner_timeout": deadlines.banner_s,
         "auth_timeout": deadlines.auth_s,
         "channel_timeout": deadlines.channel_s,
-        "allow_agent": login.key is None,
-        "look_for_keys": login.key is None,
-        "pkey": login.key,
-        "key_filename": login.more_files,
+        "auth_strategy": login,
     }
     config = Config(lazy=True, overrides={"load_ssh_configs": False, "run": {"in_stream": False}})
     return Connection(
@@ -313,16 +312,4 @@ def _explain(
             "Try it with ssh -v and look at the host's sshd log.",
             may_pass=True,
         )
-    return _not_let_in(settings, transport, login, said, error)
-
-
-def _not_let_in(settings: Settings, transport: Any, login: Login, said: str, error: BaseException) -> Trouble:
-    there = settings.there
-    allowed = f"; it accepts {', '.join(error.allowed_types)}" if isinstance(error, BadAuthenticationType) else ""
-    if not transport.is_active() and not isinstance(error, paramiko.AuthenticationException):
-        return Trouble("link_lost", f"{there} closed the connection during the login: {said}.", "Look at its sshd log.")
-    return Trouble(
-        "auth_failed",
-        f"{there} doesn't let {settings.user} in with {login.tried} ({said}{allowed}).",
-        "See that the public key is in that user's authorized_keys and that ansible_user is right; ssh -v shows more.",
-    )
+    return Trouble("link_lost", f"{there} closed the connection during the login: {said}.", "Look at its sshd log.")

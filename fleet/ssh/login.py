@@ -1,68 +1,175 @@
-"""What we may prove ourselves with to a host: the key that the inventory names, and then no other one.
+"""Being let in by a host: no proof, then the keys that are named for it, then a password if the operator gave one.
 
-Each key that is offered counts against the server's MaxAuthTries, so nothing is offered that wasn't asked for. A key
-whose file needs a passphrase is taken from the agent, as OpenSSH does; nothing here ever asks the terminal.
+Nothing here asks the terminal: what a person had to say was said in `prepare`. When nobody lets us in, the message names
+what was offered, what could not be, and what the host accepts.
 """
 
-from functools import lru_cache
-from pathlib import Path
+import time
 
 import paramiko
-from paramiko.pkey import PublicBlob, UnknownKeyType
 
-from fleet.ssh.resolve import Settings
-from fleet.ssh.trouble import Trouble
+from fleet.ssh.agent import Agent
+from fleet.ssh.keys import Holds, KeyFile, ends_at_s, look
+from fleet.ssh.offers import Offer, offers_of
+from fleet.ssh.resolve import NamedBy, Settings
+from fleet.ssh.secrets import SECRETS, Kind
+from fleet.ssh.trouble import Trouble, printable
+from fleet.ssh.userauth import INTERACTIVE, PASSWORD, PUBLICKEY, HungUp, NoAnswer, UserAuth
+
+MOST_OFFERS = 6
+"""OpenSSH's server hangs up at the sixth key that it doesn't know (MaxAuthTries)."""
+NAME_IT = "ansible_ssh_private_key_file in the inventory, or IdentityFile with IdentitiesOnly in ssh_config"
 
 
 class Login:
-    """The user and the keys for one connection. `key` is `None` when the agent and ~/.ssh/id_* are to be tried."""
+    """What one connection may be let in with. `authenticate` is called by paramiko's client."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.key: paramiko.PKey | None = None
-        named = settings.identity_files if settings.identities_only else ()
-        self.more_files = [name for name in settings.identity_files if Path(name).is_file()][len(named[:1]) :]
-        self.tried = ", ".join(named) or "the agent's keys and the identity files"
-        self._agent: paramiko.Agent | None = None
-        if named:
-            self.key = self._load(Path(named[0]))
+    def __init__(self, settings: Settings, timeout_s: float, password: str | None = None) -> None:
+        """Raises `Trouble` when a key that is named can't be used, and there is nothing else."""
+        self._settings = settings
+        self._timeout_s = timeout_s
+        self._password = password
+        self._notes: list[str] = []
+        self._offered: list[str] = []
+        files = tuple(look(path) for path in settings.identity_files)
+        if settings.named_by is NamedBy.INVENTORY:
+            _refuse_unreadable(files)
+        self._agent = self._open_agent(settings)
+        found = offers_of(
+            files,
+            settings.certificate_files,
+            lambda path: SECRETS.get(Kind.PASSPHRASE, path),
+            self._agent,
+            identities_only=settings.identities_only,
+        )
+        self._offers, self._unused = found.keys, found.unused
+        if self._unused and not self._offers and password is None and settings.named_by is not NamedBy.OPENSSH:
+            self.close()
+            raise _unusable(self._unused)
 
     def close(self) -> None:
         """The connection to the agent, if there was one, is closed."""
         if self._agent is not None:
             self._agent.close()
 
-    def _load(self, path: Path) -> paramiko.PKey:
+    def authenticate(self, transport: paramiko.Transport) -> list[str]:
+        """We are in. Raises `Trouble` when we aren't, and paramiko's errors when the connection broke."""
+        asking = UserAuth(transport, self._settings.user, self._timeout_s)
         try:
-            seen = path.stat()
-            return _read(path, (seen.st_mtime_ns, seen.st_size, seen.st_ino))
-        except TypeError:  # cryptography's word for a key that needs a passphrase
-            return self._from_agent(path)
-        except (OSError, ValueError, paramiko.SSHException, UnknownKeyType) as error:
+            if asking.begin() or self._by_keys(asking) or self._by_password(asking):
+                return []
+        except HungUp as error:
+            raise self._not_let_in(asking, has_hung_up=True) from error
+        except NoAnswer as error:
             raise Trouble(
-                "key_unreadable",
-                f"The private key {path} can't be read: {error}.",
-                "Correct ansible_ssh_private_key_file in the inventory, or the file.",
+                "no_answer",
+                f"{self._settings.there} did not answer the login of {self._settings.user} within "
+                f"{self._timeout_s:g} s.",
+                "Look at its sshd log: it may wait for a name server, a directory or a full disk.",
             ) from error
+        raise self._not_let_in(asking)
 
-    def _from_agent(self, path: Path) -> paramiko.PKey:
+    def _open_agent(self, settings: Settings) -> Agent | None:
+        if settings.agent is None:
+            return None
         try:
-            blob = PublicBlob.from_file(f"{path}.pub").key_blob
-            self._agent = paramiko.Agent()
-            found = next((key for key in self._agent.get_keys() if key.asbytes() == blob), None)
-        except (OSError, ValueError, paramiko.SSHException):
-            found = None
-        if found is not None:
-            self.tried = f"{path} (held by the agent)"
-            return found
-        self.close()
-        raise Trouble(
-            "key_unreadable",
-            f"The private key {path} needs a passphrase, and the agent doesn't hold it.",
-            f"Unlock it once for all hosts: ssh-add {path}",
+            return Agent(settings.agent, self._timeout_s)
+        except OSError as error:
+            self._notes.append(f"the agent at {settings.agent} doesn't answer: {error}")
+            return None
+
+    def _by_keys(self, asking: UserAuth) -> bool:
+        left = MOST_OFFERS - (self._password is not None)
+        for offer in self._offers[:left]:
+            if PUBLICKEY not in asking.accepted:
+                return False
+            self._offered.append(_shown(offer))
+            try:
+                if asking.offer(offer.public, offer.sign):
+                    return True
+            except OSError as error:
+                if not asking.transport.is_active():
+                    raise
+                self._notes.append(f"{offer.shown}: {error}")
+            except paramiko.AuthenticationException as error:  # no common algorithm for an RSA key
+                self._notes.append(f"{offer.shown}: {error}")
+        if len(self._offers) > left:
+            self._notes.append(f"{len(self._offers) - left} more keys of the agent were not offered")
+        return False
+
+    def _by_password(self, asking: UserAuth) -> bool:
+        if self._password is None or not {PASSWORD, INTERACTIVE} & set(asking.accepted):
+            return False
+        self._offered.append("the password")
+        return asking.give(self._password)
+
+    def _not_let_in(self, asking: UserAuth, *, has_hung_up: bool = False) -> Trouble:
+        """Names what was offered and what can be done. A named key that could not be used is the likely cause."""
+        settings = self._settings
+        facts = [f"{settings.there} doesn't let {settings.user} in"]
+        facts.append(f"offered: {', '.join(self._offered) or 'nothing'}")
+        if has_hung_up:
+            facts.append(f"it hung up after {len(self._offered)}")
+        if asking.is_partial:
+            facts.append("it took a part of it and wants more")
+        if asking.accepted:
+            facts.append(f"it accepts {printable(', '.join(asking.accepted))}")
+        facts += self._notes
+        named = settings.named_by is not NamedBy.OPENSSH
+        if self._unused and (named or not self._offered):
+            return _unusable(self._unused, "; ".join(facts))
+        facts += [f"{file.path} {file.holds.value}" for file in self._unused]
+        return Trouble("auth_failed", "; ".join(facts) + ".", self._cure(asking, has_hung_up=has_hung_up))
+
+    def _cure(self, asking: UserAuth, *, has_hung_up: bool) -> str:
+        accepts = set(asking.accepted)
+        if has_hung_up and len(self._offered) > 1:
+            return f"Name the one key that is the host's: {NAME_IT}."
+        if accepts and PUBLICKEY not in accepts and self._password is None and {PASSWORD, INTERACTIVE} & accepts:
+            return "It takes a password only: give it with --ask-pass, or allow keys in its sshd_config."
+        if not self._offered:
+            return f"Give it a key: ssh-add, or {NAME_IT}."
+        if PUBLICKEY not in accepts and "the password" in self._offered:
+            return "See that the password is right, and the user (ansible_user)."
+        also = ", that the password is right" if "the password" in self._offered else ""
+        return (
+            f"See that the public key is in the authorized_keys of {self._settings.user} there{also} and that the user is "
+            "right (ansible_user); ssh -v shows more."
         )
 
 
-@lru_cache(maxsize=256)
-def _read(path: Path, state: tuple[int, int, int]) -> paramiko.PKey:
-    """The key of a file; `state` only makes a changed file another question. An RSA key takes 30 ms to check."""
-    return paramiko.PKey.from_path(path)
+def _shown(offer: Offer) -> str:
+    """The offer for people, with what is noteworthy of a certificate."""
+    if not offer.public.is_certificate:
+        return offer.shown
+    ends_at = ends_at_s(offer.public)
+    is_over = ends_at is not None and ends_at < time.time()
+    return f"{offer.shown} (a certificate{' that has run out' if is_over else ''})"
+
+
+def _refuse_unreadable(files: tuple[KeyFile, ...]) -> None:
+    for file in files:
+        if file.holds in (Holds.NOTHING, Holds.NO_KEY):
+            why = f": {file.why}" if file.why else ""
+            raise Trouble(
+                "key_unreadable",
+                f"The private key {file.path} {file.holds.value}{why}.",
+                "Correct ansible_ssh_private_key_file in the inventory, or the file.",
+            )
+
+
+def _unusable(unused: tuple[KeyFile, ...], facts: str = "") -> Trouble:
+    """Told of the first of them: what is right for one is likely to be for the others."""
+    file = unused[0]
+    others = "".join(f"; {each.path} {each.holds.value}" for each in unused[1:])
+    why = f" ({file.why})" if file.why else ""
+    cure = {
+        Holds.LOCKED: f"Unlock it once for all hosts: ssh-add {file.path}",
+        Holds.TOKEN: f"Add it to the agent: ssh-add {file.path}",
+        Holds.PUBLIC: f"Add the private half to the agent: ssh-add {file.path.removesuffix('.pub')}",
+    }
+    return Trouble(
+        "key_unreadable",
+        f"The private key {file.path} {file.holds.value}{why}{others}{'; ' if facts else ''}{facts}.",
+        cure.get(file.holds, f"Correct the file, or what names it: {NAME_IT}."),
+    )

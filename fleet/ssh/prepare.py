@@ -1,13 +1,111 @@
 """What must be known before the first visit begins: secrets are asked for once, in the main thread, for all hosts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 
+from fleet.errors import Refused
 from fleet.host import Host
+from fleet.ssh.agent import LIST_S, Agent, Held
+from fleet.ssh.keys import Holds, KeyFile, look
+from fleet.ssh.offers import is_held
+from fleet.ssh.resolve import NamedBy, Settings, resolve
+from fleet.ssh.secrets import SECRETS, Kind
+from fleet.ssh.trouble import Trouble
 from fleet.task import Connecting
 
 AskSecret = Callable[[str], str]
 """Asks the person at the terminal, without echo; the prompt is given. Raises `Refused` when there is nobody."""
+MOST_TRIES = 3
+RESOLVERS = 8
+"""`ssh -G` takes 10 ms, in a process of its own."""
 
 
 def prepare(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> None:
-    """Everything that the visits of these hosts will need to be told by a person is in `secrets.SECRETS`."""
+    """Everything that the visits of these hosts will need to be told by a person is in `secrets.SECRETS`.
+
+    Raises `Refused` when the operator wants a password to be asked for and nobody is there; for a passphrase that
+    nobody can be asked for, the visits of its hosts say so.
+    """
+    _ask_passphrases(hops_of(hosts, connecting), ask)
+    if connecting.ask_password and SECRETS.get(Kind.LOGIN) is None:
+        SECRETS.put(Kind.LOGIN, ask("Password of the login: "))
+
+
+def hops_of(hosts: Sequence[Host], connecting: Connecting) -> tuple[Settings, ...]:
+    """Every place that a login is needed at: the hosts and the bastions before them, each once.
+
+    What can't be resolved is left out: its visit says why.
+    """
+    with ThreadPoolExecutor(RESOLVERS, thread_name_prefix="fleet-resolve") as pool:
+        found = pool.map(partial(_resolved, connecting), hosts)
+        return tuple(dict.fromkeys(hop for settings in found for hop in _chain(settings)))
+
+
+def _resolved(connecting: Connecting, host: Host) -> Settings | None:
+    try:
+        return resolve(host, connecting)
+    except Trouble:
+        return None
+
+
+def _chain(settings: Settings | None) -> Iterator[Settings]:
+    while settings is not None:
+        yield settings
+        settings = settings.jump
+
+
+def _ask_passphrases(hops: Sequence[Settings], ask: AskSecret) -> None:
+    try:
+        for file in _locked(hops):
+            _unlock(file, ask)
+    except Refused:
+        return  # nobody is there: a host that needs the key says `key_unreadable`
+
+
+def _locked(hops: Sequence[Settings]) -> Iterator[KeyFile]:
+    """The key files that need a passphrase, which nobody has been asked for, and that the agent doesn't hold.
+
+    Only those that the inventory or ssh_config names: whether one of OpenSSH's own list (`~/.ssh/id_*`) is needed at
+    all is known only when everything else has failed.
+    """
+    wanted = {
+        (path, hop.agent): None for hop in hops if hop.named_by is not NamedBy.OPENSSH for path in hop.identity_files
+    }
+    held: dict[str | None, tuple[Held, ...]] = {}
+    for path, agent in wanted:
+        file = look(path)
+        if file.holds is not Holds.LOCKED or SECRETS.get(Kind.PASSPHRASE, path) is not None:
+            continue
+        if agent not in held:
+            held[agent] = _held_by(agent)
+        if not is_held(file, held[agent]):
+            yield file
+
+
+def _held_by(agent: str | None) -> tuple[Held, ...]:
+    if agent is None:
+        return ()
+    try:
+        with closing(Agent(agent, LIST_S)) as found:
+            return found.held
+    except OSError:
+        return ()
+
+
+def _unlock(file: KeyFile, ask: AskSecret) -> None:
+    """The passphrase is known, if the person knows it; an empty answer leaves the key out, as with `ssh`."""
+    prompt = f"Passphrase of {file.path}: "
+    for _ in range(MOST_TRIES):
+        passphrase = ask(prompt)
+        if not passphrase:
+            break
+        try:
+            file.private(passphrase)
+        except ValueError:
+            prompt = f"Wrong. Passphrase of {file.path}: "
+            continue
+        SECRETS.put(Kind.PASSPHRASE, passphrase, file.path)
+        return
+    SECRETS.put(Kind.PASSPHRASE, "", file.path)

@@ -13,6 +13,7 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import lru_cache
 from hashlib import sha1
 from pathlib import Path
@@ -32,6 +33,14 @@ JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<bracketed>[^\]]+)\]|(?P<host>[
 Options = Mapping[str, tuple[str, ...]]
 
 
+class NamedBy(Enum):
+    """Who says which key files are a host's."""
+
+    OPENSSH = "nobody: they are OpenSSH's own list"
+    SSH_CONFIG = "ssh_config"
+    INVENTORY = "the inventory"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How one host is connected to. `key_name` is its name in `known_hosts`; `agent` the socket of the ssh-agent.
@@ -49,6 +58,7 @@ class Settings:
     hash_known_hosts: bool = False
     host_keys: HostKeys = HostKeys.STRICT
     identity_files: tuple[str, ...] = ()
+    named_by: NamedBy = NamedBy.OPENSSH
     certificate_files: tuple[str, ...] = ()
     identities_only: bool = False
     agent: str | None = None
@@ -82,7 +92,7 @@ def resolve(host: Host, connecting: Connecting) -> Settings:
     asked = _Asked(host.address, host.user, host.port, os.path.expanduser(config) if config else None)
     found = _settings(asked, _options(asked), connecting)
     if host.key_files:
-        found = replace(found, identity_files=host.key_files, certificate_files=(), identities_only=True)
+        found = replace(found, identity_files=host.key_files, named_by=NamedBy.INVENTORY, identities_only=True)
     if host.known_hosts:
         found = replace(found, known_hosts=(host.known_hosts,), user_known_hosts=(host.known_hosts,))
     return found
@@ -113,6 +123,7 @@ def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: in
         hash_known_hosts=one("hashknownhosts", "no") not in NO,
         host_keys=connecting.host_keys or _host_keys(one("stricthostkeychecking", "ask")),
         identity_files=tuple(tokens.path(path) for path in options.get("identityfile", ()) if path != NONE),
+        named_by=NamedBy.OPENSSH if options.get("identityfile") == _default_files() else NamedBy.SSH_CONFIG,
         certificate_files=tuple(tokens.path(path) for path in options.get("certificatefile", ()) if path != NONE),
         identities_only=one("identitiesonly", "no") not in NO,
         agent=_agent(agent, tokens),
@@ -199,6 +210,11 @@ def _answer(words: tuple[str, ...], state: tuple[int, ...]) -> Options:
         name, _, value = line.strip().partition(" ")
         found[name.lower()] = (*found.get(name.lower(), ()), value)
     return found
+
+
+def _default_files() -> tuple[str, ...] | None:
+    """The key files of this version of OpenSSH, as `ssh -G` prints them when no configuration names any."""
+    return _options(_Asked("localhost", config=NONE)).get("identityfile")
 
 
 def _defaults(asked: _Asked) -> Options:

@@ -50,6 +50,21 @@ def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
     return path
 
 
+def certify(authority: Path, key: Path, *words: str) -> Path:
+    """A user certificate for root, beside the key; more words are for ssh-keygen."""
+    subprocess.run(["ssh-keygen", "-q", "-s", authority, "-I", "ann", "-n", "root", *words, f"{key}.pub"], check=True)
+    return Path(f"{key}-cert.pub")
+
+
+def hide(folder: Path, **files: str) -> tuple[str, ...]:
+    """What starts a program that sees these texts in place of the files `/etc/NAME` (`__d__` for `.d/`)."""
+    script = ""
+    for name, text in files.items():
+        (folder / name).write_text(text)
+        script += f"mount --bind {folder / name} /etc/{name.replace('__d__', '.d/')} && "
+    return ("unshare", "--mount", "--", "/bin/sh", "-c", f'{script}exec "$@"', "sh")
+
+
 def public(key: Path) -> str:
     return " ".join(Path(f"{key}.pub").read_text().split()[:2])
 
@@ -61,8 +76,10 @@ def fingerprint(key: Path) -> str:
 
 
 @contextmanager
-def sshd(folder: Path, *settings: str, host_keys: tuple[str, ...] = ("ed25519",)) -> Iterator[Sshd]:
-    """A private sshd with these further lines in its configuration, until the block ends."""
+def sshd(
+    folder: Path, *settings: str, host_keys: tuple[str, ...] = ("ed25519",), within: tuple[str, ...] = ()
+) -> Iterator[Sshd]:
+    """A private sshd with these further lines in its configuration, until the block ends; `within` starts it."""
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     for kind in host_keys:
         make_key(folder / f"host_{kind}", kind)
@@ -70,7 +87,7 @@ def sshd(folder: Path, *settings: str, host_keys: tuple[str, ...] = ("ed25519",)
     (folder / "authorized_keys").write_text(public(login) + "\n")
     for _ in range(START_TRIES):
         port = free_port()
-        process = _start(folder, port, host_keys, settings)
+        process = _start(folder, port, host_keys, settings, within)
         if process is not None:
             break
     else:
@@ -95,25 +112,25 @@ def sshd(folder: Path, *settings: str, host_keys: tuple[str, ...] = ("ed25519",)
 
 
 def _start(
-    folder: Path, port: int, host_keys: tuple[str, ...], settings: tuple[str, ...]
+    folder: Path, port: int, host_keys: tuple[str, ...], settings: tuple[str, ...], within: tuple[str, ...]
 ) -> subprocess.Popen[bytes] | None:
     lines = [
         f"ListenAddress 127.0.0.1:{port}",
         *(f"HostKey {folder}/host_{kind}" for kind in host_keys),
         f"AuthorizedKeysFile {folder}/authorized_keys",
         "PermitRootLogin yes",
-        "UsePAM no",
         "StrictModes no",
         "PidFile none",
         *settings,
     ]
-    if not any(line.startswith("Subsystem") for line in settings):
-        lines.append("Subsystem sftp internal-sftp")
+    for name, value in (("Subsystem", "sftp internal-sftp"), ("UsePAM", "no")):
+        if not any(line.startswith(name) for line in settings):
+            lines.append(f"{name} {value}")
     (folder / "sshd_config").write_text("\n".join(line for line in lines if line != "Subsystem none") + "\n")
     log = folder / "sshd.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [SSHD, "-D", "-e", "-f", folder / "sshd_config"], stdin=subprocess.DEVNULL, stderr=sink
+            [*within, SSHD, "-D", "-e", "-f", folder / "sshd_config"], stdin=subprocess.DEVNULL, stderr=sink
         )
     while process.poll() is None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

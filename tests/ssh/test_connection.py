@@ -1,11 +1,8 @@
 """Every way of not getting in has its own word and a message that says what to do."""
 
-import os
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +17,7 @@ from fleet.ssh.dial import dial
 from fleet.ssh.resolve import resolve
 from fleet.ssh.trouble import Trouble
 from fleet.task import PLAIN, Deadlines
-from tests.ssh.server import Proxy, Sshd, free_port, make_key, public, sshd
+from tests.ssh.server import Proxy, Sshd, free_port, sshd
 from tests.ssh.stubs import QUICK
 
 HASTY = replace(QUICK, channel_s=0.5)
@@ -56,83 +53,6 @@ def test_a_private_fabric_file_changes_nothing(server: Sshd, tmp_path: Path, mon
     monkeypatch.setenv("HOME", str(tmp_path))
 
     assert output(server.host, "exec id -un") == [b"root"]
-
-
-def test_a_key_that_the_host_does_not_know_is_named(server: Sshd, tmp_path: Path) -> None:
-    key = make_key(tmp_path / "other")
-
-    trouble = trouble_with(replace(server.host, key_files=(str(key),)))
-
-    assert trouble.reason == "auth_failed"
-    assert str(key) in trouble.message
-    assert "root" in trouble.message
-
-
-def test_a_named_key_is_the_only_one_that_is_tried(
-    server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / ".ssh").mkdir()
-    default = tmp_path / ".ssh" / "id_ed25519"
-    default.write_bytes((server.folder / "login").read_bytes())
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-
-    assert output(replace(server.host, key_files=()), "exec echo in") == [b"in"]
-    other = make_key(tmp_path / "other")
-    assert trouble_with(replace(server.host, key_files=(str(other),))).reason == "auth_failed"
-
-
-@pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
-def test_keys_of_other_types_let_us_in(server: Sshd, tmp_path: Path, kind: str) -> None:
-    key = make_key(tmp_path / "key", kind)
-    with (server.folder / "authorized_keys").open("a") as sink:
-        sink.write(public(key) + "\n")
-
-    assert output(replace(server.host, key_files=(str(key),)), "exec echo in") == [b"in"]
-
-
-@pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A real, empty ssh-agent, the one of this process."""
-    place = tmp_path / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
-    yield place
-    process.terminate()
-    process.wait()
-    process.stdout.close()
-
-
-def test_a_key_with_a_passphrase_comes_from_the_agent_or_not_at_all(server: Sshd, tmp_path: Path, agent: Path) -> None:
-    key = make_key(tmp_path / "key")
-    with (server.folder / "authorized_keys").open("a") as sink:
-        sink.write(public(key) + "\n")
-    plain = tmp_path / "plain"
-    plain.write_bytes(key.read_bytes())
-    plain.chmod(0o600)
-    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "open sesame", "-f", key], check=True, capture_output=True)
-    host = replace(server.host, key_files=(str(key),))
-
-    trouble = trouble_with(host)
-    assert trouble.reason == "key_unreadable"
-    assert "ssh-add" in trouble.remedy
-
-    subprocess.run(["ssh-add", "-q", plain], check=True, env={**os.environ, "SSH_AUTH_SOCK": str(agent)})
-    assert output(host, "exec echo in") == [b"in"]
-
-
-@pytest.mark.parametrize("content", [None, "no key at all\n"], ids=["missing", "no key"])
-def test_a_key_file_that_cannot_be_read_is_named(server: Sshd, tmp_path: Path, content: str | None) -> None:
-    key = tmp_path / "key"
-    if content is not None:
-        key.write_text(content)
-
-    trouble = trouble_with(replace(server.host, key_files=(str(key),)))
-
-    assert trouble.reason == "key_unreadable"
-    assert str(key) in trouble.message
 
 
 def test_a_port_that_nobody_listens_on_refuses(server: Sshd) -> None:

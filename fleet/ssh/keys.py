@@ -1,0 +1,197 @@
+"""The key files of this machine: what each holds, its public part, which needs no passphrase, and the private key.
+
+As OpenSSH does it: a file may also be a public key whose other half the agent holds, and the certificate beside it
+(`k-cert.pub` for `k`) belongs to it. A parsed key is shared by all visits: RSA takes 30 ms to check, a passphrase more.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from io import StringIO
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
+MAGIC = b"openssh-key-v1\0"
+TOKEN_PREFIX = "sk-"
+CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"
+UNPARSED = (ValueError, TypeError, LookupError, UnsupportedAlgorithm, paramiko.SSHException)
+
+
+class Holds(Enum):
+    """What lies at a key's path. `TOKEN`: a FIDO key, whose private half never leaves the token."""
+
+    NOTHING = "is not there"
+    NO_KEY = "can't be read"
+    PUBLIC = "holds only the public half, and the agent doesn't have the other one"
+    TOKEN = "is a FIDO key, which fleet can use through the agent only"
+    LOCKED = "needs a passphrase, and the agent doesn't hold it"
+    PRIVATE = "holds the private key"
+
+
+@dataclass(frozen=True, slots=True)
+class Public:
+    """A public key or a certificate, as it goes over the wire."""
+
+    type: str
+    blob: bytes
+
+    @property
+    def is_certificate(self) -> bool:
+        return self.type.endswith(CERTIFICATE_SUFFIX)
+
+    @property
+    def is_token(self) -> bool:
+        """Whether each signature wants a touch."""
+        return self.type.startswith(TOKEN_PREFIX)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """A file and what it holds. `public` is `None` where only the passphrase would show it. `why` is the trouble."""
+
+    path: str
+    holds: Holds
+    public: Public | None = None
+    why: str = ""
+
+    def private(self, passphrase: str | None = None) -> paramiko.PKey:
+        """The private key. Raises ValueError when it is none, or the passphrase is wrong or missing."""
+        try:
+            return _shared(Path(self.path).read_bytes(), passphrase)
+        except (OSError, *UNPARSED) as error:
+            raise ValueError(str(error)) from error
+
+
+def look(path: str) -> KeyFile:
+    """What lies at this path. Nothing is asked of anybody."""
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        beside = public_file(f"{path}.pub")
+        return KeyFile(path, Holds.PUBLIC if beside else Holds.NOTHING, beside)
+    except OSError as error:
+        return KeyFile(path, Holds.NO_KEY, why=error.strerror or str(error))
+    listed = _line(data)
+    if listed is not None:
+        return KeyFile(path, Holds.PUBLIC, listed)
+    public = _inside(data) or public_file(f"{path}.pub")
+    if public is not None and public.is_token:
+        return KeyFile(path, Holds.TOKEN, public)
+    try:
+        key = _shared(data, None)
+    except TypeError:  # cryptography's word for a key that needs a passphrase
+        return KeyFile(path, Holds.LOCKED, public)
+    except UNPARSED as error:
+        return KeyFile(path, Holds.NO_KEY, why=str(error))
+    return KeyFile(path, Holds.PRIVATE, Public(key.get_name(), key.asbytes()))
+
+
+def public_file(path: str) -> Public | None:
+    """The public key or certificate of a `.pub` file; `None` when there is none."""
+    try:
+        return _line(Path(path).read_bytes())
+    except OSError:
+        return None
+
+
+def certified(certificate: Public) -> Public | None:
+    """The plain public key that a user's certificate speaks of; `None` when it is no such certificate."""
+    found = _certificate(certificate)
+    if found is None or found.type is not serialization.SSHCertificateType.USER:
+        return None
+    openssh = (serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    # Of a FIDO key, cryptography keeps only half of the public part: such a certificate comes from the agent.
+    return None if certificate.is_token else _line(found.public_key().public_bytes(*openssh))
+
+
+def ends_at_s(certificate: Public) -> int | None:
+    """When a certificate ends, in seconds since 1970; `None` when it can't be read."""
+    found = _certificate(certificate)
+    return None if found is None else found.valid_before
+
+
+def _certificate(certificate: Public) -> serialization.SSHCertificate | None:
+    try:
+        line = f"{certificate.type} {base64.b64encode(certificate.blob).decode('ascii')}"
+        found = serialization.load_ssh_public_identity(line.encode("ascii"))
+    except UNPARSED:
+        return None
+    return found if isinstance(found, serialization.SSHCertificate) else None
+
+
+def _line(data: bytes) -> Public | None:
+    """The key of a line `TYPE BASE64 [COMMENT]`; `None` when it is no such line."""
+    fields = data.split(None, 2)
+    if len(fields) < 2 or data.startswith(b"-----"):
+        return None
+    try:
+        blob = base64.b64decode(fields[1], validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return Public(fields[0].decode("ascii"), blob) if _type_of(blob) == fields[0] else None
+
+
+def _inside(data: bytes) -> Public | None:
+    """The public half that OpenSSH's own format shows without the passphrase (PROTOCOL.key)."""
+    if not data.lstrip().startswith(OPENSSH):
+        return None
+    try:
+        body = base64.b64decode(b"".join(data.strip().splitlines()[1:-1]))
+    except (binascii.Error, ValueError):
+        return None
+    message = paramiko.Message(body[len(MAGIC) :])
+    for _ in ("cipher", "kdf", "kdf options"):
+        message.get_binary()
+    message.get_int()
+    blob = message.get_binary()
+    kind = _type_of(blob)
+    return Public(kind.decode("ascii"), blob) if kind and kind.isascii() else None
+
+
+def _type_of(blob: bytes) -> bytes:
+    return paramiko.Message(blob).get_binary()
+
+
+_PARSING = Lock()
+
+
+def _shared(data: bytes, passphrase: str | None) -> paramiko.PKey:
+    """Many visits that begin together wait for the first of them, instead of all doing the same work."""
+    with _PARSING:
+        return _parsed(data, passphrase)
+
+
+@lru_cache(maxsize=256)
+def _parsed(data: bytes, passphrase: str | None) -> paramiko.PKey:
+    secret = None if passphrase is None else passphrase.encode()
+    loaded: Any
+    try:
+        loaded = serialization.load_ssh_private_key(data, secret)
+    except ValueError:
+        if OPENSSH in data:
+            raise
+        loaded = serialization.load_pem_private_key(data, secret)
+    # paramiko reads fewer formats than cryptography: it is given the one that it knows for all types.
+    plain = loaded.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    return _class_of(loaded).from_private_key(StringIO(plain.decode("ascii")))
+
+
+def _class_of(loaded: object) -> type[paramiko.PKey]:
+    if isinstance(loaded, rsa.RSAPrivateKey):
+        return paramiko.RSAKey
+    if isinstance(loaded, ed25519.Ed25519PrivateKey):
+        return paramiko.Ed25519Key
+    if isinstance(loaded, ec.EllipticCurvePrivateKey):
+        return paramiko.ECDSAKey
+    raise ValueError(f"a key of the type {type(loaded).__name__} lets nobody in")
