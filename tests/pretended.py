@@ -15,7 +15,8 @@ def main() -> None:
     state, sys.argv = Path(sys.argv[1]), ["fleet", *sys.argv[2:]]
     hosts = a_fleet(4)
     atexit.register(lambda: state.write_text(" ".join(host.phase().value for host in hosts.hosts.values())))
-    cli.main(World(visits=lambda: Visits(hosts.visit, hosts.request_stop, hosts.cut_all)))
+    visits = Visits(hosts.visit, hosts.request_stop, hosts.cut_all)
+    cli.main(World(visits=lambda: visits, prepare=lambda hosts, connecting: None))
 
 
 if __name__ == "__main__":

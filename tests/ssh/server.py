@@ -46,7 +46,7 @@ class Sshd:
 def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
     """A new private key at `path`."""
     bits = ["-b", "2048"] if kind == "rsa" else []
-    subprocess.run(["ssh-keygen", "-q", "-t", kind, *bits, "-N", passphrase, "-f", path], check=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, *bits, "-a", "1", "-N", passphrase, "-f", path], check=True)
     return path
 
 

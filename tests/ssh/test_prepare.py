@@ -1,0 +1,161 @@
+"""What a person must say is asked for once, before anything begins, and only if somebody is there to be asked."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import Refused
+from fleet.host import Host
+from fleet.ssh.prepare import MOST_TRIES, hops_of, prepare
+from fleet.ssh.resolve import NamedBy
+from fleet.ssh.secrets import SECRETS, Kind
+from fleet.task import PLAIN, Connecting
+from tests.ssh.agents import ssh_add, ssh_agent
+from tests.ssh.server import make_key
+
+RIGHT = "öpen sesame"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    yield
+    SECRETS.forget()
+
+
+class Person:
+    """Answers what it is asked with these words, one after the other."""
+
+    def __init__(self, *answers: str) -> None:
+        self.prompts: list[str] = []
+        self._answers = list(answers)
+
+    def __call__(self, prompt: str) -> str:
+        self.prompts.append(prompt)
+        return self._answers.pop(0)
+
+
+def nobody(prompt: str) -> str:
+    raise Refused(f"there is no terminal to ask for this on: {prompt}")
+
+
+def hosts(count: int = 1, **values: object) -> list[Host]:
+    return [Host(name=f"web-{number}", address=f"192.0.2.{number}", **values) for number in range(count)]  # type: ignore[arg-type]
+
+
+def config(tmp_path: Path, *lines: str) -> Connecting:
+    (tmp_path / "config").write_text("".join(f"{line}\n" for line in lines))
+    return replace(PLAIN, ssh_config=str(tmp_path / "config"))
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Path:
+    return make_key(tmp_path / "locked", passphrase=RIGHT)
+
+
+def test_a_passphrase_is_asked_once_for_all_hosts_and_runs(locked: Path) -> None:
+    person = Person(RIGHT)
+
+    for _ in range(2):
+        prepare(hosts(20, key_files=(str(locked),)), Connecting(ssh_config="none"), person)
+
+    assert person.prompts == [f"Passphrase of {locked}: "]
+    assert SECRETS.get(Kind.PASSPHRASE, str(locked)) == RIGHT
+
+
+def test_a_key_of_a_bastion_is_asked_for_too(tmp_path: Path, locked: Path) -> None:
+    person = Person(RIGHT)
+    lines = ("Host gate", f"IdentityFile {locked}", "Host *", "IdentityFile none", "Match host 192.0.2.*")
+
+    prepare(hosts(2), config(tmp_path, *lines, "ProxyJump outer,gate"), person)
+
+    assert len(person.prompts) == 1
+
+
+def test_hops_are_the_hosts_and_their_bastions_each_once(tmp_path: Path) -> None:
+    connecting = config(tmp_path, "Match host 192.0.2.*", "ProxyJump outer,gate")
+
+    found = [hop.hostname for hop in hops_of(hosts(3), connecting)]
+
+    assert sorted(found) == ["192.0.2.0", "192.0.2.1", "192.0.2.2", "gate", "outer"]
+
+
+def test_a_wrong_passphrase_is_asked_again_and_given_up_in_the_end(locked: Path) -> None:
+    person = Person("wrong", RIGHT)
+    prepare(hosts(key_files=(str(locked),)), PLAIN, person)
+    assert person.prompts[1].startswith("Wrong. ")
+    assert SECRETS.get(Kind.PASSPHRASE, str(locked)) == RIGHT
+    SECRETS.forget()
+
+    person = Person(*["wrong"] * MOST_TRIES)
+    for _ in range(2):
+        prepare(hosts(key_files=(str(locked),)), PLAIN, person)
+    assert len(person.prompts) == MOST_TRIES
+
+
+def test_an_empty_answer_leaves_the_key_out_and_asks_for_the_next(tmp_path: Path, locked: Path) -> None:
+    other = make_key(tmp_path / "other", passphrase=RIGHT)
+    person = Person("", RIGHT)
+
+    prepare(hosts(key_files=(str(locked), str(other))), PLAIN, person)
+
+    assert len(person.prompts) == 2
+    assert SECRETS.get(Kind.PASSPHRASE, str(other)) == RIGHT
+
+
+def test_a_key_that_the_agent_holds_is_not_asked_for(tmp_path: Path, locked: Path) -> None:
+    (tmp_path / "askpass").write_text(f"#!/bin/sh\necho '{RIGHT}'\n")
+    (tmp_path / "askpass").chmod(0o700)
+    with ssh_agent(tmp_path / "agent") as agent, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSH_ASKPASS", str(tmp_path / "askpass"))
+        patch.setenv("SSH_ASKPASS_REQUIRE", "force")
+        ssh_add(agent, locked)
+
+        prepare(hosts(), config(tmp_path, f"IdentityAgent {agent}", f"IdentityFile {locked}"), nobody)
+        person = Person("")
+        prepare(hosts(), config(tmp_path, f"IdentityFile {locked}"), person)
+
+    assert person.prompts
+
+
+def test_without_a_terminal_nothing_is_asked_and_nothing_fails(locked: Path) -> None:
+    prepare(hosts(key_files=(str(locked),)), PLAIN, nobody)
+
+    assert SECRETS.get(Kind.PASSPHRASE, str(locked)) is None
+
+
+def test_nothing_is_asked_for_keys_of_openssh_s_own_list(
+    tmp_path: Path, locked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may not be needed at all; `ssh -G` prints the list below the home folder, which this one stands for."""
+    (tmp_path / ".ssh").mkdir()
+    locked.rename(tmp_path / ".ssh" / "id_ed25519")
+    monkeypatch.setattr("fleet.ssh.resolve._home", lambda: str(tmp_path))
+    (hop,) = hops_of(hosts(), Connecting(ssh_config="none"))
+    assert str(tmp_path / ".ssh" / "id_ed25519") in hop.identity_files
+    assert hop.named_by is NamedBy.OPENSSH
+
+    prepare(hosts(), Connecting(ssh_config="none"), Person())
+
+
+def test_a_host_that_cannot_be_resolved_is_for_its_visit_to_tell(tmp_path: Path) -> None:
+    prepare(hosts(), config(tmp_path, "Nonsense yes"), nobody)
+
+
+def test_a_password_is_asked_for_once_and_only_if_wanted() -> None:
+    person = Person("secret")
+
+    prepare(hosts(), PLAIN, person)
+    assert SECRETS.get(Kind.LOGIN) is None
+    for _ in range(2):
+        prepare(hosts(), Connecting(ask_password=True), person)
+
+    assert person.prompts == ["Password of the login: "]
+    assert SECRETS.get(Kind.LOGIN) == "secret"
+
+
+def test_a_password_that_nobody_can_give_is_refused() -> None:
+    with pytest.raises(Refused, match="no terminal"):
+        prepare(hosts(), Connecting(ask_password=True), nobody)
