@@ -325,7 +325,9 @@ def test_a_key_with_a_passphrase_comes_from_the_agent_or_not_at_all(server: Sshd
     key = make_key(tmp_path / "key")
     allow(server, public(key))
     ssh_add(agent, key)
-    subprocess.run(["ssh-keygen", "-q", "-p", "-a", "1", "-N", "open sesame", "-f", key], check=True, capture_output=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-a", "1", "-N", "open sesame", "-f", key], check=True, capture_output=True
+    )
     Path(f"{key}.pub").unlink()
 
     trouble = trouble_with(with_key(server, key))

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.host import Host
 from fleet.ssh import resolve as module
-from fleet.ssh.resolve import Settings, resolve
+from fleet.ssh.resolve import NamedBy, Settings, resolve
 from fleet.ssh.trouble import Trouble
 from fleet.task import PLAIN, HostKeys
 
@@ -56,6 +56,14 @@ def test_the_inventory_wins_over_ssh_config(tmp_path: Path) -> None:
     assert (found.user, found.port) == ("deploy", 2200)
     assert (found.identity_files, found.identities_only) == (("/key",), True)
     assert found.known_hosts == ("/known",)
+
+
+def test_it_is_known_who_names_the_key_files(tmp_path: Path) -> None:
+    inventory = replace(a_host(), key_files=("/key",))
+
+    assert settings(tmp_path, "Host *\n  Port 22\n").named_by is NamedBy.OPENSSH
+    assert settings(tmp_path, "Host *\n  IdentityFile ~/.ssh/id_ed25519\n").named_by is NamedBy.SSH_CONFIG
+    assert settings(tmp_path, "Host *\n  IdentityFile ~/other\n", inventory).named_by is NamedBy.INVENTORY
 
 
 def test_files_tokens_and_variables_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +211,7 @@ def test_without_openssh_the_inventory_and_the_defaults_are_all_there_is(monkeyp
 
     found = resolve(replace(a_host(), user="deploy", port=2200), PLAIN)
 
+    assert found.named_by is NamedBy.OPENSSH
     assert (found.hostname, found.user, found.port, found.key_name) == ("web-01", "deploy", 2200, "[web-01]:2200")
     assert f"{HOME}/.ssh/id_ed25519" in found.identity_files
     assert f"{HOME}/.ssh/known_hosts" in found.known_hosts
