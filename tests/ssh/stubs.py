@@ -14,7 +14,7 @@ from fleet.task import Deadlines, HostTask
 
 TARGET = "ab" * 32
 # Long enough for a machine that has other things to do; a test of a deadline shortens that one.
-QUICK = Deadlines(connect_s=10, banner_s=20, auth_s=20, channel_s=20, silence_s=30, transfer_idle_s=20)
+QUICK = Deadlines(connect_s=30, banner_s=30, auth_s=20, channel_s=20, silence_s=30, transfer_idle_s=20)
 STUB = """
 import sys, time
 from fleet.onhost.protocol import *
