@@ -27,11 +27,11 @@ def ssh_visits() -> Visits:
     return Visits(session.visit, session.request_stop, session.cut_all, bastion.close_bastions)
 
 
-def ssh_prepare(hosts: Sequence[Host], connecting: Connecting) -> None:
-    """What a person must be asked for before the first visit was asked for."""
+def ssh_prepare(hosts: Sequence[Host], connecting: Connecting) -> tuple[str, ...]:
+    """What a person must be asked for before the first visit was asked for; what a person should know is returned."""
     from fleet.ssh.prepare import prepare
 
-    prepare(hosts, connecting, ask_secret)
+    return prepare(hosts, connecting, ask_secret)
 
 
 def ask_secret(prompt: str) -> str:
@@ -67,7 +67,7 @@ class World:
     """The outside, each part replaceable."""
 
     visits: Callable[[], Visits] = ssh_visits
-    prepare: Callable[[Sequence[Host], Connecting], None] = ssh_prepare
+    prepare: Callable[[Sequence[Host], Connecting], tuple[str, ...]] = ssh_prepare
     clock: Callable[[], Clock] = steady_clock
     rollout_id: Callable[[datetime], str] = rollout_id
     operator: Callable[[], str] = operator

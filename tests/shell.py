@@ -34,7 +34,7 @@ class Shell:
         self.ids = iter([ROLLOUT, "20261123-1100-next", "20261123-1200-last"])
         self.world = World(
             visits=lambda: Visits(self.fleet.visit, self.fleet.request_stop, self.fleet.cut_all),
-            prepare=lambda hosts, connecting: None,
+            prepare=lambda hosts, connecting: (),
             clock=standing_clock,
             rollout_id=lambda at: next(self.ids),
             operator=lambda: "alice@desk",

@@ -56,7 +56,8 @@ def carry_out(
     needs_journal: bool = True,
 ) -> RolloutStatus:
     """The status at the end of a run that is told to people, and that Ctrl-C turns back. No thread is left behind."""
-    world.prepare(tuple(requests.hosts.values()), requests.connecting)
+    for note in world.prepare(tuple(requests.hosts.values()), requests.connecting):
+        output.say(note)
     visits = world.visits()
     with (
         output.telling(quiet) as (observers, heartbeat),

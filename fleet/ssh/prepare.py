@@ -10,20 +10,25 @@ from fleet.host import Host
 from fleet.ssh.agent import LIST_S, Agent, Held
 from fleet.ssh.keys import Holds, KeyFile, look
 from fleet.ssh.offers import is_held
-from fleet.ssh.resolve import NamedBy, Settings, resolve
+from fleet.ssh.resolve import NamedBy, Settings, has_openssh, resolve
 from fleet.ssh.secrets import SECRETS, Kind
 from fleet.ssh.trouble import Trouble
 from fleet.task import Connecting
 
 AskSecret = Callable[[str], str]
 """Asks the person at the terminal, without echo; the prompt is given. Raises `Refused` when there is nobody."""
+WITHOUT_OPENSSH = (
+    "There is no `ssh` on this machine: ssh_config is not read, and all that counts is the inventory and OpenSSH's defaults. "
+    "Install OpenSSH's client (Debian: openssh-client)."
+)
 MOST_TRIES = 3
 RESOLVERS = 8
 """`ssh -G` takes 10 ms, in a process of its own."""
 
 
-def prepare(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> None:
-    """Everything that the visits of these hosts will need to be told by a person is in `secrets.SECRETS`.
+def prepare(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> tuple[str, ...]:
+    """Everything that the visits of these hosts will need to be told by a person is in `secrets.SECRETS`. What a person
+    should know of the way to them is returned.
 
     Raises `Refused` when the operator wants a password to be asked for and nobody is there; for a passphrase that
     nobody can be asked for, the visits of its hosts say so.
@@ -31,6 +36,7 @@ def prepare(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> No
     _ask_passphrases(hops_of(hosts, connecting), ask)
     if connecting.ask_password and SECRETS.get(Kind.LOGIN) is None:
         SECRETS.put(Kind.LOGIN, ask("Password of the login: "))
+    return () if has_openssh() else (WITHOUT_OPENSSH,)
 
 
 def hops_of(hosts: Sequence[Host], connecting: Connecting) -> tuple[Settings, ...]:

@@ -13,6 +13,7 @@ from shutil import rmtree
 
 from fleet.lab.host import LabHost
 from fleet.lab.lab import Lab
+from fleet.lab.nginx import PID_FILE
 from fleet.lab.processes import this_process
 from fleet.lab.release import DEFAULT_BASE, make_release
 from tests.lab.aftermath import Result
@@ -143,4 +144,7 @@ class _Worker:
             settle_s=one.settle_s,
             commit=one.commit,
         )
-        return Play(case, self._lab, host, self._controllers).run()
+        result = Play(case, self._lab, host, self._controllers).run()
+        if result.is_down:
+            host.sh(f"rm -f {PID_FILE}.oldbin")  # the next run may end before there is an upgrade that sweeps it
+        return result

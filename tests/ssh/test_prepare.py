@@ -159,3 +159,12 @@ def test_a_password_is_asked_for_once_and_only_if_wanted() -> None:
 def test_a_password_that_nobody_can_give_is_refused() -> None:
     with pytest.raises(Refused, match="no terminal"):
         prepare(hosts(), Connecting(ask_password=True), nobody)
+
+
+def test_without_openssh_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert prepare(hosts(), PLAIN, nobody) == ()
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    (note,) = prepare(hosts(), PLAIN, nobody)
+
+    assert "ssh_config is not read" in note

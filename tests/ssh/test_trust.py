@@ -40,7 +40,7 @@ class Operator:
     def __call__(self, *words: str) -> int:
         """The exit code of `fleet WORDS`; what it wrote is in `out` and `err`."""
         self.monkeypatch.setattr("sys.stdin", io.StringIO(f"{self.answer}\n"))
-        world = World(prepare=lambda hosts, connecting: None, is_terminal=lambda: self.answer is not None)
+        world = World(prepare=lambda hosts, connecting: (), is_terminal=lambda: self.answer is not None)
         args = ("-i", str(self.inventory), *words, "-F", str(self.there.config))
         code = cli.run(args, world)
         self.out, self.err = self.capsys.readouterr()
