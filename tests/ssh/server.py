@@ -61,8 +61,11 @@ def fingerprint(key: Path) -> str:
 
 
 @contextmanager
-def sshd(folder: Path, *settings: str, host_keys: tuple[str, ...] = ("ed25519",)) -> Iterator[Sshd]:
-    """A private sshd with these further lines in its configuration, until the block ends."""
+def sshd(
+    folder: Path, *settings: str, host_keys: tuple[str, ...] = ("ed25519",), wrap: tuple[str, ...] = ()
+) -> Iterator[Sshd]:
+    """A private sshd with these further lines in its configuration, until the block ends. `wrap` is a command that
+    becomes sshd, given to it as its last arguments."""
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     for kind in host_keys:
         make_key(folder / f"host_{kind}", kind)
@@ -70,7 +73,7 @@ def sshd(folder: Path, *settings: str, host_keys: tuple[str, ...] = ("ed25519",)
     (folder / "authorized_keys").write_text(public(login) + "\n")
     for _ in range(START_TRIES):
         port = free_port()
-        process = _start(folder, port, host_keys, settings)
+        process = _start(folder, port, host_keys, settings, wrap)
         if process is not None:
             break
     else:
@@ -95,7 +98,7 @@ def sshd(folder: Path, *settings: str, host_keys: tuple[str, ...] = ("ed25519",)
 
 
 def _start(
-    folder: Path, port: int, host_keys: tuple[str, ...], settings: tuple[str, ...]
+    folder: Path, port: int, host_keys: tuple[str, ...], settings: tuple[str, ...], wrap: tuple[str, ...]
 ) -> subprocess.Popen[bytes] | None:
     lines = [
         f"ListenAddress 127.0.0.1:{port}",
@@ -113,7 +116,7 @@ def _start(
     log = folder / "sshd.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [SSHD, "-D", "-e", "-f", folder / "sshd_config"], stdin=subprocess.DEVNULL, stderr=sink
+            [*wrap, SSHD, "-D", "-e", "-f", folder / "sshd_config"], stdin=subprocess.DEVNULL, stderr=sink
         )
     while process.poll() is None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
