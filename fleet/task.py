@@ -35,11 +35,14 @@ class Connecting:
     """How the operator wants hosts to be connected to, beyond what the inventory says of each.
 
     `ssh_config` is a path, or `none`; without it OpenSSH's own files are read. `host_keys` `None`: as ssh_config says.
+    `ask_become_pass` and `become_password_file`: where the password for sudo comes from, never what it is.
     """
 
     ssh_config: str | None = None
     host_keys: HostKeys | None = None
     transfer: str = "auto"
+    ask_become_pass: bool = False
+    become_password_file: str | None = None
 
 
 PLAIN = Connecting()

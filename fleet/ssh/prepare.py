@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from fleet.host import Host
+from fleet.ssh.password import bring_become_password
 from fleet.task import Connecting
 
 AskSecret = Callable[[str], str]
@@ -11,3 +12,4 @@ AskSecret = Callable[[str], str]
 
 def prepare(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> None:
     """Everything that the visits of these hosts will need to be told by a person is in `secrets.SECRETS`."""
+    bring_become_password(hosts, connecting, ask)
