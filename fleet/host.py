@@ -24,6 +24,7 @@ class Host:
     known_hosts: str | None = None
     ssh_config: str | None = None
     become: bool = False
+    become_method: str = "sudo"
     python: str | None = None
     groups: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()

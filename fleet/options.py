@@ -93,6 +93,19 @@ connecting = _together(
         default="auto",
         help="How files are uploaded: by SFTP, the old SCP protocol, or a plain command; auto tries them in turn.",
     ),
+    option(
+        "-K",
+        "--ask-become-pass",
+        env="ASK_BECOME_PASS",
+        is_flag=True,
+        help="Ask once for the password by which the logins become root (sudo, doas).",
+    ),
+    option(
+        "--become-password-file",
+        env="BECOME_PASSWORD_FILE",
+        metavar="FILE",
+        help="Read that password from the first line of this file, which nobody else may read.",
+    ),
 )
 changing = option("-y", "--yes", env="YES", is_flag=True, help="Do not ask.")
 journaling = option(
@@ -180,12 +193,15 @@ def asked(ctx: click.Context, given: dict[str, Any]) -> Asked:
 
 def _connecting(given: dict[str, Any]) -> Connecting:
     config, host_keys = given.pop("ssh_config", None), given.pop("host_keys", None)
+    password_file = given.pop("become_password_file", None)
     return Connecting(
         # The worker that reads it may have another working directory.
         ssh_config=config if config in (None, "none") else os.path.abspath(os.path.expanduser(config)),
         host_keys=HostKeys(host_keys) if host_keys else None,
         transfer=given.pop("transfer", "auto"),
         ask_password=given.pop("ask_pass", False),
+        ask_become_pass=bool(given.pop("ask_become_pass", False)),
+        become_password_file=os.path.abspath(os.path.expanduser(password_file)) if password_file else None,
     )
 
 

@@ -36,12 +36,15 @@ class Connecting:
 
     `ssh_config` is a path, or `none`; without it OpenSSH's own files are read. `host_keys` `None`: as ssh_config says.
     `ask_password`: a password, which the operator is asked for once, is tried where no key lets us in.
+    `ask_become_pass` and `become_password_file`: where the password for sudo comes from, never what it is.
     """
 
     ssh_config: str | None = None
     host_keys: HostKeys | None = None
     transfer: str = "auto"
     ask_password: bool = False
+    ask_become_pass: bool = False
+    become_password_file: str | None = None
 
 
 PLAIN = Connecting()

@@ -28,7 +28,9 @@ ALIASES = {
 }
 _FLAT = "'ansible-inventory -i INVENTORY --list --yaml --output flat.yaml' writes one to edit."
 _SSH_REMEDY = f"Say it in ansible_host, ansible_port, ansible_user and the key, and take it out: {_FLAT}"
-_SECRET_REMEDY = "Secrets don't belong in an inventory: use a key or an SSH agent, and sudo without a password."
+_SECRET_REMEDY = (
+    "Secrets don't belong in an inventory: use a key or an SSH agent, and sudo without a password or --ask-become-pass."
+)
 _DISCOVERED_PYTHONS = ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 
 
@@ -118,7 +120,7 @@ class HostVariables(BaseModel):
         None, description="ssh (fleet knows no other way)"
     )
     ansible_become: bool | None = Field(None, description="true or false")
-    ansible_become_method: Literal["sudo"] | None = Field(None, description="sudo (fleet knows no other way yet)")
+    ansible_become_method: Literal["sudo", "doas"] | None = Field(None, description="sudo or doas")
     ansible_become_user: Literal["root"] | None = Field(None, description="root (nginx's master belongs to it)")
     ansible_python_interpreter: Annotated[str, AfterValidator(_python)] | None = Field(
         None, description="an absolute path, a command's name such as python3, or auto"
@@ -194,6 +196,7 @@ def host_of(
         known_hosts=_beside(known, "fleet_known_hosts", model.fleet_known_hosts),
         ssh_config=_ssh_config(model, known),
         become=bool(model.ansible_become),
+        become_method=model.ansible_become_method or "sudo",
         python=model.ansible_python_interpreter,
         groups=groups,
         labels=tuple(sorted((key, variable.text) for key, variable in variables.items() if _is_label(key))),

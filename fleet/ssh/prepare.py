@@ -10,6 +10,7 @@ from fleet.host import Host
 from fleet.ssh.agent import LIST_S, Agent, Held
 from fleet.ssh.keys import Holds, KeyFile, look
 from fleet.ssh.offers import is_held
+from fleet.ssh.password import bring_become_password
 from fleet.ssh.resolve import NamedBy, Settings, has_openssh, resolve
 from fleet.ssh.secrets import SECRETS, Kind
 from fleet.ssh.trouble import Trouble
@@ -36,6 +37,7 @@ def prepare(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> tu
     _ask_passphrases(hops_of(hosts, connecting), ask)
     if connecting.ask_password and SECRETS.get(Kind.LOGIN) is None:
         SECRETS.put(Kind.LOGIN, ask("Password of the login: "))
+    bring_become_password(hosts, connecting, ask)
     return () if has_openssh() else (WITHOUT_OPENSSH,)
 
 

@@ -21,6 +21,7 @@ class Secrets:
     def __init__(self) -> None:
         self._lock = Lock()
         self._known: dict[tuple[Kind, str], str] = {}
+        self._refused: set[tuple[Kind, str]] = set()
 
     def put(self, kind: Kind, value: str, name: str = "") -> None:
         """The secret is known from now on."""
@@ -36,6 +37,17 @@ class Secrets:
         """Nothing is known any more."""
         with self._lock:
             self._known.clear()
+            self._refused.clear()
+
+    def refuse(self, kind: Kind, place: str) -> None:
+        """The secret of that kind was refused at this place."""
+        with self._lock:
+            self._refused.add((kind, place))
+
+    def is_refused(self, kind: Kind, place: str) -> bool:
+        """Whether it was: it must not be tried there again, because hosts lock accounts for that."""
+        with self._lock:
+            return (kind, place) in self._refused
 
 
 SECRETS = Secrets()

@@ -21,11 +21,12 @@ from typing import Any
 from fleet.events import Event, EventType, Sink
 from fleet.onhost.protocol import BEAT, END_MARK, STOP, Ask, Finding, Outcome, Reply, ReplyType, Rest, Step, encode
 from fleet.ssh.bastion import close_bastions
+from fleet.ssh.become import begins, lines_as_root
 from fleet.ssh.bundle import Bundle, bundles, fitting, receive_text
 from fleet.ssh.command import PULSE_S, Command
 from fleet.ssh.connection import Link
 from fleet.ssh.reply import check_claims, event_of, finding_of, read_reply
-from fleet.ssh.startline import MISSING, Platform, is_begin, missing_platform, receive_line, run_line
+from fleet.ssh.startline import MISSING, Platform, missing_platform, receive_line, run_line
 from fleet.ssh.trouble import Refusal, Trouble, printable
 from fleet.ssh.upload import transfer_stalled, upload
 from fleet.task import HostOutcome, HostTask
@@ -188,13 +189,13 @@ class _Visit:
         command = Command(self.link, run_line(self.task.host, keys))
         begun = False
         final: Reply | None = None
-        for line in command.lines(lambda: self._beat(command)):
+        for line in lines_as_root(command, self.task.host, lambda: self._beat(command)):
             if not begun:
                 platform = missing_platform(line)
                 if platform is not None:
                     command.close()
                     return platform
-                begun = _begins(line, command)
+                begun = begins(line, command)
                 if begun:
                     self._send_request(command)
                 continue
@@ -261,8 +262,8 @@ class _Visit:
         said = ""
         with self.link.watch(idle_s) as watch:
             command = Command(self.link, receive_line(self.task.host))
-            for line in command.lines(lambda: START_S + idle_s):
-                if not said and _begins(line, command):
+            for line in lines_as_root(command, self.task.host, lambda: START_S + idle_s):
+                if not said and begins(line, command):
                     said = "fleet-begun"
                     watch.moved()
                     # What the host says of it counts more than that it didn't take everything.
@@ -300,18 +301,6 @@ class _Visit:
             took_s=took_s,
             data={"transfer": way, "bytes": sent_bytes},
         )
-
-
-def _begins(line: bytes, command: Command) -> bool:
-    """Whether the far end is ours from the next line on. Raises `Refusal`, with sudo's own words if it was that."""
-    try:
-        return is_begin(line)
-    except Refusal as refusal:
-        if refusal.reason == "sudo_password":
-            command.exit_status()  # sudo's own words come by another way than ours, and may come later
-        if refusal.reason == "sudo_password" and command.stderr:
-            raise Refusal(refusal.reason, f"{refusal.message} It said: {command.stderr}.", refusal.remedy) from refusal
-        raise
 
 
 def _ended_early(link: Link, command: Command, begun: bool) -> Trouble:

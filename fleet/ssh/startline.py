@@ -10,10 +10,13 @@ import shlex
 from dataclasses import dataclass
 
 from fleet.host import Host
+from fleet.ssh.asking import is_asking
 from fleet.ssh.trouble import Refusal, printable
 
 BEGIN = b"fleet-begin"
 MISSING = b"fleet-missing "
+BECOME_WORDS = b"fleet-missing become-"
+WANTS_ROOT = b"fleet-wants-root "
 CANDIDATES = (
     "python3 /usr/libexec/platform-python /usr/bin/python3.[0-9] /usr/bin/python3.[0-9][0-9] /usr/local/bin/python3"
 )
@@ -35,13 +38,24 @@ RUN = (
     'say fleet-missing bundle "$("$p" -I -S -c '
     '"import platform, sys; print(platform.machine(), sys.maxsize, *platform.libc_ver())" </dev/null)"'
 )
+SPEAK = "echo; echo fleet-begin; "
 RECEIVE = 'echo; echo fleet-begin; exec "$p" -I -S -B -c "import sys; exec(eval(sys.stdin.buffer.readline()))"'
-# sudo's own complaint goes to stderr in the host's language; that it came back at all is what counts.
-SUDO = (
+# What sudo or doas itself ends with. What the command ended with is the end of it all, unless it is the same.
+BECOME = (
     'set -- /bin/sh -c {script}; [ "$(id -u)" = 0 ] && exec "$@"; '
-    'command -v sudo >/dev/null 2>&1 || {{ echo; echo fleet-missing sudo "$(id -un)"; exit 0; }}; '
-    'sudo -n -- "$@"; echo; echo fleet-missing sudo-refused "$(id -un)"'
+    'say() {{ echo; echo "$@"; exit 0; }}; '
+    'command -v {method} >/dev/null 2>&1 || say fleet-missing become-missing {method} "$(id -un)"; '
+    "{tried}"
+    'echo; echo fleet-wants-root "$(id -un)"; read -r go || exit 1; '
+    "{find_python}"
+    'exec "$p" -I -S -B -c "exec(eval(open(0, \'rb\', 0, closefd=False).readline()))" {method} "$@"'
 )
+TRY = 'LC_ALL=C {method} -n -- "$@"; s=$?; [ $s = 1 ] || exit $s; '
+ROOT_LINES = {
+    "sudo": "echo '{user} ALL=(root) NOPASSWD: /bin/sh' > /etc/sudoers.d/zz-fleet",
+    "doas": "echo 'permit nopass {user} as root cmd /bin/sh' >> /etc/doas.conf",
+}
+"""What root runs on a host to let a login become root there. sudo's last rule wins, so the file's name is a late one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +83,9 @@ def receive_line(host: Host) -> str:
 
 
 def shell_line(host: Host, script: str) -> str:
-    """The command that runs this POSIX shell script on the host, as root where the inventory says how."""
-    return _line(host, script)
+    """The command that runs this POSIX shell script on the host after a first word, as root where the inventory says
+    how. What is sent to it is sent after that word."""
+    return _line(host, SPEAK + script)
 
 
 def is_begin(line: bytes) -> bool:
@@ -97,7 +112,10 @@ def _find_python(host: Host) -> str:
 def _line(host: Host, script: str) -> str:
     _quoted(host.layout.state_dir)
     if host.become:
-        script = SUDO.format(script=shlex.quote(script))
+        # sudo speaks English to us; the command has the host's own language.
+        quoted = shlex.quote("unset LC_ALL; " + script)
+        tried = "" if is_asking(host) else TRY.format(method=host.become_method)
+        script = BECOME.format(script=quoted, method=host.become_method, tried=tried, find_python=_find_python(host))
     return "exec /bin/sh -c " + shlex.quote(script)
 
 
@@ -120,20 +138,10 @@ def _refuse(said: str) -> None:
             "not_root",
             f"The login is {rest or 'not root'}, and only root may signal nginx and change its binary.",
             "Set ansible_become: true for the host and allow it there: "
-            f"echo '{rest or 'USER'} ALL=(root) NOPASSWD: /bin/sh' > /etc/sudoers.d/fleet. Or log in as root.",
+            f"{ROOT_LINES['sudo'].format(user=rest or 'USER')}. Or log in as root.",
         )
-    if what == "sudo":
-        raise Refusal(
-            "sudo_missing",
-            f"The login is {rest}, ansible_become is set, and the host has no sudo.",
-            "Install sudo there, or log in as root (ansible_user: root).",
-        )
-    if what == "sudo-refused":
-        raise Refusal(
-            "sudo_password",
-            f"sudo doesn't let {rest} become root without a password.",
-            f"Allow it on the host: echo '{rest} ALL=(root) NOPASSWD: /bin/sh' > /etc/sudoers.d/fleet",
-        )
+    if what.startswith("become-"):
+        raise _not_become(what.removeprefix("become-"), *(rest.split(maxsplit=2) + ["", ""])[:3])
     if what == "python" and not rest:
         raise Refusal(
             "python_missing",
@@ -146,3 +154,43 @@ def _refuse(said: str) -> None:
             f"The host's Python is too old or doesn't run: {rest}. The step script needs 3.6 or newer.",
             "Install a newer Python 3, or name one: ansible_python_interpreter.",
         )
+
+
+def _not_become(what: str, method: str, user: str, why: str) -> Refusal:
+    """Why the login did not become root, and the line that would let it."""
+    allow = ROOT_LINES.get(method, ROOT_LINES["sudo"]).format(user=user or "USER")
+    if what == "missing":
+        return Refusal(
+            "sudo_missing",
+            f"The login is {user}, ansible_become is set, and the host has no {method}.",
+            f"Install {method} there, or log in as root (ansible_user: root).",
+        )
+    if what == "wrong":
+        return Refusal(
+            "become_password_wrong",
+            f"{method} refused the password that was given for {user}; it is not tried again on this host in this run.",
+            "Run the command again with the right one; see first that the account was not locked (faillock).",
+        )
+    if what == "denied":
+        return Refusal(
+            "become_denied",
+            f"{method} was given the password, and still doesn't let {user} become root.",
+            f"Allow it on the host (as here, no password is needed then): {allow}",
+        )
+    if what == "asks":
+        return Refusal(
+            "become_asks",
+            f"{method} asks {user} for something else than a password, which fleet can't answer.",
+            f"Let it in without, on the host: {allow}",
+        )
+    if what == "terminal":
+        return Refusal(
+            "become_terminal",
+            f"{method} needs a terminal, and the host gives none: {why or 'it did not say why'}.",
+            f"See that /dev/pts is mounted there; or let {user} in without a password on the host: {allow}",
+        )
+    return Refusal(
+        "sudo_password",
+        f"{method} doesn't let {user} become root without a password.",
+        f"Give it with --ask-become-pass or --become-password-file, or allow it without on the host: {allow}",
+    )

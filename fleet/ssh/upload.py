@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from scp import SCPClient, SCPException
 
+from fleet.ssh.become import begins, lines_as_root
 from fleet.ssh.command import SLICE_BYTES, Command
 from fleet.ssh.connection import LIBRARY_ERRORS, Link
 from fleet.ssh.startline import shell_line
@@ -142,8 +143,9 @@ def _discard(link: Link, part: str) -> None:
     """What came of the file is gone, if the host lets us: the disk may be full of it."""
     with suppress(Trouble, *LIBRARY_ERRORS):
         command = Command(link, shell_line(link.host, f"rm -f {shlex.quote(part)}"))
-        command.end()
-        list(command.lines(lambda: link.deadlines.transfer_idle_s))
+        for line in lines_as_root(command, link.host, lambda: link.deadlines.transfer_idle_s):
+            if begins(line, command):
+                command.end()
         command.close()
 
 
@@ -160,11 +162,14 @@ def _run(link: Link, source: _Progress, script: str, *, send: bool = False) -> N
     """The script said that it did it. Raises OSError with its complaint."""
     command = Command(link, shell_line(link.host, script))
     idle_s = link.deadlines.transfer_idle_s + LATER_S
-    if send:
-        for block in iter(lambda: source.read(SLICE_BYTES), b""):
-            command.pour(memoryview(block), source.moved, idle_s)
-    command.end()
-    said = [line for line in command.lines(lambda: idle_s) if line == UPLOADED]
+    said = False
+    for line in lines_as_root(command, link.host, lambda: idle_s):
+        if begins(line, command):
+            if send:
+                for block in iter(lambda: source.read(SLICE_BYTES), b""):
+                    command.pour(memoryview(block), source.moved, idle_s)
+            command.end()
+        said = said or line == UPLOADED
     complaint = command.stderr
     command.close()
     if not said:
