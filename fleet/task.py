@@ -36,12 +36,14 @@ class Connecting:
 
     `ssh_config` is a path, or `none`; without it OpenSSH's own files are read. `host_keys` `None`: as ssh_config says.
     `ask_password`: a password, which the operator is asked for once, is tried where no key lets us in.
+    `limit_rate` is in bytes a second, for all uploads of a process together.
     """
 
     ssh_config: str | None = None
     host_keys: HostKeys | None = None
     transfer: str = "auto"
     ask_password: bool = False
+    limit_rate: float | None = None
 
 
 PLAIN = Connecting()

@@ -24,10 +24,12 @@ from fleet.ssh.bastion import close_bastions
 from fleet.ssh.bundle import Bundle, bundles, fitting, receive_text
 from fleet.ssh.command import PULSE_S, Command
 from fleet.ssh.connection import Link
+from fleet.ssh.pack import packed
+from fleet.ssh.rate import shared_rate
 from fleet.ssh.reply import check_claims, event_of, finding_of, read_reply
 from fleet.ssh.startline import MISSING, Platform, is_begin, missing_platform, receive_line, run_line
 from fleet.ssh.trouble import Refusal, Trouble, printable
-from fleet.ssh.upload import transfer_stalled, upload
+from fleet.ssh.upload import Source, transfer_stalled, upload
 from fleet.task import HostOutcome, HostTask
 
 # A login shell that reads slow files, and a Python that starts on a busy host.
@@ -130,6 +132,7 @@ class _Visit:
         self.sent = False
         self._sink = sink
         self._bundles = available
+        self._rate = shared_rate(task.connecting.limit_rate)
         self._findings: list[Finding] = []
         self._held_back: list[Event] | None = None
         self._beat_at = 0.0
@@ -268,7 +271,7 @@ class _Visit:
                     # What the host says of it counts more than that it didn't take everything.
                     with suppress(OSError):
                         command.send(receive_text(bundle, self.task.host.layout.state_dir))
-                        command.pour(memoryview(bundle.data), watch.moved, idle_s)
+                        Source(bundle.data, self.link, watch, self._rate).pour_into(command, idle_s)
                 elif line.startswith(b"fleet-"):
                     said = printable(line.decode("utf-8", "replace"))
                     break
@@ -285,21 +288,31 @@ class _Visit:
         log.info("%s: the bundle for %s was stored", self.task.host.name, platform.tag)
 
     def _bring_release(self, release: Path) -> None:
-        """The release lies beside its place on the host; the step script checks its hash and renames it."""
+        """The release lies packed beside its place on the host; the step script unpacks it and checks its hash."""
         goal = self.task.request.goal
         if goal is None:
             raise ValueError("a host asked for a release that the request doesn't name")
         began_at = time.monotonic()
-        remote_path = f"{self.task.host.layout.state_dir}/releases/{goal.target}/nginx.part"
-        way = upload(self.link, release, remote_path, how=self.task.connecting.transfer)
-        took_s = time.monotonic() - began_at
-        sent_bytes = release.stat().st_size
+        brought = packed(release)
+        way = upload(
+            self.link,
+            brought.data,
+            f"{self.task.host.layout.state_dir}/releases/{goal.target}/nginx.part.gz",
+            how=self.task.connecting.transfer,
+            rate=self._rate,
+            proceed=self._refuse_if_stopped,
+        )
+        sent_bytes = len(brought.data)
         self.tell(
             EventType.NOTE,
-            message=f"uploaded the release by {way} ({sent_bytes / 1e6:.1f} MB)",
-            took_s=took_s,
-            data={"transfer": way, "bytes": sent_bytes},
+            message=f"uploaded the release by {way} ({_mb(sent_bytes)}, unpacked {_mb(brought.unpacked_bytes)})",
+            took_s=time.monotonic() - began_at,
+            data={"transfer": way, "bytes": sent_bytes, "unpacked_bytes": brought.unpacked_bytes},
         )
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"
 
 
 def _begins(line: bytes, command: Command) -> bool:
