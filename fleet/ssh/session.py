@@ -21,7 +21,7 @@ from typing import Any
 from fleet.events import Event, EventType, Sink
 from fleet.onhost.protocol import BEAT, END_MARK, STOP, Ask, Finding, Outcome, Reply, ReplyType, Rest, Step, encode
 from fleet.ssh.bastion import close_bastions
-from fleet.ssh.bundle import Bundle, bundles, fitting, receive_text
+from fleet.ssh.bundle import GENERIC, Bundle, Shelf, bundles, fitting, receive_text
 from fleet.ssh.command import PULSE_S, Command
 from fleet.ssh.connection import Link
 from fleet.ssh.pack import packed
@@ -30,11 +30,12 @@ from fleet.ssh.reply import check_claims, event_of, finding_of, read_reply
 from fleet.ssh.startline import MISSING, Platform, is_begin, missing_platform, receive_line, run_line
 from fleet.ssh.trouble import Refusal, Trouble, printable
 from fleet.ssh.upload import Source, transfer_stalled, upload
+from fleet.ssh.wheels import NoWheel
 from fleet.task import HostOutcome, HostTask
 
 # A login shell that reads slow files, and a Python that starts on a busy host.
 START_S = 60.0
-RELEASE_MISSING = "release_missing"
+RELEASE_MISSING, PSUTIL_MISSING = "release_missing", "psutil_missing"
 END = END_MARK.encode("ascii")
 
 log = logging.getLogger("fleet.ssh")
@@ -132,6 +133,7 @@ class _Visit:
         self.sent = False
         self._sink = sink
         self._bundles = available
+        self._no_psutil = ""
         self._rate = shared_rate(task.connecting.limit_rate)
         self._findings: list[Finding] = []
         self._held_back: list[Event] | None = None
@@ -175,19 +177,35 @@ class _Visit:
     def _ask(self) -> Reply:
         """The last reply of the step script to the request, its other ones told on."""
         answer = self._converse()
+        if isinstance(answer, Reply) and answer.reason == PSUTIL_MISSING:
+            answer = self._with_psutil(answer)
         if isinstance(answer, Platform):
-            self._bring_bundle(answer)
+            self._bring_bundle(self._bundle_for(answer))
             answer = self._converse()
         if isinstance(answer, Platform):
             raise _bundle_failed("it was stored and is not found there")
         check_claims(answer, self.task.request)
         self.sent = False
+        if answer.reason == PSUTIL_MISSING:
+            return answer._replace(message=f"{answer.message} {self._no_psutil}".strip())
         return answer
 
-    def _converse(self) -> Reply | Platform:
+    def _with_psutil(self, refused: Reply) -> Reply | Platform:
+        """What the host says when its bundle without psutil, from a day when none could be fetched, doesn't count.
+
+        It says its platform then; for one that has no wheel the refusal stands.
+        """
+        self.sent = False
+        answer = self._converse(without=GENERIC) if isinstance(self._bundles, Shelf) else refused
+        if isinstance(answer, Platform) and self._bundle_for(answer).tag == GENERIC:
+            return refused
+        return answer
+
+    def _converse(self, without: str = "") -> Reply | Platform:
         """The outcome that the step script gave, or the platform of a host that has no bundle yet."""
         self._refuse_if_stopped()
-        keys = tuple(bundle.key for bundle in sorted(self._bundles.values(), key=lambda each: each.tag == "generic"))
+        bundles = sorted(self._bundles.values(), key=lambda each: each.tag == GENERIC)
+        keys = tuple(bundle.key for bundle in bundles if bundle.tag != without)
         command = Command(self.link, run_line(self.task.host, keys))
         begun = False
         final: Reply | None = None
@@ -257,9 +275,18 @@ class _Visit:
 
     # What the host needs first
 
-    def _bring_bundle(self, platform: Platform) -> None:
-        """The host has the bundle for its platform, checked by hash. Raises `Refusal` with the host's own reason."""
-        bundle = fitting(platform.tag, self._bundles)
+    def _bundle_for(self, platform: Platform) -> Bundle:
+        """The bundle with psutil for that platform, fetched if need be, or the one for hosts that have their own."""
+        if isinstance(self._bundles, Shelf):
+            try:
+                return self._bundles.fetch(platform.tag)
+            except NoWheel as error:
+                self._no_psutil = f"fleet has no psutil for {platform.tag}: {error}."
+                self._note("psutil_not_fetched", f"{self._no_psutil} The host's own is used.")
+        return fitting(platform.tag, self._bundles)
+
+    def _bring_bundle(self, bundle: Bundle) -> None:
+        """The host has the bundle, checked by hash. Raises `Refusal` with the host's own reason."""
         idle_s = self.task.deadlines.transfer_idle_s
         said = ""
         with self.link.watch(idle_s) as watch:
@@ -285,7 +312,7 @@ class _Visit:
         if said != "fleet-stored":
             why = f"{said.removeprefix('fleet-').removeprefix('begun')} {command.stderr}".strip()
             raise _bundle_failed(why or "the host did not say why")
-        log.info("%s: the bundle for %s was stored", self.task.host.name, platform.tag)
+        log.info("%s: the bundle for %s was stored", self.task.host.name, bundle.tag)
 
     def _bring_release(self, release: Path) -> None:
         """The release lies packed beside its place on the host; the step script unpacks it and checks its hash."""
