@@ -38,7 +38,6 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "no_shell": "the login runs no command",
         "not_root": "the login is not root and may not become it",
         "path_refused": "a path of the inventory can't be given to every login shell",
-        "psutil_not_fetched": "there is no psutil here for that kind of host; the host's own is used",
         "python_missing": "the host has no Python 3",
         "python_old": "the host's Python is older than 3.6, or doesn't run",
         "refused": "the host refuses the connection",
