@@ -5,4 +5,4 @@ How to read this package, from the ground up: nouns (`host`, `task`, `events`, `
 below its own. `onhost` is the part that travels to the host and runs there; `lab` makes pretend hosts to try it all on.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -4,9 +4,10 @@ Options of all commands may stand before the command or after it: `fleet -i host
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import rich_click as click
 from click.core import ParameterSource
@@ -28,6 +29,22 @@ class Duration(click.ParamType[float]):
             return value if isinstance(value, float) else parse_duration(str(value))
         except FleetError as error:
             self.fail(str(error), param, ctx)
+
+
+class ByteRate(click.ParamType[float]):
+    """`500k`, `2M`, `1.5m`, as curl has it; becomes bytes a second."""
+
+    name = "rate"
+    _UNITS: ClassVar[dict[str, int]] = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?)([BKMG]?)", str(value).strip().upper())
+        rate = float(found[1]) * self._UNITS[found[2]] if found else 0.0
+        if rate <= 0:
+            self.fail(f"{value!r} is no rate: write 500k or 2M (bytes a second).", param, ctx)
+        return rate
 
 
 def option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
@@ -91,7 +108,16 @@ connecting = _together(
         env="TRANSFER",
         type=click.Choice(["auto", "sftp", "scp", "exec"]),
         default="auto",
-        help="How files are uploaded: by SFTP, the old SCP protocol, or a plain command; auto tries them in turn.",
+        help="How files are uploaded: by SFTP (what scp itself uses today), by the old SCP protocol, or through a "
+        "plain command (exec); auto tries them in turn.",
+    ),
+    option(
+        "--limit-rate",
+        env="LIMIT_RATE",
+        type=ByteRate(),
+        metavar="RATE",
+        show_default="no limit",
+        help="How fast all uploads together may go, in bytes a second: 500k, 2M.",
     ),
     option(
         "-K",
@@ -202,6 +228,7 @@ def _connecting(given: dict[str, Any]) -> Connecting:
         ask_password=given.pop("ask_pass", False),
         ask_become_pass=bool(given.pop("ask_become_pass", False)),
         become_password_file=os.path.abspath(os.path.expanduser(password_file)) if password_file else None,
+        limit_rate=given.pop("limit_rate", None),
     )
 
 

@@ -37,6 +37,7 @@ class Connecting:
     `ssh_config` is a path, or `none`; without it OpenSSH's own files are read. `host_keys` `None`: as ssh_config says.
     `ask_password`: a password, which the operator is asked for once, is tried where no key lets us in.
     `ask_become_pass` and `become_password_file`: where the password for sudo comes from, never what it is.
+    `limit_rate` is in bytes a second, for all uploads of a process together.
     """
 
     ssh_config: str | None = None
@@ -45,6 +46,7 @@ class Connecting:
     ask_password: bool = False
     ask_become_pass: bool = False
     become_password_file: str | None = None
+    limit_rate: float | None = None
 
 
 PLAIN = Connecting()

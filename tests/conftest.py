@@ -19,10 +19,11 @@ settings.load_profile("fleet")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_test_writes_to_the_user_s_journal(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
-    """The state directory, where a journal is kept by default, is another one for all that the tests run."""
+def no_test_writes_to_the_user_s_folders(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Where a journal and the psutil of other platforms are kept by default is another folder for all the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

@@ -72,7 +72,7 @@ DOORS = {
     "rich_click": ("fleet.cli", "fleet.options", "fleet.commands", "fleet.lab.cli"),
     "elftools": ("fleet.release", "fleet.lab.elf"),
     "sqlalchemy": ("fleet.journal",),
-    "platformdirs": ("fleet.journal",),
+    "platformdirs": ("fleet.journal", "fleet.ssh"),
 }
 # Imports inside functions hide from the reader; these are there so that `fleet --help` is quick.
 LAZY_IMPORTS = ("fleet.cli", "fleet.options", "fleet.commands", "fleet.lab.cli", "fleet.world")

@@ -14,6 +14,7 @@ import socket
 import stat
 import struct
 import subprocess
+import sys
 import syslog
 import time
 from typing import Collection, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
@@ -21,6 +22,7 @@ from typing import Collection, Dict, FrozenSet, List, NamedTuple, Optional, Sequ
 import psutil
 
 from fleet.onhost import sockets
+from fleet.onhost.packed import unpacked
 from fleet.onhost.sockets import Listener
 
 POLL_S = 0.01
@@ -280,6 +282,24 @@ class Machine:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def unpack(self, source: str, target: str, most_bytes: Optional[int] = None) -> str:
+        """SHA-256 of what the gzip file `source` holds; those bytes are in `target`, which is new, and on the disk.
+
+        Raises OSError, and ValueError when `source` is no whole gzip file, or holds more than `most_bytes`.
+        """
+        digest = hashlib.sha256()
+        left_bytes = sys.maxsize if most_bytes is None else most_bytes
+        with open(source, "rb") as packed, open(target, "xb") as sink:
+            for block in unpacked(packed):
+                left_bytes -= len(block)
+                if left_bytes < 0:
+                    raise ValueError("it holds more than %d bytes" % (most_bytes or 0))
+                digest.update(block)
+                sink.write(block)
+            sink.flush()
+            os.fsync(sink.fileno())
+        return digest.hexdigest()
 
     def write(self, path: str, text: str, mode: int = 0o600) -> None:
         """The file holds `text`, all of it or what it held before, also after a power cut.

@@ -65,12 +65,12 @@ def state_folder(machine: Machine, state_dir: str) -> List[Finding]:
 
 
 def room_for_release(machine: Machine, state_dir: str, release_bytes: int) -> List[Finding]:
-    """Whether the state folder takes the release."""
+    """Whether the state folder takes the release, twice for a moment: packed, as it is brought, and unpacked."""
     folder = _there(machine, state_dir)
     room = machine.room(folder)
     if room is None:
         return [finding("not_checked", what=folder, why="its file system does not answer")]
-    return _folder(machine, Place(state_dir, "the release", 0, None), folder, room, release_bytes + SPARE_BYTES)
+    return _folder(machine, Place(state_dir, "the release", 0, None), folder, room, 2 * release_bytes + SPARE_BYTES)
 
 
 def memory(subject: Subject) -> List[Finding]:

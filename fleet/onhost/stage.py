@@ -1,11 +1,17 @@
-"""`stage`: the release is on the host, whole, and the host can be upgraded to it. Changes nothing that runs."""
+"""`stage`: the release is on the host, whole, and the host can be upgraded to it. Changes nothing that runs.
+
+It is brought as one gzip file beside its place, and unpacked and hashed in one go to a name of this process's own: two
+visits at a time, of two instances that share the state folder, don't meet in one file.
+"""
 
 import os
+from typing import Optional
 
 from fleet.onhost.machine import Machine
 from fleet.onhost.record import GIVEN_UP_S, KEEPING, Store
 
 PART = ".part"
+PACKED = PART + ".gz"
 
 
 class ReleaseMissing(Exception):
@@ -16,21 +22,35 @@ class WrongBytes(Exception):
     """What was brought is not the release that was announced."""
 
 
-def stage(machine: Machine, store: Store, sha256: str) -> str:
-    """Where the release lies, complete and executable. Raises `ReleaseMissing`, `WrongBytes` or OSError."""
+def stage(machine: Machine, store: Store, sha256: str, most_bytes: Optional[int] = None) -> str:
+    """Where the release lies, complete and executable; it has no more than `most_bytes`.
+
+    Raises `ReleaseMissing`, `WrongBytes` or OSError.
+    """
     final = store.release(sha256)
     if store.has(sha256):
         return final
     machine.make_folder(os.path.dirname(final))
-    found = machine.sha256(final + PART)
-    if found is None:
+    part = "%s%s.%d" % (final, PART, os.getpid())
+    machine.unlink(part)
+    try:
+        found = machine.unpack(final + PACKED, part, most_bytes)
+        if found != sha256:
+            raise ValueError("got %s, expected %s" % (found[:12], sha256[:12]))
+        os.chmod(part, 0o755)
+        machine.rename(part, final)
+    except FileNotFoundError:
+        # Another visit may have been quicker, and have taken what was brought.
+        if store.has(sha256):
+            return final
         forget_given_up(machine, store)
-        raise ReleaseMissing(final + PART)
-    if found != sha256:
-        machine.unlink(final + PART)
-        raise WrongBytes("%s: got %s, expected %s" % (final + PART, found[:12], sha256[:12]))
-    os.chmod(final + PART, 0o755)
-    machine.rename(final + PART, final)
+        raise ReleaseMissing(final + PACKED)
+    except ValueError as error:
+        machine.unlink(final + PACKED)
+        raise WrongBytes("%s: %s" % (final + PACKED, error))
+    finally:
+        machine.unlink(part)
+    machine.unlink(final + PACKED)
     return final
 
 

@@ -90,7 +90,7 @@ def _staged(visit: Visit, request: Request) -> Tuple[End, Optional[str]]:
     if preflight.refusals(against):
         return judged(visit, against), None
     try:
-        return End(Outcome.DONE), stage(visit.machine, visit.store, request.goal.target)
+        return End(Outcome.DONE), stage(visit.machine, visit.store, request.goal.target, request.release_bytes)
     except ReleaseMissing as error:
         return ended(Outcome.REFUSED, "release_missing", path=error), None
     except WrongBytes as error:

@@ -3,7 +3,7 @@
 The same files give the same bytes (fixed times, sorted names), and the bytes give the name, so that a host that has the
 bundle is never sent it again and can't run a stale one. There is one bundle for each platform whose psutil is at hand,
 and a generic one, for hosts that must have their own. At hand is this machine's own psutil when it is the abi3 build,
-which loads in every Python since 3.6.
+which loads in every Python since 3.6, and what `wheels` has fetched.
 """
 
 import hashlib
@@ -16,23 +16,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import fleet.onhost
 from fleet.onhost import bootstrap, receive
+from fleet.ssh.wheels import NoWheel, Wheels, files_of, wanted_files
 
 GENERIC = "generic"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 FILE_MODE = 0o100644
 KEY_LETTERS = 32
+PACKAGE = Path(fleet.onhost.__file__).parent
 ABI3 = "_psutil_linux.abi3.so"
-# psutil's modules for other systems would only be dead weight.
-FOREIGN = ("_psaix.py", "_psbsd.py", "_psosx.py", "_pssunos.py", "_pswindows.py")
 
 ROOT_MAIN = '''"""Run as `python3 -I -B fleet.pyz`: find the unpacked files and psutil, then be the step script."""
 
 import os
 import sys
 
+os.umask(0o077)
 lib = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "lib")
 why = None
 if not os.path.isdir(lib):
@@ -77,16 +79,54 @@ class Bundle:
         return self.sha256[:KEY_LETTERS]
 
 
+class Shelf(Mapping[str, Bundle]):
+    """The bundles at hand, by platform tag, with `generic` for all others; more are made when their psutil is fetched."""
+
+    def __init__(self, at_hand: Mapping[str, Bundle], wheels: Wheels) -> None:
+        self._at_hand = dict(at_hand)
+        self._wheels = wheels
+        self._fetching = Lock()
+        self._failed: dict[str, str] = {}
+
+    def fetch(self, tag: str) -> Bundle:
+        """The bundle for a platform, with psutil. It is asked for once in a run. Raises `NoWheel`."""
+        with self._fetching:
+            if tag in self._failed:
+                raise NoWheel(self._failed[tag])
+            if tag not in self._at_hand:
+                try:
+                    made = build(tag, PACKAGE, files_of(self._wheels.fetched(tag)))
+                except NoWheel as error:
+                    self._failed[tag] = str(error)
+                    raise
+                # Another dict, for those who are reading this one.
+                self._at_hand = {**self._at_hand, tag: made}
+            return self._at_hand[tag]
+
+    def __getitem__(self, tag: str) -> Bundle:
+        return self._at_hand[tag]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._at_hand)
+
+    def __len__(self) -> int:
+        return len(self._at_hand)
+
+
 @cache
-def bundles() -> Mapping[str, Bundle]:
-    """Platform tag -> bundle, with `generic` for all others."""
-    package = Path(fleet.onhost.__file__).parent
+def bundles() -> Shelf:
+    """This process's bundles: the generic one, this machine's own, and those whose psutil was fetched before."""
+    wheels = Wheels()
     own = own_tag()
-    found = {GENERIC: build(GENERIC, package)}
+    found = {GENERIC: build(GENERIC, PACKAGE)}
     files = dict(psutil_files())
     if own is not None and files:
-        found[own] = build(own, package, files)
-    return found
+        found[own] = build(own, PACKAGE, files)
+    for tag in wheels.platforms:
+        kept = wheels.kept(tag)
+        if tag not in found and kept is not None:
+            found[tag] = build(tag, PACKAGE, files_of(kept))
+    return Shelf(found, wheels)
 
 
 def fitting(tag: str, among: Mapping[str, Bundle]) -> Bundle:
@@ -135,11 +175,9 @@ def psutil_files() -> Iterator[tuple[str, bytes]]:
     listed = importlib.metadata.files("psutil") or []
     if not any(path.name == ABI3 for path in listed):
         return
-    for path in listed:
-        wanted = path.parts[0] == "psutil" and len(path.parts) == 2 and path.suffix in (".py", ".so")
-        if (wanted and path.name not in FOREIGN) or path.name.startswith("LICENSE"):
-            name = f"psutil/{path.name}"
-            yield name, Path(str(path.locate())).read_bytes()
+    located = {path.as_posix(): path.locate() for path in listed}
+    for name, kept in wanted_files(located):
+        yield kept, Path(str(located[name])).read_bytes()
 
 
 def receive_text(bundle: Bundle, state_dir: str) -> bytes:

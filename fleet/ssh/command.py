@@ -72,6 +72,7 @@ class Command:
             if sent == 0:
                 raise OSError("the command ended before it had taken everything")
             data = data[sent:]
+            self._heard_at = time.monotonic()
             moved()
         self._channel.settimeout(PULSE_S)
 

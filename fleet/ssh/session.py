@@ -22,18 +22,21 @@ from fleet.events import Event, EventType, Sink
 from fleet.onhost.protocol import BEAT, END_MARK, STOP, Ask, Finding, Outcome, Reply, ReplyType, Rest, Step, encode
 from fleet.ssh.bastion import close_bastions
 from fleet.ssh.become import begins, lines_as_root
-from fleet.ssh.bundle import Bundle, bundles, fitting, receive_text
+from fleet.ssh.bundle import GENERIC, Bundle, Shelf, bundles, fitting, receive_text
 from fleet.ssh.command import PULSE_S, Command
 from fleet.ssh.connection import Link
+from fleet.ssh.pack import packed
+from fleet.ssh.rate import shared_rate
 from fleet.ssh.reply import check_claims, event_of, finding_of, read_reply
 from fleet.ssh.startline import MISSING, Platform, missing_platform, receive_line, run_line
 from fleet.ssh.trouble import Refusal, Trouble, printable
-from fleet.ssh.upload import transfer_stalled, upload
+from fleet.ssh.upload import Source, transfer_stalled, upload
+from fleet.ssh.wheels import NoWheel
 from fleet.task import HostOutcome, HostTask
 
 # A login shell that reads slow files, and a Python that starts on a busy host.
 START_S = 60.0
-RELEASE_MISSING = "release_missing"
+RELEASE_MISSING, PSUTIL_MISSING = "release_missing", "psutil_missing"
 END = END_MARK.encode("ascii")
 
 log = logging.getLogger("fleet.ssh")
@@ -131,6 +134,8 @@ class _Visit:
         self.sent = False
         self._sink = sink
         self._bundles = available
+        self._no_psutil = ""
+        self._rate = shared_rate(task.connecting.limit_rate)
         self._findings: list[Finding] = []
         self._held_back: list[Event] | None = None
         self._beat_at = 0.0
@@ -173,19 +178,35 @@ class _Visit:
     def _ask(self) -> Reply:
         """The last reply of the step script to the request, its other ones told on."""
         answer = self._converse()
+        if isinstance(answer, Reply) and answer.reason == PSUTIL_MISSING:
+            answer = self._with_psutil(answer)
         if isinstance(answer, Platform):
-            self._bring_bundle(answer)
+            self._bring_bundle(self._bundle_for(answer))
             answer = self._converse()
         if isinstance(answer, Platform):
             raise _bundle_failed("it was stored and is not found there")
         check_claims(answer, self.task.request)
         self.sent = False
+        if answer.reason == PSUTIL_MISSING:
+            return answer._replace(message=f"{answer.message} {self._no_psutil}".strip())
         return answer
 
-    def _converse(self) -> Reply | Platform:
+    def _with_psutil(self, refused: Reply) -> Reply | Platform:
+        """What the host says when its bundle without psutil, from a day when none could be fetched, doesn't count.
+
+        It says its platform then; for one that has no wheel the refusal stands.
+        """
+        self.sent = False
+        answer = self._converse(without=GENERIC) if isinstance(self._bundles, Shelf) else refused
+        if isinstance(answer, Platform) and self._bundle_for(answer).tag == GENERIC:
+            return refused
+        return answer
+
+    def _converse(self, without: str = "") -> Reply | Platform:
         """The outcome that the step script gave, or the platform of a host that has no bundle yet."""
         self._refuse_if_stopped()
-        keys = tuple(bundle.key for bundle in sorted(self._bundles.values(), key=lambda each: each.tag == "generic"))
+        bundles = sorted(self._bundles.values(), key=lambda each: each.tag == GENERIC)
+        keys = tuple(bundle.key for bundle in bundles if bundle.tag != without)
         command = Command(self.link, run_line(self.task.host, keys))
         begun = False
         final: Reply | None = None
@@ -255,9 +276,18 @@ class _Visit:
 
     # What the host needs first
 
-    def _bring_bundle(self, platform: Platform) -> None:
-        """The host has the bundle for its platform, checked by hash. Raises `Refusal` with the host's own reason."""
-        bundle = fitting(platform.tag, self._bundles)
+    def _bundle_for(self, platform: Platform) -> Bundle:
+        """The bundle with psutil for that platform, fetched if need be, or the one for hosts that have their own."""
+        if isinstance(self._bundles, Shelf):
+            try:
+                return self._bundles.fetch(platform.tag)
+            except NoWheel as error:
+                self._no_psutil = f"fleet has no psutil for {platform.tag}: {error}."
+                self._note("psutil_not_fetched", f"{self._no_psutil} The host's own is used.")
+        return fitting(platform.tag, self._bundles)
+
+    def _bring_bundle(self, bundle: Bundle) -> None:
+        """The host has the bundle, checked by hash. Raises `Refusal` with the host's own reason."""
         idle_s = self.task.deadlines.transfer_idle_s
         said = ""
         with self.link.watch(idle_s) as watch:
@@ -269,7 +299,7 @@ class _Visit:
                     # What the host says of it counts more than that it didn't take everything.
                     with suppress(OSError):
                         command.send(receive_text(bundle, self.task.host.layout.state_dir))
-                        command.pour(memoryview(bundle.data), watch.moved, idle_s)
+                        Source(bundle.data, self.link, watch, self._rate).pour_into(command, idle_s)
                 elif line.startswith(b"fleet-"):
                     said = printable(line.decode("utf-8", "replace"))
                     break
@@ -283,24 +313,34 @@ class _Visit:
         if said != "fleet-stored":
             why = f"{said.removeprefix('fleet-').removeprefix('begun')} {command.stderr}".strip()
             raise _bundle_failed(why or "the host did not say why")
-        log.info("%s: the bundle for %s was stored", self.task.host.name, platform.tag)
+        log.info("%s: the bundle for %s was stored", self.task.host.name, bundle.tag)
 
     def _bring_release(self, release: Path) -> None:
-        """The release lies beside its place on the host; the step script checks its hash and renames it."""
+        """The release lies packed beside its place on the host; the step script unpacks it and checks its hash."""
         goal = self.task.request.goal
         if goal is None:
             raise ValueError("a host asked for a release that the request doesn't name")
         began_at = time.monotonic()
-        remote_path = f"{self.task.host.layout.state_dir}/releases/{goal.target}/nginx.part"
-        way = upload(self.link, release, remote_path, how=self.task.connecting.transfer)
-        took_s = time.monotonic() - began_at
-        sent_bytes = release.stat().st_size
+        brought = packed(release)
+        way = upload(
+            self.link,
+            brought.data,
+            f"{self.task.host.layout.state_dir}/releases/{goal.target}/nginx.part.gz",
+            how=self.task.connecting.transfer,
+            rate=self._rate,
+            proceed=self._refuse_if_stopped,
+        )
+        sent_bytes = len(brought.data)
         self.tell(
             EventType.NOTE,
-            message=f"uploaded the release by {way} ({sent_bytes / 1e6:.1f} MB)",
-            took_s=took_s,
-            data={"transfer": way, "bytes": sent_bytes},
+            message=f"uploaded the release by {way} ({_mb(sent_bytes)}, unpacked {_mb(brought.unpacked_bytes)})",
+            took_s=time.monotonic() - began_at,
+            data={"transfer": way, "bytes": sent_bytes, "unpacked_bytes": brought.unpacked_bytes},
         )
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"
 
 
 def _ended_early(link: Link, command: Command, begun: bool) -> Trouble:

@@ -24,7 +24,11 @@ LARGEST_64_BIT = str(2**63 - 1)
 SPECIAL = re.compile(r"[\x00-\x1f\x7f!\\]")
 
 # The command substitutions run with stdin closed: it belongs to the step script.
-AS_ROOT = 'say() { echo; echo "$@"; exit 0; }; [ "$(id -u)" = 0 ] || say fleet-missing root "$(id -un)"; '
+# A Python of a login without a locale (3.6), or with an old one, would write other bytes for a path than we mean.
+AS_ROOT = (
+    'LC_ALL=C.UTF-8; export LC_ALL; say() { echo; echo "$@"; exit 0; }; '
+    '[ "$(id -u)" = 0 ] || say fleet-missing root "$(id -un)"; '
+)
 FIND_PYTHON = (
     "p=; o=; for c in {candidates}; do "
     'c=$(command -v "$c" 2>/dev/null) || continue; '

@@ -1,25 +1,29 @@
-"""A file's bytes to a path on the host: by SFTP, the old SCP protocol, or the exec channel, whichever the host has.
+"""Bytes to a path on the host: by SFTP, the old SCP protocol, or the exec channel, whichever the host has.
 
 The bytes go to a name of this upload's own beside the path and are renamed when all are there, so that nobody ever
 meets half a file, nor one that the far end of a dead connection still holds open: that could be written to after it was
 hashed, and could not be run ("text file busy"). The file is root's alone (mode 0600) from its first byte. The deadline
 is by progress: a slow link may take its time. Whether they are the right bytes is for the host to say, which hashes
 them.
+
+What is whole on the host is never sent again, but a cut upload begins anew: a packed nginx is half a megabyte, a few
+seconds even on a slow link. To go on with a part one would have to copy what is good of it into a new file, for the
+reason above, and to ask the host for its length and hash: more ways to go wrong than seconds to save.
 """
 
 import io
 import secrets
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Callable
+from contextlib import suppress
 
+import paramiko
 from scp import SCPClient, SCPException
 
 from fleet.ssh.become import begins, lines_as_root
 from fleet.ssh.command import SLICE_BYTES, Command
 from fleet.ssh.connection import LIBRARY_ERRORS, Link
+from fleet.ssh.rate import UNLIMITED, Rate
 from fleet.ssh.startline import shell_line
 from fleet.ssh.trouble import Refusal, Trouble, printable
 from fleet.ssh.watch import Watch
@@ -32,19 +36,28 @@ LATER_S = 5.0
 UPLOADED = b"fleet-uploaded"
 
 
-def upload(link: Link, local: Path | bytes, remote_path: str, *, how: str = "auto") -> str:
+def upload(
+    link: Link,
+    data: bytes,
+    remote_path: str,
+    *,
+    how: str = "auto",
+    rate: Rate = UNLIMITED,
+    proceed: Callable[[], None] = lambda: None,
+) -> str:
     """Which of `WAYS` brought the bytes to `remote_path`: `auto` tries them in turn; sudo needs the exec channel.
 
-    Raises `Refusal` when the host takes them in no way, `Trouble` when the link failed.
+    `proceed` is called again and again; what it raises ends the upload. Raises `Refusal` when the host takes the bytes
+    in no way, `Trouble` when the link failed.
     """
     failures = []
     for way in _ways(link, how):
         part = f"{remote_path}.{secrets.token_hex(4)}"
-        with _opened(local) as (source, size_bytes), link.watch(link.deadlines.transfer_idle_s) as watch:
+        with link.watch(link.deadlines.transfer_idle_s) as watch:
             try:
-                _SENDERS[way](link, _Progress(source, watch), size_bytes, part, remote_path)
+                _SENDERS[way](link, Source(data, link, watch, rate, proceed), len(data), part, remote_path)
                 return way
-            except (*LIBRARY_ERRORS, SCPException) as error:
+            except (*LIBRARY_ERRORS, SCPException, paramiko.SFTPError) as error:
                 failures.append(f"{way}: {printable(str(error)) or type(error).__name__}")
         if watch.fired:
             raise transfer_stalled(link, remote_path)
@@ -73,29 +86,36 @@ def _ways(link: Link, how: str) -> tuple[str, ...]:
     return WAYS if how == "auto" else (how,)
 
 
-@contextmanager
-def _opened(local: Path | bytes) -> Iterator[tuple[BinaryIO, int]]:
-    if isinstance(local, bytes):
-        yield io.BytesIO(local), len(local)
-        return
-    try:
-        source = local.open("rb")
-    except OSError as error:
-        raise Refusal("release_unreadable", f"{local} can't be read: {error.strerror}.", "Look at the file.") from error
-    with source:
-        yield source, local.stat().st_size
+class Source:
+    """Bytes to send, as a file that tells the watch whenever some of it is taken, and gives no more than the rate
+    allows. It has `write` because Fabric knows files by that.
+    """
 
-
-class _Progress:
-    """A file that tells the watch whenever some of it is taken. It has `write` because Fabric knows files by that."""
-
-    def __init__(self, source: BinaryIO, watch: Watch) -> None:
-        self._source = source
+    def __init__(
+        self, data: bytes, link: Link, watch: Watch, rate: Rate = UNLIMITED, proceed: Callable[[], None] = lambda: None
+    ) -> None:
+        self._source = io.BytesIO(data)
+        self._link = link
         self._watch = watch
+        self._rate = rate
+        self._proceed = proceed
 
     def read(self, size: int = -1) -> bytes:
+        self._go_on()
+        data = self._source.read(self._rate.portion(size))
+        self._rate.take(len(data), self._go_on)
+        return data
+
+    def pour_into(self, command: Command, idle_s: float) -> None:
+        """All of it was taken by the command's stdin. Raises OSError."""
+        for block in iter(lambda: self.read(SLICE_BYTES), b""):
+            command.pour(memoryview(block), self.moved, idle_s)
+
+    def _go_on(self) -> None:
         self._watch.moved()
-        return self._source.read(size)
+        self._proceed()
+        if not self._link.is_active:
+            raise OSError("the connection ended")
 
     def tell(self) -> int:
         return self._source.tell()
@@ -110,7 +130,7 @@ class _Progress:
         self._watch.moved()
 
 
-def _by_sftp(link: Link, source: _Progress, size_bytes: int, part: str, remote_path: str) -> None:
+def _by_sftp(link: Link, source: Source, size_bytes: int, part: str, remote_path: str) -> None:
     sftp = link.fabric.sftp()
     sftp.get_channel().settimeout(link.deadlines.transfer_idle_s + LATER_S)
     with sftp.open(part, "wb") as made:
@@ -119,7 +139,7 @@ def _by_sftp(link: Link, source: _Progress, size_bytes: int, part: str, remote_p
     sftp.posix_rename(part, remote_path)
 
 
-def _by_scp(link: Link, source: _Progress, size_bytes: int, part: str, remote_path: str) -> None:
+def _by_scp(link: Link, source: Source, size_bytes: int, part: str, remote_path: str) -> None:
     with SCPClient(
         link.transport, buff_size=SCP_CHUNK_BYTES, socket_timeout=link.deadlines.transfer_idle_s + LATER_S
     ) as client:
@@ -127,12 +147,12 @@ def _by_scp(link: Link, source: _Progress, size_bytes: int, part: str, remote_pa
     _run(link, source, _move(size_bytes, part, remote_path))
 
 
-def _by_exec(link: Link, source: _Progress, size_bytes: int, part: str, remote_path: str) -> None:
+def _by_exec(link: Link, source: Source, size_bytes: int, part: str, remote_path: str) -> None:
     script = f"umask 077; cat > {shlex.quote(part)} && {_move(size_bytes, part, remote_path)}"
     _run(link, source, script, send=True)
 
 
-_SENDERS: dict[str, Callable[[Link, _Progress, int, str, str], None]] = {
+_SENDERS: dict[str, Callable[[Link, Source, int, str, str], None]] = {
     "sftp": _by_sftp,
     "scp": _by_scp,
     "exec": _by_exec,
@@ -158,7 +178,7 @@ def _move(size_bytes: int, part: str, remote_path: str) -> str:
     )
 
 
-def _run(link: Link, source: _Progress, script: str, *, send: bool = False) -> None:
+def _run(link: Link, source: Source, script: str, *, send: bool = False) -> None:
     """The script said that it did it. Raises OSError with its complaint."""
     command = Command(link, shell_line(link.host, script))
     idle_s = link.deadlines.transfer_idle_s + LATER_S
@@ -166,8 +186,7 @@ def _run(link: Link, source: _Progress, script: str, *, send: bool = False) -> N
     for line in lines_as_root(command, link.host, lambda: idle_s):
         if begins(line, command):
             if send:
-                for block in iter(lambda: source.read(SLICE_BYTES), b""):
-                    command.pour(memoryview(block), source.moved, idle_s)
+                source.pour_into(command, idle_s)
             command.end()
         said = said or line == UPLOADED
     complaint = command.stderr

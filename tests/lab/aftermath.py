@@ -17,7 +17,7 @@ QUIET_S = 60.0
 TAKES_SERVICE = (Fault.POWER, Fault.RESTART)
 """Faults that take all service away by themselves."""
 STRAY = re.compile(r"\.tmp\.|\.keep\.|\.lib\.|filler")
-"""In the state folder. What was uploaded and not staged (`nginx.part`, `nginx.part.1a2b3c4d`) is none: another laptop may
+"""In the state folder. What was uploaded and not staged (`nginx.part.gz`, `nginx.part.gz.1a2b3c4d`) is none: another laptop may
 be at it just now, and an hour later it is forgotten.
 """
 

@@ -103,7 +103,7 @@ def test_a_state_folder_that_is_not_there_yet_is_judged_by_the_one_above() -> No
 
 
 @pytest.mark.parametrize(
-    ("room", "reasons"), [({}, []), ({"f_bavail": 300}, ["disk_full"]), (READ_ONLY, ["read_only"]), (NOEXEC, [])]
+    ("room", "reasons"), [({}, []), ({"f_bavail": 700}, ["disk_full"]), (READ_ONLY, ["read_only"]), (NOEXEC, [])]
 )
 def test_the_state_folder_must_take_the_release(room: dict[str, int], reasons: list[str]) -> None:
     assert [one.reason for one in room_for_release(a_host(state=room), "/var/lib/fleet", 1 << 20)] == reasons

@@ -77,9 +77,16 @@ def fingerprint(key: Path) -> str:
 
 @contextmanager
 def sshd(
-    folder: Path, *settings: str, host_keys: tuple[str, ...] = ("ed25519",), within: tuple[str, ...] = ()
+    folder: Path,
+    *settings: str,
+    host_keys: tuple[str, ...] = ("ed25519",),
+    address: str = "127.0.0.1",
+    within: tuple[str, ...] = (),
 ) -> Iterator[Sshd]:
-    """A private sshd with these further lines in its configuration, until the block ends; `within` starts it."""
+    """A private sshd with these further lines in its configuration, until the block ends.
+
+    `within` is a command that executes the one after it, such as `unshare`.
+    """
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     for kind in host_keys:
         make_key(folder / f"host_{kind}", kind)
@@ -87,14 +94,14 @@ def sshd(
     (folder / "authorized_keys").write_text(public(login) + "\n")
     for _ in range(START_TRIES):
         port = free_port()
-        process = _start(folder, port, host_keys, settings, within)
+        process = _start(folder, (address, port), host_keys, settings, within)
         if process is not None:
             break
     else:
         raise RuntimeError((folder / "sshd.log").read_text())
     host = Host(
         name="web-01",
-        address="127.0.0.1",
+        address=address,
         port=port,
         user="root",
         key_files=(str(login),),
@@ -112,10 +119,14 @@ def sshd(
 
 
 def _start(
-    folder: Path, port: int, host_keys: tuple[str, ...], settings: tuple[str, ...], within: tuple[str, ...]
+    folder: Path,
+    there: tuple[str, int],
+    host_keys: tuple[str, ...],
+    settings: tuple[str, ...],
+    within: tuple[str, ...],
 ) -> subprocess.Popen[bytes] | None:
     lines = [
-        f"ListenAddress 127.0.0.1:{port}",
+        f"ListenAddress [{there[0]}]:{there[1]}",
         *(f"HostKey {folder}/host_{kind}" for kind in host_keys),
         f"AuthorizedKeysFile {folder}/authorized_keys",
         "PermitRootLogin yes",
@@ -133,7 +144,7 @@ def _start(
             [*within, SSHD, "-D", "-e", "-f", folder / "sshd_config"], stdin=subprocess.DEVNULL, stderr=sink
         )
     while process.poll() is None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        with suppress(OSError), socket.create_connection(there, timeout=1):
             return process
     return None
 

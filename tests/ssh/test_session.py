@@ -191,9 +191,9 @@ def test_a_state_folder_that_no_csh_could_be_told_is_refused(fresh: Host, tmp_pa
 # The release
 
 STAGE = """
-import hashlib, os
+import gzip, os
 folder = os.path.join(request.layout.state_dir, "releases", request.goal.target)
-part = os.path.join(folder, "nginx.part")
+part = os.path.join(folder, "nginx.part.gz")
 say(ReplyType.STEP_STARTED, step=Step.STAGE)
 if not os.path.exists(part):
     os.makedirs(folder, exist_ok=True)
@@ -202,7 +202,7 @@ if not os.path.exists(part):
     end(Outcome.REFUSED, reason="release_missing")
 else:
     say(ReplyType.STEP_ENDED, step=Step.STAGE, outcome=Outcome.DONE)
-    end(message=open(part).read())
+    end(message=gzip.open(part, 'rt').read())
 """
 
 
@@ -223,7 +223,9 @@ def test_a_missing_release_is_brought_and_the_request_is_made_again(fresh: Host,
         EventType.STEP_ENDED,
         EventType.VISIT_ENDED,
     ]
-    assert heard.events[1].data == {"transfer": "sftp", "bytes": 9}
+    sent_bytes = next(Path(fresh.layout.state_dir).glob("releases/*/nginx.part.gz")).stat().st_size
+    assert heard.events[1].data == {"transfer": "sftp", "bytes": sent_bytes, "unpacked_bytes": 9}
+    assert heard.events[1].message == "uploaded the release by sftp (0.0 MB, unpacked 0.0 MB)"
     assert heard.events[1].took_s is not None
 
 

@@ -3,16 +3,21 @@
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from fleet.ssh.connection import Link
+from fleet.ssh.rate import PORTION_S, Rate
 from fleet.ssh.trouble import Refusal, Trouble
-from fleet.ssh.upload import upload
+from fleet.ssh.upload import Source, upload
+from fleet.ssh.watch import Watch
 from tests.private_nginx import wait_until
 from tests.ssh.server import Proxy, Sshd, sshd
 from tests.ssh.stubs import QUICK
@@ -21,6 +26,9 @@ CONTENT = os.urandom(3 << 20) + b"end"
 # A host whose PATH has no scp; it runs every other command.
 WITHOUT_SCP = (
     'ForceCommand case "$SSH_ORIGINAL_COMMAND" in scp*) exit 127;; esac; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+)
+WITHOUT_CAT = (
+    'ForceCommand case "$SSH_ORIGINAL_COMMAND" in *"cat >"*) exit 127;; esac; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
 )
 
 
@@ -39,22 +47,14 @@ def only_file(folder: Path) -> Path:
 
 @pytest.mark.parametrize("how", ["sftp", "scp", "exec"])
 def test_each_way_brings_all_bytes_to_a_file_of_the_owner_s_alone(link: Link, tmp_path: Path, how: str) -> None:
-    release = tmp_path / "nginx"
-    release.write_bytes(CONTENT)
     folder = tmp_path / "it's a folder; rm -rf $HOME"
     folder.mkdir()
 
-    assert upload(link, release, f"{folder}/nginx.part", how=how) == how
+    assert upload(link, CONTENT, f"{folder}/nginx.part", how=how) == how
 
     assert only_file(folder).name == "nginx.part"
     assert only_file(folder).read_bytes() == CONTENT
     assert stat.S_IMODE(only_file(folder).stat().st_mode) == 0o600
-
-
-def test_bytes_can_be_sent_as_well_as_files(link: Link, tmp_path: Path) -> None:
-    assert upload(link, b"few", str(tmp_path / "few")) == "sftp"
-
-    assert (tmp_path / "few").read_bytes() == b"few"
 
 
 def test_an_empty_file_is_a_file(link: Link, tmp_path: Path) -> None:
@@ -74,9 +74,16 @@ def test_a_file_that_is_there_is_replaced(link: Link, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "way"), [(["Subsystem none"], "scp"), (["Subsystem none", WITHOUT_SCP], "exec")], ids=["scp", "exec"]
+    ("way", "settings"),
+    [
+        ("sftp", ["ForceCommand internal-sftp"]),
+        ("scp", ["Subsystem none", WITHOUT_CAT]),
+        ("exec", ["Subsystem none", WITHOUT_SCP]),
+    ],
+    ids=["sftp", "scp", "exec"],
 )
-def test_what_the_host_lacks_is_passed_over(tmp_path: Path, settings: list[str], way: str) -> None:
+def test_each_way_does_without_the_two_others(tmp_path: Path, way: str, settings: list[str]) -> None:
+    """What the host lacks is passed over, and asked for by name it is refused."""
     folder = tmp_path / "here"
     folder.mkdir()
     with sshd(tmp_path, *settings) as poor:
@@ -84,6 +91,28 @@ def test_what_the_host_lacks_is_passed_over(tmp_path: Path, settings: list[str],
         link.open()
 
         assert upload(link, CONTENT, f"{folder}/nginx.part") == way
+        assert only_file(folder).read_bytes() == CONTENT
+
+        for other in {"sftp", "scp", "exec"} - {way}:
+            with pytest.raises(Refusal) as caught:
+                upload(link, CONTENT, f"{folder}/other", how=other)
+            assert caught.value.reason == "upload_failed"
+            assert f"{other}: " in caught.value.message
+
+        link.close()
+    assert only_file(folder).name == "nginx.part"
+
+
+def test_a_login_that_chatters_into_the_protocols_gets_its_file_by_a_command(tmp_path: Path) -> None:
+    """An sftp-server and an scp that the login shell starts after the greeting of its .bashrc."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    chatter = 'ForceCommand echo "Welcome!"; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+    with sshd(tmp_path, "Subsystem sftp /usr/lib/openssh/sftp-server", chatter) as noisy:
+        link = Link(noisy.host, QUICK)
+        link.open()
+
+        assert upload(link, CONTENT, f"{folder}/nginx.part") == "exec"
 
         link.close()
     assert only_file(folder).read_bytes() == CONTENT
@@ -161,13 +190,6 @@ def test_a_disk_that_is_full_leaves_nothing_under_the_final_name(link: Link, sma
     assert not list(small_disk.iterdir())
 
 
-def test_a_release_that_is_gone_from_the_laptop_is_said_so(link: Link, tmp_path: Path) -> None:
-    with pytest.raises(Refusal) as caught:
-        upload(link, tmp_path / "nginx", f"{tmp_path}/nginx.part")
-
-    assert caught.value.reason == "release_unreadable"
-
-
 @pytest.mark.parametrize("how", ["sftp", "scp", "exec"])
 def test_an_upload_that_freezes_ends_and_leaves_nothing_under_the_final_name(
     server: Sshd, tmp_path: Path, how: str
@@ -184,3 +206,59 @@ def test_an_upload_that_freezes_ends_and_leaves_nothing_under_the_final_name(
     assert caught.value.reason == "transfer_stalled"
     assert not (tmp_path / "nginx.part").exists()
     assert all(found.stat().st_size < len(CONTENT) for found in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("how", ["sftp", "scp", "exec"])
+def test_a_rate_limit_holds_back_every_way(link: Link, tmp_path: Path, how: str) -> None:
+    began_at = time.monotonic()
+
+    upload(link, bytes(5000), f"{tmp_path}/nginx.part", how=how, rate=Rate(4096))
+
+    assert time.monotonic() - began_at >= 3 * PORTION_S
+    assert only_file(tmp_path).read_bytes() == bytes(5000)
+
+
+def test_waiting_for_the_rate_is_no_standstill(link: Link) -> None:
+    """The far end may be quiet for 20 s; here each portion waits for 100."""
+    now_s = [0.0]
+
+    class Watching(Watch):
+        at: ClassVar[list[float]] = []
+
+        def moved(self) -> None:
+            self.at.append(now_s[0])
+
+    def pause(seconds: float) -> None:
+        now_s[0] += seconds
+
+    source = Source(bytes(2048), link, Watching(link.close, 20), Rate(10.24, lambda: now_s[0], pause))
+
+    assert len(source.read(2048) + source.read(2048)) == 2048
+    assert now_s == [100.0]
+    assert max(later - earlier for earlier, later in pairwise(Watching.at)) <= 1
+
+
+def test_who_waits_for_the_rate_is_not_held_when_the_link_is_cut(link: Link, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def cut() -> None:
+        told.append("waiting")
+        if len(told) == 3:
+            link.close()
+
+    with pytest.raises(Trouble) as caught:
+        upload(link, CONTENT, f"{tmp_path}/nginx.part", rate=Rate(1), proceed=cut)
+
+    assert caught.value.reason == "link_lost"
+
+
+def test_who_is_turned_back_stops_sending(link: Link, tmp_path: Path) -> None:
+    def stopped() -> None:
+        raise Refusal("stopped", "")
+
+    with pytest.raises(Refusal) as caught:
+        upload(link, CONTENT, f"{tmp_path}/nginx.part", proceed=stopped)
+
+    assert caught.value.reason == "stopped"
+    assert link.is_active
+    assert not (tmp_path / "nginx.part").exists()

@@ -1,0 +1,27 @@
+"""What a gzip file holds, read so that neither a cut-off file nor an endless one is taken for whole.
+
+Python's own `gzip` raises three kinds of errors for what is no gzip file, other ones in other versions.
+"""
+
+import zlib
+from typing import BinaryIO, Iterator
+
+READ_BYTES = 64 << 10
+BLOCK_BYTES = 1 << 20
+GZIP = 16 + zlib.MAX_WBITS
+
+
+def unpacked(source: BinaryIO) -> Iterator[bytes]:
+    """Its content, in blocks of at most `BLOCK_BYTES`. Raises ValueError when it is no gzip file, or not just one."""
+    stream = zlib.decompressobj(GZIP)
+    try:
+        for packed in iter(lambda: source.read(READ_BYTES), b""):
+            while packed and not stream.eof:
+                yield stream.decompress(packed, BLOCK_BYTES)
+                packed = stream.unconsumed_tail
+            if packed:
+                raise ValueError("something follows the end of the gzip file")
+    except zlib.error as error:
+        raise ValueError("it is no gzip file (%s)" % error)
+    if not stream.eof:
+        raise ValueError("it is cut off")
