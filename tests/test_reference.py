@@ -1,6 +1,7 @@
 """The page of reasons is what the code gives, and the table of failure modes names words that there are."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,16 @@ def called(call: ast.Call) -> str:
 
 def test_a_table_keeps_a_bar_in_its_cell() -> None:
     assert table(("a",), [("x|y",)]).splitlines()[-1] == "| x&#124;y |"
+
+
+def test_every_test_that_the_page_of_traps_names_is_there() -> None:
+    page = PAGE.with_name("ssh-traps.md").read_text("utf-8")
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", page)
+
+    assert len(named) > 50
+    gone = [
+        f"{file}::{name}"
+        for file, name in named
+        if f"def {name}(" not in (Path(__file__).parent / "ssh" / file).read_text("utf-8")
+    ]
+    assert gone == []
