@@ -9,6 +9,7 @@ import signal
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fleet.errors import FleetError
 from fleet.lab.host import LabHost
 from fleet.lab.lab import Lab
 from fleet.lab.traffic import Traffic
+from fleet.ssh.pack import packed
 from tests.lab import faulty
 from tests.lab.aftermath import Result, Wanted, count, must_be_whole, scripts, start_as_told, until_quiet
 from tests.lab.controllers import Controller, Controllers
@@ -189,7 +191,7 @@ class Play:
         return due
 
     def _is_half_uploaded(self, inside: Inside) -> bool:
-        wanted = self.case.target.stat().st_size
+        wanted = packed_size(self.case.target)
         parts = inside.path(f"{STATE_DIR}/releases/{sha256(self.case.target)}").glob("*.part*")
         return any(0 < part.stat().st_size < wanted for part in parts)
 
@@ -294,6 +296,12 @@ class Play:
         document = json.JSONDecoder().raw_decode(said[said.index("{") :])[0]
         host: dict[str, Any] = document["hosts"][0]
         return host
+
+
+@cache
+def packed_size(release: Path) -> int:
+    """How many bytes of a release go over the wire."""
+    return len(packed(release).data)
 
 
 def rollout_in(said: Controller) -> tuple[str, ...]:
