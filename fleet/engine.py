@@ -82,6 +82,10 @@ class Turned:
     """The operator turned back: put on the queue by a signal handler."""
 
 
+class Continued:
+    """fleet had been stopped (Ctrl-Z) and goes on: put on the queue by the handler of SIGCONT."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Ended:
     """A visit's future is done."""
@@ -90,7 +94,7 @@ class _Ended:
     future: "Future[HostOutcome]"
 
 
-Item = Event | Turned | _Ended
+Item = Event | Turned | Continued | _Ended
 
 
 class Engine:
@@ -121,6 +125,7 @@ class Engine:
         self._slept_s = slept()
         self._monotonic = monotonic
         self._looked_s = monotonic()
+        self._was_stopped = False
         self._journal = journal
         self._needs_journal = needs_journal
         self._status = RolloutStatus()
@@ -214,11 +219,13 @@ class Engine:
 
     def _mind_naps(self) -> None:
         """A laptop that slept, or whose fleet was stopped (Ctrl-Z), turns back: `fleet resume` looks at every host before
-        it moves any.
+        it moves any. That this loop was late alone means nothing: two hundred logins at once may keep it waiting.
         """
         before_s, self._slept_s = self._slept_s, self._slept()
         last_s, self._looked_s = self._looked_s, self._monotonic()
-        nap_s = max(self._slept_s - before_s, self._looked_s - last_s - TICK_S)
+        stopped_s = self._looked_s - last_s - TICK_S if self._was_stopped else 0.0
+        self._was_stopped = False
+        nap_s = max(self._slept_s - before_s, stopped_s)
         if nap_s > NAP_S and not self._turned:
             self._turn_back(f"this machine slept, or fleet was stopped, for {nap_s:.0f} s; ")
 
@@ -226,6 +233,8 @@ class Engine:
         match item:
             case Turned():
                 self._turn_back()
+            case Continued():
+                self._was_stopped = True
             case Event():
                 if item.type not in (EventType.VISIT_STARTED, EventType.VISIT_ENDED):
                     self._fold(item)

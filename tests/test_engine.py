@@ -1,6 +1,7 @@
 """The engine: threads carry visits, one thread owns the state, and the operator can turn back."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from fleet.engine import NAP_S, Engine, Journal, Turned, Visits, slept_s, steady_clock
+from fleet.engine import NAP_S, Continued, Engine, Journal, Turned, Visits, slept_s, steady_clock
 from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, Result, Sink, dump, load
 from fleet.onhost.protocol import Ask, Outcome, Phase
@@ -33,6 +34,7 @@ class Run:
         self.visit: Callable[[HostTask, Sink], HostOutcome] = fleet.visit
         self.engine: Engine | None = None
         self.slept: Callable[[], float] = lambda: 0.0
+        self.monotonic: Callable[[], float] = time.monotonic
 
     def hear(self, event: Event, _: RolloutStatus) -> None:
         self.events.append(event)
@@ -55,6 +57,7 @@ class Run:
                 clock=fast_clock(),
                 observers=[self.hear, *more],
                 slept=self.slept,
+                monotonic=self.monotonic,
                 journal=journal,
                 needs_journal=needs_journal,
             )
@@ -184,6 +187,25 @@ def test_a_laptop_that_slept_turns_back(slept_s: float, turns: bool) -> None:
     assert (status.exit_code == 130) is turns
     assert any("or fleet was stopped, for 6 s" in event.message for event in run.events) is turns
     assert ("web-04" not in fleet.asked(Ask.UPGRADE)) is turns
+
+
+@pytest.mark.parametrize("was_stopped", [False, True], ids=["busy", "stopped"])
+def test_a_fleet_that_was_stopped_turns_back_and_one_that_was_late_does_not(was_stopped: bool) -> None:
+    fleet = a_fleet(6)
+    run = Run(fleet)
+    now_s = [0.0]
+    run.monotonic = lambda: now_s[0]
+
+    def go_on(event: Event, _: RolloutStatus) -> None:
+        if event.type is EventType.BATCH_OPENED:
+            now_s[0] += NAP_S + 1
+            assert run.engine is not None
+            if was_stopped:
+                run.engine.inbox.put(Continued())
+
+    status = run(go_on)
+
+    assert status.interrupted is was_stopped
 
 
 def test_how_long_this_machine_has_slept_only_grows() -> None:

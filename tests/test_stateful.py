@@ -455,5 +455,5 @@ def check_rest(host: Pretend) -> None:
 
 TestRollouts = Rollouts.TestCase
 TestRollouts.settings = settings(
-    max_examples=5000 if LONG else 300, stateful_step_count=60 if LONG else 40, deadline=None
+    max_examples=5000 if LONG else 200, stateful_step_count=60 if LONG else 40, deadline=None
 )

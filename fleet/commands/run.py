@@ -9,7 +9,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from fleet.engine import Engine, Journal, Turned
+from fleet.engine import Continued, Engine, Journal, Turned
 from fleet.errors import Refused
 from fleet.host import Host
 from fleet.inventory import load
@@ -73,20 +73,26 @@ def carry_out(
             journal=journal,
             needs_journal=needs_journal,
         )
-        with closing(visits), turning_back(partial(engine.inbox.put, Turned())):
+        turn, go_on = partial(engine.inbox.put, Turned()), partial(engine.inbox.put, Continued())
+        with closing(visits), turning_back(turn, go_on):
             return engine.run(decide, start, message, **(data or {}))
 
 
 @contextmanager
-def turning_back(turn: Callable[[], None]) -> Iterator[None]:
-    """While it is entered, Ctrl-C, SIGTERM and SIGHUP turn the run back instead of killing it; `nohup` is honoured."""
+def turning_back(turn: Callable[[], None], go_on: Callable[[], None]) -> Iterator[None]:
+    """While it is entered, Ctrl-C, SIGTERM and SIGHUP turn the run back instead of killing it; `nohup` is honoured.
+    `go_on` is called when the process had been stopped and goes on.
+    """
 
     def heard(signum: int, frame: FrameType | None) -> None:
-        turn()
+        if signum == signal.SIGCONT:
+            go_on()
+        else:
+            turn()
 
     is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     minded = [number for number in TURN_BACK if number is not signal.SIGHUP or not is_nohup]
-    before = {number: signal.signal(number, heard) for number in minded}
+    before = {number: signal.signal(number, heard) for number in (*minded, signal.SIGCONT)}
     try:
         yield
     finally:

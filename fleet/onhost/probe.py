@@ -17,7 +17,7 @@ from fleet.onhost.protocol import Probe
 
 FIRST_BURST = 8
 MOST_BURST = 32
-REACH_S = 12.0
+REACH_S = 10.0
 """How long we dial while workers of the other generation take every connection: on a host whose CPUs are all busy they
 may, though the wanted ones are well.
 """

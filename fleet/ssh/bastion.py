@@ -52,6 +52,22 @@ def close_bastions() -> None:
     _ALL.close()
 
 
+class _Passage:
+    """A channel that takes a socket's place. paramiko closes it in a thread of its own, where a trouble (the connection
+    to the bastion may be gone) would be printed on the operator's screen.
+    """
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def close(self) -> None:
+        with suppress(EOFError, OSError, paramiko.SSHException):
+            self._channel.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+
 class _Bastions:
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -92,8 +108,10 @@ class _Bastion:
             link = self._opened(tell, make)
             began_at = time.monotonic()
             try:
-                return link.transport.open_channel(
-                    "direct-tcpip", (to.hostname, to.port), ("127.0.0.1", 0), timeout=deadlines.connect_s
+                return _Passage(
+                    link.transport.open_channel(
+                        "direct-tcpip", (to.hostname, to.port), ("127.0.0.1", 0), timeout=deadlines.connect_s
+                    )
                 )
             except paramiko.ChannelException as error:
                 raise self._refused(to, error) from error

@@ -294,14 +294,14 @@ def test_a_visit_brings_bundle_and_release_through_sudo(machine: Ordinary, host:
     release = tmp_path / "nginx"
     release.write_bytes(CONTENT)
     body = """
-import hashlib, os
+import gzip, hashlib, os
 folder = os.path.join(request.layout.state_dir, "releases", request.goal.target)
-part = os.path.join(folder, "nginx.part")
+part = os.path.join(folder, "nginx.part.gz")
 if not os.path.exists(part):
     os.makedirs(folder, exist_ok=True)
     end(Outcome.REFUSED, reason="release_missing")
 else:
-    end(message=hashlib.sha256(open(part, "rb").read()).hexdigest())
+    end(message=hashlib.sha256(gzip.open(part).read()).hexdigest())
 """
     outcome = visit(a_task(host, Ask.STAGE, release=release), Heard(), stub(tmp_path, body))
 

@@ -128,7 +128,7 @@ def test_a_peer_that_is_no_ssh_server_has_no_banner(server: Sshd) -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        trouble = trouble_with(replace(server.host, port=listener.getsockname()[1]))
+        trouble = trouble_with(replace(server.host, port=listener.getsockname()[1]), replace(QUICK, banner_s=1.0))
         thread.join()
 
     assert trouble.reason == "no_banner"
