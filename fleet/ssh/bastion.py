@@ -53,8 +53,11 @@ def close_bastions() -> None:
 
 
 class _Passage:
-    """A channel that takes a socket's place. paramiko closes it in a thread of its own, where a trouble (the connection
-    to the bastion may be gone) would be printed on the operator's screen.
+    """A channel that takes a socket's place.
+
+    paramiko closes it in a thread of its own, where a trouble (the connection to the bastion may be gone) would be printed
+    on the operator's screen. And its `shutdown` may send an end of file after the close that another thread sends just
+    then, for which an sshd ends the connection, with every host behind it: so that is a close, too, which goes out whole.
     """
 
     def __init__(self, channel: paramiko.Channel) -> None:
@@ -63,6 +66,9 @@ class _Passage:
     def close(self) -> None:
         with suppress(EOFError, OSError, paramiko.SSHException):
             self._channel.close()
+
+    def shutdown(self, how: int) -> None:
+        self.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)
@@ -89,19 +95,20 @@ _ALL = _Bastions()
 
 
 class _Bastion:
-    """One bastion: its connection, if it has one. `_dialling` is held by whoever makes a new one."""
+    """One bastion: its connection, if it has one that let us in. `_dialling` is held by whoever makes a new one."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._dialling = threading.Lock()
         self._link: Link | None = None
-        self._closed = False
+        self._coming: Link | None = None
+        self._closed = threading.Event()
 
     def close(self) -> None:
-        self._closed = True
-        link = self._link
-        if link is not None:
-            link.close()
+        self._closed.set()
+        for link in (self._link, self._coming):
+            if link is not None:
+                link.close()
 
     def channel(self, to: Settings, deadlines: Deadlines, tell: Tell, make: MakeLink) -> Any:
         while True:
@@ -150,8 +157,8 @@ class _Bastion:
         ends_at = time.monotonic() + patience_s
         pause_s = 0.5
         while True:
+            self._coming = link = make(self._settings)
             self._refuse_if_closed()
-            self._link = link = make(self._settings)
             try:
                 link.open()
                 return link
@@ -159,11 +166,11 @@ class _Bastion:
                 link.close()
                 if not trouble.may_pass or time.monotonic() + pause_s >= ends_at:
                     raise _not_reached(self._settings, trouble) from trouble
-            time.sleep(pause_s * Random().uniform(0.5, 1.0))
+            self._closed.wait(pause_s * Random().uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, 8.0)
 
     def _refuse_if_closed(self) -> None:
-        if self._closed:
+        if self._closed.is_set():
             raise Trouble("cut", "The visit was cut off by the operator before it began.")
 
     def _refused(self, to: Settings, error: paramiko.ChannelException) -> Trouble:
