@@ -116,12 +116,17 @@ def die(lab: Lab) -> None:
 def test_the_others_go_back_in_time_and_each_dead_host_says_why(
     lab: Lab, inventory: Path, proxies: dict[str, Proxy], release: Path
 ) -> None:
-    brisk = ("-y", "--bake", "0s", "--settle", "500ms", "--batches", "100%", "--commit", "never")
-    assert fleet(lab, "upgrade", str(release), *brisk, inventory=inventory).code == 0
+    brisk = ("-y", "--bake", "0s", "--settle", "500ms", "--batches", "100%", "--commit", "never", "--parallel", "10")
+
+    def upgrade() -> None:
+        ran = fleet(lab, "upgrade", str(release), *brisk, inventory=inventory)
+        assert ran.code == 0, ran.said
+
+    upgrade()
     code, back, alone_s, events = rollback(lab, inventory)
     assert (code, len(back)) == (0, HOSTS)
     last_alone_s = max(back.values())
-    assert fleet(lab, "upgrade", str(release), *brisk, inventory=inventory).code == 0
+    upgrade()
     die(lab)
     proxies["freezes in the upload"].freeze_after(64 << 10)
     in_step = victim(lab, "freezes in the step")
