@@ -29,6 +29,8 @@ FORMS = tuple(
     }
 )
 ASKED = b"Password of sudo for deploy: "
+UNLOCKS = b"/login: "
+"""The end of the question for the key's passphrase."""
 INVENTORY = """\
 all:
   hosts:
@@ -111,7 +113,7 @@ def typed(words: list[str], environment: dict[str, str]) -> Ran:
                 open_ends.remove(end)
             elif end == master:
                 shown += more
-                if shown.endswith(ASKED):
+                if shown.endswith((ASKED, UNLOCKS)):
                     os.write(master, PASSWORD.encode() + b"\n")
             else:
                 said += more
@@ -145,10 +147,13 @@ def an_operator(machine: Ordinary, folder: Path) -> dict[str, str]:
 
 
 def test_the_password_is_in_no_argument_environment_log_journal_or_file(tmp_path: Path) -> None:
+    """The password of sudo, and the passphrase of the key: here they are the same text."""
     log = tmp_path / "events.log"
     words = ["upgrade", "/usr/sbin/nginx", "-y", "-v", "-K", "--output", "jsonl", "--log-file", str(log)]
     with ordinary() as machine:
         machine.allow(f"{USER} ALL=(root) /bin/sh")
+        key = machine.sshd.host.key_files[0]
+        subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", PASSWORD, "-f", key], check=True, capture_output=True)
         watching = Watching()
         try:
             ran = typed(words, an_operator(machine, tmp_path))
@@ -160,6 +165,7 @@ def test_the_password_is_in_no_argument_environment_log_journal_or_file(tmp_path
 
     # It was used: asked for once, taken by sudo, and the step script answered as root.
     assert ran.shown.count(ASKED) == 1
+    assert ran.shown.count(f"Passphrase of {key}: ".encode()) == 1
     assert any(command.startswith(b"sudo -k -p fleet-asks: -- /bin/sh -c ") for command in watching.commands)
     assert len(stored) == 1
     assert counted == 0
