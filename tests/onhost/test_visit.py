@@ -340,13 +340,16 @@ class DeadlyWinch(Machine):
 
 
 def test_a_new_master_that_dies_while_the_old_one_is_drained_leaves_the_host_as_it_was(host: Host) -> None:
-    """nginx takes its old workers up again by itself, so that a drain would be waited for in vain."""
+    """nginx takes its old workers up again by itself, so that a drain would be waited for in vain. Whether the death or
+    the drained workers are seen first is the scheduler's matter; either word is true.
+    """
     before, master = host.sha256(), host.nginx.master()
     host.machine = DeadlyWinch()
 
     end, report = host.visit(Ask.UPGRADE)
 
-    assert (end.outcome, end.reason) == (Outcome.FAILED, "new_not_serving")
+    assert end.outcome is Outcome.FAILED
+    assert end.reason in ("new_not_serving", "went_back")
     is_as_before(host, report, before, master)
     assert report.orphans == ()
     assert len(host.nginx.workers(master)) == 2
