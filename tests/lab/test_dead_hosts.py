@@ -26,7 +26,7 @@ DEAD = {
     "switched off": {"unreachable_no_route", "timed_out"},
     "its sshd is gone": {"refused"},
     "accepts and says nothing": {"no_banner"},
-    "freezes in the upload": {"transfer_stalled"},
+    "freezes in the upload": {"transfer_stalled", "no_answer"},
     "freezes in the step": {"no_answer", "link_lost"},
 }
 """Each way, and the words that may be said of it."""
