@@ -88,8 +88,7 @@ def _dial_one_of(machine: Machine, probe: Probe, workers: Collection[int]) -> Tu
         try:
             while len(opened) < burst:
                 opened.append(machine.dial(parts.hostname or "127.0.0.1", port, probe.timeout_s))
-            taken = _taken_by(machine, opened, workers)
-            others_take = taken is None and all(machine.peer_inodes(opened))
+            taken, others_take = _taken_by(machine, opened, workers)
         finally:
             for connection in opened:
                 if taken is None or connection is not taken[0]:
@@ -106,8 +105,9 @@ def _dial_one_of(machine: Machine, probe: Probe, workers: Collection[int]) -> Tu
 
 def _taken_by(
     machine: Machine, opened: Sequence[socket.socket], workers: Collection[int]
-) -> Optional[Tuple[socket.socket, int]]:
-    """One of the connections that one of the workers has accepted, and which worker; `None` when others took them all.
+) -> Tuple[Optional[Tuple[socket.socket, int]], bool]:
+    """One of the connections that one of the workers has accepted, and which worker; else `None`, and whether others
+    took them all.
 
     The inode is 0 until a process has accepted; a socket with `deferred` stays so until we send.
     """
@@ -118,9 +118,9 @@ def _taken_by(
             held = machine.socket_inodes(worker)
             for connection, inode in zip(opened, inodes):
                 if inode and inode in held:
-                    return connection, worker
+                    return (connection, worker), False
         if all(inodes) or machine.monotonic_s() >= until:
-            return None
+            return None, all(inodes)
         machine.pause(0.002)
 
 
