@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from fleet.onhost.protocol import Malformed, Outcome, Report, Step, encode, from_plain
+from fleet.onhost.protocol import Outcome, Report, Step
+from fleet.onhost.wire import Malformed, encode, from_plain
 
 SCHEMA = "fleet.event/1"
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.events import Event, EventType, dump, load
-from fleet.onhost.protocol import Ask, Claim, Malformed, MasterView, Outcome, Phase, Record, Report, State, Step
+from fleet.onhost.protocol import Ask, Claim, MasterView, Outcome, Phase, Record, Report, State, Step
+from fleet.onhost.wire import Malformed
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from tests.playing import play
 from tests.pretend import AT, LOST_AFTER, WENT_BACK, a_fleet

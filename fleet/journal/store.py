@@ -21,7 +21,7 @@ from fleet.journal.process import this_process
 from fleet.journal.schema import BOOK, EVENTS
 from fleet.journal.story import Run, Story, stands
 from fleet.journal.where import place_of
-from fleet.onhost.protocol import Malformed
+from fleet.onhost.wire import Malformed
 
 MOST_NAMED = 5
 

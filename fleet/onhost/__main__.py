@@ -18,18 +18,16 @@ from fleet.onhost.protocol import (
     MAY_DO,
     PROTOCOL,
     Ask,
-    Malformed,
     Outcome,
     Reply,
     ReplyType,
     Report,
     Request,
-    decode,
-    encode,
 )
 from fleet.onhost.record import InstanceStore
 from fleet.onhost.serve import go_back_by_lease, serve
 from fleet.onhost.visit import End, ended
+from fleet.onhost.wire import Malformed, decode, encode
 
 MOST_REQUEST_BYTES = 1 << 20
 REQUEST_S = 45

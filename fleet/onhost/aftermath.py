@@ -15,10 +15,11 @@ from fleet.onhost.configuration import read_configuration
 from fleet.onhost.loaded import changed_since
 from fleet.onhost.logfiles import moved_away
 from fleet.onhost.machine import Gone
-from fleet.onhost.protocol import Malformed, Master, Observation
+from fleet.onhost.protocol import Master, Observation
 from fleet.onhost.service import followed
 from fleet.onhost.site import Site, find
 from fleet.onhost.verify import workers_before
+from fleet.onhost.wire import Malformed
 
 RELOAD_TEST_S = 60.0
 RELOAD_SEEN_S = 15.0

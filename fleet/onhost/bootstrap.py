@@ -12,7 +12,8 @@ import tempfile
 import zipfile
 from typing import Optional
 
-from fleet.onhost.protocol import END_MARK, Outcome, Reply, ReplyType, encode
+from fleet.onhost.protocol import END_MARK, Outcome, Reply, ReplyType
+from fleet.onhost.wire import encode
 
 WHEEL = "psutil-wheel/"
 

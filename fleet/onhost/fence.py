@@ -9,8 +9,9 @@ claim keeps out only those of another journal. A rollback always gets in, and so
 
 from typing import ContextManager, NamedTuple, Optional, Tuple
 
-from fleet.onhost.protocol import Claim, Malformed, Record, Request, State
+from fleet.onhost.protocol import Claim, Record, Request, State
 from fleet.onhost.record import InstanceStore
+from fleet.onhost.wire import Malformed
 
 REMEMBERED_UNDONE = 50
 FENCE, CLAIM = "fence.json", "claim.json"

@@ -18,8 +18,9 @@ from contextlib import ExitStack
 from typing import Callable, NamedTuple, Optional
 
 from fleet.onhost.lock import Busy
-from fleet.onhost.protocol import Malformed, Options, Request, Sender, State
+from fleet.onhost.protocol import Options, Request, Sender, State
 from fleet.onhost.record import InstanceStore
+from fleet.onhost.wire import Malformed
 
 LEASE = "lease.json"
 WATCH_LOCK = "watch.lock"

@@ -10,8 +10,9 @@ from typing import List, Optional
 from fleet.onhost.binary import pid_path
 from fleet.onhost.machine import Machine
 from fleet.onhost.observe import Observer
-from fleet.onhost.protocol import Layout, Malformed
+from fleet.onhost.protocol import Layout
 from fleet.onhost.record import InstanceStore, instance_name
+from fleet.onhost.wire import Malformed
 
 
 def locate(machine: Machine, layout: Layout) -> Layout:

@@ -11,7 +11,8 @@ from typing import Any, Collection, ContextManager, Dict, List, NamedTuple, Opti
 
 from fleet.onhost.lock import locked
 from fleet.onhost.machine import TEMPORARY, Machine
-from fleet.onhost.protocol import Layout, Malformed, Record, State, decode, encode
+from fleet.onhost.protocol import Layout, Record, State
+from fleet.onhost.wire import Malformed, decode, encode
 
 KEEPING = ".keep."
 JOURNAL, OLDER = "journal.jsonl", ".1"

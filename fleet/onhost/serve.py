@@ -24,7 +24,6 @@ from fleet.onhost.protocol import (
     Ask,
     Finding,
     Goal,
-    Malformed,
     Observation,
     Outcome,
     Phase,
@@ -43,6 +42,7 @@ from fleet.onhost.site import Site, StepRefused
 from fleet.onhost.staging import answer_stage, judged, serving_of
 from fleet.onhost.verify import judge_afresh
 from fleet.onhost.visit import End, act, bake, ended, went_back
+from fleet.onhost.wire import Malformed
 
 LOCK_WAIT_S = 10.0
 ROLLBACK_WAIT_S = 60.0

@@ -8,7 +8,6 @@ from fleet.onhost.observe import Observer
 from fleet.onhost.protocol import (
     Finding,
     Layout,
-    Malformed,
     Master,
     Observation,
     Options,
@@ -19,6 +18,7 @@ from fleet.onhost.protocol import (
 )
 from fleet.onhost.reasons import REASONS, finding
 from fleet.onhost.record import InstanceStore, Serving, Store
+from fleet.onhost.wire import Malformed
 
 SLOWEST_POLL_S = 0.2
 

@@ -19,7 +19,6 @@ from fleet.onhost.protocol import (
     FORWARD_STEPS,
     Ask,
     Goal,
-    Malformed,
     Observation,
     Outcome,
     Phase,
@@ -35,6 +34,7 @@ from fleet.onhost.reasons import finding
 from fleet.onhost.report import start_command
 from fleet.onhost.site import Site, StepFailed, StepRefused, TurnedBack
 from fleet.onhost.verify import confirm, is_unconfirmed, look_after, verify
+from fleet.onhost.wire import Malformed
 
 Say = Callable[[Reply], None]
 MOST_MOVES = 40

@@ -10,15 +10,14 @@ from fleet.onhost.protocol import (
     PROTOCOL,
     Ask,
     Finding,
-    Malformed,
     Outcome,
     Phase,
     Reply,
     ReplyType,
     Request,
     Severity,
-    decode,
 )
+from fleet.onhost.wire import Malformed, decode
 from fleet.ssh.trouble import Trouble, printable
 from fleet.task import HostTask
 

@@ -170,7 +170,7 @@ RECORDED: dict[str, tuple[tuple[str, ...], str]] = {
 
 def record(puppet: Puppet, name: str) -> str:
     """The observation of real nginx in that phase, as JSON."""
-    from fleet.onhost.protocol import encode
+    from fleet.onhost.wire import encode
 
     acts, phase = RECORDED[name]
     puppet.reset()

@@ -8,7 +8,8 @@ from fleet.onhost.locate import locate
 from fleet.onhost.machine import Machine
 from fleet.onhost.observe import Observer
 from fleet.onhost.preflight import preflight
-from fleet.onhost.protocol import PROTOCOL, Ask, Goal, Layout, Options, Request, Rest, Step, encode
+from fleet.onhost.protocol import PROTOCOL, Ask, Goal, Layout, Options, Request, Rest, Step
+from fleet.onhost.wire import encode
 
 
 def main() -> None:

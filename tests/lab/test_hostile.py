@@ -12,7 +12,8 @@ import pytest
 from fleet.lab.host import LabHost
 from fleet.lab.lab import Lab
 from fleet.lab.release import DEFAULT_BASE
-from fleet.onhost.protocol import END_MARK, MasterView, Outcome, Phase, Reply, ReplyType, Report, encode
+from fleet.onhost.protocol import END_MARK, MasterView, Outcome, Phase, Reply, ReplyType, Report
+from fleet.onhost.wire import encode
 from tests.lab.conftest import MakeLab
 from tests.lab.operator import FLEET, environment, fleet, journal_of, look, sha256
 

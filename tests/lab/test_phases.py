@@ -6,7 +6,7 @@ from tests.onhost.phase_fixtures import comparable, load, names
 
 
 def test_the_fixtures_are_what_real_nginx_shows() -> None:
-    from fleet.onhost.protocol import encode
+    from fleet.onhost.wire import encode
 
     seen = record_all()
 

@@ -12,8 +12,9 @@ from fleet.lab.lab import Lab
 from fleet.lab.nginx import CONFIG, PID_FILE, PREFIX, PROGRAM, START
 from fleet.lab.odd import KINDS
 from fleet.lab.release import make_release
-from fleet.onhost.protocol import Finding, Severity, from_plain
+from fleet.onhost.protocol import Finding, Severity
 from fleet.onhost.reasons import PREFLIGHT, REASONS
+from fleet.onhost.wire import from_plain
 from tests.lab.carried import FOLDER, carry
 from tests.lab.conftest import MakeLab
 

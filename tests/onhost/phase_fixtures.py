@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fleet.onhost.protocol import Observation, from_plain
+from fleet.onhost.protocol import Observation
+from fleet.onhost.wire import from_plain
 
 FOLDER = Path(__file__).parent / "phases"
 

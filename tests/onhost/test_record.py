@@ -7,8 +7,9 @@ import pytest
 
 from fleet.onhost import record
 from fleet.onhost.machine import Machine
-from fleet.onhost.protocol import Malformed, Record, State
+from fleet.onhost.protocol import Record, State
 from fleet.onhost.record import InstanceStore, Store, instance_name
+from fleet.onhost.wire import Malformed
 
 
 @pytest.fixture

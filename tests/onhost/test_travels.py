@@ -18,7 +18,7 @@ import pytest
 
 import fleet.onhost
 from fleet.onhost import protocol
-from fleet.onhost.protocol import decode, encode
+from fleet.onhost.wire import decode, encode
 from tests.onhost.pythons import Python, found_pythons
 
 FOLDER = Path(fleet.onhost.__file__).parent
@@ -43,14 +43,14 @@ sys.path.insert(0, sys.argv[1])
 for name in sys.argv[2:]:
     importlib.import_module(name)
 
-from fleet.onhost import protocol
+from fleet.onhost import protocol, wire
 from fleet.onhost.machine import Machine
 
 me = Machine().process(os.getpid())
 assert me is not None and me.ppid == os.getppid(), me
 for line in sys.stdin:
     kind, _, text = line.rstrip("\\n").partition(" ")
-    print(protocol.encode(protocol.decode(getattr(protocol, kind), text)))
+    print(wire.encode(wire.decode(getattr(protocol, kind), text)))
 """
 
 

@@ -18,6 +18,7 @@ QUICK = Deadlines(connect_s=30, banner_s=30, auth_s=20, channel_s=20, silence_s=
 STUB = """
 import sys, time
 from fleet.onhost.protocol import *
+from fleet.onhost.wire import decode, encode
 
 
 def say(kind, **values):
@@ -41,7 +42,7 @@ def stub(folder: Path, body: str) -> Mapping[str, Bundle]:
     package = folder / "onhost"
     package.mkdir()
     source = Path(fleet.onhost.__file__).parent
-    for name in ("__init__.py", "protocol.py", "bootstrap.py"):
+    for name in ("__init__.py", "protocol.py", "wire.py", "bootstrap.py"):
         shutil.copy(source / name, package / name)
     indented = "".join(f"    {line}\n" for line in body.strip().splitlines())
     (package / "__main__.py").write_text(STUB.format(body=indented))

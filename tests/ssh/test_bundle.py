@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import fleet.onhost
-from fleet.onhost.protocol import Outcome, Reply, decode
+from fleet.onhost.protocol import Outcome, Reply
+from fleet.onhost.wire import decode
 from fleet.ssh.bundle import GENERIC, ROOT_MAIN, Bundle, build, bundles, fitting, own_tag, psutil_files
 from tests.onhost.pythons import Python, found_pythons
 
