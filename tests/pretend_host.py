@@ -41,7 +41,7 @@ from fleet.onhost.protocol import (
 )
 from fleet.onhost.reasons import finding
 from fleet.onhost.report import report
-from fleet.onhost.serve import IN_BETWEEN
+from fleet.onhost.upgrading import IN_BETWEEN
 from fleet.onhost.visit import WATCHED, End, ended, went_back
 from tests.onhost.model import Model
 from tests.pretend_script import WELL, Mishap, Script, Taken

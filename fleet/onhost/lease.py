@@ -92,6 +92,13 @@ def renew(own: InstanceStore, request: Request) -> None:
     )
 
 
+def arm(own: InstanceStore, request: Request) -> None:
+    """The lease runs and is watched: so before anything is changed. Raises `Unwatched`, OSError."""
+    renew(own, request)
+    if request.lease_s > 0.0:
+        ensure_watched(own)
+
+
 def end(own: InstanceStore) -> None:
     """There is no lease any more; the watcher sees that and leaves. Raises OSError."""
     own.remove(LEASE)
