@@ -34,13 +34,14 @@ class Look(NamedTuple):
 
 
 class Observer:
-    """Looks at one instance again and again. Keeps hashes of images and files that can't have changed since."""
+    """Looks at one instance again and again. Keeps what can't have changed since: hashes of images and files, listeners."""
 
     def __init__(self, machine: Machine, layout: Layout) -> None:
         self.machine = machine
         self.layout = layout
         self._hashes: Dict[Tuple[object, ...], Optional[str]] = {}
         self._pid_files: Dict[Tuple[int, int], Optional[str]] = {}
+        self._listening: Dict[FrozenSet[int], Tuple[int, ...]] = {}
 
     def look(self) -> Observation:
         """What is so now."""
@@ -149,8 +150,16 @@ class Observer:
         )
 
     def held(self, pid: int) -> Tuple[int, ...]:
-        """Inodes of the listening sockets that the process has open."""
-        return tuple(sorted(self.machine.socket_inodes(pid) & self.machine.listeners(pid).keys()))
+        """Inodes of the listening sockets that the process has open.
+
+        The kernel's tables are read only for sockets not seen together before: for one reading it walks all its hash
+        buckets, hundreds of thousands on a big machine, and nginx is looked at many times a second. A socket that was
+        not listening yet makes no difference for long: nginx listens first, and then opens channels to its new workers.
+        """
+        inodes = self.machine.socket_inodes(pid)
+        if inodes not in self._listening:
+            self._listening[inodes] = tuple(sorted(inodes & self.machine.listeners(pid).keys()))
+        return self._listening[inodes]
 
     def _orphans(self, look: Look, masters: FrozenSet[int], family: Sequence[Master]) -> Tuple[int, ...]:
         """Workers of this instance without a master: nobody reaps them but init, and they go on serving.

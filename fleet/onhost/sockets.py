@@ -39,16 +39,17 @@ def listeners(folder: str) -> Dict[int, Listener]:
 
 
 def peer_inodes(folder: str, connections: Sequence[socket.socket]) -> List[int]:
-    """Inodes of the far ends of connections to this very host, in their order; 0 while nobody has accepted one."""
-    four, six = _text(folder + "/tcp"), _text(folder + "/tcp6")
-    found = []
-    for connection in connections:
-        ours, theirs = connection.getsockname()[:2], connection.getpeername()[:2]
-        if connection.family == socket.AF_INET6:
-            found.append(_inode(six, written(theirs, True), written(ours, True)))
-            continue
-        mapped = [written(("::ffff:" + end[0], end[1]), True) for end in (theirs, ours)]
-        found.append(_inode(four, written(theirs, False), written(ours, False)) or _inode(six, mapped[0], mapped[1]))
+    """Inodes of the far ends of connections to this very host, in their order; 0 while nobody has accepted one.
+
+    Who listens on `::` may take an IPv4 connection, too: only the IPv6 table has it then, and is read only for that.
+    """
+    found = [0] * len(connections)
+    for kind, six in (("tcp", False), ("tcp6", True)):
+        sought = [n for n, one in enumerate(connections) if not found[n] and (six or one.family == socket.AF_INET)]
+        table = _text(folder + "/" + kind) if sought else ""
+        for n in sought:
+            ends = connections[n].getpeername()[:2], connections[n].getsockname()[:2]
+            found[n] = _inode(table, *[written(end, six) for end in ends])
     return found
 
 
@@ -73,8 +74,9 @@ def _text(path: str) -> str:
 
 
 def written(end: End, six: bool) -> str:
-    """An address as the tables write it; the opposite of `address`."""
-    raw = socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, end[0].partition("%")[0])
+    """An address as the tables write it, an IPv4 one in the IPv6 table mapped; the opposite of `address`."""
+    host = end[0].partition("%")[0] if ":" in end[0] or not six else "::ffff:" + end[0]
+    raw = socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, host)
     words = ["%08X" % int.from_bytes(raw[n : n + 4], sys.byteorder) for n in range(0, len(raw), 4)]
     return "%s:%04X" % ("".join(words), end[1])
 

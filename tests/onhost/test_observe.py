@@ -8,6 +8,7 @@ import pytest
 from fleet.onhost.machine import Machine
 from fleet.onhost.observe import Observer
 from fleet.onhost.protocol import Layout
+from fleet.onhost.sockets import Listener
 from tests.private_nginx import PrivateNginx
 
 
@@ -27,6 +28,32 @@ def test_an_oldbin_that_names_no_older_master_is_litter(pid: str, nginx: Private
     look = Observer(Machine(), Layout(pid_file=str(nginx.pid_file))).look()
 
     assert look.litter == (str(stale),)
+
+
+class CountingMachine(Machine):
+    """Counts how often the kernel's socket tables are read."""
+
+    tables_read = 0
+
+    def listeners(self, pid: int) -> dict[int, Listener]:
+        self.tables_read += 1
+        return super().listeners(pid)
+
+
+def test_the_socket_tables_are_read_again_only_when_other_sockets_are_held(nginx: PrivateNginx) -> None:
+    machine = CountingMachine()
+    observer = Observer(machine, Layout(pid_file=str(nginx.pid_file)))
+    looks = [observer.look() for _ in range(5)]
+
+    assert machine.tables_read == 1
+    assert len(looks[-1].masters[0].listeners) == 1
+    old, new = nginx.upgrade(nginx.binary)
+
+    assert [(one.pid, one.listeners) for one in observer.look().masters] == [
+        (old, looks[0].masters[0].listeners),
+        (new, looks[0].masters[0].listeners),
+    ]
+    assert machine.tables_read == 2
 
 
 def test_an_oldbin_that_names_the_older_master_of_two_is_none(nginx: PrivateNginx, tmp_path: Path) -> None:
