@@ -29,7 +29,7 @@ KEY_NAMES = ("id_rsa", "id_ecdsa", "id_ed25519")
 KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 NO = ("no", "false", "off")
-JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<bracketed>[^\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>\d+))?")
+JUMP = re.compile(r"(?:(?P<user>.+)@)?(?:\[(?P<bracketed>[^\]]+)\]|(?P<host>[^@:\[\]]+))(?::(?P<port>\d+))?")
 Options = Mapping[str, tuple[str, ...]]
 
 
@@ -129,7 +129,7 @@ def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: in
         agent=_agent(agent, tokens),
         jump=_jump(jumps, asked, connecting, depth) if jumps and jumps != NONE else None,
         proxy_command=tokens.text(command) if command != NONE and not jumps else None,
-        connect_timeout_s=None if timeout == NONE else float(timeout),
+        connect_timeout_s=None if timeout == NONE else float(timeout) or None,  # 0: as if nothing was said
         alive_every_s=float(one("serveraliveinterval", "0")),
         alive_misses=int(one("serveralivecountmax", "3")),
         family=FAMILIES.get(one("addressfamily", "any"), socket.AF_UNSPEC),
@@ -231,12 +231,24 @@ def _defaults(asked: _Asked) -> Options:
 
 
 def _home() -> str:
-    """OpenSSH takes the home folder of the user database, not $HOME."""
-    return pwd.getpwuid(os.getuid()).pw_dir
+    """OpenSSH takes the home folder of the user database, not $HOME. Raises `Trouble`."""
+    return _me().pw_dir
 
 
 def _local_user() -> str:
-    return pwd.getpwuid(os.getuid()).pw_name
+    return _me().pw_name
+
+
+def _me() -> pwd.struct_passwd:
+    """Who runs this. In a container that may be a number without a name, for which `ssh` does nothing, too."""
+    try:
+        return pwd.getpwuid(os.getuid())
+    except KeyError as error:
+        raise Trouble(
+            "ssh_config_refused",
+            f"The user {os.getuid()}, as whom fleet runs, has no name and no home folder: ssh doesn't run without them.",
+            "Give that number a line in /etc/passwd, or run fleet as a user who has one.",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
