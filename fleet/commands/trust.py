@@ -32,7 +32,8 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
     """What is not known is shown and, agreed on, stored. 0 when every key is known then, else 2."""
     output = output_of(asked)
     hosts = hosts_of(asked)
-    world.prepare(hosts, asked.connecting)
+    for note in world.prepare_survey(hosts, asked.connecting):
+        output.say(note)
     output.say(f"Asking {several(len(hosts))} for host keys: nobody logs in, but at bastions.")
     found = survey(hosts, asked.connecting, Deadlines(), asked.parallel)
     if as_json:

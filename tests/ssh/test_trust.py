@@ -40,7 +40,7 @@ class Operator:
     def __call__(self, *words: str) -> int:
         """The exit code of `fleet WORDS`; what it wrote is in `out` and `err`."""
         self.monkeypatch.setattr("sys.stdin", io.StringIO(f"{self.answer}\n"))
-        world = World(prepare=lambda hosts, connecting: (), is_terminal=lambda: self.answer is not None)
+        world = World(is_terminal=lambda: self.answer is not None)
         args = ("-i", str(self.inventory), *words, "-F", str(self.there.config))
         code = cli.run(args, world)
         self.out, self.err = self.capsys.readouterr()
@@ -141,6 +141,16 @@ def test_a_survey_that_is_broken_off_waits_for_nobody(tmp_path: Path) -> None:
         thread.join()
         near.close()
     assert [each.is_known for each in found] == [False]
+
+
+def test_without_openssh_that_is_said(fleet: Operator) -> None:
+    there = f"ansible_host: 127.0.0.1, ansible_port: {fleet.server(0).port}"
+    fleet.inventory_of(f"gate: {{{there}, fleet_known_hosts: {fleet.there.known_hosts}}}")
+    fleet.monkeypatch.setenv("PATH", "/nowhere")
+
+    assert fleet("trust") == 0
+    assert "ssh_config is not read" in fleet.err
+    assert fleet.known == [fleet.line(0)]
 
 
 def test_two_names_of_one_address_are_one_key(fleet: Operator) -> None:
