@@ -5,6 +5,7 @@ of it, by OpenSSH's rules: a known key, or a certificate by an authority known f
 judges and changes nothing: a new key is stored by `newkeys`, where that is wanted.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -127,12 +128,14 @@ def _read(shown: Shown) -> HostCertificate | None:
 def _changed(known: Known, shown: Shown) -> Trouble:
     same = [key for key in known.keys if key.type == shown.type] or list(known.keys)
     expected = ", ".join(key.words for key in same)
+    files = dict.fromkeys(key.file for key in known.keys)
+    forget = "; ".join(f"ssh-keygen -R {shlex.quote(known.name)} -f {shlex.quote(file)}" for file in files)
     return Trouble(
         "host_key_changed",
         f"THE HOST KEY OF {known.name} HAS CHANGED: it shows {shown.words}, "
         f"known is {expected}. Somebody may be in between, or the host was installed anew. Nothing was sent.",
         "Ask who changed it and compare the fingerprint on the host's console. Only then: "
-        f"ssh-keygen -R '{known.name}' -f {same[0].file}, and accept the new key: fleet trust.",
+        f"{forget}, and accept the new key: fleet trust.",
     )
 
 
