@@ -14,9 +14,11 @@ from fleet.ssh import certificates
 from fleet.ssh.certificates import HostCertificate
 from fleet.ssh.knownhosts import AUTHORITY, REVOKED, KnownKey, fingerprint, keys_of
 from fleet.ssh.resolve import Settings
+from fleet.ssh.revoked import revokes
 from fleet.ssh.trouble import Trouble, printable
 
 Look = Callable[[tuple[str, ...], str], tuple[KnownKey, ...]]
+ANOTHER_KEY = "Give the host a new key or certificate; the revoked one may be in other hands."
 UNKNOWN = "host_key_unknown"
 """The only trouble with a key that may be cured by accepting it."""
 
@@ -57,6 +59,7 @@ class Known:
     """What the known_hosts files say of a host. `host` is the name in a certificate, `name` the one in the files.
 
     `borrowed` keys are known for the name without the port: another key than these is unknown, not changed.
+    `revoked_in` is a file of keys that are revoked for all hosts.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Known:
     revoked: tuple[KnownKey, ...] = ()
     authorities: tuple[KnownKey, ...] = ()
     borrowed: bool = False
+    revoked_in: str | None = None
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -73,7 +77,8 @@ class Known:
         return tuple(dict.fromkeys(key.type for key in self.keys))
 
     def trouble_with(self, shown: Shown, at_s: float) -> Trouble | None:
-        """Why what the host shows is not accepted at that time (seconds since 1970); `None` when it is.
+        """Why what the host shows is not accepted at that time (seconds since 1970); `None` when it is. Raises `Trouble` when
+        the revoked keys can't be read.
 
         As OpenSSH: a certificate that proves nothing is looked at as the plain key inside it.
         """
@@ -82,6 +87,8 @@ class Known:
         revoked = next((key for key in self.revoked if key.blob in blobs), None)
         if revoked is not None:
             return _revoked(self, revoked, is_authority=revoked.blob != shown.blob)
+        if self.revoked_in is not None and revokes(self.revoked_in, shown.certificate or shown.blob, blobs):
+            return _revoked_in(self, self.revoked_in, shown)
         if any(key.blob == shown.blob for key in self.keys):
             return None
         if certificate is not None and any(key.blob == certificate.authority for key in self.authorities):
@@ -112,6 +119,7 @@ def known_for(settings: Settings, look: Look = keys_of) -> Known:
         revoked=tuple(key for key in every if key.marker == REVOKED),
         authorities=tuple(key for key in every if key.marker == AUTHORITY),
         borrowed=not own,
+        revoked_in=settings.revoked_keys,
     )
 
 
@@ -144,7 +152,15 @@ def _revoked(known: Known, key: KnownKey, *, is_authority: bool) -> Trouble:
     return Trouble(
         "host_key_revoked",
         f"{known.name} shows {what}: {key.words}.",
-        "Give the host a new key or certificate; the revoked one may be in other hands.",
+        ANOTHER_KEY,
+    )
+
+
+def _revoked_in(known: Known, file: str, shown: Shown) -> Trouble:
+    return Trouble(
+        "host_key_revoked",
+        f"{known.name} shows {shown.words}, and {file} (RevokedHostKeys) revokes that key, its certificate or its authority.",
+        ANOTHER_KEY,
     )
 
 

@@ -45,7 +45,8 @@ class NamedBy(Enum):
 class Settings:
     """How one host is connected to. `key_name` is its name in `known_hosts`; `agent` the socket of the ssh-agent.
 
-    `user_known_hosts` are those of `known_hosts` that a new key may go to, by its hashed name if `hash_known_hosts`.
+    `user_known_hosts` are those of `known_hosts` that a new key may go to, by its hashed name if `hash_known_hosts`;
+    `revoked_keys` is a file of keys that are never accepted.
     `jump` is the bastion before it. `alive_every_s` 0 and `connect_timeout_s` `None`: ssh_config says nothing of it.
     """
 
@@ -56,6 +57,7 @@ class Settings:
     known_hosts: tuple[str, ...]
     user_known_hosts: tuple[str, ...] = ()
     hash_known_hosts: bool = False
+    revoked_keys: str | None = None
     host_keys: HostKeys = HostKeys.STRICT
     identity_files: tuple[str, ...] = ()
     named_by: NamedBy = NamedBy.OPENSSH
@@ -110,6 +112,7 @@ def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: in
     hostname, port, user = one("hostname", asked.name), int(one("port", str(SSH_PORT))), one("user", _local_user())
     alias, jumps = one("hostkeyalias", ""), one("proxyjump", "")
     tokens = _Tokens(asked.name, hostname, port, user, alias or asked.name, jumps)
+    revoked = one("revokedhostkeys", NONE)
     agent = one("identityagent", "SSH_AUTH_SOCK")
     command = one("proxycommand", NONE)
     timeout = one("connecttimeout", NONE)
@@ -121,6 +124,7 @@ def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: in
         known_hosts=tokens.paths(one("userknownhostsfile", "")) + tokens.paths(one("globalknownhostsfile", "")),
         user_known_hosts=tokens.paths(one("userknownhostsfile", "")),
         hash_known_hosts=one("hashknownhosts", "no") not in NO,
+        revoked_keys=tokens.path(revoked) if revoked != NONE else None,
         host_keys=connecting.host_keys or _host_keys(one("stricthostkeychecking", "ask")),
         identity_files=tuple(tokens.path(path) for path in options.get("identityfile", ()) if path != NONE),
         named_by=NamedBy.OPENSSH if options.get("identityfile") == _default_files() else NamedBy.SSH_CONFIG,

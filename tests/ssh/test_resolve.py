@@ -78,6 +78,7 @@ def test_files_tokens_and_variables_are_followed(tmp_path: Path, monkeypatch: py
   HostKeyAlias alias
   UserKnownHostsFile ~/a /b
   GlobalKnownHostsFile none
+  RevokedHostKeys ~/revoked
 """
     found = settings(tmp_path, config)
 
@@ -87,6 +88,7 @@ def test_files_tokens_and_variables_are_followed(tmp_path: Path, monkeypatch: py
     assert found.identities_only
     assert found.key_name == "alias"
     assert found.known_hosts == (f"{HOME}/a", "/b")
+    assert found.revoked_keys == f"{HOME}/revoked"
 
 
 @pytest.mark.parametrize(
