@@ -117,10 +117,8 @@ def bits_and_type(key: Shown) -> tuple[int, str]:
 
 
 def _where(each: Found) -> str:
-    """The inventory's names for it; for a bastion, those of the hosts behind it."""
-    names = some(each.hosts)
-    behind = f"bastion before {several(len(each.before))}" if each.before else ""
-    return names + (f" ({behind})" if names and behind else behind)
+    """The inventory's names for it, else its own; for a bastion, how many hosts are behind it."""
+    return (some(each.hosts) or each.name) + (f" (bastion before {several(len(each.before))})" if each.before else "")
 
 
 def _alarm(found: Sequence[Found]) -> Text | None:

@@ -97,7 +97,8 @@ def test_an_unknown_bastion_is_shown_with_its_fingerprint_and_what_waits_is_name
 
     at = f"[127.0.0.1]:{fleet.server(0).port}"
     print_of = fingerprint(fleet.server(0).folder / "host_ed25519")
-    assert f"bastion before 1 host\n    256 {print_of} {at} (ED25519)\n" in fleet.out
+    assert f"{at} (bastion before 1 host)\n    256 {print_of} {at} (ED25519)\n" in fleet.out
+    assert f"Not trusted, see above: {at.replace(str(fleet.server(0).port), str(fleet.server(1).port))}" in fleet.err
     assert f"web-01: It was not asked: the bastion before it, [127.0.0.1]:{fleet.server(1).port}" in fleet.out
     assert "Trust that one, then ask again: fleet trust." in fleet.out
 
