@@ -3,8 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from fleet.ssh.dial import dial
 from fleet.ssh.resolve import resolve
 from fleet.ssh.trouble import Trouble
 from fleet.task import PLAIN, Connecting, Deadlines
-from tests.ssh.server import Proxy, Sshd, free_port, sshd
+from tests.ssh.server import Proxy, Sshd, free_port, full_backlog, sshd
 from tests.ssh.stubs import QUICK
 
 HASTY = replace(QUICK, channel_s=0.5)
@@ -63,21 +62,6 @@ def test_a_port_that_nobody_listens_on_refuses(server: Sshd) -> None:
 
 def test_an_address_that_is_no_name_is_not_found(server: Sshd) -> None:
     assert trouble_with(replace(server.host, address="a..b")).reason == "name_not_found"
-
-
-@contextmanager
-def full_backlog() -> Iterator[int]:
-    """A port whose listener never accepts: its queue is full, and further connections are dropped without a word."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port: int = listener.getsockname()[1]
-        for _ in range(3):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-        yield port
 
 
 def test_a_full_backlog_times_out(server: Sshd) -> None:
