@@ -5,7 +5,7 @@ are taken out and nothing in them is read as markup, because whoever owns a host
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -73,7 +73,7 @@ def alarm(said: Iterable[tuple[str, str]]) -> Text | None:
         about.setdefault(message, []).append(name)
     if not about:
         return None
-    lines = [safe(f"{_some(names)}: {message}") for message, names in about.items()]
+    lines = [safe(f"{some(names)}: {message}") for message, names in about.items()]
     return Text("\n".join((BAR, *lines, BAR)), style="bold red")
 
 
@@ -88,7 +88,8 @@ def alarms(status: RolloutStatus) -> Text | None:
     return alarm(said)
 
 
-def _some(names: list[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first of the names, and how many more there are."""
     more = len(names) - MOST_NAMES
     return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 

@@ -17,6 +17,7 @@ from fleet.errors import Refused
 from fleet.host import Host
 from fleet.task import PLAIN, Connecting
 
+Prepare = Callable[[Sequence[Host], Connecting], tuple[str, ...]]
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
@@ -32,6 +33,13 @@ def ssh_prepare(hosts: Sequence[Host], connecting: Connecting) -> tuple[str, ...
     from fleet.ssh.prepare import prepare
 
     return prepare(hosts, connecting, ask_secret)
+
+
+def ssh_prepare_survey(hosts: Sequence[Host], connecting: Connecting) -> tuple[str, ...]:
+    """The same before host keys are looked at."""
+    from fleet.ssh.prepare import prepare_survey
+
+    return prepare_survey(hosts, connecting, ask_secret)
 
 
 def ask_secret(prompt: str) -> str:
@@ -67,7 +75,8 @@ class World:
     """The outside, each part replaceable."""
 
     visits: Callable[[], Visits] = ssh_visits
-    prepare: Callable[[Sequence[Host], Connecting], tuple[str, ...]] = ssh_prepare
+    prepare: Prepare = ssh_prepare
+    prepare_survey: Prepare = ssh_prepare_survey
     clock: Callable[[], Clock] = steady_clock
     rollout_id: Callable[[datetime], str] = rollout_id
     operator: Callable[[], str] = operator

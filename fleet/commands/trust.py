@@ -7,11 +7,10 @@ host's console; comparing them is the operator's part, nobody can do it for him.
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from fleet.commands.run import agree, hosts_of, output_of
-from fleet.console import alarm, safe
+from fleet.console import alarm, some
 from fleet.errors import Refused
 from fleet.output import Output
 from fleet.rollout.ending import OK, REFUSED, several, told
@@ -23,7 +22,6 @@ from fleet.task import Deadlines
 from fleet.world import Asked, World
 
 SCHEMA = "fleet.trust/1"
-MOST_NAMES = 5
 BITS = {"ssh-ed25519": 256, "ecdsa-sha2-nistp256": 256, "ecdsa-sha2-nistp384": 384, "ecdsa-sha2-nistp521": 521}
 NAMES = {"ssh-ed25519": "ED25519", "ssh-rsa": "RSA"}
 
@@ -32,7 +30,8 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
     """What is not known is shown and, agreed on, stored. 0 when every key is known then, else 2."""
     output = output_of(asked)
     hosts = hosts_of(asked)
-    world.prepare(hosts, asked.connecting)
+    for note in world.prepare_survey(hosts, asked.connecting):
+        output.say(note)
     output.say(f"Asking {several(len(hosts))} for host keys: nobody logs in, but at bastions.")
     found = survey(hosts, asked.connecting, Deadlines(), asked.parallel)
     if as_json:
@@ -50,7 +49,7 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
         _store(output, files)
     left = [each for each in found if not each.is_known and not each.is_new]
     if left:
-        output.say(f"Not trusted, see above: {', '.join(each.name for each in left)}.")
+        output.say(f"Not trusted, see above: {some([_where(each) for each in left])}.")
     return REFUSED if left else OK
 
 
@@ -84,26 +83,25 @@ def _store(output: Output, files: dict[str, list[tuple[Any, Shown]]]) -> None:
 def _show(output: Output, found: Sequence[Found]) -> None:
     """The unknown keys are on stdout, then what could not be asked, then how many are known."""
     new = [each for each in found if each.is_new]
-    if new:
-        output.result(_table(new))
+    for each in new:
+        output.line(_where(each))
+        output.line(f"    {_as_ssh_keygen(each)}")
+    about: dict[str, list[str]] = {}
     for each in found:
         if each.trouble is not None and not each.is_new and not each.is_alarming:
-            output.result(Text(safe(f"{_where(each)}: {told(each.trouble.message, each.trouble.remedy)}")))
+            about.setdefault(told(each.trouble.message, each.trouble.remedy), []).append(_where(each))
+    for message, names in about.items():
+        output.line(f"{some(names)}: {message}")
     known = sum(each.is_known for each in found)
-    output.result(f"{known} of {several(len(found), 'key')} known." if known or not new else "None is known yet.")
+    output.line(f"{known} of {several(len(found), 'key')} known." if known or not new else "None is known yet.")
 
 
-def _table(new: Sequence[Found]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("host", "name in known_hosts", "fingerprint", "type"):
-        table.add_column(name, overflow="fold")
-    for each in new:
-        if each.shown is None:
-            continue
-        size, kind = bits_and_type(each.shown)
-        words = (_where(each), each.name, f"{size} {each.shown.fingerprint}", f"({kind})")
-        table.add_row(*(Text(safe(word)) for word in words))
-    return table
+def _as_ssh_keygen(each: Found) -> str:
+    """The key as the line of `ssh-keygen -l` on the host, to be compared word for word; its name stands for the comment."""
+    if each.shown is None:
+        return ""
+    size, kind = bits_and_type(each.shown)
+    return f"{size} {each.shown.fingerprint} {each.name} ({kind})"
 
 
 def bits_and_type(key: Shown) -> tuple[int, str]:
@@ -119,10 +117,8 @@ def bits_and_type(key: Shown) -> tuple[int, str]:
 
 
 def _where(each: Found) -> str:
-    """The inventory's names for it; for a bastion, those of the hosts behind it."""
-    names = [*each.hosts[:MOST_NAMES], *(["…"] if len(each.hosts) > MOST_NAMES else [])]
-    behind = f"bastion before {several(len(each.before))}" if each.before else ""
-    return ", ".join(names) + (f" ({behind})" if names and behind else behind)
+    """The inventory's names for it, else its own; for a bastion, how many hosts are behind it."""
+    return (some(each.hosts) or each.name) + (f" (bastion before {several(len(each.before))})" if each.before else "")
 
 
 def _alarm(found: Sequence[Found]) -> Text | None:

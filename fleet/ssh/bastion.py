@@ -102,6 +102,8 @@ class _Bastion:
         self._dialling = threading.Lock()
         self._link: Link | None = None
         self._coming: Link | None = None
+        self._failure: Trouble | None = None
+        self._failed_at_s = 0.0
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -135,22 +137,37 @@ class _Bastion:
         return False
 
     def _opened(self, tell: Tell, make: MakeLink) -> Link:
-        """The connection that is there, or a new one. Raises `Trouble` when none could be made in time."""
+        """The connection that is there, or a new one. Raises `Trouble` when none could be made in time.
+
+        Who waited while another one dialled in vain has the same trouble: all hosts would else wait for it in turn.
+        """
         link = self._link
         if link is not None and link.is_active:
             return link
+        asked_at_s = time.monotonic()
         with self._dialling:
             if self._link is not None and self._link.is_active:
                 return self._link
-            was_lost = self._link is not None
-            if was_lost:
-                tell(
-                    "bastion_lost", f"the connection to the bastion {self._settings.there} was lost: dialling it again"
-                )
-            self._link = self._dialled(make, REDIAL_S if was_lost else 0.0)
-            if was_lost:
-                tell("bastion_back", f"the bastion {self._settings.there} is connected again")
+            if self._failure is not None and self._failed_at_s >= asked_at_s:
+                raise _again(self._failure)
+            try:
+                self._link = self._new_link(tell, make)
+            except Trouble as trouble:
+                self._failure, self._failed_at_s = trouble, time.monotonic()
+                raise
+            self._failure = None
             return self._link
+
+    def _new_link(self, tell: Tell, make: MakeLink) -> Link:
+        """A lost connection is made anew with patience, but only once: afterwards the bastion counts as gone."""
+        was_lost = self._link is not None
+        is_news = was_lost and self._failure is None
+        if is_news:
+            tell("bastion_lost", f"the connection to the bastion {self._settings.there} was lost: dialling it again")
+        link = self._dialled(make, REDIAL_S if is_news else 0.0)
+        if was_lost:
+            tell("bastion_back", f"the bastion {self._settings.there} is connected again")
+        return link
 
     def _dialled(self, make: MakeLink, patience_s: float) -> Link:
         """A new connection: dialled again while nobody answers, for as long as our patience lasts."""
@@ -196,6 +213,13 @@ def _timed_out(bastion: Settings, to: Settings, deadlines: Deadlines) -> Trouble
         "See that the host is up and that no firewall swallows the connection.",
         may_pass=True,
     )
+
+
+def _again(trouble: Trouble) -> Trouble:
+    """The same trouble, for another thread to raise."""
+    kind: Any = type(trouble)
+    found: Trouble = kind(trouble.reason, trouble.message, trouble.remedy, may_pass=trouble.may_pass)
+    return found
 
 
 def _not_reached(bastion: Settings, trouble: Trouble) -> Trouble:

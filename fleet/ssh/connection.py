@@ -92,7 +92,8 @@ class Link:
         tell: Tell = lambda reason, message: None,
     ) -> None:
         self.host = host
-        self.deadlines = deadlines
+        self._given = deadlines
+        self.deadlines = _own(deadlines, settings) if settings else deadlines
         self._connecting = connecting
         self._settings = settings
         self._tell = tell
@@ -139,8 +140,7 @@ class Link:
         """How the host is connected to. Raises `Trouble` when ssh_config can't be read."""
         if self._settings is None:
             self._settings = resolve(self.host, self._connecting)
-            if self._settings.connect_timeout_s is not None:
-                self.deadlines = replace(self.deadlines, connect_s=self._settings.connect_timeout_s)
+            self.deadlines = _own(self._given, self._settings)
         return self._settings
 
     def _open(self, settings: Settings, known: Known) -> None:
@@ -189,7 +189,7 @@ class Link:
     def _bastion(self, settings: Settings) -> "Link":
         """A connection to a bastion that this host is behind, not open yet."""
         host = Host(name=settings.hostname, address=settings.hostname)
-        return Link(host, self.deadlines, settings=settings, tell=self._tell)
+        return Link(host, self._given, settings=settings, tell=self._tell)
 
     def _refuse_if_closed(self) -> None:
         if self._closed.is_set():
@@ -263,6 +263,12 @@ class Link:
             return transport
 
         return make
+
+
+def _own(deadlines: Deadlines, settings: Settings) -> Deadlines:
+    """The deadlines of this hop: a bastion's ConnectTimeout is not that of the hosts behind it."""
+    connect_s = settings.connect_timeout_s
+    return deadlines if connect_s is None else replace(deadlines, connect_s=connect_s)
 
 
 def _connection(settings: Settings, deadlines: Deadlines, login: Login, stream: Any) -> Any:

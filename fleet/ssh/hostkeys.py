@@ -5,6 +5,7 @@ of it, by OpenSSH's rules: a known key, or a certificate by an authority known f
 judges and changes nothing: a new key is stored by `newkeys`, where that is wanted.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,9 +14,11 @@ from fleet.ssh import certificates
 from fleet.ssh.certificates import HostCertificate
 from fleet.ssh.knownhosts import AUTHORITY, REVOKED, KnownKey, fingerprint, keys_of
 from fleet.ssh.resolve import Settings
+from fleet.ssh.revoked import revokes
 from fleet.ssh.trouble import Trouble, printable
 
 Look = Callable[[tuple[str, ...], str], tuple[KnownKey, ...]]
+ANOTHER_KEY = "Give the host a new key or certificate; the revoked one may be in other hands."
 UNKNOWN = "host_key_unknown"
 """The only trouble with a key that may be cured by accepting it."""
 
@@ -56,6 +59,7 @@ class Known:
     """What the known_hosts files say of a host. `host` is the name in a certificate, `name` the one in the files.
 
     `borrowed` keys are known for the name without the port: another key than these is unknown, not changed.
+    `revoked_in` is a file of keys that are revoked for all hosts.
     """
 
     name: str
@@ -65,6 +69,7 @@ class Known:
     revoked: tuple[KnownKey, ...] = ()
     authorities: tuple[KnownKey, ...] = ()
     borrowed: bool = False
+    revoked_in: str | None = None
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -72,7 +77,8 @@ class Known:
         return tuple(dict.fromkeys(key.type for key in self.keys))
 
     def trouble_with(self, shown: Shown, at_s: float) -> Trouble | None:
-        """Why what the host shows is not accepted at that time (seconds since 1970); `None` when it is.
+        """Why what the host shows is not accepted at that time (seconds since 1970); `None` when it is. Raises `Trouble` when
+        the revoked keys can't be read.
 
         As OpenSSH: a certificate that proves nothing is looked at as the plain key inside it.
         """
@@ -81,6 +87,8 @@ class Known:
         revoked = next((key for key in self.revoked if key.blob in blobs), None)
         if revoked is not None:
             return _revoked(self, revoked, is_authority=revoked.blob != shown.blob)
+        if self.revoked_in is not None and revokes(self.revoked_in, shown.certificate or shown.blob, blobs):
+            return _revoked_in(self, self.revoked_in, shown)
         if any(key.blob == shown.blob for key in self.keys):
             return None
         if certificate is not None and any(key.blob == certificate.authority for key in self.authorities):
@@ -111,6 +119,7 @@ def known_for(settings: Settings, look: Look = keys_of) -> Known:
         revoked=tuple(key for key in every if key.marker == REVOKED),
         authorities=tuple(key for key in every if key.marker == AUTHORITY),
         borrowed=not own,
+        revoked_in=settings.revoked_keys,
     )
 
 
@@ -127,12 +136,14 @@ def _read(shown: Shown) -> HostCertificate | None:
 def _changed(known: Known, shown: Shown) -> Trouble:
     same = [key for key in known.keys if key.type == shown.type] or list(known.keys)
     expected = ", ".join(key.words for key in same)
+    files = dict.fromkeys(key.file for key in known.keys)
+    forget = "; ".join(f"ssh-keygen -R {shlex.quote(known.name)} -f {shlex.quote(file)}" for file in files)
     return Trouble(
         "host_key_changed",
         f"THE HOST KEY OF {known.name} HAS CHANGED: it shows {shown.words}, "
         f"known is {expected}. Somebody may be in between, or the host was installed anew. Nothing was sent.",
         "Ask who changed it and compare the fingerprint on the host's console. Only then: "
-        f"ssh-keygen -R '{known.name}' -f {same[0].file}, and accept the new key: fleet trust.",
+        f"{forget}, and accept the new key: fleet trust.",
     )
 
 
@@ -141,7 +152,15 @@ def _revoked(known: Known, key: KnownKey, *, is_authority: bool) -> Trouble:
     return Trouble(
         "host_key_revoked",
         f"{known.name} shows {what}: {key.words}.",
-        "Give the host a new key or certificate; the revoked one may be in other hands.",
+        ANOTHER_KEY,
+    )
+
+
+def _revoked_in(known: Known, file: str, shown: Shown) -> Trouble:
+    return Trouble(
+        "host_key_revoked",
+        f"{known.name} shows {shown.words}, and {file} (RevokedHostKeys) revokes that key, its certificate or its authority.",
+        ANOTHER_KEY,
     )
 
 

@@ -5,23 +5,39 @@ answers to those of ssh-keygen. Names are hashed here, too, for `ssh_config`'s H
 """
 
 import base64
-import binascii
-import hashlib
 import hmac
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 HASHED = "|1|"
+WILD = frozenset("*?")
 
 
-def lines_about(text: str, name: str) -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of each line that speaks of the name, whatever its marker and its key are."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the file: its number (from 1), the names that it speaks of, and all of it."""
+
+    number: int
+    names: str
+    text: str
+
+
+def lines_of(text: str) -> tuple[Line, ...]:
+    """The lines of a file that speak of any name."""
+    found = []
     for number, line in enumerate(text.split("\n"), 1):
-        fields = line.split()
+        fields = line.split(None, 2)
         names = fields[1:2] if fields and fields[0].startswith("@") else fields[:1]
-        if names and not names[0].startswith("#") and speaks_of(names[0], name):
-            yield number, line
+        if names and not names[0].startswith("#"):
+            found.append(Line(number, names[0], line))
+    return tuple(found)
+
+
+def lines_about(lines: Iterable[Line], name: str) -> Iterator[tuple[int, str]]:
+    """Number and text of each line that speaks of the name, whatever its marker and its key are."""
+    return ((line.number, line.text) for line in lines if speaks_of(line.names, name))
 
 
 def speaks_of(names: str, name: str) -> bool:
@@ -29,28 +45,36 @@ def speaks_of(names: str, name: str) -> bool:
     if names.startswith(HASHED):
         return _is_hash_of(names, name)
     lower = name.lower()
-    patterns = [pattern.lower() for pattern in names.split(",")]
-    if any(_matches(pattern[1:], lower) for pattern in patterns if pattern.startswith("!")):
+    patterns = names.lower().split(",")
+    if "!" in names and any(_matches(pattern[1:], lower) for pattern in patterns if pattern.startswith("!")):
         return False
     return any(_matches(pattern, lower) for pattern in patterns if not pattern.startswith("!"))
 
 
 def hashed(name: str, salt: bytes) -> str:
     """The name so that only who knows it recognises it. The salt has 20 bytes."""
-    mac = hmac.digest(salt, name.encode("utf-8"), hashlib.sha1)
+    mac = hmac.digest(salt, name.encode("utf-8"), "sha1")
     return f"{HASHED}{base64.b64encode(salt).decode('ascii')}|{base64.b64encode(mac).decode('ascii')}"
 
 
 def _is_hash_of(text: str, name: str) -> bool:
+    salt, mac = _salt_and_mac(text)
+    return hmac.digest(salt, name.encode("utf-8"), "sha1") == mac
+
+
+@lru_cache(maxsize=65536)
+def _salt_and_mac(text: str) -> tuple[bytes, bytes]:
+    """The parts of a hashed name, decoded; of one that is broken, what is the hash of no name."""
     try:
-        salt = base64.b64decode(text.split("|")[2], validate=True)
-    except (IndexError, binascii.Error):
-        return False
-    return hashed(name, salt) == text
+        _, _, salt, mac = text.split("|")
+        return base64.b64decode(salt, validate=True), base64.b64decode(mac, validate=True)
+    except ValueError:  # too few parts, or no base64
+        return b"", b""
 
 
 def _matches(pattern: str, name: str) -> bool:
-    return _compiled(pattern).fullmatch(name) is not None
+    """Most are plain names, in files of many thousands: only a pattern is worth a regular expression."""
+    return pattern == name if WILD.isdisjoint(pattern) else _compiled(pattern).fullmatch(name) is not None
 
 
 @lru_cache(maxsize=8192)

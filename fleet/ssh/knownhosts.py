@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from fleet.ssh.hostsfile import lines_about
+from fleet.ssh.hostsfile import Line, lines_about, lines_of
 from fleet.ssh.trouble import Trouble
 
 ASK_TIMEOUT_S = 10.0
@@ -53,9 +53,19 @@ def keys_of(files: tuple[str, ...], name: str) -> tuple[KnownKey, ...]:
     return tuple(found)
 
 
-def keys_read(files: tuple[str, ...], name: str) -> tuple[KnownKey, ...]:
-    """The same by our own reader, from the files as they are this moment: for many questions under a lock."""
-    return tuple(key for file in files if Path(file).exists() for key in _read(file, name))
+class Reading:
+    """The same by our own reader, from the files as they are when they are first asked: for many questions under a lock."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, tuple[Line, ...]] = {}
+
+    def keys_of(self, files: tuple[str, ...], name: str) -> tuple[KnownKey, ...]:
+        return tuple(key for file in files for key in _parsed(file, lines_about(self._lines_of(file), name)))
+
+    def _lines_of(self, file: str) -> tuple[Line, ...]:
+        if file not in self._lines:
+            self._lines[file] = _lines_in(file) if Path(file).exists() else ()
+        return self._lines[file]
 
 
 def fingerprint(blob: bytes) -> str:
@@ -71,7 +81,7 @@ def _find(file: str, name: str, state: tuple[int, int, int]) -> tuple[KnownKey, 
             ["ssh-keygen", "-F", name, "-f", file], capture_output=True, timeout=ASK_TIMEOUT_S, check=False
         )
     except FileNotFoundError:
-        return _read(file, name)
+        return tuple(_parsed(file, lines_about(_lines_in(file), name)))
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _unreadable(file, f"ssh-keygen gives no answer: {error}") from error
     if asked.returncode not in (0, 1):
@@ -79,12 +89,11 @@ def _find(file: str, name: str, state: tuple[int, int, int]) -> tuple[KnownKey, 
     return tuple(_parsed(file, _told_by_ssh_keygen(asked.stdout.decode("utf-8", "replace"))))
 
 
-def _read(file: str, name: str) -> tuple[KnownKey, ...]:
+def _lines_in(file: str) -> tuple[Line, ...]:
     try:
-        text = Path(file).read_text("utf-8", "replace")
+        return lines_of(Path(file).read_text("utf-8", "replace"))
     except OSError as error:
         raise _unreadable(file, str(error.strerror)) from error
-    return tuple(_parsed(file, lines_about(text, name)))
 
 
 def _told_by_ssh_keygen(output: str) -> Iterator[tuple[int, str]]:

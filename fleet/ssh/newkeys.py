@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fleet.ssh.hostkeys import UNKNOWN, Shown, known_for
+from fleet.ssh.hostkeys import UNKNOWN, Look, Shown, known_for
 from fleet.ssh.hostsfile import hashed
-from fleet.ssh.knownhosts import keys_read
+from fleet.ssh.knownhosts import Reading
 from fleet.ssh.resolve import Settings
 from fleet.ssh.trouble import Trouble
 
 LOCK_S = 10.0
+QUEUE_S = 30.0
+"""For the keys of this fleet's other hosts: to find a new name in 5,000 hashed ones takes 30 ms."""
 POLL_S = 0.02
 SALT_BYTES = 20
 NOT_IN_A_NAME = frozenset(" \t\r\n\v\f\0,*?!")
@@ -59,7 +61,8 @@ def add(new: Sequence[NewKey], file: str, now: Callable[[], float] = time.time) 
     try:
         Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(file) as handle:
-            missing = [each for each in _once(new) if _is_new(*each, now())]
+            reading = Reading()
+            missing = [each for each in _once(new) if _is_new(*each, reading.keys_of, now())]
             _append(handle, "".join(_line(*each) for each in missing).encode("utf-8"))
     except OSError as error:
         raise _unwritable(file, error.strerror or str(error)) from error
@@ -91,9 +94,9 @@ def _no_store(settings: Settings) -> str:
     return f"{named} can't keep it" if named else "ssh_config names no file for it"
 
 
-def _is_new(settings: Settings, key: Shown, at_s: float) -> bool:
+def _is_new(settings: Settings, key: Shown, look: Look, at_s: float) -> bool:
     """Whether the key is still unknown. Raises `Trouble` when it is known to be another."""
-    trouble = known_for(settings, keys_read).trouble_with(key, at_s)
+    trouble = known_for(settings, look).trouble_with(key, at_s)
     if trouble is not None and trouble.reason != UNKNOWN:
         raise trouble
     return trouble is not None
@@ -123,14 +126,15 @@ def _can_be_made(path: Path) -> bool:
 def _locked(file: str) -> Iterator[int]:
     """The file, made if it was missing, open to read and append; no other fleet has it. Raises `OSError`, `Trouble`."""
     ends_at = time.monotonic() + LOCK_S
-    if not _IN_THIS_PROCESS.acquire(timeout=LOCK_S):
-        raise _busy(file)
+    if not _IN_THIS_PROCESS.acquire(timeout=QUEUE_S):
+        raise _unwritable(file, f"the keys of other hosts are being written for {QUEUE_S:g} s already", "Run it again.")
     handle = -1
     try:
         handle = _opened(file)
         while not _has_lock(handle) or not _is_still(file, handle):
             if time.monotonic() >= ends_at:
-                raise _busy(file)
+                why = f"it is locked by another program for {LOCK_S:g} s already"
+                raise _unwritable(file, why, "See which one (fuser shows it), and try again.")
             time.sleep(POLL_S)
             os.close(handle)
             handle = -1
@@ -177,17 +181,7 @@ def _append(handle: int, lines: bytes) -> None:
     os.fsync(handle)
 
 
-def _busy(file: str) -> Trouble:
-    return Trouble(
-        "known_hosts_unwritable",
-        f"{file} is locked by another program for {LOCK_S:g} s already.",
-        "See which one (fuser shows it), and try again.",
-    )
-
-
-def _unwritable(file: str, why: str) -> Trouble:
-    return Trouble(
-        "known_hosts_unwritable",
-        f"{file} can't be written: {why}.",
-        "See to its mode and its owner, and to room on its disk.",
-    )
+def _unwritable(
+    file: str, why: str, remedy: str = "See to its mode and its owner, and to room on its disk."
+) -> Trouble:
+    return Trouble("known_hosts_unwritable", f"{file} can't be written: {why}.", remedy)

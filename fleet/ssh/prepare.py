@@ -38,6 +38,17 @@ def prepare(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> tu
     if connecting.ask_password and SECRETS.get(Kind.LOGIN) is None:
         SECRETS.put(Kind.LOGIN, ask("Password of the login: "))
     bring_become_password(hosts, connecting, ask)
+    return _notes()
+
+
+def prepare_survey(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> tuple[str, ...]:
+    """The same for a survey of host keys, which logs in at the bastions alone, and by their keys."""
+    hops = hops_of(hosts, connecting)
+    _ask_passphrases(tuple(dict.fromkeys(hop.jump for hop in hops if hop.jump is not None)), ask)
+    return _notes()
+
+
+def _notes() -> tuple[str, ...]:
     return () if has_openssh() else (WITHOUT_OPENSSH,)
 
 

@@ -29,7 +29,7 @@ KEY_NAMES = ("id_rsa", "id_ecdsa", "id_ed25519")
 KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 NO = ("no", "false", "off")
-JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?:\[(?P<bracketed>[^\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>\d+))?")
+JUMP = re.compile(r"(?:(?P<user>.+)@)?(?:\[(?P<bracketed>[^\]]+)\]|(?P<host>[^@:\[\]]+))(?::(?P<port>\d+))?")
 Options = Mapping[str, tuple[str, ...]]
 
 
@@ -45,7 +45,8 @@ class NamedBy(Enum):
 class Settings:
     """How one host is connected to. `key_name` is its name in `known_hosts`; `agent` the socket of the ssh-agent.
 
-    `user_known_hosts` are those of `known_hosts` that a new key may go to, by its hashed name if `hash_known_hosts`.
+    `user_known_hosts` are those of `known_hosts` that a new key may go to, by its hashed name if `hash_known_hosts`;
+    `revoked_keys` is a file of keys that are never accepted.
     `jump` is the bastion before it. `alive_every_s` 0 and `connect_timeout_s` `None`: ssh_config says nothing of it.
     """
 
@@ -56,6 +57,7 @@ class Settings:
     known_hosts: tuple[str, ...]
     user_known_hosts: tuple[str, ...] = ()
     hash_known_hosts: bool = False
+    revoked_keys: str | None = None
     host_keys: HostKeys = HostKeys.STRICT
     identity_files: tuple[str, ...] = ()
     named_by: NamedBy = NamedBy.OPENSSH
@@ -110,6 +112,7 @@ def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: in
     hostname, port, user = one("hostname", asked.name), int(one("port", str(SSH_PORT))), one("user", _local_user())
     alias, jumps = one("hostkeyalias", ""), one("proxyjump", "")
     tokens = _Tokens(asked.name, hostname, port, user, alias or asked.name, jumps)
+    revoked = one("revokedhostkeys", NONE)
     agent = one("identityagent", "SSH_AUTH_SOCK")
     command = one("proxycommand", NONE)
     timeout = one("connecttimeout", NONE)
@@ -121,6 +124,7 @@ def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: in
         known_hosts=tokens.paths(one("userknownhostsfile", "")) + tokens.paths(one("globalknownhostsfile", "")),
         user_known_hosts=tokens.paths(one("userknownhostsfile", "")),
         hash_known_hosts=one("hashknownhosts", "no") not in NO,
+        revoked_keys=tokens.path(revoked) if revoked != NONE else None,
         host_keys=connecting.host_keys or _host_keys(one("stricthostkeychecking", "ask")),
         identity_files=tuple(tokens.path(path) for path in options.get("identityfile", ()) if path != NONE),
         named_by=NamedBy.OPENSSH if options.get("identityfile") == _default_files() else NamedBy.SSH_CONFIG,
@@ -129,7 +133,7 @@ def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: in
         agent=_agent(agent, tokens),
         jump=_jump(jumps, asked, connecting, depth) if jumps and jumps != NONE else None,
         proxy_command=tokens.text(command) if command != NONE and not jumps else None,
-        connect_timeout_s=None if timeout == NONE else float(timeout),
+        connect_timeout_s=None if timeout == NONE else float(timeout) or None,  # 0: as if nothing was said
         alive_every_s=float(one("serveraliveinterval", "0")),
         alive_misses=int(one("serveralivecountmax", "3")),
         family=FAMILIES.get(one("addressfamily", "any"), socket.AF_UNSPEC),
@@ -231,12 +235,24 @@ def _defaults(asked: _Asked) -> Options:
 
 
 def _home() -> str:
-    """OpenSSH takes the home folder of the user database, not $HOME."""
-    return pwd.getpwuid(os.getuid()).pw_dir
+    """OpenSSH takes the home folder of the user database, not $HOME. Raises `Trouble`."""
+    return _me().pw_dir
 
 
 def _local_user() -> str:
-    return pwd.getpwuid(os.getuid()).pw_name
+    return _me().pw_name
+
+
+def _me() -> pwd.struct_passwd:
+    """Who runs this. In a container that may be a number without a name, for which `ssh` does nothing, too."""
+    try:
+        return pwd.getpwuid(os.getuid())
+    except KeyError as error:
+        raise Trouble(
+            "ssh_config_refused",
+            f"The user {os.getuid()}, as whom fleet runs, has no name and no home folder: ssh doesn't run without them.",
+            "Give that number a line in /etc/passwd, or run fleet as a user who has one.",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

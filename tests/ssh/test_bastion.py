@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,7 +23,7 @@ from fleet.ssh.connection import Link
 from fleet.ssh.trouble import Trouble
 from fleet.task import PLAIN, Connecting, Deadlines
 from tests.private_nginx import wait_until
-from tests.ssh.server import Proxy, Sshd, free_port, make_key, public, sshd
+from tests.ssh.server import Proxy, Sshd, free_port, full_backlog, make_key, public, sshd
 from tests.ssh.stubs import QUICK
 
 MANY = 12
@@ -234,6 +235,33 @@ def test_sessions_are_not_what_a_bastion_gives(ways: Ways, tmp_path: Path) -> No
         found = Ways(gate, ways.inner, ways.last, tmp_path)
         assert says(found.link(found.config())) == b"in"
         close_bastions()
+
+
+def test_a_bastion_that_is_dead_is_waited_for_once_by_all_hosts(ways: Ways) -> None:
+    with full_backlog() as port, ThreadPoolExecutor(MANY) as threads:
+        connecting = ways.config(outer=port)
+        deadlines = replace(QUICK, connect_s=0.5)
+        links = [ways.link(connecting, deadlines, replace(ways.host, port=at)) for at in range(1, MANY + 1)]
+        assert {link.settings.hostname for link in links} == {"127.0.0.1"}
+        began_at = time.monotonic()
+
+        reasons = [trouble.reason for trouble in threads.map(trouble_with, links)]
+
+    assert reasons == ["timed_out"] * MANY
+    assert time.monotonic() - began_at < MANY * 0.25
+
+
+def test_a_bastion_that_did_not_come_back_is_not_waited_for_again(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bastion, "REDIAL_S", 1.0)
+    switch = Switch(ways.outer.port)
+    connecting = ways.config(outer=switch.port)
+    assert says(ways.link(connecting)) == b"in"
+    switch.close()
+
+    reasons = [trouble_with(ways.link(connecting)).reason for _ in range(3)]
+
+    assert reasons == ["refused"] * 3
+    assert ways.told_of_bastions == ["bastion_lost"]
 
 
 def test_a_run_that_is_cut_off_waits_for_no_bastion(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:

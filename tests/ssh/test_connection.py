@@ -11,13 +11,14 @@ import paramiko
 import pytest
 
 from fleet.host import Host
+from fleet.ssh.bastion import close_bastions
 from fleet.ssh.command import Command
 from fleet.ssh.connection import Link
 from fleet.ssh.dial import dial
 from fleet.ssh.resolve import resolve
 from fleet.ssh.trouble import Trouble
-from fleet.task import PLAIN, Deadlines
-from tests.ssh.server import Proxy, Sshd, free_port, sshd
+from fleet.task import PLAIN, Connecting, Deadlines
+from tests.ssh.server import Proxy, Sshd, free_port, full_backlog, sshd
 from tests.ssh.stubs import QUICK
 
 HASTY = replace(QUICK, channel_s=0.5)
@@ -64,22 +65,25 @@ def test_an_address_that_is_no_name_is_not_found(server: Sshd) -> None:
 
 
 def test_a_full_backlog_times_out(server: Sshd) -> None:
-    """A listener that never accepts, its queue full, drops further connections without a word."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        fillers = [socket.socket() for _ in range(3)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
+    with full_backlog() as port:
         link = Link(replace(server.host, port=port), replace(QUICK, connect_s=0.5))
 
         with pytest.raises(Trouble) as caught:
             link.open()
 
-        for filler in fillers:
-            filler.close()
+    assert caught.value.reason == "timed_out"
+
+
+def test_each_hop_has_its_own_connect_timeout(tmp_path: Path) -> None:
+    with full_backlog() as port:
+        gate = f"Host gate\n  HostName 127.0.0.1\n  Port {port}\n  ConnectTimeout 1\n"
+        (tmp_path / "config").write_text(f"{gate}Host web-01\n  ProxyJump gate\n  ConnectTimeout 3\n")
+        link = Link(Host("web-01", "web-01"), QUICK, Connecting(ssh_config=str(tmp_path / "config")))
+
+        with pytest.raises(Trouble, match=r"The bastion .* did not answer within 1 s") as caught:
+            link.open()
+
+    close_bastions()
     assert caught.value.reason == "timed_out"
 
 

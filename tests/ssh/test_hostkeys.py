@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleet.ssh.connection import Link
-from fleet.ssh.hostkeys import known_for
+from fleet.ssh.hostkeys import Shown, known_for
 from fleet.ssh.resolve import resolve
 from fleet.ssh.trouble import Trouble
 from fleet.task import PLAIN
@@ -97,6 +97,21 @@ def test_a_changed_key_is_refused_with_the_line_and_both_fingerprints(server: Ss
     assert f"{server.known_hosts}:2" in trouble.message
     assert fingerprint(other) in trouble.message
     assert fingerprint(server.folder / "host_ed25519") in trouble.message
+
+
+def test_what_is_said_of_a_changed_key_makes_it_unknown_in_every_file(server: Sshd, tmp_path: Path) -> None:
+    files = [tmp_path / "first file", tmp_path / "second"]
+    for file in files:
+        file.write_text(f"web {public(make_key(tmp_path / f'key of {file.name}'))}\n")
+    names = tuple(map(str, files))
+    settings = replace(resolve(server.host, PLAIN), key_name="web", known_hosts=names)
+    trouble = known_for(settings).trouble_with(Shown("ssh-ed25519", b"another"), 0)
+    assert trouble is not None
+
+    said = trouble.remedy.partition("Only then: ")[2].partition(", and accept")[0]
+    subprocess.run(["/bin/sh", "-c", said], check=True, capture_output=True)
+
+    assert known_for(settings).keys == ()
 
 
 def test_a_key_of_another_type_than_the_known_one_is_a_change(server: Sshd, tmp_path: Path) -> None:

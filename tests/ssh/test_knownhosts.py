@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleet.ssh import knownhosts
-from fleet.ssh.hostsfile import hashed, lines_about
+from fleet.ssh.hostsfile import hashed, lines_about, lines_of
 from fleet.ssh.knownhosts import KnownKey, keys_of
 from fleet.ssh.trouble import Trouble
 from tests.ssh.server import make_key, public
@@ -52,7 +52,7 @@ def odd(tmp_path: Path) -> Path:
 
 
 def without_ssh_keygen(path: Path, name: str) -> tuple[KnownKey, ...]:
-    return tuple(knownhosts._parsed(str(path), lines_about(path.read_text(), name)))
+    return tuple(knownhosts._parsed(str(path), lines_about(lines_of(path.read_text()), name)))
 
 
 @pytest.mark.parametrize("name", NAMES)

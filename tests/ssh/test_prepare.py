@@ -8,7 +8,7 @@ import pytest
 
 from fleet.errors import Refused
 from fleet.host import Host
-from fleet.ssh.prepare import MOST_TRIES, hops_of, prepare
+from fleet.ssh.prepare import MOST_TRIES, hops_of, prepare, prepare_survey
 from fleet.ssh.resolve import NamedBy
 from fleet.ssh.secrets import SECRETS, Kind
 from fleet.task import PLAIN, Connecting
@@ -72,6 +72,17 @@ def test_a_key_of_a_bastion_is_asked_for_too(tmp_path: Path, locked: Path) -> No
     prepare(hosts(2), config(tmp_path, *lines, "ProxyJump outer,gate"), person)
 
     assert len(person.prompts) == 1
+
+
+def test_a_survey_asks_for_the_keys_of_bastions_alone(tmp_path: Path, locked: Path) -> None:
+    other = make_key(tmp_path / "other", passphrase=RIGHT)
+    person = Person(RIGHT)
+    lines = ("Host gate", f"IdentityFile {locked}", "Match host 192.0.2.*", "ProxyJump gate")
+    connecting = replace(config(tmp_path, *lines), ask_password=True, ask_become_pass=True)
+
+    prepare_survey(hosts(2, key_files=(str(other),), become=True), connecting, person)
+
+    assert person.prompts == [f"Passphrase of {locked}: "]
 
 
 def test_hops_are_the_hosts_and_their_bastions_each_once(tmp_path: Path) -> None:

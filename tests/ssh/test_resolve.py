@@ -78,6 +78,7 @@ def test_files_tokens_and_variables_are_followed(tmp_path: Path, monkeypatch: py
   HostKeyAlias alias
   UserKnownHostsFile ~/a /b
   GlobalKnownHostsFile none
+  RevokedHostKeys ~/revoked
 """
     found = settings(tmp_path, config)
 
@@ -87,6 +88,7 @@ def test_files_tokens_and_variables_are_followed(tmp_path: Path, monkeypatch: py
     assert found.identities_only
     assert found.key_name == "alias"
     assert found.known_hosts == (f"{HOME}/a", "/b")
+    assert found.revoked_keys == f"{HOME}/revoked"
 
 
 @pytest.mark.parametrize(
@@ -133,6 +135,10 @@ def test_host_keys_are_strict_unless_somebody_says_otherwise(
     assert settings(tmp_path, f"Host *\n  StrictHostKeyChecking {word}\n", host_keys=given).host_keys is mode
 
 
+def test_a_connect_timeout_of_zero_is_none(tmp_path: Path) -> None:
+    assert settings(tmp_path, "Host *\n  ConnectTimeout 0\n").connect_timeout_s is None
+
+
 def test_a_chain_of_bastions_is_resolved_hop_by_hop(tmp_path: Path) -> None:
     """As `ssh -J`: each hop by its own lines; only the first one's own ProxyJump counts."""
     config = """Host web-01
@@ -155,6 +161,18 @@ Host 2001:db8::2
     assert (last.jump.hostname, last.jump.user) == ("192.0.2.1", "gate")
     assert last.jump.jump is not None
     assert (last.jump.jump.hostname, last.jump.jump.port, last.jump.jump.jump) == ("outer", 2022, None)
+
+
+def test_the_user_of_a_bastion_may_have_a_domain(tmp_path: Path) -> None:
+    """As ssh: the host begins after the last `@`."""
+    config = "Host web-01\n  ProxyJump jane@corp.example@gate:2200,joe@corp.example@[2001:db8::2]\n"
+
+    last = settings(tmp_path, config).jump
+
+    assert last is not None
+    assert (last.user, last.hostname, last.port) == ("joe@corp.example", "2001:db8::2", 22)
+    assert last.jump is not None
+    assert (last.jump.user, last.jump.hostname, last.jump.port) == ("jane@corp.example", "gate", 2200)
 
 
 def test_no_jump_is_none(tmp_path: Path) -> None:
@@ -194,6 +212,17 @@ def test_a_configuration_that_ssh_refuses_is_refused_with_its_words(tmp_path: Pa
     assert caught.value.reason == "ssh_config_refused"
     assert f"{tmp_path}/config" in caught.value.message
     assert "ssh -G" in caught.value.remedy
+
+
+@pytest.mark.parametrize("ssh_config", [None, "none"])
+def test_a_user_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch, ssh_config: str | None) -> None:
+    """As in a container that runs as a number."""
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+
+    with pytest.raises(Trouble, match="The user 54321") as caught:
+        resolve(a_host(), replace(PLAIN, ssh_config=ssh_config))
+
+    assert caught.value.reason == "ssh_config_refused"
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

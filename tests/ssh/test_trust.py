@@ -40,7 +40,7 @@ class Operator:
     def __call__(self, *words: str) -> int:
         """The exit code of `fleet WORDS`; what it wrote is in `out` and `err`."""
         self.monkeypatch.setattr("sys.stdin", io.StringIO(f"{self.answer}\n"))
-        world = World(prepare=lambda hosts, connecting: (), is_terminal=lambda: self.answer is not None)
+        world = World(is_terminal=lambda: self.answer is not None)
         args = ("-i", str(self.inventory), *words, "-F", str(self.there.config))
         code = cli.run(args, world)
         self.out, self.err = self.capsys.readouterr()
@@ -95,11 +95,24 @@ def test_bastions_are_trusted_before_what_is_behind_them(fleet: Operator) -> Non
 def test_an_unknown_bastion_is_shown_with_its_fingerprint_and_what_waits_is_named(fleet: Operator) -> None:
     fleet("trust")
 
-    assert f"256 {fingerprint(fleet.server(0).folder / 'host_ed25519')}" in fleet.out
-    assert "(ED25519)" in fleet.out
-    assert "bastion before 1 host" in fleet.out
+    at = f"[127.0.0.1]:{fleet.server(0).port}"
+    print_of = fingerprint(fleet.server(0).folder / "host_ed25519")
+    assert f"{at} (bastion before 1 host)\n    256 {print_of} {at} (ED25519)\n" in fleet.out
+    assert f"Not trusted, see above: {at.replace(str(fleet.server(0).port), str(fleet.server(1).port))}" in fleet.err
     assert f"web-01: It was not asked: the bastion before it, [127.0.0.1]:{fleet.server(1).port}" in fleet.out
     assert "Trust that one, then ask again: fleet trust." in fleet.out
+
+
+def test_a_fingerprint_is_never_broken_and_what_is_said_of_many_is_said_once(fleet: Operator) -> None:
+    fleet.monkeypatch.setenv("COLUMNS", "60")
+    waiting = [f"web-0{number}: {{ansible_host: {name_of(1)}, ansible_port: 220{number}}}" for number in range(7)]
+    fleet.inventory_of(f"gate.production.eu-central-1.example.net: {{ansible_host: {name_of(0)}}}", *waiting)
+
+    fleet("trust")
+
+    assert f" {fingerprint(fleet.server(0).folder / 'host_ed25519')} " in fleet.out
+    assert fleet.out.count("It was not asked") == 1
+    assert "web-00, web-01, web-02, web-03, web-04 and 2 more: It was not asked" in fleet.out
 
 
 def test_nobody_logs_in_at_a_host_whose_key_is_asked(fleet: Operator) -> None:
@@ -141,6 +154,16 @@ def test_a_survey_that_is_broken_off_waits_for_nobody(tmp_path: Path) -> None:
         thread.join()
         near.close()
     assert [each.is_known for each in found] == [False]
+
+
+def test_without_openssh_that_is_said(fleet: Operator) -> None:
+    there = f"ansible_host: 127.0.0.1, ansible_port: {fleet.server(0).port}"
+    fleet.inventory_of(f"gate: {{{there}, fleet_known_hosts: {fleet.there.known_hosts}}}")
+    fleet.monkeypatch.setenv("PATH", "/nowhere")
+
+    assert fleet("trust") == 0
+    assert "ssh_config is not read" in fleet.err
+    assert fleet.known == [fleet.line(0)]
 
 
 def test_two_names_of_one_address_are_one_key(fleet: Operator) -> None:
@@ -217,7 +240,7 @@ def test_what_cannot_be_reached_is_listed_and_the_others_are_trusted(fleet: Oper
     assert fleet.known == [fleet.line(0)]
     assert "down: 127.0.0.1 port" in fleet.out
     assert "refuses the connection" in fleet.out
-    assert "Not trusted, see above: [127.0.0.1]:" in fleet.err
+    assert "Not trusted, see above: down." in fleet.err
 
 
 def test_a_document_says_what_was_found(fleet: Operator) -> None:
