@@ -171,7 +171,9 @@ def test_the_password_is_in_no_argument_environment_log_journal_or_file(tmp_path
     assert counted == 0
     events = [json.loads(line) for line in ran.out.splitlines()]
     assert [event["transfer"] for event in events if event["type"] == "note"] == ["exec"], ran.out
-    assert [event["reason"] for event in events if event["type"] == "visit_ended"] == ["no_master"], ran.out
+    # No master here is that host's; which word says so depends on whether tests beside this one run an nginx.
+    (answered,) = [event["reason"] for event in events if event["type"] == "visit_ended"]
+    assert answered in ("no_master", "several_masters"), ran.out
     # And it is nowhere.
     assert log.stat().st_size > 0
     assert (tmp_path / "journal.db").stat().st_size > 0
