@@ -2,7 +2,8 @@
 
 First the host tries `sudo -n` (or `doas -n`), which never counts as a failed login. Where that isn't let in, the host
 says so and waits; then `fleet.onhost.terminal` is sent, with the password if one was given, and tries once more on a
-terminal of its own; from then on it is asked there at once. A password that a host has refused is never sent there again.
+terminal of its own; from then on it is asked there at once. A password that a host has refused is never sent there
+again, nor, while no host has accepted it, to another one (`Secrets.refused_at`).
 """
 
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ def lines_as_root(command: Command, host: Host, pulse: Callable[[], float]) -> I
                 SECRETS.refuse(Kind.BECOME, place(host))
             if asked and not refused and (line == BEGIN or line.startswith(MISSING)):
                 remember(host)
+                SECRETS.accept(Kind.BECOME)
             begun = begun or line == BEGIN
             yield line
         elif begun or asked:
@@ -64,13 +66,22 @@ def _password(host: Host, line: bytes) -> bytes:
     user = printable(line[len(WANTS_ROOT) :].decode("utf-8", "replace")).strip()
     if secret is None and host.become_method == "doas":
         is_begin(b"%s %s %s" % (BECOME_WORDS + b"password", b"doas", user.encode()))
-    if secret is not None and SECRETS.is_refused(Kind.BECOME, place(host)):
-        raise Refusal(
-            "become_password_wrong",
-            f"The password for {host.become_method} was refused here before in this run, and is not tried again.",
-            "Run the command again with the right one; see first that the account was not locked (faillock).",
-        )
+    refused_at = SECRETS.refused_at(Kind.BECOME, place(host)) if secret is not None else None
+    if refused_at is not None:
+        raise Refusal("become_password_wrong", *_not_tried(host, refused_at))
     return (secret or "").encode("utf-8", "surrogateescape")
+
+
+def _not_tried(host: Host, refused_at: str) -> tuple[str, str]:
+    """Why the password isn't tried on this host, and what to do."""
+    again = "Run the command again with the right one; see first that the account was not locked (faillock)."
+    what = f"The password for {host.become_method} was refused"
+    if refused_at == place(host):
+        return f"{what} here before in this run, and is not tried again.", again
+    return (
+        f"{what} at {refused_at}, and no host had accepted it: it is not tried here, lest a central account be locked.",
+        f"{again} If only that host has another password, leave it out.",
+    )
 
 
 @cache

@@ -3,8 +3,12 @@
 Never in a task, a journal, a log, an argument or the environment: a task names a host, and a worker looks here.
 """
 
+import time
 from enum import Enum
-from threading import Lock
+from threading import Condition
+
+TRIAL_S = 15.0
+"""How long one host may keep the others waiting for what it says of the password to become root."""
 
 
 class Kind(Enum):
@@ -19,9 +23,11 @@ class Secrets:
     """Secrets by kind and name. Its own text shows none of them."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = Condition()
         self._known: dict[tuple[Kind, str], str] = {}
-        self._refused: set[tuple[Kind, str]] = set()
+        self._refused: dict[tuple[Kind, str], None] = {}
+        self._accepted: set[Kind] = set()
+        self._tried_until_s = 0.0
 
     def put(self, kind: Kind, value: str, name: str = "") -> None:
         """The secret is known from now on."""
@@ -38,16 +44,41 @@ class Secrets:
         with self._lock:
             self._known.clear()
             self._refused.clear()
+            self._accepted.clear()
+            self._tried_until_s = 0.0
+
+    def accept(self, kind: Kind) -> None:
+        """The secret of that kind was accepted somewhere, so it is no slip of the operator's."""
+        with self._lock:
+            self._accepted.add(kind)
+            self._lock.notify_all()
 
     def refuse(self, kind: Kind, place: str) -> None:
         """The secret of that kind was refused at this place."""
         with self._lock:
-            self._refused.add((kind, place))
+            self._refused[kind, place] = None
+            self._lock.notify_all()
 
-    def is_refused(self, kind: Kind, place: str) -> bool:
-        """Whether it was: it must not be tried there again, because hosts lock accounts for that."""
+    def refused_at(self, kind: Kind, place: str) -> str | None:
+        """Where the secret was refused, so that it must not be tried at this place; `None`: it may be.
+
+        Never twice at one place, because hosts lock accounts for that. And the account may be a central one: until one
+        place has accepted the secret it is tried at one at a time, and after a refusal at none. Waits for that.
+        """
         with self._lock:
-            return (kind, place) in self._refused
+            while True:
+                refused = [where for of, where in self._refused if of is kind]
+                if place in refused:
+                    return place
+                if kind in self._accepted:
+                    return None
+                if refused:
+                    return refused[0]
+                now_s = time.monotonic()
+                if now_s >= self._tried_until_s:
+                    self._tried_until_s = now_s + TRIAL_S
+                    return None
+                self._lock.wait(self._tried_until_s - now_s)
 
 
 SECRETS = Secrets()

@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from fleet.host import Host
 from fleet.onhost.protocol import Ask, Layout, Outcome
 from fleet.ssh import asking
 from fleet.ssh.connection import Link
-from fleet.ssh.secrets import SECRETS, Kind
+from fleet.ssh.secrets import SECRETS, Kind, Secrets
 from fleet.ssh.session import visit
 from fleet.ssh.trouble import Refusal
 from fleet.ssh.upload import upload
@@ -157,6 +158,40 @@ def test_a_wrong_password_is_said_once_and_never_tried_again_on_that_host(
     assert "wrong\n" not in first.message
     assert 1 <= counted <= 2
     assert last == counted
+
+
+def test_a_password_that_the_first_host_refuses_is_not_tried_at_the_others(
+    machine: Ordinary, host: Host, tmp_path: Path
+) -> None:
+    """Two hundred hosts that ask one directory would lock the account there. These are four spellings of one address."""
+    machine.allow(ASKED)
+    machine.forget_failures()
+    SECRETS.put(Kind.BECOME, "wrong")
+    names = ("127.0.0.1", "localhost", "127.1", "127.0.1")
+    known = tmp_path / "known_hosts"
+    key = machine.sshd.public_key
+    known.write_text("".join(f"[{name}]:{machine.sshd.port} {key}\n" for name in names))
+    hosts = [replace(host, address=name, known_hosts=str(known)) for name in names]
+    available = stub(tmp_path, WHO)
+
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        wrong = list(pool.map(lambda one: visit(a_task(one), Heard(), available), hosts))
+    counted = machine.failed_logins
+    machine.forget_failures()
+
+    assert {of(outcome) for outcome in wrong} == {(Outcome.REFUSED, "become_password_wrong")}
+    assert sum("no host had accepted it" in outcome.message for outcome in wrong) == 3
+    assert 1 <= counted <= 2
+
+
+def test_a_host_with_another_password_keeps_no_other_host_out_once_one_has_accepted_it() -> None:
+    secrets = Secrets()
+
+    assert secrets.refused_at(Kind.BECOME, "a") is None
+    secrets.accept(Kind.BECOME)
+    secrets.refuse(Kind.BECOME, "b")
+
+    assert [secrets.refused_at(Kind.BECOME, where) for where in "abc"] == [None, "b", None]
 
 
 def test_a_password_that_is_right_and_not_enough_is_told_apart_with_a_line_that_cures_it(
