@@ -19,6 +19,7 @@ from fleet.ssh.startline import BECOME_WORDS, BEGIN, MISSING, WANTS_ROOT, is_beg
 from fleet.ssh.trouble import Refusal, printable
 
 GO = b"go\n"
+WRONG = BECOME_WORDS + b"wrong"
 CALL = "\n\nimport sys\n\nsys.exit(main(sys.argv[1], sys.argv[2:]))\n"
 
 
@@ -32,7 +33,7 @@ def lines_as_root(command: Command, host: Host, pulse: Callable[[], float]) -> I
         if not line.startswith(WANTS_ROOT):
             refused = line.startswith(BECOME_WORDS)
             if asked and not begun and refused and SECRETS.get(Kind.BECOME) is not None:
-                SECRETS.refuse(Kind.BECOME, place(host))
+                SECRETS.refuse(Kind.BECOME, place(host), as_wrong=line.startswith(WRONG))
             if asked and not refused and (line == BEGIN or line.startswith(MISSING)):
                 remember(host)
                 SECRETS.accept(Kind.BECOME)

@@ -25,7 +25,8 @@ class Secrets:
     def __init__(self) -> None:
         self._lock = Condition()
         self._known: dict[tuple[Kind, str], str] = {}
-        self._refused: dict[tuple[Kind, str], None] = {}
+        self._refused: set[tuple[Kind, str]] = set()
+        self._wrong_at: dict[Kind, str] = {}
         self._accepted: set[Kind] = set()
         self._tried_until_s = 0.0
 
@@ -44,6 +45,7 @@ class Secrets:
         with self._lock:
             self._known.clear()
             self._refused.clear()
+            self._wrong_at.clear()
             self._accepted.clear()
             self._tried_until_s = 0.0
 
@@ -53,10 +55,13 @@ class Secrets:
             self._accepted.add(kind)
             self._lock.notify_all()
 
-    def refuse(self, kind: Kind, place: str) -> None:
-        """The secret of that kind was refused at this place."""
+    def refuse(self, kind: Kind, place: str, *, as_wrong: bool) -> None:
+        """The secret of that kind was refused at this place; unless `as_wrong`, that says nothing of other places."""
         with self._lock:
-            self._refused[kind, place] = None
+            self._refused.add((kind, place))
+            if as_wrong:
+                self._wrong_at.setdefault(kind, place)
+            self._tried_until_s = 0.0
             self._lock.notify_all()
 
     def refused_at(self, kind: Kind, place: str) -> str | None:
@@ -67,13 +72,12 @@ class Secrets:
         """
         with self._lock:
             while True:
-                refused = [where for of, where in self._refused if of is kind]
-                if place in refused:
+                if (kind, place) in self._refused:
                     return place
                 if kind in self._accepted:
                     return None
-                if refused:
-                    return refused[0]
+                if kind in self._wrong_at:
+                    return self._wrong_at[kind]
                 now_s = time.monotonic()
                 if now_s >= self._tried_until_s:
                     self._tried_until_s = now_s + TRIAL_S

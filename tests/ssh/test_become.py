@@ -189,9 +189,18 @@ def test_a_host_with_another_password_keeps_no_other_host_out_once_one_has_accep
 
     assert secrets.refused_at(Kind.BECOME, "a") is None
     secrets.accept(Kind.BECOME)
-    secrets.refuse(Kind.BECOME, "b")
+    secrets.refuse(Kind.BECOME, "b", as_wrong=True)
 
     assert [secrets.refused_at(Kind.BECOME, where) for where in "abc"] == [None, "b", None]
+
+
+def test_a_host_that_refuses_for_another_reason_keeps_no_other_host_out() -> None:
+    secrets = Secrets()
+
+    assert secrets.refused_at(Kind.BECOME, "a") is None
+    secrets.refuse(Kind.BECOME, "a", as_wrong=False)
+
+    assert [secrets.refused_at(Kind.BECOME, where) for where in "ab"] == ["a", None]
 
 
 def test_a_password_that_is_right_and_not_enough_is_told_apart_with_a_line_that_cures_it(
