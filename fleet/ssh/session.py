@@ -19,18 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.events import Event, EventType, Sink
-from fleet.onhost.protocol import (
-    BEAT,
-    END_MARK,
-    STOP,
-    Ask,
-    Finding,
-    Outcome,
-    Reply,
-    ReplyType,
-    Rest,
-    Step,
-)
+from fleet.onhost.protocol import BEAT, END_MARK, STOP, Ask, Finding, Outcome, Reply, ReplyType, Rest, Step
 from fleet.onhost.wire import encode
 from fleet.ssh.bastion import close_bastions
 from fleet.ssh.become import begins, lines_as_root
