@@ -27,6 +27,7 @@ from fleet.options import (
     leasing,
     locking,
     option,
+    reaching,
     selecting,
     telling,
     told_as,
@@ -90,7 +91,7 @@ def inventory(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
 
 @fleet.command()
 @selecting
-@connecting
+@reaching
 @changing
 @as_json
 @click.pass_context

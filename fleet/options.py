@@ -74,7 +74,7 @@ selecting = _together(
     option("-l", "--limit", env="LIMIT", multiple=True, help="Host patterns: web*, web:&eu, '!web-07', @file."),
     option("-v", "--verbose", env="VERBOSE", count=True, metavar="", help="Tell every step."),
 )
-connecting = _together(
+reaching = _together(
     option(
         "--parallel",
         env="PARALLEL",
@@ -96,6 +96,9 @@ connecting = _together(
         show_default="as ssh_config says, else strict",
         help="What becomes of a host key that is not known yet. One that has changed is always refused.",
     ),
+)
+connecting = _together(
+    reaching,
     option(
         "-k",
         "--ask-pass",
