@@ -7,8 +7,8 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -104,6 +104,24 @@ def sessions(server: Sshd) -> list[int]:
     return [int(pid) for pid, parent, args in rows if int(parent) in top and "sshd" in args]
 
 
+@contextmanager
+def lost_while(ways: Ways, count: int) -> Iterator[tuple["Switch", list[Future[bytes]]]]:
+    """The bastion has died under an open connection, and so many visits wait for it: it was dialled in vain already."""
+    switch = Switch(ways.outer.port)
+    connecting = ways.config(outer=switch.port)
+    assert says(ways.link(connecting)) == b"in"
+    switch.target = free_port()
+    for pid in sessions(ways.outer):
+        os.kill(pid, signal.SIGKILL)
+    try:
+        with ThreadPoolExecutor(count) as threads:
+            waiting = [threads.submit(says, ways.link(connecting)) for _ in range(count)]
+            wait_until(lambda: switch.refused > 0, "it was dialled in vain")
+            yield switch, waiting
+    finally:
+        switch.close()
+
+
 def test_a_host_is_reached_through_a_chain_of_bastions(ways: Ways) -> None:
     connecting = ways.config("outer,inner")
     before = [logins(server) for server in (ways.outer, ways.inner, ways.last)]
@@ -158,25 +176,15 @@ def test_a_bastion_that_freezes_is_asked_and_dialled_again(ways: Ways) -> None:
 
 
 def test_a_bastion_that_comes_back_is_waited_for(ways: Ways) -> None:
-    switch = Switch(ways.outer.port)
-    connecting = ways.config(outer=switch.port)
-    assert says(ways.link(connecting)) == b"in"
-    switch.target = free_port()
-    for pid in sessions(ways.outer):
-        os.kill(pid, signal.SIGKILL)
-
-    with ThreadPoolExecutor(2) as threads:
-        waiting = [threads.submit(says, ways.link(connecting)) for _ in range(2)]
-        wait_until(lambda: switch.refused > 0, "it was dialled in vain")
+    with lost_while(ways, 2) as (switch, waiting):
         switch.target = ways.outer.port
         said = [each.result() for each in waiting]
 
-    switch.close()
     assert said == [b"in", b"in"]
     assert ways.told_of_bastions == ["bastion_lost", "bastion_back"]
 
 
-def test_a_bastion_that_stays_away_is_the_bastion_s_trouble(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bastion_that_stays_away_is_the_bastion_s_trouble(ways: Ways) -> None:
     connecting = ways.config(outer=free_port())
 
     trouble = trouble_with(ways.link(connecting))
@@ -236,21 +244,12 @@ def test_sessions_are_not_what_a_bastion_gives(ways: Ways, tmp_path: Path) -> No
         close_bastions()
 
 
-def test_a_run_that_is_cut_off_waits_for_no_bastion(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
-    switch = Switch(ways.outer.port)
-    connecting = ways.config(outer=switch.port)
-    assert says(ways.link(connecting)) == b"in"
-    switch.target = free_port()
-    for pid in sessions(ways.outer):
-        os.kill(pid, signal.SIGKILL)
-    with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(says, ways.link(connecting))
-        wait_until(lambda: switch.refused > 0, "it was dialled in vain")
-
+def test_a_run_that_is_cut_off_waits_for_no_bastion(ways: Ways) -> None:
+    with lost_while(ways, 1) as (_, (waiting,)):
         close_bastions()
 
         error = waiting.exception(timeout=bastion.REDIAL_S / 2)
-    switch.close()
+
     assert isinstance(error, Trouble)
     assert error.reason == "cut"
 
