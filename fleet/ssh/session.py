@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +121,7 @@ class _Visit:
     def __init__(self, task: HostTask, sink: Sink, available: Mapping[str, Bundle]) -> None:
         self.task = task
         self.link = Link(task.host, task.deadlines, task.connecting, tell=self._note)
-        self._supply = Supply(self.link, task.connecting, available, partial(self.tell, EventType.NOTE))
+        self._supply = Supply(self.link, task.connecting, available, self._note)
         self.sent = False
         self._sink = sink
         self._findings: list[Finding] = []
@@ -165,8 +164,8 @@ class _Visit:
             Event(at=_now(), rollout=task.request.rollout, type=kind, host=task.host.name, batch=task.batch, **values)
         )
 
-    def _note(self, reason: str, message: str) -> None:
-        self.tell(EventType.NOTE, reason=reason, message=message)
+    def _note(self, reason: str | None, message: str, **values: Any) -> None:
+        self.tell(EventType.NOTE, reason=reason, message=message, **values)
 
     # The conversation
 

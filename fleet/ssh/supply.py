@@ -26,20 +26,20 @@ from fleet.task import Connecting
 log = logging.getLogger("fleet.ssh")
 
 
-class Note(Protocol):
-    """Tells the operator of what was brought, or could not be."""
+class Tell(Protocol):
+    """Tells the operator of what was brought, or could not be, and then by which word."""
 
-    def __call__(self, *, message: str, **values: Any) -> None: ...
+    def __call__(self, reason: str | None, message: str, **values: Any) -> None: ...
 
 
 class Supply:
     """Brings them over one link. `no_psutil` is why the host has to have psutil of its own, if it has to."""
 
-    def __init__(self, link: Link, connecting: Connecting, bundles: Mapping[str, Bundle], note: Note) -> None:
+    def __init__(self, link: Link, connecting: Connecting, bundles: Mapping[str, Bundle], tell: Tell) -> None:
         self.no_psutil = ""
         self._link = link
         self._bundles = bundles
-        self._note = note
+        self._tell = tell
         self._transfer = connecting.transfer
         self._rate = shared_rate(connecting.limit_rate)
 
@@ -60,7 +60,7 @@ class Supply:
                 return self._bundles.fetch(platform.tag)
             except NoWheel as error:
                 self.no_psutil = f"fleet has no psutil for {platform.tag}: {error}."
-                self._note(reason="psutil_not_fetched", message=f"{self.no_psutil} The host's own is used.")
+                self._tell("psutil_not_fetched", f"{self.no_psutil} The host's own is used.")
         return fitting(platform.tag, self._bundles)
 
     def bring_bundle(self, bundle: Bundle) -> None:
@@ -112,8 +112,9 @@ class Supply:
             proceed=proceed,
         )
         sent_bytes = len(brought.data)
-        self._note(
-            message=f"uploaded the release by {way} ({_mb(sent_bytes)}, unpacked {_mb(brought.unpacked_bytes)})",
+        self._tell(
+            None,
+            f"uploaded the release by {way} ({_mb(sent_bytes)}, unpacked {_mb(brought.unpacked_bytes)})",
             took_s=time.monotonic() - began_at,
             data={"transfer": way, "bytes": sent_bytes, "unpacked_bytes": brought.unpacked_bytes},
         )
