@@ -92,7 +92,8 @@ class Link:
         tell: Tell = lambda reason, message: None,
     ) -> None:
         self.host = host
-        self.deadlines = deadlines
+        self.deadlines = deadlines if settings is None else _as_configured(deadlines, settings)
+        self._given = deadlines
         self._connecting = connecting
         self._settings = settings
         self._tell = tell
@@ -129,7 +130,9 @@ class Link:
                     return begin()
             except Trouble as trouble:
                 at_once = time.monotonic() - began_at < self.deadlines.banner_s
-                if trouble.reason not in TURNED_AWAY or not at_once or tries == MOST_LOGINS or self._closed.is_set():
+                # A bastion's trouble may have the same word; it was tried again by the bastion's own link.
+                turned_away = trouble.may_pass and trouble.reason in TURNED_AWAY
+                if not turned_away or not at_once or tries == MOST_LOGINS or self._closed.is_set():
                     raise
                 self._tell(trouble.reason, f"login {tries} was turned away and is tried again: {trouble.message}")
             self._closed.wait(RETRY_S * 2**tries * Random().uniform(0.5, 1.0))
@@ -139,8 +142,7 @@ class Link:
         """How the host is connected to. Raises `Trouble` when ssh_config can't be read."""
         if self._settings is None:
             self._settings = resolve(self.host, self._connecting)
-            if self._settings.connect_timeout_s is not None:
-                self.deadlines = replace(self.deadlines, connect_s=self._settings.connect_timeout_s)
+            self.deadlines = _as_configured(self._given, self._settings)
         return self._settings
 
     def _open(self, settings: Settings, known: Known) -> None:
@@ -189,7 +191,7 @@ class Link:
     def _bastion(self, settings: Settings) -> "Link":
         """A connection to a bastion that this host is behind, not open yet."""
         host = Host(name=settings.hostname, address=settings.hostname)
-        return Link(host, self.deadlines, settings=settings, tell=self._tell)
+        return Link(host, self._given, settings=settings, tell=self._tell)
 
     def _refuse_if_closed(self) -> None:
         if self._closed.is_set():
@@ -263,6 +265,13 @@ class Link:
             return transport
 
         return make
+
+
+def _as_configured(deadlines: Deadlines, settings: Settings) -> Deadlines:
+    """The deadlines with what ssh_config says of this very hop."""
+    if settings.connect_timeout_s is None:
+        return deadlines
+    return replace(deadlines, connect_s=settings.connect_timeout_s)
 
 
 def _connection(settings: Settings, deadlines: Deadlines, login: Login, stream: Any) -> Any:

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from fleet.host import Host
-from fleet.ssh import bastion
+from fleet.ssh import bastion, connection
 from fleet.ssh.bastion import close_bastions
 from fleet.ssh.command import Command
 from fleet.ssh.connection import Link
 from fleet.ssh.trouble import Trouble
 from fleet.task import PLAIN, Connecting, Deadlines
 from tests.private_nginx import wait_until
-from tests.ssh.server import Proxy, Sshd, free_port, make_key, public, sshd
+from tests.ssh.server import Proxy, Sshd, deaf, free_port, make_key, public, sshd
 from tests.ssh.stubs import QUICK
 
 MANY = 12
@@ -56,8 +56,8 @@ class Ways:
 
     @property
     def told_of_bastions(self) -> list[str]:
-        """Not that a busy sshd has turned a login away for now."""
-        return [word for word in self.told if word != "no_banner"]
+        """Not that a busy sshd has turned a login away for now, nor each dial in vain."""
+        return [word for word in self.told if word not in ("no_banner", "bastion_away")]
 
     @property
     def host(self) -> Host:
@@ -193,6 +193,31 @@ def test_a_bastion_that_stays_away_is_the_bastion_s_trouble(ways: Ways) -> None:
     assert "The bastion 127.0.0.1 port" in trouble.message
 
 
+def test_a_bastion_that_turns_everybody_away_is_not_tried_again_by_each_of_its_hosts(
+    ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "RETRY_S", 0.01)
+    switch = Switch(free_port())
+    trouble = trouble_with(ways.link(ways.config(outer=switch.port)))
+
+    switch.close()
+    assert trouble.reason in ("no_banner", "handshake_failed")
+    assert "The bastion" in trouble.message
+    assert switch.refused == connection.MOST_LOGINS
+
+
+def test_each_hop_has_the_connect_timeout_that_ssh_config_gives_it(ways: Ways) -> None:
+    with deaf() as port:
+        connecting = ways.config(outer=port)
+        path = Path(str(connecting.ssh_config))
+        path.write_text(f"Host outer\n  ConnectTimeout 1\nHost last\n  ConnectTimeout 20\n{path.read_text()}")
+
+        trouble = trouble_with(ways.link(connecting))
+
+    assert trouble.reason == "timed_out"
+    assert "within 1 s" in trouble.message
+
+
 def trouble_with(link: Link) -> Trouble:
     with pytest.raises(Trouble) as caught:
         link.open()
@@ -280,11 +305,13 @@ def test_a_proxy_command_that_fails_is_named(ways: Ways) -> None:
 
 
 class Switch:
-    """A port that passes connections on to `target`, which may change; it counts those that found nobody there."""
+    """A port that passes connections on to `target`, which may change; it counts them, and those that found nobody
+    there. What of ours it does not pass on ends the connection."""
 
     def __init__(self, target: int) -> None:
         self.target = target
-        self.refused = 0
+        self.passes_on: Callable[[], bool] = lambda: True
+        self.passed = self.refused = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = []
@@ -306,18 +333,18 @@ class Switch:
                 self.refused += 1
                 near.close()
                 continue
+            self.passed += 1
             self._sockets += [near, far]
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=pump, args=(source, sink), daemon=True).start()
+            for source, sink, passes_on in ((near, far, lambda: self.passes_on()), (far, near, lambda: True)):
+                threading.Thread(target=self._pump, args=(source, sink, passes_on), daemon=True).start()
 
-
-def pump(source: socket.socket, sink: socket.socket) -> None:
-    """Bytes go from one to the other until either ends."""
-    with suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    for each in (source, sink):
-        with_shutdown(each)
+    def _pump(self, source: socket.socket, sink: socket.socket, passes_on: Callable[[], bool]) -> None:
+        """Bytes go from one to the other until either ends."""
+        with suppress(OSError):
+            while (data := source.recv(65536)) and passes_on():
+                sink.sendall(data)
+        for each in (source, sink):
+            with_shutdown(each)
 
 
 def with_shutdown(each: socket.socket) -> None:

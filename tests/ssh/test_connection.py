@@ -3,7 +3,6 @@
 import socket
 import threading
 import time
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from fleet.ssh.dial import dial
 from fleet.ssh.resolve import resolve
 from fleet.ssh.trouble import Trouble
 from fleet.task import PLAIN, Deadlines
-from tests.ssh.server import Proxy, Sshd, free_port, sshd
+from tests.ssh.server import Proxy, Sshd, deaf, free_port, sshd
 from tests.ssh.stubs import QUICK
 
 HASTY = replace(QUICK, channel_s=0.5)
@@ -65,22 +64,11 @@ def test_an_address_that_is_no_name_is_not_found(server: Sshd) -> None:
 
 def test_a_full_backlog_times_out(server: Sshd) -> None:
     """A listener that never accepts, its queue full, drops further connections without a word."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        fillers = [socket.socket() for _ in range(3)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-        link = Link(replace(server.host, port=port), replace(QUICK, connect_s=0.5))
+    with deaf() as port:
+        trouble = trouble_with(replace(server.host, port=port), replace(QUICK, connect_s=0.5))
 
-        with pytest.raises(Trouble) as caught:
-            link.open()
-
-        for filler in fillers:
-            filler.close()
-    assert caught.value.reason == "timed_out"
+    assert trouble.reason == "timed_out"
+    assert "(tried 127.0.0.1)" in trouble.message
 
 
 def test_the_next_address_is_tried_when_the_first_one_refuses(server: Sshd) -> None:
@@ -92,13 +80,7 @@ def test_the_next_address_is_tried_when_the_first_one_refuses(server: Sshd) -> N
 
 def test_the_next_address_is_tried_when_the_first_one_times_out(server: Sshd) -> None:
     """IPv6 that is there in name only: its queue is full, and drops what comes without a word."""
-    with socket.socket(socket.AF_INET6) as deaf, ExitStack() as fillers:
-        deaf.bind(("::1", server.port))
-        deaf.listen(0)
-        for _ in range(3):
-            filler = fillers.enter_context(socket.socket(socket.AF_INET6))
-            filler.setblocking(False)
-            filler.connect_ex(("::1", server.port))
+    with deaf("::1", server.port):
 
         def both(*_: object) -> list[object]:
             """What the name of a host with both kinds of address gives."""
