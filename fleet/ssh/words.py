@@ -9,6 +9,7 @@ from types import MappingProxyType
 WORDS: Mapping[str, str] = MappingProxyType(
     {
         "auth_failed": "the login was not let in",
+        "bastion_away": "a bastion that was lost can't be reached yet, and is dialled again",
         "bastion_back": "a bastion that was lost is connected again",
         "bastion_lost": "the connection to a bastion was lost, and is dialled again",
         "behind_bastion": "not asked: the bastion before it can't be passed",

@@ -193,6 +193,38 @@ def test_a_bastion_that_stays_away_is_the_bastion_s_trouble(ways: Ways) -> None:
     assert "The bastion 127.0.0.1 port" in trouble.message
 
 
+def test_each_dial_in_vain_is_told(ways: Ways) -> None:
+    switch = Switch(ways.outer.port)
+    connecting = ways.config(outer=switch.port)
+    assert says(ways.link(connecting)) == b"in"
+    switch.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(says, ways.link(connecting))
+        wait_until(lambda: ways.told.count("bastion_away") == 2, "it was dialled in vain twice")
+        close_bastions()
+
+    assert isinstance(waiting.exception(), Trouble)
+
+
+def test_all_hosts_behind_a_bastion_that_says_nothing_wait_for_one_dial(ways: Ways) -> None:
+    hasty = replace(QUICK, banner_s=1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(0)
+        connecting = ways.config(outer=silent.getsockname()[1])
+
+        with ThreadPoolExecutor(MANY) as threads:
+            troubles = list(threads.map(lambda _: trouble_with(ways.link(connecting, hasty)), range(MANY)))
+
+        dials = 0
+        with suppress(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                dials += 1
+    assert [trouble.reason for trouble in troubles] == ["no_banner"] * MANY
+    assert dials < MANY / 2, "some may have come after it was over"
+
+
 def test_a_bastion_that_turns_everybody_away_is_not_tried_again_by_each_of_its_hosts(
     ways: Ways, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +236,18 @@ def test_a_bastion_that_turns_everybody_away_is_not_tried_again_by_each_of_its_h
     assert trouble.reason in ("no_banner", "handshake_failed")
     assert "The bastion" in trouble.message
     assert switch.refused == connection.MOST_LOGINS
+
+
+def test_a_bastion_that_hangs_up_whenever_it_is_asked_is_not_asked_for_ever(ways: Ways) -> None:
+    before = logins(ways.outer)
+    switch = Switch(ways.outer.port)
+    switch.passes_on = lambda: logins(ways.outer) - before < switch.passed
+    trouble = trouble_with(ways.link(ways.config(outer=switch.port)))
+
+    switch.close()
+    assert trouble.reason == "jump_refused"
+    assert "hung up" in trouble.message
+    assert logins(ways.outer) - before == bastion.MOST_LOSSES
 
 
 def test_each_hop_has_the_connect_timeout_that_ssh_config_gives_it(ways: Ways) -> None:
