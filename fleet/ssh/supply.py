@@ -84,7 +84,13 @@ class Supply:
         """The host's word on the bundle that was sent to it; nothing if it never began to listen."""
         host, idle_s = self._link.host, self._link.deadlines.transfer_idle_s
         said = ""
-        for line in lines_as_root(command, host, lambda: START_S + idle_s):
+
+        def patience_s() -> float:
+            if not said:
+                moved()  # a login that is slow to begin is not an upload that stalls
+            return START_S + idle_s
+
+        for line in lines_as_root(command, host, patience_s):
             if not said and begins(line, command):
                 said = "fleet-begun"
                 moved()

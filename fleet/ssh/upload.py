@@ -21,7 +21,7 @@ import paramiko
 from scp import SCPClient, SCPException
 
 from fleet.ssh.become import begins, lines_as_root
-from fleet.ssh.command import SLICE_BYTES, Command
+from fleet.ssh.command import SLICE_BYTES, START_S, Command
 from fleet.ssh.connection import LIBRARY_ERRORS, Link
 from fleet.ssh.rate import UNLIMITED, Rate
 from fleet.ssh.startline import shell_line
@@ -182,9 +182,17 @@ def _run(link: Link, source: Source, script: str, *, send: bool = False) -> None
     """The script said that it did it. Raises OSError with its complaint."""
     command = Command(link, shell_line(link.host, script))
     idle_s = link.deadlines.transfer_idle_s + LATER_S
-    said = False
-    for line in lines_as_root(command, link.host, lambda: idle_s):
+    begun = said = False
+
+    def patience_s() -> float:
+        if begun:
+            return idle_s
+        source.moved()  # a login that is slow to begin is not an upload that stalls
+        return START_S
+
+    for line in lines_as_root(command, link.host, patience_s):
         if begins(line, command):
+            begun = True
             if send:
                 source.pour_into(command, idle_s)
             command.end()

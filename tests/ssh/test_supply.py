@@ -10,9 +10,10 @@ import pytest
 from fleet.events import EventType
 from fleet.host import Host
 from fleet.onhost.protocol import Ask, Outcome
+from fleet.ssh import command
 from fleet.ssh.bundle import GENERIC, build
 from fleet.ssh.session import visit
-from tests.ssh.server import Proxy, Sshd
+from tests.ssh.server import Proxy, Sshd, sshd
 from tests.ssh.stubs import FINE, QUICK, TARGET, Heard, a_task, of, stub
 
 
@@ -103,6 +104,27 @@ def test_a_state_folder_that_no_csh_could_be_told_is_refused(fresh: Host, tmp_pa
     host = replace(fresh, layout=fresh.layout._replace(state_dir="/var/lib/fleet!"))
 
     assert of(visit(a_task(host), Heard(), stub(tmp_path, FINE))) == (Outcome.REFUSED, "path_refused")
+
+
+# A host that is slow
+
+SLEEPY = 'ForceCommand c="$SSH_ORIGINAL_COMMAND"; case "$c" in *eval*|*umask*) sleep 1.05 ;; esac; exec /bin/sh -c "$c"'
+
+
+def test_a_login_that_is_slow_to_begin_is_no_upload_that_stalls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the bundle and what the release are sent to takes longer to begin than an upload may pause."""
+    monkeypatch.setattr(command, "PULSE_S", 0.2)
+    release = tmp_path / "nginx"
+    release.write_text("the bytes")
+    with sshd(tmp_path, SLEEPY) as sleepy:
+        task = a_task(sleepy.host, Ask.STAGE, release=release, deadlines=replace(QUICK, transfer_idle_s=1))
+        task = replace(task, connecting=replace(task.connecting, transfer="exec"))
+
+        outcome = visit(task, Heard(), stub(tmp_path, STAGE))
+
+    assert of(outcome) == (Outcome.DONE, None)
 
 
 # The release
