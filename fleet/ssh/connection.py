@@ -307,6 +307,13 @@ def _explain(
             "Its sshd is too old (OpenSSH before 7.2) or its settings leave nothing modern: update it.",
         )
     if transport is None or not transport.remote_version:
+        if settings.jump is None and settings.proxy_command is not None:
+            return Trouble(
+                "no_banner",
+                f"The ProxyCommand for {there} runs, but no SSH banner came through it within {deadlines.banner_s:g} s.",
+                f"Run it by hand: {settings.proxy_command}",
+                may_pass=True,
+            )
         return Trouble(
             "no_banner",
             f"Something accepts connections on {there}, but it is no SSH server or too busy to answer: no SSH banner "

@@ -348,6 +348,31 @@ def test_a_proxy_command_that_fails_is_named(ways: Ways) -> None:
     assert "echo no way" in trouble.remedy
 
 
+def test_a_proxy_command_that_brings_nothing_is_not_told_as_a_host_that_accepts(ways: Ways) -> None:
+    connecting = ways.config("")
+    path = Path(str(connecting.ssh_config))
+    path.write_text(f"Host last\n  ProxyCommand sleep 60\n{path.read_text()}")
+
+    trouble = trouble_with(ways.link(connecting, replace(QUICK, banner_s=0.5)))
+
+    assert trouble.reason == "no_banner"
+    assert trouble.message.startswith("The ProxyCommand for last port")
+    assert trouble.remedy == "Run it by hand: sleep 60"
+
+
+def test_a_host_that_is_too_old_is_told_so_behind_a_proxy_command_too(ways: Ways, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    with sshd(folder, "KexAlgorithms diffie-hellman-group14-sha1") as old:
+        found = Ways(ways.outer, ways.inner, old, tmp_path)
+        connecting = found.config("")
+        path = Path(str(connecting.ssh_config))
+        line = f"ssh -F {path} -W 127.0.0.1:{old.port} outer"
+        path.write_text(f"Host last\n  ProxyCommand {line}\n{path.read_text()}")
+
+        assert trouble_with(found.link(connecting)).reason == "incompatible"
+
+
 class Switch:
     """A port that passes connections on to `target`, which may change; it counts them, and those that found nobody
     there. What of ours it does not pass on ends the connection."""
