@@ -1,8 +1,8 @@
 """Bastions: one opened connection for all the hosts behind each, shared by every visit of this process.
 
 Fabric would log in at the bastion once for each host. A connection that died is dialled again, by one of those who need
-it while the others wait; that it was lost is told once. A frozen one looks alive, so it is asked when a host behind it
-can't be reached.
+it while the others wait, and share what becomes of it: two hundred hosts behind a dead bastion cost one deadline, not two
+hundred. That it was lost is told once. A frozen one looks alive, so it is asked when a host behind it can't be reached.
 """
 
 import threading
@@ -36,6 +36,8 @@ Tell = Callable[[str, str], None]
 """Tells the operator of something that befell the way to the hosts: a reason word and a message."""
 REDIAL_S = 60.0
 """How long a lost bastion is dialled before the hosts behind it count as unreachable."""
+MOST_LOSSES = 3
+"""How often its connection may break while we ask it for one and the same host."""
 PROHIBITED, CONNECT_FAILED = 1, 2
 """Why an sshd opens no channel (RFC 4254, 5.1)."""
 
@@ -100,10 +102,11 @@ class _Bastion:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._dialling = threading.Lock()
+        self._dials = 0
+        self._failed: Trouble | None = None
+        self._is_lost = False
         self._link: Link | None = None
         self._coming: Link | None = None
-        self._failure: Trouble | None = None
-        self._failed_at_s = 0.0
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -113,7 +116,8 @@ class _Bastion:
                 link.close()
 
     def channel(self, to: Settings, deadlines: Deadlines, tell: Tell, make: MakeLink) -> Any:
-        while True:
+        said = ""
+        for _ in range(MOST_LOSSES):
             link = self._opened(tell, make)
             began_at = time.monotonic()
             try:
@@ -128,7 +132,9 @@ class _Bastion:
                 late = time.monotonic() - began_at >= deadlines.connect_s
                 if late and self._answers(link):
                     raise _timed_out(self._settings, to, deadlines) from error
+                said = printable(str(error))
                 link.close()
+        raise _hung_up(self._settings, to, said)
 
     def _answers(self, link: Link) -> bool:
         with suppress(Trouble):
@@ -137,39 +143,39 @@ class _Bastion:
         return False
 
     def _opened(self, tell: Tell, make: MakeLink) -> Link:
-        """The connection that is there, or a new one. Raises `Trouble` when none could be made in time.
-
-        Who waited while another one dialled in vain has the same trouble: all hosts would else wait for it in turn.
-        """
+        """The connection that is there, or a new one. Raises `Trouble` when none could be made in time."""
         link = self._link
         if link is not None and link.is_active:
             return link
-        asked_at_s = time.monotonic()
+        dials = self._dials
         with self._dialling:
             if self._link is not None and self._link.is_active:
                 return self._link
-            if self._failure is not None and self._failed_at_s >= asked_at_s:
-                raise _again(self._failure)
+            if self._dials != dials and self._failed is not None:
+                raise _not_reached(self._settings, self._failed)
             try:
-                self._link = self._new_link(tell, make)
+                self._link = self._dialled_again(tell, make)
+                self._failed = None
+                return self._link
             except Trouble as trouble:
-                self._failure, self._failed_at_s = trouble, time.monotonic()
-                raise
-            self._failure = None
-            return self._link
+                self._failed = trouble
+                raise _not_reached(self._settings, trouble) from trouble
+            finally:
+                self._dials += 1
 
-    def _new_link(self, tell: Tell, make: MakeLink) -> Link:
-        """A lost connection is made anew with patience, but only once: afterwards the bastion counts as gone."""
-        was_lost = self._link is not None
-        is_news = was_lost and self._failure is None
-        if is_news:
+    def _dialled_again(self, tell: Tell, make: MakeLink) -> Link:
+        """A new connection; for one that was lost just now we have patience. Raises `Trouble`."""
+        patience_s = 0.0
+        if self._link is not None:
+            self._link, self._is_lost, patience_s = None, True, REDIAL_S
             tell("bastion_lost", f"the connection to the bastion {self._settings.there} was lost: dialling it again")
-        link = self._dialled(make, REDIAL_S if is_news else 0.0)
-        if was_lost:
+        link = self._dialled(tell, make, patience_s)
+        if self._is_lost:
+            self._is_lost = False
             tell("bastion_back", f"the bastion {self._settings.there} is connected again")
         return link
 
-    def _dialled(self, make: MakeLink, patience_s: float) -> Link:
+    def _dialled(self, tell: Tell, make: MakeLink, patience_s: float) -> Link:
         """A new connection: dialled again while nobody answers, for as long as our patience lasts."""
         ends_at = time.monotonic() + patience_s
         pause_s = 0.5
@@ -182,7 +188,8 @@ class _Bastion:
             except Trouble as trouble:
                 link.close()
                 if not trouble.may_pass or time.monotonic() + pause_s >= ends_at:
-                    raise _not_reached(self._settings, trouble) from trouble
+                    raise
+                tell("bastion_away", f"the bastion is not back yet, and is dialled again: {trouble.message}")
             self._closed.wait(pause_s * Random().uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, 8.0)
 
@@ -215,11 +222,13 @@ def _timed_out(bastion: Settings, to: Settings, deadlines: Deadlines) -> Trouble
     )
 
 
-def _again(trouble: Trouble) -> Trouble:
-    """The same trouble, for another thread to raise."""
-    kind: Any = type(trouble)
-    found: Trouble = kind(trouble.reason, trouble.message, trouble.remedy, may_pass=trouble.may_pass)
-    return found
+def _hung_up(bastion: Settings, to: Settings, said: str) -> Trouble:
+    return Trouble(
+        "jump_refused",
+        f"The bastion {bastion.there} let us in and hung up, {MOST_LOSSES} times, when it was asked for a connection to "
+        f"{to.there}: {said}.",
+        "Look at the bastion's sshd log; try it by hand: ssh -J.",
+    )
 
 
 def _not_reached(bastion: Settings, trouble: Trouble) -> Trouble:

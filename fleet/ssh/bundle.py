@@ -65,6 +65,9 @@ sys.exit(main())
 '''
 
 
+_MAKING = Lock()
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """The bytes of a `.pyz` and the platform that they are for."""
@@ -90,6 +93,9 @@ class Shelf(Mapping[str, Bundle]):
 
     def fetch(self, tag: str) -> Bundle:
         """The bundle for a platform, with psutil. It is asked for once in a run. Raises `NoWheel`."""
+        found = self._at_hand.get(tag)
+        if found is not None:
+            return found  # without waiting for pip, which may be after another platform's
         with self._fetching:
             if tag in self._failed:
                 raise NoWheel(self._failed[tag])
@@ -113,9 +119,14 @@ class Shelf(Mapping[str, Bundle]):
         return len(self._at_hand)
 
 
-@cache
 def bundles() -> Shelf:
     """This process's bundles: the generic one, this machine's own, and those whose psutil was fetched before."""
+    with _MAKING:  # all visits begin at once, and one shelf is what fetches once
+        return _made()
+
+
+@cache
+def _made() -> Shelf:
     wheels = Wheels()
     own = own_tag()
     found = {GENERIC: build(GENERIC, PACKAGE)}

@@ -5,6 +5,7 @@ channel in the visit's own thread. A host may be broken or hostile: a line, the 
 are bounded.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,7 +13,7 @@ from contextlib import suppress
 import paramiko
 
 from fleet.ssh.connection import Link
-from fleet.ssh.trouble import Trouble, printable
+from fleet.ssh.trouble import Refusal, Trouble, printable
 
 MOST_LINE_BYTES = 1 << 20
 MOST_BYTES = 64 << 20
@@ -23,6 +24,11 @@ CHUNK_BYTES = 64 << 10
 # What is read of a file at once.
 SLICE_BYTES = 1 << 20
 PULSE_S = 1.0
+START_S = 60.0
+"""For a login shell that reads slow files, and a Python that starts on a busy host."""
+
+log = logging.getLogger("fleet.ssh")
+log.addHandler(logging.NullHandler())
 
 
 class Command:
@@ -141,6 +147,27 @@ class Command:
             self._complained_bytes += len(chunk)
             if self._complained_bytes > MOST_STDERR_BYTES:
                 raise _too_much()
+
+
+def ended_early(link: Link, command: Command, *, begun: bool) -> Trouble:
+    """What to say of a conversation without an end mark."""
+    status = command.exit_status()
+    if not link.is_active:
+        return Trouble("link_lost", "The connection was lost.", "Ask the host again: fleet status.")
+    ended = "without an exit status" if status is None else f"with exit status {status}"
+    said = f": {command.stderr}" if command.stderr else ""
+    log.warning("%s: the remote command ended %s%s", link.host.name, ended, said)
+    if not begun:
+        return Refusal(
+            "no_shell",
+            f"The login ended {ended} without running fleet's command{said}.",
+            "The login shell must run commands (not nologin), and ForceCommand must pass them on.",
+        )
+    return Trouble(
+        "script_died",
+        f"The step script ended {ended} before it was done{said}.",
+        "Ask the host again: fleet status. If it says the same, this is a bug of fleet: keep the log.",
+    )
 
 
 def _silent(silence_s: float) -> Trouble:

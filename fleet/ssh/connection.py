@@ -92,8 +92,8 @@ class Link:
         tell: Tell = lambda reason, message: None,
     ) -> None:
         self.host = host
+        self.deadlines = deadlines if settings is None else _as_configured(deadlines, settings)
         self._given = deadlines
-        self.deadlines = _own(deadlines, settings) if settings else deadlines
         self._connecting = connecting
         self._settings = settings
         self._tell = tell
@@ -130,7 +130,9 @@ class Link:
                     return begin()
             except Trouble as trouble:
                 at_once = time.monotonic() - began_at < self.deadlines.banner_s
-                if trouble.reason not in TURNED_AWAY or not at_once or tries == MOST_LOGINS or self._closed.is_set():
+                # A bastion's trouble may have the same word; it was tried again by the bastion's own link.
+                turned_away = trouble.may_pass and trouble.reason in TURNED_AWAY
+                if not turned_away or not at_once or tries == MOST_LOGINS or self._closed.is_set():
                     raise
                 self._tell(trouble.reason, f"login {tries} was turned away and is tried again: {trouble.message}")
             self._closed.wait(RETRY_S * 2**tries * Random().uniform(0.5, 1.0))
@@ -140,7 +142,7 @@ class Link:
         """How the host is connected to. Raises `Trouble` when ssh_config can't be read."""
         if self._settings is None:
             self._settings = resolve(self.host, self._connecting)
-            self.deadlines = _own(self._given, self._settings)
+            self.deadlines = _as_configured(self._given, self._settings)
         return self._settings
 
     def _open(self, settings: Settings, known: Known) -> None:
@@ -265,10 +267,11 @@ class Link:
         return make
 
 
-def _own(deadlines: Deadlines, settings: Settings) -> Deadlines:
-    """The deadlines of this hop: a bastion's ConnectTimeout is not that of the hosts behind it."""
-    connect_s = settings.connect_timeout_s
-    return deadlines if connect_s is None else replace(deadlines, connect_s=connect_s)
+def _as_configured(deadlines: Deadlines, settings: Settings) -> Deadlines:
+    """The deadlines with what ssh_config says of this very hop."""
+    if settings.connect_timeout_s is None:
+        return deadlines
+    return replace(deadlines, connect_s=settings.connect_timeout_s)
 
 
 def _connection(settings: Settings, deadlines: Deadlines, login: Login, stream: Any) -> Any:
@@ -304,6 +307,13 @@ def _explain(
             "Its sshd is too old (OpenSSH before 7.2) or its settings leave nothing modern: update it.",
         )
     if transport is None or not transport.remote_version:
+        if settings.jump is None and settings.proxy_command is not None:
+            return Trouble(
+                "no_banner",
+                f"The ProxyCommand for {there} runs, but no SSH banner came through it within {deadlines.banner_s:g} s.",
+                f"Run it by hand: {settings.proxy_command}",
+                may_pass=True,
+            )
         return Trouble(
             "no_banner",
             f"Something accepts connections on {there}, but it is no SSH server or too busy to answer: no SSH banner "

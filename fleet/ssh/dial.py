@@ -111,7 +111,7 @@ def _failed(settings: Settings, failures: list[tuple[str, OSError]], timeout_s: 
         )
     return Trouble(
         "timed_out",
-        f"{there} did not answer within {timeout_s:g} s.",
+        f"{there} did not answer within {timeout_s:g} s (tried {', '.join(address for address, _ in failures)}).",
         "See that the host is up and that no firewall swallows the connection.",
         may_pass=True,
     )

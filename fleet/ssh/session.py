@@ -8,11 +8,9 @@ The step script acts only while it hears our beat. `request_stop` turns the beat
 after which each ends in the nearest resting phase; `cut_all` closes every connection, after which the hosts do the same.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,25 +21,17 @@ from fleet.onhost.protocol import BEAT, END_MARK, STOP, Ask, Finding, Outcome, R
 from fleet.onhost.wire import encode
 from fleet.ssh.bastion import close_bastions
 from fleet.ssh.become import begins, lines_as_root
-from fleet.ssh.bundle import GENERIC, Bundle, Shelf, bundles, fitting, receive_text
-from fleet.ssh.command import PULSE_S, Command
+from fleet.ssh.bundle import GENERIC, Bundle, bundles
+from fleet.ssh.command import PULSE_S, START_S, Command, ended_early
 from fleet.ssh.connection import Link
-from fleet.ssh.pack import packed
-from fleet.ssh.rate import shared_rate
 from fleet.ssh.reply import check_claims, event_of, finding_of, read_reply
-from fleet.ssh.startline import MISSING, Platform, missing_platform, receive_line, run_line
+from fleet.ssh.startline import MISSING, Platform, missing_platform, run_line
+from fleet.ssh.supply import Supply, bundle_failed
 from fleet.ssh.trouble import Refusal, Trouble, printable
-from fleet.ssh.upload import Source, transfer_stalled, upload
-from fleet.ssh.wheels import NoWheel
 from fleet.task import HostOutcome, HostTask
 
-# A login shell that reads slow files, and a Python that starts on a busy host.
-START_S = 60.0
 RELEASE_MISSING, PSUTIL_MISSING = "release_missing", "psutil_missing"
 END = END_MARK.encode("ascii")
-
-log = logging.getLogger("fleet.ssh")
-log.addHandler(logging.NullHandler())
 
 
 def visit(task: HostTask, sink: Sink, available: Mapping[str, Bundle] | None = None) -> HostOutcome:
@@ -132,11 +122,9 @@ class _Visit:
     def __init__(self, task: HostTask, sink: Sink, available: Mapping[str, Bundle]) -> None:
         self.task = task
         self.link = Link(task.host, task.deadlines, task.connecting, tell=self._note)
+        self._supply = Supply(self.link, task.connecting, available, self._note)
         self.sent = False
         self._sink = sink
-        self._bundles = available
-        self._no_psutil = ""
-        self._rate = shared_rate(task.connecting.limit_rate)
         self._findings: list[Finding] = []
         self._held_back: list[Event] | None = None
         self._beat_at = 0.0
@@ -164,6 +152,12 @@ class _Visit:
             tuple(self._findings),
         )
 
+    def _bring_release(self, release: Path) -> None:
+        goal = self.task.request.goal
+        if goal is None:
+            raise ValueError("a host asked for a release that the request doesn't name")
+        self._supply.bring_release(release, goal.target, self._refuse_if_stopped)
+
     def tell(self, kind: EventType, **values: Any) -> None:
         """An event of this visit is put into the sink."""
         task = self.task
@@ -171,8 +165,8 @@ class _Visit:
             Event(at=_now(), rollout=task.request.rollout, type=kind, host=task.host.name, batch=task.batch, **values)
         )
 
-    def _note(self, reason: str, message: str) -> None:
-        self.tell(EventType.NOTE, reason=reason, message=message)
+    def _note(self, reason: str | None, message: str, **values: Any) -> None:
+        self.tell(EventType.NOTE, reason=reason, message=message, **values)
 
     # The conversation
 
@@ -182,14 +176,14 @@ class _Visit:
         if isinstance(answer, Reply) and answer.reason == PSUTIL_MISSING:
             answer = self._with_psutil(answer)
         if isinstance(answer, Platform):
-            self._bring_bundle(self._bundle_for(answer))
+            self._supply.bring_bundle(self._supply.bundle_for(answer))
             answer = self._converse()
         if isinstance(answer, Platform):
-            raise _bundle_failed("it was stored and is not found there")
+            raise bundle_failed("it was stored and is not found there")
         check_claims(answer, self.task.request)
         self.sent = False
         if answer.reason == PSUTIL_MISSING:
-            return answer._replace(message=f"{answer.message} {self._no_psutil}".strip())
+            return answer._replace(message=f"{answer.message} {self._supply.no_psutil}".strip())
         return answer
 
     def _with_psutil(self, refused: Reply) -> Reply | Platform:
@@ -198,17 +192,15 @@ class _Visit:
         It says its platform then; for one that has no wheel the refusal stands.
         """
         self.sent = False
-        answer = self._converse(without=GENERIC) if isinstance(self._bundles, Shelf) else refused
-        if isinstance(answer, Platform) and self._bundle_for(answer).tag == GENERIC:
+        answer = self._converse(without=GENERIC) if self._supply.can_fetch else refused
+        if isinstance(answer, Platform) and self._supply.bundle_for(answer).tag == GENERIC:
             return refused
         return answer
 
     def _converse(self, without: str = "") -> Reply | Platform:
         """The outcome that the step script gave, or the platform of a host that has no bundle yet."""
         self._refuse_if_stopped()
-        bundles = sorted(self._bundles.values(), key=lambda each: each.tag == GENERIC)
-        keys = tuple(bundle.key for bundle in bundles if bundle.tag != without)
-        command = Command(self.link, run_line(self.task.host, keys))
+        command = Command(self.link, run_line(self.task.host, self._supply.keys(without)))
         begun = False
         final: Reply | None = None
         for line in lines_as_root(command, self.task.host, lambda: self._beat(command)):
@@ -228,7 +220,7 @@ class _Visit:
                 break  # sudo came back: the step script has ended
             if line.strip():
                 final = self._take(read_reply(line), final)
-        raise _ended_early(self.link, command, begun)
+        raise ended_early(self.link, command, begun=begun)
 
     def _send_request(self, command: Command) -> None:
         self._refuse_if_stopped()
@@ -274,103 +266,6 @@ class _Visit:
     def _refuse_if_stopped(self) -> None:
         if _RUNNING.is_stopped(self.task.request.rollout):
             raise Refusal("stopped", "The operator turned back before anything was asked of this host.")
-
-    # What the host needs first
-
-    def _bundle_for(self, platform: Platform) -> Bundle:
-        """The bundle with psutil for that platform, fetched if need be, or the one for hosts that have their own."""
-        if isinstance(self._bundles, Shelf):
-            try:
-                return self._bundles.fetch(platform.tag)
-            except NoWheel as error:
-                self._no_psutil = f"fleet has no psutil for {platform.tag}: {error}."
-                self._note("psutil_not_fetched", f"{self._no_psutil} The host's own is used.")
-        return fitting(platform.tag, self._bundles)
-
-    def _bring_bundle(self, bundle: Bundle) -> None:
-        """The host has the bundle, checked by hash. Raises `Refusal` with the host's own reason."""
-        idle_s = self.task.deadlines.transfer_idle_s
-        said = ""
-        with self.link.watch(idle_s) as watch:
-            command = Command(self.link, receive_line(self.task.host))
-            for line in lines_as_root(command, self.task.host, lambda: START_S + idle_s):
-                if not said and begins(line, command):
-                    said = "fleet-begun"
-                    watch.moved()
-                    # What the host says of it counts more than that it didn't take everything.
-                    with suppress(OSError):
-                        command.send(receive_text(bundle, self.task.host.layout.state_dir))
-                        Source(bundle.data, self.link, watch, self._rate).pour_into(command, idle_s)
-                elif line.startswith(b"fleet-"):
-                    said = printable(line.decode("utf-8", "replace"))
-                    break
-        if watch.fired:
-            raise transfer_stalled(self.link, "the step script")
-        if not said and self.link.is_active:
-            raise _ended_early(self.link, command, begun=False)
-        if not self.link.is_active:
-            raise Trouble("link_lost", "The connection was lost while the step script was sent.", "Try again.")
-        command.close()
-        if said != "fleet-stored":
-            why = f"{said.removeprefix('fleet-').removeprefix('begun')} {command.stderr}".strip()
-            raise _bundle_failed(why or "the host did not say why")
-        log.info("%s: the bundle for %s was stored", self.task.host.name, bundle.tag)
-
-    def _bring_release(self, release: Path) -> None:
-        """The release lies packed beside its place on the host; the step script unpacks it and checks its hash."""
-        goal = self.task.request.goal
-        if goal is None:
-            raise ValueError("a host asked for a release that the request doesn't name")
-        began_at = time.monotonic()
-        brought = packed(release)
-        way = upload(
-            self.link,
-            brought.data,
-            f"{self.task.host.layout.state_dir}/releases/{goal.target}/nginx.part.gz",
-            how=self.task.connecting.transfer,
-            rate=self._rate,
-            proceed=self._refuse_if_stopped,
-        )
-        sent_bytes = len(brought.data)
-        self.tell(
-            EventType.NOTE,
-            message=f"uploaded the release by {way} ({_mb(sent_bytes)}, unpacked {_mb(brought.unpacked_bytes)})",
-            took_s=time.monotonic() - began_at,
-            data={"transfer": way, "bytes": sent_bytes, "unpacked_bytes": brought.unpacked_bytes},
-        )
-
-
-def _mb(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB"
-
-
-def _ended_early(link: Link, command: Command, begun: bool) -> Trouble:
-    """What to say of a conversation without an end mark."""
-    status = command.exit_status()
-    if not link.is_active:
-        return Trouble("link_lost", "The connection was lost.", "Ask the host again: fleet status.")
-    ended = "without an exit status" if status is None else f"with exit status {status}"
-    said = f": {command.stderr}" if command.stderr else ""
-    log.warning("%s: the remote command ended %s%s", link.host.name, ended, said)
-    if not begun:
-        return Refusal(
-            "no_shell",
-            f"The login ended {ended} without running fleet's command{said}.",
-            "The login shell must run commands (not nologin), and ForceCommand must pass them on.",
-        )
-    return Trouble(
-        "script_died",
-        f"The step script ended {ended} before it was done{said}.",
-        "Ask the host again: fleet status. If it says the same, this is a bug of fleet: keep the log.",
-    )
-
-
-def _bundle_failed(why: str) -> Refusal:
-    return Refusal(
-        "bundle_failed",
-        f"The step script could not be put on the host: {printable(why)}.",
-        "See that the state folder (fleet_state_dir, /var/lib/fleet) has room and that only root can write there.",
-    )
 
 
 def _outcome_of(task: HostTask, outcome: Outcome, trouble: Trouble) -> HostOutcome:

@@ -43,8 +43,12 @@ def complaint(stream: Any) -> Trouble | None:
 
 
 class _CommandSocket(socket.socket):
-    """Our end of a ProxyCommand's stdin and stdout. The command is a process group of its own, ended with the stream."""
+    """Our end of a ProxyCommand's stdin and stdout. The command is a process group of its own, ended with the stream.
 
+    `by_itself` is whether the command ended it, `None` while nobody has: one that we end has nothing to answer for.
+    """
+
+    by_itself: bool | None = None
     command: str
     process: "subprocess.Popen[bytes]"
     said: BinaryIO
@@ -71,7 +75,9 @@ class _CommandSocket(socket.socket):
         return found
 
     def complaint(self) -> Trouble | None:
-        """Its last words, if it has ended."""
+        """Its last words, if it has ended by itself."""
+        if not self.by_itself:
+            return None
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(LAST_WORDS_S)
         if self.process.poll() is None or self.said.closed:
@@ -85,8 +91,29 @@ class _CommandSocket(socket.socket):
             may_pass=True,
         )
 
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        try:
+            data = super().recv(size, flags)
+        except TimeoutError:
+            raise
+        except OSError:
+            self._ends(by_itself=True)
+            raise
+        if not data:
+            self._ends(by_itself=True)
+        return data
+
+    def shutdown(self, how: int, /) -> None:
+        self._ends(by_itself=False)
+        super().shutdown(how)
+
+    def _ends(self, *, by_itself: bool) -> None:
+        if self.by_itself is None:
+            self.by_itself = by_itself
+
     def close(self) -> None:
         """What it said is kept: paramiko closes its socket by itself, before anybody can ask."""
+        self._ends(by_itself=self.process.poll() is not None)
         super().close()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGTERM)

@@ -21,7 +21,7 @@ import paramiko
 from scp import SCPClient, SCPException
 
 from fleet.ssh.become import begins, lines_as_root
-from fleet.ssh.command import SLICE_BYTES, Command
+from fleet.ssh.command import SLICE_BYTES, START_S, Command
 from fleet.ssh.connection import LIBRARY_ERRORS, Link
 from fleet.ssh.rate import UNLIMITED, Rate
 from fleet.ssh.startline import shell_line
@@ -33,8 +33,7 @@ MODE = 0o600
 SCP_CHUNK_BYTES = 32 << 10
 # The libraries' own deadlines come later than the watch, which alone says that nothing moves.
 LATER_S = 5.0
-DONE = b"fleet-done"
-SAY_DONE = f"echo && echo {DONE.decode()}"
+UPLOADED = b"fleet-uploaded"
 
 
 def upload(
@@ -145,12 +144,12 @@ def _by_scp(link: Link, source: Source, size_bytes: int, part: str, remote_path:
         link.transport, buff_size=SCP_CHUNK_BYTES, socket_timeout=link.deadlines.transfer_idle_s + LATER_S
     ) as client:
         client.putfo(source, part, mode=f"{MODE:04o}", size=size_bytes)
-    _run(link, _move(size_bytes, part, remote_path))
+    _run(link, source, _move(size_bytes, part, remote_path))
 
 
 def _by_exec(link: Link, source: Source, size_bytes: int, part: str, remote_path: str) -> None:
     script = f"umask 077; cat > {shlex.quote(part)} && {_move(size_bytes, part, remote_path)}"
-    _run(link, script, source)
+    _run(link, source, script, send=True)
 
 
 _SENDERS: dict[str, Callable[[Link, Source, int, str, str], None]] = {
@@ -163,26 +162,41 @@ _SENDERS: dict[str, Callable[[Link, Source, int, str, str], None]] = {
 def _discard(link: Link, part: str) -> None:
     """What came of the file is gone, if the host lets us: the disk may be full of it."""
     with suppress(Trouble, *LIBRARY_ERRORS):
-        _run(link, f"rm -f {shlex.quote(part)} && {SAY_DONE}")
+        command = Command(link, shell_line(link.host, f"rm -f {shlex.quote(part)}"))
+        for line in lines_as_root(command, link.host, lambda: link.deadlines.transfer_idle_s):
+            if begins(line, command):
+                command.end()
+        command.close()
 
 
 def _move(size_bytes: int, part: str, remote_path: str) -> str:
     """A cut link ends `cat` like the end of the file does: the size tells them apart."""
     quoted = shlex.quote(part)
-    return f"[ $(wc -c < {quoted}) -eq {size_bytes} ] && mv -f {quoted} {shlex.quote(remote_path)} && {SAY_DONE}"
+    return (
+        f"[ $(wc -c < {quoted}) -eq {size_bytes} ] && mv -f {quoted} {shlex.quote(remote_path)} "
+        f"&& echo && echo {UPLOADED.decode()}"
+    )
 
 
-def _run(link: Link, script: str, source: Source | None = None) -> None:
-    """The script, which read all of the source, said that it did it. Raises OSError with its complaint."""
+def _run(link: Link, source: Source, script: str, *, send: bool = False) -> None:
+    """The script said that it did it. Raises OSError with its complaint."""
     command = Command(link, shell_line(link.host, script))
     idle_s = link.deadlines.transfer_idle_s + LATER_S
-    said = False
-    for line in lines_as_root(command, link.host, lambda: idle_s):
+    begun = said = False
+
+    def patience_s() -> float:
+        if begun:
+            return idle_s
+        source.moved()  # a login that is slow to begin is not an upload that stalls
+        return START_S
+
+    for line in lines_as_root(command, link.host, patience_s):
         if begins(line, command):
-            if source is not None:
+            begun = True
+            if send:
                 source.pour_into(command, idle_s)
             command.end()
-        said = said or line == DONE
+        said = said or line == UPLOADED
     complaint = command.stderr
     command.close()
     if not said:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 WORDS: Mapping[str, str] = MappingProxyType(
     {
         "auth_failed": "the login was not let in",
+        "bastion_away": "a bastion that was lost can't be reached yet, and is dialled again",
         "bastion_back": "a bastion that was lost is connected again",
         "bastion_lost": "the connection to a bastion was lost, and is dialled again",
         "behind_bastion": "not asked: the bastion before it can't be passed",
@@ -42,6 +43,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "no_shell": "the login runs no command",
         "not_root": "the login is not root and may not become it",
         "path_refused": "a path of the inventory can't be given to every login shell",
+        "psutil_not_fetched": "no psutil could be fetched for the host's platform; its own is used",
         "python_missing": "the host has no Python 3",
         "python_old": "the host's Python is older than 3.6, or doesn't run",
         "refused": "the host refuses the connection",

@@ -1,9 +1,12 @@
 """One real sshd for the tests that need nothing special of it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from fleet.host import Host
 from tests.ssh.server import Sshd, sshd
 
 
@@ -18,3 +21,9 @@ def server(shared_server: Sshd) -> Sshd:
     """A plain sshd, with known_hosts as it should be."""
     shared_server.know("{name} {key}")
     return shared_server
+
+
+@pytest.fixture
+def fresh(server: Sshd, tmp_path: Path) -> Host:
+    """The host with a state folder of this test's own."""
+    return replace(server.host, layout=server.host.layout._replace(state_dir=str(tmp_path / "state")))

@@ -158,18 +158,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def full_backlog() -> Iterator[int]:
-    """A port whose listener never accepts: its queue is full, and further connections are dropped without a word."""
+def deaf(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """A port that drops connections without a word: nobody accepts there, and the queue is full."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
+        listener = stack.enter_context(socket.socket(family))
+        listener.bind((address, port))
         listener.listen(0)
-        port: int = listener.getsockname()[1]
+        found: int = listener.getsockname()[1]
         for _ in range(3):
-            filler = stack.enter_context(socket.socket())
+            filler = stack.enter_context(socket.socket(family))
             filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-        yield port
+            filler.connect_ex((address, found))
+        yield found
 
 
 class Proxy:

@@ -8,9 +8,9 @@ from pathlib import Path
 import fleet.onhost
 from fleet.events import Event, EventType
 from fleet.host import Host
-from fleet.onhost.protocol import PROTOCOL, Ask, Goal, Options, Request, Rest
+from fleet.onhost.protocol import PROTOCOL, Ask, Goal, Options, Outcome, Request, Rest
 from fleet.ssh.bundle import GENERIC, Bundle, build
-from fleet.task import Deadlines, HostTask
+from fleet.task import Deadlines, HostOutcome, HostTask
 
 TARGET = "ab" * 32
 # Long enough for a machine that has other things to do; a test of a deadline shortens that one.
@@ -34,6 +34,13 @@ def main():
 def end(outcome=Outcome.DONE, **values):
     say(ReplyType.OUTCOME, outcome=outcome, **values)
     print(END_MARK, flush=True)
+"""
+
+FINE = """
+say(ReplyType.STEP_STARTED, step=Step.SWAP)
+say(ReplyType.STEP_ENDED, step=Step.SWAP, outcome=Outcome.DONE, message="swapped", took_s=0.25)
+say(ReplyType.FINDING, reason="package_owned", severity=Severity.WARNING, message="m", remedy="r", overridable=True)
+end()
 """
 
 
@@ -65,6 +72,11 @@ def a_task(
         options=Options(),
     )
     return HostTask(host, request, batch=1, release_path=str(release) if release else None, deadlines=deadlines)
+
+
+def of(outcome: HostOutcome) -> tuple[Outcome, str | None]:
+    """What became of a visit, in two words."""
+    return outcome.outcome, outcome.reason
 
 
 @dataclass

@@ -6,24 +6,23 @@ import signal
 import socket
 import subprocess
 import threading
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from fleet.host import Host
-from fleet.ssh import bastion
+from fleet.ssh import bastion, connection
 from fleet.ssh.bastion import close_bastions
 from fleet.ssh.command import Command
 from fleet.ssh.connection import Link
 from fleet.ssh.trouble import Trouble
 from fleet.task import PLAIN, Connecting, Deadlines
 from tests.private_nginx import wait_until
-from tests.ssh.server import Proxy, Sshd, free_port, full_backlog, make_key, public, sshd
+from tests.ssh.server import Proxy, Sshd, deaf, free_port, make_key, public, sshd
 from tests.ssh.stubs import QUICK
 
 MANY = 12
@@ -57,8 +56,8 @@ class Ways:
 
     @property
     def told_of_bastions(self) -> list[str]:
-        """Not that a busy sshd has turned a login away for now."""
-        return [word for word in self.told if word != "no_banner"]
+        """Not that a busy sshd has turned a login away for now, nor each dial in vain."""
+        return [word for word in self.told if word not in ("no_banner", "bastion_away")]
 
     @property
     def host(self) -> Host:
@@ -103,6 +102,24 @@ def sessions(server: Sshd) -> list[int]:
     rows = [line.split(None, 2) for line in listed.splitlines()]
     top = [int(pid) for pid, _, args in rows if f"{server.folder}/sshd_config" in args]
     return [int(pid) for pid, parent, args in rows if int(parent) in top and "sshd" in args]
+
+
+@contextmanager
+def lost_while(ways: Ways, count: int) -> Iterator[tuple["Switch", list[Future[bytes]]]]:
+    """The bastion has died under an open connection, and so many visits wait for it: it was dialled in vain already."""
+    switch = Switch(ways.outer.port)
+    connecting = ways.config(outer=switch.port)
+    assert says(ways.link(connecting)) == b"in"
+    switch.target = free_port()
+    for pid in sessions(ways.outer):
+        os.kill(pid, signal.SIGKILL)
+    try:
+        with ThreadPoolExecutor(count) as threads:
+            waiting = [threads.submit(says, ways.link(connecting)) for _ in range(count)]
+            wait_until(lambda: switch.refused > 0, "it was dialled in vain")
+            yield switch, waiting
+    finally:
+        switch.close()
 
 
 def test_a_host_is_reached_through_a_chain_of_bastions(ways: Ways) -> None:
@@ -159,31 +176,90 @@ def test_a_bastion_that_freezes_is_asked_and_dialled_again(ways: Ways) -> None:
 
 
 def test_a_bastion_that_comes_back_is_waited_for(ways: Ways) -> None:
-    switch = Switch(ways.outer.port)
-    connecting = ways.config(outer=switch.port)
-    assert says(ways.link(connecting)) == b"in"
-    switch.target = free_port()
-    for pid in sessions(ways.outer):
-        os.kill(pid, signal.SIGKILL)
-
-    with ThreadPoolExecutor(2) as threads:
-        waiting = [threads.submit(says, ways.link(connecting)) for _ in range(2)]
-        wait_until(lambda: switch.refused > 0, "it was dialled in vain")
+    with lost_while(ways, 2) as (switch, waiting):
         switch.target = ways.outer.port
         said = [each.result() for each in waiting]
 
-    switch.close()
     assert said == [b"in", b"in"]
     assert ways.told_of_bastions == ["bastion_lost", "bastion_back"]
 
 
-def test_a_bastion_that_stays_away_is_the_bastion_s_trouble(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bastion_that_stays_away_is_the_bastion_s_trouble(ways: Ways) -> None:
     connecting = ways.config(outer=free_port())
 
     trouble = trouble_with(ways.link(connecting))
 
     assert trouble.reason == "refused"
     assert "The bastion 127.0.0.1 port" in trouble.message
+
+
+def test_each_dial_in_vain_is_told(ways: Ways) -> None:
+    switch = Switch(ways.outer.port)
+    connecting = ways.config(outer=switch.port)
+    assert says(ways.link(connecting)) == b"in"
+    switch.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(says, ways.link(connecting))
+        wait_until(lambda: ways.told.count("bastion_away") == 2, "it was dialled in vain twice")
+        close_bastions()
+
+    assert isinstance(waiting.exception(), Trouble)
+
+
+def test_all_hosts_behind_a_bastion_that_says_nothing_wait_for_one_dial(ways: Ways) -> None:
+    hasty = replace(QUICK, banner_s=1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(0)
+        connecting = ways.config(outer=silent.getsockname()[1])
+
+        with ThreadPoolExecutor(MANY) as threads:
+            troubles = list(threads.map(lambda _: trouble_with(ways.link(connecting, hasty)), range(MANY)))
+
+        dials = 0
+        with suppress(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                dials += 1
+    assert [trouble.reason for trouble in troubles] == ["no_banner"] * MANY
+    assert dials < MANY / 2, "some may have come after it was over"
+
+
+def test_a_bastion_that_turns_everybody_away_is_not_tried_again_by_each_of_its_hosts(
+    ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "RETRY_S", 0.01)
+    switch = Switch(free_port())
+    trouble = trouble_with(ways.link(ways.config(outer=switch.port)))
+
+    switch.close()
+    assert trouble.reason in ("no_banner", "handshake_failed")
+    assert "The bastion" in trouble.message
+    assert switch.refused == connection.MOST_LOGINS
+
+
+def test_a_bastion_that_hangs_up_whenever_it_is_asked_is_not_asked_for_ever(ways: Ways) -> None:
+    before = logins(ways.outer)
+    switch = Switch(ways.outer.port)
+    switch.passes_on = lambda: logins(ways.outer) - before < switch.passed
+    trouble = trouble_with(ways.link(ways.config(outer=switch.port)))
+
+    switch.close()
+    assert trouble.reason == "jump_refused"
+    assert "hung up" in trouble.message
+    assert logins(ways.outer) - before == bastion.MOST_LOSSES
+
+
+def test_each_hop_has_the_connect_timeout_that_ssh_config_gives_it(ways: Ways) -> None:
+    with deaf() as port:
+        connecting = ways.config(outer=port)
+        path = Path(str(connecting.ssh_config))
+        path.write_text(f"Host outer\n  ConnectTimeout 1\nHost last\n  ConnectTimeout 20\n{path.read_text()}")
+
+        trouble = trouble_with(ways.link(connecting))
+
+    assert trouble.reason == "timed_out"
+    assert "within 1 s" in trouble.message
 
 
 def trouble_with(link: Link) -> Trouble:
@@ -237,48 +313,12 @@ def test_sessions_are_not_what_a_bastion_gives(ways: Ways, tmp_path: Path) -> No
         close_bastions()
 
 
-def test_a_bastion_that_is_dead_is_waited_for_once_by_all_hosts(ways: Ways) -> None:
-    with full_backlog() as port, ThreadPoolExecutor(MANY) as threads:
-        connecting = ways.config(outer=port)
-        deadlines = replace(QUICK, connect_s=0.5)
-        links = [ways.link(connecting, deadlines, replace(ways.host, port=at)) for at in range(1, MANY + 1)]
-        assert {link.settings.hostname for link in links} == {"127.0.0.1"}
-        began_at = time.monotonic()
-
-        reasons = [trouble.reason for trouble in threads.map(trouble_with, links)]
-
-    assert reasons == ["timed_out"] * MANY
-    assert time.monotonic() - began_at < MANY * 0.25
-
-
-def test_a_bastion_that_did_not_come_back_is_not_waited_for_again(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bastion, "REDIAL_S", 1.0)
-    switch = Switch(ways.outer.port)
-    connecting = ways.config(outer=switch.port)
-    assert says(ways.link(connecting)) == b"in"
-    switch.close()
-
-    reasons = [trouble_with(ways.link(connecting)).reason for _ in range(3)]
-
-    assert reasons == ["refused"] * 3
-    assert ways.told_of_bastions == ["bastion_lost"]
-
-
-def test_a_run_that_is_cut_off_waits_for_no_bastion(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
-    switch = Switch(ways.outer.port)
-    connecting = ways.config(outer=switch.port)
-    assert says(ways.link(connecting)) == b"in"
-    switch.target = free_port()
-    for pid in sessions(ways.outer):
-        os.kill(pid, signal.SIGKILL)
-    with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(says, ways.link(connecting))
-        wait_until(lambda: switch.refused > 0, "it was dialled in vain")
-
+def test_a_run_that_is_cut_off_waits_for_no_bastion(ways: Ways) -> None:
+    with lost_while(ways, 1) as (_, (waiting,)):
         close_bastions()
 
         error = waiting.exception(timeout=bastion.REDIAL_S / 2)
-    switch.close()
+
     assert isinstance(error, Trouble)
     assert error.reason == "cut"
 
@@ -308,12 +348,39 @@ def test_a_proxy_command_that_fails_is_named(ways: Ways) -> None:
     assert "echo no way" in trouble.remedy
 
 
+def test_a_proxy_command_that_brings_nothing_is_not_told_as_a_host_that_accepts(ways: Ways) -> None:
+    connecting = ways.config("")
+    path = Path(str(connecting.ssh_config))
+    path.write_text(f"Host last\n  ProxyCommand sleep 60\n{path.read_text()}")
+
+    trouble = trouble_with(ways.link(connecting, replace(QUICK, banner_s=0.5)))
+
+    assert trouble.reason == "no_banner"
+    assert trouble.message.startswith("The ProxyCommand for last port")
+    assert trouble.remedy == "Run it by hand: sleep 60"
+
+
+def test_a_host_that_is_too_old_is_told_so_behind_a_proxy_command_too(ways: Ways, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    with sshd(folder, "KexAlgorithms diffie-hellman-group14-sha1") as old:
+        found = Ways(ways.outer, ways.inner, old, tmp_path)
+        connecting = found.config("")
+        path = Path(str(connecting.ssh_config))
+        line = f"ssh -F {path} -W 127.0.0.1:{old.port} outer"
+        path.write_text(f"Host last\n  ProxyCommand {line}\n{path.read_text()}")
+
+        assert trouble_with(found.link(connecting)).reason == "incompatible"
+
+
 class Switch:
-    """A port that passes connections on to `target`, which may change; it counts those that found nobody there."""
+    """A port that passes connections on to `target`, which may change; it counts them, and those that found nobody
+    there. What of ours it does not pass on ends the connection."""
 
     def __init__(self, target: int) -> None:
         self.target = target
-        self.refused = 0
+        self.passes_on: Callable[[], bool] = lambda: True
+        self.passed = self.refused = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = []
@@ -335,18 +402,18 @@ class Switch:
                 self.refused += 1
                 near.close()
                 continue
+            self.passed += 1
             self._sockets += [near, far]
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=pump, args=(source, sink), daemon=True).start()
+            for source, sink, passes_on in ((near, far, lambda: self.passes_on()), (far, near, lambda: True)):
+                threading.Thread(target=self._pump, args=(source, sink, passes_on), daemon=True).start()
 
-
-def pump(source: socket.socket, sink: socket.socket) -> None:
-    """Bytes go from one to the other until either ends."""
-    with suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    for each in (source, sink):
-        with_shutdown(each)
+    def _pump(self, source: socket.socket, sink: socket.socket, passes_on: Callable[[], bool]) -> None:
+        """Bytes go from one to the other until either ends."""
+        with suppress(OSError):
+            while (data := source.recv(65536)) and passes_on():
+                sink.sendall(data)
+        for each in (source, sink):
+            with_shutdown(each)
 
 
 def with_shutdown(each: socket.socket) -> None:

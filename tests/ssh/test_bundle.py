@@ -4,6 +4,7 @@ import ast
 import json
 import shutil
 import subprocess
+import sys
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -62,6 +63,18 @@ def test_it_holds_the_step_script_an_empty_fleet_and_psutil_and_no_more() -> Non
         "fleet/__init__.py",
     ]
     assert not [name for name in names if "__pycache__" in name]
+
+
+def test_visits_that_begin_at_once_have_one_shelf() -> None:
+    """In a process that has made none yet: what one of them fetches, the others must not fetch again."""
+    script = (
+        "from concurrent.futures import ThreadPoolExecutor as Pool; from fleet.ssh.bundle import bundles; "
+        "print(len({id(found) for found in Pool(20).map(lambda _: bundles(), range(20))}))"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert ran.stdout == "1\n"
 
 
 def test_an_unknown_platform_gets_the_bundle_without_psutil() -> None:

@@ -24,7 +24,7 @@ from fleet.onhost.protocol import Ask, Goal, Rest, Step
 from fleet.ssh.session import visit
 from fleet.task import HostOutcome
 from tests.onhost.pythons import Python, found_pythons
-from tests.ssh.server import Sshd, sshd
+from tests.ssh.server import sshd
 from tests.ssh.stubs import Heard, a_task
 
 RELEASE = os.urandom(1 << 16) + bytes(1 << 16)
@@ -71,12 +71,6 @@ def staged(host: Host, heard: Heard | None = None) -> HostOutcome:
 def a_host(folder: Path, *settings: str, within: tuple[str, ...] = ()) -> Iterator[Host]:
     with sshd(folder, *settings, within=within) as running:
         yield running.host
-
-
-@pytest.fixture
-def fresh(server: Sshd, tmp_path: Path) -> Host:
-    """A plain host with a state folder of this test's own."""
-    return replace(server.host, layout=server.host.layout._replace(state_dir=str(tmp_path / "state")))
 
 
 # The login

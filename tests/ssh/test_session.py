@@ -1,8 +1,6 @@
 """A visit ends in an outcome whatever the host does, and says whether anything can have happened there."""
 
 import multiprocessing
-import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -16,18 +14,11 @@ import pytest
 from fleet.events import Event, EventType
 from fleet.host import Host
 from fleet.onhost.protocol import Ask, Outcome, Phase, Severity, Step
-from fleet.ssh.bundle import GENERIC, build
 from fleet.ssh.session import cut_all, forget_stop, request_stop, visit
 from fleet.task import HostOutcome
 from tests.ssh.server import Proxy, Sshd, make_key, sshd
-from tests.ssh.stubs import QUICK, TARGET, Heard, a_task, stub
+from tests.ssh.stubs import FINE, QUICK, Heard, a_task, of, stub
 
-FINE = """
-say(ReplyType.STEP_STARTED, step=Step.SWAP)
-say(ReplyType.STEP_ENDED, step=Step.SWAP, outcome=Outcome.DONE, message="swapped", took_s=0.25)
-say(ReplyType.FINDING, reason="package_owned", severity=Severity.WARNING, message="m", remedy="r", overridable=True)
-end()
-"""
 ECHO = "end(message=repr((request.ask.value, request.rollout, request.operator, request.layout.state_dir)))"
 # One line answered for each line that comes after the request, until it is told to stop.
 UNTIL_STOP = """
@@ -39,20 +30,6 @@ for line in sys.stdin:
 """
 AS_NOBODY = 'ForceCommand exec setpriv --reuid=65534 --clear-groups {path}/bin/sh -c "$SSH_ORIGINAL_COMMAND"'
 NOISY = 'ForceCommand echo "Welcome!"; echo fleet; printf "no newline"; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
-
-
-@pytest.fixture
-def fresh(server: Sshd, tmp_path: Path) -> Host:
-    """The host with a state folder of this test's own."""
-    return replace(server.host, layout=server.host.layout._replace(state_dir=str(tmp_path / "state")))
-
-
-def of(outcome: HostOutcome) -> tuple[Outcome, str | None]:
-    return outcome.outcome, outcome.reason
-
-
-def bundle_files(host: Host) -> list[Path]:
-    return list(Path(host.layout.state_dir).glob("bundles/*/fleet.pyz*"))
 
 
 # What is told
@@ -101,150 +78,6 @@ def test_a_visit_is_plain_data_that_another_process_can_carry_out(fresh: Host, t
         outcome = pool.submit(visit, a_task(fresh), sink, stub(tmp_path, FINE)).result()
 
     assert of(outcome) == (Outcome.DONE, None)
-
-
-# The bundle
-
-
-def test_the_bundle_is_brought_once_and_then_found(fresh: Host, tmp_path: Path) -> None:
-    available = stub(tmp_path, FINE)
-
-    visit(a_task(fresh), Heard(), available)
-    (first,) = bundle_files(fresh)
-    seen = first.stat()
-    visit(a_task(fresh), Heard(), available)
-
-    (second,) = bundle_files(fresh)
-    assert second.parent.name in {bundle.key for bundle in available.values()}
-    assert (second.stat().st_ino, second.stat().st_mtime_ns) == (seen.st_ino, seen.st_mtime_ns)
-    assert (second.stat().st_mode & 0o777, second.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-
-
-def test_a_state_folder_that_others_may_write_to_is_refused(fresh: Host, tmp_path: Path) -> None:
-    Path(fresh.layout.state_dir).mkdir()
-    Path(fresh.layout.state_dir).chmod(0o777)
-
-    outcome = visit(a_task(fresh), Heard(), stub(tmp_path, FINE))
-
-    assert of(outcome) == (Outcome.REFUSED, "bundle_failed")
-    assert fresh.layout.state_dir in outcome.message
-    assert bundle_files(fresh) == []
-
-
-def test_a_state_folder_that_cannot_be_made_is_refused(fresh: Host, tmp_path: Path) -> None:
-    Path(fresh.layout.state_dir).write_text("a file\n")
-
-    assert of(visit(a_task(fresh), Heard(), stub(tmp_path, FINE))) == (Outcome.REFUSED, "bundle_failed")
-
-
-def test_a_bundle_that_arrives_damaged_is_not_kept(fresh: Host, tmp_path: Path) -> None:
-    lying = {tag: replace(bundle, sha256="0" * 64) for tag, bundle in stub(tmp_path, FINE).items()}
-
-    outcome = visit(a_task(fresh), Heard(), lying)
-
-    assert of(outcome) == (Outcome.REFUSED, "bundle_failed")
-    assert "damaged" in outcome.message
-    assert bundle_files(fresh) == []
-
-
-def test_a_link_that_freezes_while_the_bundle_is_sent_changed_nothing(
-    server: Sshd, fresh: Host, tmp_path: Path
-) -> None:
-    with Proxy(server.port, freeze_after_bytes=60_000) as proxy:
-        server.know("[127.0.0.1]:* {key}")
-        task = a_task(proxy.before(fresh), deadlines=replace(QUICK, transfer_idle_s=2))
-        outcome = visit(task, Heard(), {GENERIC: build(GENERIC, tmp_path, {"padding": os.urandom(4 << 20)})})
-
-    assert of(outcome) == (Outcome.UNREACHABLE, "transfer_stalled")
-    assert [path for path in bundle_files(fresh) if path.name == "fleet.pyz"] == []
-
-
-def test_a_full_disk_is_said_in_the_host_s_own_words(fresh: Host, tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "fleet-test", small], check=True)
-    host = replace(fresh, layout=fresh.layout._replace(state_dir=str(small)))
-
-    outcome = visit(a_task(host), Heard(), {GENERIC: build(GENERIC, tmp_path, {"padding": os.urandom(4 << 20)})})
-
-    left = bundle_files(host)
-    subprocess.run(["umount", small], check=True)
-    assert of(outcome) == (Outcome.REFUSED, "bundle_failed")
-    assert "No space left" in outcome.message
-    assert left == []
-
-
-@pytest.mark.parametrize("folder", ["with space", "it's", 'a "b" $HOME `id` ; &'])
-def test_an_odd_state_folder_reaches_no_shell(fresh: Host, tmp_path: Path, folder: str) -> None:
-    host = replace(fresh, layout=fresh.layout._replace(state_dir=str(tmp_path / folder)))
-
-    assert of(visit(a_task(host), Heard(), stub(tmp_path, FINE))) == (Outcome.DONE, None)
-    assert len(bundle_files(host)) == 1
-
-
-def test_a_state_folder_that_no_csh_could_be_told_is_refused(fresh: Host, tmp_path: Path) -> None:
-    host = replace(fresh, layout=fresh.layout._replace(state_dir="/var/lib/fleet!"))
-
-    assert of(visit(a_task(host), Heard(), stub(tmp_path, FINE))) == (Outcome.REFUSED, "path_refused")
-
-
-# The release
-
-STAGE = """
-import gzip, os
-folder = os.path.join(request.layout.state_dir, "releases", request.goal.target)
-part = os.path.join(folder, "nginx.part.gz")
-say(ReplyType.STEP_STARTED, step=Step.STAGE)
-if not os.path.exists(part):
-    os.makedirs(folder, exist_ok=True)
-    say(ReplyType.FINDING, reason="release_missing", severity=Severity.REFUSAL, message="m", remedy="r")
-    say(ReplyType.STEP_ENDED, step=Step.STAGE, outcome=Outcome.REFUSED, reason="release_missing")
-    end(Outcome.REFUSED, reason="release_missing")
-else:
-    say(ReplyType.STEP_ENDED, step=Step.STAGE, outcome=Outcome.DONE)
-    end(message=gzip.open(part, 'rt').read())
-"""
-
-
-def test_a_missing_release_is_brought_and_the_request_is_made_again(fresh: Host, tmp_path: Path) -> None:
-    release = tmp_path / "nginx"
-    release.write_text("the bytes")
-    heard = Heard()
-
-    outcome = visit(a_task(fresh, Ask.STAGE, release=release), heard, stub(tmp_path, STAGE))
-
-    assert of(outcome) == (Outcome.DONE, None)
-    assert outcome.message == "the bytes"
-    assert outcome.findings == ()
-    assert heard.types == [
-        EventType.VISIT_STARTED,
-        EventType.NOTE,
-        EventType.STEP_STARTED,
-        EventType.STEP_ENDED,
-        EventType.VISIT_ENDED,
-    ]
-    sent_bytes = next(Path(fresh.layout.state_dir).glob("releases/*/nginx.part.gz")).stat().st_size
-    assert heard.events[1].data == {"transfer": "sftp", "bytes": sent_bytes, "unpacked_bytes": 9}
-    assert heard.events[1].message == "uploaded the release by sftp (0.0 MB, unpacked 0.0 MB)"
-    assert heard.events[1].took_s is not None
-
-
-def test_a_missing_release_that_nobody_has_is_refused(fresh: Host, tmp_path: Path) -> None:
-    outcome = visit(a_task(fresh, Ask.STAGE), Heard(), stub(tmp_path, STAGE))
-
-    assert of(outcome) == (Outcome.REFUSED, "release_missing")
-    assert [finding.reason for finding in outcome.findings] == ["release_missing"]
-
-
-def test_a_release_that_cannot_be_written_is_a_refusal_and_no_lost_link(fresh: Host, tmp_path: Path) -> None:
-    release = tmp_path / "nginx"
-    release.write_text("the bytes")
-    without_folder = STAGE.replace("os.makedirs(folder, exist_ok=True)", "pass")
-
-    outcome = visit(a_task(fresh, Ask.STAGE, release=release), Heard(), stub(tmp_path, without_folder))
-
-    assert of(outcome) == (Outcome.REFUSED, "upload_failed")
-    assert str(TARGET) in outcome.message
 
 
 # What the host is like

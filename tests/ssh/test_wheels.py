@@ -5,9 +5,11 @@ import re
 import subprocess
 import zipfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -184,6 +186,32 @@ def test_what_could_not_be_fetched_is_asked_for_once_in_a_run(index: Index, tmp_
     index.hold("x86_64-musl", make_wheel(fake_files("x86_64-musl"), FILE_TAGS["x86_64-musl"]))
     with pytest.raises(NoWheel, match="pip could not fetch it"):
         shelf.fetch("x86_64-musl")
+
+
+def test_a_platform_that_is_at_hand_does_not_wait_for_another_one_s_wheel(tmp_path: Path) -> None:
+    class Slow(Wheels):
+        """As pip is without a network."""
+
+        begun, ended = Event(), Event()
+
+        def fetched(self, platform: str) -> bytes:
+            self.begun.set()
+            self.ended.wait()
+            raise NoWheel("it took too long")
+
+    slow = Slow(tmp_path / "cache")
+    mine = build("x86_64-glibc", PACKAGE)
+    shelf = Shelf({GENERIC: build(GENERIC, PACKAGE), mine.tag: mine}, slow)
+    with ThreadPoolExecutor(2) as threads:
+        other = threads.submit(shelf.fetch, "aarch64-musl")
+        slow.begun.wait()
+        found = threads.submit(shelf.fetch, mine.tag)
+        done, _ = wait([found], timeout=5)
+        slow.ended.set()
+
+    assert done == {found}
+    assert found.result() is mine
+    assert isinstance(other.exception(), NoWheel)
 
 
 # On a host

@@ -1,0 +1,139 @@
+"""What a host needs before it can be asked: the step script's bundle, and the release that it is to run.
+
+Both are known by their hash. Nothing that is brought here changes what the host runs, so a trouble on the way is one
+of before the request.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from fleet.ssh.become import begins, lines_as_root
+from fleet.ssh.bundle import GENERIC, Bundle, Shelf, fitting, receive_text
+from fleet.ssh.command import START_S, Command, ended_early
+from fleet.ssh.connection import Link
+from fleet.ssh.pack import packed
+from fleet.ssh.rate import shared_rate
+from fleet.ssh.startline import Platform, receive_line
+from fleet.ssh.trouble import Refusal, Trouble, printable
+from fleet.ssh.upload import Source, transfer_stalled, upload
+from fleet.ssh.wheels import NoWheel
+from fleet.task import Connecting
+
+log = logging.getLogger("fleet.ssh")
+
+
+class Tell(Protocol):
+    """Tells the operator of what was brought, or could not be, and then by which word."""
+
+    def __call__(self, reason: str | None, message: str, **values: Any) -> None: ...
+
+
+class Supply:
+    """Brings them over one link. `no_psutil` is why the host has to have psutil of its own, if it has to."""
+
+    def __init__(self, link: Link, connecting: Connecting, bundles: Mapping[str, Bundle], tell: Tell) -> None:
+        self.no_psutil = ""
+        self._link = link
+        self._bundles = bundles
+        self._tell = tell
+        self._transfer = connecting.transfer
+        self._rate = shared_rate(connecting.limit_rate)
+
+    @property
+    def can_fetch(self) -> bool:
+        """Whether a psutil that is not at hand may be had."""
+        return isinstance(self._bundles, Shelf)
+
+    def keys(self, without: str = "") -> tuple[str, ...]:
+        """The bundles that will do, the best first, but the one with this tag."""
+        ordered = sorted(self._bundles.values(), key=lambda each: each.tag == GENERIC)
+        return tuple(bundle.key for bundle in ordered if bundle.tag != without)
+
+    def bundle_for(self, platform: Platform) -> Bundle:
+        """The bundle with psutil for that platform, fetched if need be, or the one for hosts that have their own."""
+        if isinstance(self._bundles, Shelf):
+            try:
+                return self._bundles.fetch(platform.tag)
+            except NoWheel as error:
+                self.no_psutil = f"fleet has no psutil for {platform.tag}: {error}."
+                self._tell("psutil_not_fetched", f"{self.no_psutil} The host's own is used.")
+        return fitting(platform.tag, self._bundles)
+
+    def bring_bundle(self, bundle: Bundle) -> None:
+        """The host has the bundle, checked by hash. Raises `Refusal` with the host's own reason, `Trouble`."""
+        with self._link.watch(self._link.deadlines.transfer_idle_s) as watch:
+            command = Command(self._link, receive_line(self._link.host))
+            said = self._said_of(bundle, command, watch.moved, Source(bundle.data, self._link, watch, self._rate))
+        if watch.fired:
+            raise transfer_stalled(self._link, "the step script")
+        if not said and self._link.is_active:
+            raise ended_early(self._link, command, begun=False)
+        if not self._link.is_active:
+            raise Trouble("link_lost", "The connection was lost while the step script was sent.", "Try again.")
+        command.close()
+        if said != "fleet-stored":
+            why = f"{said.removeprefix('fleet-').removeprefix('begun')} {command.stderr}".strip()
+            raise bundle_failed(why or "the host did not say why")
+        log.info("%s: the bundle for %s was stored", self._link.host.name, bundle.tag)
+
+    def _said_of(self, bundle: Bundle, command: Command, moved: Callable[[], None], source: Source) -> str:
+        """The host's word on the bundle that was sent to it; nothing if it never began to listen."""
+        host, idle_s = self._link.host, self._link.deadlines.transfer_idle_s
+        said = ""
+
+        def patience_s() -> float:
+            if not said:
+                moved()  # a login that is slow to begin is not an upload that stalls
+            return START_S + idle_s
+
+        for line in lines_as_root(command, host, patience_s):
+            if not said and begins(line, command):
+                said = "fleet-begun"
+                moved()
+                # What the host says of it counts more than that it didn't take everything.
+                with suppress(OSError):
+                    command.send(receive_text(bundle, host.layout.state_dir))
+                    source.pour_into(command, idle_s)
+            elif line.startswith(b"fleet-"):
+                return printable(line.decode("utf-8", "replace"))
+        return said
+
+    def bring_release(self, release: Path, target: str, proceed: Callable[[], None]) -> None:
+        """The release lies packed beside its place on the host; the step script unpacks it and checks its hash.
+
+        `proceed` is called again and again; what it raises ends the upload. Raises as `upload` does.
+        """
+        began_at = time.monotonic()
+        brought = packed(release)
+        way = upload(
+            self._link,
+            brought.data,
+            f"{self._link.host.layout.state_dir}/releases/{target}/nginx.part.gz",
+            how=self._transfer,
+            rate=self._rate,
+            proceed=proceed,
+        )
+        sent_bytes = len(brought.data)
+        self._tell(
+            None,
+            f"uploaded the release by {way} ({_mb(sent_bytes)}, unpacked {_mb(brought.unpacked_bytes)})",
+            took_s=time.monotonic() - began_at,
+            data={"transfer": way, "bytes": sent_bytes, "unpacked_bytes": brought.unpacked_bytes},
+        )
+
+
+def bundle_failed(why: str) -> Refusal:
+    """What to say when the bundle is not where it was to be."""
+    return Refusal(
+        "bundle_failed",
+        f"The step script could not be put on the host: {printable(why)}.",
+        "See that the state folder (fleet_state_dir, /var/lib/fleet) has room and that only root can write there.",
+    )
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"
