@@ -30,7 +30,7 @@ def lines_as_root(command: Command, host: Host, pulse: Callable[[], float]) -> I
     """
     begun = asked = False
     for line in command.lines(pulse):
-        if not line.startswith(WANTS_ROOT):
+        if not (host.become and line.startswith(WANTS_ROOT)):  # the password is for the hosts that are to have it
             refused = line.startswith(BECOME_WORDS)
             if asked and not begun and refused and SECRETS.get(Kind.BECOME) is not None:
                 SECRETS.refuse(Kind.BECOME, place(host), as_wrong=line.startswith(WRONG))

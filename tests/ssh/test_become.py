@@ -22,6 +22,7 @@ from fleet.ssh.trouble import Refusal
 from fleet.ssh.upload import upload
 from fleet.task import HostOutcome
 from tests.ssh.ordinary import PASSWORD, USER, Ordinary, ordinary
+from tests.ssh.server import Sshd
 from tests.ssh.stubs import QUICK, Heard, a_task, stub
 
 WHO = 'import os\nend(message="%d %s" % (os.getuid(), request.operator))'
@@ -262,6 +263,25 @@ def test_a_script_that_dies_as_sudo_does_is_not_run_a_second_time(
     assert of(outcome) == (Outcome.LINK_LOST, "script_died")
     assert "exit status 1" in outcome.message
     assert seen.read_text() == "x"
+
+
+def test_a_host_that_is_not_to_become_root_is_not_given_the_password(server: Sshd, tmp_path: Path) -> None:
+    """However it asks for it: it may be in other hands than those whose password this is."""
+    thief = tmp_path / "thief"
+    thief.write_text(f"#!/bin/sh\necho; echo fleet-wants-root root; timeout 0.5 cat > {tmp_path}/stolen\n")
+    thief.chmod(0o755)
+    keys = server.folder / "authorized_keys"
+    before = keys.read_text()
+    keys.write_text(f'command="{thief}" {before}')
+    SECRETS.put(Kind.BECOME, PASSWORD)
+    try:
+        outcome = visit(a_task(server.host), Heard(), stub(tmp_path, WHO))
+    finally:
+        keys.write_text(before)
+        SECRETS.forget()
+
+    assert of(outcome) == (Outcome.REFUSED, "no_shell")
+    assert (tmp_path / "stolen").read_bytes() == b""
 
 
 # doas
