@@ -13,6 +13,7 @@ from fleet.ssh.keys import Holds, KeyFile, ends_at_s, look
 from fleet.ssh.offers import Offer, offers_of
 from fleet.ssh.resolve import NamedBy, Settings
 from fleet.ssh.secrets import SECRETS, Kind
+from fleet.ssh.trial import NotGiven
 from fleet.ssh.trouble import Trouble, printable
 from fleet.ssh.userauth import INTERACTIVE, PASSWORD, PUBLICKEY, HungUp, NoAnswer, UserAuth
 
@@ -31,6 +32,7 @@ class Login:
         self._password = password
         self._notes: list[str] = []
         self._offered: list[str] = []
+        self._withheld = ""
         files = tuple(look(path) for path in settings.identity_files)
         if settings.named_by is NamedBy.INVENTORY:
             _refuse_unreadable(files)
@@ -100,8 +102,24 @@ class Login:
     def _by_password(self, asking: UserAuth) -> bool:
         if self._password is None or not {PASSWORD, INTERACTIVE} & set(asking.accepted):
             return False
+        there = self._settings.there
+        trial = SECRETS.trial(Kind.LOGIN, self._settings.user)
+        try:
+            trial.begin(there)
+        except NotGiven as error:
+            self._withheld = _withheld(error.refused_by)
+            return False
         self._offered.append("the password")
-        return asking.give(self._password)
+        proofs, taken = asking.proofs, None
+        try:
+            is_in = asking.give(self._password)
+            taken = is_in or asking.proofs > proofs
+        except HungUp:  # as sshd does when that was one try too many
+            taken = False
+            raise
+        finally:
+            trial.end(there, there, taken)
+        return is_in
 
     def _not_let_in(self, asking: UserAuth, *, has_hung_up: bool = False) -> Trouble:
         """Names what was offered and what can be done. A named key that could not be used is the likely cause."""
@@ -110,10 +128,12 @@ class Login:
         facts.append(f"offered: {', '.join(self._offered) or 'nothing'}")
         if has_hung_up:
             facts.append(f"it hung up after {len(self._offered)}")
-        if asking.is_partial:
+        if asking.proofs:
             facts.append("it took a part of it and wants more")
         if asking.accepted:
             facts.append(f"it accepts {printable(', '.join(asking.accepted))}")
+        if self._withheld:
+            facts.append(self._withheld)
         facts += self._notes
         named = settings.named_by is not NamedBy.OPENSSH
         if self._unused and (named or not self._offered):
@@ -122,6 +142,8 @@ class Login:
         return Trouble("auth_failed", "; ".join(facts) + ".", self._cure(asking, has_hung_up=has_hung_up))
 
     def _cure(self, asking: UserAuth, *, has_hung_up: bool) -> str:
+        if self._withheld:
+            return "Run the command again with the right password; see first that the account was not locked."
         accepts = set(asking.accepted)
         if has_hung_up and len(self._offered) > 1:
             return f"Name the one key that is the host's: {NAME_IT}."
@@ -145,6 +167,16 @@ def _shown(offer: Offer) -> str:
     ends_at = ends_at_s(offer.public)
     is_over = ends_at is not None and ends_at < time.time()
     return f"{offer.shown} (a certificate{' that has run out' if is_over else ''})"
+
+
+def _withheld(refused_by: tuple[str, ...]) -> str:
+    """Why the password was not given."""
+    if not refused_by:
+        return "the password was refused here before in this run, and is not tried again"
+    return (
+        f"the password was refused by {' and '.join(refused_by)}, and no host has taken it: it is not given to this one, "
+        "because a directory behind all of them would lock the account"
+    )
 
 
 def _refuse_unreadable(files: tuple[KeyFile, ...]) -> None:

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +15,9 @@ import pytest
 from fleet.host import Host
 from fleet.onhost.protocol import Ask, Layout, Outcome
 from fleet.ssh import asking
+from fleet.ssh.bundle import Bundle
 from fleet.ssh.connection import Link
-from fleet.ssh.secrets import SECRETS, Kind, Secrets
+from fleet.ssh.secrets import SECRETS, Kind
 from fleet.ssh.session import visit
 from fleet.ssh.trouble import Refusal
 from fleet.ssh.upload import upload
@@ -161,47 +162,44 @@ def test_a_wrong_password_is_said_once_and_never_tried_again_on_that_host(
     assert last == counted
 
 
-def test_a_password_that_the_first_host_refuses_is_not_tried_at_the_others(
+def several(machine: Ordinary, host: Host, folder: Path) -> list[Host]:
+    """Hosts with accounts of their own, as far as fleet knows."""
+    config = folder / "config"
+    config.write_text(f"Host web-*\nHostName 127.0.0.1\nHostKeyAlias [127.0.0.1]:{machine.sshd.port}\n")
+    names = [f"web-{number}" for number in range(6)]
+    return [replace(host, name=name, address=name, ssh_config=str(config)) for name in names]
+
+
+def visited(hosts: list[Host], available: Mapping[str, Bundle]) -> list[HostOutcome]:
+    """The outcomes of visits at the same time."""
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        return list(pool.map(lambda host: visit(a_task(host), Heard(), available), hosts))
+
+
+def test_a_wrong_password_is_not_given_to_all_hosts_before_one_has_taken_it(
     machine: Ordinary, host: Host, tmp_path: Path
 ) -> None:
-    """Two hundred hosts that ask one directory would lock the account there. These are four spellings of one address."""
+    """A directory behind all of them would count each, and lock the account."""
     machine.allow(ASKED)
     machine.forget_failures()
     SECRETS.put(Kind.BECOME, "wrong")
-    names = ("127.0.0.1", "localhost", "127.1", "127.0.1")
-    known = tmp_path / "known_hosts"
-    key = machine.sshd.public_key
-    known.write_text("".join(f"[{name}]:{machine.sshd.port} {key}\n" for name in names))
-    hosts = [replace(host, address=name, known_hosts=str(known)) for name in names]
     available = stub(tmp_path, WHO)
+    hosts = several(machine, host, tmp_path)
 
-    with ThreadPoolExecutor(len(hosts)) as pool:
-        wrong = list(pool.map(lambda one: visit(a_task(one), Heard(), available), hosts))
+    outcomes = visited(hosts, available)
     counted = machine.failed_logins
     machine.forget_failures()
+    SECRETS.forget()
+    SECRETS.put(Kind.BECOME, PASSWORD)
+    cured = visited(hosts, available)
 
-    assert {of(outcome) for outcome in wrong} == {(Outcome.REFUSED, "become_password_wrong")}
-    assert sum("no host had accepted it" in outcome.message for outcome in wrong) == 3
-    assert 1 <= counted <= 2
-
-
-def test_a_host_with_another_password_keeps_no_other_host_out_once_one_has_accepted_it() -> None:
-    secrets = Secrets()
-
-    assert secrets.refused_at(Kind.BECOME, "a") is None
-    secrets.accept(Kind.BECOME)
-    secrets.refuse(Kind.BECOME, "b", as_wrong=True)
-
-    assert [secrets.refused_at(Kind.BECOME, where) for where in "abc"] == [None, "b", None]
-
-
-def test_a_host_that_refuses_for_another_reason_keeps_no_other_host_out() -> None:
-    secrets = Secrets()
-
-    assert secrets.refused_at(Kind.BECOME, "a") is None
-    secrets.refuse(Kind.BECOME, "a", as_wrong=False)
-
-    assert [secrets.refused_at(Kind.BECOME, where) for where in "ab"] == ["a", None]
+    assert {of(outcome) for outcome in outcomes} == {(Outcome.REFUSED, "become_password_wrong")}
+    spared = [outcome.message for outcome in outcomes if "no host has taken it" in outcome.message]
+    tried = [outcome.host for outcome in outcomes if "refused the password that was given" in outcome.message]
+    assert (len(tried), len(spared)) == (2, 4)
+    assert all(host in message for host in tried for message in spared)
+    assert counted <= 4
+    assert [outcome.message for outcome in cured] == ["0 ann@laptop"] * 6
 
 
 def test_a_password_that_is_right_and_not_enough_is_told_apart_with_a_line_that_cures_it(

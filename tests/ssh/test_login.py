@@ -367,7 +367,7 @@ def by_password(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     hashed = subprocess.run(
         ["openssl", "passwd", "-6", "-stdin"], input=f"{RIGHT}\n", capture_output=True, text=True, check=True
     ).stdout.strip()
-    pam = "auth required pam_unix.so\naccount required pam_permit.so\nsession required pam_permit.so\n"
+    pam = "auth required pam_unix.so nodelay\naccount required pam_permit.so\nsession required pam_permit.so\n"
     is_plain = request.param == "password"
     settings = (
         ("KbdInteractiveAuthentication no",)
@@ -399,6 +399,36 @@ def test_a_wrong_password_is_given_once_and_told(by_password: Sshd) -> None:
     assert "password is right" in trouble.remedy
     log = (by_password.folder / "sshd.log").read_text()
     assert log.count("Failed password") + log.count("Failed keyboard-interactive") <= 1
+
+
+def test_a_password_that_others_refused_and_none_has_taken_is_not_given(by_password: Sshd) -> None:
+    SECRETS.put(Kind.LOGIN, RIGHT)
+    trial = SECRETS.trial(Kind.LOGIN, "root")
+    host = configured(by_password, by_password.folder, "IdentityFile none")
+    for other in ("web-02 port 22", "web-03 port 22"):
+        trial.begin(other)
+        trial.end(other, other, False)
+
+    trouble = trouble_with(host, WITH_PASSWORD)
+
+    assert trouble.reason == "auth_failed"
+    assert "offered: nothing" in trouble.message
+    assert "the password was refused by web-02 port 22 and web-03 port 22, and no host has taken it" in trouble.message
+    assert "right password" in trouble.remedy
+
+
+@pytest.mark.parametrize("keys_before", [0, 5], ids=["alone", "as the last try that sshd takes"])
+def test_a_password_that_was_refused_is_not_given_there_again(
+    by_password: Sshd, tmp_path: Path, agent: Path, keys_before: int
+) -> None:
+    for number in range(keys_before):
+        ssh_add(agent, make_key(tmp_path / f"other-{number}"))
+    host = configured(by_password, tmp_path, f"IdentityAgent {agent}", "IdentityFile none")
+    SECRETS.put(Kind.LOGIN, "wrong")
+
+    said = "it hung up after 6" if keys_before else "it accepts"
+    assert f"the password; {said}" in trouble_with(host, WITH_PASSWORD).message
+    assert "the password was refused here before" in trouble_with(host, WITH_PASSWORD).message
 
 
 def test_a_host_that_takes_passwords_only_says_which_option_gives_one(tmp_path: Path) -> None:
