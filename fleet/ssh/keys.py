@@ -79,7 +79,7 @@ def look(path: str) -> KeyFile:
         beside = public_file(f"{path}.pub")
         return KeyFile(path, Holds.PUBLIC if beside else Holds.NOTHING, beside)
     except OSError as error:
-        return KeyFile(path, Holds.NO_KEY, why=error.strerror or str(error))
+        return KeyFile(path, Holds.NO_KEY, public_file(f"{path}.pub"), error.strerror or str(error))
     listed = _line(data)
     if listed is not None:
         return KeyFile(path, Holds.PUBLIC, listed)
@@ -91,7 +91,7 @@ def look(path: str) -> KeyFile:
     except TypeError:  # cryptography's word for a key that needs a passphrase
         return KeyFile(path, Holds.LOCKED, public)
     except UNPARSED as error:
-        return KeyFile(path, Holds.NO_KEY, why=str(error))
+        return KeyFile(path, Holds.NO_KEY, public, str(error))
     return KeyFile(path, Holds.PRIVATE, Public(key.get_name(), key.asbytes()))
 
 
@@ -137,7 +137,7 @@ def _line(data: bytes) -> Public | None:
         blob = base64.b64decode(fields[1], validate=True)
     except (binascii.Error, ValueError):
         return None
-    return Public(fields[0].decode("ascii"), blob) if _type_of(blob) == fields[0] else None
+    return Public(fields[0].decode("ascii"), blob) if fields[0].isascii() and _type_of(blob) == fields[0] else None
 
 
 def _inside(data: bytes) -> Public | None:

@@ -10,7 +10,7 @@ import paramiko
 
 from fleet.ssh.agent import Agent
 from fleet.ssh.keys import Holds, KeyFile, ends_at_s, look
-from fleet.ssh.offers import Offer, offers_of
+from fleet.ssh.offers import Offer, is_held, offers_of
 from fleet.ssh.resolve import NamedBy, Settings
 from fleet.ssh.secrets import SECRETS, Kind
 from fleet.ssh.trial import NotGiven
@@ -34,9 +34,9 @@ class Login:
         self._offered: list[str] = []
         self._withheld = ""
         files = tuple(look(path) for path in settings.identity_files)
-        if settings.named_by is NamedBy.INVENTORY:
-            _refuse_unreadable(files)
         self._agent = self._open_agent(settings)
+        if settings.named_by is NamedBy.INVENTORY:
+            self._refuse_unreadable(files)
         found = offers_of(
             files,
             settings.certificate_files,
@@ -79,6 +79,21 @@ class Login:
         except OSError as error:
             self._notes.append(f"the agent at {settings.agent} doesn't answer: {error}")
             return None
+
+    def _refuse_unreadable(self, files: tuple[KeyFile, ...]) -> None:
+        """A file that holds no key that we can use is a mistake in the inventory, unless the agent holds its key."""
+        held = self._agent.held if self._agent is not None else ()
+        for file in files:
+            if file.holds not in (Holds.NOTHING, Holds.NO_KEY) or is_held(file, held):
+                continue
+            self.close()
+            why = f": {file.why}" if file.why else ""
+            add = f", or, if `ssh` can use it: ssh-add {file.path}" if file.public else ""
+            raise Trouble(
+                "key_unreadable",
+                f"The private key {file.path} {file.holds.value}{why}.",
+                f"Correct ansible_ssh_private_key_file in the inventory, or the file{add}.",
+            )
 
     def _by_keys(self, asking: UserAuth) -> bool:
         left = MOST_OFFERS - (self._password is not None)
@@ -177,17 +192,6 @@ def _withheld(refused_by: tuple[str, ...]) -> str:
         f"the password was refused by {' and '.join(refused_by)}, and no host has taken it: it is not given to this one, "
         "because a directory behind all of them would lock the account"
     )
-
-
-def _refuse_unreadable(files: tuple[KeyFile, ...]) -> None:
-    for file in files:
-        if file.holds in (Holds.NOTHING, Holds.NO_KEY):
-            why = f": {file.why}" if file.why else ""
-            raise Trouble(
-                "key_unreadable",
-                f"The private key {file.path} {file.holds.value}{why}.",
-                "Correct ansible_ssh_private_key_file in the inventory, or the file.",
-            )
 
 
 def _unusable(unused: tuple[KeyFile, ...], facts: str = "") -> Trouble:

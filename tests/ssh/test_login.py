@@ -112,13 +112,15 @@ def test_a_key_that_the_host_does_not_know_is_named_with_what_the_host_accepts(s
     assert "authorized_keys of root" in trouble.remedy
 
 
-@pytest.mark.parametrize("content", [None, "no key at all\n"], ids=["missing", "no key"])
+@pytest.mark.parametrize(
+    "content", [None, b"no key at all\n", b"\xff\xfe AAAAAv/+"], ids=["missing", "no key", "no text"]
+)
 def test_a_key_file_of_the_inventory_that_cannot_be_read_is_named(
-    server: Sshd, tmp_path: Path, content: str | None
+    server: Sshd, tmp_path: Path, content: bytes | None
 ) -> None:
     key = tmp_path / "key"
     if content is not None:
-        key.write_text(content)
+        key.write_bytes(content)
 
     trouble = trouble_with(with_key(server, key))
 
@@ -180,6 +182,26 @@ def test_a_public_key_file_picks_its_key_from_the_agent(strict: Sshd, tmp_path: 
     for name in ("mine.pub", "mine"):
         lines = (f"IdentityAgent {agent}", f"IdentityFile {tmp_path}/{name}", "IdentitiesOnly yes")
         assert is_in(configured(strict, tmp_path, *lines))
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["with its public half", "alone"])
+def test_a_key_file_that_cannot_be_read_and_that_the_agent_holds_lets_us_in(
+    strict: Sshd, tmp_path: Path, agent: Path, beside: bool
+) -> None:
+    """The file of a cipher that only OpenSSH knows."""
+    key = make_key(tmp_path / "key")
+    allow(strict, public(key))
+    ssh_add(agent, key)
+    cipher = ["-Z", "chacha20-poly1305@openssh.com", "-N", "open sesame"]
+    subprocess.run(["ssh-keygen", "-q", "-p", "-a", "1", *cipher, "-f", key], check=True, capture_output=True)
+    if not beside:
+        Path(f"{key}.pub").unlink()
+
+    assert is_in(replace(configured(strict, tmp_path, f"IdentityAgent {agent}"), key_files=(str(key),)))
+    trouble = trouble_with(with_key(strict, key))
+    assert trouble.reason == "key_unreadable"
+    assert "Unsupported cipher" in trouble.message
+    assert f"ssh-add {key}" in trouble.remedy
 
 
 def test_a_server_that_hangs_up_at_too_many_keys_is_told_with_the_cure(
