@@ -63,7 +63,7 @@ def of(outcome: HostOutcome) -> tuple[Outcome, str | None]:
 
 def carry_out(machine: Ordinary, remedy: str) -> None:
     """Root does on the host what the remedy says."""
-    (command,) = re.findall(r": (echo .*)$", remedy)
+    (command,) = re.findall(r": ((?:echo|printf) .*)$", remedy)
     subprocess.run(["sh", "-c", command.replace("/etc/", f"{machine.etc}/")], check=True)
 
 
@@ -108,6 +108,28 @@ def test_a_password_that_nobody_gave_is_named_with_the_line_that_spares_it(
     assert "--ask-become-pass" in refused.remedy
     assert counted == 0
     assert of(cured) == (Outcome.DONE, None)
+
+
+@pytest.mark.parametrize("method", ["sudo", "doas"])
+@pytest.mark.parametrize("user", ["ann@corp.example", "CORP\\ann"])
+def test_a_login_of_a_windows_domain_becomes_root_as_any_other(
+    machine: Ordinary, host: Host, tmp_path: Path, user: str, method: str
+) -> None:
+    lines = {"passwd": f"{user}:x:61235:61234::/:/bin/sh\n", "shadow": f"{user}:*:19000:0:99999:7:::\n"}
+    before = {name: (machine.etc / name).read_text() for name in lines}
+    for name, line in lines.items():
+        (machine.etc / name).write_text(before[name] + line)
+    host = replace(host, user=user, become_method=method)
+    available = stub(tmp_path, WHO)
+
+    refused = visit(a_task(host), Heard(), available)
+    carry_out(machine, refused.remedy)
+    cured = visit(a_task(host), Heard(), available)
+    for name, text in before.items():
+        (machine.etc / name).write_text(text)
+
+    assert f"let {user} become root without a password" in refused.message
+    assert cured.message == "0 ann@laptop"
 
 
 # sudo with a password
