@@ -22,7 +22,7 @@ from fleet.ssh.trouble import Refusal, printable
 GO = b"go\n"
 WRONG = BECOME_WORDS + b"wrong "
 DENIED = BECOME_WORDS + b"denied "
-"""The password was right, and the login still may not become root."""
+"""The password was not enough, or it was wrong and sudo asks only once (passwd_tries)."""
 CALL = "\n\nimport sys\n\nsys.exit(main(sys.argv[1], sys.argv[2:]))\n"
 
 
@@ -76,12 +76,13 @@ class _Giving:
 
     def hear(self, line: bytes) -> None:
         """What the host says after it was given the password tells whether it was right."""
-        if line.startswith(WRONG):
+        if line.startswith((WRONG, DENIED)):
             self.end(False)
+        elif line.startswith(BECOME_WORDS):
+            self.end(None)
         elif line == BEGIN or line.startswith(MISSING):
-            if not line.startswith(BECOME_WORDS):
-                remember(self._host)
-            self.end(True if line.startswith(DENIED) or not line.startswith(BECOME_WORDS) else None)
+            remember(self._host)
+            self.end(True)
 
     def end(self, taken: bool | None) -> None:
         """The host took the password or refused it; what is said later of it doesn't count."""
@@ -97,7 +98,7 @@ def _not_given(method: str, refused_by: tuple[str, ...]) -> Refusal:
         return Refusal("become_password_wrong", said, remedy)
     return Refusal(
         "become_password_wrong",
-        f"The password for {method} was refused by {' and '.join(refused_by)}, and no host has taken it: it is not given "
+        f"The password for {method} did not do on {' and '.join(refused_by)}, and no host has taken it: it is not given "
         "to this one, because a directory behind all of them would lock the account.",
         f"{remedy} If it is those hosts that have another one, leave them out with --limit.",
     )

@@ -188,8 +188,8 @@ def _not_become(what: str, method: str, user: str, why: str) -> Refusal:
     if what == "denied":
         return Refusal(
             "become_denied",
-            f"{method} was given the password, and still doesn't let {user} become root.",
-            f"Allow it on the host (as here, no password is needed then): {allow}",
+            f"{method} was given the password, and doesn't let {user} become root: it is wrong, or not enough.",
+            f"If it is right, allow it on the host (as here, no password is needed then): {allow}",
         )
     if what == "asks":
         return Refusal(
