@@ -305,6 +305,16 @@ def test_a_fido_key_of_the_agent_lets_us_in_with_one_touch(strict: Sshd, tmp_pat
     assert fido.touches == 1
 
 
+def test_a_certificate_file_is_used_with_the_fido_key_that_the_agent_holds(strict: Sshd, tmp_path: Path) -> None:
+    """As when a short-lived one was renewed after `ssh-add`."""
+    with FidoAgent(tmp_path / "fido") as fido:
+        (tmp_path / "token.pub").write_text(f"{fido.public}\n")
+        certify(strict.folder / "ca", tmp_path / "token")
+
+        assert is_in(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido", f"IdentityFile {tmp_path}/token"))
+    assert fido.touches == 1
+
+
 def test_no_touch_is_asked_for_a_key_that_the_host_does_not_want(strict: Sshd, tmp_path: Path) -> None:
     with FidoAgent(tmp_path / "fido") as fido:
         trouble = trouble_with(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido", "IdentityFile none"))
