@@ -27,6 +27,16 @@ from tests.ssh.server import Sshd
 from tests.ssh.stubs import QUICK, Heard, a_task, stub
 
 WHO = 'import os\nend(message="%d %s" % (os.getuid(), request.operator))'
+STAGES = """
+import gzip, hashlib, os
+folder = os.path.join(request.layout.state_dir, "releases", request.goal.target)
+part = os.path.join(folder, "nginx.part.gz")
+if not os.path.exists(part):
+    os.makedirs(folder, exist_ok=True)
+    end(Outcome.REFUSED, reason="release_missing")
+else:
+    end(message=hashlib.sha256(gzip.open(part).read()).hexdigest())
+"""
 FREE = f"{USER} ALL=(root) NOPASSWD: /bin/sh"
 ASKED = f"{USER} ALL=(root) /bin/sh"
 TERMINALS = ["", "Defaults requiretty", "Defaults use_pty", "Defaults requiretty, use_pty"]
@@ -380,17 +390,7 @@ def test_a_visit_brings_bundle_and_release_through_sudo(machine: Ordinary, host:
     SECRETS.put(Kind.BECOME, PASSWORD)
     release = tmp_path / "nginx"
     release.write_bytes(CONTENT)
-    body = """
-import gzip, hashlib, os
-folder = os.path.join(request.layout.state_dir, "releases", request.goal.target)
-part = os.path.join(folder, "nginx.part.gz")
-if not os.path.exists(part):
-    os.makedirs(folder, exist_ok=True)
-    end(Outcome.REFUSED, reason="release_missing")
-else:
-    end(message=hashlib.sha256(gzip.open(part).read()).hexdigest())
-"""
-    outcome = visit(a_task(host, Ask.STAGE, release=release), Heard(), stub(tmp_path, body))
+    outcome = visit(a_task(host, Ask.STAGE, release=release), Heard(), stub(tmp_path, STAGES))
 
     assert of(outcome) == (Outcome.DONE, None)
     assert outcome.message == hashlib.sha256(CONTENT).hexdigest()
@@ -407,7 +407,7 @@ exit 1
 
 
 def test_a_key_can_be_kept_to_fleet_s_own_commands(machine: Ordinary, host: Host, tmp_path: Path) -> None:
-    """As docs/ssh.md has it: no shell, no files, no forwarding with that key; fleet itself works."""
+    """As docs/ssh.md has it: no shell, no files, no forwarding with that key, from one address; fleet itself works."""
     machine.allow(FREE)
     guard = machine.folder / "fleet-only"
     guard.write_text(FLEET_ONLY)
@@ -415,16 +415,26 @@ def test_a_key_can_be_kept_to_fleet_s_own_commands(machine: Ordinary, host: Host
     documented = (Path(__file__).parents[2] / "docs" / "ssh.md").read_text()
     keys = machine.folder / "authorized_keys"
     before = keys.read_text()
-    keys.write_text(f'restrict,command="{guard}" {before}')
+    options = 'restrict,from="{}",command="/usr/local/bin/fleet-only" '
+    release = tmp_path / "nginx"
+    release.write_bytes(CONTENT)
+    task = a_task(host, Ask.STAGE, release=release)
     try:
-        outcome = visit(a_task(host), Heard(), stub(tmp_path, WHO))
+        keys.write_text(options.format("192.0.2.10").replace("/usr/local/bin/fleet-only", str(guard)) + before)
+        elsewhere = visit(task, Heard(), {})
+        keys.write_text(options.format("127.0.0.1").replace("/usr/local/bin/fleet-only", str(guard)) + before)
+        outcome = visit(task, Heard(), stub(tmp_path, STAGES))
         others = [
             subprocess.run([*machine.ssh(), *words], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-            for words in (["id"], ["-s", "sftp"], ["exec /bin/sh"])
+            for words in (["id"], ["-s", "sftp"], ["exec /bin/sh"], ["-W", f"127.0.0.1:{machine.sshd.port}"], [])
         ]
     finally:
         keys.write_text(before)
 
     assert FLEET_ONLY in documented
+    assert options.format("192.0.2.10") in documented
+    assert elsewhere.reason == "auth_failed"
     assert of(outcome) == (Outcome.DONE, None)
-    assert [(ran.returncode, ran.stdout) for ran in others] == [(1, "")] * 3
+    assert outcome.message == hashlib.sha256(CONTENT).hexdigest()
+    assert [ran.returncode in (1, 255) for ran in others] == [True] * 5
+    assert [ran.stdout for ran in others] == [""] * 5
