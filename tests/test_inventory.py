@@ -138,6 +138,11 @@ def test_older_names_of_connection_variables_are_understood(tmp_path: Path) -> N
     assert (host.address, host.port, host.user, host.key_files) == ("192.0.2.7", 2222, "deploy", ("/keys/deploy",))
 
 
+@pytest.mark.parametrize("user", ["ann@corp.example", "CORP\\ann", "web-deploy$"])
+def test_a_login_may_be_one_of_a_directory(tmp_path: Path, user: str) -> None:
+    assert only_host(tmp_path, f"ansible_user: '{user}'").user == user
+
+
 def test_a_discovered_python_is_left_to_the_host(tmp_path: Path) -> None:
     assert only_host(tmp_path, "ansible_python_interpreter: auto_silent").python is None
 

@@ -65,7 +65,7 @@ def _address(text: str) -> str:
 
 
 def _user(text: str) -> str:
-    if not re.fullmatch(r"[^\s:@/-][^\s:@/]{0,255}", _one_line(text)):
+    if not re.fullmatch(r"[^\s:@/-][^\s:/]{0,255}", _one_line(text)):
         raise ValueError("no user")
     return text
 

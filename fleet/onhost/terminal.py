@@ -22,8 +22,9 @@ DOAS_PROMPT = b"assword:"
 # Not ^C: sudo misses a signal that comes between its question and its reading.
 END_OF_INPUT = b"\x04"
 BLOCK = 1 << 12
-# How long somebody may wait for what isn't shown before it is clear that we don't know the question.
-UNANSWERED_S = 10.0
+# How long somebody may wait for what isn't shown before it is clear that we don't know the question: whoever stops showing
+# what is typed asks at once.
+UNANSWERED_S = 4.0
 REFUSED_STATUS = 1
 COULD_NOT_RUN = 127
 # What `converse` returns when the command was not allowed to end by itself.

@@ -3,7 +3,7 @@
 First the host tries `sudo -n` (or `doas -n`), which never counts as a failed login. Where that isn't let in, the host
 says so and waits; then `fleet.onhost.terminal` is sent, with the password if one was given, and tries once more on a
 terminal of its own; from then on it is asked there at once. A password that a host has refused is never sent there
-again, nor, while no host has accepted it, to another one (`Secrets.refused_at`).
+again, and none is sent to all hosts before one has taken it (`trial`).
 """
 
 from collections.abc import Callable, Iterator
@@ -16,34 +16,92 @@ from fleet.ssh.asking import place, remember
 from fleet.ssh.command import Command
 from fleet.ssh.secrets import SECRETS, Kind
 from fleet.ssh.startline import BECOME_WORDS, BEGIN, MISSING, WANTS_ROOT, is_begin
+from fleet.ssh.trial import NotGiven, Trial
 from fleet.ssh.trouble import Refusal, printable
 
 GO = b"go\n"
-WRONG = BECOME_WORDS + b"wrong"
+WRONG = BECOME_WORDS + b"wrong "
+DENIED = BECOME_WORDS + b"denied "
+"""The password was not enough, or it was wrong and sudo asks only once (passwd_tries)."""
 CALL = "\n\nimport sys\n\nsys.exit(main(sys.argv[1], sys.argv[2:]))\n"
 
 
 def lines_as_root(command: Command, host: Host, pulse: Callable[[], float]) -> Iterator[bytes]:
     """The lines of a command begun by a line of `startline`, which became root first, where the inventory says how.
 
-    Raises as `Command.lines` does, and `Refusal` when a password is wanted that is not there or was refused before.
+    Raises as `Command.lines` does, and `Refusal` when a password is wanted that is not there or must not be given.
     """
-    begun = asked = False
-    for line in command.lines(pulse):
-        if not line.startswith(WANTS_ROOT):
-            refused = line.startswith(BECOME_WORDS)
-            if asked and not begun and refused and SECRETS.get(Kind.BECOME) is not None:
-                SECRETS.refuse(Kind.BECOME, place(host), as_wrong=line.startswith(WRONG))
-            if asked and not refused and (line == BEGIN or line.startswith(MISSING)):
-                remember(host)
-                SECRETS.accept(Kind.BECOME)
-            begun = begun or line == BEGIN
-            yield line
-        elif begun or asked:
-            command.end()  # it did become root, and ended as sudo itself does when it refuses
-        else:
-            asked = True
-            command.send(GO + _terminal_line() + _password(host, line) + b"\n")
+    begun = False
+    giving: _Giving | None = None
+    try:
+        for line in command.lines(pulse):
+            # The password is for the hosts that are to have it, however another one may ask.
+            if not (host.become and line.startswith(WANTS_ROOT)):
+                if giving is not None and not begun:
+                    giving.hear(line)
+                begun = begun or line == BEGIN
+                yield line
+            elif begun or giving is not None:
+                command.end()  # it did become root, and ended as sudo itself does when it refuses
+            else:
+                giving = _Giving(host, line)
+                command.send(GO + _terminal_line() + giving.begin() + b"\n")
+    finally:
+        if giving is not None:
+            giving.end(None)
+
+
+class _Giving:
+    """The password on its way to a host that has said that it wants it; without one, the second try on a terminal."""
+
+    def __init__(self, host: Host, wanted: bytes) -> None:
+        self._host = host
+        self._user = printable(wanted[len(WANTS_ROOT) :].decode("utf-8", "replace")).strip()
+        self._trial: Trial | None = None
+
+    def begin(self) -> bytes:
+        """The password, nothing when none was given. Waits for its turn. Raises `Refusal`."""
+        secret = SECRETS.get(Kind.BECOME)
+        if secret is None:
+            if self._host.become_method == "doas":
+                is_begin(b"%s %s %s" % (BECOME_WORDS + b"password", b"doas", self._user.encode()))
+            return b""
+        trial = SECRETS.trial(Kind.BECOME, self._user)
+        try:
+            trial.begin(place(self._host))
+        except NotGiven as error:
+            raise _not_given(self._host.become_method, error.refused_by) from None
+        self._trial = trial
+        return secret.encode("utf-8", "surrogateescape")
+
+    def hear(self, line: bytes) -> None:
+        """What the host says after it was given the password tells whether it was right."""
+        if line.startswith((WRONG, DENIED)):
+            self.end(False)
+        elif line.startswith(BECOME_WORDS):
+            self.end(None)
+        elif line == BEGIN or line.startswith(MISSING):
+            remember(self._host)
+            self.end(True)
+
+    def end(self, taken: bool | None) -> None:
+        """The host took the password or refused it; what is said later of it doesn't count."""
+        trial, self._trial = self._trial, None
+        if trial is not None:
+            trial.end(place(self._host), self._host.name, taken)
+
+
+def _not_given(method: str, refused_by: tuple[str, ...]) -> Refusal:
+    remedy = "Run the command again with the right one; see first that the account was not locked (faillock)."
+    if not refused_by:
+        said = f"The password for {method} was refused here before in this run, and is not tried again."
+        return Refusal("become_password_wrong", said, remedy)
+    return Refusal(
+        "become_password_wrong",
+        f"The password for {method} did not do on {' and '.join(refused_by)}, and no host has taken it: it is not given "
+        "to this one, because a directory behind all of them would lock the account.",
+        f"{remedy} If it is those hosts that have another one, leave them out with --limit.",
+    )
 
 
 def begins(line: bytes, command: Command) -> bool:
@@ -59,30 +117,6 @@ def begins(line: bytes, command: Command) -> bool:
             raise
         said = f"{refusal.message} It said: {_without_script(command.stderr)}."
         raise Refusal(refusal.reason, said, refusal.remedy) from refusal
-
-
-def _password(host: Host, line: bytes) -> bytes:
-    """The password for this host, nothing when none was given. Raises `Refusal`."""
-    secret = SECRETS.get(Kind.BECOME)
-    user = printable(line[len(WANTS_ROOT) :].decode("utf-8", "replace")).strip()
-    if secret is None and host.become_method == "doas":
-        is_begin(b"%s %s %s" % (BECOME_WORDS + b"password", b"doas", user.encode()))
-    refused_at = SECRETS.refused_at(Kind.BECOME, place(host)) if secret is not None else None
-    if refused_at is not None:
-        raise Refusal("become_password_wrong", *_not_tried(host, refused_at))
-    return (secret or "").encode("utf-8", "surrogateescape")
-
-
-def _not_tried(host: Host, refused_at: str) -> tuple[str, str]:
-    """Why the password isn't tried on this host, and what to do."""
-    again = "Run the command again with the right one; see first that the account was not locked (faillock)."
-    what = f"The password for {host.become_method} was refused"
-    if refused_at == place(host):
-        return f"{what} here before in this run, and is not tried again.", again
-    return (
-        f"{what} at {refused_at}, and no host had accepted it: it is not tried here, lest a central account be locked.",
-        f"{again} If only that host has another password, leave it out.",
-    )
 
 
 @cache

@@ -23,6 +23,8 @@ OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 MAGIC = b"openssh-key-v1\0"
 TOKEN_PREFIX = "sk-"
 CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"
+TOKEN_FIELDS = {"sk-ssh-ed25519@openssh.com": 2, "sk-ecdsa-sha2-nistp256@openssh.com": 3}
+"""How many strings make such a public key: the curve, where there is more than one, the point, the application."""
 UNPARSED = (ValueError, TypeError, LookupError, UnsupportedAlgorithm, paramiko.SSHException)
 
 
@@ -79,7 +81,7 @@ def look(path: str) -> KeyFile:
         beside = public_file(f"{path}.pub")
         return KeyFile(path, Holds.PUBLIC if beside else Holds.NOTHING, beside)
     except OSError as error:
-        return KeyFile(path, Holds.NO_KEY, why=error.strerror or str(error))
+        return KeyFile(path, Holds.NO_KEY, public_file(f"{path}.pub"), error.strerror or str(error))
     listed = _line(data)
     if listed is not None:
         return KeyFile(path, Holds.PUBLIC, listed)
@@ -91,7 +93,7 @@ def look(path: str) -> KeyFile:
     except TypeError:  # cryptography's word for a key that needs a passphrase
         return KeyFile(path, Holds.LOCKED, public)
     except UNPARSED as error:
-        return KeyFile(path, Holds.NO_KEY, why=str(error))
+        return KeyFile(path, Holds.NO_KEY, public, str(error))
     return KeyFile(path, Holds.PRIVATE, Public(key.get_name(), key.asbytes()))
 
 
@@ -105,18 +107,34 @@ def public_file(path: str) -> Public | None:
 
 def certified(certificate: Public) -> Public | None:
     """The plain public key that a user's certificate speaks of; `None` when it is no such certificate."""
+    if certificate.is_token:
+        return _token_of(certificate)
     found = _certificate(certificate)
     if found is None or found.type is not serialization.SSHCertificateType.USER:
         return None
     openssh = (serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    # Of a FIDO key, cryptography keeps only half of the public part: such a certificate comes from the agent.
-    return None if certificate.is_token else _line(found.public_key().public_bytes(*openssh))
+    return _line(found.public_key().public_bytes(*openssh))
 
 
 def ends_at_s(certificate: Public) -> int | None:
     """When a certificate ends, in seconds since 1970; `None` when it can't be read."""
     found = _certificate(certificate)
     return None if found is None else found.valid_before
+
+
+def _token_of(certificate: Public) -> Public | None:
+    """The FIDO key of such a certificate, which cryptography doesn't know (OpenSSH: PROTOCOL.u2f)."""
+    kind = f"{certificate.type.removesuffix(CERTIFICATE_SUFFIX)}@openssh.com"
+    if kind not in TOKEN_FIELDS:
+        return None
+    message = paramiko.Message(certificate.blob)
+    for _ in ("type", "nonce"):
+        message.get_binary()
+    plain = paramiko.Message()
+    plain.add_string(kind)
+    for _ in range(TOKEN_FIELDS[kind]):
+        plain.add_string(message.get_binary())
+    return Public(kind, plain.asbytes())
 
 
 def _certificate(certificate: Public) -> serialization.SSHCertificate | None:
@@ -137,7 +155,7 @@ def _line(data: bytes) -> Public | None:
         blob = base64.b64decode(fields[1], validate=True)
     except (binascii.Error, ValueError):
         return None
-    return Public(fields[0].decode("ascii"), blob) if _type_of(blob) == fields[0] else None
+    return Public(fields[0].decode("ascii"), blob) if fields[0].isascii() and _type_of(blob) == fields[0] else None
 
 
 def _inside(data: bytes) -> Public | None:

@@ -10,9 +10,10 @@ import paramiko
 
 from fleet.ssh.agent import Agent
 from fleet.ssh.keys import Holds, KeyFile, ends_at_s, look
-from fleet.ssh.offers import Offer, offers_of
+from fleet.ssh.offers import Offer, is_held, offers_of
 from fleet.ssh.resolve import NamedBy, Settings
 from fleet.ssh.secrets import SECRETS, Kind
+from fleet.ssh.trial import NotGiven
 from fleet.ssh.trouble import Trouble, printable
 from fleet.ssh.userauth import INTERACTIVE, PASSWORD, PUBLICKEY, HungUp, NoAnswer, UserAuth
 
@@ -31,10 +32,11 @@ class Login:
         self._password = password
         self._notes: list[str] = []
         self._offered: list[str] = []
+        self._withheld = ""
         files = tuple(look(path) for path in settings.identity_files)
-        if settings.named_by is NamedBy.INVENTORY:
-            _refuse_unreadable(files)
         self._agent = self._open_agent(settings)
+        if settings.named_by is NamedBy.INVENTORY:
+            self._refuse_unreadable(files)
         found = offers_of(
             files,
             settings.certificate_files,
@@ -78,6 +80,21 @@ class Login:
             self._notes.append(f"the agent at {settings.agent} doesn't answer: {error}")
             return None
 
+    def _refuse_unreadable(self, files: tuple[KeyFile, ...]) -> None:
+        """A file that holds no key that we can use is a mistake in the inventory, unless the agent holds its key."""
+        held = self._agent.held if self._agent is not None else ()
+        for file in files:
+            if file.holds not in (Holds.NOTHING, Holds.NO_KEY) or is_held(file, held):
+                continue
+            self.close()
+            why = f": {file.why}" if file.why else ""
+            add = f", or, if `ssh` can use it: ssh-add {file.path}" if file.public else ""
+            raise Trouble(
+                "key_unreadable",
+                f"The private key {file.path} {file.holds.value}{why}.",
+                f"Correct ansible_ssh_private_key_file in the inventory, or the file{add}.",
+            )
+
     def _by_keys(self, asking: UserAuth) -> bool:
         left = MOST_OFFERS - (self._password is not None)
         for offer in self._offers[:left]:
@@ -100,8 +117,24 @@ class Login:
     def _by_password(self, asking: UserAuth) -> bool:
         if self._password is None or not {PASSWORD, INTERACTIVE} & set(asking.accepted):
             return False
+        there = self._settings.there
+        trial = SECRETS.trial(Kind.LOGIN, self._settings.user)
+        try:
+            trial.begin(there)
+        except NotGiven as error:
+            self._withheld = _withheld(error.refused_by)
+            return False
         self._offered.append("the password")
-        return asking.give(self._password)
+        proofs, taken = asking.proofs, None
+        try:
+            is_in = asking.give(self._password)
+            taken = is_in or asking.proofs > proofs
+        except HungUp:  # as sshd does when that was one try too many
+            taken = False
+            raise
+        finally:
+            trial.end(there, there, taken)
+        return is_in
 
     def _not_let_in(self, asking: UserAuth, *, has_hung_up: bool = False) -> Trouble:
         """Names what was offered and what can be done. A named key that could not be used is the likely cause."""
@@ -110,10 +143,12 @@ class Login:
         facts.append(f"offered: {', '.join(self._offered) or 'nothing'}")
         if has_hung_up:
             facts.append(f"it hung up after {len(self._offered)}")
-        if asking.is_partial:
+        if asking.proofs:
             facts.append("it took a part of it and wants more")
         if asking.accepted:
             facts.append(f"it accepts {printable(', '.join(asking.accepted))}")
+        if self._withheld:
+            facts.append(self._withheld)
         facts += self._notes
         named = settings.named_by is not NamedBy.OPENSSH
         if self._unused and (named or not self._offered):
@@ -122,6 +157,8 @@ class Login:
         return Trouble("auth_failed", "; ".join(facts) + ".", self._cure(asking, has_hung_up=has_hung_up))
 
     def _cure(self, asking: UserAuth, *, has_hung_up: bool) -> str:
+        if self._withheld:
+            return "Run the command again with the right password; see first that the account was not locked."
         accepts = set(asking.accepted)
         if has_hung_up and len(self._offered) > 1:
             return f"Name the one key that is the host's: {NAME_IT}."
@@ -147,15 +184,14 @@ def _shown(offer: Offer) -> str:
     return f"{offer.shown} (a certificate{' that has run out' if is_over else ''})"
 
 
-def _refuse_unreadable(files: tuple[KeyFile, ...]) -> None:
-    for file in files:
-        if file.holds in (Holds.NOTHING, Holds.NO_KEY):
-            why = f": {file.why}" if file.why else ""
-            raise Trouble(
-                "key_unreadable",
-                f"The private key {file.path} {file.holds.value}{why}.",
-                "Correct ansible_ssh_private_key_file in the inventory, or the file.",
-            )
+def _withheld(refused_by: tuple[str, ...]) -> str:
+    """Why the password was not given."""
+    if not refused_by:
+        return "the password was refused here before in this run, and is not tried again"
+    return (
+        f"the password was refused by {' and '.join(refused_by)}, and no host has taken it: it is not given to this one, "
+        "because a directory behind all of them would lock the account"
+    )
 
 
 def _unusable(unused: tuple[KeyFile, ...], facts: str = "") -> Trouble:

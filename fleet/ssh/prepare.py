@@ -36,7 +36,7 @@ def prepare(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> tu
     """
     _ask_passphrases(hops_of(hosts, connecting), ask)
     if connecting.ask_password and SECRETS.get(Kind.LOGIN) is None:
-        SECRETS.put(Kind.LOGIN, ask("Password of the login: "))
+        SECRETS.put(Kind.LOGIN, _given(ask("Password of the login: ")))
     bring_become_password(hosts, connecting, ask)
     return _notes()
 
@@ -73,6 +73,13 @@ def _chain(settings: Settings | None) -> Iterator[Settings]:
     while settings is not None:
         yield settings
         settings = settings.jump
+
+
+def _given(password: str) -> str:
+    """The password. Raises `Refused` when it is empty: each host would count that as a failed login."""
+    if not password:
+        raise Refused("the password of the login is empty.", "Give it, or leave --ask-pass out.")
+    return password
 
 
 def _ask_passphrases(hops: Sequence[Settings], ask: AskSecret) -> None:

@@ -3,12 +3,10 @@
 Never in a task, a journal, a log, an argument or the environment: a task names a host, and a worker looks here.
 """
 
-import time
 from enum import Enum
-from threading import Condition
+from threading import Lock
 
-TRIAL_S = 15.0
-"""How long one host may keep the others waiting for what it says of the password to become root."""
+from fleet.ssh.trial import Trial
 
 
 class Kind(Enum):
@@ -23,12 +21,9 @@ class Secrets:
     """Secrets by kind and name. Its own text shows none of them."""
 
     def __init__(self) -> None:
-        self._lock = Condition()
+        self._lock = Lock()
         self._known: dict[tuple[Kind, str], str] = {}
-        self._refused: set[tuple[Kind, str]] = set()
-        self._wrong_at: dict[Kind, str] = {}
-        self._accepted: set[Kind] = set()
-        self._tried_until_s = 0.0
+        self._trials: dict[tuple[Kind, str], Trial] = {}
 
     def put(self, kind: Kind, value: str, name: str = "") -> None:
         """The secret is known from now on."""
@@ -44,45 +39,12 @@ class Secrets:
         """Nothing is known any more."""
         with self._lock:
             self._known.clear()
-            self._refused.clear()
-            self._wrong_at.clear()
-            self._accepted.clear()
-            self._tried_until_s = 0.0
+            self._trials.clear()
 
-    def accept(self, kind: Kind) -> None:
-        """The secret of that kind was accepted somewhere, so it is no slip of the operator's."""
+    def trial(self, kind: Kind, user: str) -> Trial:
+        """What became of the secret of that kind on the hosts where this user gave it."""
         with self._lock:
-            self._accepted.add(kind)
-            self._lock.notify_all()
-
-    def refuse(self, kind: Kind, place: str, *, as_wrong: bool) -> None:
-        """The secret of that kind was refused at this place; unless `as_wrong`, that says nothing of other places."""
-        with self._lock:
-            self._refused.add((kind, place))
-            if as_wrong:
-                self._wrong_at.setdefault(kind, place)
-            self._tried_until_s = 0.0
-            self._lock.notify_all()
-
-    def refused_at(self, kind: Kind, place: str) -> str | None:
-        """Where the secret was refused, so that it must not be tried at this place; `None`: it may be.
-
-        Never twice at one place, because hosts lock accounts for that. And the account may be a central one: until one
-        place has accepted the secret it is tried at one at a time, and after a refusal at none. Waits for that.
-        """
-        with self._lock:
-            while True:
-                if (kind, place) in self._refused:
-                    return place
-                if kind in self._accepted:
-                    return None
-                if kind in self._wrong_at:
-                    return self._wrong_at[kind]
-                now_s = time.monotonic()
-                if now_s >= self._tried_until_s:
-                    self._tried_until_s = now_s + TRIAL_S
-                    return None
-                self._lock.wait(self._tried_until_s - now_s)
+            return self._trials.setdefault((kind, user), Trial())
 
 
 SECRETS = Secrets()

@@ -23,10 +23,11 @@ CANDIDATES = (
 LARGEST_64_BIT = str(2**63 - 1)
 SPECIAL = re.compile(r"[\x00-\x1f\x7f!\\]")
 
+# `echo` of some shells takes the backslash of a Windows domain's user for an escape; `printf %s` leaves it alone.
 # The command substitutions run with stdin closed: it belongs to the step script.
 # A Python of a login without a locale (3.6), or with an old one, would write other bytes for a path than we mean.
 AS_ROOT = (
-    'LC_ALL=C.UTF-8; export LC_ALL; say() { echo; echo "$@"; exit 0; }; '
+    'LC_ALL=C.UTF-8; export LC_ALL; say() { echo; printf %s "$*"; echo; exit 0; }; '
     '[ "$(id -u)" = 0 ] || say fleet-missing root "$(id -un)"; '
 )
 FIND_PYTHON = (
@@ -47,19 +48,19 @@ RECEIVE = 'echo; echo fleet-begin; exec "$p" -I -S -B -c "import sys; exec(eval(
 # What sudo or doas itself ends with. What the command ended with is the end of it all, unless it is the same.
 BECOME = (
     'set -- /bin/sh -c {script}; [ "$(id -u)" = 0 ] && exec "$@"; '
-    'say() {{ echo; echo "$@"; exit 0; }}; '
+    'tell() {{ echo; printf %s "$*"; echo; }}; say() {{ tell "$@"; exit 0; }}; '
     'command -v {method} >/dev/null 2>&1 || say fleet-missing become-missing {method} "$(id -un)"; '
     "{tried}"
-    'echo; echo fleet-wants-root "$(id -un)"; read -r go || exit 1; '
+    'tell fleet-wants-root "$(id -un)"; read -r go || exit 1; '
     "{find_python}"
     'exec "$p" -I -S -B -c "exec(eval(open(0, \'rb\', 0, closefd=False).readline()))" {method} "$@"'
 )
 TRY = 'LC_ALL=C {method} -n -- "$@"; s=$?; [ $s = 1 ] || exit $s; '
-ROOT_LINES = {
-    "sudo": "echo '{user} ALL=(root) NOPASSWD: /bin/sh' > /etc/sudoers.d/zz-fleet",
-    "doas": "echo 'permit nopass {user} as root cmd /bin/sh' >> /etc/doas.conf",
+ROOT_RULES = {
+    "sudo": ("{user} ALL=(root) NOPASSWD: /bin/sh", "> /etc/sudoers.d/zz-fleet"),
+    "doas": ("permit nopass {user} as root cmd /bin/sh", ">> /etc/doas.conf"),
 }
-"""What root runs on a host to let a login become root there. sudo's last rule wins, so the file's name is a late one."""
+"""The rule that lets a login become root, and where it goes. sudo's last rule wins, so its file's name is a late one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,16 @@ def is_begin(line: bytes) -> bool:
     if line.startswith(MISSING):
         _refuse(printable(line[len(MISSING) :].decode("utf-8", "replace")).strip())
     return line == BEGIN
+
+
+def root_line(method: str, user: str) -> str:
+    """What root runs on a host to let this login become root there."""
+    rule, where = ROOT_RULES.get(method, ROOT_RULES["sudo"])
+    if "\\" not in user:
+        return f"echo '{rule.format(user=user or 'USER')}' {where}"
+    # Both languages take a backslash for an escape, and `echo` may, too.
+    escaped = user.replace("\\", "\\\\")
+    return f"printf '%s\\n' '{rule.format(user=escaped)}' {where}"
 
 
 def missing_platform(line: bytes) -> Platform | None:
@@ -141,8 +152,7 @@ def _refuse(said: str) -> None:
         raise Refusal(
             "not_root",
             f"The login is {rest or 'not root'}, and only root may signal nginx and change its binary.",
-            "Set ansible_become: true for the host and allow it there: "
-            f"{ROOT_LINES['sudo'].format(user=rest or 'USER')}. Or log in as root.",
+            f"Set ansible_become: true for the host and allow it there: {root_line('sudo', rest)}. Or log in as root.",
         )
     if what.startswith("become-"):
         raise _not_become(what.removeprefix("become-"), *(rest.split(maxsplit=2) + ["", ""])[:3])
@@ -162,7 +172,7 @@ def _refuse(said: str) -> None:
 
 def _not_become(what: str, method: str, user: str, why: str) -> Refusal:
     """Why the login did not become root, and the line that would let it."""
-    allow = ROOT_LINES.get(method, ROOT_LINES["sudo"]).format(user=user or "USER")
+    allow = root_line(method, user)
     if what == "missing":
         return Refusal(
             "sudo_missing",
@@ -178,8 +188,8 @@ def _not_become(what: str, method: str, user: str, why: str) -> Refusal:
     if what == "denied":
         return Refusal(
             "become_denied",
-            f"{method} was given the password, and still doesn't let {user} become root.",
-            f"Allow it on the host (as here, no password is needed then): {allow}",
+            f"{method} was given the password, and doesn't let {user} become root: it is wrong, or not enough.",
+            f"If it is right, allow it on the host (as here, no password is needed then): {allow}",
         )
     if what == "asks":
         return Refusal(

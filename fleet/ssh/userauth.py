@@ -33,7 +33,7 @@ class UserAuth(AuthHandler):
     def __init__(self, transport: paramiko.Transport, user: str, timeout_s: float) -> None:
         super().__init__(transport)
         self.accepted: tuple[str, ...] = ()
-        self.is_partial = False
+        self.proofs = 0  # taken, by a server that wants more than one
         self._peer: Any = transport
         self._user = user
         self._timeout_s = timeout_s
@@ -88,7 +88,7 @@ class UserAuth(AuthHandler):
 
     def _parse_userauth_failure(self, message: paramiko.Message) -> None:
         self.accepted = tuple(message.get_list())
-        self.is_partial = message.get_boolean() or self.is_partial
+        self.proofs += message.get_boolean()
         self._tell()
 
     def _tell(self) -> None:

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +15,28 @@ import pytest
 from fleet.host import Host
 from fleet.onhost.protocol import Ask, Layout, Outcome
 from fleet.ssh import asking
+from fleet.ssh.bundle import Bundle
 from fleet.ssh.connection import Link
-from fleet.ssh.secrets import SECRETS, Kind, Secrets
+from fleet.ssh.secrets import SECRETS, Kind
 from fleet.ssh.session import visit
 from fleet.ssh.trouble import Refusal
 from fleet.ssh.upload import upload
 from fleet.task import HostOutcome
 from tests.ssh.ordinary import PASSWORD, USER, Ordinary, ordinary
+from tests.ssh.server import Sshd
 from tests.ssh.stubs import QUICK, Heard, a_task, stub
 
 WHO = 'import os\nend(message="%d %s" % (os.getuid(), request.operator))'
+STAGES = """
+import gzip, hashlib, os
+folder = os.path.join(request.layout.state_dir, "releases", request.goal.target)
+part = os.path.join(folder, "nginx.part.gz")
+if not os.path.exists(part):
+    os.makedirs(folder, exist_ok=True)
+    end(Outcome.REFUSED, reason="release_missing")
+else:
+    end(message=hashlib.sha256(gzip.open(part).read()).hexdigest())
+"""
 FREE = f"{USER} ALL=(root) NOPASSWD: /bin/sh"
 ASKED = f"{USER} ALL=(root) /bin/sh"
 TERMINALS = ["", "Defaults requiretty", "Defaults use_pty", "Defaults requiretty, use_pty"]
@@ -61,7 +73,7 @@ def of(outcome: HostOutcome) -> tuple[Outcome, str | None]:
 
 def carry_out(machine: Ordinary, remedy: str) -> None:
     """Root does on the host what the remedy says."""
-    (command,) = re.findall(r": (echo .*)$", remedy)
+    (command,) = re.findall(r": ((?:echo|printf) .*)$", remedy)
     subprocess.run(["sh", "-c", command.replace("/etc/", f"{machine.etc}/")], check=True)
 
 
@@ -106,6 +118,28 @@ def test_a_password_that_nobody_gave_is_named_with_the_line_that_spares_it(
     assert "--ask-become-pass" in refused.remedy
     assert counted == 0
     assert of(cured) == (Outcome.DONE, None)
+
+
+@pytest.mark.parametrize("method", ["sudo", "doas"])
+@pytest.mark.parametrize("user", ["ann@corp.example", "CORP\\ann"])
+def test_a_login_of_a_windows_domain_becomes_root_as_any_other(
+    machine: Ordinary, host: Host, tmp_path: Path, user: str, method: str
+) -> None:
+    lines = {"passwd": f"{user}:x:61235:61234::/:/bin/sh\n", "shadow": f"{user}:*:19000:0:99999:7:::\n"}
+    before = {name: (machine.etc / name).read_text() for name in lines}
+    for name, line in lines.items():
+        (machine.etc / name).write_text(before[name] + line)
+    host = replace(host, user=user, become_method=method)
+    available = stub(tmp_path, WHO)
+
+    refused = visit(a_task(host), Heard(), available)
+    carry_out(machine, refused.remedy)
+    cured = visit(a_task(host), Heard(), available)
+    for name, text in before.items():
+        (machine.etc / name).write_text(text)
+
+    assert f"let {user} become root without a password" in refused.message
+    assert cured.message == "0 ann@laptop"
 
 
 # sudo with a password
@@ -160,47 +194,47 @@ def test_a_wrong_password_is_said_once_and_never_tried_again_on_that_host(
     assert last == counted
 
 
-def test_a_password_that_the_first_host_refuses_is_not_tried_at_the_others(
-    machine: Ordinary, host: Host, tmp_path: Path
+def several(machine: Ordinary, host: Host, folder: Path) -> list[Host]:
+    """Hosts with accounts of their own, as far as fleet knows."""
+    config = folder / "config"
+    config.write_text(f"Host web-*\nHostName 127.0.0.1\nHostKeyAlias [127.0.0.1]:{machine.sshd.port}\n")
+    names = [f"web-{number}" for number in range(4)]
+    return [replace(host, name=name, address=name, ssh_config=str(config)) for name in names]
+
+
+def visited(hosts: list[Host], available: Mapping[str, Bundle]) -> list[HostOutcome]:
+    """The outcomes of visits at the same time."""
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        return list(pool.map(lambda host: visit(a_task(host), Heard(), available), hosts))
+
+
+@pytest.mark.parametrize(
+    ("defaults", "said"),
+    [("", "refused the password that was given"), ("Defaults passwd_tries=1", "it is wrong, or not enough")],
+)
+def test_a_wrong_password_is_not_given_to_all_hosts_before_one_has_taken_it(
+    machine: Ordinary, host: Host, tmp_path: Path, defaults: str, said: str
 ) -> None:
-    """Two hundred hosts that ask one directory would lock the account there. These are four spellings of one address."""
-    machine.allow(ASKED)
+    """A directory behind all of them would count each, and lock the account."""
+    machine.allow(defaults, ASKED)
     machine.forget_failures()
     SECRETS.put(Kind.BECOME, "wrong")
-    names = ("127.0.0.1", "localhost", "127.1", "127.0.1")
-    known = tmp_path / "known_hosts"
-    key = machine.sshd.public_key
-    known.write_text("".join(f"[{name}]:{machine.sshd.port} {key}\n" for name in names))
-    hosts = [replace(host, address=name, known_hosts=str(known)) for name in names]
     available = stub(tmp_path, WHO)
+    hosts = several(machine, host, tmp_path)
 
-    with ThreadPoolExecutor(len(hosts)) as pool:
-        wrong = list(pool.map(lambda one: visit(a_task(one), Heard(), available), hosts))
+    outcomes = visited(hosts, available)
     counted = machine.failed_logins
     machine.forget_failures()
+    SECRETS.forget()
+    SECRETS.put(Kind.BECOME, PASSWORD)
+    cured = visited(hosts, available)
 
-    assert {of(outcome) for outcome in wrong} == {(Outcome.REFUSED, "become_password_wrong")}
-    assert sum("no host had accepted it" in outcome.message for outcome in wrong) == 3
-    assert 1 <= counted <= 2
-
-
-def test_a_host_with_another_password_keeps_no_other_host_out_once_one_has_accepted_it() -> None:
-    secrets = Secrets()
-
-    assert secrets.refused_at(Kind.BECOME, "a") is None
-    secrets.accept(Kind.BECOME)
-    secrets.refuse(Kind.BECOME, "b", as_wrong=True)
-
-    assert [secrets.refused_at(Kind.BECOME, where) for where in "abc"] == [None, "b", None]
-
-
-def test_a_host_that_refuses_for_another_reason_keeps_no_other_host_out() -> None:
-    secrets = Secrets()
-
-    assert secrets.refused_at(Kind.BECOME, "a") is None
-    secrets.refuse(Kind.BECOME, "a", as_wrong=False)
-
-    assert [secrets.refused_at(Kind.BECOME, where) for where in "ab"] == ["a", None]
+    spared = [outcome.message for outcome in outcomes if "no host has taken it" in outcome.message]
+    tried = [outcome.host for outcome in outcomes if said in outcome.message]
+    assert (len(tried), len(spared)) == (2, 2)
+    assert all(host in message for host in tried for message in spared)
+    assert counted <= 4
+    assert [outcome.message for outcome in cured] == ["0 ann@laptop"] * 4
 
 
 def test_a_password_that_is_right_and_not_enough_is_told_apart_with_a_line_that_cures_it(
@@ -262,6 +296,25 @@ def test_a_script_that_dies_as_sudo_does_is_not_run_a_second_time(
     assert of(outcome) == (Outcome.LINK_LOST, "script_died")
     assert "exit status 1" in outcome.message
     assert seen.read_text() == "x"
+
+
+def test_a_host_that_is_not_to_become_root_is_not_given_the_password(server: Sshd, tmp_path: Path) -> None:
+    """However it asks for it: it may be in other hands than those whose password this is."""
+    thief = tmp_path / "thief"
+    thief.write_text(f"#!/bin/sh\necho; echo fleet-wants-root root; timeout 0.5 cat > {tmp_path}/stolen\n")
+    thief.chmod(0o755)
+    keys = server.folder / "authorized_keys"
+    before = keys.read_text()
+    keys.write_text(f'command="{thief}" {before}')
+    SECRETS.put(Kind.BECOME, PASSWORD)
+    try:
+        outcome = visit(a_task(server.host), Heard(), stub(tmp_path, WHO))
+    finally:
+        keys.write_text(before)
+        SECRETS.forget()
+
+    assert of(outcome) == (Outcome.REFUSED, "no_shell")
+    assert (tmp_path / "stolen").read_bytes() == b""
 
 
 # doas
@@ -337,17 +390,7 @@ def test_a_visit_brings_bundle_and_release_through_sudo(machine: Ordinary, host:
     SECRETS.put(Kind.BECOME, PASSWORD)
     release = tmp_path / "nginx"
     release.write_bytes(CONTENT)
-    body = """
-import gzip, hashlib, os
-folder = os.path.join(request.layout.state_dir, "releases", request.goal.target)
-part = os.path.join(folder, "nginx.part.gz")
-if not os.path.exists(part):
-    os.makedirs(folder, exist_ok=True)
-    end(Outcome.REFUSED, reason="release_missing")
-else:
-    end(message=hashlib.sha256(gzip.open(part).read()).hexdigest())
-"""
-    outcome = visit(a_task(host, Ask.STAGE, release=release), Heard(), stub(tmp_path, body))
+    outcome = visit(a_task(host, Ask.STAGE, release=release), Heard(), stub(tmp_path, STAGES))
 
     assert of(outcome) == (Outcome.DONE, None)
     assert outcome.message == hashlib.sha256(CONTENT).hexdigest()
@@ -364,7 +407,7 @@ exit 1
 
 
 def test_a_key_can_be_kept_to_fleet_s_own_commands(machine: Ordinary, host: Host, tmp_path: Path) -> None:
-    """As docs/ssh.md has it: no shell, no files, no forwarding with that key; fleet itself works."""
+    """As docs/ssh.md has it: no shell, no files, no forwarding with that key, from one address; fleet itself works."""
     machine.allow(FREE)
     guard = machine.folder / "fleet-only"
     guard.write_text(FLEET_ONLY)
@@ -372,16 +415,26 @@ def test_a_key_can_be_kept_to_fleet_s_own_commands(machine: Ordinary, host: Host
     documented = (Path(__file__).parents[2] / "docs" / "ssh.md").read_text()
     keys = machine.folder / "authorized_keys"
     before = keys.read_text()
-    keys.write_text(f'restrict,command="{guard}" {before}')
+    options = 'restrict,from="{}",command="/usr/local/bin/fleet-only" '
+    release = tmp_path / "nginx"
+    release.write_bytes(CONTENT)
+    task = a_task(host, Ask.STAGE, release=release)
     try:
-        outcome = visit(a_task(host), Heard(), stub(tmp_path, WHO))
+        keys.write_text(options.format("192.0.2.10").replace("/usr/local/bin/fleet-only", str(guard)) + before)
+        elsewhere = visit(task, Heard(), {})
+        keys.write_text(options.format("127.0.0.1").replace("/usr/local/bin/fleet-only", str(guard)) + before)
+        outcome = visit(task, Heard(), stub(tmp_path, STAGES))
         others = [
             subprocess.run([*machine.ssh(), *words], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-            for words in (["id"], ["-s", "sftp"], ["exec /bin/sh"])
+            for words in (["id"], ["-s", "sftp"], ["exec /bin/sh"], ["-W", f"127.0.0.1:{machine.sshd.port}"], [])
         ]
     finally:
         keys.write_text(before)
 
     assert FLEET_ONLY in documented
+    assert options.format("192.0.2.10") in documented
+    assert elsewhere.reason == "auth_failed"
     assert of(outcome) == (Outcome.DONE, None)
-    assert [(ran.returncode, ran.stdout) for ran in others] == [(1, "")] * 3
+    assert outcome.message == hashlib.sha256(CONTENT).hexdigest()
+    assert [ran.returncode in (1, 255) for ran in others] == [True] * 5
+    assert [ran.stdout for ran in others] == [""] * 5

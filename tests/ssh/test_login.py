@@ -112,13 +112,15 @@ def test_a_key_that_the_host_does_not_know_is_named_with_what_the_host_accepts(s
     assert "authorized_keys of root" in trouble.remedy
 
 
-@pytest.mark.parametrize("content", [None, "no key at all\n"], ids=["missing", "no key"])
+@pytest.mark.parametrize(
+    "content", [None, b"no key at all\n", b"\xff\xfe AAAAAv/+"], ids=["missing", "no key", "no text"]
+)
 def test_a_key_file_of_the_inventory_that_cannot_be_read_is_named(
-    server: Sshd, tmp_path: Path, content: str | None
+    server: Sshd, tmp_path: Path, content: bytes | None
 ) -> None:
     key = tmp_path / "key"
     if content is not None:
-        key.write_text(content)
+        key.write_bytes(content)
 
     trouble = trouble_with(with_key(server, key))
 
@@ -180,6 +182,26 @@ def test_a_public_key_file_picks_its_key_from_the_agent(strict: Sshd, tmp_path: 
     for name in ("mine.pub", "mine"):
         lines = (f"IdentityAgent {agent}", f"IdentityFile {tmp_path}/{name}", "IdentitiesOnly yes")
         assert is_in(configured(strict, tmp_path, *lines))
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["with its public half", "alone"])
+def test_a_key_file_that_cannot_be_read_and_that_the_agent_holds_lets_us_in(
+    strict: Sshd, tmp_path: Path, agent: Path, beside: bool
+) -> None:
+    """The file of a cipher that only OpenSSH knows."""
+    key = make_key(tmp_path / "key")
+    allow(strict, public(key))
+    ssh_add(agent, key)
+    cipher = ["-Z", "chacha20-poly1305@openssh.com", "-N", "open sesame"]
+    subprocess.run(["ssh-keygen", "-q", "-p", "-a", "1", *cipher, "-f", key], check=True, capture_output=True)
+    if not beside:
+        Path(f"{key}.pub").unlink()
+
+    assert is_in(replace(configured(strict, tmp_path, f"IdentityAgent {agent}"), key_files=(str(key),)))
+    trouble = trouble_with(with_key(strict, key))
+    assert trouble.reason == "key_unreadable"
+    assert "Unsupported cipher" in trouble.message
+    assert f"ssh-add {key}" in trouble.remedy
 
 
 def test_a_server_that_hangs_up_at_too_many_keys_is_told_with_the_cure(
@@ -283,6 +305,16 @@ def test_a_fido_key_of_the_agent_lets_us_in_with_one_touch(strict: Sshd, tmp_pat
     assert fido.touches == 1
 
 
+def test_a_certificate_file_is_used_with_the_fido_key_that_the_agent_holds(strict: Sshd, tmp_path: Path) -> None:
+    """As when a short-lived one was renewed after `ssh-add`."""
+    with FidoAgent(tmp_path / "fido") as fido:
+        (tmp_path / "token.pub").write_text(f"{fido.public}\n")
+        certify(strict.folder / "ca", tmp_path / "token")
+
+        assert is_in(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido", f"IdentityFile {tmp_path}/token"))
+    assert fido.touches == 1
+
+
 def test_no_touch_is_asked_for_a_key_that_the_host_does_not_want(strict: Sshd, tmp_path: Path) -> None:
     with FidoAgent(tmp_path / "fido") as fido:
         trouble = trouble_with(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido", "IdentityFile none"))
@@ -367,7 +399,7 @@ def by_password(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     hashed = subprocess.run(
         ["openssl", "passwd", "-6", "-stdin"], input=f"{RIGHT}\n", capture_output=True, text=True, check=True
     ).stdout.strip()
-    pam = "auth required pam_unix.so\naccount required pam_permit.so\nsession required pam_permit.so\n"
+    pam = "auth required pam_unix.so nodelay\naccount required pam_permit.so\nsession required pam_permit.so\n"
     is_plain = request.param == "password"
     settings = (
         ("KbdInteractiveAuthentication no",)
@@ -399,6 +431,36 @@ def test_a_wrong_password_is_given_once_and_told(by_password: Sshd) -> None:
     assert "password is right" in trouble.remedy
     log = (by_password.folder / "sshd.log").read_text()
     assert log.count("Failed password") + log.count("Failed keyboard-interactive") <= 1
+
+
+def test_a_password_that_others_refused_and_none_has_taken_is_not_given(by_password: Sshd) -> None:
+    SECRETS.put(Kind.LOGIN, RIGHT)
+    trial = SECRETS.trial(Kind.LOGIN, "root")
+    host = configured(by_password, by_password.folder, "IdentityFile none")
+    for other in ("web-02 port 22", "web-03 port 22"):
+        trial.begin(other)
+        trial.end(other, other, False)
+
+    trouble = trouble_with(host, WITH_PASSWORD)
+
+    assert trouble.reason == "auth_failed"
+    assert "offered: nothing" in trouble.message
+    assert "the password was refused by web-02 port 22 and web-03 port 22, and no host has taken it" in trouble.message
+    assert "right password" in trouble.remedy
+
+
+@pytest.mark.parametrize("keys_before", [0, 5], ids=["alone", "as the last try that sshd takes"])
+def test_a_password_that_was_refused_is_not_given_there_again(
+    by_password: Sshd, tmp_path: Path, agent: Path, keys_before: int
+) -> None:
+    for number in range(keys_before):
+        ssh_add(agent, make_key(tmp_path / f"other-{number}"))
+    host = configured(by_password, tmp_path, f"IdentityAgent {agent}", "IdentityFile none")
+    SECRETS.put(Kind.LOGIN, "wrong")
+
+    said = "it hung up after 6" if keys_before else "it accepts"
+    assert f"the password; {said}" in trouble_with(host, WITH_PASSWORD).message
+    assert "the password was refused here before" in trouble_with(host, WITH_PASSWORD).message
 
 
 def test_a_host_that_takes_passwords_only_says_which_option_gives_one(tmp_path: Path) -> None:

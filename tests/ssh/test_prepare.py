@@ -172,6 +172,13 @@ def test_a_password_that_nobody_can_give_is_refused() -> None:
         prepare(hosts(), Connecting(ask_password=True), nobody)
 
 
+def test_an_empty_password_is_not_tried_on_any_host() -> None:
+    with pytest.raises(Refused, match="is empty"):
+        prepare(hosts(), Connecting(ask_password=True), Person(""))
+
+    assert SECRETS.get(Kind.LOGIN) is None
+
+
 def test_without_openssh_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert prepare(hosts(), PLAIN, nobody) == ()
     monkeypatch.setenv("PATH", "/nowhere")
