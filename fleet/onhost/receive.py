@@ -11,14 +11,16 @@ import os
 import signal
 import stat
 import sys
-from typing import BinaryIO, Optional
+from io import BufferedIOBase
+from typing import Optional, cast
 
 BLOCK = 1 << 16
-IDLE_S = 60
-"""A link that was cut says nothing at all: who hears nothing for so long gives up."""
+IDLE_S = 600
+"""A link that was cut says nothing at all: who hears nothing for so long gives up. It is long, because a laptop that
+keeps to a rate sends to its other hosts in the meantime."""
 
 
-def receive(source: BinaryIO, state_dir: str, key: str, sha256: str, size_bytes: int) -> str:
+def receive(source: BufferedIOBase, state_dir: str, key: str, sha256: str, size_bytes: int) -> str:
     """`stored`, or `unsafe FOLDER`, `damaged`, `failed WHY`: then nothing is there under the final name."""
     os.umask(0o077)
     folder = os.path.join(state_dir, "bundles", key)
@@ -41,7 +43,7 @@ def first_unsafe(*folders: str) -> Optional[str]:
     return None
 
 
-def store(source: BinaryIO, path: str, sha256: str, size_bytes: int) -> str:
+def store(source: BufferedIOBase, path: str, sha256: str, size_bytes: int) -> str:
     """`stored` when the bytes are at `path`, on the disk; `damaged` when they are not those that were meant."""
     part = "%s.part.%d" % (path, os.getpid())
     digest = hashlib.sha256()
@@ -50,7 +52,7 @@ def store(source: BinaryIO, path: str, sha256: str, size_bytes: int) -> str:
             left = size_bytes
             while left:
                 signal.alarm(IDLE_S)
-                block = source.read(min(left, BLOCK))
+                block = source.read1(min(left, BLOCK))  # what there is: a full block may be long in coming
                 if not block:
                     return "damaged"
                 digest.update(block)
@@ -76,5 +78,5 @@ def too_late(signum: int, frame: object) -> None:
 def main(state_dir: str, key: str, sha256: str, size_bytes: int) -> None:
     """The answer is printed on a line of its own."""
     signal.signal(signal.SIGALRM, too_late)
-    print("fleet-" + receive(sys.stdin.buffer, state_dir, key, sha256, size_bytes))
+    print("fleet-" + receive(cast(BufferedIOBase, sys.stdin.buffer), state_dir, key, sha256, size_bytes))
     sys.stdout.flush()

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import paramiko
+from paramiko.packet import Packetizer
 
 from fleet.ssh.bastion import Tell
 from fleet.ssh.certificates import SUFFIX
@@ -22,6 +23,10 @@ from fleet.task import HostKeys
 FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 KEX_TIMEOUT_S = 15.0
+MOST_PACKET_BYTES = 256 << 10
+"""OpenSSH's own limit."""
+MOST_BANNER_BYTES = 64 << 10
+"""For the line with the version and what is said before it; OpenSSH reads 1024 lines of at most 8 kB."""
 
 
 class KnownKeys(paramiko.MissingHostKeyPolicy):
@@ -45,7 +50,7 @@ class KnownKeys(paramiko.MissingHostKeyPolicy):
 
 def new_transport(sock: socket.socket, known: Known, disabled_algorithms: Any = None) -> paramiko.Transport:
     """A transport, not begun yet, that asks for a key that would be accepted first: a certificate, a known type."""
-    transport = _Transport(sock, disabled_algorithms=disabled_algorithms)
+    transport = _Transport(sock, disabled_algorithms=disabled_algorithms, packetizer_class=_Packetizer)
     transport.wants_certificate = bool(known.authorities)
     transport.handshake_timeout = KEX_TIMEOUT_S
     options = transport.get_security_options()
@@ -53,6 +58,27 @@ def new_transport(sock: socket.socket, known: Known, disabled_algorithms: Any = 
     options.key_types = _first(wanted, options.key_types)
     options.ciphers = _first(FIRST_CIPHERS, options.ciphers)
     return transport
+
+
+class _Packetizer(Packetizer):
+    """Reads no more than sense allows: paramiko believes a peer that announces a packet of 4 GB or never ends its first
+    line, and keeps all of it, before the peer has proven who it is."""
+
+    _greeted_bytes = 0
+
+    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
+        """So many bytes. Raises SSHException."""
+        if not 0 <= n <= MOST_PACKET_BYTES:
+            raise paramiko.SSHException(f"it sends a packet of {n} bytes")
+        found: bytes = super().read_all(n, check_rekey)
+        return found
+
+    def _read_timeout(self, timeout: float) -> bytes:
+        found: bytes = super()._read_timeout(timeout)  # type: ignore[misc]  # the stubs lack it
+        self._greeted_bytes += len(found)
+        if self._greeted_bytes > MOST_BANNER_BYTES:
+            raise paramiko.SSHException(f": more than {MOST_BANNER_BYTES >> 10} kB before its version")
+        return found
 
 
 class _Transport(paramiko.Transport):

@@ -1,0 +1,45 @@
+"""Nobody is believed before he has shown his key, least of all about how much he is going to say."""
+
+import socket
+import threading
+from contextlib import closing, suppress
+
+import paramiko
+import pytest
+
+from fleet.ssh.handshake import new_transport
+from fleet.ssh.hostkeys import Known
+
+MOST_BYTES = 4 << 20
+"""What a peer may get rid of before he is cut off, the buffers of two sockets included."""
+VERSION = b"SSH-2.0-OpenSSH_9.2\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "why"),
+    [
+        (b"", "more than 64 kB before its version"),
+        (VERSION + b"\x3f\xff\xff\xfc", "a packet of"),
+        (VERSION + b"\xff\xff\xff\xfc", "a packet of"),
+    ],
+    ids=["a line without an end", "a packet of 1 GB", "a packet of 4 GB"],
+)
+def test_a_peer_that_says_more_than_sense_allows_is_cut_off(first: bytes, why: str) -> None:
+    near, far = socket.socketpair()
+    poured: list[int] = []
+
+    def pour() -> None:
+        with suppress(OSError):
+            far.sendall(first)
+            while sum(poured) <= MOST_BYTES:
+                poured.append(far.send(bytes(1 << 16)))
+
+    thread = threading.Thread(target=pour)
+    with closing(new_transport(near, Known("host", "host", ()))) as transport, closing(far):
+        thread.start()
+
+        with pytest.raises(paramiko.SSHException, match=why):
+            transport.start_client(timeout=20)
+
+    thread.join()
+    assert sum(poured) <= MOST_BYTES
