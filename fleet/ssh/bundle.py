@@ -20,6 +20,7 @@ from threading import Lock
 
 import fleet.onhost
 from fleet.onhost import bootstrap, receive
+from fleet.ssh.startline import Platform
 from fleet.ssh.wheels import NoWheel, Wheels, files_of, wanted_files
 
 GENERIC = "generic"
@@ -178,7 +179,7 @@ def own_tag() -> str | None:
     """The platform of this machine, as `startline.Platform.tag` names it; `None` when no host can be like it."""
     if sys.platform != "linux" or sys.maxsize < 2**32:
         return None
-    return f"{platform.machine()}-{platform.libc_ver()[0] or 'musl'}"
+    return Platform.told(platform.machine(), platform.libc_ver()[0]).tag
 
 
 def psutil_files() -> Iterator[tuple[str, bytes]]:

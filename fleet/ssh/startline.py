@@ -70,6 +70,12 @@ class Platform:
     machine: str
     libc: str
 
+    @classmethod
+    def told(cls, machine: str, libc: str) -> "Platform":
+        """As `platform.machine` and `platform.libc_ver` tell it. Of musl an old Python knows nothing (Alpine) or only its
+        library's name, libc.so (Void, or a Python that was built with Debian's musl)."""
+        return cls(machine, "musl" if libc in ("", "libc") else libc)
+
     @property
     def tag(self) -> str:
         return f"{self.machine}-{self.libc}"
@@ -117,7 +123,7 @@ def missing_platform(line: bytes) -> Platform | None:
         return None
     machine, largest, libc = (*words[2:5], "", "", "")[:3]
     bits = "" if largest == LARGEST_64_BIT else "-32bit"
-    return Platform(machine + bits, libc or "musl")
+    return Platform.told(machine + bits, libc)
 
 
 def _find_python(host: Host) -> str:

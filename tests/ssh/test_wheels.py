@@ -18,6 +18,7 @@ from fleet.host import Host
 from fleet.onhost.protocol import Outcome
 from fleet.ssh.bundle import GENERIC, PACKAGE, Bundle, Shelf, build, bundles, own_tag, psutil_files
 from fleet.ssh.session import visit
+from fleet.ssh.startline import missing_platform
 from fleet.ssh.wheels import PINS_FILE, PIP_PLATFORMS, NoWheel, Pin, Wheels, files_of, read_pins
 from tests.onhost.pythons import found_pythons
 from tests.ssh.server import Sshd
@@ -123,6 +124,25 @@ def test_pip_brings_the_wheel_of_the_platform_and_it_is_unpacked(platform: str, 
     }
     assert shelf[platform] is found
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [f"{index.pins[platform].sha256}.whl"]
+
+
+@pytest.mark.parametrize(
+    ("told", "platform"),
+    [
+        ("x86_64 9223372036854775807 glibc 2.36", "x86_64-glibc"),
+        ("aarch64 9223372036854775807 glibc 2.17", "aarch64-glibc"),
+        ("x86_64 9223372036854775807  ", "x86_64-musl"),
+        ("aarch64 9223372036854775807 libc ", "aarch64-musl"),
+        ("x86_64 9223372036854775807 musl 1.2.5", "x86_64-musl"),
+        ("x86_64 2147483647 glibc 2.28", "x86_64-32bit-glibc"),
+    ],
+    ids=["glibc", "arm64", "Alpine", "Void", "musl by Python 3.14", "32 bit"],
+)
+def test_what_a_host_s_python_tells_of_its_libc_names_the_platform(told: str, platform: str) -> None:
+    found = missing_platform(f"fleet-missing bundle {told}".encode())
+
+    assert found is not None
+    assert found.tag == platform
 
 
 @pytest.mark.parametrize("platform", ["riscv64-glibc", "x86_64-glibc-32bit", "armv7l-musl"])
