@@ -52,11 +52,12 @@ SPEECHES = {
 esac""",
 }
 WORDS = {
-    "a line without an end": "too_much_output",
-    "lines without an end": "too_much_output",
-    "broken JSON": "garbled",
-    "terminal escapes": None,
-    "a lying hash": None,
+    "a line without an end": ("too_much_output",),
+    # Each line is no answer, and there are too many: whichever is seen first.
+    "lines without an end": ("too_much_output", "garbled"),
+    "broken JSON": ("garbled",),
+    "terminal escapes": (None,),
+    "a lying hash": (None,),
 }
 
 
@@ -115,9 +116,9 @@ def test_hostile_hosts_are_marked_and_the_others_answer(lab: Lab) -> None:
     most, said = peak_kb(lab, "status", "--json")
 
     told = {host["name"]: host for host in json.loads(said)["hosts"]}
-    for speech, word in WORDS.items():
+    for speech, words in WORDS.items():
         error = told[named(lab, speech)]["error"]
-        assert (error and error["reason"]) == word, (speech, told[named(lab, speech)])
+        assert (error and error["reason"]) in words, (speech, told[named(lab, speech)])
     assert all(told[host.name]["phase"] == "OLD" and told[host.name]["running_sha256"] == BASE for host in good(lab))
     print(
         f"memory at most: {few / 1024:.0f} MB for two good hosts, {most / 1024:.0f} MB with {len(SPEECHES)} hostile ones"
