@@ -68,12 +68,9 @@ def is_alarming(event: Event) -> bool:
 
 def alarm(said: Iterable[tuple[str, str]]) -> Text | None:
     """What must not be missed, framed: each message once, with everybody whom it is about. `None` when nothing is said."""
-    about: dict[str, list[str]] = {}
-    for name, message in said:
-        about.setdefault(message, []).append(name)
-    if not about:
+    lines = [safe(line) for line in once_each(said)]
+    if not lines:
         return None
-    lines = [safe(f"{some(names)}: {message}") for message, names in about.items()]
     return Text("\n".join((BAR, *lines, BAR)), style="bold red")
 
 
@@ -86,6 +83,14 @@ def alarms(status: RolloutStatus) -> Text | None:
         elif host.cause is not None and host.cause.reason in ALARMS:
             said.append((host.name, told(host.cause.message, host.cause.remedy)))
     return alarm(said)
+
+
+def once_each(said: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each message, with the names of all it is about; a name and a message are what is said."""
+    about: dict[str, list[str]] = {}
+    for name, message in said:
+        about.setdefault(message, []).append(name)
+    return [f"{some(names)}: {message}" for message, names in about.items()]
 
 
 def some(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from fleet.commands.run import agree, hosts_of, output_of
-from fleet.console import alarm, some
+from fleet.console import alarm, once_each, some
 from fleet.errors import Refused
 from fleet.output import Output
 from fleet.rollout.ending import OK, REFUSED, several, told
@@ -86,12 +86,12 @@ def _show(output: Output, found: Sequence[Found]) -> None:
     for each in new:
         output.line(_where(each))
         output.line(f"    {_as_ssh_keygen(each)}")
-    about: dict[str, list[str]] = {}
-    for each in found:
-        if each.trouble is not None and not each.is_new and not each.is_alarming:
-            about.setdefault(told(each.trouble.message, each.trouble.remedy), []).append(_where(each))
-    for message, names in about.items():
-        output.line(f"{some(names)}: {message}")
+    for line in once_each(
+        (_where(each), told(each.trouble.message, each.trouble.remedy))
+        for each in found
+        if each.trouble is not None and not each.is_new and not each.is_alarming
+    ):
+        output.line(line)
     known = sum(each.is_known for each in found)
     output.line(f"{known} of {several(len(found), 'key')} known." if known or not new else "None is known yet.")
 
