@@ -30,7 +30,7 @@ from fleet.ssh.rate import shared_rate
 from fleet.ssh.reply import check_claims, event_of, finding_of, read_reply
 from fleet.ssh.startline import MISSING, Platform, missing_platform, receive_line, run_line
 from fleet.ssh.trouble import Refusal, Trouble, printable
-from fleet.ssh.upload import Source, transfer_stalled, upload
+from fleet.ssh.upload import Source, transferring, upload
 from fleet.ssh.wheels import NoWheel
 from fleet.task import HostOutcome, HostTask
 
@@ -290,7 +290,7 @@ class _Visit:
         """The host has the bundle, checked by hash. Raises `Refusal` with the host's own reason."""
         idle_s = self.task.deadlines.transfer_idle_s
         said = ""
-        with self.link.watch(idle_s) as watch:
+        with transferring(self.link, "the step script") as watch:
             command = Command(self.link, receive_line(self.task.host))
             for line in lines_as_root(command, self.task.host, lambda: START_S + idle_s):
                 if not said and begins(line, command):
@@ -303,12 +303,8 @@ class _Visit:
                 elif line.startswith(b"fleet-"):
                     said = printable(line.decode("utf-8", "replace"))
                     break
-        if watch.fired:
-            raise transfer_stalled(self.link, "the step script")
-        if not said and self.link.is_active:
+        if not said:
             raise _ended_early(self.link, command, begun=False)
-        if not self.link.is_active:
-            raise Trouble("link_lost", "The connection was lost while the step script was sent.", "Try again.")
         command.close()
         if said != "fleet-stored":
             why = f"{said.removeprefix('fleet-').removeprefix('begun')} {command.stderr}".strip()
