@@ -96,7 +96,7 @@ class Link:
         self._connecting = connecting
         self._settings = settings
         self._tell = tell
-        self.fabric: Any = None  # Fabric's `Connection`, for its `put`
+        self.fabric: Any = None  # Fabric's `Connection`
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._stream: Any = None

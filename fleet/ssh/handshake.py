@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import paramiko
+from paramiko.common import OPEN_FAILED_CONNECT_FAILED
 from paramiko.packet import Packetizer
 
 from fleet.ssh.bastion import Tell
@@ -23,6 +24,8 @@ from fleet.task import HostKeys
 FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 KEX_TIMEOUT_S = 15.0
+NEXT_SESSION_S = 2.0
+NEXT_TRY_S = 0.05
 MOST_PACKET_BYTES = 256 << 10
 """OpenSSH's own limit."""
 MOST_BANNER_BYTES = 64 << 10
@@ -89,6 +92,20 @@ class _Transport(paramiko.Transport):
         """The algorithms for the host's key, the best first; certificates where an authority is known."""
         found = tuple(super().preferred_keys)
         return tuple(sorted(found, key=lambda name: not name.endswith(SUFFIX))) if self.wants_certificate else found
+
+    def open_session(
+        self, window_size: int | None = None, max_packet_size: int | None = None, timeout: float | None = None
+    ) -> paramiko.Channel:
+        """A channel for one command. sshd counts a session for a moment after its end, and may let us have only one
+        (MaxSessions): a refusal is not taken for the last word at once."""
+        gives_up_at = time.monotonic() + NEXT_SESSION_S
+        while True:
+            try:
+                return super().open_session(window_size, max_packet_size, timeout)
+            except paramiko.ChannelException as error:
+                if error.code != OPEN_FAILED_CONNECT_FAILED or time.monotonic() >= gives_up_at:
+                    raise
+            time.sleep(NEXT_TRY_S)
 
 
 def _first(wanted: Iterable[str], all_of_them: Iterable[str]) -> tuple[str, ...]:

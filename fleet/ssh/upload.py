@@ -104,8 +104,7 @@ def _ways(link: Link, how: str) -> tuple[str, ...]:
 
 class Source:
     """Bytes to send, as a file that tells the watch whenever what was taken has arrived, and gives no more than the
-    rate allows. It has `write` because Fabric knows files by that.
-    """
+    rate allows."""
 
     def __init__(
         self, data: bytes, link: Link, watch: Watch, rate: Rate = UNLIMITED, proceed: Callable[[], None] = lambda: None
@@ -161,20 +160,14 @@ class Source:
     def tell(self) -> int:
         return self._source.tell()
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._source.seek(offset, whence)
-
-    def write(self, data: bytes) -> int:
-        raise io.UnsupportedOperation("it is only read")
-
 
 def _by_sftp(link: Link, source: Source, size_bytes: int, part: str, remote_path: str) -> None:
-    sftp = link.fabric.sftp()
-    sftp.get_channel().settimeout(link.deadlines.transfer_idle_s + LATER_S)
-    with sftp.open(part, "wb") as made:
-        made.chmod(MODE)
-    link.fabric.put(source, part)
-    sftp.posix_rename(part, remote_path)
+    with link.fabric.client.open_sftp() as sftp:
+        sftp.get_channel().settimeout(link.deadlines.transfer_idle_s + LATER_S)
+        with sftp.open(part, "wb") as made:
+            made.chmod(MODE)
+        sftp.putfo(source, part)
+        sftp.posix_rename(part, remote_path)
 
 
 def _by_scp(link: Link, source: Source, size_bytes: int, part: str, remote_path: str) -> None:

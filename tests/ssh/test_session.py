@@ -5,7 +5,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,8 @@ from fleet.host import Host
 from fleet.onhost.protocol import Ask, Outcome, Phase, Severity, Step
 from fleet.ssh.bundle import GENERIC, build
 from fleet.ssh.session import cut_all, forget_stop, request_stop, visit
-from fleet.task import HostOutcome
+from fleet.ssh.upload import WAYS
+from fleet.task import Connecting, HostOutcome
 from tests.ssh.server import Proxy, Sshd, make_key, sshd
 from tests.ssh.stubs import QUICK, TARGET, Heard, a_task, stub
 
@@ -245,6 +246,22 @@ def test_a_release_that_cannot_be_written_is_a_refusal_and_no_lost_link(fresh: H
 
     assert of(outcome) == (Outcome.REFUSED, "upload_failed")
     assert str(TARGET) in outcome.message
+
+
+def test_a_host_that_gives_one_session_at_a_time_is_brought_its_release_in_every_way(tmp_path: Path) -> None:
+    """Hardened hosts have MaxSessions 1 or 2, which sshd counts until a command has ended."""
+    (tmp_path / "nginx").write_text("the bytes")
+    available = stub(tmp_path, STAGE)
+
+    def brought(way: str) -> HostOutcome:
+        layout = stingy.host.layout._replace(state_dir=str(tmp_path / way))
+        task = a_task(replace(stingy.host, layout=layout), Ask.STAGE, release=tmp_path / "nginx")
+        return visit(replace(task, connecting=Connecting(transfer=way)), Heard(), available)
+
+    with sshd(tmp_path, "MaxSessions 1") as stingy, ThreadPoolExecutor() as threads:
+        outcomes = list(threads.map(brought, WAYS))
+
+    assert [(of(one), one.message) for one in outcomes] == [((Outcome.DONE, None), "the bytes")] * len(WAYS)
 
 
 # What the host is like
