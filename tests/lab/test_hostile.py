@@ -14,7 +14,7 @@ from fleet.lab.lab import Lab
 from fleet.lab.release import DEFAULT_BASE
 from fleet.onhost.protocol import END_MARK, MasterView, Outcome, Phase, Reply, ReplyType, Report, encode
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import FLEET, environment, fleet, journal_of, look, sha256
+from tests.lab.operator import fleet, journal_of, look, sha256, start
 
 BASE = sha256(DEFAULT_BASE)
 EVIL = "\x1b[2J\x1b]0;owned\x07\u202e<script>alert(1)</script>\r\n\x9b31m"
@@ -93,15 +93,7 @@ def good(lab: Lab) -> list[LabHost]:
 
 def peak_kb(lab: Lab, *words: str) -> tuple[int, str]:
     """The most memory that a fleet command had, and what it wrote."""
-    argv = [*FLEET, words[0], "-i", str(lab.inventory), *words[1:]]
-    with subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment(lab),
-        text=True,
-    ) as process:
+    with start(lab, *words, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         said = process.stdout.read()
         _, _, used = os.wait4(process.pid, 0)
