@@ -308,6 +308,8 @@ class _Visit:
         command.close()
         if said != "fleet-stored":
             why = f"{said.removeprefix('fleet-').removeprefix('begun')} {command.stderr}".strip()
+            if why.startswith("unsafe "):
+                why = f"somebody else than root can write to {why.removeprefix('unsafe ')}, or rename what is in it"
             raise _bundle_failed(why or "the host did not say why")
         log.info("%s: the bundle for %s was stored", self.task.host.name, bundle.tag)
 

@@ -132,6 +132,21 @@ def test_a_state_folder_that_others_may_write_to_is_refused(fresh: Host, tmp_pat
     assert bundle_files(fresh) == []
 
 
+@pytest.mark.parametrize(("owner", "mode"), [(65534, 0o755), (0, 0o777)], ids=["somebody's", "everybody's"])
+def test_a_state_folder_that_others_may_replace_is_refused(fresh: Host, tmp_path: Path, owner: int, mode: int) -> None:
+    """Who may write to the folder above could put another one in its place, and be root at the next visit."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app").chmod(mode)
+    os.chown(tmp_path / "app", owner, owner)
+    host = replace(fresh, layout=fresh.layout._replace(state_dir=str(tmp_path / "app" / "fleet")))
+
+    outcome = visit(a_task(host), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.REFUSED, "bundle_failed")
+    assert f"somebody else than root can write to {tmp_path}/app," in outcome.message
+    assert bundle_files(host) == []
+
+
 def test_a_state_folder_that_cannot_be_made_is_refused(fresh: Host, tmp_path: Path) -> None:
     Path(fresh.layout.state_dir).write_text("a file\n")
 
