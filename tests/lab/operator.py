@@ -71,6 +71,15 @@ def start(
     )
 
 
+def read(lab: Lab, *words: str) -> str:
+    """What `fleet WORDS`, which reads the journal alone, has on stdout."""
+    argv = [*FLEET, *words]
+    ran = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, env=environment(lab)
+    )
+    return ran.stdout
+
+
 def command_line(lab: Lab, *words: str, inventory: Path | None = None) -> list[str]:
     """How the operator of this lab begins a command."""
     return [*FLEET, words[0], "-i", str(inventory or lab.inventory), *words[1:]]
