@@ -112,7 +112,7 @@ connecting = _together(
         type=click.Choice(["auto", "sftp", "scp", "exec"]),
         default="auto",
         help="How files are uploaded: by SFTP (what scp itself uses today), by the old SCP protocol, or through a "
-        "plain command (exec); auto tries them in turn.",
+        "plain command (exec); auto tries them in turn. Under sudo it is always exec.",
     ),
     option(
         "--limit-rate",

@@ -471,6 +471,19 @@ def test_a_host_lost_during_its_upgrade_and_silent_ever_since_needs_a_person() -
     assert "web-01" in end.message
 
 
+def test_what_a_host_was_lost_by_is_its_cause_whatever_later_looks_meet() -> None:
+    """A host that freezes in a step says nothing to a look either, like one whose sshd never answered."""
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.trouble["web-01", Ask.LOOK].extend([UNREACHABLE] * 99)
+
+    _, game = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
+
+    cause = game.status.hosts["web-01"].cause
+    assert cause is not None
+    assert (cause.reason, cause.message) == (LOST_AFTER.reason, LOST_AFTER.message)
+
+
 def test_a_lost_commit_is_given_again_only_after_a_look() -> None:
     fleet = a_fleet(1)
     fleet.trouble["web-01", Ask.COMMIT].append(LOST_BEFORE)

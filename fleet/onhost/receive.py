@@ -35,11 +35,18 @@ def receive(source: BufferedIOBase, state_dir: str, key: str, sha256: str, size_
 
 
 def first_unsafe(*folders: str) -> Optional[str]:
-    """The first folder that somebody else than we could write to."""
+    """The first folder that somebody else than we could write to, or put another in place of."""
     for folder in folders:
         seen = os.stat(folder)
         if seen.st_uid != os.geteuid() or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return folder
+    above = os.path.realpath(folders[0])
+    while above != "/":
+        above = os.path.dirname(above)
+        seen = os.stat(above)
+        # A sticky folder (/tmp) lets nobody rename what is another's.
+        if seen.st_uid not in (0, os.geteuid()) or seen.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+            return above
     return None
 
 

@@ -6,6 +6,7 @@ look has shown in between that it is still to do.
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from fleet.events import Event, EventType
 from fleet.gates import Verdict, judge
@@ -100,15 +101,12 @@ def _end(host: HostStatus, event: Event, rollout: str) -> HostStatus:
     """The host after a visit: first what was said, then what it means by what was asked."""
     ask = Ask(event.data["ask"])
     report = event.report
+    host = replace(host, outcome=event.outcome, **({} if _tells_less(host, event, ask) else _words(event)))
     host = replace(
         host,
         doing=None,
         step=None,
         asked=ask,
-        outcome=event.outcome,
-        reason=event.reason,
-        message=event.message,
-        remedy=str(event.data.get("remedy", "")),
         report=report or host.report,
         first=host.first or report,
         left_at=report.phase if report and _steers(ask) else host.left_at,
@@ -257,6 +255,16 @@ def _rolled_back(host: HostStatus, event: Event) -> HostStatus:
             return _still_doubted(replace(host, doubt=doubt(Ask.ROLLBACK, lost_at)), event.at)
         case _:
             return replace(host, fault=host.fault or Fault.FAILED, doubt=None)
+
+
+def _words(event: Event) -> dict[str, Any]:
+    """Why a visit ended as it did."""
+    return {"reason": event.reason, "message": event.message, "remedy": str(event.data.get("remedy", ""))}
+
+
+def _tells_less(host: HostStatus, event: Event, ask: Ask) -> bool:
+    """Whether the host was lost before, and a look that came to nothing only says that it still is."""
+    return ask is Ask.LOOK and host.doubt is not None and host.silent and event.outcome is Outcome.UNREACHABLE
 
 
 def _may_be_asked_again(host: HostStatus) -> bool:

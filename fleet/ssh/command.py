@@ -21,8 +21,6 @@ MOST_LINES = 10_000
 MOST_STDERR_BYTES = 4 << 20
 STDERR_BYTES = 8 << 10
 CHUNK_BYTES = 64 << 10
-# What is read of a file at once.
-SLICE_BYTES = 1 << 20
 PULSE_S = 1.0
 START_S = 60.0
 """For a login shell that reads slow files, and a Python that starts on a busy host."""
@@ -64,11 +62,8 @@ class Command:
             return False
         return True
 
-    def pour(self, data: memoryview, moved: Callable[[], None], idle_s: float) -> None:
-        """All of the data was taken. `moved` is called for each packet: however slow, that is progress.
-
-        Raises OSError when nothing was taken for `idle_s`, or the command takes no more.
-        """
+    def pour(self, data: memoryview, idle_s: float) -> None:
+        """All of the data was taken. Raises OSError when nothing was for `idle_s`, or the command takes no more."""
         self._channel.settimeout(idle_s)
         while data:
             try:
@@ -79,7 +74,6 @@ class Command:
                 raise OSError("the command ended before it had taken everything")
             data = data[sent:]
             self._heard_at = time.monotonic()
-            moved()
         self._channel.settimeout(PULSE_S)
 
     def end(self) -> None:

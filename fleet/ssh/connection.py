@@ -97,7 +97,7 @@ class Link:
         self._connecting = connecting
         self._settings = settings
         self._tell = tell
-        self.fabric: Any = None  # Fabric's `Connection`, for its `put`
+        self.fabric: Any = None  # Fabric's `Connection`
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._stream: Any = None
@@ -229,15 +229,27 @@ class Link:
         """The far end answered us just now. Raises `Trouble` when it doesn't within the time for a channel."""
         with self.watch(self.answer_s) as watch:
             try:
-                self.transport.global_request("keepalive@openssh.com", wait=True)
-            except (paramiko.SSHException, EOFError, OSError) as error:
-                raise Trouble("link_lost", f"The connection was lost: {error}.") from error
+                self.hear()
+            except OSError as error:
+                if not watch.fired:
+                    raise Trouble("link_lost", f"The connection was lost: {printable(str(error))}.") from error
         if watch.fired:
             raise Trouble(
                 "no_answer",
                 f"The host's sshd did not answer for {self.answer_s:g} s: the host hangs, or something on the way.",
                 "Look at the host's console; then ask again: fleet status.",
             )
+
+    def hear(self) -> None:
+        """The far end answered, and so has everything that was sent before. There is no deadline, but `close` ends the
+        wait. Raises OSError when the connection is gone."""
+        try:
+            if self._transport is not None:
+                self._transport.global_request("keepalive@openssh.com", wait=True)
+        except (paramiko.SSHException, EOFError) as error:
+            raise OSError(str(error)) from error
+        if not self.is_active:
+            raise OSError("it ended")
 
     def close(self) -> None:
         """The connection is gone, also for a thread that waits on it."""

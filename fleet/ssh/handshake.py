@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import paramiko
+from paramiko.buffered_pipe import BufferedPipe
+from paramiko.common import OPEN_FAILED_CONNECT_FAILED
 from paramiko.packet import Packetizer
 
 from fleet.ssh.bastion import Tell
@@ -23,6 +25,10 @@ from fleet.task import HostKeys
 FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 KEX_TIMEOUT_S = 15.0
+MOST_UNREAD_BYTES = 4 << 20
+"""Twice what we let a peer send before we have read it."""
+NEXT_SESSION_S = 2.0
+NEXT_TRY_S = 0.05
 MOST_PACKET_BYTES = 256 << 10
 """OpenSSH's own limit."""
 MOST_BANNER_BYTES = 64 << 10
@@ -81,6 +87,15 @@ class _Packetizer(Packetizer):
         return found
 
 
+class _Pipe(BufferedPipe):  # type: ignore[type-arg]  # of characters, on Python 2
+    """What a command said and nobody has read yet; paramiko doesn't mind a peer that says more than it was let to."""
+
+    def feed(self, data: bytes) -> None:
+        if len(self) + len(data) > MOST_UNREAD_BYTES:
+            raise paramiko.SSHException(f"more than {MOST_UNREAD_BYTES >> 20} MB of output lie unread")
+        super().feed(data)
+
+
 class _Transport(paramiko.Transport):
     wants_certificate = False
 
@@ -89,6 +104,22 @@ class _Transport(paramiko.Transport):
         """The algorithms for the host's key, the best first; certificates where an authority is known."""
         found = tuple(super().preferred_keys)
         return tuple(sorted(found, key=lambda name: not name.endswith(SUFFIX))) if self.wants_certificate else found
+
+    def open_session(
+        self, window_size: int | None = None, max_packet_size: int | None = None, timeout: float | None = None
+    ) -> paramiko.Channel:
+        """A channel for one command. sshd counts a session for a moment after its end, and may let us have only one
+        (MaxSessions): a refusal is not taken for the last word at once."""
+        gives_up_at = time.monotonic() + NEXT_SESSION_S
+        while True:
+            try:
+                found = super().open_session(window_size, max_packet_size, timeout)
+                found.in_buffer, found.in_stderr_buffer = _Pipe(), _Pipe()
+                return found
+            except paramiko.ChannelException as error:
+                if error.code != OPEN_FAILED_CONNECT_FAILED or time.monotonic() >= gives_up_at:
+                    raise
+            time.sleep(NEXT_TRY_S)
 
 
 def _first(wanted: Iterable[str], all_of_them: Iterable[str]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from fleet.ssh.pack import packed
 from fleet.ssh.rate import shared_rate
 from fleet.ssh.startline import Platform, receive_line
 from fleet.ssh.trouble import Refusal, Trouble, printable
-from fleet.ssh.upload import Source, transfer_stalled, upload
+from fleet.ssh.upload import Source, transferring, upload
 from fleet.ssh.wheels import NoWheel
 from fleet.task import Connecting
 
@@ -65,18 +65,16 @@ class Supply:
 
     def bring_bundle(self, bundle: Bundle) -> None:
         """The host has the bundle, checked by hash. Raises `Refusal` with the host's own reason, `Trouble`."""
-        with self._link.watch(self._link.deadlines.transfer_idle_s) as watch:
+        with transferring(self._link, "the step script") as watch:
             command = Command(self._link, receive_line(self._link.host))
             said = self._said_of(bundle, command, watch.moved, Source(bundle.data, self._link, watch, self._rate))
-        if watch.fired:
-            raise transfer_stalled(self._link, "the step script")
-        if not said and self._link.is_active:
+        if not said:
             raise ended_early(self._link, command, begun=False)
-        if not self._link.is_active:
-            raise Trouble("link_lost", "The connection was lost while the step script was sent.", "Try again.")
         command.close()
         if said != "fleet-stored":
             why = f"{said.removeprefix('fleet-').removeprefix('begun')} {command.stderr}".strip()
+            if why.startswith("unsafe "):
+                why = f"somebody else than root can write to {why.removeprefix('unsafe ')}, or rename what is in it"
             raise bundle_failed(why or "the host did not say why")
         log.info("%s: the bundle for %s was stored", self._link.host.name, bundle.tag)
 

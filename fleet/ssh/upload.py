@@ -3,8 +3,8 @@
 The bytes go to a name of this upload's own beside the path and are renamed when all are there, so that nobody ever
 meets half a file, nor one that the far end of a dead connection still holds open: that could be written to after it was
 hashed, and could not be run ("text file busy"). The file is root's alone (mode 0600) from its first byte. The deadline
-is by progress: a slow link may take its time. Whether they are the right bytes is for the host to say, which hashes
-them.
+is by progress: a slow link may take its time. Bytes that lie in a buffer on the way are no progress, so the far end is
+asked for an answer stretch by stretch. Whether they are the right bytes is for the host to say, which hashes them.
 
 What is whole on the host is never sent again, but a cut upload begins anew: a packed nginx is half a megabyte, a few
 seconds even on a slow link. To go on with a part one would have to copy what is good of it into a new file, for the
@@ -14,14 +14,15 @@ reason above, and to ask the host for its length and hash: more ways to go wrong
 import io
 import secrets
 import shlex
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import paramiko
 from scp import SCPClient, SCPException
 
 from fleet.ssh.become import begins, lines_as_root
-from fleet.ssh.command import SLICE_BYTES, START_S, Command
+from fleet.ssh.command import START_S, Command
 from fleet.ssh.connection import LIBRARY_ERRORS, Link
 from fleet.ssh.rate import UNLIMITED, Rate
 from fleet.ssh.startline import shell_line
@@ -33,7 +34,13 @@ MODE = 0o600
 SCP_CHUNK_BYTES = 32 << 10
 # The libraries' own deadlines come later than the watch, which alone says that nothing moves.
 LATER_S = 5.0
-UPLOADED = b"fleet-uploaded"
+DONE = b"fleet-done"
+# What is sent between two answers of the far end. Half a second or so of the link's time: what is in flight at the end
+# of an upload must arrive within the deadline, whether fifty hosts share a slow uplink or one has a fast one.
+LEAST_STRETCH_BYTES = 16 << 10
+MOST_STRETCH_BYTES = 1 << 20
+QUICK_S = 0.5
+SLOW_S = 2.0
 
 
 def upload(
@@ -53,16 +60,12 @@ def upload(
     failures = []
     for way in _ways(link, how):
         part = f"{remote_path}.{secrets.token_hex(4)}"
-        with link.watch(link.deadlines.transfer_idle_s) as watch:
+        with transferring(link, remote_path) as watch:
             try:
                 _SENDERS[way](link, Source(data, link, watch, rate, proceed), len(data), part, remote_path)
                 return way
             except (*LIBRARY_ERRORS, SCPException, paramiko.SFTPError) as error:
-                failures.append(f"{way}: {printable(str(error)) or type(error).__name__}")
-        if watch.fired:
-            raise transfer_stalled(link, remote_path)
-        if not link.is_active:
-            raise Trouble("link_lost", f"The connection was lost in the upload ({failures[-1]}).", "Try again.")
+                failures.append(f"{way}: {printable(str(error)).strip() or type(error).__name__}")
         _discard(link, part)
     raise Refusal(
         "upload_failed",
@@ -71,13 +74,26 @@ def upload(
     )
 
 
-def transfer_stalled(link: Link, what: str) -> Trouble:
-    """What to say of an upload that a watch has ended."""
-    return Trouble(
-        "transfer_stalled",
-        f"The upload of {what} made no progress for {link.deadlines.transfer_idle_s:g} s.",
-        "Look at the link to the host and at the host's disk.",
-    )
+@contextmanager
+def transferring(link: Link, what: str) -> Iterator[Watch]:
+    """The watch over an upload. Raises `Trouble` when it, or the link, has ended before the upload did."""
+    idle_s = link.deadlines.transfer_idle_s
+    with link.watch(idle_s) as watch:
+        try:
+            yield watch
+        except Trouble as trouble:
+            if not watch.fired and trouble.reason == "no_answer":
+                raise _stalled(f"The upload of {what} came to a halt. {trouble.message}") from trouble
+            if not watch.fired:
+                raise
+    if watch.fired:
+        raise _stalled(f"The upload of {what} made no progress for {idle_s:g} s.")
+    if not link.is_active:
+        raise Trouble("link_lost", f"The connection was lost in the upload of {what}.", "Try again.")
+
+
+def _stalled(message: str) -> Trouble:
+    return Trouble("transfer_stalled", message, "Look at the link to the host and at the host's disk.")
 
 
 def _ways(link: Link, how: str) -> tuple[str, ...]:
@@ -87,9 +103,8 @@ def _ways(link: Link, how: str) -> tuple[str, ...]:
 
 
 class Source:
-    """Bytes to send, as a file that tells the watch whenever some of it is taken, and gives no more than the rate
-    allows. It has `write` because Fabric knows files by that.
-    """
+    """Bytes to send, as a file that tells the watch whenever what was taken has arrived, and gives no more than the
+    rate allows."""
 
     def __init__(
         self, data: bytes, link: Link, watch: Watch, rate: Rate = UNLIMITED, proceed: Callable[[], None] = lambda: None
@@ -99,44 +114,64 @@ class Source:
         self._watch = watch
         self._rate = rate
         self._proceed = proceed
+        self._stretch_bytes = LEAST_STRETCH_BYTES
+        self._on_the_way_bytes = 0
 
     def read(self, size: int = -1) -> bytes:
+        """At most so many bytes, nothing at the end. Raises OSError when the link is gone."""
         self._go_on()
-        data = self._source.read(self._rate.portion(size))
-        self._rate.take(len(data), self._go_on)
+        if self._on_the_way_bytes >= self._stretch_bytes:
+            self._arrive()
+        left_bytes = self._stretch_bytes - self._on_the_way_bytes
+        data = self._source.read(self._rate.portion(left_bytes if size < 0 else min(size, left_bytes)))
+        if not data:
+            self._arrive()
+        self._rate.take(len(data), self._wait)
+        self._on_the_way_bytes += len(data)
         return data
 
     def pour_into(self, command: Command, idle_s: float) -> None:
         """All of it was taken by the command's stdin. Raises OSError."""
-        for block in iter(lambda: self.read(SLICE_BYTES), b""):
-            command.pour(memoryview(block), self.moved, idle_s)
+        for block in iter(self.read, b""):
+            command.pour(memoryview(block), idle_s)
+
+    def moved(self) -> None:
+        """There was progress, though no byte of this was taken."""
+        self._watch.moved()
+
+    def _arrive(self) -> None:
+        """The far end has everything that was taken."""
+        began_at = time.monotonic()
+        self._link.hear()
+        took_s = time.monotonic() - began_at
+        self._on_the_way_bytes = 0
+        self._watch.moved()
+        if took_s < QUICK_S:
+            self._stretch_bytes = min(self._stretch_bytes * 2, MOST_STRETCH_BYTES)
+        elif took_s > SLOW_S:
+            self._stretch_bytes = max(self._stretch_bytes // 2, LEAST_STRETCH_BYTES)
 
     def _go_on(self) -> None:
-        self._watch.moved()
         self._proceed()
         if not self._link.is_active:
             raise OSError("the connection ended")
 
+    def _wait(self) -> None:
+        """It is our own rate that holds us back."""
+        self._watch.moved()
+        self._go_on()
+
     def tell(self) -> int:
         return self._source.tell()
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._source.seek(offset, whence)
-
-    def write(self, data: bytes) -> int:
-        raise io.UnsupportedOperation("it is only read")
-
-    def moved(self) -> None:
-        self._watch.moved()
-
 
 def _by_sftp(link: Link, source: Source, size_bytes: int, part: str, remote_path: str) -> None:
-    sftp = link.fabric.sftp()
-    sftp.get_channel().settimeout(link.deadlines.transfer_idle_s + LATER_S)
-    with sftp.open(part, "wb") as made:
-        made.chmod(MODE)
-    link.fabric.put(source, part)
-    sftp.posix_rename(part, remote_path)
+    with link.fabric.client.open_sftp() as sftp:
+        sftp.get_channel().settimeout(link.deadlines.transfer_idle_s + LATER_S)
+        with sftp.open(part, "wb") as made:
+            made.chmod(MODE)
+        sftp.putfo(source, part)
+        sftp.posix_rename(part, remote_path)
 
 
 def _by_scp(link: Link, source: Source, size_bytes: int, part: str, remote_path: str) -> None:
@@ -144,12 +179,12 @@ def _by_scp(link: Link, source: Source, size_bytes: int, part: str, remote_path:
         link.transport, buff_size=SCP_CHUNK_BYTES, socket_timeout=link.deadlines.transfer_idle_s + LATER_S
     ) as client:
         client.putfo(source, part, mode=f"{MODE:04o}", size=size_bytes)
-    _run(link, source, _move(size_bytes, part, remote_path))
+    _run(link, _move(size_bytes, part, remote_path), source.moved)
 
 
 def _by_exec(link: Link, source: Source, size_bytes: int, part: str, remote_path: str) -> None:
     script = f"umask 077; cat > {shlex.quote(part)} && {_move(size_bytes, part, remote_path)}"
-    _run(link, source, script, send=True)
+    _run(link, script, source.moved, source)
 
 
 _SENDERS: dict[str, Callable[[Link, Source, int, str, str], None]] = {
@@ -162,42 +197,39 @@ _SENDERS: dict[str, Callable[[Link, Source, int, str, str], None]] = {
 def _discard(link: Link, part: str) -> None:
     """What came of the file is gone, if the host lets us: the disk may be full of it."""
     with suppress(Trouble, *LIBRARY_ERRORS):
-        command = Command(link, shell_line(link.host, f"rm -f {shlex.quote(part)}"))
-        for line in lines_as_root(command, link.host, lambda: link.deadlines.transfer_idle_s):
-            if begins(line, command):
-                command.end()
-        command.close()
+        _run(link, f"rm -f {shlex.quote(part)}")
 
 
 def _move(size_bytes: int, part: str, remote_path: str) -> str:
     """A cut link ends `cat` like the end of the file does: the size tells them apart."""
     quoted = shlex.quote(part)
-    return (
-        f"[ $(wc -c < {quoted}) -eq {size_bytes} ] && mv -f {quoted} {shlex.quote(remote_path)} "
-        f"&& echo && echo {UPLOADED.decode()}"
-    )
+    return f"[ $(wc -c < {quoted}) -eq {size_bytes} ] && mv -f {quoted} {shlex.quote(remote_path)}"
 
 
-def _run(link: Link, source: Source, script: str, *, send: bool = False) -> None:
-    """The script said that it did it. Raises OSError with its complaint."""
-    command = Command(link, shell_line(link.host, script))
+def _run(link: Link, script: str, moved: Callable[[], None] = lambda: None, source: Source | None = None) -> None:
+    """The script did it, with `source` on its stdin. Raises OSError with its complaint.
+
+    `moved` is called while the login only begins: one that is slow then is not an upload that stalls.
+    """
+    command = Command(link, shell_line(link.host, f"{script} && echo && echo {DONE.decode()}"))
     idle_s = link.deadlines.transfer_idle_s + LATER_S
-    begun = said = False
+    begun = done = False
 
     def patience_s() -> float:
-        if begun:
-            return idle_s
-        source.moved()  # a login that is slow to begin is not an upload that stalls
-        return START_S
+        if not begun:
+            moved()
+        return idle_s if begun else START_S
 
     for line in lines_as_root(command, link.host, patience_s):
         if begins(line, command):
             begun = True
-            if send:
-                source.pour_into(command, idle_s)
+            if source is not None:
+                # What the script complains of says more than that it didn't take everything.
+                with suppress(OSError):
+                    source.pour_into(command, idle_s)
             command.end()
-        said = said or line == UPLOADED
+        done = done or line == DONE
     complaint = command.stderr
     command.close()
-    if not said:
+    if not done:
         raise OSError(complaint or "it ended without a word")

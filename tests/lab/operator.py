@@ -49,25 +49,40 @@ def journal_of(lab: Lab) -> Path:
 
 def fleet(lab: Lab, *words: str, timeout_s: float = 240.0, inventory: Path | None = None) -> Ran:
     """What `fleet -i INVENTORY WORDS` did."""
-    argv = [*FLEET, words[0], "-i", str(inventory or lab.inventory), *words[1:]]
+    argv = command_line(lab, *words, inventory=inventory)
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, env=environment(lab)
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def start(lab: Lab, *words: str) -> "subprocess.Popen[str]":
+def start(
+    lab: Lab, *words: str, stderr: int = subprocess.STDOUT, inventory: Path | None = None
+) -> "subprocess.Popen[str]":
     """The same, running."""
-    argv = [*FLEET, words[0], "-i", str(lab.inventory), *words[1:]]
     return subprocess.Popen(
-        argv,
+        command_line(lab, *words, inventory=inventory),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
         env=environment(lab),
         start_new_session=True,
     )
+
+
+def read(lab: Lab, *words: str) -> str:
+    """What `fleet WORDS`, which reads the journal alone, has on stdout."""
+    argv = [*FLEET, *words]
+    ran = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, env=environment(lab)
+    )
+    return ran.stdout
+
+
+def command_line(lab: Lab, *words: str, inventory: Path | None = None) -> list[str]:
+    """How the operator of this lab begins a command."""
+    return [*FLEET, words[0], "-i", str(inventory or lab.inventory), *words[1:]]
 
 
 def status(lab: Lab) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ import pytest
 from fleet.lab.lab import Lab
 from fleet.lab.release import DEFAULT_BASE
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import FLEET, agrees, environment, fleet, journal_of, look, sha256, start, status
+from tests.lab.operator import FLEET, agrees, environment, fleet, journal_of, look, read, sha256, start, status
 
 BASE = sha256(DEFAULT_BASE)
 UPGRADE = ("-y", "--settle", "500ms", "--batches", "1,100%", "--bake", "60s", "--output", "jsonl")
@@ -73,9 +73,7 @@ def is_calm(lab: Lab, said: str) -> None:
 
 def last_journaled(lab: Lab, rollout: str) -> dict[str, object]:
     """The last event of the rollout, as the journal has it."""
-    argv = [*FLEET, "show", rollout, "--output", "jsonl"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, env=environment(lab), check=True)
-    event: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    event: dict[str, object] = json.loads(read(lab, "show", rollout, "--output", "jsonl").splitlines()[-1])
     return event
 
 

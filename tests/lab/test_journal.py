@@ -12,7 +12,7 @@ import pytest
 from fleet.lab.lab import Lab
 from fleet.lab.release import DEFAULT_BASE
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import FLEET, agrees, environment, fleet, phases, sha256, start
+from tests.lab.operator import agrees, fleet, phases, read, sha256, start
 
 BASE = sha256(DEFAULT_BASE)
 QUICK = ("-y", "--settle", "500ms", "--output", "jsonl")
@@ -59,15 +59,6 @@ def history(lab: Lab) -> list[dict[str, Any]]:
     """The rollouts that the lab's journal knows, the newest first."""
     rollouts: list[dict[str, Any]] = json.loads(read(lab, "history", "--json"))["rollouts"]
     return rollouts
-
-
-def read(lab: Lab, *words: str) -> str:
-    """What `fleet WORDS`, which reads the journal alone, has on stdout."""
-    argv = [*FLEET, *words]
-    ran = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, env=environment(lab)
-    )
-    return ran.stdout
 
 
 def shown(lab: Lab, rollout: str) -> list[dict[str, Any]]:

@@ -174,10 +174,21 @@ def deaf(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
 
 
 class Proxy:
-    """Passes bytes to `port` and back until it freezes: the connections stay, and nothing comes through any more."""
+    """Passes bytes to `port` and back until it freezes: the connections stay, and nothing comes through any more.
 
-    def __init__(self, port: int, *, freeze_after_bytes: int | None = None, to: str = "127.0.0.1") -> None:
+    With `bytes_per_s` each connection is as slow as that.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        freeze_after_bytes: int | None = None,
+        bytes_per_s: int | None = None,
+        to: str = "127.0.0.1",
+    ) -> None:
         self._target = (to, port)
+        self._bytes_per_s = bytes_per_s
         self._left_bytes = freeze_after_bytes
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -225,13 +236,15 @@ class Proxy:
             ready, _, _ = select.select([near, far], [], [], 0.05)
             for source in ready:
                 with suppress(OSError):
-                    data = source.recv(65536)
+                    data = source.recv(65536 if self._bytes_per_s is None else 2048)
                     if not data:
                         near.shutdown(socket.SHUT_RDWR)
                         far.shutdown(socket.SHUT_RDWR)
                         return
                     (far if source is near else near).sendall(data)
                     self._count(len(data))
+                    if self._bytes_per_s is not None:
+                        self._closed.wait(len(data) / self._bytes_per_s)
 
     def _count(self, size: int) -> None:
         if self._left_bytes is not None:

@@ -1,6 +1,8 @@
 """Every way of not getting in has its own word and a message that says what to do."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -116,9 +118,50 @@ def test_a_peer_that_is_no_ssh_server_has_no_banner(server: Sshd) -> None:
     assert trouble.reason == "no_banner"
 
 
-def test_a_server_with_only_sha1_is_too_old(tmp_path: Path) -> None:
-    with sshd(tmp_path, "KexAlgorithms diffie-hellman-group14-sha1") as old:
+@pytest.mark.parametrize(
+    "setting", ["KexAlgorithms diffie-hellman-group14-sha1", "HostKeyAlgorithms ssh-rsa"], ids=["kex", "host key"]
+)
+def test_a_server_with_only_sha1_is_too_old(tmp_path: Path, setting: str) -> None:
+    with sshd(tmp_path, setting, host_keys=("ed25519", "rsa")) as old:
         assert trouble_with(old.host).reason == "incompatible"
+
+
+def test_lines_of_ssh_config_that_are_not_followed_do_no_harm(server: Sshd, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("""Host *
+  ForwardAgent /nowhere/agent
+  ControlMaster auto
+  ControlPath /nowhere/%C
+  ControlPersist 10m # for an hour
+  KexAlgorithms +diffie-hellman-group14-sha1
+  Ciphers aes128-cbc
+  AddKeysToAgent yes
+  CheckHostIP yes
+  KnownHostsCommand /bin/false
+  PKCS11Provider /nowhere/pkcs11.so
+""")
+
+    assert output(replace(server.host, ssh_config=str(tmp_path / "config")), "exec id -un") == [b"root"]
+
+
+CONNECT = """
+from fleet.host import Host
+from fleet.ssh.connection import Link
+from fleet.ssh.trouble import Trouble
+from fleet.task import Deadlines
+try:
+    Link(Host("web-01", "127.0.0.1", {port}, ssh_config="none"), Deadlines(banner_s=0.1)).open()
+except Trouble as trouble:
+    print(trouble.reason)
+"""
+
+
+def test_no_traceback_of_a_library_reaches_the_screen() -> None:
+    """paramiko logs one for a peer that is no SSH server, and Python prints what nobody handles."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        code = CONNECT.format(port=silent.getsockname()[1])
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert (ran.stdout, ran.stderr) == ("no_banner\n", "")
 
 
 def test_a_server_without_sessions_refuses_the_channel(tmp_path: Path) -> None:

@@ -7,8 +7,12 @@ from contextlib import closing, suppress
 import paramiko
 import pytest
 
+from fleet.ssh.connection import Link
 from fleet.ssh.handshake import new_transport
 from fleet.ssh.hostkeys import Known
+from tests.private_nginx import wait_until
+from tests.ssh.server import Sshd
+from tests.ssh.stubs import QUICK
 
 MOST_BYTES = 4 << 20
 """What a peer may get rid of before he is cut off, the buffers of two sockets included."""
@@ -43,3 +47,16 @@ def test_a_peer_that_says_more_than_sense_allows_is_cut_off(first: bytes, why: s
 
     thread.join()
     assert sum(poured) <= MOST_BYTES
+
+
+def test_a_host_that_says_more_than_it_was_let_to_is_cut_off(server: Sshd) -> None:
+    """sshd is told that it may send everything at once, which an honest one does only then."""
+    link = Link(server.host, QUICK)
+    link.open()
+    channel = link.transport.open_session(window_size=64 << 20)
+
+    channel.exec_command("exec head -c 64000000 /dev/zero")
+
+    wait_until(lambda: not link.is_active, "the link is closed")
+    assert len(channel.in_buffer) <= MOST_BYTES
+    link.close()

@@ -265,6 +265,16 @@ def test_a_link_local_address_needs_its_zone(tmp_path: Path) -> None:
         thread.submit(there).result()
 
 
+def test_a_release_that_is_whole_on_the_host_is_never_sent_again(fresh: Host) -> None:
+    first, second = Heard(), Heard()
+
+    staged(fresh, first)
+    staged(fresh, second)
+
+    assert [event.data["transfer"] for event in first.events if "transfer" in event.data] == ["sftp"]
+    assert [event for event in second.events if "transfer" in event.data] == []
+
+
 def test_two_instances_of_one_host_are_visited_at_a_time(fresh: Host) -> None:
     """They share the state folder, and with it the release."""
     hosts = [

@@ -217,6 +217,19 @@ def test_a_server_that_hangs_up_at_too_many_keys_is_told_with_the_cure(
     assert "IdentitiesOnly" in trouble.remedy
 
 
+def test_a_host_is_not_offered_the_keys_of_the_hosts_before_it(strict: Sshd, tmp_path: Path) -> None:
+    """Fabric adds each host's IdentityFile to arguments that all connections share."""
+    for name in ("db-01", "db-02", "db-03"):
+        make_key(tmp_path / name)
+    allow(strict, public(make_key(tmp_path / "web-01")))
+    host = configured(strict, tmp_path, "HostName 127.0.0.1", f"IdentityFile {tmp_path}/%n")
+
+    for name in ("db-01", "db-02", "db-03"):
+        trouble = trouble_with(replace(host, name=name, address=name))
+        assert trouble.reason == "auth_failed"
+    assert is_in(replace(host, name="web-01", address="web-01"))
+
+
 def test_no_more_keys_are_offered_than_sshd_takes_by_default(server: Sshd, tmp_path: Path, agent: Path) -> None:
     ssh_add(agent, *(make_key(tmp_path / f"other-{number}") for number in range(8)))
     host = configured(server, tmp_path, f"IdentityAgent {agent}", "IdentityFile none")

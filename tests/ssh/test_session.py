@@ -178,6 +178,7 @@ def test_a_host_that_is_not_reached_was_not_changed(fresh: Host, tmp_path: Path)
         ("raise RuntimeError('it broke')", "script_died"),
         ("import os; os.kill(os.getpid(), 9)", "script_died"),
         ("print('{}')", "garbled"),
+        (r"sys.stdout.buffer.write(b'\xff\xfe\x00\n')", "garbled"),
         ("print('[' * 200000)", "garbled"),
         ("print(encode(Reply(ReplyType.OUTCOME, outcome=Outcome.DONE)).replace('done', 'unreachable'))", "garbled"),
         ("sys.stdout.write('x' * (3 << 20)); sys.stdout.flush()", "too_much_output"),

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from fleet.onhost.protocol import Ask, Outcome
 from fleet.ssh import command
 from fleet.ssh.bundle import GENERIC, build
 from fleet.ssh.session import visit
+from fleet.ssh.upload import WAYS
+from fleet.task import Connecting, HostOutcome
 from tests.ssh.server import Proxy, Sshd, sshd
 from tests.ssh.stubs import FINE, QUICK, TARGET, Heard, a_task, of, stub
 
@@ -47,6 +50,21 @@ def test_a_state_folder_that_others_may_write_to_is_refused(fresh: Host, tmp_pat
     assert of(outcome) == (Outcome.REFUSED, "bundle_failed")
     assert fresh.layout.state_dir in outcome.message
     assert bundle_files(fresh) == []
+
+
+@pytest.mark.parametrize(("owner", "mode"), [(65534, 0o755), (0, 0o777)], ids=["somebody's", "everybody's"])
+def test_a_state_folder_that_others_may_replace_is_refused(fresh: Host, tmp_path: Path, owner: int, mode: int) -> None:
+    """Who may write to the folder above could put another one in its place, and be root at the next visit."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app").chmod(mode)
+    os.chown(tmp_path / "app", owner, owner)
+    host = replace(fresh, layout=fresh.layout._replace(state_dir=str(tmp_path / "app" / "fleet")))
+
+    outcome = visit(a_task(host), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.REFUSED, "bundle_failed")
+    assert f"somebody else than root can write to {tmp_path}/app," in outcome.message
+    assert bundle_files(host) == []
 
 
 def test_a_state_folder_that_cannot_be_made_is_refused(fresh: Host, tmp_path: Path) -> None:
@@ -184,3 +202,19 @@ def test_a_release_that_cannot_be_written_is_a_refusal_and_no_lost_link(fresh: H
 
     assert of(outcome) == (Outcome.REFUSED, "upload_failed")
     assert str(TARGET) in outcome.message
+
+
+def test_a_host_that_gives_one_session_at_a_time_is_brought_its_release_in_every_way(tmp_path: Path) -> None:
+    """Hardened hosts have MaxSessions 1 or 2, which sshd counts until a command has ended."""
+    (tmp_path / "nginx").write_text("the bytes")
+    available = stub(tmp_path, STAGE)
+
+    def brought(way: str) -> HostOutcome:
+        layout = stingy.host.layout._replace(state_dir=str(tmp_path / way))
+        task = a_task(replace(stingy.host, layout=layout), Ask.STAGE, release=tmp_path / "nginx")
+        return visit(replace(task, connecting=Connecting(transfer=way)), Heard(), available)
+
+    with sshd(tmp_path, "MaxSessions 1") as stingy, ThreadPoolExecutor() as threads:
+        outcomes = list(threads.map(brought, WAYS))
+
+    assert [(of(one), one.message) for one in outcomes] == [((Outcome.DONE, None), "the bytes")] * len(WAYS)
