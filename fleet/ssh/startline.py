@@ -38,9 +38,11 @@ FIND_PYTHON = (
     '[ -n "$p" ] || say fleet-missing python "$o"; '
 )
 # Debian's python3-minimal has but a part of the library, and one that was built without OpenSSL's or zlib's headers, too.
+# ctypes is needed where Python was built with musl (fleet.onhost.xattr).
 WHOLE = (
     'w=$("$p" -I -S -c "import sys; sys.excepthook = lambda kind, why, trace: print(why); '
-    'import http.client, json, shutil, ssl, zipfile, zlib" </dev/null) || say fleet-missing library "$p: $w"; '
+    "import http.client, json, os, shutil, ssl, zipfile, zlib; hasattr(os, 'listxattr') or __import__('ctypes')"
+    '" </dev/null) || say fleet-missing library "$p: $w"; '
 )
 RUN = (
     'for k in {keys}; do f={bundles}/$k/fleet.pyz; if [ -O "$f" ]; then '
@@ -78,8 +80,8 @@ class Platform:
 
     @classmethod
     def told(cls, machine: str, libc: str) -> "Platform":
-        """As `platform.machine` and `platform.libc_ver` tell it. Of musl an old Python knows nothing (Alpine) or only its
-        library's name, libc.so (Void, or a Python that was built with Debian's musl)."""
+        """As `platform.machine` and `platform.libc_ver` tell it. Of musl an old Python knows nothing (Alpine), or only its
+        library's name where that is libc.so (musl's own, and Debian's)."""
         return cls(machine, "musl" if libc in ("", "libc") else libc)
 
     @property
