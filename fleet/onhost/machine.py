@@ -25,6 +25,11 @@ from fleet.onhost import sockets
 from fleet.onhost.packed import unpacked
 from fleet.onhost.sockets import Listener
 
+if not hasattr(os, "listxattr"):
+    from fleet.onhost.xattr import getxattr, listxattr, setxattr
+else:
+    from os import getxattr, listxattr, setxattr
+
 POLL_S = 0.01
 TEMPORARY = ".tmp."
 CLOCK_BOOTTIME = 7  # Linux; the name came with Python 3.7
@@ -271,9 +276,9 @@ class Machine:
         seen = os.stat(like)
         os.chown(target, seen.st_uid, seen.st_gid)
         os.chmod(target, stat.S_IMODE(seen.st_mode))
-        for name in os.listxattr(like):
+        for name in listxattr(like):
             try:
-                os.setxattr(target, name, os.getxattr(like, name))
+                setxattr(target, name, getxattr(like, name))
             except OSError as error:
                 if error.errno not in (errno.ENOTSUP, errno.ENODATA):
                     raise

@@ -37,9 +37,17 @@ FIND_PYTHON = (
     'case "$v" in "3 "[0-5]|[0-2]" "*|"") o="$o $c ($v)";; *) p=$c; break;; esac; done; '
     '[ -n "$p" ] || say fleet-missing python "$o"; '
 )
+# Debian's python3-minimal has but a part of the library, and one that was built without OpenSSL's or zlib's headers, too.
+# ctypes is needed where Python was built with musl (fleet.onhost.xattr).
+WHOLE = (
+    'w=$("$p" -I -S -c "import sys; sys.excepthook = lambda kind, why, trace: print(why); '
+    "import http.client, json, os, shutil, ssl, zipfile, zlib; hasattr(os, 'listxattr') or __import__('ctypes')"
+    '" </dev/null) || say fleet-missing library "$p: $w"; '
+)
 RUN = (
     'for k in {keys}; do f={bundles}/$k/fleet.pyz; if [ -O "$f" ]; then '
     'echo; echo fleet-begin; exec "$p" -I -B "$f"; fi; done; '
+    "{whole}"
     'say fleet-missing bundle "$("$p" -I -S -c '
     '"import platform, sys; print(platform.machine(), sys.maxsize, *platform.libc_ver())" </dev/null)"'
 )
@@ -72,8 +80,8 @@ class Platform:
 
     @classmethod
     def told(cls, machine: str, libc: str) -> "Platform":
-        """As `platform.machine` and `platform.libc_ver` tell it. Of musl an old Python knows nothing (Alpine) or only its
-        library's name, libc.so (Void, or a Python that was built with Debian's musl)."""
+        """As `platform.machine` and `platform.libc_ver` tell it. Of musl an old Python knows nothing (Alpine), or only its
+        library's name where that is libc.so (musl's own, and Debian's)."""
         return cls(machine, "musl" if libc in ("", "libc") else libc)
 
     @property
@@ -84,7 +92,7 @@ class Platform:
 def run_line(host: Host, keys: tuple[str, ...]) -> str:
     """The command that starts the first of these bundles that the host has. Raises `Refusal` for an odd path."""
     bundles = f"{host.layout.state_dir}/bundles"
-    script = AS_ROOT + _find_python(host) + RUN.format(keys=" ".join(keys), bundles=shlex.quote(bundles))
+    script = AS_ROOT + _find_python(host) + RUN.format(keys=" ".join(keys), bundles=shlex.quote(bundles), whole=WHOLE)
     return _line(host, script)
 
 
@@ -173,6 +181,13 @@ def _refuse(said: str) -> None:
             "python_old",
             f"The host's Python is too old or doesn't run: {rest}. The step script needs 3.6 or newer.",
             "Install a newer Python 3, or name one: ansible_python_interpreter.",
+        )
+    if what == "library":
+        raise Refusal(
+            "python_incomplete",
+            f"The host's Python lacks a part of its own library: {rest}.",
+            "Install the whole of it (Debian, Ubuntu: python3, not only python3-minimal), or name another one: "
+            "ansible_python_interpreter.",
         )
 
 

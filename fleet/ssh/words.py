@@ -44,6 +44,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "not_root": "the login is not root and may not become it",
         "path_refused": "a path of the inventory can't be given to every login shell",
         "psutil_not_fetched": "no psutil could be fetched for the host's platform; its own is used",
+        "python_incomplete": "the host's Python lacks a part of its own library",
         "python_missing": "the host has no Python 3",
         "python_old": "the host's Python is older than 3.6, or doesn't run",
         "refused": "the host refuses the connection",

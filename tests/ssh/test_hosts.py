@@ -20,7 +20,7 @@ import pytest
 from fleet.events import EventType
 from fleet.host import Host
 from fleet.inventory import load
-from fleet.onhost.protocol import Ask, Goal, Rest, Step
+from fleet.onhost.protocol import Ask, Goal, Outcome, Rest, Step
 from fleet.ssh.session import visit
 from fleet.task import HostOutcome
 from tests.onhost.pythons import Python, found_pythons
@@ -153,6 +153,22 @@ def test_no_umask_opens_a_file_to_others(tmp_path: Path, umask: str) -> None:
 
 
 # Python
+
+
+def test_a_python_without_a_part_of_its_library_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    """As Debian's python3-minimal is, or one that was built without OpenSSL's headers."""
+    python = found_pythons()[0].executable
+    asked = subprocess.run(
+        [python, "-c", "import _ssl; print(_ssl.__file__)"], capture_output=True, text=True, check=True
+    )
+
+    with a_host(tmp_path, within=in_its_own_mounts(f"mount --bind /dev/null {asked.stdout.strip()}")) as host:
+        outcome = visit(a_task(replace(host, python=python)), Heard())
+
+    assert (outcome.outcome, outcome.reason) == (Outcome.REFUSED, "python_incomplete")
+    assert f"{python}: No module named '_ssl'" in outcome.message
+    assert "not only python3-minimal" in outcome.remedy
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_host_whose_only_python_is_the_platform_s_own(tmp_path: Path) -> None:

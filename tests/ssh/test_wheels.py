@@ -136,7 +136,7 @@ def test_pip_brings_the_wheel_of_the_platform_and_it_is_unpacked(platform: str, 
         ("x86_64 9223372036854775807 musl 1.2.5", "x86_64-musl"),
         ("x86_64 2147483647 glibc 2.28", "x86_64-32bit-glibc"),
     ],
-    ids=["glibc", "arm64", "Alpine", "Void", "musl by Python 3.14", "32 bit"],
+    ids=["glibc", "arm64", "Alpine", "musl's own libc.so", "musl by Python 3.14", "32 bit"],
 )
 def test_what_a_host_s_python_tells_of_its_libc_names_the_platform(told: str, platform: str) -> None:
     found = missing_platform(f"fleet-missing bundle {told}".encode())

@@ -1,0 +1,42 @@
+"""`listxattr`, `getxattr` and `setxattr` as `os` has them, by way of the libc: Python has its own only where that is glibc.
+
+On a musl host (Alpine) a release would else lose the capabilities, ACL and label of the binary that it replaces.
+"""
+
+import ctypes
+import os
+from typing import List
+
+MOST_BYTES = 1 << 16
+"""The kernel's own limit, for a value and for a list of names (xattr(7))."""
+
+
+def listxattr(path: str) -> List[str]:
+    """The names of a file's attributes. Raises OSError."""
+    return [os.fsdecode(name) for name in _read("listxattr", path).split(b"\0") if name]
+
+
+def getxattr(path: str, attribute: str) -> bytes:
+    """The value of one. Raises OSError."""
+    return _read("getxattr", path, os.fsencode(attribute))
+
+
+def setxattr(path: str, attribute: str, value: bytes) -> None:
+    """The file has the attribute, with this value. Raises OSError."""
+    _call("setxattr", path, os.fsencode(attribute), value, ctypes.c_size_t(len(value)), 0)
+
+
+def _read(function: str, path: str, *words: bytes) -> bytes:
+    buffer = ctypes.create_string_buffer(MOST_BYTES)
+    size = _call(function, path, *words, buffer, ctypes.c_size_t(MOST_BYTES))
+    return buffer.raw[:size]
+
+
+def _call(function: str, path: str, *words: object) -> int:
+    call = getattr(ctypes.CDLL(None, use_errno=True), function)
+    call.restype = ctypes.c_ssize_t
+    said = int(call(os.fsencode(path), *words))
+    if said < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)
+    return said
