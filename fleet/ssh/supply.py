@@ -18,7 +18,7 @@ from fleet.ssh.connection import Link
 from fleet.ssh.pack import packed
 from fleet.ssh.rate import shared_rate
 from fleet.ssh.startline import Platform, receive_line
-from fleet.ssh.trouble import Refusal, Trouble, printable
+from fleet.ssh.trouble import Refusal, printable
 from fleet.ssh.upload import Source, transferring, upload
 from fleet.ssh.wheels import NoWheel
 from fleet.task import Connecting
