@@ -11,12 +11,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleet.events import Event, EventType
+from fleet.events import ALARMS, Event, EventType
 from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity
 from fleet.rollout.ending import told
 from fleet.rollout.host import Course, Fault, HostStatus
 from fleet.rollout.status import RolloutStatus
-from fleet.ssh.words import ALARMS
 
 MOST_CHARACTERS = 2000
 MOST_NAMES = 5

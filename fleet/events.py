@@ -16,6 +16,8 @@ from fleet.onhost.protocol import Outcome, Report, Step
 from fleet.onhost.wire import Malformed, encode, from_plain
 
 SCHEMA = "fleet.event/1"
+ALARMS = frozenset({"host_key_changed", "host_key_revoked"})
+"""The reasons that must not be missed, however many hosts there are: somebody may be in between."""
 
 
 class EventType(Enum):

@@ -484,6 +484,19 @@ def test_what_a_host_was_lost_by_is_its_cause_whatever_later_looks_meet() -> Non
     assert (cause.reason, cause.message) == (LOST_AFTER.reason, LOST_AFTER.message)
 
 
+def test_a_changed_key_is_told_whatever_a_host_was_lost_by() -> None:
+    fleet = a_fleet(2)
+    changed = replace(UNREACHABLE, reason="host_key_changed", message="THE HOST KEY HAS CHANGED")
+    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.trouble["web-01", Ask.LOOK].extend([UNREACHABLE, *[changed] * 98])
+
+    _, game = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
+
+    cause = game.status.hosts["web-01"].cause
+    assert cause is not None
+    assert cause.reason == "host_key_changed"
+
+
 def test_a_lost_commit_is_given_again_only_after_a_look() -> None:
     fleet = a_fleet(1)
     fleet.trouble["web-01", Ask.COMMIT].append(LOST_BEFORE)

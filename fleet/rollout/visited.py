@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from fleet.events import Event, EventType
+from fleet.events import ALARMS, Event, EventType
 from fleet.gates import Verdict, judge
 from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity, State
 from fleet.rollout.host import (
@@ -264,7 +264,8 @@ def _words(event: Event) -> dict[str, Any]:
 
 def _tells_less(host: HostStatus, event: Event, ask: Ask) -> bool:
     """Whether the host was lost before, and a look that came to nothing only says that it still is."""
-    return ask is Ask.LOOK and host.doubt is not None and host.silent and event.outcome is Outcome.UNREACHABLE
+    in_vain = ask is Ask.LOOK and event.outcome is Outcome.UNREACHABLE and event.reason not in ALARMS
+    return in_vain and host.doubt is not None and host.silent
 
 
 def _may_be_asked_again(host: HostStatus) -> bool:

@@ -15,13 +15,13 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
+from fleet.events import ALARMS
 from fleet.host import Host
 from fleet.ssh.bastion import close_bastions
 from fleet.ssh.connection import Link
 from fleet.ssh.hostkeys import UNKNOWN, Shown, known_for
 from fleet.ssh.resolve import Settings, resolve
 from fleet.ssh.trouble import Trouble
-from fleet.ssh.words import ALARMS
 from fleet.task import Connecting, Deadlines, HostKeys
 
 Place = tuple[object, ...]

@@ -62,5 +62,3 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "upload_failed": "the file could not be written on the host",
     }
 )
-ALARMS = frozenset({"host_key_changed", "host_key_revoked"})
-"""What must not be missed, however many hosts there are: somebody may be in between."""
