@@ -38,6 +38,8 @@ REDIAL_S = 60.0
 """How long a lost bastion is dialled before the hosts behind it count as unreachable."""
 MOST_LOSSES = 3
 """How often its connection may break while we ask it for one and the same host."""
+REFUSED_S = 60.0
+"""How long a refusal holds for all hosts behind it: five logins in vain are what fail2ban shuts out an address for."""
 PROHIBITED, CONNECT_FAILED = 1, 2
 """Why an sshd opens no channel (RFC 4254, 5.1)."""
 
@@ -104,6 +106,7 @@ class _Bastion:
         self._dialling = threading.Lock()
         self._dials = 0
         self._failed: Trouble | None = None
+        self._failed_at = 0.0
         self._is_lost = False
         self._link: Link | None = None
         self._coming: Link | None = None
@@ -151,17 +154,22 @@ class _Bastion:
         with self._dialling:
             if self._link is not None and self._link.is_active:
                 return self._link
-            if self._dials != dials and self._failed is not None:
+            if self._failed is not None and (self._dials != dials or self._refuses()):
                 raise _not_reached(self._settings, self._failed)
             try:
                 self._link = self._dialled_again(tell, make)
                 self._failed = None
                 return self._link
             except Trouble as trouble:
-                self._failed = trouble
+                self._failed, self._failed_at = trouble, time.monotonic()
                 raise _not_reached(self._settings, trouble) from trouble
             finally:
                 self._dials += 1
+
+    def _refuses(self) -> bool:
+        """Whether it answered just now that it doesn't let us in, or isn't what it should be."""
+        may_pass = self._failed is None or self._failed.may_pass
+        return not may_pass and time.monotonic() < self._failed_at + REFUSED_S
 
     def _dialled_again(self, tell: Tell, make: MakeLink) -> Link:
         """A new connection; for one that was lost just now we have patience. Raises `Trouble`."""

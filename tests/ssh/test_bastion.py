@@ -238,6 +238,26 @@ def test_a_bastion_that_turns_everybody_away_is_not_tried_again_by_each_of_its_h
     assert switch.refused == connection.MOST_LOGINS
 
 
+def test_a_bastion_that_refuses_our_login_is_asked_once_for_all_hosts_behind_it(
+    ways: Ways, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch = Switch(ways.outer.port)
+    connecting = ways.config(outer=switch.port)
+    config = Path(connecting.ssh_config or "")
+    config.write_text(
+        config.read_text().replace(str(ways.outer.host.key_files[0]), str(make_key(tmp_path / "stranger")))
+    )
+
+    troubles = [trouble_with(ways.link(connecting)) for _ in range(3)]
+    asked = switch.passed
+    monkeypatch.setattr(bastion, "REFUSED_S", 0.0)
+    later = trouble_with(ways.link(connecting))
+
+    switch.close()
+    assert [trouble.reason for trouble in (*troubles, later)] == ["auth_failed"] * 4
+    assert (asked, switch.passed) == (1, 2), "it is asked anew after a while: somebody may have let us in"
+
+
 def test_a_bastion_that_hangs_up_whenever_it_is_asked_is_not_asked_for_ever(ways: Ways) -> None:
     before = logins(ways.outer)
     switch = Switch(ways.outer.port)
