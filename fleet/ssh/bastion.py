@@ -39,7 +39,7 @@ REDIAL_S = 60.0
 MOST_LOSSES = 3
 """How often its connection may break while we ask it for one and the same host."""
 REFUSED_S = 60.0
-"""How long a refusal holds for all hosts behind it: five logins in vain are what fail2ban shuts out an address for."""
+"""How long a refused login holds for all hosts behind it: after five of them fail2ban shuts an address out."""
 PROHIBITED, CONNECT_FAILED = 1, 2
 """Why an sshd opens no channel (RFC 4254, 5.1)."""
 
@@ -167,9 +167,9 @@ class _Bastion:
                 self._dials += 1
 
     def _refuses(self) -> bool:
-        """Whether it answered just now that it doesn't let us in, or isn't what it should be."""
-        may_pass = self._failed is None or self._failed.may_pass
-        return not may_pass and time.monotonic() < self._failed_at + REFUSED_S
+        """Whether it refused our login just now."""
+        refused = self._failed is not None and self._failed.reason == "auth_failed"
+        return refused and time.monotonic() < self._failed_at + REFUSED_S
 
     def _dialled_again(self, tell: Tell, make: MakeLink) -> Link:
         """A new connection; for one that was lost just now we have patience. Raises `Trouble`."""
