@@ -15,6 +15,7 @@ import pytest
 
 from fleet.lab.host import LabHost
 from fleet.lab.lab import Lab
+from fleet.lab.odd_nginx import HOLD_DOWNLOAD
 from fleet.lab.release import DEFAULT_BASE
 from fleet.task import Deadlines
 from tests.lab.conftest import MakeLab
@@ -97,11 +98,13 @@ def rollback(
 
 
 def die(lab: Lab) -> None:
-    """Three are dead from the first moment on; one will freeze while the step script is brought to it."""
+    """Three are dead from the first moment on; one will freeze while the step script is brought to it, and one in the
+    step that ends its new nginx, which a download makes last until the freeze has come."""
     victim(lab, "switched off").kill()
     victim(lab, "its sshd is gone").sh("kill $(cat /run/sshd.pid)")
     victim(lab, "accepts and says nothing").sh("kill -STOP $(cat /run/sshd.pid)")
     victim(lab, "freezes in the upload").sh("rm -r /var/lib/fleet/bundles")
+    victim(lab, "freezes in the step").sh(HOLD_DOWNLOAD)
 
 
 def test_the_others_go_back_in_time_and_each_dead_host_says_why(
