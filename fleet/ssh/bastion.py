@@ -62,13 +62,21 @@ class _Passage:
     paramiko closes it in a thread of its own, where a trouble (the connection to the bastion may be gone) would be printed
     on the operator's screen. And its `shutdown` may send an end of file after the close that another thread sends just
     then, for which an sshd ends the connection, with every host behind it: so that is a close, too, which goes out whole.
+    Nor does paramiko keep bytes that one thread sends from going out after the close of another, when the bastion may have
+    given the channel's number to the next host: they would break into its stream. So one thread sends at a time. None does
+    for long: a transport gives each of its writes a tenth of a second.
     """
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
+        self._sending = threading.Lock()
+
+    def send(self, data: bytes) -> int:
+        with self._sending:
+            return self._channel.send(data)
 
     def close(self) -> None:
-        with suppress(EOFError, OSError, paramiko.SSHException):
+        with self._sending, suppress(EOFError, OSError, paramiko.SSHException):
             self._channel.close()
 
     def shutdown(self, how: int) -> None:

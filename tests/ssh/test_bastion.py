@@ -11,8 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_DATA
+from paramiko.message import Message
 
 from fleet.host import Host
 from fleet.ssh import bastion, connection
@@ -236,6 +239,39 @@ def test_a_bastion_that_turns_everybody_away_is_not_tried_again_by_each_of_its_h
     assert trouble.reason in ("no_banner", "handshake_failed")
     assert "The bastion" in trouble.message
     assert switch.refused == connection.MOST_LOGINS
+
+
+def test_nothing_is_sent_to_a_host_after_its_channel_was_closed(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bastion may have given the channel's number to another host by then."""
+    link = ways.link(ways.config())
+    link.open()
+    passage: Any = link.transport.sock
+    bastion_transport = passage.transport
+    sent: list[int] = []
+    is_sending = threading.Event()
+    send = bastion_transport._send_user_message
+
+    def slowly(message: Message) -> None:
+        kind = message.asbytes()[0]
+        if kind == MSG_CHANNEL_DATA:
+            is_sending.set()
+            closing.join(0.3)
+        sent.append(kind)
+        send(message)
+
+    def close() -> None:
+        is_sending.wait()
+        passage.close()
+
+    closing = threading.Thread(target=close)
+    monkeypatch.setattr(bastion_transport, "_send_user_message", slowly)
+    closing.start()
+    passage.send(b"the last word")
+    closing.join()
+    link.close()
+
+    ours = [kind for kind in sent if kind in (MSG_CHANNEL_DATA, MSG_CHANNEL_CLOSE)]
+    assert ours == [MSG_CHANNEL_DATA, MSG_CHANNEL_CLOSE]
 
 
 def test_a_bastion_that_refuses_our_login_is_asked_once_for_all_hosts_behind_it(
