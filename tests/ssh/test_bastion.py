@@ -271,7 +271,7 @@ def test_nothing_is_sent_to_a_host_after_its_channel_was_closed(ways: Ways, monk
     link.close()
 
     ours = [kind for kind in sent if kind in (MSG_CHANNEL_DATA, MSG_CHANNEL_CLOSE)]
-    assert ours == [MSG_CHANNEL_DATA, MSG_CHANNEL_CLOSE]
+    assert ours.index(MSG_CHANNEL_CLOSE) == len(ours) - 1 > 0
 
 
 def test_a_bastion_that_refuses_our_login_is_asked_once_for_all_hosts_behind_it(
