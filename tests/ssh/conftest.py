@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from fleet.host import Host
+from fleet.ssh.connection import Link
 from tests.ssh.server import Sshd, sshd
+from tests.ssh.stubs import QUICK
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +29,12 @@ def server(shared_server: Sshd) -> Sshd:
 def fresh(server: Sshd, tmp_path: Path) -> Host:
     """The host with a state folder of this test's own."""
     return replace(server.host, layout=server.host.layout._replace(state_dir=str(tmp_path / "state")))
+
+
+@pytest.fixture
+def link(server: Sshd) -> Iterator[Link]:
+    """An open connection to it."""
+    found = Link(server.host, QUICK)
+    found.open()
+    yield found
+    found.close()

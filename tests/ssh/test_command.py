@@ -2,22 +2,10 @@
 
 import threading
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from fleet.ssh.command import Command
 from fleet.ssh.connection import Link
-from tests.ssh.server import Sshd
 from tests.ssh.stubs import QUICK
-
-
-@pytest.fixture
-def link(server: Sshd) -> Iterator[Link]:
-    found = Link(server.host, QUICK)
-    found.open()
-    yield found
-    found.close()
 
 
 def silence_s() -> float:

@@ -33,14 +33,6 @@ WITHOUT_CAT = (
 )
 
 
-@pytest.fixture
-def link(server: Sshd) -> Iterator[Link]:
-    found = Link(server.host, QUICK)
-    found.open()
-    yield found
-    found.close()
-
-
 def only_file(folder: Path) -> Path:
     (found,) = folder.iterdir()
     return found
