@@ -79,12 +79,17 @@ class Puppet:
         return masters[1] if len(masters) == 2 else None
 
     def signal(self, which: str, signum: signal.Signals) -> None:
-        """The signal has reached that master and, where a reload is due, its old workers are gone."""
+        """That master has taken the signal and, where a reload is due, its old workers are gone.
+
+        Two signals that are pending together are another history: a WINCH taken at the new master's death sends away
+        the workers that the old one has just given itself.
+        """
         before = self.master(which)
         if before is None:
             return
         alone = len(self.look().masters) == 1
         self._kill(before.pid, signum)
+        self.until(lambda _: _at_rest(before.pid), f"that {before.pid} has taken {signum.name}")
         if signum is signal.SIGHUP and (which == "new" or alone):
             old = {worker.pid for worker in before.accepting}
             self.until(lambda _: not any(self.machine.process(pid) for pid in old), "the end of a reload")
@@ -116,6 +121,21 @@ class Puppet:
         names = {master.pid: n for n, master in enumerate(seen.masters)}
         phases = [classify(seen, self.sha256[name]).value for name in ("old", "new")]
         return [*phases, counts, len(seen.orphans), [names.get(pid or -1) for pid in named] if counts else None]
+
+
+def _at_rest(pid: int) -> bool:
+    """Whether this master waits for its next signal, or is gone.
+
+    nginx blocks its signals wherever it works and opens them in `sigsuspend` alone; in a handler at least one is blocked.
+    """
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            fields = dict(line.split(":", 1) for line in file)
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return fields["State"].split()[0] in "ZX" or not any(
+        int(fields[name], 16) for name in ("SigPnd", "ShdPnd", "SigBlk")
+    )
 
 
 ACTS: dict[str, Callable[[Puppet], None]] = {
