@@ -23,6 +23,10 @@ may, though the wanted ones are well.
 """
 BETWEEN_BURSTS_S = 0.05
 ACCEPT_WAIT_S = 1.0
+FIRST_LOOK_S, MOST_LOOK_S = 0.002, 0.05
+"""How long we wait before we look again who has taken a connection: ever longer, because the kernel's table has a line for
+each connection of the host.
+"""
 MOST_BODY_BYTES = 1 << 20
 
 
@@ -112,6 +116,7 @@ def _taken_by(
     The inode is 0 until a process has accepted; a socket with `deferred` stays so until we send.
     """
     until = machine.monotonic_s() + ACCEPT_WAIT_S
+    pause_s = FIRST_LOOK_S
     while True:
         inodes = machine.peer_inodes(opened)
         for worker in sorted(workers):
@@ -121,7 +126,8 @@ def _taken_by(
                     return (connection, worker), False
         if all(inodes) or machine.monotonic_s() >= until:
             return None, all(inodes)
-        machine.pause(0.002)
+        machine.pause(pause_s)
+        pause_s = min(2 * pause_s, MOST_LOOK_S)
 
 
 def _exchange(connection: socket.socket, probe: Probe) -> Optional[str]:
