@@ -11,6 +11,7 @@ anyway. A password that was refused is not typed again: sudo asks three times, a
 import fcntl
 import os
 import pwd
+import re
 import select
 import signal
 import termios
@@ -27,13 +28,16 @@ BLOCK = 1 << 12
 UNANSWERED_S = 4.0
 REFUSED_STATUS = 1
 COULD_NOT_RUN = 127
+UNASKED = "unasked"
+# What sudo shows of a password that is typed (pwfeedback), and how it takes that away: its length is nobody's business.
+FEEDBACK = re.compile(rb"\*+|\x08 \x08")
 # What `converse` returns when the command was not allowed to end by itself.
 WRONG = -1
 UNKNOWN_QUESTION = -2
 
 
 class Terminal:
-    """A command under way on a terminal of its own."""
+    """A command under way on a terminal of its own. `asked` is how often it has asked for the password."""
 
     def __init__(self, argv: List[str]) -> None:
         self._wake, wakeup = os.pipe()
@@ -42,6 +46,7 @@ class Terminal:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         # It is held open here: a terminal that nobody has open just now would be at its end.
         self._master, self._slave = os.openpty()
+        self.asked = 0
         self.pid = os.fork()
         if self.pid == 0:
             _become(argv, self._slave)
@@ -100,22 +105,21 @@ def converse(terminal: Terminal, prompt: bytes, secret: Optional[bytes], unanswe
     stderr.
     """
     heard = b""
-    asked = 0
     while True:
         more = terminal.read(unanswered_s)
         heard += more or b""
         if prompt in heard:
             before, _, heard = heard.partition(prompt)
             _tell(before.rpartition(b"\n")[0])
-            asked += 1
-            if secret is None or asked > 2 or not terminal.is_secret():
+            terminal.asked += 1
+            if secret is None or terminal.asked > 2 or not terminal.is_secret():
                 terminal.hang_up()
                 return WRONG
-            terminal.type(secret + b"\n" if asked == 1 else END_OF_INPUT)
+            terminal.type(secret + b"\n" if terminal.asked == 1 else END_OF_INPUT)
         status = terminal.exit_status()
         if status is not None:
             _tell(heard)
-            return status if asked < 2 else WRONG
+            return status if terminal.asked < 2 else WRONG
         if more is None and terminal.is_secret():
             _tell(heard)
             terminal.hang_up()
@@ -123,8 +127,9 @@ def converse(terminal: Terminal, prompt: bytes, secret: Optional[bytes], unanswe
 
 
 def _tell(text: bytes) -> None:
-    if text.strip():
-        os.write(2, text.strip() + b"\n")
+    said = FEEDBACK.sub(b"", text).strip()
+    if said:
+        os.write(2, said + b"\n")
 
 
 def main(method: str, argv: List[str], source: int = 0) -> int:
@@ -147,10 +152,12 @@ def main(method: str, argv: List[str], source: int = 0) -> int:
     status = converse(terminal, DOAS_PROMPT if method == "doas" else PROMPT, secret)
     if status == UNKNOWN_QUESTION:
         _say("asks", method)
-    elif status == WRONG or (status == REFUSED_STATUS and method == "doas" and secret):
+    elif status == WRONG or (status == REFUSED_STATUS and method == "doas" and terminal.asked):
         _say("wrong", method)
+    elif status == REFUSED_STATUS and secret:
+        _say("denied", method, "" if terminal.asked else UNASKED)
     elif status == REFUSED_STATUS:
-        _say("denied" if secret else "password", method)
+        _say("password", method)
     return status if status >= 0 else REFUSED_STATUS
 
 

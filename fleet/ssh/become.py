@@ -1,17 +1,19 @@
 """Root on a host whose login is not root: what is said to the start line until the command itself speaks.
 
-First the host tries `sudo -n` (or `doas -n`), which never counts as a failed login. Where that isn't let in, the host
+First the host tries `sudo -n` (or `doas -n`), which counts as no failed login. Where that isn't let in, the host
 says so and waits; then `fleet.onhost.terminal` is sent, with the password if one was given, and tries once more on a
 terminal of its own; from then on it is asked there at once. A password that a host has refused is never sent there
 again, and none is sent to all hosts before one has taken it (`trial`).
 """
 
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 from fleet.host import Host
 from fleet.onhost import terminal
+from fleet.onhost.terminal import UNASKED
 from fleet.ssh.asking import place, remember
 from fleet.ssh.command import Command
 from fleet.ssh.secrets import SECRETS, Kind
@@ -22,7 +24,9 @@ from fleet.ssh.trouble import Refusal, printable
 GO = b"go\n"
 WRONG = BECOME_WORDS + b"wrong "
 DENIED = BECOME_WORDS + b"denied "
-"""The password was not enough, or it was wrong and sudo asks only once (passwd_tries)."""
+"""The password was not enough, or it was wrong and sudo asks only once (passwd_tries), or nobody asked for it."""
+NO_RULE = re.compile(r"is not in the sudoers file|not allowed to|may not run")
+"""sudo's words for a login whose password was right: it looks at that first."""
 CALL = "\n\nimport sys\n\nsys.exit(main(sys.argv[1], sys.argv[2:]))\n"
 
 
@@ -38,7 +42,7 @@ def lines_as_root(command: Command, host: Host, pulse: Callable[[], float]) -> I
             # The password is for the hosts that are to have it, however another one may ask.
             if not (host.become and line.startswith(WANTS_ROOT)):
                 if giving is not None and not begun:
-                    giving.hear(line)
+                    giving.hear(line, command)
                 begun = begun or line == BEGIN
                 yield line
             elif begun or giving is not None:
@@ -74,10 +78,12 @@ class _Giving:
         self._trial = trial
         return secret.encode("utf-8", "surrogateescape")
 
-    def hear(self, line: bytes) -> None:
+    def hear(self, line: bytes, command: Command) -> None:
         """What the host says after it was given the password tells whether it was right."""
-        if line.startswith((WRONG, DENIED)):
+        if line.startswith(WRONG):
             self.end(False)
+        elif line.startswith(DENIED) and not line.rstrip().endswith(UNASKED.encode()):
+            self.end(NO_RULE.search(_complaint(command)) is not None)
         elif line.startswith(BECOME_WORDS):
             self.end(None)
         elif line == BEGIN or line.startswith(MISSING):
@@ -111,12 +117,18 @@ def begins(line: bytes, command: Command) -> bool:
     except Refusal as refusal:
         if not line.startswith(BECOME_WORDS):
             raise
-        command.end()
-        command.exit_status()  # sudo's own words come by another way than ours, and may come later
-        if not command.stderr:
+        complaint = _complaint(command)
+        if not complaint:
             raise
-        said = f"{refusal.message} It said: {_without_script(command.stderr)}."
+        said = f"{refusal.message} It said: {_without_script(complaint)}."
         raise Refusal(refusal.reason, said, refusal.remedy) from refusal
+
+
+def _complaint(command: Command) -> str:
+    """sudo's own words, which come by another way than ours, and may come later."""
+    command.end()
+    command.exit_status()
+    return command.stderr
 
 
 @cache

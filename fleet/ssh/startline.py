@@ -10,6 +10,7 @@ import shlex
 from dataclasses import dataclass
 
 from fleet.host import Host
+from fleet.onhost.terminal import UNASKED
 from fleet.ssh.asking import is_asking
 from fleet.ssh.trouble import Refusal, printable
 
@@ -205,6 +206,12 @@ def _not_become(what: str, method: str, user: str, why: str) -> Refusal:
             "become_password_wrong",
             f"{method} refused the password that was given for {user}; it is not tried again on this host in this run.",
             "Run the command again with the right one; see first that the account was not locked (faillock).",
+        )
+    if what == "denied" and why == UNASKED:
+        return Refusal(
+            "become_denied",
+            f"{method} doesn't let {user} become root, and asked for no password.",
+            f"Allow it on the host: {allow}",
         )
     if what == "denied":
         return Refusal(

@@ -14,7 +14,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "bastion_lost": "the connection to a bastion was lost, and is dialled again",
         "behind_bastion": "not asked: the bastion before it can't be passed",
         "become_asks": "sudo or doas asks for something that fleet can't answer",
-        "become_denied": "sudo or doas was given the password, and it is wrong or not enough",
+        "become_denied": "sudo or doas lets nobody in by that password, or without one: it is wrong, or there is no rule",
         "become_password_wrong": "sudo or doas refused the password; it is not tried again",
         "become_terminal": "sudo or doas needs a terminal, and the host gives none",
         "bundle_failed": "the step script could not be put on the host",

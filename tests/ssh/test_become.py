@@ -254,6 +254,39 @@ def test_a_password_that_is_right_and_not_enough_is_told_apart_with_a_line_that_
     assert of(cured) == (Outcome.DONE, None)
 
 
+@pytest.mark.parametrize("method", ["sudo", "doas"])
+def test_hosts_without_a_rule_say_nothing_against_the_password(
+    machine: Ordinary, host: Host, tmp_path: Path, method: str
+) -> None:
+    """Two of them come first; the third host, which has the rule, is given the password as if they were not there."""
+    SECRETS.put(Kind.BECOME, PASSWORD)
+    available = stub(tmp_path, WHO)
+    hosts = [replace(each, become_method=method) for each in several(machine, host, tmp_path)[:3]]
+
+    without = [visit(a_task(each), Heard(), available) for each in hosts[:2]]
+    machine.allow(ASKED)
+    machine.do(f"permit {USER} as root cmd /bin/sh")
+    last = visit(a_task(hosts[2]), Heard(), available)
+
+    assert [of(outcome) for outcome in without] == [(Outcome.REFUSED, "become_denied")] * 2
+    assert {"sudo": "is not in the sudoers file", "doas": "asked for no password"}[method] in without[0].message
+    assert last.message == "0 ann@laptop"
+    assert machine.failed_logins == 0
+
+
+def test_the_length_of_a_password_is_told_to_nobody(machine: Ordinary, host: Host, tmp_path: Path) -> None:
+    """`pwfeedback` shows a star for each letter."""
+    machine.allow("Defaults pwfeedback", ASKED)
+    machine.forget_failures()
+    SECRETS.put(Kind.BECOME, "wrong")
+
+    refused = visit(a_task(host), Heard(), stub(tmp_path, WHO))
+    machine.forget_failures()
+
+    assert of(refused) == (Outcome.REFUSED, "become_password_wrong")
+    assert "*" not in refused.message
+
+
 def test_a_host_that_gives_no_terminal_says_so(tmp_path: Path) -> None:
     with ordinary(first="mount -t tmpfs none /dev/pts") as bare:
         bare.allow(ASKED)
