@@ -105,6 +105,18 @@ def test_the_epoch_is_one_above_the_highest_that_any_host_knows() -> None:
     assert {task.request.epoch for task in fleet.tasks if task.request.ask is not Ask.STAGE} == {8}
 
 
+def test_an_epoch_that_no_rollouts_led_to_is_not_given_to_the_other_hosts() -> None:
+    """They would keep it: one above the largest number would shut fleet out of all of them."""
+    fleet = a_fleet(3)
+    fleet.hosts["web-02"].epoch = 10**9
+
+    end, _ = play(fleet, QUICK)
+
+    assert end.exit_code == 2
+    assert "web-02" in end.message
+    assert {task.request.ask for task in fleet.tasks} == {Ask.STAGE}
+
+
 def test_upgrade_aims_at_held_and_commit_at_final() -> None:
     fleet = a_fleet(2)
 

@@ -7,6 +7,9 @@ import json
 from enum import Enum
 from typing import Any, Dict, List, Tuple, Union
 
+MOST = 2**63 - 1
+"""The largest number that either end may write: what a kernel counts in 64 bits."""
+
 
 class Malformed(ValueError):
     """A line that is not what the other end should have written."""
@@ -39,6 +42,8 @@ def from_plain(kind: Any, data: Any, where: str = "") -> Any:
         return _enum(kind, data, where)
     if hasattr(kind, "_fields"):
         return _record(kind, data, where)
+    if isinstance(data, int) and abs(data) > MOST:
+        raise Malformed("%s: a number of more than 64 bits" % (where or "value"))
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)
     if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):

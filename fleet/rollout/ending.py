@@ -112,6 +112,15 @@ def twins(pair: tuple[str, str]) -> Finish:
     return Finish(Result.HALTED, REFUSED, text)
 
 
+def far_ahead(host: str, epoch: int) -> Finish:
+    """A host claims an epoch that no rollouts led to. With the next one all hosts would keep it, and never go below."""
+    text = (
+        f"Refused: {host} says that its last rollout had the epoch {epoch}, far above all others. Nothing was changed. "
+        "Look at fence.json in its state folder, and at who may write there; leave the host out meanwhile: --limit."
+    )
+    return Finish(Result.HALTED, REFUSED, text)
+
+
 def stopped(status: RolloutStatus, resumable: bool = False) -> Finish:
     """The operator turned back, or another one took over. `resumable`: the journal knows what is still to do."""
     if status.taken_over is not None:

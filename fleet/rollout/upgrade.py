@@ -14,6 +14,7 @@ are open now; when it gives none, the engine waits for a visit to end.
 """
 
 from datetime import datetime, timedelta
+from statistics import median_low
 
 from fleet.events import EventType
 from fleet.gates import Verdict
@@ -27,6 +28,8 @@ from fleet.rollout.status import LAST_LOOK, LOCK_WAIT, RolloutStatus, Stage
 
 RETRY_BAKE_S = 2.0
 RETRY_LOCK_S = 5.0
+MOST_AHEAD = 1_000_000
+"""By how many rollouts a host may be ahead of most others."""
 
 
 def decide(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
@@ -69,8 +72,11 @@ def _stage(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, 
         return (ending.taken_back(status),)
     if twins := same_instance(status):
         return (ending.twins(twins),)
-    epoch = 1 + max(host.report.epoch if host.report else 0 for host in status.all)
-    return (Announce(EventType.STAGE_ENDED, message="every host passed preflight", data={"epoch": epoch}),)
+    epochs = [host.report.epoch if host.report else 0 for host in status.all]
+    if max(epochs) > median_low(epochs) + MOST_AHEAD:
+        return (ending.far_ahead(status.all[epochs.index(max(epochs))].name, max(epochs)),)
+    data = {"epoch": 1 + max(epochs)}
+    return (Announce(EventType.STAGE_ENDED, message="every host passed preflight", data=data),)
 
 
 def _wait_for_others(policy: Policy, status: RolloutStatus, now: datetime) -> Move | None:

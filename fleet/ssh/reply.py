@@ -1,6 +1,5 @@
 """What a host says, taken as data: decoded, checked for sense, made harmless, and told on as events."""
 
-import math
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -17,8 +16,10 @@ from fleet.onhost.protocol import (
     Request,
     Severity,
 )
+from fleet.onhost.reasons import REASONS
 from fleet.onhost.wire import Malformed, decode
 from fleet.ssh.trouble import Trouble, printable
+from fleet.ssh.words import WORDS
 from fleet.task import HostTask
 
 EVENT_TYPES = {
@@ -29,6 +30,10 @@ EVENT_TYPES = {
 # The others are the controller's words: a host can't know them of itself.
 A_HOST_S = (Outcome.DONE, Outcome.REFUSED, Outcome.FAILED)
 SHOWN_BYTES = 120
+MOST_S = 1e10
+"""More seconds than a host can mean (317 years), and no more than a `datetime` can bear."""
+# A word of the link in a host's mouth would be told as what fleet itself has found: that a key has changed, say.
+NOT_A_HOST_S = frozenset(WORDS) - frozenset(REASONS)
 
 
 def read_reply(line: bytes) -> Reply:
@@ -44,6 +49,8 @@ def read_reply(line: bytes) -> Reply:
         raise _garbled(f"it says of itself {reply.outcome.value}")
     if reply.type is ReplyType.OUTCOME and reply.outcome is None:
         raise _garbled("its outcome says nothing")
+    if reply.reason in NOT_A_HOST_S:
+        raise _garbled(f"it says of itself {reply.reason}")
     safe: Reply = harmless(reply)
     return safe
 
@@ -70,11 +77,11 @@ def check_claims(reply: Reply, request: Request) -> None:
 
 
 def harmless(value: Any) -> Any:
-    """The same value with every text in it made printable and every number finite."""
+    """The same value with every text in it made printable. Raises `Trouble` (`garbled`) for a number beyond all sense."""
     if isinstance(value, str):
         return printable(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return 0.0
+    if isinstance(value, float) and not abs(value) <= MOST_S:
+        raise _garbled(f"it says {value:g} seconds")
     if hasattr(value, "_fields"):
         return type(value)(*(harmless(item) for item in value))
     if isinstance(value, tuple):

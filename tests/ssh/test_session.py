@@ -202,14 +202,39 @@ def test_what_a_dying_script_complained_of_is_told(fresh: Host, tmp_path: Path) 
 def test_nothing_that_a_host_says_moves_a_cursor(fresh: Host, tmp_path: Path) -> None:
     heard = Heard()
     evil = r"'\x1b[2J\x07\u202eevil\r\nline\x9b'"
-    body = f"say(ReplyType.STEP_ENDED, step=Step.SWAP, message={evil}, took_s=float('nan'))\nend(message={evil})"
+    body = f"say(ReplyType.STEP_ENDED, step=Step.SWAP, message={evil}, took_s=1.0)\nend(message={evil})"
 
     outcome = visit(a_task(fresh), heard, stub(tmp_path, body))
 
     assert outcome.message.isprintable()
     assert "evil" in outcome.message
     assert all(event.message.isprintable() for event in heard.events)
-    assert "NaN" not in heard.events[1].to_json()
+
+
+@pytest.mark.parametrize(
+    "number", ["float('nan')", "float('-inf')", "1e300", "10**400", "int('9' * 4300)"], ids=lambda number: number[:9]
+)
+@pytest.mark.parametrize("field", ["took_s", "protocol"])
+def test_a_number_beyond_all_sense_is_garbled(fresh: Host, tmp_path: Path, field: str, number: str) -> None:
+    body = f"print(encode(Reply(ReplyType.STEP_ENDED, step=Step.SWAP)._replace({field}={number})), flush=True)\nend()"
+
+    outcome = visit(a_task(fresh), Heard(), stub(tmp_path, body))
+
+    assert of(outcome) == (Outcome.LINK_LOST, "garbled")
+
+
+@pytest.mark.parametrize("kind", ["finding", "outcome"])
+def test_a_host_does_not_speak_the_link_s_words(fresh: Host, tmp_path: Path, kind: str) -> None:
+    """It would be told in the frame of a changed key, and what to do about another host's."""
+    lie = "reason='host_key_changed', message='the key of db-01 has changed: ssh-keygen -R db-01'"
+    heard = Heard()
+    body = {"finding": f"say(ReplyType.FINDING, {lie})\nend()", "outcome": f"end(Outcome.REFUSED, {lie})"}[kind]
+
+    outcome = visit(a_task(fresh), heard, stub(tmp_path, body))
+
+    assert of(outcome) == (Outcome.LINK_LOST, "garbled")
+    assert "db-01" not in outcome.message
+    assert [event.reason for event in heard.events if event.reason] == ["garbled"]
 
 
 def test_a_script_that_goes_silent_is_told_apart_from_a_dead_link(fresh: Host, tmp_path: Path) -> None:
