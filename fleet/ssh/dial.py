@@ -6,8 +6,10 @@ is gone.
 """
 
 import errno
+import queue
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -35,9 +37,9 @@ class QuickSocket(socket.socket):
 
 
 def dial(settings: Settings, timeout_s: float, lookup: Callable[..., Any] = socket.getaddrinfo) -> QuickSocket:
-    """A connected socket. Each address gets its share of what is left of `timeout_s`. Raises `Trouble`."""
-    found = _addresses(settings, lookup)
+    """A connected socket. Each address gets its share of what the lookup left of `timeout_s`. Raises `Trouble`."""
     ends_at = time.monotonic() + timeout_s
+    found = _addresses(settings, timeout_s, lookup)
     failures: list[tuple[str, OSError]] = []
     for number, (family, address) in enumerate(found):
         share_s = (ends_at - time.monotonic()) / (len(found) - number)
@@ -50,15 +52,36 @@ def dial(settings: Settings, timeout_s: float, lookup: Callable[..., Any] = sock
     raise _failed(settings, failures, timeout_s)
 
 
-def _addresses(settings: Settings, lookup: Callable[..., Any]) -> list[tuple[socket.AddressFamily, Any]]:
+def _addresses(
+    settings: Settings, timeout_s: float, lookup: Callable[..., Any]
+) -> list[tuple[socket.AddressFamily, Any]]:
+    """The addresses of the name. The resolver has no deadline that we could set (two dead name servers and two search
+    domains make it 40 s), so a thread waits for it, and is left alone when it takes too long.
+    """
+    answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answer.put(lookup(settings.hostname, settings.port, settings.family, socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answer.put(error)
+
+    threading.Thread(target=ask, name="fleet-lookup", daemon=True).start()
     try:
-        found = lookup(settings.hostname, settings.port, settings.family, socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+        found = answer.get(timeout=timeout_s)
+    except queue.Empty:
+        raise Trouble(
+            "timed_out",
+            f"The address {settings.hostname!r} was not looked up within {timeout_s:g} s.",
+            "See that this machine's name servers answer (/etc/resolv.conf); or give the IP address: ansible_host.",
+            may_pass=True,
+        ) from None
+    if isinstance(found, Exception):
         raise Trouble(
             "name_not_found",
-            f"The address {settings.hostname!r} can't be looked up: {error}.",
+            f"The address {settings.hostname!r} can't be looked up: {found}.",
             "Correct ansible_host in the inventory, or this machine's DNS or /etc/hosts.",
-        ) from error
+        ) from found
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 

@@ -18,7 +18,7 @@ from fleet.ssh.dial import dial
 from fleet.ssh.resolve import resolve
 from fleet.ssh.trouble import Trouble
 from fleet.task import PLAIN, Deadlines
-from tests.ssh.server import Proxy, Sshd, deaf, free_port, sshd
+from tests.ssh.server import Proxy, Sshd, deaf, free_port, hide, sshd
 from tests.ssh.stubs import QUICK
 
 HASTY = replace(QUICK, channel_s=0.5)
@@ -62,6 +62,36 @@ def test_a_port_that_nobody_listens_on_refuses(server: Sshd) -> None:
 
 def test_an_address_that_is_no_name_is_not_found(server: Sshd) -> None:
     assert trouble_with(replace(server.host, address="a..b")).reason == "name_not_found"
+
+
+LOOKUP = """
+import socket, sys, time
+from fleet.ssh.dial import dial
+from fleet.ssh.resolve import Settings
+from fleet.ssh.trouble import Trouble
+
+deaf = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+deaf.bind(("127.0.0.53", 53))
+began_at = time.monotonic()
+try:
+    dial(Settings("web-01.example.net", 22, "root", "web-01", ()), 1.0)
+except Trouble as trouble:
+    print(trouble.reason, time.monotonic() - began_at < 4, trouble.message)
+"""
+
+
+def test_name_servers_that_do_not_answer_time_out(tmp_path: Path) -> None:
+    """The resolver itself would try for 5 s, twice, and once more for each search domain."""
+    files = {"resolv.conf": "nameserver 127.0.0.53\nsearch a.example\n", "nsswitch.conf": "hosts: files dns\n"}
+    within = hide(tmp_path, **files)
+    own_network = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+
+    done = subprocess.run(
+        [*own_network, *within, sys.executable, "-c", LOOKUP], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stdout.startswith("timed_out True"), done
+    assert "was not looked up within 1 s" in done.stdout
 
 
 def test_a_full_backlog_times_out(server: Sshd) -> None:
