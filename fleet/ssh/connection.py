@@ -51,7 +51,7 @@ LIBRARY_ERRORS = (
     UnsupportedAlgorithm,
 )
 QUIET_S = 10.0
-TURNED_AWAY = ("no_banner", "handshake_failed")
+TURNED_AWAY = ("no_banner", "handshake_failed", "proxy_turned_away")
 MOST_LOGINS = 5
 RETRY_S = 0.25
 MOST_HANDSHAKES = 8

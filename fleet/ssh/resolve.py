@@ -131,7 +131,7 @@ def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: in
         certificate_files=tuple(tokens.path(path) for path in options.get("certificatefile", ()) if path != NONE),
         identities_only=one("identitiesonly", "no") not in NO,
         agent=_agent(agent, tokens),
-        jump=_jump(jumps, asked, connecting, depth) if jumps and jumps != NONE else None,
+        jump=_jump(tokens.text(jumps), asked, connecting, depth) if jumps and jumps != NONE else None,
         proxy_command=tokens.text(command) if command != NONE and not jumps else None,
         connect_timeout_s=None if timeout == NONE else float(timeout) or None,  # 0: as if nothing was said
         alive_every_s=float(one("serveraliveinterval", "0")),

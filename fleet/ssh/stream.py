@@ -1,6 +1,7 @@
 """The byte stream that an SSH connection runs over: TCP, a ProxyCommand's pipes, or a channel through a bastion."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from fleet.ssh.trouble import Trouble, printable
 from fleet.task import Deadlines
 
 MOST_WORDS_BYTES = 2048
+# An `ssh -W` that met MaxStartups at its bastion, before it had said who it is.
+TURNED_AWAY = re.compile(r"exchange_identification: (read: )?Connection (closed|reset)")
 # Its output ends a moment before it does.
 LAST_WORDS_S = 0.5
 
@@ -84,12 +87,11 @@ class _CommandSocket(socket.socket):
             return None
         self.said.seek(max(0, self.said.seek(0, os.SEEK_END) - MOST_WORDS_BYTES))
         words = printable(self.said.read().decode("utf-8", "replace")).strip()
-        return Trouble(
-            "proxy_failed",
-            f"The ProxyCommand ended with status {self.process.returncode}{': ' + words if words else ''}.",
-            f"Run it by hand: {self.command}",
-            may_pass=True,
-        )
+        said = f"The ProxyCommand ended with status {self.process.returncode}{': ' + words if words else ''}."
+        remedy = f"Run it by hand: {self.command}"
+        if TURNED_AWAY.search(words):
+            return Trouble("proxy_turned_away", said, f"{remedy}. It may need more MaxStartups there.", may_pass=True)
+        return Trouble("proxy_failed", said, remedy, may_pass=True)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         try:

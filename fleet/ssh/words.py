@@ -30,6 +30,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "host_key_revoked": "the host shows a revoked key",
         "jump_refused": "the bastion passes no connection on",
         "proxy_failed": "the ProxyCommand can't be run",
+        "proxy_turned_away": "the sshd that a ProxyCommand logs in at turned it away at once (MaxStartups)",
         "ssh_config_refused": "ssh refuses its configuration",
         "host_key_unknown": "the host's key is not known",
         "incompatible": "sshd and fleet have no way of encryption in common",

@@ -175,6 +175,27 @@ def test_the_user_of_a_bastion_may_have_a_domain(tmp_path: Path) -> None:
     assert (last.jump.user, last.jump.hostname, last.jump.port) == ("jane@corp.example", "gate", 2200)
 
 
+@pytest.mark.parametrize(
+    ("jumps", "hops"),
+    [
+        ("gw-%n", [("root", "gw-web-01", 22)]),
+        ("a-%h,%r@b-%h", [("deploy", "b-192.0.2.7", 22), ("root", "a-192.0.2.7", 22)]),
+    ],
+)
+def test_the_tokens_of_a_jump_are_the_host_s_own(tmp_path: Path, jumps: str, hops: list[tuple[str, str, int]]) -> None:
+    """`ssh -G` prints them as they were written; `ssh` itself expands them when it begins the jump."""
+    config = (
+        f"Host web-01\n  HostName 192.0.2.7\n  User deploy\n  Port 2222\n  ProxyJump {jumps}\nHost *\n  User root\n"
+    )
+
+    found, hop = [], settings(tmp_path, config).jump
+    while hop is not None:
+        found.append((hop.user, hop.hostname, hop.port))
+        hop = hop.jump
+
+    assert found == hops
+
+
 def test_no_jump_is_none(tmp_path: Path) -> None:
     config = "Host web-01\n  ProxyJump none\nHost * !bastion\n  ProxyJump bastion\n"
 
