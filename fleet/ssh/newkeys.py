@@ -56,13 +56,15 @@ def store_of(settings: Settings) -> str | None:
 def add(new: Sequence[NewKey], file: str, now: Callable[[], float] = time.time) -> int:
     """All of the keys are known; so many of them were not before, and are now in `file`.
 
-    Raises `Trouble`, and then none was added: one is known to be another by now, or the file can't be written.
+    Raises `Trouble`, and then none was added: one is known to be another by now, two differ under one name, or the file
+    can't be written.
     """
     try:
         Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(file) as handle:
             reading = Reading()
             missing = [each for each in _once(new) if _is_new(*each, reading.keys_of, now())]
+            _refuse_ambiguous(missing)
             _append(handle, "".join(_line(*each) for each in missing).encode("utf-8"))
     except OSError as error:
         raise _unwritable(file, error.strerror or str(error)) from error
@@ -72,6 +74,17 @@ def add(new: Sequence[NewKey], file: str, now: Callable[[], float] = time.time) 
 def _once(new: Sequence[NewKey]) -> list[NewKey]:
     """Each key of each name once, however many ways lead there."""
     return list({(settings.key_name, key.blob): (settings, key) for settings, key in new}.values())
+
+
+def _refuse_ambiguous(new: Sequence[NewKey]) -> None:
+    names = [settings.key_name for settings, _ in new]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise Trouble(
+            "host_key_ambiguous",
+            f"Different keys were shown under the one name {twice}.",
+            "Give each of these hosts a HostKeyAlias of its own in ssh_config.",
+        )
 
 
 def accept(settings: Settings, key: Shown) -> str:

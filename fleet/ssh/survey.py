@@ -97,7 +97,7 @@ class _Survey:
             layer = {place: found for place, found in places.items() if _depth(found) == hops}
             jumps = [_jump(found, places) for found in layer.values()]
             places.update(zip(layer, self._executor.map(self._look, layer.values(), jumps), strict=True))
-        return (*places.values(), *unresolved)
+        return (*_told_apart(list(places.values())), *unresolved)
 
     def close(self) -> None:
         """Nothing of it is left; what still waits for a host gives up."""
@@ -123,6 +123,26 @@ class _Survey:
             return replace(found, trouble=trouble)
         finally:
             link.close()
+
+
+def _told_apart(found: Sequence[Found]) -> list[Found]:
+    """The same, but that new keys which differ under one name are none to be accepted: each place would then pass for the
+    other. A name that stands for several machines (HostKeyAlias) or one address in two networks makes such.
+    """
+    shown: dict[str, set[bytes]] = {}
+    for each in found:
+        if each.is_new and each.shown is not None:
+            shown.setdefault(each.name, set()).add(each.shown.blob)
+    return [replace(each, trouble=_ambiguous(each)) if len(shown.get(each.name, ())) > 1 else each for each in found]
+
+
+def _ambiguous(found: Found) -> Trouble:
+    key = f" ({found.shown.words})" if found.shown is not None else ""
+    return Trouble(
+        "host_key_ambiguous",
+        f"Its key{key} is not known, and is not the one that another host shows under the same name, {found.name}.",
+        "Give each of them a HostKeyAlias of its own in ssh_config, then ask again: fleet trust.",
+    )
 
 
 def _resolved(connecting: Connecting, host: Host) -> Settings | Trouble:

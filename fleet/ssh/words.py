@@ -26,6 +26,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "handshake_failed": "the key exchange did not end",
         "host_certificate_refused": "the host's certificate is by a known authority, and doesn't hold for it now",
         "host_key_accepted": "a key that was not known was accepted and stored, as --host-keys accept-new says",
+        "host_key_ambiguous": "hosts of one name in known_hosts show different keys that are not known",
         "host_key_changed": "the host shows another key than the known one; nothing was sent",
         "host_key_revoked": "the host shows a revoked key",
         "jump_refused": "the bastion passes no connection on",

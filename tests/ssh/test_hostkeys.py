@@ -126,8 +126,10 @@ def test_another_key_than_the_one_known_without_the_port_is_unknown_not_changed(
     assert refusal(server).reason == "host_key_unknown"
 
 
-def test_a_revoked_key_is_refused_even_where_it_is_known(server: Sshd) -> None:
-    server.know("@revoked * {key}", "{name} {key}")
+@pytest.mark.parametrize("names", ["*", "127.0.0.1"])
+def test_a_revoked_key_is_refused_even_where_it_is_known(server: Sshd, names: str) -> None:
+    """A key that is revoked for the plain name is so for each of its ports."""
+    server.know(f"@revoked {names} {{key}}", "{name} {key}")
 
     trouble = refusal(server)
 

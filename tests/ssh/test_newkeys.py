@@ -258,6 +258,16 @@ def test_what_became_known_as_another_key_meanwhile_keeps_every_key_out(tmp_path
     assert file.read_text() == line("web-02", OTHER)
 
 
+def test_two_keys_of_one_name_keep_every_key_out(tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+
+    with pytest.raises(Trouble) as caught:
+        add([(a_host(file), KEY), (a_host(file, "web-02"), KEY), (a_host(file), OTHER)], str(file))
+
+    assert caught.value.reason == "host_key_ambiguous"
+    assert file.read_text() == ""
+
+
 @pytest.mark.parametrize("name", ["a b", "a\nb", "*", "a,b", "!a", "#a", "@a", "|1|a", ""])
 def test_a_name_that_would_mean_something_else_there_is_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / "known_hosts"
@@ -302,6 +312,25 @@ def test_a_file_that_was_replaced_while_we_waited_gets_the_line(tmp_path: Path) 
         thread.start()
         (tmp_path / "next").rename(file)
         thread.join()
+
+    assert file.read_text() == line("web-02") + line("web-01")
+
+
+def test_a_file_that_was_replaced_just_before_we_had_its_lock_gets_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "known_hosts"
+    file.write_text("")
+    (tmp_path / "next").write_text(line("web-02"))
+    lock = fcntl.flock
+
+    def late(handle: int, operation: int) -> None:
+        if (tmp_path / "next").exists():
+            (tmp_path / "next").rename(file)
+        lock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    add([(a_host(file), KEY)], str(file))
 
     assert file.read_text() == line("web-02") + line("web-01")
 

@@ -175,6 +175,27 @@ def test_two_names_of_one_address_are_one_key(fleet: Operator) -> None:
     assert fleet.known == [fleet.line(0)]
 
 
+def test_two_keys_of_one_name_are_shown_and_neither_is_stored(fleet: Operator, tmp_path: Path) -> None:
+    """Each of the two would pass for the other; what else is new is trusted all the same."""
+    config = tmp_path / "config"
+    nodes = "".join(
+        f"Host node-{at}\n  HostName 127.0.0.1\n  Port {fleet.server(at).port}\n  HostKeyAlias cluster\n"
+        for at in (1, 2)
+    )
+    config.write_text(nodes + fleet.there.config.read_text())
+    fleet.there = replace(fleet.there, config=config)
+    fleet.inventory_of(
+        "one: {ansible_host: node-1}", "two: {ansible_host: node-2}", f"gate: {{ansible_host: {name_of(0)}}}"
+    )
+
+    assert fleet("trust", "-y") == 2
+
+    assert fleet.known == [fleet.line(0)]
+    assert "Not trusted, see above: one, two." in fleet.err
+    assert all(fingerprint(fleet.server(at).folder / "host_ed25519") in fleet.out for at in (1, 2))
+    assert fleet.out.count("HostKeyAlias") == 2
+
+
 @pytest.mark.parametrize("answer", ["n", "", "yo"])
 def test_without_a_yes_nothing_is_stored(fleet: Operator, answer: str) -> None:
     fleet.answer = answer
