@@ -43,6 +43,7 @@ class Login:
             lambda path: SECRETS.get(Kind.PASSPHRASE, path),
             self._agent,
             identities_only=settings.identities_only,
+            agent_first=settings.named_by is NamedBy.OPENSSH,
         )
         self._offers, self._unused = found.keys, found.unused
         if self._unused and not self._offers and password is None and settings.named_by is not NamedBy.OPENSSH:
@@ -169,6 +170,9 @@ class Login:
         if PUBLICKEY not in accepts and "the password" in self._offered:
             return "See that the password is right, and the user (ansible_user)."
         also = ", that the password is right" if "the password" in self._offered else ""
+        locked = next((file.path for file in self._unused if file.holds is Holds.LOCKED), None)
+        if locked is not None:
+            also += f" (if it is {locked}: ssh-add it first)"
         return (
             f"See that the public key is in the authorized_keys of {self._settings.user} there{also} and that the user is "
             "right (ansible_user); ssh -v shows more."

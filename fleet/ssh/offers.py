@@ -2,7 +2,8 @@
 
 A server counts every key that it doesn't know, and hangs up after six (MaxAuthTries). OpenSSH offers all that the agent
 holds before a file that is named; here the named files come first, so that the keys of other hosts can't use the count
-up. A certificate comes before its plain key, and keys that want a touch come last.
+up. Where none is named (`~/.ssh/id_*` may be there or not), the agent's come first, as with OpenSSH. A certificate
+comes before its plain key, and keys that want a touch come last.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -48,8 +49,11 @@ def offers_of(
     agent: Agent | None,
     *,
     identities_only: bool,
+    agent_first: bool = False,
 ) -> Offers:
-    """The offers for a host whose identity files hold this; a `passphrase_of` `None` is not known."""
+    """The offers for a host whose identity files hold this; a `passphrase_of` `None` is not known. `agent_first`: nobody
+    named these files.
+    """
     held = agent.held if agent is not None else ()
     certificates = _Certificates(files, certificate_files)
     by_agent: list[Offer] = []
@@ -68,7 +72,8 @@ def offers_of(
             unused.append(file)
     others = _others(agent, held, certificates) if agent is not None and not identities_only else ()
     found: dict[Public, Offer] = {}
-    for offer in (*by_agent, *by_file, *others):
+    rest = (*others, *by_file) if agent_first else (*by_file, *others)
+    for offer in (*by_agent, *rest):
         found.setdefault(offer.public, offer)
     return Offers(tuple(found.values()), tuple(unused))
 

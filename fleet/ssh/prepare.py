@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 
 from fleet.errors import Refused
 from fleet.host import Host
@@ -34,7 +34,7 @@ def prepare(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> tu
     Raises `Refused` when the operator wants a password to be asked for and nobody is there; for a passphrase that
     nobody can be asked for, the visits of its hosts say so.
     """
-    _ask_passphrases(hops_of(hosts, connecting), ask)
+    _ask_passphrases(hops_of(hosts, connecting), ask, or_password=connecting.ask_password)
     if connecting.ask_password and SECRETS.get(Kind.LOGIN) is None:
         SECRETS.put(Kind.LOGIN, _given(ask("Password of the login: ")))
     bring_become_password(hosts, connecting, ask)
@@ -82,31 +82,30 @@ def _given(password: str) -> str:
     return password
 
 
-def _ask_passphrases(hops: Sequence[Settings], ask: AskSecret) -> None:
+def _ask_passphrases(hops: Sequence[Settings], ask: AskSecret, *, or_password: bool = False) -> None:
     try:
-        for file in _locked(hops):
+        for file in _locked(hops, or_password=or_password):
             _unlock(file, ask)
     except Refused:
         return  # nobody is there: a host that needs the key says `key_unreadable`
 
 
-def _locked(hops: Sequence[Settings]) -> Iterator[KeyFile]:
+def _locked(hops: Sequence[Settings], *, or_password: bool) -> Iterator[KeyFile]:
     """The key files that need a passphrase, which nobody has been asked for, and that the agent doesn't hold.
 
-    Only those that the inventory or ssh_config names: whether one of OpenSSH's own list (`~/.ssh/id_*`) is needed at
-    all is known only when everything else has failed.
+    Of OpenSSH's own list (`~/.ssh/id_*`) only where there is nothing else to offer, neither a key nor a password: else
+    whether one of them is needed at all is known only when everything else has failed.
     """
-    wanted = {
-        (path, hop.agent): None for hop in hops if hop.named_by is not NamedBy.OPENSSH for path in hop.identity_files
-    }
-    held: dict[str | None, tuple[Held, ...]] = {}
+    held_by = cache(_held_by)
+    wanted: dict[tuple[str, str | None], None] = {}
+    for named_by, paths, agent in dict.fromkeys((hop.named_by, hop.identity_files, hop.agent) for hop in hops):
+        is_named = named_by is not NamedBy.OPENSSH
+        if is_named or not (or_password or any(look(path).holds is Holds.PRIVATE for path in paths) or held_by(agent)):
+            wanted.update(((path, agent), None) for path in paths)
     for path, agent in wanted:
         file = look(path)
-        if file.holds is not Holds.LOCKED or SECRETS.get(Kind.PASSPHRASE, path) is not None:
-            continue
-        if agent not in held:
-            held[agent] = _held_by(agent)
-        if not is_held(file, held[agent]):
+        is_known = SECRETS.get(Kind.PASSPHRASE, path) is not None
+        if file.holds is Holds.LOCKED and not is_known and not is_held(file, held_by(agent)):
             yield file
 
 

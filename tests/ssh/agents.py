@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import paramiko
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -44,15 +45,17 @@ def ssh_add(agent: Path, *words: str | Path) -> None:
 class FidoAgent:
     """Speaks the agent's protocol, and signs as a token does (OpenSSH: PROTOCOL.u2f); a touch is `touches` more.
 
-    `is_there` False: the token is unplugged, and every signature fails.
+    `is_there` False: the token is unplugged, and every signature fails. It holds the plain key of the file `also`, too,
+    and lists it last.
     """
 
-    def __init__(self, place: Path, *, is_there: bool = True) -> None:
+    def __init__(self, place: Path, *, is_there: bool = True, also: Path | None = None) -> None:
         self.touches = 0
         self._key = Ed25519PrivateKey.generate()
         raw = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         self._blob = _string(SK_TYPE) + _string(raw) + _string(APPLICATION)
         self._is_there = is_there
+        self._plain = paramiko.Ed25519Key.from_private_key_file(str(also)) if also is not None else None
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(place))
         self._listener.listen()
@@ -82,7 +85,11 @@ class FidoAgent:
 
     def _answer(self, asked: bytes) -> bytes:
         if asked[0] == LIST:
-            return bytes([LISTED]) + struct.pack(">I", 1) + _string(self._blob) + _string(b"token")
+            held = [(self._blob, b"token"), *([(self._plain.asbytes(), b"plain")] if self._plain else [])]
+            listed = b"".join(_string(blob) + _string(comment) for blob, comment in held)
+            return bytes([LISTED]) + struct.pack(">I", len(held)) + listed
+        if asked[0] == SIGN and self._plain is not None and asked[5:].startswith(blob := self._plain.asbytes()):
+            return bytes([SIGNED]) + _string(self._plain.sign_ssh_data(asked[5 + len(blob) + 4 : -4]).asbytes())
         if asked[0] != SIGN or not self._is_there:
             return bytes([FAILURE])
         start = 1 + 4 + len(self._blob) + 4

@@ -165,6 +165,42 @@ def test_a_key_of_the_agent_that_nobody_names_lets_us_in(strict: Sshd, tmp_path:
     assert is_in(configured(strict, tmp_path, f"IdentityAgent {agent}", "IdentityFile none"))
 
 
+def test_a_key_of_the_agent_comes_before_files_that_nobody_named(
+    strict: Sshd, tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with OpenSSH: two of its own list (~/.ssh/id_*) would have used the count up."""
+    (tmp_path / ".ssh").mkdir()
+    for kind in ("ed25519", "ecdsa"):
+        make_key(tmp_path / ".ssh" / f"id_{kind}", kind)
+    monkeypatch.setattr("fleet.ssh.resolve._home", lambda: str(tmp_path))
+    ssh_add(agent, strict.folder / "login")
+
+    assert is_in(configured(strict, tmp_path, f"IdentityAgent {agent}"))
+
+
+def test_a_fido_key_is_offered_after_the_agent_s_others(strict: Sshd, tmp_path: Path) -> None:
+    with FidoAgent(tmp_path / "fido", also=strict.folder / "login") as fido:
+        allow(strict, fido.public)
+
+        assert is_in(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido", "IdentityFile none"))
+    assert fido.touches == 0
+
+
+def test_a_locked_key_that_nobody_named_is_in_the_cure(
+    strict: Sshd, tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent holds others, so that its passphrase was not asked for."""
+    (tmp_path / ".ssh").mkdir()
+    locked = make_key(tmp_path / ".ssh" / "id_ed25519", passphrase=RIGHT)
+    monkeypatch.setattr("fleet.ssh.resolve._home", lambda: str(tmp_path))
+    ssh_add(agent, make_key(tmp_path / "other"))
+
+    trouble = trouble_with(configured(strict, tmp_path, f"IdentityAgent {agent}"))
+
+    assert trouble.reason == "auth_failed"
+    assert f"(if it is {locked}: ssh-add it first)" in trouble.remedy
+
+
 def test_with_identities_only_no_other_key_of_the_agent_is_offered(strict: Sshd, tmp_path: Path, agent: Path) -> None:
     key = make_key(tmp_path / "named")
     ssh_add(agent, strict.folder / "login", key)

@@ -137,18 +137,41 @@ def test_without_a_terminal_nothing_is_asked_and_nothing_fails(locked: Path) -> 
     assert SECRETS.get(Kind.PASSPHRASE, str(locked)) is None
 
 
-def test_nothing_is_asked_for_keys_of_openssh_s_own_list(
-    tmp_path: Path, locked: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They may not be needed at all; `ssh -G` prints the list below the home folder, which this one stands for."""
+@pytest.fixture
+def default(tmp_path: Path, locked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same key as one of OpenSSH's own list, which `ssh -G` prints below the home folder; this one stands for it."""
     (tmp_path / ".ssh").mkdir()
-    locked.rename(tmp_path / ".ssh" / "id_ed25519")
     monkeypatch.setattr("fleet.ssh.resolve._home", lambda: str(tmp_path))
+    found = locked.rename(tmp_path / ".ssh" / "id_ed25519")
     (hop,) = hops_of(hosts(), Connecting(ssh_config="none"))
-    assert str(tmp_path / ".ssh" / "id_ed25519") in hop.identity_files
+    assert str(found) in hop.identity_files
     assert hop.named_by is NamedBy.OPENSSH
+    return found
 
-    prepare(hosts(), Connecting(ssh_config="none"), Person())
+
+def test_a_key_of_openssh_s_own_list_is_asked_for_where_there_is_nothing_else(tmp_path: Path, default: Path) -> None:
+    person = Person(RIGHT)
+
+    prepare(hosts(), Connecting(ssh_config="none"), person)
+
+    assert person.prompts == [f"Passphrase of {default}: "]
+
+
+@pytest.mark.parametrize("other", ["agent", "file", "password"])
+def test_a_key_of_openssh_s_own_list_is_not_asked_for_where_it_may_not_be_needed(
+    tmp_path: Path, default: Path, other: str
+) -> None:
+    person = Person("secret")
+    with ssh_agent(tmp_path / "agent") as agent:
+        if other == "agent":
+            ssh_add(agent, make_key(tmp_path / "other"))
+        if other == "file":
+            make_key(default.with_name("id_ecdsa"), "ecdsa")
+        connecting = config(tmp_path, f"IdentityAgent {agent}")
+
+        prepare(hosts(), replace(connecting, ask_password=other == "password"), person)
+
+    assert [prompt for prompt in person.prompts if "Passphrase" in prompt] == []
 
 
 def test_a_host_that_cannot_be_resolved_is_for_its_visit_to_tell(tmp_path: Path) -> None:
