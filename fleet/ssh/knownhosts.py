@@ -47,8 +47,10 @@ def keys_of(files: tuple[str, ...], name: str) -> tuple[KnownKey, ...]:
     for file in files:
         try:
             seen = Path(file).stat()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
+        except OSError as error:  # it may hold a revoked key, behind a folder that is not ours to look into
+            raise _unreadable(file, error.strerror or str(error)) from error
         found.extend(_find(file, name, (seen.st_mtime_ns, seen.st_size, seen.st_ino)))
     return tuple(found)
 

@@ -90,6 +90,16 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
         keys_of((str(tmp_path),), "web-01")
 
     assert caught.value.reason == "known_hosts_unreadable"
+
+
+def test_a_file_that_may_be_there_and_cannot_be_looked_at_is_no_empty_one(tmp_path: Path) -> None:
+    """As behind a folder that is not ours to look into: root may look everywhere, but not along links in a circle."""
+    (tmp_path / "known_hosts").symlink_to(tmp_path / "known_hosts")
+
+    with pytest.raises(Trouble) as caught:
+        keys_of((str(tmp_path / "gone"), str(tmp_path / "known_hosts")), "web-01")
+
+    assert caught.value.reason == "known_hosts_unreadable"
     assert str(tmp_path) in caught.value.message
 
 
