@@ -10,13 +10,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from fleet.console import phase_text, safe, version
+from fleet.console import phase_text, safe, some, version
 from fleet.onhost.protocol import MasterView, Phase, Report
 from fleet.rollout.ending import told
 from fleet.rollout.host import HostStatus
 from fleet.rollout.status import RolloutStatus
 
 SCHEMA = "fleet.status/1"
+MOST_MASTERS = 8
 HINTS = {
     Phase.DOWN: "DOWN; fleet never starts nginx",
     Phase.STRANDED: "STRANDED, no worker accepts; wake the old master now: `fleet rollback`, or kill -HUP its pid there",
@@ -95,10 +96,11 @@ def _path(report: Report) -> str:
 def _masters(report: Report) -> str:
     """`812 (old, 0+2 draining) 990 (4)`: workers that accept, and those that finish."""
     words = []
-    for master in report.masters:
+    for master in report.masters[:MOST_MASTERS]:
         inside = ("old, " if master.is_old else "") + str(master.workers)
         words.append(f"{master.pid} ({inside}" + (f"+{master.draining} draining)" if master.draining else ")"))
-    return " ".join(words) or "none"
+    more = len(report.masters) - MOST_MASTERS
+    return " ".join(words + ([f"and {more} more"] if more > 0 else [])) or "none"
 
 
 def _rollout(report: Report) -> str:
@@ -125,5 +127,5 @@ def _notes(host: HostStatus) -> list[str]:
         start = f", the command is: {report.start_command}" if report.start_command else ""
         notes.append(HINTS[report.phase] + (start if report.phase is Phase.DOWN else ""))
     if report.orphans:
-        notes.append("workers without a master serve, leave them: " + ", ".join(map(str, report.orphans)))
+        notes.append("workers without a master serve, leave them: " + some([str(pid) for pid in report.orphans]))
     return notes

@@ -30,6 +30,8 @@ EVENT_TYPES = {
 # The others are the controller's words: a host can't know them of itself.
 A_HOST_S = (Outcome.DONE, Outcome.REFUSED, Outcome.FAILED)
 SHOWN_BYTES = 120
+MOST_ITEMS = 10_000
+"""Of one list: workers without a master, say, after many reloads."""
 MOST_S = 1e10
 """More seconds than a host can mean (317 years), and no more than a `datetime` can bear."""
 # A word of the link in a host's mouth would be told as what fleet itself has found: that a key has changed, say.
@@ -77,7 +79,7 @@ def check_claims(reply: Reply, request: Request) -> None:
 
 
 def harmless(value: Any) -> Any:
-    """The same value with every text in it made printable. Raises `Trouble` (`garbled`) for a number beyond all sense."""
+    """The same value with every text in it made printable. Raises `Trouble` (`garbled`) for what is beyond all sense."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, float) and not abs(value) <= MOST_S:
@@ -85,6 +87,8 @@ def harmless(value: Any) -> Any:
     if hasattr(value, "_fields"):
         return type(value)(*(harmless(item) for item in value))
     if isinstance(value, tuple):
+        if len(value) > MOST_ITEMS:
+            raise _garbled(f"a list of {len(value)}")
         return tuple(harmless(item) for item in value)
     return value
 

@@ -223,6 +223,14 @@ def test_a_number_beyond_all_sense_is_garbled(fresh: Host, tmp_path: Path, field
     assert of(outcome) == (Outcome.LINK_LOST, "garbled")
 
 
+def test_a_list_beyond_all_sense_is_garbled(fresh: Host, tmp_path: Path) -> None:
+    report = "Report(Phase.OLD, (), None, None, None, None, False, None, 0, orphans=tuple(range(20000)))"
+
+    outcome = visit(a_task(fresh), Heard(), stub(tmp_path, f"end(report={report})"))
+
+    assert of(outcome) == (Outcome.LINK_LOST, "garbled")
+
+
 @pytest.mark.parametrize("kind", ["finding", "outcome"])
 def test_a_host_does_not_speak_the_link_s_words(fresh: Host, tmp_path: Path, kind: str) -> None:
     """It would be told in the frame of a changed key, and what to do about another host's."""
