@@ -5,12 +5,15 @@ typing error, given to two hundred hosts at once, locks the account everywhere, 
 wait until one has taken the password. `MOST_REFUSALS` and not one, because a single host may have a password of its own.
 """
 
+import time
 from threading import Condition
 
 MOST_REFUSALS = 2
 """By so many hosts, while none has taken it. Accounts are locked at three, where they are locked early."""
 PROVING_S = 20.0
-"""How long the others wait. A host that takes longer to judge a password hangs, and holds nobody up."""
+"""How long the others wait for one host. It hangs then, or its directory is slow: one more is tried, not all of them."""
+MOST_WAIT_S = 3 * PROVING_S
+"""How long anybody waits. Where three hosts have not judged a password by then, they hang, and hold nobody up."""
 
 
 class NotGiven(Exception):
@@ -24,8 +27,10 @@ class NotGiven(Exception):
 class Trial:
     """What became of one user's password so far. An account that refused it is never given it again."""
 
-    def __init__(self, proving_s: float = PROVING_S) -> None:
+    def __init__(self, proving_s: float = PROVING_S, most_wait_s: float = MOST_WAIT_S) -> None:
         self._proving_s = proving_s
+        self._most_wait_s = most_wait_s
+        self._next_at = 0.0
         self._changed = Condition()
         self._is_right = False
         self._under_way = 0
@@ -34,12 +39,15 @@ class Trial:
     def begin(self, place: str) -> None:
         """The password may be given to this account now, and `end` says what became of it. Raises `NotGiven`."""
         with self._changed:
-            self._changed.wait_for(self._is_settled, self._proving_s)
+            ends_at = time.monotonic() + self._most_wait_s
+            while not self._is_settled() and (left_s := min(self._next_at, ends_at) - time.monotonic()) > 0:
+                self._changed.wait(left_s)
             if place in self._refused:
                 raise NotGiven
             if self._is_hopeless():
                 raise NotGiven(tuple(self._refused.values()))
             self._under_way += 1
+            self._next_at = time.monotonic() + self._proving_s
 
     def end(self, place: str, name: str, taken: bool | None) -> None:
         """The account, of the host with this name, took the password or refused it; `None` when nobody knows."""

@@ -1,5 +1,6 @@
 """A password is proved on one host before the others are given it, and a host that hangs holds nobody up."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Lock
 
@@ -10,8 +11,9 @@ from fleet.ssh.trial import MOST_REFUSALS, NotGiven, Trial
 HOSTS = [f"web-{number:02}" for number in range(20)]
 
 
-def given_to(trial: Trial, right_at: set[str]) -> list[str]:
-    """The hosts that were given the password when all of them wanted it at once; it is right at these."""
+def given_to(trial: Trial, right_at: set[str], judging_s: float = 0.0) -> list[str]:
+    """The hosts that were given the password when all of them wanted it at once; it is right at these, who take so long
+    to say it."""
     given: list[str] = []
     lock, together = Lock(), Barrier(len(HOSTS))
 
@@ -23,6 +25,7 @@ def given_to(trial: Trial, right_at: set[str]) -> list[str]:
             return
         with lock:
             given.append(host)
+        time.sleep(judging_s)
         trial.end(host, host, host in right_at)
 
     with ThreadPoolExecutor(len(HOSTS)) as pool:
@@ -64,5 +67,20 @@ def test_a_host_that_was_lost_before_it_had_answered_proves_nothing() -> None:
 def test_a_host_that_does_not_answer_holds_nobody_up() -> None:
     trial = Trial(proving_s=0.05)
     trial.begin("hangs")
+
+    assert sorted(given_to(trial, set(HOSTS))) == HOSTS
+
+
+def test_a_directory_that_is_slow_to_refuse_is_asked_by_few() -> None:
+    """Each of all the others would count, and lock the account."""
+    trial = Trial(proving_s=0.2, most_wait_s=60)
+
+    assert len(given_to(trial, set(), judging_s=0.3)) < len(HOSTS) / 2
+
+
+def test_nobody_waits_for_hosts_that_hang_one_after_the_other() -> None:
+    trial = Trial(proving_s=0.05, most_wait_s=0.15)
+    for number in range(3):
+        trial.begin(f"hangs-{number}")
 
     assert sorted(given_to(trial, set(HOSTS))) == HOSTS
