@@ -7,12 +7,15 @@ whole and has the right hash. A folder that only root can write to when it is lo
 """
 
 import errno
+import glob
 import hashlib
 import os
 import runpy
+import shutil
 import signal
 import stat
 import sys
+import time
 from contextlib import suppress
 from io import BufferedIOBase
 from typing import Iterator, Optional, Tuple, cast
@@ -23,7 +26,10 @@ IDLE_S = 600
 keeps to a rate sends to its other hosts in the meantime."""
 MOST_LINKS = 40
 """As many symbolic links on one way as Linux itself follows."""
+GIVEN_UP_S = 3600.0
+"""What nobody has written to for so long was left by something that died; what is younger may be under way."""
 KEPT = ("releases", "instances")
+PART, UNPACKING = ".part.", ".lib."  # what `store` and `bootstrap.unpack` write to first
 
 
 def receive(source: BufferedIOBase, state_dir: str, key: str, sha256: str, size_bytes: int) -> str:
@@ -34,6 +40,7 @@ def receive(source: BufferedIOBase, state_dir: str, key: str, sha256: str, size_
         unsafe = made_unsafe(folder)
         if unsafe is not None:
             return "unsafe " + unsafe
+        forget_given_up(os.path.dirname(folder))
         return store(source, os.path.join(folder, "fleet.pyz"), sha256, size_bytes)
     except OSError as error:
         return failed(error, folder)
@@ -126,9 +133,26 @@ def own_places(folder: str) -> Iterator[Tuple[str, os.stat_result]]:
                 yield path, os.lstat(path)
 
 
+def forget_given_up(bundles: str) -> None:
+    """No part of a bundle is left, sent or unpacked, that nobody has written to for so long, where it can be removed."""
+    anywhere = os.path.join(glob.escape(bundles), "*")
+    for pattern in ("fleet.pyz" + PART + "*", UNPACKING + "*"):
+        for path in glob.glob(os.path.join(anywhere, pattern)):
+            with suppress(OSError):  # another visit may have been quicker
+                if time.time() - os.lstat(path).st_mtime > GIVEN_UP_S:
+                    _remove(path)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
 def store(source: BufferedIOBase, path: str, sha256: str, size_bytes: int) -> str:
     """`stored` when the bytes are at `path`, on the disk; `damaged` when they are not those that were meant."""
-    part = "%s.part.%d" % (path, os.getpid())
+    part = "%s%s%d" % (path, PART, os.getpid())
     digest = hashlib.sha256()
     try:
         with open(part, "wb") as sink:

@@ -1,11 +1,12 @@
-"""Which places count on the way to a bundle; tests/ssh/test_supply.py does it with a real sshd."""
+"""Which places count on the way to a bundle, and what is swept; tests/ssh/test_supply.py does it with a real sshd."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from fleet.onhost.receive import first_unsafe
+from fleet.onhost.receive import GIVEN_UP_S, first_unsafe, forget_given_up
 
 
 @pytest.fixture
@@ -86,3 +87,17 @@ def test_links_that_lead_to_each_other_end_in_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="Too many levels of symbolic links"):
         first_unsafe(str(tmp_path / "loop" / "bundles" / "key"))
+
+
+def test_what_was_given_up_is_swept_and_what_is_under_way_is_not(bundle: Path) -> None:
+    old, young = (bundle / "fleet.pyz.part.1", bundle / ".lib.a"), (bundle / "fleet.pyz.part.2", bundle / ".lib.b")
+    for part, unpacked in (old, young):
+        part.touch()
+        (unpacked / "fleet").mkdir(parents=True)
+    long_ago = time.time() - GIVEN_UP_S - 60
+    for path in (*old, bundle / "lib", bundle / "fleet.pyz"):
+        os.utime(path, (long_ago, long_ago))
+
+    forget_given_up(str(bundle.parent))
+
+    assert sorted(path.name for path in bundle.iterdir()) == [".lib.b", "fleet.pyz", "fleet.pyz.part.2", "lib"]

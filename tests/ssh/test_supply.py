@@ -173,6 +173,20 @@ def test_links_that_lead_nowhere_but_to_each_other_are_refused(fresh: Host, tmp_
     assert "Traceback" not in outcome.message
 
 
+def test_what_a_killed_receiver_has_left_is_swept_when_the_next_bundle_comes(fresh: Host, tmp_path: Path) -> None:
+    bundles = Path(fresh.layout.state_dir, "bundles")
+    given_up, under_way = bundles / "a" / "fleet.pyz.part.7", bundles / "a" / "fleet.pyz.part.8"
+    given_up.parent.mkdir(parents=True)
+    for path in (given_up, under_way):
+        path.write_bytes(b"half")
+    os.utime(given_up, (1, 1))
+
+    outcome = visit(a_task(fresh), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.DONE, None)
+    assert [path.exists() for path in (given_up, under_way)] == [False, True]
+
+
 def test_a_state_folder_that_cannot_be_made_is_refused(fresh: Host, tmp_path: Path) -> None:
     Path(fresh.layout.state_dir).write_text("a file\n")
 
