@@ -12,14 +12,13 @@ from typing import Any, Collection, ContextManager, Dict, List, NamedTuple, Opti
 from fleet.onhost.lock import locked
 from fleet.onhost.machine import TEMPORARY, Machine
 from fleet.onhost.protocol import Layout, Record, State
+from fleet.onhost.receive import GIVEN_UP_S
 from fleet.onhost.wire import Malformed, decode, encode
 
 KEEPING = ".keep."
 JOURNAL, OLDER = "journal.jsonl", ".1"
 MOST_JOURNAL_BYTES = 4 << 20
 LINES_LOOKED_AT = 200
-GIVEN_UP_S = 3600.0
-"""What nobody has written to for so long was left by something that died; what is younger may be under way."""
 
 
 class Serving(NamedTuple):

@@ -7,8 +7,9 @@ visits at a time, of two instances that share the state folder, don't meet in on
 import os
 from typing import Optional
 
+from fleet.onhost import receive
 from fleet.onhost.machine import Machine
-from fleet.onhost.record import GIVEN_UP_S, KEEPING, Store
+from fleet.onhost.record import KEEPING, Store
 
 PART = ".part"
 PACKED = PART + ".gz"
@@ -55,10 +56,11 @@ def stage(machine: Machine, store: Store, sha256: str, most_bytes: Optional[int]
 
 
 def forget_given_up(machine: Machine, store: Store) -> None:
-    """No part of an upload is left that nobody has written to for so long. Raises OSError."""
+    """No part of an upload is left that nobody has written to for so long, nor of a bundle. Raises OSError."""
     top = store.root + "/releases"
     for folder in machine.names(top):
         for name in machine.names("%s/%s" % (top, folder)):
             path = "%s/%s/%s" % (top, folder, name)
-            if (PART in name or KEEPING in name) and machine.age_s(path) > GIVEN_UP_S:
+            if (PART in name or KEEPING in name) and machine.age_s(path) > receive.GIVEN_UP_S:
                 machine.unlink(path)
+    receive.forget_given_up(store.root + "/bundles")

@@ -194,6 +194,15 @@ def psutil_files() -> Iterator[tuple[str, bytes]]:
 
 def receive_text(bundle: Bundle, state_dir: str) -> bytes:
     """The first line of stdin for `startline.receive_line`, after which come the bundle's bytes."""
+    return _first_line(f"main({state_dir!r}, {bundle.key!r}, {bundle.sha256!r}, {len(bundle.data)})")
+
+
+@cache
+def start_text() -> bytes:
+    """The first line of stdin for `startline.run_line`, after which comes the request."""
+    return _first_line("start(sys.argv[1])")
+
+
+def _first_line(call: str) -> bytes:
     source = Path(receive.__file__).read_text(encoding="utf-8")
-    call = f"main({state_dir!r}, {bundle.key!r}, {bundle.sha256!r}, {len(bundle.data)})"
     return repr(f"{source}\n\n{call}\n").encode("utf-8") + b"\n"

@@ -21,12 +21,12 @@ from fleet.onhost.protocol import BEAT, END_MARK, STOP, Ask, Finding, Outcome, R
 from fleet.onhost.wire import encode
 from fleet.ssh.bastion import close_bastions
 from fleet.ssh.become import begins, lines_as_root
-from fleet.ssh.bundle import GENERIC, Bundle, bundles
+from fleet.ssh.bundle import GENERIC, Bundle, bundles, start_text
 from fleet.ssh.command import PULSE_S, START_S, Command, ended_early
 from fleet.ssh.connection import Link
 from fleet.ssh.reply import check_claims, event_of, finding_of, read_reply
 from fleet.ssh.startline import MISSING, Platform, missing_platform, run_line
-from fleet.ssh.supply import Supply, bundle_failed
+from fleet.ssh.supply import Supply, bundle_failed, refuse_unstarted
 from fleet.ssh.trouble import Refusal, Trouble, printable
 from fleet.task import HostOutcome, HostTask
 
@@ -218,6 +218,7 @@ class _Visit:
                 return final
             if line.startswith(MISSING):
                 break  # sudo came back: the step script has ended
+            refuse_unstarted(line)
             if line.strip():
                 final = self._take(read_reply(line), final)
         raise ended_early(self.link, command, begun=begun)
@@ -225,7 +226,7 @@ class _Visit:
     def _send_request(self, command: Command) -> None:
         self._refuse_if_stopped()
         self.sent = True
-        command.send(encode(self.task.request).encode("utf-8") + b"\n")
+        command.send(start_text() + encode(self.task.request).encode("utf-8") + b"\n")
         self._beat_at = 0.0
 
     def _beat(self, command: Command) -> float:

@@ -45,15 +45,18 @@ WHOLE = (
     "import http.client, json, os, shutil, ssl, zipfile, zlib; hasattr(os, 'listxattr') or __import__('ctypes')"
     '" </dev/null) || say fleet-missing library "$p: $w"; '
 )
+# The first line of stdin is a Python text that judges the folders before anything in them is run (fleet.onhost.receive).
+# A link that was cut says nothing at all: who hears no such line for ten minutes just ends.
+READ = '-B -c "import signal, sys; signal.alarm(600); exec(eval(sys.stdin.buffer.readline()))"'
 RUN = (
     'for k in {keys}; do f={bundles}/$k/fleet.pyz; if [ -O "$f" ]; then '
-    'echo; echo fleet-begin; exec "$p" -I -B "$f"; fi; done; '
+    'echo; echo fleet-begin; exec "$p" -I {read} "$f"; fi; done; '
     "{whole}"
     'say fleet-missing bundle "$("$p" -I -S -c '
     '"import platform, sys; print(platform.machine(), sys.maxsize, *platform.libc_ver())" </dev/null)"'
 )
 SPEAK = "echo; echo fleet-begin; "
-RECEIVE = 'echo; echo fleet-begin; exec "$p" -I -S -B -c "import sys; exec(eval(sys.stdin.buffer.readline()))"'
+RECEIVE = 'echo; echo fleet-begin; exec "$p" -I -S ' + READ
 # What sudo or doas itself ends with. What the command ended with is the end of it all, unless it is the same.
 BECOME = (
     'set -- /bin/sh -c {script}; [ "$(id -u)" = 0 ] && exec "$@"; '
@@ -91,10 +94,11 @@ class Platform:
 
 
 def run_line(host: Host, keys: tuple[str, ...]) -> str:
-    """The command that starts the first of these bundles that the host has. Raises `Refusal` for an odd path."""
-    bundles = f"{host.layout.state_dir}/bundles"
-    script = AS_ROOT + _find_python(host) + RUN.format(keys=" ".join(keys), bundles=shlex.quote(bundles), whole=WHOLE)
-    return _line(host, script)
+    """The command that starts the first of these bundles that the host has, by the Python text on the first line of
+    stdin. Raises `Refusal` for an odd path."""
+    bundles = shlex.quote(f"{host.layout.state_dir}/bundles")
+    run = RUN.format(keys=" ".join(keys), bundles=bundles, read=READ, whole=WHOLE)
+    return _line(host, AS_ROOT + _find_python(host) + run)
 
 
 def receive_line(host: Host) -> str:

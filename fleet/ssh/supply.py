@@ -23,6 +23,8 @@ from fleet.ssh.upload import Source, transferring, upload
 from fleet.ssh.wheels import NoWheel
 from fleet.task import Connecting
 
+UNSAFE, FAILED = "fleet-unsafe ", "fleet-failed "
+
 log = logging.getLogger("fleet.ssh")
 
 
@@ -72,10 +74,7 @@ class Supply:
             raise ended_early(self._link, command, begun=False)
         command.close()
         if said != "fleet-stored":
-            why = f"{said.removeprefix('fleet-').removeprefix('begun')} {command.stderr}".strip()
-            if why.startswith("unsafe "):
-                why = f"somebody else than root can write to {why.removeprefix('unsafe ')}, or rename what is in it"
-            raise bundle_failed(why or "the host did not say why")
+            raise _not_taken(said, command.stderr)
         log.info("%s: the bundle for %s was stored", self._link.host.name, bundle.tag)
 
     def _said_of(self, bundle: Bundle, command: Command, moved: Callable[[], None], source: Source) -> str:
@@ -122,6 +121,31 @@ class Supply:
             took_s=time.monotonic() - began_at,
             data={"transfer": way, "bytes": sent_bytes, "unpacked_bytes": brought.unpacked_bytes},
         )
+
+
+def refuse_unstarted(line: bytes) -> None:
+    """Raises the `Refusal` that this line means, if it is the answer of a host that does not start its bundle."""
+    if line.startswith((UNSAFE.encode(), FAILED.encode())):
+        raise _not_taken(printable(line.decode("utf-8", "replace")), "")
+
+
+def _not_taken(said: str, complaint: str) -> Refusal:
+    """What the host's answer means (`fleet.onhost.receive`), or its complaint."""
+    if said.startswith(UNSAFE):
+        return _unsafe(said.removeprefix(UNSAFE))
+    why = said.removeprefix("fleet-").removeprefix("begun")
+    return bundle_failed(f"{why} {complaint}".strip() or "the host did not say why")
+
+
+def _unsafe(place: str) -> Refusal:
+    return Refusal(
+        "bundle_failed",
+        "No step script is put into the state folder or run there: somebody else than root can write to "
+        f"{printable(place)}, or put another in its place.",
+        "Give it to root and let nobody else write there (chown root, chmod go-w), nor to any folder on the way to the "
+        "state folder (fleet_state_dir, /var/lib/fleet), or choose another one. If somebody may have used that, remove "
+        "the folder bundles in it, too: what belongs there is brought again.",
+    )
 
 
 def bundle_failed(why: str) -> Refusal:

@@ -17,7 +17,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "become_denied": "sudo or doas lets nobody in by that password, or without one: it is wrong, or there is no rule",
         "become_password_wrong": "sudo or doas refused the password; it is not tried again",
         "become_terminal": "sudo or doas needs a terminal, and the host gives none",
-        "bundle_failed": "the step script could not be put on the host",
+        "bundle_failed": "the step script could not be put on the host, or its folder is not root's alone",
         "channel_refused": "sshd opens no channel for a command",
         "channel_timed_out": "no command was begun in time after the login",
         "connect_failed": "the host can't be connected to",

@@ -221,12 +221,10 @@ CLOCK = """#!/bin/sh
 # Python on a host whose clock is wrong: it is asked for its version, then for the bundle, with other options each time.
 case "$*" in
     *fleet.pyz) for bundle; do :; done; exec {python} -I -B -c '
-import runpy, sys, time
+import sys, time
 right = time.time
 time.time = lambda: right() + {wrong_s}
-sys.argv = sys.argv[1:]
-sys.path.insert(0, sys.argv[0])
-runpy.run_path(sys.argv[0], run_name="__main__")' "$bundle" ;;
+exec(eval(sys.stdin.buffer.readline()))' "$bundle" ;;
     *) exec {python} "$@" ;;
 esac
 """

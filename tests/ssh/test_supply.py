@@ -24,6 +24,18 @@ def bundle_files(host: Host) -> list[Path]:
     return list(Path(host.layout.state_dir).glob("bundles/*/fleet.pyz*"))
 
 
+def kept_in(host: Host, folder: Path) -> Host:
+    return replace(host, layout=host.layout._replace(state_dir=str(folder)))
+
+
+def linked(host: Host, folder: Path) -> Host:
+    """The host with a state folder that is a link, from `app` to `real`."""
+    (folder / "app").mkdir()
+    (folder / "real").mkdir(mode=0o700)
+    (folder / "app" / "fleet").symlink_to(folder / "real")
+    return kept_in(host, folder / "app" / "fleet")
+
+
 # The bundle
 
 
@@ -52,19 +64,127 @@ def test_a_state_folder_that_others_may_write_to_is_refused(fresh: Host, tmp_pat
     assert bundle_files(fresh) == []
 
 
-@pytest.mark.parametrize(("owner", "mode"), [(65534, 0o755), (0, 0o777)], ids=["somebody's", "everybody's"])
-def test_a_state_folder_that_others_may_replace_is_refused(fresh: Host, tmp_path: Path, owner: int, mode: int) -> None:
+OTHERS = pytest.mark.parametrize(
+    ("owner", "group", "mode"),
+    [(65534, 65534, 0o755), (0, 50, 0o775), (0, 0, 0o775), (0, 0, 0o777)],
+    ids=["somebody's", "a group's", "whose access list may name somebody", "everybody's"],
+)
+
+
+def refused(outcome: HostOutcome, place: Path) -> bool:
+    """Whether the visit was refused because of this place, with what to do about it."""
+    return (
+        of(outcome) == (Outcome.REFUSED, "bundle_failed")
+        and f"somebody else than root can write to {place}, or put another in its place" in outcome.message
+        and "(chown root, chmod go-w)" in outcome.remedy
+    )
+
+
+def open_to(path: Path, owner: int, group: int, mode: int) -> None:
+    os.chown(path, owner, group)
+    path.chmod(mode)
+
+
+@OTHERS
+def test_a_state_folder_that_others_may_replace_is_refused(
+    fresh: Host, tmp_path: Path, owner: int, group: int, mode: int
+) -> None:
     """Who may write to the folder above could put another one in its place, and be root at the next visit."""
     (tmp_path / "app").mkdir()
-    (tmp_path / "app").chmod(mode)
-    os.chown(tmp_path / "app", owner, owner)
-    host = replace(fresh, layout=fresh.layout._replace(state_dir=str(tmp_path / "app" / "fleet")))
+    open_to(tmp_path / "app", owner, group, mode)
+    host = kept_in(fresh, tmp_path / "app" / "fleet")
 
-    outcome = visit(a_task(host), Heard(), stub(tmp_path, FINE))
+    assert refused(visit(a_task(host), Heard(), stub(tmp_path, FINE)), tmp_path / "app")
+    assert list((tmp_path / "app").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "place", ["app", "app/fleet", "app/fleet/releases", "app/fleet/bundles/*", "app/fleet/bundles/*/lib"]
+)
+def test_a_folder_that_was_opened_to_others_after_the_first_visit_is_refused(
+    fresh: Host, tmp_path: Path, place: str
+) -> None:
+    host = kept_in(fresh, tmp_path / "app" / "fleet")
+    available = stub(tmp_path, FINE)
+    visit(a_task(host), Heard(), available)
+    (tmp_path / "app" / "fleet" / "releases").mkdir(mode=0o700)
+    (opened,) = tmp_path.glob(place)
+    opened.chmod(0o777)
+
+    assert refused(visit(a_task(host), Heard(), available), opened)
+
+
+def test_a_link_to_the_state_folder_counts_as_the_folder(fresh: Host, tmp_path: Path) -> None:
+    """Root's own, in a folder of root's alone, as where /var is too small."""
+    host = linked(fresh, tmp_path)
+    available = stub(tmp_path, FINE)
+
+    outcomes = [visit(a_task(host), Heard(), available) for _ in range(2)]
+
+    assert [of(outcome) for outcome in outcomes] == [(Outcome.DONE, None)] * 2
+    assert len(bundle_files(host)) == 1
+
+
+@pytest.mark.parametrize("further", ["", "below"])
+def test_a_link_that_somebody_may_replace_is_refused(fresh: Host, tmp_path: Path, further: str) -> None:
+    """What it leads to may be root's alone: the folder that holds it counts, too, whether it is the last one or not."""
+    host = linked(fresh, tmp_path)
+    open_to(tmp_path / "app", 65534, 65534, 0o755)
+    host = kept_in(host, Path(host.layout.state_dir, further))
+
+    assert refused(visit(a_task(host), Heard(), stub(tmp_path, FINE)), tmp_path / "app")
+    assert list((tmp_path / "real").iterdir()) == []
+
+
+SWAP = """
+mkdir -p {app}/evil/bundles/{key}/lib/fleet/onhost {app}/evil/bundles/{key}/lib/psutil-wheel/psutil
+cd {app}/evil/bundles/{key}
+ln -s {real}/bundles/{key}/fleet.pyz fleet.pyz
+: > lib/fleet/__init__.py; : > lib/fleet/onhost/__init__.py; : > lib/psutil-wheel/psutil/__init__.py
+echo 'open("{ran}", "w").close()' > lib/fleet/onhost/__main__.py
+rm {app}/fleet; ln -s {app}/evil {app}/fleet
+"""
+
+
+def test_a_link_that_was_replaced_after_the_first_visit_runs_nobody_s_code(fresh: Host, tmp_path: Path) -> None:
+    """The bundle is root's own file still, by another link; what lies beside it is not."""
+    host = linked(fresh, tmp_path)
+    available = stub(tmp_path, FINE)
+    visit(a_task(host), Heard(), available)
+    (bundle,) = available.values()
+    ran = tmp_path / "ran"
+    app, real = tmp_path / "app", tmp_path / "real"
+    subprocess.run(["sh", "-ec", SWAP.format(app=app, real=real, key=bundle.key, ran=ran)], check=True)
+    subprocess.run(["chown", "-Rh", "65534:65534", app], check=True)
+
+    assert refused(visit(a_task(host), Heard(), available), app)
+    assert not ran.exists()
+
+
+def test_links_that_lead_nowhere_but_to_each_other_are_refused(fresh: Host, tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+
+    outcome = visit(a_task(kept_in(fresh, tmp_path / "a" / "fleet")), Heard(), stub(tmp_path, FINE))
 
     assert of(outcome) == (Outcome.REFUSED, "bundle_failed")
-    assert f"somebody else than root can write to {tmp_path}/app," in outcome.message
-    assert bundle_files(host) == []
+    assert f"{tmp_path}/a/fleet/" in outcome.message
+    assert "Too many levels of symbolic links" in outcome.message
+    assert "Traceback" not in outcome.message
+
+
+def test_what_a_killed_receiver_has_left_is_swept_when_the_next_bundle_comes(fresh: Host, tmp_path: Path) -> None:
+    bundles = Path(fresh.layout.state_dir, "bundles")
+    given_up, under_way = bundles / "a" / "fleet.pyz.part.7", bundles / "a" / "fleet.pyz.part.8"
+    given_up.parent.mkdir(parents=True)
+    for path in (given_up, under_way):
+        path.write_bytes(b"half")
+    os.utime(given_up, (1, 1))
+
+    outcome = visit(a_task(fresh), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.DONE, None)
+    assert [path.exists() for path in (given_up, under_way)] == [False, True]
 
 
 def test_a_state_folder_that_cannot_be_made_is_refused(fresh: Host, tmp_path: Path) -> None:
