@@ -67,7 +67,8 @@ class Supply:
         """The host has the bundle, checked by hash. Raises `Refusal` with the host's own reason, `Trouble`."""
         with transferring(self._link, "the step script") as watch:
             command = Command(self._link, receive_line(self._link.host))
-            said = self._said_of(bundle, command, watch.moved, Source(bundle.data, self._link, watch, self._rate))
+            source = Source(bundle.data, self._link, watch, self._rate)
+            said = self._said_of(bundle, command, source)
         if not said:
             raise ended_early(self._link, command, begun=False)
         command.close()
@@ -78,20 +79,22 @@ class Supply:
             raise bundle_failed(why or "the host did not say why")
         log.info("%s: the bundle for %s was stored", self._link.host.name, bundle.tag)
 
-    def _said_of(self, bundle: Bundle, command: Command, moved: Callable[[], None], source: Source) -> str:
+    def _said_of(self, bundle: Bundle, command: Command, source: Source) -> str:
         """The host's word on the bundle that was sent to it; nothing if it never began to listen."""
         host, idle_s = self._link.host, self._link.deadlines.transfer_idle_s
         said = ""
 
         def patience_s() -> float:
-            if not said:
-                moved()  # a login that is slow to begin is not an upload that stalls
-            return START_S + idle_s
+            if said:
+                return START_S + idle_s
+            source.moved()  # a login that is slow to begin is not an upload that stalls
+            return START_S
 
         for line in lines_as_root(command, host, patience_s):
             if not said and begins(line, command):
                 said = "fleet-begun"
-                moved()
+                source.moved()
+                command.got_on()
                 # What the host says of it counts more than that it didn't take everything.
                 with suppress(OSError):
                     command.send(receive_text(bundle, host.layout.state_dir))

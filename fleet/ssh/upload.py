@@ -223,6 +223,7 @@ def _run(link: Link, script: str, moved: Callable[[], None] = lambda: None, sour
     for line in lines_as_root(command, link.host, patience_s):
         if begins(line, command):
             begun = True
+            command.got_on()
             if source is not None:
                 # What the script complains of says more than that it didn't take everything.
                 with suppress(OSError):

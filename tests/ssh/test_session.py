@@ -13,11 +13,13 @@ import pytest
 
 from fleet.events import Event, EventType
 from fleet.host import Host
-from fleet.onhost.protocol import Ask, Outcome, Phase, Severity, Step
+from fleet.onhost.protocol import Ask, Goal, Options, Outcome, Phase, Probe, Rest, Severity, Step
+from fleet.ssh import session, supply, upload
+from fleet.ssh.command import MOST_REPLIES
 from fleet.ssh.session import cut_all, forget_stop, request_stop, visit
-from fleet.task import HostOutcome
+from fleet.task import Connecting, HostOutcome
 from tests.ssh.server import Proxy, Sshd, make_key, sshd
-from tests.ssh.stubs import FINE, QUICK, Heard, a_task, of, stub
+from tests.ssh.stubs import FINE, QUICK, TARGET, Heard, a_task, of, stub
 
 ECHO = "end(message=repr((request.ask.value, request.rollout, request.operator, request.layout.state_dir)))"
 # One line answered for each line that comes after the request, until it is told to stop.
@@ -218,6 +220,90 @@ def test_a_script_that_goes_silent_is_told_apart_from_a_dead_link(fresh: Host, t
     outcome = visit(task, Heard(), stub(tmp_path, "time.sleep(30)"))
 
     assert of(outcome) == (Outcome.LINK_LOST, "silent")
+
+
+@pytest.mark.parametrize(
+    "dribble",
+    ["sys.stderr.write('x'); sys.stderr.flush()", "say(ReplyType.HELLO)", "print(flush=True)"],
+    ids=["complaints", "greetings", "nothing"],
+)
+def test_a_script_that_says_nothing_of_use_is_silent(fresh: Host, tmp_path: Path, dribble: str) -> None:
+    task = a_task(fresh, deadlines=replace(QUICK, silence_s=3))
+
+    outcome = visit(task, Heard(), stub(tmp_path, f"for _ in range(300):\n    {dribble}; time.sleep(0.1)"))
+
+    assert of(outcome) == (Outcome.LINK_LOST, "silent")
+
+
+def test_a_script_that_gets_on_may_take_longer_than_one_pause(fresh: Host, tmp_path: Path) -> None:
+    task = a_task(fresh, deadlines=replace(QUICK, silence_s=4))
+    body = "for _ in range(6):\n    time.sleep(1); say(ReplyType.STEP_STARTED, step=Step.SWAP)\nend()"
+
+    assert of(visit(task, Heard(), stub(tmp_path, body))) == (Outcome.DONE, None)
+
+
+def test_a_script_that_gets_on_for_ever_is_given_up(
+    fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "MOST_PAUSES", 0.1)
+    body = "for _ in range(300):\n    say(ReplyType.STEP_STARTED, step=Step.SWAP); time.sleep(0.1)"
+
+    assert of(visit(a_task(fresh), Heard(), stub(tmp_path, body))) == (Outcome.LINK_LOST, "endless")
+
+
+@pytest.mark.parametrize(
+    ("goal", "options"),
+    [
+        (Goal(TARGET, Rest.FINAL), Options(drain_timeout_s=30)),
+        (Goal(TARGET, Rest.HELD), Options(settle_s=30)),
+        (Goal(TARGET, Rest.HELD), Options(probes=(Probe("http://127.0.0.1/", timeout_s=8),))),
+    ],
+    ids=["drain", "settle", "probe"],
+)
+def test_a_step_may_be_silent_as_long_as_the_operator_lets_it_wait(
+    fresh: Host, tmp_path: Path, goal: Goal, options: Options
+) -> None:
+    task = a_task(fresh, deadlines=replace(QUICK, silence_s=1))
+    request = task.request._replace(goal=goal, options=options, allowed=(Step.RETIRE,))
+
+    outcome = visit(replace(task, request=request), Heard(), stub(tmp_path, "time.sleep(3)\nend()"))
+
+    assert of(outcome) == (Outcome.DONE, None)
+
+
+@pytest.mark.parametrize(
+    ("module", "asked"),
+    [(session, "*fleet.pyz*"), (supply, "*eval*"), (upload, "*umask*")],
+    ids=["script", "bundle", "release"],
+)
+def test_a_login_that_dribbles_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, asked: str
+) -> None:
+    """Before our first word counts the time, whatever is said meanwhile."""
+    monkeypatch.setattr(module, "START_S", 1.0)
+    dribble = "for i in $(seq 300); do echo waiting; echo waiting >&2; sleep 0.1; done"
+    force = f'ForceCommand c="$SSH_ORIGINAL_COMMAND"; case "$c" in {asked}) {dribble};; esac; exec /bin/sh -c "$c"'
+    release = tmp_path / "nginx"
+    release.write_text("the bytes")
+    missing = "import os\nos.makedirs(request.layout.state_dir + '/releases/' + request.goal.target)\n"
+    with sshd(tmp_path, force) as dribbling:
+        task = replace(a_task(dribbling.host, Ask.STAGE, release=release), connecting=Connecting(transfer="exec"))
+
+        outcome = visit(task, Heard(), stub(tmp_path, missing + "end(Outcome.REFUSED, reason='release_missing')"))
+
+    assert of(outcome) == (Outcome.UNREACHABLE, "silent")
+
+
+@pytest.mark.parametrize("kind", ["FINDING", "STEP_STARTED", "OUTCOME"])
+def test_a_visit_says_no_more_than_a_real_one_could(fresh: Host, tmp_path: Path, kind: str) -> None:
+    """Each reply may be an event, and each event is written to the disk before the next one."""
+    body = f"for n in range({MOST_REPLIES}):\n    say(ReplyType.{kind}, message='m', outcome=Outcome.DONE)\nend()"
+    heard = Heard()
+
+    outcome = visit(a_task(fresh), heard, stub(tmp_path, body))
+
+    assert of(outcome) == (Outcome.LINK_LOST, "too_much_output")
+    assert len(heard.events) <= MOST_REPLIES + 2
 
 
 def test_a_link_that_freezes_in_a_step_is_lost(server: Sshd, fresh: Host, tmp_path: Path) -> None:
