@@ -156,6 +156,12 @@ class Command:
 def ended_early(link: Link, command: Command, *, begun: bool) -> Trouble:
     """What to say of a conversation without an end mark."""
     status = command.exit_status()
+    if status is None and link.is_active:
+        # The end of a connection ends its commands first: for a moment it still looks alive.
+        try:
+            link.ask_alive()
+        except Trouble as trouble:
+            return trouble
     if not link.is_active:
         return Trouble("link_lost", "The connection was lost.", "Ask the host again: fleet status.")
     ended = "without an exit status" if status is None else f"with exit status {status}"

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import paramiko
 import pytest
 
 from fleet.events import Event, EventType
@@ -304,6 +306,30 @@ def test_a_visit_says_no_more_than_a_real_one_could(fresh: Host, tmp_path: Path,
 
     assert of(outcome) == (Outcome.LINK_LOST, "too_much_output")
     assert len(heard.events) <= MOST_REPLIES + 2
+
+
+def test_a_link_that_is_cut_before_anything_was_asked_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a connection ends its commands are told first, and it looks alive until all of them have been."""
+    unlink = paramiko.Channel._unlink  # type: ignore[attr-defined]  # the stubs lack it
+
+    def unhurried(channel: paramiko.Channel) -> None:
+        unlink(channel)
+        time.sleep(1)
+
+    monkeypatch.setattr(paramiko.Channel, "_unlink", unhurried)
+    with sshd(tmp_path, "ForceCommand kill -9 $PPID; sleep 1") as cutting:
+        outcome = visit(a_task(cutting.host), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.UNREACHABLE, "link_lost")
+
+
+def test_a_login_that_is_killed_is_no_link_that_was_cut(tmp_path: Path) -> None:
+    with sshd(tmp_path, "ForceCommand kill -9 $$") as running:
+        outcome = visit(a_task(running.host), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.REFUSED, "no_shell")
 
 
 def test_a_link_that_freezes_in_a_step_is_lost(server: Sshd, fresh: Host, tmp_path: Path) -> None:
