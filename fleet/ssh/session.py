@@ -180,7 +180,7 @@ class _Visit:
         if isinstance(answer, Reply) and answer.reason == PSUTIL_MISSING:
             answer = self._with_psutil(answer)
         if isinstance(answer, Platform):
-            self._supply.bring_bundle(self._supply.bundle_for(answer))
+            self._supply.bring_bundle(self._supply.bundle_for(answer), self._refuse_if_stopped)
             answer = self._converse()
         if isinstance(answer, Platform):
             raise bundle_failed("it was stored and is not found there")
@@ -241,6 +241,7 @@ class _Visit:
         """The step script hears from us at least once a second, once it has its request. Returns how long it may take to
         say the next thing. Raises `Trouble` when it has taken too long for all of them."""
         if not self.sent:
+            self._refuse_if_stopped()
             return START_S
         now = time.monotonic()
         if now >= self._beat_at:

@@ -1,6 +1,7 @@
 """A visit ends in an outcome whatever the host does, and says whether anything can have happened there."""
 
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from fleet.events import Event, EventType
 from fleet.host import Host
 from fleet.onhost.protocol import Ask, Goal, Options, Outcome, Phase, Probe, Rest, Severity, Step
 from fleet.ssh import session, supply, upload
+from fleet.ssh.bundle import GENERIC, build
 from fleet.ssh.command import MOST_REPLIES
 from fleet.ssh.session import cut_all, forget_stop, request_stop, visit
 from fleet.task import Connecting, HostOutcome
+from tests.private_nginx import wait_until
 from tests.ssh.server import Proxy, Sshd, make_key, sshd
 from tests.ssh.stubs import FINE, QUICK, TARGET, Heard, a_task, of, stub
 
@@ -369,6 +372,41 @@ def test_a_stop_reaches_the_visits_of_that_rollout(fresh: Host, tmp_path: Path) 
 
     assert of(outcome) == (Outcome.FAILED, "interrupted")
     assert of(later) == (Outcome.REFUSED, "stopped")
+
+
+def test_a_stop_ends_the_upload_of_the_step_script(
+    fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At this rate it would take ten minutes."""
+    available = {GENERIC: build(GENERIC, tmp_path, {"padding": os.urandom(600_000)})}
+    task = replace(a_task(fresh, rollout="r-stop"), connecting=Connecting(limit_rate=1000.0))
+    ended: list[HostOutcome] = []
+    visiting = threading.Thread(target=lambda: ended.append(visit(task, Heard(), available)), daemon=True)
+    visiting.start()
+    parts = Path(fresh.layout.state_dir)
+    wait_until(lambda: any(parts.glob("bundles/*/*.part.*")), "the upload has begun")
+    request_stop("r-stop")
+    visiting.join(60)
+    forget_stop("r-stop")
+
+    assert [of(outcome) for outcome in ended] == [(Outcome.REFUSED, "stopped")]
+
+
+def test_a_stop_does_not_wait_for_a_login_that_is_slow_to_begin(tmp_path: Path) -> None:
+    ended: list[HostOutcome] = []
+    (tmp_path / "login.sh").write_text(f"touch {tmp_path}/begun; exec sleep 50\n")
+    with sshd(tmp_path, f"ForceCommand /bin/sh {tmp_path}/login.sh") as sleepy:
+        task = a_task(sleepy.host, rollout="r-stop")
+        visiting = threading.Thread(
+            target=lambda: ended.append(visit(task, Heard(), stub(tmp_path, FINE))), daemon=True
+        )
+        visiting.start()
+        wait_until((tmp_path / "begun").exists, "the login has begun")
+        request_stop("r-stop")
+        visiting.join(30)
+    forget_stop("r-stop")
+
+    assert [of(outcome) for outcome in ended] == [(Outcome.REFUSED, "stopped")]
 
 
 def test_a_stop_does_not_reach_another_rollout(fresh: Host, tmp_path: Path) -> None:
