@@ -4,7 +4,7 @@ Whoever raises, warns or ends names the word and gives the facts; what it means 
 `refusals` (preflight), `troubles` and `undoing` (the steps), `answers` (whole visits). `docs/reasons.md` is made from them.
 """
 
-from typing import Dict, Tuple
+from typing import Dict, List, Tuple
 
 from fleet.onhost import answers, refusals, troubles, undoing
 from fleet.onhost.protocol import Finding, Severity
@@ -26,6 +26,7 @@ GROUPS: Tuple[Tuple[str, Tuple[Reason, ...]], ...] = (
     ("What became of a request", answers.REQUEST),
 )
 EVERY = tuple(reason for _, group in GROUPS for reason in group)
+MOST_OF_A_WORD = 20
 REASONS: Dict[str, Reason] = {reason.word: reason for reason in EVERY}
 
 
@@ -41,6 +42,22 @@ def judged(findings: Tuple[Finding, ...], allow: Tuple[str, ...]) -> Tuple[Findi
     """The findings; those refusals that the operator allows are warnings that say so, the others say how to allow them."""
     allowed = {word.replace("-", "_") for word in allow}
     return tuple(_judged(one, one.reason in allowed) for one in findings)
+
+
+def few(findings: Tuple[Finding, ...]) -> Tuple[Finding, ...]:
+    """The findings, of one word not more than so many; the last of them says how many more there are. A configuration
+    may have a thousand listeners, and the controller takes no more replies than a person would read."""
+    places: Dict[str, List[int]] = {}
+    for place, found in enumerate(findings):
+        places.setdefault(found.reason, []).append(place)
+    kept = list(findings)
+    for own in places.values():
+        left = len(own) - MOST_OF_A_WORD
+        if left > 0:
+            last = findings[own[MOST_OF_A_WORD - 1]]
+            kept[own[MOST_OF_A_WORD - 1]] = last._replace(message="%s (And %d more of these.)" % (last.message, left))
+    dropped = {place for own in places.values() for place in own[MOST_OF_A_WORD:]}
+    return tuple(found for place, found in enumerate(kept) if place not in dropped)
 
 
 def _judged(found: Finding, allowed: bool) -> Finding:

@@ -8,6 +8,7 @@ from fleet.onhost.asked import Visit
 from fleet.onhost.lock import Busy
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import Finding, Observation, Outcome, Phase, Reply, ReplyType, Request, Step
+from fleet.onhost.reasons import few
 from fleet.onhost.record import Serving
 from fleet.onhost.stage import ReleaseMissing, WrongBytes, stage
 from fleet.onhost.visit import End, ended
@@ -73,10 +74,11 @@ def _remember_command(visit: Visit, seen: Observation) -> None:
 
 
 def judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:
-    """All findings are said; any refusal among them ends the visit."""
-    for finding in findings:
+    """All findings are said, of one word a few; any refusal among them ends the visit."""
+    said = few(findings)
+    for finding in said:
         visit.find(finding)
-    refusals = preflight.refusals(findings)
+    refusals = preflight.refusals(said)
     if not refusals:
         return End(Outcome.DONE)
     message = "; ".join(finding.message for finding in refusals)

@@ -50,6 +50,7 @@ def lines_as_root(command: Command, host: Host, pulse: Callable[[], float]) -> I
             else:
                 giving = _Giving(host, line)
                 command.send(GO + _terminal_line() + giving.begin() + b"\n")
+                command.got_on()  # what sudo tried without a password may have taken its time
     finally:
         if giving is not None:
             giving.end(None)

@@ -18,12 +18,14 @@ from fleet.ssh.trouble import Refusal, Trouble, printable
 MOST_LINE_BYTES = 1 << 20
 MOST_BYTES = 64 << 20
 MOST_LINES = 10_000
+MOST_REPLIES = 500
+"""Of one visit, each of which may become an event that is written to the disk: a real one says a few dozen."""
 MOST_STDERR_BYTES = 4 << 20
 STDERR_BYTES = 8 << 10
 CHUNK_BYTES = 64 << 10
 PULSE_S = 1.0
 START_S = 60.0
-"""For a login shell that reads slow files, and a Python that starts on a busy host."""
+"""For a login shell that reads slow files, and a Python that starts on a busy host. Whatever is said meanwhile."""
 
 log = logging.getLogger("fleet.ssh")
 log.addHandler(logging.NullHandler())
@@ -38,6 +40,7 @@ class Command:
         self._received_bytes = 0
         self._complained_bytes = 0
         self._heard_at = time.monotonic()
+        self._waited_s = 0.0
         began_at = time.monotonic()
         with link.watch(link.deadlines.channel_s + PULSE_S):
             try:
@@ -83,40 +86,47 @@ class Command:
 
     def lines(self, pulse: Callable[[], float]) -> Iterator[bytes]:
         """Every whole line of stdout until its end. `pulse` is called at least once a second; it returns for how many
-        seconds the host may be silent just now.
+        seconds the host may be waited for just now, since the beginning or since `got_on` was called.
 
-        Raises `Trouble`: `too_much_output`, `silent`, `no_answer` (not even its sshd), `link_lost`.
+        What it writes does not count by itself: a host that dribbles would never be given up. Nor does the time that the
+        caller takes with a line. Raises `Trouble`: `too_much_output`, `silent`, `no_answer` (not even its sshd), `link_lost`.
         """
         buffer = bytearray()
         count = 0
         self._heard_at = asked_at = time.monotonic()
         while True:
-            silence_s = pulse()
+            patience_s = pulse()
             self._hear_stderr()
+            if self._waited_s >= patience_s:
+                raise _silent(patience_s)
+            waits_since = time.monotonic()
             try:
                 chunk = self._channel.recv(CHUNK_BYTES)
             except TimeoutError:
-                now = time.monotonic()
-                if now - max(self._heard_at, asked_at) >= min(self._link.quiet_s, silence_s):
+                if time.monotonic() - max(self._heard_at, asked_at) >= min(self._link.quiet_s, patience_s):
                     self._link.ask_alive()
                     asked_at = time.monotonic()
-                if now - self._heard_at >= silence_s:
-                    raise _silent(silence_s) from None
+                self._waited_s += time.monotonic() - waits_since
                 continue
             if not chunk:
                 break
             self._heard_at = time.monotonic()
+            self._waited_s += self._heard_at - waits_since
             self._received_bytes += len(chunk)
             if self._received_bytes > MOST_BYTES:
-                raise _too_much()
+                raise too_much()
             buffer += chunk
             *whole, rest = buffer.split(b"\n")
             count += len(whole)
             if len(rest) > MOST_LINE_BYTES or count > MOST_LINES:
-                raise _too_much()
+                raise too_much()
             buffer = bytearray(rest)
             yield from (bytes(line) for line in whole)
         self._hear_stderr()
+
+    def got_on(self) -> None:
+        """It said or did what it was waited for: the wait for what comes next starts afresh."""
+        self._waited_s = 0.0
 
     def exit_status(self, wait_s: float = 2.0) -> int | None:
         """Its exit status; `None` when it did not say one within `wait_s`: the link was cut, or a signal ended it."""
@@ -140,12 +150,18 @@ class Command:
             self._stderr = (self._stderr + chunk)[-STDERR_BYTES:]
             self._complained_bytes += len(chunk)
             if self._complained_bytes > MOST_STDERR_BYTES:
-                raise _too_much()
+                raise too_much()
 
 
 def ended_early(link: Link, command: Command, *, begun: bool) -> Trouble:
     """What to say of a conversation without an end mark."""
     status = command.exit_status()
+    if status is None and link.is_active:
+        # The end of a connection ends its commands first: for a moment it still looks alive.
+        try:
+            link.ask_alive()
+        except Trouble as trouble:
+            return trouble
     if not link.is_active:
         return Trouble("link_lost", "The connection was lost.", "Ask the host again: fleet status.")
     ended = "without an exit status" if status is None else f"with exit status {status}"
@@ -164,19 +180,22 @@ def ended_early(link: Link, command: Command, *, begun: bool) -> Trouble:
     )
 
 
-def _silent(silence_s: float) -> Trouble:
+def _silent(patience_s: float) -> Trouble:
     return Trouble(
         "silent",
-        f"The step script said nothing for {silence_s:g} s, though the host's sshd answers.",
-        "Look at the host (is it out of memory, is its disk stuck?); then ask again: fleet status.",
+        f"The host said nothing for {patience_s:g} s of what fleet waits for, though its sshd answers.",
+        "Look at the host (is it out of memory, is its disk stuck, does its login shell wait for something?); then ask "
+        "again: fleet status.",
     )
 
 
-def _too_much() -> Trouble:
+def too_much() -> Trouble:
+    """What to say of a host that talks without end."""
     return Trouble(
         "too_much_output",
         f"The host sent more than fleet takes (a line over {MOST_LINE_BYTES >> 20} MB, {MOST_LINES} lines or "
-        f"{MOST_BYTES >> 20} MB in all, {MOST_STDERR_BYTES >> 20} MB of them on stderr); the connection was closed.",
+        f"{MOST_BYTES >> 20} MB in all, {MOST_REPLIES} replies of the step script, {MOST_STDERR_BYTES >> 20} MB on stderr); "
+        "the connection was closed.",
         "The step script writes a few kB: see what else writes there (a noisy .bashrc?) or who does.",
     )
 

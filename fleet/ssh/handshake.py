@@ -5,13 +5,14 @@ keys in an order of its own; OpenSSH asks first for what it knows of the host.
 """
 
 import socket
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import paramiko
 from paramiko.buffered_pipe import BufferedPipe
-from paramiko.common import OPEN_FAILED_CONNECT_FAILED
+from paramiko.common import OPEN_FAILED_CONNECT_FAILED, cMSG_GLOBAL_REQUEST
 from paramiko.packet import Packetizer
 
 from fleet.ssh.bastion import Tell
@@ -27,6 +28,9 @@ RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 KEX_TIMEOUT_S = 15.0
 MOST_UNREAD_BYTES = 4 << 20
 """Twice what we let a peer send before we have read it."""
+ALIVE = "keepalive@openssh.com"
+"""No sshd knows such a request, and each one says so."""
+ANSWER_PULSE_S = 0.1
 NEXT_SESSION_S = 2.0
 NEXT_TRY_S = 0.05
 MOST_PACKET_BYTES = 256 << 10
@@ -54,9 +58,9 @@ class KnownKeys(paramiko.MissingHostKeyPolicy):
         self._tell("host_key_accepted", accept(self._settings, found))
 
 
-def new_transport(sock: socket.socket, known: Known, disabled_algorithms: Any = None) -> paramiko.Transport:
+def new_transport(sock: socket.socket, known: Known, disabled_algorithms: Any = None) -> "Transport":
     """A transport, not begun yet, that asks for a key that would be accepted first: a certificate, a known type."""
-    transport = _Transport(sock, disabled_algorithms=disabled_algorithms, packetizer_class=_Packetizer)
+    transport = Transport(sock, disabled_algorithms=disabled_algorithms, packetizer_class=_Packetizer)
     transport.wants_certificate = bool(known.authorities)
     transport.handshake_timeout = KEX_TIMEOUT_S
     options = transport.get_security_options()
@@ -96,8 +100,59 @@ class _Pipe(BufferedPipe):  # type: ignore[type-arg]  # of characters, on Python
         super().feed(data)
 
 
-class _Transport(paramiko.Transport):
+class Transport(paramiko.Transport):
+    """paramiko's, which can also ask the far end several things before it has answered the first one.
+
+    `asked` and `answered` are how many questions there were; the far end answers them in their order.
+    """
+
     wants_certificate = False
+    asked = answered = 0
+
+    def __init__(self, *words: Any, **named: Any) -> None:
+        super().__init__(*words, **named)
+        self._answer = threading.Condition()
+        self._told: dict[int, Callable[[], None]] = {}
+
+    def ask(self, told: Callable[[], None]) -> int:
+        """The number of a question, just sent. Once it is answered all that was sent before has arrived; `told` is called
+        then, whatever the one who asked waits for meanwhile."""
+        question = paramiko.Message()
+        question.add_byte(cMSG_GLOBAL_REQUEST)
+        question.add_string(ALIVE)
+        question.add_boolean(True)
+        self.asked += 1
+        self._told[self.asked] = told
+        self._send_user_message(question)  # type: ignore[attr-defined]  # the stubs lack it
+        return self.asked
+
+    def wait_for_answer(self, number: int) -> bool:
+        """Whether the question with that number was answered, now or in a moment."""
+        with self._answer:
+            return self._answer.wait_for(lambda: self.answered >= number, ANSWER_PULSE_S)
+
+    def global_request(
+        self, kind: str, data: Iterable[Any] | None = None, wait: bool = True
+    ) -> paramiko.Message | None:
+        """paramiko's own question, which may wait for its answer."""
+        self.asked += wait
+        return super().global_request(kind, data, wait)
+
+    def _parse_request_success(self, message: paramiko.Message) -> None:
+        super()._parse_request_success(message)  # type: ignore[misc]  # the stubs lack it
+        self._answered()
+
+    def _parse_request_failure(self, message: paramiko.Message) -> None:
+        super()._parse_request_failure(message)  # type: ignore[misc]
+        self._answered()
+
+    def _answered(self) -> None:
+        with self._answer:
+            self.answered += 1
+            self._answer.notify_all()
+        told = self._told.pop(self.answered, None)
+        if told is not None:
+            told()
 
     @property
     def preferred_keys(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from fleet.onhost.wire import encode
 from fleet.ssh.bastion import close_bastions
 from fleet.ssh.become import begins, lines_as_root
 from fleet.ssh.bundle import GENERIC, Bundle, bundles, start_text
-from fleet.ssh.command import PULSE_S, START_S, Command, ended_early
+from fleet.ssh.command import MOST_REPLIES, PULSE_S, START_S, Command, ended_early, too_much
 from fleet.ssh.connection import Link
 from fleet.ssh.reply import check_claims, event_of, finding_of, read_reply
 from fleet.ssh.startline import MISSING, Platform, missing_platform, run_line
@@ -32,6 +32,8 @@ from fleet.task import HostOutcome, HostTask
 
 RELEASE_MISSING, PSUTIL_MISSING = "release_missing", "psutil_missing"
 END = END_MARK.encode("ascii")
+MOST_PAUSES = 6
+"""Of the longest that there may be between two replies, so long a whole answer may take. A real one has a long step or two."""
 
 
 def visit(task: HostTask, sink: Sink, available: Mapping[str, Bundle] | None = None) -> HostOutcome:
@@ -128,6 +130,8 @@ class _Visit:
         self._findings: list[Finding] = []
         self._held_back: list[Event] | None = None
         self._beat_at = 0.0
+        self._asked_at = 0.0
+        self._replies = 0
 
     def run(self) -> HostOutcome:
         """The outcome as the host told it. Raises `Trouble`, `Refusal`."""
@@ -176,7 +180,7 @@ class _Visit:
         if isinstance(answer, Reply) and answer.reason == PSUTIL_MISSING:
             answer = self._with_psutil(answer)
         if isinstance(answer, Platform):
-            self._supply.bring_bundle(self._supply.bundle_for(answer))
+            self._supply.bring_bundle(self._supply.bundle_for(answer), self._refuse_if_stopped)
             answer = self._converse()
         if isinstance(answer, Platform):
             raise bundle_failed("it was stored and is not found there")
@@ -211,6 +215,7 @@ class _Visit:
                     return platform
                 begun = begins(line, command)
                 if begun:
+                    command.got_on()
                     self._send_request(command)
                 continue
             if line == END and final is not None:
@@ -220,23 +225,45 @@ class _Visit:
                 break  # sudo came back: the step script has ended
             refuse_unstarted(line)
             if line.strip():
-                final = self._take(read_reply(line), final)
+                reply = self._heard(line)
+                if reply.type is not ReplyType.HELLO:
+                    command.got_on()  # a step began or ended, or something was found: it does something there
+                final = self._take(reply, final)
         raise ended_early(self.link, command, begun=begun)
 
     def _send_request(self, command: Command) -> None:
         self._refuse_if_stopped()
         self.sent = True
+        self._asked_at = time.monotonic()
         command.send(start_text() + encode(self.task.request).encode("utf-8") + b"\n")
         self._beat_at = 0.0
 
     def _beat(self, command: Command) -> float:
-        """The step script hears from us at least once a second, once it has its request. Returns how long it may be silent."""
+        """The step script hears from us at least once a second, once it has its request. Returns how long it may take to
+        say the next thing. Raises `Trouble` when it has taken too long for all of them."""
+        if not self.sent:
+            self._refuse_if_stopped()
+            return START_S
         now = time.monotonic()
-        if self.sent and now >= self._beat_at:
+        if now >= self._beat_at:
             word = STOP if _RUNNING.is_stopped(self.task.request.rollout) else BEAT
             command.send(word.encode("ascii") + b"\n")
             self._beat_at = now + PULSE_S
-        return self._silence_s() if self.sent else START_S
+        pause_s = self._pause_s()
+        if now - self._asked_at >= MOST_PAUSES * pause_s:
+            raise Trouble(
+                "endless",
+                f"The step script talked on and did not come to its end within {MOST_PAUSES * pause_s:g} s.",
+                "Look what it does there; then ask again: fleet status.",
+            )
+        return pause_s
+
+    def _heard(self, line: bytes) -> Reply:
+        """The reply that a line holds. Raises `Trouble`: `garbled`, `too_much_output`."""
+        self._replies += 1
+        if self._replies > MOST_REPLIES:
+            raise too_much()
+        return read_reply(line)
 
     def _take(self, reply: Reply, final: Reply | None) -> Reply | None:
         """The outcome so far: this reply, if it is one, else what it was. Events and findings are kept or told on."""
@@ -257,12 +284,15 @@ class _Visit:
             self._sink(event)
         self._held_back = None
 
-    def _silence_s(self) -> float:
-        """The longest pause between two lines: a step that retires an old master may wait for its last connections."""
-        request = self.task.request
+    def _pause_s(self) -> float:
+        """The longest pause between two replies: a step that verifies settles and probes as long as the operator wants,
+        one that retires an old master may wait for its last connections."""
+        request, options = self.task.request, self.task.request.options
         held = request.goal is not None and request.goal.rest is Rest.HELD
-        waits_s = request.options.drain_timeout_s if Step.RETIRE in request.allowed and not held else 0.0
-        return self.task.deadlines.silence_s + waits_s
+        drains_s = options.drain_timeout_s if Step.RETIRE in request.allowed and not held else 0.0
+        # Each probe is asked twice, and takes its time to be reached and again to be answered.
+        verifies_s = options.settle_s + 4 * sum(probe.timeout_s for probe in options.probes)
+        return self.task.deadlines.silence_s + max(drains_s, verifies_s)
 
     def _refuse_if_stopped(self) -> None:
         if _RUNNING.is_stopped(self.task.request.rollout):

@@ -65,11 +65,15 @@ class Supply:
                 self._tell("psutil_not_fetched", f"{self.no_psutil} The host's own is used.")
         return fitting(platform.tag, self._bundles)
 
-    def bring_bundle(self, bundle: Bundle) -> None:
-        """The host has the bundle, checked by hash. Raises `Refusal` with the host's own reason, `Trouble`."""
+    def bring_bundle(self, bundle: Bundle, proceed: Callable[[], None]) -> None:
+        """The host has the bundle, checked by hash. `proceed` is called again and again; what it raises ends the upload.
+
+        Raises `Refusal` with the host's own reason, `Trouble`.
+        """
         with transferring(self._link, "the step script") as watch:
             command = Command(self._link, receive_line(self._link.host))
-            said = self._said_of(bundle, command, watch.moved, Source(bundle.data, self._link, watch, self._rate))
+            source = Source(bundle.data, self._link, watch, self._rate, proceed)
+            said = self._said_of(bundle, command, source, proceed)
         if not said:
             raise ended_early(self._link, command, begun=False)
         command.close()
@@ -77,20 +81,23 @@ class Supply:
             raise _not_taken(said, command.stderr)
         log.info("%s: the bundle for %s was stored", self._link.host.name, bundle.tag)
 
-    def _said_of(self, bundle: Bundle, command: Command, moved: Callable[[], None], source: Source) -> str:
+    def _said_of(self, bundle: Bundle, command: Command, source: Source, proceed: Callable[[], None]) -> str:
         """The host's word on the bundle that was sent to it; nothing if it never began to listen."""
         host, idle_s = self._link.host, self._link.deadlines.transfer_idle_s
         said = ""
 
         def patience_s() -> float:
-            if not said:
-                moved()  # a login that is slow to begin is not an upload that stalls
-            return START_S + idle_s
+            proceed()
+            if said:
+                return START_S + idle_s
+            source.moved()  # a login that is slow to begin is not an upload that stalls
+            return START_S
 
         for line in lines_as_root(command, host, patience_s):
             if not said and begins(line, command):
                 said = "fleet-begun"
-                moved()
+                source.moved()
+                command.got_on()
                 # What the host says of it counts more than that it didn't take everything.
                 with suppress(OSError):
                     command.send(receive_text(bundle, host.layout.state_dir))

@@ -4,7 +4,8 @@ The bytes go to a name of this upload's own beside the path and are renamed when
 meets half a file, nor one that the far end of a dead connection still holds open: that could be written to after it was
 hashed, and could not be run ("text file busy"). The file is root's alone (mode 0600) from its first byte. The deadline
 is by progress: a slow link may take its time. Bytes that lie in a buffer on the way are no progress, so the far end is
-asked for an answer stretch by stretch. Whether they are the right bytes is for the host to say, which hashes them.
+asked for an answer after each few of them, while more are on their way. Whether they are the right bytes is for the
+host to say, which hashes them.
 
 What is whole on the host is never sent again, but a cut upload begins anew: a packed nginx is half a megabyte, a few
 seconds even on a slow link. To go on with a part one would have to copy what is good of it into a new file, for the
@@ -15,8 +16,10 @@ import io
 import secrets
 import shlex
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 import paramiko
 from scp import SCPClient, SCPException
@@ -24,6 +27,7 @@ from scp import SCPClient, SCPException
 from fleet.ssh.become import begins, lines_as_root
 from fleet.ssh.command import START_S, Command
 from fleet.ssh.connection import LIBRARY_ERRORS, Link
+from fleet.ssh.handshake import Transport
 from fleet.ssh.rate import UNLIMITED, Rate
 from fleet.ssh.startline import shell_line
 from fleet.ssh.trouble import Refusal, Trouble, printable
@@ -35,10 +39,12 @@ SCP_CHUNK_BYTES = 32 << 10
 # The libraries' own deadlines come later than the watch, which alone says that nothing moves.
 LATER_S = 5.0
 DONE = b"fleet-done"
-# What is sent between two answers of the far end. Half a second or so of the link's time: what is in flight at the end
-# of an upload must arrive within the deadline, whether fifty hosts share a slow uplink or one has a fast one.
-LEAST_STRETCH_BYTES = 16 << 10
-MOST_STRETCH_BYTES = 1 << 20
+PIECE_BYTES = 32 << 10
+"""After each the far end is asked: where fewer bytes than this arrive within the deadline, nothing moves."""
+# What may be on its way unanswered. Half a second or so of the link's time: enough for a fast one, and little that waits
+# in a buffer where fifty hosts share a slow one.
+LEAST_ON_THE_WAY_BYTES = 16 << 10
+MOST_ON_THE_WAY_BYTES = 1 << 20
 QUICK_S = 0.5
 SLOW_S = 2.0
 
@@ -102,6 +108,14 @@ def _ways(link: Link, how: str) -> tuple[str, ...]:
     return WAYS if how == "auto" else (how,)
 
 
+class _Piece(NamedTuple):
+    """Bytes on their way, and the number of the question whose answer says that they have arrived."""
+
+    number: int
+    size_bytes: int
+    asked_at: float
+
+
 class Source:
     """Bytes to send, as a file that tells the watch whenever what was taken has arrived, and gives no more than the
     rate allows."""
@@ -110,24 +124,32 @@ class Source:
         self, data: bytes, link: Link, watch: Watch, rate: Rate = UNLIMITED, proceed: Callable[[], None] = lambda: None
     ) -> None:
         self._source = io.BytesIO(data)
-        self._link = link
+        assert isinstance(link.transport, Transport)
+        self._transport = link.transport
         self._watch = watch
         self._rate = rate
         self._proceed = proceed
-        self._stretch_bytes = LEAST_STRETCH_BYTES
+        self._room_bytes = LEAST_ON_THE_WAY_BYTES
         self._on_the_way_bytes = 0
+        self._unasked_bytes = 0
+        self._asked: deque[_Piece] = deque()
 
     def read(self, size: int = -1) -> bytes:
         """At most so many bytes, nothing at the end. Raises OSError when the link is gone."""
         self._go_on()
-        if self._on_the_way_bytes >= self._stretch_bytes:
+        if self._unasked_bytes >= LEAST_ON_THE_WAY_BYTES:
+            self._ask()
+        while self._asked and self._asked[0].number <= self._transport.answered:
             self._arrive()
-        left_bytes = self._stretch_bytes - self._on_the_way_bytes
-        data = self._source.read(self._rate.portion(left_bytes if size < 0 else min(size, left_bytes)))
+        while self._room_bytes - self._on_the_way_bytes < LEAST_ON_THE_WAY_BYTES and self._on_the_way_bytes:
+            self._arrive()
+        most_bytes = min(PIECE_BYTES, self._room_bytes - self._on_the_way_bytes)
+        data = self._source.read(self._rate.portion(most_bytes if size < 0 else min(size, most_bytes)))
         if not data:
-            self._arrive()
+            self._arrive_all()
         self._rate.take(len(data), self._wait)
         self._on_the_way_bytes += len(data)
+        self._unasked_bytes += len(data)
         return data
 
     def pour_into(self, command: Command, idle_s: float) -> None:
@@ -139,21 +161,35 @@ class Source:
         """There was progress, though no byte of this was taken."""
         self._watch.moved()
 
+    def _ask(self) -> None:
+        """The far end is asked whether it has what was taken since it was asked before."""
+        self._asked.append(_Piece(self._transport.ask(self._watch.moved), self._unasked_bytes, time.monotonic()))
+        self._unasked_bytes = 0
+
     def _arrive(self) -> None:
-        """The far end has everything that was taken."""
-        began_at = time.monotonic()
-        self._link.hear()
-        took_s = time.monotonic() - began_at
-        self._on_the_way_bytes = 0
-        self._watch.moved()
+        """The far end has the eldest piece that is on its way; the quicker it said so, the more may be on the way."""
+        if not self._asked:
+            self._ask()
+        piece = self._asked[0]
+        while not self._transport.wait_for_answer(piece.number):
+            self._go_on()
+        self._asked.popleft()
+        took_s = time.monotonic() - piece.asked_at
+        self._on_the_way_bytes -= piece.size_bytes
         if took_s < QUICK_S:
-            self._stretch_bytes = min(self._stretch_bytes * 2, MOST_STRETCH_BYTES)
+            self._room_bytes = min(self._room_bytes + piece.size_bytes, MOST_ON_THE_WAY_BYTES)
         elif took_s > SLOW_S:
-            self._stretch_bytes = max(self._stretch_bytes // 2, LEAST_STRETCH_BYTES)
+            self._room_bytes = max(self._room_bytes - piece.size_bytes, LEAST_ON_THE_WAY_BYTES)
+
+    def _arrive_all(self) -> None:
+        if self._unasked_bytes:
+            self._ask()
+        while self._asked:
+            self._arrive()
 
     def _go_on(self) -> None:
         self._proceed()
-        if not self._link.is_active:
+        if not self._transport.is_active():
             raise OSError("the connection ended")
 
     def _wait(self) -> None:
@@ -223,6 +259,7 @@ def _run(link: Link, script: str, moved: Callable[[], None] = lambda: None, sour
     for line in lines_as_root(command, link.host, patience_s):
         if begins(line, command):
             begun = True
+            command.got_on()
             if source is not None:
                 # What the script complains of says more than that it didn't take everything.
                 with suppress(OSError):

@@ -12,8 +12,9 @@ import pytest
 from fleet.lab.host import LabHost
 from fleet.lab.lab import Lab
 from fleet.lab.release import DEFAULT_BASE
-from fleet.onhost.protocol import END_MARK, MasterView, Outcome, Phase, Reply, ReplyType, Report
+from fleet.onhost.protocol import END_MARK, MasterView, Outcome, Phase, Reply, ReplyType, Report, Severity
 from fleet.onhost.wire import encode
+from fleet.ssh.command import MOST_REPLIES
 from tests.lab.conftest import MakeLab
 from tests.lab.operator import fleet, look, read, sha256, start
 
@@ -40,12 +41,17 @@ EVIL_REPORT = Report(
     record=None,
     epoch=0,
 )
+FINDINGS = speaks(
+    *(Reply(ReplyType.FINDING, reason=f"x{n}", severity=Severity.WARNING, message="m" * 1500) for n in range(9900)),
+    Reply(ReplyType.OUTCOME, outcome=Outcome.DONE, report=EVIL_REPORT),
+)
 LIE = 's/"running_sha256": *"[0-9a-f]*"/"running_sha256": "' + "0" * 64 + '"/'
 SPEECHES = {
     "a line without an end": "echo fleet-begin; head -c 1000000000 /dev/zero | tr '\\0' x",
     "lines without an end": "echo fleet-begin; yes '{}' | head -c 1000000000",
     "broken JSON": "echo fleet-begin; read -r _; echo '{\"type\": '",
     "terminal escapes": "echo fleet-begin; read -r _; cat /evil",
+    "findings without end": "echo fleet-begin; read -r _; cat /findings",
     "a lying hash": f"""case "$SSH_ORIGINAL_COMMAND" in
 *fleet-begin*) sh -c "$SSH_ORIGINAL_COMMAND" | sed -u '{LIE}';;
 *) exec sh -c "$SSH_ORIGINAL_COMMAND";;
@@ -57,6 +63,7 @@ WORDS = {
     "lines without an end": ("too_much_output", "garbled"),
     "broken JSON": ("garbled",),
     "terminal escapes": (None,),
+    "findings without end": ("too_much_output",),
     "a lying hash": (None,),
 }
 
@@ -72,6 +79,7 @@ def lab(hosts: Lab) -> Iterator[Lab]:
     for host, speech in zip(hosts.hosts, SPEECHES.values(), strict=False):
         evil = speaks(Reply(ReplyType.OUTCOME, outcome=Outcome.DONE, reason=EVIL, message=EVIL, report=EVIL_REPORT))
         host.exec(["/bin/sh", "-c", "cat >/evil"], input=evil.encode())
+        host.exec(["/bin/sh", "-c", "cat >/findings"], input=FINDINGS.encode())
         host.exec(["/bin/sh", "-c", "cat >/hostile; chmod 755 /hostile"], input=f"#!/bin/sh\n{speech}\n".encode())
         with_sshd(host, "echo 'ForceCommand /hostile' >>/etc/ssh/sshd_config")
     yield hosts
@@ -124,6 +132,16 @@ def test_nothing_that_they_say_reaches_the_terminal_as_it_is(lab: Lab, words: tu
 
     assert CONTROL.search(ran.said.replace("\n", "")) is None
     assert ran.code == 4
+
+
+def test_who_finds_without_end_fills_no_journal(lab: Lab, release: Path) -> None:
+    """Each finding is an event, and each event is written to the disk before the next one is looked at."""
+    ran = fleet(lab, "upgrade", str(release), "-y", "--output", "jsonl", "-l", named(lab, "findings without end"))
+
+    found = [one for one in ran.events if one["type"] == "finding"]
+    ended = [one["reason"] for one in ran.events if one["type"] == "visit_ended"]
+    assert set(ended) == {"too_much_output"}, ran.said
+    assert len(found) <= MOST_REPLIES * len(ended)
 
 
 def test_a_rollout_without_them_goes_on_and_with_the_liar_says_who_lied(lab: Lab, release: Path) -> None:

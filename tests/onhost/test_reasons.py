@@ -10,7 +10,7 @@ import pytest
 
 import fleet.onhost
 from fleet.onhost.protocol import Severity
-from fleet.onhost.reasons import EVERY, PREFLIGHT, REASONS, finding, judged, overridable, spelled
+from fleet.onhost.reasons import EVERY, PREFLIGHT, REASONS, few, finding, judged, overridable, spelled
 from fleet.onhost.wording import Kind, Reason
 
 FOLDER = Path(fleet.onhost.__file__).parent
@@ -153,3 +153,14 @@ def test_only_refusals_are_overridable() -> None:
 
     assert set(overridable()) == words
     assert all(reason.severity is Severity.REFUSAL for reason in REASONS.values() if reason.overridable)
+
+
+def test_of_many_findings_of_one_word_a_few_are_said_and_how_many_more_there_are() -> None:
+    many = [finding("listener_added", listener=f"127.0.0.1:{port}") for port in range(1000)]
+    other = finding("quic", listener="x")
+
+    said = few((*many[:500], other, *many[500:]))
+
+    assert said[:19] == tuple(many[:19])
+    assert said[19].message == f"{many[19].message} (And 980 more of these.)"
+    assert said[20:] == (other,)

@@ -190,6 +190,8 @@ class Proxy:
         self._target = (to, port)
         self._bytes_per_s = bytes_per_s
         self._left_bytes = freeze_after_bytes
+        self._quick_bytes: int | None = None
+        self._then_bytes_per_s = bytes_per_s
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._frozen = threading.Event()
@@ -204,6 +206,10 @@ class Proxy:
     def freeze_after(self, size: int) -> None:
         """After so many bytes more it freezes."""
         self._left_bytes = size
+
+    def slow_after(self, size: int, bytes_per_s: int) -> None:
+        """After so many bytes more it is as slow as that."""
+        self._quick_bytes, self._then_bytes_per_s = size, bytes_per_s
 
     def close(self) -> None:
         """Everything is closed, and nothing of it runs any more."""
@@ -251,6 +257,10 @@ class Proxy:
             self._left_bytes -= size
             if self._left_bytes <= 0:
                 self.freeze()
+        if self._quick_bytes is not None:
+            self._quick_bytes -= size
+            if self._quick_bytes <= 0:
+                self._bytes_per_s = self._then_bytes_per_s
 
     def __enter__(self) -> "Proxy":
         return self

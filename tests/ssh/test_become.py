@@ -15,7 +15,9 @@ import pytest
 from fleet.host import Host
 from fleet.onhost.protocol import Ask, Layout, Outcome
 from fleet.ssh import asking
+from fleet.ssh.become import lines_as_root
 from fleet.ssh.bundle import Bundle
+from fleet.ssh.command import Command
 from fleet.ssh.connection import Link
 from fleet.ssh.secrets import SECRETS, Kind
 from fleet.ssh.session import visit
@@ -118,6 +120,24 @@ def test_a_password_that_nobody_gave_is_named_with_the_line_that_spares_it(
     assert "--ask-become-pass" in refused.remedy
     assert counted == 0
     assert of(cured) == (Outcome.DONE, None)
+
+
+def test_what_was_tried_without_a_password_is_not_counted_once_it_asks_for_one(link: Link) -> None:
+    """A sudo that asks a directory may take its time at both."""
+    got_on = []
+
+    class Told(Command):
+        def got_on(self) -> None:
+            got_on.append("so")
+            super().got_on()
+
+    speech = "echo fleet-wants-root ann; read go; echo fleet-begin; echo fleet-wants-root ann; echo end"
+    command = Told(link, f"exec sh -c '{speech}'")
+
+    lines = list(lines_as_root(command, replace(link.host, become=True), lambda: QUICK.silence_s))
+
+    assert lines == [b"fleet-begin", b"end"]
+    assert got_on == ["so"]
 
 
 @pytest.mark.parametrize("method", ["sudo", "doas"])

@@ -1,7 +1,12 @@
 """A command needs no thread, is read to its end however much the host prints, and hears only what it is meant to."""
 
 import threading
+import time
+from types import SimpleNamespace
 
+import pytest
+
+from fleet.ssh import command as command_module
 from fleet.ssh.command import Command
 from fleet.ssh.connection import Link
 from tests.ssh.stubs import QUICK
@@ -39,3 +44,17 @@ def test_a_command_hears_what_is_sent_to_it_and_no_more(link: Link) -> None:
     command.end()
 
     assert [int(line) for line in command.lines(silence_s)] == [len(said)]
+
+
+def test_the_time_that_we_take_with_a_line_is_not_the_host_s(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password may wait for its turn, and an upload goes on between two lines."""
+    ours_s = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ours_s[0])
+    monkeypatch.setattr(command_module, "time", clock)
+    heard = []
+
+    for line in Command(link, "exec sh -c 'echo one; sleep 2; echo two'").lines(silence_s):
+        heard.append(line)
+        ours_s[0] += 1000
+
+    assert heard == [b"one", b"two"]

@@ -1,7 +1,9 @@
 """A visit ends in an outcome whatever the host does, and says whether anything can have happened there."""
 
 import multiprocessing
+import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -9,15 +11,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import paramiko
 import pytest
 
 from fleet.events import Event, EventType
 from fleet.host import Host
-from fleet.onhost.protocol import Ask, Outcome, Phase, Severity, Step
+from fleet.onhost.protocol import Ask, Goal, Options, Outcome, Phase, Probe, Rest, Severity, Step
+from fleet.ssh import session, supply, upload
+from fleet.ssh.bundle import GENERIC, build
+from fleet.ssh.command import MOST_REPLIES
 from fleet.ssh.session import cut_all, forget_stop, request_stop, visit
-from fleet.task import HostOutcome
+from fleet.task import Connecting, HostOutcome
+from tests.private_nginx import wait_until
 from tests.ssh.server import Proxy, Sshd, make_key, sshd
-from tests.ssh.stubs import FINE, QUICK, Heard, a_task, of, stub
+from tests.ssh.stubs import FINE, QUICK, TARGET, Heard, a_task, of, stub
 
 ECHO = "end(message=repr((request.ask.value, request.rollout, request.operator, request.layout.state_dir)))"
 # One line answered for each line that comes after the request, until it is told to stop.
@@ -253,6 +260,114 @@ def test_a_script_that_goes_silent_is_told_apart_from_a_dead_link(fresh: Host, t
     assert of(outcome) == (Outcome.LINK_LOST, "silent")
 
 
+@pytest.mark.parametrize(
+    "dribble",
+    ["sys.stderr.write('x'); sys.stderr.flush()", "say(ReplyType.HELLO)", "print(flush=True)"],
+    ids=["complaints", "greetings", "nothing"],
+)
+def test_a_script_that_says_nothing_of_use_is_silent(fresh: Host, tmp_path: Path, dribble: str) -> None:
+    task = a_task(fresh, deadlines=replace(QUICK, silence_s=3))
+
+    outcome = visit(task, Heard(), stub(tmp_path, f"for _ in range(300):\n    {dribble}; time.sleep(0.1)"))
+
+    assert of(outcome) == (Outcome.LINK_LOST, "silent")
+
+
+def test_a_script_that_gets_on_may_take_longer_than_one_pause(fresh: Host, tmp_path: Path) -> None:
+    task = a_task(fresh, deadlines=replace(QUICK, silence_s=4))
+    body = "for _ in range(6):\n    time.sleep(1); say(ReplyType.STEP_STARTED, step=Step.SWAP)\nend()"
+
+    assert of(visit(task, Heard(), stub(tmp_path, body))) == (Outcome.DONE, None)
+
+
+def test_a_script_that_gets_on_for_ever_is_given_up(
+    fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "MOST_PAUSES", 0.1)
+    body = "for _ in range(300):\n    say(ReplyType.STEP_STARTED, step=Step.SWAP); time.sleep(0.1)"
+
+    assert of(visit(a_task(fresh), Heard(), stub(tmp_path, body))) == (Outcome.LINK_LOST, "endless")
+
+
+@pytest.mark.parametrize(
+    ("goal", "options"),
+    [
+        (Goal(TARGET, Rest.FINAL), Options(drain_timeout_s=30)),
+        (Goal(TARGET, Rest.HELD), Options(settle_s=30)),
+        (Goal(TARGET, Rest.HELD), Options(probes=(Probe("http://127.0.0.1/", timeout_s=8),))),
+    ],
+    ids=["drain", "settle", "probe"],
+)
+def test_a_step_may_be_silent_as_long_as_the_operator_lets_it_wait(
+    fresh: Host, tmp_path: Path, goal: Goal, options: Options
+) -> None:
+    task = a_task(fresh, deadlines=replace(QUICK, silence_s=1))
+    request = task.request._replace(goal=goal, options=options, allowed=(Step.RETIRE,))
+
+    outcome = visit(replace(task, request=request), Heard(), stub(tmp_path, "time.sleep(3)\nend()"))
+
+    assert of(outcome) == (Outcome.DONE, None)
+
+
+@pytest.mark.parametrize(
+    ("module", "asked"),
+    [(session, "*fleet.pyz*"), (supply, "*eval*"), (upload, "*umask*")],
+    ids=["script", "bundle", "release"],
+)
+def test_a_login_that_dribbles_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, asked: str
+) -> None:
+    """Before our first word counts the time, whatever is said meanwhile."""
+    monkeypatch.setattr(module, "START_S", 1.0)
+    dribble = "for i in $(seq 300); do echo waiting; echo waiting >&2; sleep 0.1; done"
+    force = f'ForceCommand c="$SSH_ORIGINAL_COMMAND"; case "$c" in {asked}) {dribble};; esac; exec /bin/sh -c "$c"'
+    release = tmp_path / "nginx"
+    release.write_text("the bytes")
+    missing = "import os\nos.makedirs(request.layout.state_dir + '/releases/' + request.goal.target)\n"
+    with sshd(tmp_path, force) as dribbling:
+        task = replace(a_task(dribbling.host, Ask.STAGE, release=release), connecting=Connecting(transfer="exec"))
+
+        outcome = visit(task, Heard(), stub(tmp_path, missing + "end(Outcome.REFUSED, reason='release_missing')"))
+
+    assert of(outcome) == (Outcome.UNREACHABLE, "silent")
+
+
+@pytest.mark.parametrize("kind", ["FINDING", "STEP_STARTED", "OUTCOME"])
+def test_a_visit_says_no_more_than_a_real_one_could(fresh: Host, tmp_path: Path, kind: str) -> None:
+    """Each reply may be an event, and each event is written to the disk before the next one."""
+    body = f"for n in range({MOST_REPLIES}):\n    say(ReplyType.{kind}, message='m', outcome=Outcome.DONE)\nend()"
+    heard = Heard()
+
+    outcome = visit(a_task(fresh), heard, stub(tmp_path, body))
+
+    assert of(outcome) == (Outcome.LINK_LOST, "too_much_output")
+    assert len(heard.events) <= MOST_REPLIES + 2
+
+
+def test_a_link_that_is_cut_before_anything_was_asked_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a connection ends its commands are told first, and it looks alive until all of them have been."""
+    unlink = paramiko.Channel._unlink  # type: ignore[attr-defined]  # the stubs lack it
+
+    def unhurried(channel: paramiko.Channel) -> None:
+        unlink(channel)
+        time.sleep(1)
+
+    monkeypatch.setattr(paramiko.Channel, "_unlink", unhurried)
+    with sshd(tmp_path, "ForceCommand kill -9 $PPID; sleep 1") as cutting:
+        outcome = visit(a_task(cutting.host), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.UNREACHABLE, "link_lost")
+
+
+def test_a_login_that_is_killed_is_no_link_that_was_cut(tmp_path: Path) -> None:
+    with sshd(tmp_path, "ForceCommand kill -9 $$") as running:
+        outcome = visit(a_task(running.host), Heard(), stub(tmp_path, FINE))
+
+    assert of(outcome) == (Outcome.REFUSED, "no_shell")
+
+
 def test_a_link_that_freezes_in_a_step_is_lost(server: Sshd, fresh: Host, tmp_path: Path) -> None:
     with Proxy(server.port) as proxy:
         server.know("[127.0.0.1]:* {key}")
@@ -290,6 +405,41 @@ def test_a_stop_reaches_the_visits_of_that_rollout(fresh: Host, tmp_path: Path) 
 
     assert of(outcome) == (Outcome.FAILED, "interrupted")
     assert of(later) == (Outcome.REFUSED, "stopped")
+
+
+def test_a_stop_ends_the_upload_of_the_step_script(
+    fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At this rate it would take ten minutes."""
+    available = {GENERIC: build(GENERIC, tmp_path, {"padding": os.urandom(600_000)})}
+    task = replace(a_task(fresh, rollout="r-stop"), connecting=Connecting(limit_rate=1000.0))
+    ended: list[HostOutcome] = []
+    visiting = threading.Thread(target=lambda: ended.append(visit(task, Heard(), available)), daemon=True)
+    visiting.start()
+    parts = Path(fresh.layout.state_dir)
+    wait_until(lambda: any(parts.glob("bundles/*/*.part.*")), "the upload has begun")
+    request_stop("r-stop")
+    visiting.join(60)
+    forget_stop("r-stop")
+
+    assert [of(outcome) for outcome in ended] == [(Outcome.REFUSED, "stopped")]
+
+
+def test_a_stop_does_not_wait_for_a_login_that_is_slow_to_begin(tmp_path: Path) -> None:
+    ended: list[HostOutcome] = []
+    (tmp_path / "login.sh").write_text(f"touch {tmp_path}/begun; exec sleep 50\n")
+    with sshd(tmp_path, f"ForceCommand /bin/sh {tmp_path}/login.sh") as sleepy:
+        task = a_task(sleepy.host, rollout="r-stop")
+        visiting = threading.Thread(
+            target=lambda: ended.append(visit(task, Heard(), stub(tmp_path, FINE))), daemon=True
+        )
+        visiting.start()
+        wait_until((tmp_path / "begun").exists, "the login has begun")
+        request_stop("r-stop")
+        visiting.join(30)
+    forget_stop("r-stop")
+
+    assert [of(outcome) for outcome in ended] == [(Outcome.REFUSED, "stopped")]
 
 
 def test_a_stop_does_not_reach_another_rollout(fresh: Host, tmp_path: Path) -> None:

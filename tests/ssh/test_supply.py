@@ -11,10 +11,11 @@ import pytest
 from fleet.events import EventType
 from fleet.host import Host
 from fleet.onhost.protocol import Ask, Outcome
-from fleet.ssh import command
+from fleet.ssh import command, connection
 from fleet.ssh.bundle import GENERIC, build
 from fleet.ssh.session import visit
 from fleet.ssh.upload import WAYS
+from fleet.ssh.watch import Watch
 from fleet.task import Connecting, HostOutcome
 from tests.ssh.server import Proxy, Sshd, sshd
 from tests.ssh.stubs import FINE, QUICK, TARGET, Heard, a_task, of, stub
@@ -246,18 +247,38 @@ def test_a_state_folder_that_no_csh_could_be_told_is_refused(fresh: Host, tmp_pa
 
 # A host that is slow
 
-SLEEPY = 'ForceCommand c="$SSH_ORIGINAL_COMMAND"; case "$c" in *eval*|*umask*) sleep 1.05 ;; esac; exec /bin/sh -c "$c"'
+# What the bundle and what the release are sent to begins only when the file is there; what runs the bundle, at once.
+SLEEPY = """#!/bin/sh
+case "$SSH_ORIGINAL_COMMAND" in
+*fleet.pyz*) ;;
+*eval*|*umask*) for i in $(seq 600); do [ -e {go} ] && break; sleep 0.05; done; rm {go} || exit 1 ;;
+esac
+exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
+"""
 
 
 def test_a_login_that_is_slow_to_begin_is_no_upload_that_stalls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the bundle and what the release are sent to takes longer to begin than an upload may pause."""
-    monkeypatch.setattr(command, "PULSE_S", 0.2)
+    """The login begins only after the upload's deadline has been put off three times: it may take as long as it likes."""
+    monkeypatch.setattr(command, "PULSE_S", 0.1)
+
+    class Watching(Watch):
+        times = 0
+
+        def moved(self) -> None:
+            super().moved()
+            self.times += 1
+            if self.times == 3:
+                (tmp_path / "go").touch()
+
+    monkeypatch.setattr(connection, "Watch", Watching)
+    (tmp_path / "login.sh").write_text(SLEEPY.format(go=tmp_path / "go"))
+    (tmp_path / "login.sh").chmod(0o755)
     release = tmp_path / "nginx"
     release.write_text("the bytes")
-    with sshd(tmp_path, SLEEPY) as sleepy:
-        task = a_task(sleepy.host, Ask.STAGE, release=release, deadlines=replace(QUICK, transfer_idle_s=1))
+    with sshd(tmp_path, f"ForceCommand {tmp_path}/login.sh") as sleepy:
+        task = a_task(sleepy.host, Ask.STAGE, release=release)
         task = replace(task, connecting=replace(task.connecting, transfer="exec"))
 
         outcome = visit(task, Heard(), stub(tmp_path, STAGE))

@@ -222,6 +222,27 @@ def test_a_slow_link_may_take_longer_than_any_deadline(server: Sshd, tmp_path: P
     assert all((tmp_path / how).read_bytes() == data for how in WAYS)
 
 
+def test_a_link_that_grows_slow_is_no_link_that_stalls(server: Sshd, tmp_path: Path) -> None:
+    """What a fast link had on its way takes five seconds then: it is the bytes that arrive meanwhile that count."""
+    data = os.urandom(4 << 20)
+
+    def bring(how: str) -> str:
+        with Proxy(server.port) as proxy:
+            link = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=3))
+            link.open()
+            proxy.slow_after(3 << 20, 200_000)
+            try:
+                return upload(link, data, f"{tmp_path}/{how}", how=how)
+            finally:
+                link.close()
+
+    server.know("[127.0.0.1]:* {key}")
+    with ThreadPoolExecutor() as threads:
+        assert list(threads.map(bring, WAYS)) == list(WAYS)
+
+    assert all((tmp_path / how).read_bytes() == data for how in WAYS)
+
+
 def test_a_host_that_falls_silent_at_the_end_of_an_upload_is_told_as_that(tmp_path: Path) -> None:
     """Everything has arrived; the host is asked whether it lives before the upload's own deadline has passed."""
     (tmp_path / "wc").write_text(f"#!/bin/sh\ntouch {tmp_path}/counting\nexec sleep 3\n")
