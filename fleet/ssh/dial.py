@@ -21,6 +21,10 @@ from fleet.ssh.trouble import Trouble
 # this is what notices a cut link; shorter than a visit's silence deadline, longer than a reordering network.
 UNACKNOWLEDGED_MS = 20_000
 KEEPALIVE_IDLE_S = 15
+LOOKUP_S = 30.0
+"""For the lookup of a name, which OpenSSH's ConnectTimeout doesn't cover: a dead name server costs 5 s before the next one
+is asked, twice, and again for each search domain.
+"""
 NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL)
 
 
@@ -37,9 +41,9 @@ class QuickSocket(socket.socket):
 
 
 def dial(settings: Settings, timeout_s: float, lookup: Callable[..., Any] = socket.getaddrinfo) -> QuickSocket:
-    """A connected socket. Each address gets its share of what the lookup left of `timeout_s`. Raises `Trouble`."""
+    """A connected socket. Each address gets its share of what is left of `timeout_s`. Raises `Trouble`."""
+    found = _addresses(settings, lookup)
     ends_at = time.monotonic() + timeout_s
-    found = _addresses(settings, timeout_s, lookup)
     failures: list[tuple[str, OSError]] = []
     for number, (family, address) in enumerate(found):
         share_s = (ends_at - time.monotonic()) / (len(found) - number)
@@ -52,11 +56,9 @@ def dial(settings: Settings, timeout_s: float, lookup: Callable[..., Any] = sock
     raise _failed(settings, failures, timeout_s)
 
 
-def _addresses(
-    settings: Settings, timeout_s: float, lookup: Callable[..., Any]
-) -> list[tuple[socket.AddressFamily, Any]]:
-    """The addresses of the name. The resolver has no deadline that we could set (two dead name servers and two search
-    domains make it 40 s), so a thread waits for it, and is left alone when it takes too long.
+def _addresses(settings: Settings, lookup: Callable[..., Any]) -> list[tuple[socket.AddressFamily, Any]]:
+    """The addresses of the name. The resolver has no deadline that we could set, so a thread waits for it, and is left
+    alone when it takes too long.
     """
     answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -68,11 +70,11 @@ def _addresses(
 
     threading.Thread(target=ask, name="fleet-lookup", daemon=True).start()
     try:
-        found = answer.get(timeout=timeout_s)
+        found = answer.get(timeout=LOOKUP_S)
     except queue.Empty:
         raise Trouble(
             "timed_out",
-            f"The address {settings.hostname!r} was not looked up within {timeout_s:g} s.",
+            f"The address {settings.hostname!r} was not looked up within {LOOKUP_S:g} s.",
             "See that this machine's name servers answer (/etc/resolv.conf); or give the IP address: ansible_host.",
             may_pass=True,
         ) from None

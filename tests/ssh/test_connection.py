@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
@@ -66,15 +67,16 @@ def test_an_address_that_is_no_name_is_not_found(server: Sshd) -> None:
 
 LOOKUP = """
 import socket, sys, time
-from fleet.ssh.dial import dial
+from fleet.ssh import dial
 from fleet.ssh.resolve import Settings
 from fleet.ssh.trouble import Trouble
 
 deaf = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 deaf.bind(("127.0.0.53", 53))
+dial.LOOKUP_S = 1.0
 began_at = time.monotonic()
 try:
-    dial(Settings("web-01.example.net", 22, "root", "web-01", ()), 1.0)
+    dial.dial(Settings("web-01.example.net", 22, "root", "web-01", ()), 1.0)
 except Trouble as trouble:
     print(trouble.reason, time.monotonic() - began_at < 4, trouble.message)
 """
@@ -92,6 +94,17 @@ def test_name_servers_that_do_not_answer_time_out(tmp_path: Path) -> None:
 
     assert done.stdout.startswith("timed_out True"), done
     assert "was not looked up within 1 s" in done.stdout
+
+
+def test_a_slow_lookup_takes_nothing_from_the_time_to_connect(server: Sshd) -> None:
+    """As with OpenSSH's ConnectTimeout: the first name server may be dead, and the second one is asked after 5 s."""
+
+    def slow(*words: Any) -> Any:
+        time.sleep(1.0)
+        return socket.getaddrinfo(*words)
+
+    with dial(resolve(server.host, PLAIN), 0.9, slow) as found:
+        assert found.getpeername() == ("127.0.0.1", server.port)
 
 
 def test_a_full_backlog_times_out(server: Sshd) -> None:
