@@ -126,14 +126,22 @@ class _Survey:
 
 
 def _told_apart(found: Sequence[Found]) -> list[Found]:
-    """The same, but that new keys which differ under one name are none to be accepted: each place would then pass for the
-    other. A name that stands for several machines (HostKeyAlias) or one address in two networks makes such.
+    """The same, but that new keys which differ under one name of the same files are none to be accepted: each place would
+    then pass for the other. A name that stands for several machines (HostKeyAlias) or one address in two networks makes
+    such.
     """
-    shown: dict[str, set[bytes]] = {}
+    shown: dict[tuple[str, tuple[str, ...]], set[bytes]] = {}
     for each in found:
         if each.is_new and each.shown is not None:
-            shown.setdefault(each.name, set()).add(each.shown.blob)
-    return [replace(each, trouble=_ambiguous(each)) if len(shown.get(each.name, ())) > 1 else each for each in found]
+            shown.setdefault(_name_in_files(each), set()).add(each.shown.blob)
+    return [
+        replace(each, trouble=_ambiguous(each)) if len(shown.get(_name_in_files(each), ())) > 1 else each
+        for each in found
+    ]
+
+
+def _name_in_files(found: Found) -> tuple[str, tuple[str, ...]]:
+    return found.name, found.settings.known_hosts if found.settings is not None else ()
 
 
 def _ambiguous(found: Found) -> Trouble:

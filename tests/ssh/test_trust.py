@@ -196,6 +196,24 @@ def test_two_keys_of_one_name_are_shown_and_neither_is_stored(fleet: Operator, t
     assert fleet.out.count("HostKeyAlias") == 2
 
 
+def test_two_keys_of_one_name_in_files_of_their_own_are_trusted(fleet: Operator, tmp_path: Path) -> None:
+    """As operators keep two networks with the same addresses apart."""
+    config = tmp_path / "config"
+    nodes = "".join(
+        f"Host node-{at}\n  HostName 127.0.0.1\n  Port {fleet.server(at).port}\n  HostKeyAlias cluster\n"
+        f"  UserKnownHostsFile {tmp_path}/{at}\n"
+        for at in (1, 2)
+    )
+    config.write_text(nodes + fleet.there.config.read_text())
+    fleet.there = replace(fleet.there, config=config)
+    fleet.inventory_of("one: {ansible_host: node-1}", "two: {ansible_host: node-2}")
+
+    assert fleet("trust", "-y") == 0
+    assert [(tmp_path / str(at)).read_text() for at in (1, 2)] == [
+        f"cluster {fleet.server(at).public_key}\n" for at in (1, 2)
+    ]
+
+
 @pytest.mark.parametrize("answer", ["n", "", "yo"])
 def test_without_a_yes_nothing_is_stored(fleet: Operator, answer: str) -> None:
     fleet.answer = answer
