@@ -7,8 +7,8 @@ import json
 from enum import Enum
 from typing import Any, Dict, List, Tuple, Union
 
-MOST = 2**63 - 1
-"""The largest number that either end may write: what a kernel counts in 64 bits."""
+MOST = 2**64 - 1
+"""The largest number that either end may write: what a kernel counts in 64 bits (an inode of a network's file system)."""
 
 
 class Malformed(ValueError):

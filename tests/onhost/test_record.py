@@ -28,6 +28,14 @@ def test_what_is_wanted_is_found_again(own: InstanceStore) -> None:
     assert os.stat(own.folder).st_mode & 0o077 == 0
 
 
+def test_an_inode_may_have_all_of_its_64_bits(own: InstanceStore) -> None:
+    """As on some file systems of the network: the place in the error log would be forgotten."""
+    own.make()
+    own.save("serving.json", record.Serving(log_inode=2**64 - 1, log_offset=7))
+
+    assert own.serving == record.Serving(log_inode=2**64 - 1, log_offset=7)
+
+
 def test_a_record_that_is_none_is_named(own: InstanceStore) -> None:
     own.make()
     Path(own.folder, "record.json").write_text('{"rollout": 1}')
