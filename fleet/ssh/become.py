@@ -49,7 +49,7 @@ def lines_as_root(command: Command, host: Host, pulse: Callable[[], float]) -> I
                 command.end()  # it did become root, and ended as sudo itself does when it refuses
             else:
                 giving = _Giving(host, line)
-                command.send(GO + _terminal_line() + giving.begin() + b"\n")
+                command.send(GO + _terminal_line() + giving.begin(pulse) + b"\n")
                 command.got_on()  # what sudo tried without a password may have taken its time
     finally:
         if giving is not None:
@@ -64,8 +64,8 @@ class _Giving:
         self._user = printable(wanted[len(WANTS_ROOT) :].decode("utf-8", "replace")).strip()
         self._trial: Trial | None = None
 
-    def begin(self) -> bytes:
-        """The password, nothing when none was given. Waits for its turn. Raises `Refusal`."""
+    def begin(self, proceed: Callable[[], object]) -> bytes:
+        """The password, nothing when none was given. Waits for its turn. Raises `Refusal`, and what `proceed` raises."""
         secret = SECRETS.get(Kind.BECOME)
         if secret is None:
             if self._host.become_method == "doas":
@@ -73,7 +73,7 @@ class _Giving:
             return b""
         trial = SECRETS.trial(Kind.BECOME, self._user)
         try:
-            trial.begin(place(self._host))
+            trial.begin(place(self._host), proceed)
         except NotGiven as error:
             raise _not_given(self._host.become_method, error.refused_by) from None
         self._trial = trial

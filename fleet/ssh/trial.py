@@ -6,6 +6,7 @@ wait until one has taken the password. `MOST_REFUSALS` and not one, because a si
 """
 
 import time
+from collections.abc import Callable
 from threading import Condition
 
 MOST_REFUSALS = 2
@@ -14,6 +15,9 @@ PROVING_S = 20.0
 """How long the others wait for one host. It hangs then, or its directory is slow: one more is tried, not all of them."""
 MOST_WAIT_S = 3 * PROVING_S
 """How long anybody waits. Where three hosts have not judged a password by then, they hang, and hold nobody up."""
+
+
+PULSE_S = 1.0
 
 
 class NotGiven(Exception):
@@ -36,12 +40,16 @@ class Trial:
         self._under_way = 0
         self._refused: dict[str, str] = {}
 
-    def begin(self, place: str) -> None:
-        """The password may be given to this account now, and `end` says what became of it. Raises `NotGiven`."""
+    def begin(self, place: str, proceed: Callable[[], object] = lambda: None) -> None:
+        """The password may be given to this account now, and `end` says what became of it. `proceed` is called again and
+        again meanwhile, and at the end; what it raises ends the wait. Raises `NotGiven`.
+        """
         with self._changed:
             ends_at = time.monotonic() + self._most_wait_s
             while not self._is_settled() and (left_s := min(self._next_at, ends_at) - time.monotonic()) > 0:
-                self._changed.wait(left_s)
+                proceed()
+                self._changed.wait(min(left_s, PULSE_S))
+            proceed()
             if place in self._refused:
                 raise NotGiven
             if self._is_hopeless():

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from fleet.ssh.bundle import Bundle
 from fleet.ssh.command import Command
 from fleet.ssh.connection import Link
 from fleet.ssh.secrets import SECRETS, Kind
-from fleet.ssh.session import visit
+from fleet.ssh.session import forget_stop, request_stop, visit
 from fleet.ssh.trouble import Refusal
 from fleet.ssh.upload import upload
 from fleet.task import HostOutcome
@@ -255,6 +256,29 @@ def test_a_wrong_password_is_not_given_to_all_hosts_before_one_has_taken_it(
     assert all(host in message for host in tried for message in spared)
     assert counted <= 4
     assert [outcome.message for outcome in cured] == ["0 ann@laptop"] * 4
+
+
+def test_a_password_is_not_given_after_the_operator_turned_back(
+    machine: Ordinary, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He may have seen that it was a typing error, while the others waited for what the first host says of it."""
+    machine.allow(ASKED)
+    machine.forget_failures()
+    SECRETS.put(Kind.BECOME, "wrong")
+    trial = SECRETS.trial(Kind.BECOME, USER)
+    trial.begin("the first host")
+    begin = trial.begin
+
+    def turned_back(*words: Any) -> None:
+        request_stop("r-stopped")
+        begin(*words)
+
+    monkeypatch.setattr(trial, "begin", turned_back)
+    outcome = visit(a_task(host, rollout="r-stopped"), Heard(), stub(tmp_path, WHO))
+    forget_stop("r-stopped")
+
+    assert of(outcome) == (Outcome.REFUSED, "stopped")
+    assert machine.failed_logins == 0
 
 
 def test_a_password_that_is_right_and_not_enough_is_told_apart_with_a_line_that_cures_it(

@@ -78,6 +78,23 @@ def test_a_directory_that_is_slow_to_refuse_is_asked_by_few() -> None:
     assert len(given_to(trial, set(), judging_s=0.3)) < len(HOSTS) / 2
 
 
+def test_who_turns_back_while_he_waits_for_his_turn_is_given_nothing() -> None:
+    trial = Trial()
+    trial.begin("slow")
+    asked: list[None] = []
+
+    def turned_back() -> None:
+        asked.append(None)
+        if len(asked) == 2:
+            trial.end("slow", "slow", None)  # nobody is before him now
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        trial.begin("late", turned_back)
+
+    assert sorted(given_to(trial, set(HOSTS))) == HOSTS
+
+
 def test_nobody_waits_for_hosts_that_hang_one_after_the_other() -> None:
     trial = Trial(proving_s=0.05, most_wait_s=0.15)
     for number in range(3):
