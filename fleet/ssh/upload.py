@@ -232,7 +232,7 @@ _SENDERS: dict[str, Callable[[Link, Source, int, str, str], None]] = {
 
 def _discard(link: Link, part: str) -> None:
     """What came of the file is gone, if the host lets us: the disk may be full of it."""
-    with suppress(Trouble, *LIBRARY_ERRORS):
+    with suppress(Trouble, *LIBRARY_ERRORS), link.watch(link.deadlines.transfer_idle_s):
         _run(link, f"rm -f {shlex.quote(part)}")
 
 
@@ -257,7 +257,7 @@ def _run(link: Link, script: str, moved: Callable[[], None] = lambda: None, sour
         return idle_s if begun else START_S
 
     for line in lines_as_root(command, link.host, patience_s):
-        if begins(line, command):
+        if not begun and begins(line, command):
             begun = True
             command.got_on()
             if source is not None:

@@ -264,6 +264,23 @@ def test_a_host_that_falls_silent_at_the_end_of_an_upload_is_told_as_that(tmp_pa
     assert "did not answer for 1 s" in trouble.message
 
 
+def test_a_host_that_begins_again_and_again_is_not_waited_for_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What removes the part of an upload that failed may say what it likes, and has the time of an upload that stalls."""
+    monkeypatch.setattr("fleet.ssh.upload.LATER_S", 0.0)
+    again = 'case "$c" in *"rm -f"*) while :; do echo fleet-begin; sleep 0.2; done;; *) exec /bin/sh -c "$c";; esac'
+    with sshd(tmp_path, f'ForceCommand c="$SSH_ORIGINAL_COMMAND"; {again}') as server:
+        link = Link(server.host, replace(QUICK, transfer_idle_s=1.5))
+        link.open()
+
+        with pytest.raises(Refusal) as caught:
+            upload(link, b"bytes", f"{tmp_path}/no/folder", how="exec")
+
+        link.close()
+    assert caught.value.reason == "upload_failed"
+
+
 @pytest.mark.parametrize("how", WAYS)
 def test_a_rate_limit_holds_back_every_way(link: Link, tmp_path: Path, how: str) -> None:
     began_at = time.monotonic()
