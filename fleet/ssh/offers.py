@@ -70,9 +70,11 @@ def offers_of(
             by_file += _by_file(file, key, certificates)
         elif file.holds is not Holds.NOTHING:
             unused.append(file)
-    others = _others(agent, held, certificates) if agent is not None and not identities_only else ()
+    others = list(_others(agent, held, certificates)) if agent is not None and not identities_only else []
+    plain = [offer for offer in others if not offer.public.is_token]
+    tokens = [offer for offer in others if offer.public.is_token]
+    rest = (*plain, *by_file, *tokens) if agent_first else (*by_file, *plain, *tokens)
     found: dict[Public, Offer] = {}
-    rest = (*others, *by_file) if agent_first else (*by_file, *others)
     for offer in (*by_agent, *rest):
         found.setdefault(offer.public, offer)
     return Offers(tuple(found.values()), tuple(unused))
@@ -126,8 +128,8 @@ def _by_agent(agent: Agent, file: KeyFile, known: Sequence[Held], certificates: 
 
 
 def _others(agent: Agent, held: Sequence[Held], certificates: _Certificates) -> Iterator[Offer]:
-    """What else the agent holds; those that want a touch come last."""
-    for key in sorted(held, key=lambda key: key.public.is_token):
+    """What else the agent holds."""
+    for key in held:
         shown = f"{key.comment or key.public.type} (of the agent)"
         for certificate, path in certificates.of(key.public):
             yield Offer(certificate, f"{Path(path).name} ({shown})", partial(agent.sign, key.public))

@@ -93,14 +93,16 @@ def _ask_passphrases(hops: Sequence[Settings], ask: AskSecret, *, or_password: b
 def _locked(hops: Sequence[Settings], *, or_password: bool) -> Iterator[KeyFile]:
     """The key files that need a passphrase, which nobody has been asked for, and that the agent doesn't hold.
 
-    Of OpenSSH's own list (`~/.ssh/id_*`) only where there is nothing else to offer, neither a key nor a password: else
-    whether one of them is needed at all is known only when everything else has failed.
+    Of OpenSSH's own list (`~/.ssh/id_*`) only where there is nothing else to offer, neither a key nor a password (which no
+    bastion is given): else whether one of them is needed at all is known only when everything else has failed.
     """
+    bastions = {hop.jump for hop in hops}
     held_by = cache(_held_by)
     wanted: dict[tuple[str, str | None], None] = {}
-    for named_by, paths, agent in dict.fromkeys((hop.named_by, hop.identity_files, hop.agent) for hop in hops):
+    ways = ((hop.named_by, hop.identity_files, hop.agent, or_password and hop not in bastions) for hop in hops)
+    for named_by, paths, agent, by_password in dict.fromkeys(ways):
         is_named = named_by is not NamedBy.OPENSSH
-        if is_named or not (or_password or any(look(path).holds is Holds.PRIVATE for path in paths) or held_by(agent)):
+        if is_named or not (by_password or any(look(path).holds is Holds.PRIVATE for path in paths) or held_by(agent)):
             wanted.update(((path, agent), None) for path in paths)
     for path, agent in wanted:
         file = look(path)

@@ -186,6 +186,19 @@ def test_a_fido_key_is_offered_after_the_agent_s_others(strict: Sshd, tmp_path: 
     assert fido.touches == 0
 
 
+def test_a_fido_key_is_offered_after_a_file_that_nobody_named(
+    strict: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".ssh").mkdir()
+    key = make_key(tmp_path / ".ssh" / "id_ed25519")
+    monkeypatch.setattr("fleet.ssh.resolve._home", lambda: str(tmp_path))
+    with FidoAgent(tmp_path / "fido") as fido:
+        allow(strict, fido.public, public(key))
+
+        assert is_in(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido"))
+    assert fido.touches == 0
+
+
 def test_a_locked_key_that_nobody_named_is_in_the_cure(
     strict: Sshd, tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

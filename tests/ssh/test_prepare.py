@@ -174,6 +174,15 @@ def test_a_key_of_openssh_s_own_list_is_not_asked_for_where_it_may_not_be_needed
     assert [prompt for prompt in person.prompts if "Passphrase" in prompt] == []
 
 
+def test_a_bastion_s_key_is_asked_for_though_the_hosts_have_a_password(tmp_path: Path, default: Path) -> None:
+    """No bastion is given it."""
+    person = Person(RIGHT, "secret")
+
+    prepare(hosts(), replace(config(tmp_path, "Host 192.0.2.*", "ProxyJump gate"), ask_password=True), person)
+
+    assert person.prompts == [f"Passphrase of {default}: ", "Password of the login: "]
+
+
 def test_a_host_that_cannot_be_resolved_is_for_its_visit_to_tell(tmp_path: Path) -> None:
     prepare(hosts(), config(tmp_path, "Nonsense yes"), nobody)
 
