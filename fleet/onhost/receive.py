@@ -18,6 +18,7 @@ import sys
 import time
 from contextlib import suppress
 from io import BufferedIOBase
+from itertools import chain
 from typing import Iterator, Optional, Tuple, cast
 
 BLOCK = 1 << 16
@@ -63,13 +64,15 @@ def made_unsafe(folder: str) -> Optional[str]:
 def first_unsafe(folder: str) -> Optional[str]:
     """The first place on the way to a bundle's folder, or in it, that is not root's alone: somebody else could write to
     it, or put another in its place. What is not there yet is nobody's. Raises OSError."""
-    for path, seen in on_the_way(folder):
+    state_dir = os.path.dirname(os.path.dirname(folder))
+    roots = [folder] + [os.path.join(state_dir, name) for name in KEPT]
+    for path, seen in chain.from_iterable(map(on_the_way, roots)):
         # A link's mode means nothing. A sticky folder (/tmp) lets nobody rename what is another's.
         harmless = stat.S_ISLNK(seen.st_mode) or seen.st_mode & stat.S_ISVTX
-        if belongs_to_another(seen) or (is_open(seen) and not harmless):
+        if belongs_to_another(seen) or (is_open(path, seen) and not harmless):
             return path
     for path, seen in own_places(folder):
-        if belongs_to_another(seen) or is_open(seen):
+        if belongs_to_another(seen) or is_open(path, seen):
             return path
     return None
 
@@ -79,10 +82,26 @@ def belongs_to_another(seen: os.stat_result) -> bool:
     return seen.st_uid not in (0, os.geteuid())
 
 
-def is_open(seen: os.stat_result) -> bool:
-    """Whether others than the owner may write to it. The group counts, whichever it is: where an access control list lets
-    somebody write, the mode says that of the group."""
-    return bool(seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+def is_open(path: str, seen: os.stat_result) -> bool:
+    """Whether others than the owner may write to it. Root's own group may, unless an access control list lets somebody
+    else in: the mode says of the group then what is true of him."""
+    if seen.st_mode & stat.S_IWOTH:
+        return True
+    return bool(seen.st_mode & stat.S_IWGRP) and (seen.st_gid != 0 or has_access_list(path))
+
+
+def has_access_list(path: str) -> bool:
+    """Whether there may be an access control list: a Python built with musl can't tell."""
+    for kind in ("system.posix_acl_access", "system.nfs4_acl"):
+        try:
+            os.getxattr(path, kind)
+        except AttributeError:
+            return True
+        except OSError as error:
+            if error.errno in (errno.ENODATA, errno.ENOTSUP):
+                continue
+        return True
+    return False
 
 
 def on_the_way(path: str) -> Iterator[Tuple[str, os.stat_result]]:

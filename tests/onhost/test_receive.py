@@ -1,12 +1,19 @@
 """Which places count on the way to a bundle, and what is swept; tests/ssh/test_supply.py does it with a real sshd."""
 
 import os
+import stat
+import struct
 import time
 from pathlib import Path
 
 import pytest
 
 from fleet.onhost.receive import GIVEN_UP_S, first_unsafe, forget_given_up
+
+# acl(5) as the kernel keeps it: rwx for the owner, for the user 65534 and as the mask; r-x for the group and all others.
+ALL, SOME, NOBODY = 7, 5, 0xFFFFFFFF
+ENTRIES = [(1, ALL, NOBODY), (2, ALL, 65534), (4, SOME, NOBODY), (16, ALL, NOBODY), (32, SOME, NOBODY)]
+ACCESS_LIST = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in ENTRIES)
 
 
 @pytest.fixture
@@ -40,6 +47,26 @@ def test_a_state_folder_may_not_be_everybody_s_though_it_is_sticky(bundle: Path)
     assert first_unsafe(str(bundle)) == str(bundle.parents[1])
 
 
+def test_root_s_own_group_may_write_unless_an_access_list_lets_somebody_in(bundle: Path) -> None:
+    """The mode looks the same: what it says of the group is the most that anybody on the list may do."""
+    way = bundle.parents[2]
+    way.chmod(0o775)
+    bundle.parents[1].chmod(0o770)
+
+    assert first_unsafe(str(bundle)) is None
+    os.setxattr(way, "system.posix_acl_access", ACCESS_LIST)
+    assert (stat.S_IMODE(way.stat().st_mode), first_unsafe(str(bundle))) == (0o775, str(way))
+
+
+def test_the_folders_of_releases_may_be_links_and_the_way_there_counts(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "large" / "releases").mkdir(parents=True)
+    (bundle.parents[1] / "releases").symlink_to(tmp_path / "large" / "releases")
+
+    assert first_unsafe(str(bundle)) is None
+    (tmp_path / "large").chmod(0o777)
+    assert first_unsafe(str(bundle)) == str(tmp_path / "large")
+
+
 def test_two_dots_lead_where_the_kernel_goes(bundle: Path, tmp_path: Path) -> None:
     """To the folder above the one that the link leads to, not above the one that holds the link."""
     (tmp_path / "far").mkdir()
@@ -70,7 +97,7 @@ def test_the_folders_of_releases_and_instances_must_be_root_s_alone_and_what_is_
     os.chown(kept, 65534, 65534)
 
     assert first_unsafe(str(bundle)) is None
-    kept.parent.chmod(0o770)
+    kept.parent.chmod(0o777)
     assert first_unsafe(str(bundle)) == str(kept.parent)
 
 
