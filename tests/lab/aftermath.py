@@ -16,6 +16,8 @@ from tests.private_nginx import wait_until
 QUIET_S = 60.0
 TAKES_SERVICE = (Fault.POWER, Fault.RESTART)
 """Faults that take all service away by themselves."""
+IN_HAND_S = 0.5
+"""No request of these clients takes longer."""
 STRAY = re.compile(r"\.tmp\.|\.keep\.|\.lib\.|filler")
 """In the state folder. What was uploaded and not staged (`nginx.part.gz`, `nginx.part.gz.1a2b3c4d`) is none: another laptop may
 be at it just now, and an hour later it is forgotten.
@@ -124,11 +126,21 @@ def start_as_told(host: LabHost, told: dict[str, Any], result: Result, is_known:
     wait_until(lambda: bool(Inside(host).workers()), "workers after the start")
 
 
-def count(result: Result, report: TrafficReport, windows: Sequence[tuple[float, float]], fault: Fault) -> None:
-    """How many requests failed while fleet or the fault was at work, and for how long nothing was served."""
+def count(
+    result: Result,
+    report: TrafficReport,
+    windows: Sequence[tuple[float, float]],
+    fault: Fault,
+    struck: tuple[float, float],
+) -> None:
+    """How many requests failed while fleet or the fault was at work, and for how long nothing was served.
+
+    What a killed worker had in hand just then is lost with it, whoever upgrades what: it doesn't count.
+    """
+    in_hand = (struck[0] - IN_HAND_S, struck[1]) if fault is Fault.KILL_WORKERS else (0.0, 0.0)
 
     def counts(at_s: float) -> bool:
-        return any(first <= at_s < last for first, last in windows)
+        return any(first <= at_s < last for first, last in windows) and not in_hand[0] <= at_s < in_hand[1]
 
     bad = [each for each in report.failures if counts(each.at_s)]
     began = [at_s for times in report.began_s.values() for at_s in times if counts(at_s)]

@@ -18,6 +18,7 @@ A cell reads *requests that failed in both runs* · *what `fleet status` said af
 *where rollback ended*. Requests fail only where the power or the only serving master was taken away, and then the cell
 says for how long nobody was served. DOWN: no master is left, its old workers serve on without it, both commands say so
 (exit 4) and print the command that starts nginx; after it was typed the next upgrade worked, as after every other cell.
+What a killed worker had in hand at that moment is lost with it, and is not counted.
 """
 
 

@@ -76,6 +76,7 @@ class Play:
         self.result = Result(case.name, host.name)
         self._controllers = controllers
         self._windows: list[tuple[float, float]] = []
+        self._struck = (0.0, 0.0)
         self._rollout: tuple[str, ...] = ()
 
     def run(self) -> Result:
@@ -85,7 +86,7 @@ class Play:
         try:
             with clients as traffic:
                 self._act(traffic)
-                count(self.result, traffic.stop(), self._windows, self.case.fault)
+                count(self.result, traffic.stop(), self._windows, self.case.fault, self._struck)
         except Missed as error:
             self.result.problems.append(f"missed: {error}")
         except (AssertionError, FleetError, OSError, ValueError, KeyError) as error:
@@ -95,7 +96,7 @@ class Play:
 
     def _act(self, traffic: Traffic) -> None:
         began_s = traffic.mark("began")
-        self._meet_fault()
+        self._meet_fault(traffic)
         self.result.phase = str(self._status()["phase"])
         self.result.is_down = not Inside(self.host).masters()
         self._end()
@@ -112,7 +113,7 @@ class Play:
 
     # The scene and the fault
 
-    def _meet_fault(self) -> None:
+    def _meet_fault(self, traffic: Traffic) -> None:
         case = self.case
         if case.moment.scene is not Scene.UPGRADE:
             scene = self._run("scene", *self._upgrade(case.target, commit="never"), expected=(0,))
@@ -120,7 +121,7 @@ class Play:
         self._plan()
         began_s = self._controllers.clock()
         controller = self._begin()
-        mend = self._strike(controller, began_s)
+        mend = self._strike(controller, began_s, traffic)
         if case.fault is Fault.CUT_LINK and scripts(self.host):
             until_quiet(self.host)
             mend()
@@ -144,14 +145,16 @@ class Play:
         plan = {"step": self.case.moment.step, "place": self.case.moment.place, "patience_s": PATIENCE_S}
         inside.path(faulty.PLAN).write_text(json.dumps(plan))
 
-    def _strike(self, controller: Controller, began_s: float) -> Callable[[], None]:
+    def _strike(self, controller: Controller, began_s: float, traffic: Traffic) -> Callable[[], None]:
         """The fault has come, in its moment; what mends it. Raises `Missed`."""
         try:
             self._hold(controller, began_s)
             self._must_be_in_it()
             found = scripts(self.host)
             ground = Ground(self.host, controller, found[0] if found else None, sha256(self.case.target), self._second)
+            struck_s = traffic.mark("strike")
             mend = strike(self.case.fault, ground)
+            self._struck = (struck_s, traffic.mark("struck"))
         except (Missed, NoVictim) as error:
             if self.case.is_strict:
                 raise Missed(str(error)) from error
