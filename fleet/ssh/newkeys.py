@@ -12,6 +12,7 @@ import stat
 import threading
 import time
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,14 +78,13 @@ def _once(new: Sequence[NewKey]) -> list[NewKey]:
 
 
 def _refuse_ambiguous(new: Sequence[NewKey]) -> None:
-    names = [settings.key_name for settings, _ in new]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise Trouble(
-            "host_key_ambiguous",
-            f"Different keys were shown under the one name {twice}.",
-            "Give each of these hosts a HostKeyAlias of its own in ssh_config.",
-        )
+    for name, count in Counter(settings.key_name for settings, _ in new).items():
+        if count > 1:
+            raise Trouble(
+                "host_key_ambiguous",
+                f"Different keys were shown under the one name {name}.",
+                "Give each of these hosts a HostKeyAlias of its own in ssh_config.",
+            )
 
 
 def accept(settings: Settings, key: Shown) -> str:

@@ -10,6 +10,7 @@ known.
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from fleet.host import Host
 from fleet.ssh.bastion import close_bastions
 from fleet.ssh.connection import Link
 from fleet.ssh.hostkeys import UNKNOWN, Shown, known_for
+from fleet.ssh.newkeys import store_of
 from fleet.ssh.resolve import Settings, resolve
 from fleet.ssh.trouble import Trouble
 from fleet.task import Connecting, Deadlines, HostKeys
@@ -126,22 +128,22 @@ class _Survey:
 
 
 def _told_apart(found: Sequence[Found]) -> list[Found]:
-    """The same, but that new keys which differ under one name of the same files are none to be accepted: each place would
-    then pass for the other. A name that stands for several machines (HostKeyAlias) or one address in two networks makes
-    such.
+    """The same, but that new keys which differ under one name of the file that they would go to are none to be accepted:
+    each place would then pass for the other. A name that stands for several machines (HostKeyAlias) or one address in two
+    networks makes such.
     """
-    shown: dict[tuple[str, tuple[str, ...]], set[bytes]] = {}
-    for each in found:
-        if each.is_new and each.shown is not None:
-            shown.setdefault(_name_in_files(each), set()).add(each.shown.blob)
+    places = [_new_place(each) for each in found]
+    shown = {(place, each.shown.blob) for place, each in zip(places, found, strict=True) if place and each.shown}
+    keys = Counter(place for place, _ in shown)
     return [
-        replace(each, trouble=_ambiguous(each)) if len(shown.get(_name_in_files(each), ())) > 1 else each
-        for each in found
+        replace(each, trouble=_ambiguous(each)) if place is not None and keys[place] > 1 else each
+        for place, each in zip(places, found, strict=True)
     ]
 
 
-def _name_in_files(found: Found) -> tuple[str, tuple[str, ...]]:
-    return found.name, found.settings.known_hosts if found.settings is not None else ()
+def _new_place(found: Found) -> tuple[str, str | None] | None:
+    """The name and the file of a key that may be accepted; `None` for any other."""
+    return (found.name, store_of(found.settings)) if found.is_new and found.settings is not None else None
 
 
 def _ambiguous(found: Found) -> Trouble:

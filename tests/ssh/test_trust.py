@@ -175,7 +175,8 @@ def test_two_names_of_one_address_are_one_key(fleet: Operator) -> None:
     assert fleet.known == [fleet.line(0)]
 
 
-def test_two_keys_of_one_name_are_shown_and_neither_is_stored(fleet: Operator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("further", ["", "{tmp}/more"], ids=["", "and one has a further file"])
+def test_two_keys_of_one_name_are_shown_and_neither_is_stored(fleet: Operator, tmp_path: Path, further: str) -> None:
     """Each of the two would pass for the other; what else is new is trusted all the same."""
     config = tmp_path / "config"
     nodes = "".join(
@@ -183,6 +184,8 @@ def test_two_keys_of_one_name_are_shown_and_neither_is_stored(fleet: Operator, t
         for at in (1, 2)
     )
     config.write_text(nodes + fleet.there.config.read_text())
+    files = f"{fleet.there.known_hosts} {further.format(tmp=tmp_path)}"
+    config.write_text(f"Host node-2\n  UserKnownHostsFile {files}\n{config.read_text()}")
     fleet.there = replace(fleet.there, config=config)
     fleet.inventory_of(
         "one: {ansible_host: node-1}", "two: {ansible_host: node-2}", f"gate: {{ansible_host: {name_of(0)}}}"
