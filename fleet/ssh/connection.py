@@ -22,7 +22,7 @@ from paramiko.ssh_exception import IncompatiblePeer
 
 from fleet.host import Host
 from fleet.ssh.bastion import Tell
-from fleet.ssh.handshake import KEX_TIMEOUT_S, KnownKeys, new_transport
+from fleet.ssh.handshake import KEX_TIMEOUT_S, KnownKeys, Transport, new_transport
 from fleet.ssh.hostkeys import Known, Shown, known_for, shown
 from fleet.ssh.login import Login
 from fleet.ssh.resolve import Settings, resolve
@@ -102,7 +102,7 @@ class Link:
         self._closed = threading.Event()
         self._stream: Any = None
         self._login: Login | None = None
-        self._transport: paramiko.Transport | None = None
+        self._transport: Transport | None = None
 
     def open(self) -> None:
         """The connection is there, the host's key is a known one, and it let us in. Raises `Trouble`.
@@ -210,7 +210,7 @@ class Link:
         return self._settings.alive_every_s * max(1, self._settings.alive_misses)
 
     @property
-    def transport(self) -> paramiko.Transport:
+    def transport(self) -> Transport:
         """paramiko's transport. Raises `Trouble` when the link is gone."""
         if self._transport is None or not self._transport.is_active():
             raise Trouble("link_lost", "The connection was lost.", "Ask the host again: fleet status.")
@@ -245,7 +245,9 @@ class Link:
         wait. Raises OSError when the connection is gone."""
         try:
             if self._transport is not None:
-                self._transport.global_request("keepalive@openssh.com", wait=True)
+                number = self._transport.ask()
+                while not self._transport.wait_for_answer(number) and self.is_active:
+                    pass
         except (paramiko.SSHException, EOFError) as error:
             raise OSError(str(error)) from error
         if not self.is_active:

@@ -103,40 +103,36 @@ class _Pipe(BufferedPipe):  # type: ignore[type-arg]  # of characters, on Python
 class Transport(paramiko.Transport):
     """paramiko's, which can also ask the far end several things before it has answered the first one.
 
-    `asked` and `answered` are how many questions there were; the far end answers them in their order.
+    The far end answers them in their order; `answered` is how many it has.
     """
 
     wants_certificate = False
-    asked = answered = 0
+    answered = 0
 
     def __init__(self, *words: Any, **named: Any) -> None:
         super().__init__(*words, **named)
+        self._asking = threading.Lock()
+        self._asked = 0
         self._answer = threading.Condition()
         self._told: dict[int, Callable[[], None]] = {}
 
-    def ask(self, told: Callable[[], None]) -> int:
+    def ask(self, told: Callable[[], None] = lambda: None) -> int:
         """The number of a question, just sent. Once it is answered all that was sent before has arrived; `told` is called
         then, whatever the one who asked waits for meanwhile."""
         question = paramiko.Message()
         question.add_byte(cMSG_GLOBAL_REQUEST)
         question.add_string(ALIVE)
         question.add_boolean(True)
-        self.asked += 1
-        self._told[self.asked] = told
-        self._send_user_message(question)  # type: ignore[attr-defined]  # the stubs lack it
-        return self.asked
+        with self._asking:
+            self._asked = number = self._asked + 1
+            self._told[number] = told
+            self._send_user_message(question)  # type: ignore[attr-defined]  # the stubs lack it
+        return number
 
     def wait_for_answer(self, number: int) -> bool:
         """Whether the question with that number was answered, now or in a moment."""
         with self._answer:
             return self._answer.wait_for(lambda: self.answered >= number, ANSWER_PULSE_S)
-
-    def global_request(
-        self, kind: str, data: Iterable[Any] | None = None, wait: bool = True
-    ) -> paramiko.Message | None:
-        """paramiko's own question, which may wait for its answer."""
-        self.asked += wait
-        return super().global_request(kind, data, wait)
 
     def _parse_request_success(self, message: paramiko.Message) -> None:
         super()._parse_request_success(message)  # type: ignore[misc]  # the stubs lack it

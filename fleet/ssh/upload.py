@@ -27,7 +27,6 @@ from scp import SCPClient, SCPException
 from fleet.ssh.become import begins, lines_as_root
 from fleet.ssh.command import START_S, Command
 from fleet.ssh.connection import LIBRARY_ERRORS, Link
-from fleet.ssh.handshake import Transport
 from fleet.ssh.rate import UNLIMITED, Rate
 from fleet.ssh.startline import shell_line
 from fleet.ssh.trouble import Refusal, Trouble, printable
@@ -124,7 +123,6 @@ class Source:
         self, data: bytes, link: Link, watch: Watch, rate: Rate = UNLIMITED, proceed: Callable[[], None] = lambda: None
     ) -> None:
         self._source = io.BytesIO(data)
-        assert isinstance(link.transport, Transport)
         self._transport = link.transport
         self._watch = watch
         self._rate = rate
