@@ -4,7 +4,8 @@ Whoever raises, warns or ends names the word and gives the facts; what it means 
 `refusals` (preflight), `troubles` and `undoing` (the steps), `answers` (whole visits). `docs/reasons.md` is made from them.
 """
 
-from typing import Dict, List, Tuple
+from collections import Counter
+from typing import Dict, Tuple
 
 from fleet.onhost import answers, refusals, troubles, undoing
 from fleet.onhost.protocol import Finding, Severity
@@ -47,17 +48,17 @@ def judged(findings: Tuple[Finding, ...], allow: Tuple[str, ...]) -> Tuple[Findi
 def few(findings: Tuple[Finding, ...]) -> Tuple[Finding, ...]:
     """The findings, of one word not more than so many; the last of them says how many more there are. A configuration
     may have a thousand listeners, and the controller takes no more replies than a person would read."""
-    places: Dict[str, List[int]] = {}
-    for place, found in enumerate(findings):
-        places.setdefault(found.reason, []).append(place)
-    kept = list(findings)
-    for own in places.values():
-        left = len(own) - MOST_OF_A_WORD
-        if left > 0:
-            last = findings[own[MOST_OF_A_WORD - 1]]
-            kept[own[MOST_OF_A_WORD - 1]] = last._replace(message="%s (And %d more of these.)" % (last.message, left))
-    dropped = {place for own in places.values() for place in own[MOST_OF_A_WORD:]}
-    return tuple(found for place, found in enumerate(kept) if place not in dropped)
+    counts = Counter(found.reason for found in findings)
+    seen: Dict[str, int] = {}
+    kept = []
+    for found in findings:
+        number = seen[found.reason] = seen.get(found.reason, 0) + 1
+        left = counts[found.reason] - MOST_OF_A_WORD
+        if number == MOST_OF_A_WORD and left > 0:
+            found = found._replace(message="%s (And %d more of these.)" % (found.message, left))
+        if number <= MOST_OF_A_WORD:
+            kept.append(found)
+    return tuple(kept)
 
 
 def _judged(found: Finding, allowed: bool) -> Finding:

@@ -72,11 +72,15 @@ def _stage(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, 
         return (ending.taken_back(status),)
     if twins := same_instance(status):
         return (ending.twins(twins),)
-    epochs = [host.report.epoch if host.report else 0 for host in status.all]
-    if max(epochs) > median_low(epochs) + MOST_AHEAD:
-        return (ending.far_ahead(status.all[epochs.index(max(epochs))].name, max(epochs)),)
-    data = {"epoch": 1 + max(epochs)}
-    return (Announce(EventType.STAGE_ENDED, message="every host passed preflight", data=data),)
+    highest = max(status.all, key=_epoch_of)
+    epoch = _epoch_of(highest)
+    if epoch > median_low(map(_epoch_of, status.all)) + MOST_AHEAD:
+        return (ending.far_ahead(highest.name, epoch),)
+    return (Announce(EventType.STAGE_ENDED, message="every host passed preflight", data={"epoch": 1 + epoch}),)
+
+
+def _epoch_of(host: HostStatus) -> int:
+    return host.report.epoch if host.report else 0
 
 
 def _wait_for_others(policy: Policy, status: RolloutStatus, now: datetime) -> Move | None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from fleet.host import Host
 from fleet.onhost import terminal
-from fleet.onhost.terminal import UNASKED
 from fleet.ssh.asking import place, remember
 from fleet.ssh.command import Command
 from fleet.ssh.secrets import SECRETS, Kind
@@ -83,7 +82,7 @@ class _Giving:
         """What the host says after it was given the password tells whether it was right."""
         if line.startswith(WRONG):
             self.end(False)
-        elif line.startswith(DENIED) and not line.rstrip().endswith(UNASKED.encode()):
+        elif line.startswith(DENIED) and not line.rstrip().endswith(terminal.UNASKED.encode()):
             self.end(NO_RULE.search(_complaint(command)) is not None)
         elif line.startswith(BECOME_WORDS):
             self.end(None)

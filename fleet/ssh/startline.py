@@ -10,6 +10,7 @@ import shlex
 from dataclasses import dataclass
 
 from fleet.host import Host
+from fleet.onhost.receive import IDLE_S
 from fleet.onhost.terminal import UNASKED
 from fleet.ssh.asking import is_asking
 from fleet.ssh.trouble import Refusal, printable
@@ -46,8 +47,8 @@ WHOLE = (
     '" </dev/null) || say fleet-missing library "$p: $w"; '
 )
 # The first line of stdin is a Python text that judges the folders before anything in them is run (fleet.onhost.receive).
-# A link that was cut says nothing at all: who hears no such line for ten minutes just ends.
-READ = '-B -c "import signal, sys; signal.alarm(600); exec(eval(sys.stdin.buffer.readline()))"'
+# Who hears no such line for as long as `receive` waits for bytes just ends.
+READ = f'-B -c "import signal, sys; signal.alarm({IDLE_S}); exec(eval(sys.stdin.buffer.readline()))"'
 RUN = (
     'for k in {keys}; do f={bundles}/$k/fleet.pyz; if [ -O "$f" ]; then '
     'echo; echo fleet-begin; exec "$p" -I {read} "$f"; fi; done; '

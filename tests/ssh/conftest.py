@@ -32,6 +32,15 @@ def fresh(server: Sshd, tmp_path: Path) -> Host:
 
 
 @pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The ~/.ssh of this test, empty: below it `ssh -G` prints the keys of OpenSSH's own list."""
+    monkeypatch.setattr("fleet.ssh.resolve._home", lambda: str(tmp_path))
+    found = tmp_path / ".ssh"
+    found.mkdir()
+    return found
+
+
+@pytest.fixture
 def link(server: Sshd) -> Iterator[Link]:
     """An open connection to it."""
     found = Link(server.host, QUICK)

@@ -166,13 +166,11 @@ def test_a_key_of_the_agent_that_nobody_names_lets_us_in(strict: Sshd, tmp_path:
 
 
 def test_a_key_of_the_agent_comes_before_files_that_nobody_named(
-    strict: Sshd, tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
+    strict: Sshd, tmp_path: Path, agent: Path, home: Path
 ) -> None:
     """As with OpenSSH: two of its own list (~/.ssh/id_*) would have used the count up."""
-    (tmp_path / ".ssh").mkdir()
     for kind in ("ed25519", "ecdsa"):
-        make_key(tmp_path / ".ssh" / f"id_{kind}", kind)
-    monkeypatch.setattr("fleet.ssh.resolve._home", lambda: str(tmp_path))
+        make_key(home / f"id_{kind}", kind)
     ssh_add(agent, strict.folder / "login")
 
     assert is_in(configured(strict, tmp_path, f"IdentityAgent {agent}"))
@@ -186,12 +184,8 @@ def test_a_fido_key_is_offered_after_the_agent_s_others(strict: Sshd, tmp_path: 
     assert fido.touches == 0
 
 
-def test_a_fido_key_is_offered_after_a_file_that_nobody_named(
-    strict: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / ".ssh").mkdir()
-    key = make_key(tmp_path / ".ssh" / "id_ed25519")
-    monkeypatch.setattr("fleet.ssh.resolve._home", lambda: str(tmp_path))
+def test_a_fido_key_is_offered_after_a_file_that_nobody_named(strict: Sshd, tmp_path: Path, home: Path) -> None:
+    key = make_key(home / "id_ed25519")
     with FidoAgent(tmp_path / "fido") as fido:
         allow(strict, fido.public, public(key))
 
@@ -199,13 +193,9 @@ def test_a_fido_key_is_offered_after_a_file_that_nobody_named(
     assert fido.touches == 0
 
 
-def test_a_locked_key_that_nobody_named_is_in_the_cure(
-    strict: Sshd, tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_key_that_nobody_named_is_in_the_cure(strict: Sshd, tmp_path: Path, agent: Path, home: Path) -> None:
     """The agent holds others, so that its passphrase was not asked for."""
-    (tmp_path / ".ssh").mkdir()
-    locked = make_key(tmp_path / ".ssh" / "id_ed25519", passphrase=RIGHT)
-    monkeypatch.setattr("fleet.ssh.resolve._home", lambda: str(tmp_path))
+    locked = make_key(home / "id_ed25519", passphrase=RIGHT)
     ssh_add(agent, make_key(tmp_path / "other"))
 
     trouble = trouble_with(configured(strict, tmp_path, f"IdentityAgent {agent}"))

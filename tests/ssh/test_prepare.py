@@ -138,11 +138,9 @@ def test_without_a_terminal_nothing_is_asked_and_nothing_fails(locked: Path) -> 
 
 
 @pytest.fixture
-def default(tmp_path: Path, locked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same key as one of OpenSSH's own list, which `ssh -G` prints below the home folder; this one stands for it."""
-    (tmp_path / ".ssh").mkdir()
-    monkeypatch.setattr("fleet.ssh.resolve._home", lambda: str(tmp_path))
-    found = locked.rename(tmp_path / ".ssh" / "id_ed25519")
+def default(locked: Path, home: Path) -> Path:
+    """The same key as one of OpenSSH's own list."""
+    found = locked.rename(home / "id_ed25519")
     (hop,) = hops_of(hosts(), Connecting(ssh_config="none"))
     assert str(found) in hop.identity_files
     assert hop.named_by is NamedBy.OPENSSH

@@ -1,15 +1,13 @@
 """Many logins at once at an sshd that takes few (MaxStartups): they queue, and who is turned away comes again."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from fleet.host import Host
 from fleet.ssh.command import Command
 from fleet.ssh.connection import MOST_HANDSHAKES, Link
-from tests.ssh.server import Sshd, sshd
+from tests.ssh.server import sshd
 from tests.ssh.stubs import QUICK
 
 MANY = 5 * MOST_HANDSHAKES
@@ -31,16 +29,14 @@ def said_and_told(hosts: list[Host]) -> tuple[set[bytes], list[str]]:
         return set(threads.map(say, hosts)), told
 
 
-@contextmanager
-def busy(folder: Path, most: int) -> Iterator[Sshd]:
-    """An sshd that turns every login away while it has so many that have not ended."""
-    with sshd(folder, f"MaxStartups {most}:100:{most}") as running:
-        yield running
+def at_most(logins: int) -> str:
+    """The sshd turns every login away while it has so many that have not ended."""
+    return f"MaxStartups {logins}:100:{logins}"
 
 
 def test_logins_queue_so_that_none_is_turned_away(tmp_path: Path) -> None:
     """sshd's own limit is ten; this one leaves room for logins that have ended here and not yet there."""
-    with busy(tmp_path, 2 * MOST_HANDSHAKES + 2) as server:
+    with sshd(tmp_path, at_most(2 * MOST_HANDSHAKES + 2)) as server:
         said, told = said_and_told([server.host] * MANY)
 
     assert said == {b"in"}
@@ -48,7 +44,7 @@ def test_logins_queue_so_that_none_is_turned_away(tmp_path: Path) -> None:
 
 
 def test_a_login_that_was_turned_away_comes_again_and_that_is_told(tmp_path: Path) -> None:
-    with busy(tmp_path, 3) as server:
+    with sshd(tmp_path, at_most(3)) as server:
         said, told = said_and_told([server.host] * 6)
 
     assert said == {b"in"}
@@ -57,20 +53,14 @@ def test_a_login_that_was_turned_away_comes_again_and_that_is_told(tmp_path: Pat
 
 def test_a_proxy_command_that_was_turned_away_comes_again_and_that_is_told(tmp_path: Path) -> None:
     """fleet does not know which sshd it logs in at, and lets no login wait."""
-    with busy(tmp_path, 3) as server:
+    folder = tmp_path / "last"
+    folder.mkdir()
+    with sshd(tmp_path, at_most(3)) as server:
         options = f"-F none -o UserKnownHostsFile={server.known_hosts} -i {server.host.key_files[0]}"
         config = tmp_path / "config"
         config.write_text(f"Host *\n  ProxyCommand ssh {options} -W %h:%p -p {server.port} root@127.0.0.1\n")
-        with sshd_behind(tmp_path) as last:
+        with sshd(folder) as last:
             said, told = said_and_told([replace(last.host, ssh_config=str(config))] * 6)
 
     assert said == {b"in"}
     assert set(told) == {"proxy_turned_away"}
-
-
-@contextmanager
-def sshd_behind(folder: Path) -> Iterator[Sshd]:
-    """A host of its own folder."""
-    (folder / "last").mkdir()
-    with sshd(folder / "last") as running:
-        yield running
