@@ -29,15 +29,21 @@ NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDO
 
 
 class QuickSocket(socket.socket):
-    """A socket that acknowledges at once: Linux forgets the option after each read, so it is set again."""
+    """A socket that acknowledges at once: Linux forgets the option after each read, so it is set again.
 
-    if sys.platform == "linux":
+    One that another thread has closed is at its end, whether the reader waited just then or not.
+    """
 
-        def recv(self, size: int, flags: int = 0, /) -> bytes:
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        try:
             data = super().recv(size, flags)
-            if data:
+            if data and sys.platform == "linux":
                 self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            return data
+        except OSError:
+            if self.fileno() < 0:
+                return b""
+            raise
+        return data
 
 
 def dial(settings: Settings, timeout_s: float, lookup: Callable[..., Any] = socket.getaddrinfo) -> QuickSocket:

@@ -228,6 +228,15 @@ def test_a_peer_that_freezes_after_the_login_does_not_hang_us(server: Sshd) -> N
     assert caught.value.reason == "channel_timed_out"
 
 
+def test_a_socket_that_another_thread_has_closed_is_at_its_end(server: Sshd) -> None:
+    """As it is for a reader that waited just then; paramiko's thread also looks elsewhere, every tenth of a second."""
+    found = dial(resolve(server.host, PLAIN), 5.0)
+
+    found.close()
+
+    assert found.recv(1) == b""
+
+
 def test_a_peer_that_freezes_before_it_answers_a_channel_request_is_cut_off(server: Sshd) -> None:
     """paramiko waits for that answer without any deadline: only closing the transport ends it."""
     with Proxy(server.port) as proxy:
