@@ -10,7 +10,7 @@ from typing import Any
 
 import rich_click as click
 
-from fleet.console import safe
+from fleet.environment import World
 from fleet.errors import FleetError
 from fleet.options import (
     COMMIT_WAITS,
@@ -32,8 +32,8 @@ from fleet.options import (
     telling,
     told_as,
 )
-from fleet.stream import complaint, lasting
-from fleet.world import World
+from fleet.ui.broken_pipe import complaint, lasting
+from fleet.ui.console import safe
 
 LAZY = {"lab": ("fleet.lab.cli", "lab", "Pretend hosts on this machine: real sshd and nginx, to try everything on.")}
 
@@ -200,7 +200,7 @@ def status(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
 @click.pass_context
 def commit(ctx: click.RichContext, /, rollout: str | None, drain_timeout: float, cut: bool, **given: Any) -> int:
     """Retire the held old masters. ROLLOUT is its id or the start of it; left out, the newest one."""
-    from fleet.commands import back as command
+    from fleet.commands import commit as command
 
     return command.commit(world(ctx), asked(ctx, given), rollout, drain_timeout_s=drain_timeout, cut=cut)
 
@@ -216,7 +216,7 @@ def commit(ctx: click.RichContext, /, rollout: str | None, drain_timeout: float,
 @click.pass_context
 def rollback(ctx: click.RichContext, /, rollout: str | None, drain_timeout: float, cut: bool, **given: Any) -> int:
     """Back to the release before, from any phase, all hosts at once. ROLLOUT as in commit."""
-    from fleet.commands import back as command
+    from fleet.commands import rollback as command
 
     return command.rollback(world(ctx), asked(ctx, given), rollout, drain_timeout_s=drain_timeout, cut=cut)
 
@@ -287,7 +287,7 @@ def history(ctx: click.RichContext, /, most: int, as_json: bool, **given: Any) -
 @click.pass_context
 def show(ctx: click.RichContext, /, rollout: str | None, as_json: bool, **given: Any) -> int:
     """What happened in a rollout, by the journal: the plan, each host, every event. ROLLOUT as in commit."""
-    from fleet.commands import history as command
+    from fleet.commands import show as command
 
     return command.show(asked(ctx, given), rollout, as_json)
 
@@ -297,7 +297,7 @@ def show(ctx: click.RichContext, /, rollout: str | None, as_json: bool, **given:
 @click.pass_context
 def demo(ctx: click.RichContext, /, name: str) -> int:
     """A lab, a rollout under load, a bad release that goes back by itself, and the whole fleet back."""
-    from fleet import demo as command
+    from fleet.commands import demo as command
 
     return command.run(world(ctx), name)
 

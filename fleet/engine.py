@@ -22,11 +22,11 @@ from typing import Any, Protocol
 from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, Sink
 from fleet.onhost.protocol import Ask, Outcome
-from fleet.rollout import ending
-from fleet.rollout.host import TAKEN_OVER
-from fleet.rollout.moves import Announce, Decide, Finish, Visit, Wait
-from fleet.rollout.opening import opening
-from fleet.rollout.status import BUG, INTERRUPTED, JOURNAL_LOST, RolloutStatus, Stage, fold
+from fleet.rollout import results
+from fleet.rollout.actions import Announce, Decide, Finish, Visit, Wait
+from fleet.rollout.host_status import TAKEN_OVER
+from fleet.rollout.initial_events import opening
+from fleet.rollout.rollout_status import BUG, INTERRUPTED, JOURNAL_LOST, RolloutStatus, Stage, fold
 from fleet.task import HostOutcome, HostTask
 
 TICK_S = 0.25
@@ -173,7 +173,7 @@ class Engine:
             if said:
                 continue
             if self._leave_at is not None and now >= self._leave_at:
-                return ending.stopped(self._status, resumable=self._journal is not None), 0.0
+                return results.stopped(self._status, resumable=self._journal is not None), 0.0
             return None, wait_s
 
     def _say(self, move: Announce) -> None:

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import rich_click as click
 from click.core import ParameterSource
 
+from fleet.environment import Asked
 from fleet.errors import FleetError
 from fleet.task import Connecting, HostKeys
-from fleet.world import Asked
 
 
 class Duration(click.ParamType[float]):

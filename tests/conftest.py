@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.onhost.pythons import found_pythons, missing_pythons
-from tests.pretend import a_fleet
-from tests.shell import Shell, an_inventory
-from tests.skips import ALLOWED, allowed_skips, objection
+from tests.support.onhost.pythons import found_pythons, missing_pythons
+from tests.support.pretend.visits import a_fleet
+from tests.support.shell import Shell, an_inventory
+from tests.support.skips import ALLOWED, allowed_skips, objection
 
 # A slow machine is no failure. CI draws the same examples each time; a laptop draws new ones. No database: every
 # failure prints how to repeat it.

@@ -12,19 +12,20 @@ import pytest
 import rich_click as click
 from syrupy.assertion import SnapshotAssertion
 
-from fleet import cli, console, options
+from fleet import cli, options
 from fleet.commands.upgrade import LEASE_S
-from fleet.journal.process import Process, this_process
-from fleet.journal.store import Journal
+from fleet.environment import rollout_id
+from fleet.journal.journal import Journal
+from fleet.journal.process_identity import Process, this_process
 from fleet.lab.cli import lab
-from fleet.lab.release import KINDS
+from fleet.lab.releases.build import KINDS
 from fleet.onhost.protocol import Ask, Finding, Phase
-from fleet.onhost.reasons import REASONS, judged, overridable
+from fleet.onhost.reasons.catalogue import REASONS, judged, overridable
 from fleet.rollout.policy import OnFailure, Policy
 from fleet.task import HostTask
-from fleet.world import rollout_id
-from tests.pretend import AT, NEW, REFUSED, UNREACHABLE, WENT_BACK, a_fleet, fast_clock
-from tests.shell import HOSTS, QUICK, ROLLOUT, Elsewhere, Shell
+from fleet.ui import console
+from tests.support.pretend.visits import AT, NEW, REFUSED, UNREACHABLE, WENT_BACK, a_fleet, fast_clock
+from tests.support.shell import HOSTS, QUICK, ROLLOUT, Elsewhere, Shell
 
 Words = tuple[str, ...]
 
@@ -452,8 +453,8 @@ def test_help_loads_neither_ssh_nor_the_libraries_of_the_inventory_and_the_journ
 @pytest.mark.parametrize("command", ["status", "inventory"])
 def test_what_reads_no_journal_does_not_load_its_library(command: str, inventory: Path) -> None:
     code = (
-        "import sys; from fleet import cli; from fleet.engine import Visits; from fleet.world import World;"
-        "from tests.pretend import a_fleet; hosts = a_fleet(4);"
+        "import sys; from fleet import cli; from fleet.engine import Visits; from fleet.environment import World;"
+        "from tests.support.pretend.visits import a_fleet; hosts = a_fleet(4);"
         "visits = lambda: Visits(hosts.visit, hosts.request_stop, hosts.cut_all);"
         "code = cli.run(sys.argv[1:], World(visits=visits)); print(code, 'sqlalchemy' in sys.modules)"
     )

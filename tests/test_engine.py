@@ -14,11 +14,11 @@ from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, Result, Sink, dump, load
 from fleet.onhost.protocol import Ask, Outcome, Phase
 from fleet.rollout.policy import Policy
-from fleet.rollout.status import RolloutStatus, Stage, fold
+from fleet.rollout.rollout_status import RolloutStatus, Stage, fold
 from fleet.rollout.upgrade import decide
 from fleet.task import HostOutcome, HostTask
-from tests.playing import a_play
-from tests.pretend import LOST_AFTER, WENT_BACK, Fleet, a_fleet, fast_clock
+from tests.support.pretend.visits import LOST_AFTER, WENT_BACK, Fleet, a_fleet, fast_clock
+from tests.support.rollout.playing import a_play
 
 QUICK = Policy(bake_s=0.0, parallel=4)
 

@@ -12,8 +12,8 @@ from fleet.events import Event, EventType, dump, load
 from fleet.onhost.protocol import Ask, Claim, MasterView, Outcome, Phase, Record, Report, State, Step
 from fleet.onhost.wire import Malformed
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
-from tests.playing import play
-from tests.pretend import AT, LOST_AFTER, WENT_BACK, a_fleet
+from tests.support.pretend.visits import AT, LOST_AFTER, WENT_BACK, a_fleet
+from tests.support.rollout.playing import play
 
 WORDS = st.text(max_size=20)
 SHA = st.none() | st.text("0123456789abcdef", min_size=64, max_size=64)

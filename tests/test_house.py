@@ -17,10 +17,10 @@ import pytest
 
 import fleet
 from fleet.cli import fleet as commands
-from fleet.lab.needs import PROGRAMS
-from tests.skips import ALLOWED, allowed_skips, objection
+from fleet.lab.requirements import PROGRAMS
+from tests.support.places import ROOT
+from tests.support.skips import ALLOWED, allowed_skips, objection
 
-ROOT = Path(__file__).parent.parent
 FLEET = ROOT / "fleet"
 MODULES = tuple(sorted(FLEET.rglob("*.py")))
 
@@ -49,16 +49,7 @@ HOMES = re.compile(r"(?<![\w.])/(?:work|Users|home/(?!deploy/)[a-z]+|root/\.[a-z
 NOT_EVERYWHERE = re.compile(r"\b(?:curl|wget|lsof|strace|socat|jq)\b")
 LATER = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 
-FACES = (
-    "fleet.console",
-    "fleet.live",
-    "fleet.output",
-    "fleet.status",
-    "fleet.history",
-    "fleet.cli",
-    "fleet.commands",
-    "fleet.demo",
-)
+FACES = ("fleet.ui", "fleet.cli", "fleet.commands")
 # Who may import a library that has one door. A name covers what is below it.
 DOORS = {
     "fabric": ("fleet.ssh",),
@@ -70,12 +61,12 @@ DOORS = {
     "ruamel": ("fleet.inventory",),
     "rich": (*FACES, "fleet.lab.cli"),
     "rich_click": ("fleet.cli", "fleet.options", "fleet.commands", "fleet.lab.cli"),
-    "elftools": ("fleet.release", "fleet.lab.elf"),
+    "elftools": ("fleet.release", "fleet.lab.releases.elf"),
     "sqlalchemy": ("fleet.journal",),
     "platformdirs": ("fleet.journal", "fleet.ssh"),
 }
 # Imports inside functions hide from the reader; these are there so that `fleet --help` is quick.
-LAZY_IMPORTS = ("fleet.cli", "fleet.options", "fleet.commands", "fleet.lab.cli", "fleet.world")
+LAZY_IMPORTS = ("fleet.cli", "fleet.options", "fleet.commands", "fleet.lab.cli", "fleet.environment")
 
 
 @cache
@@ -213,7 +204,7 @@ def test_the_lab_is_used_only_by_commands_and_tests() -> None:
         if is_below(name, "fleet.lab") and not is_below(module_name(path), "fleet.lab")
     }
 
-    assert {user for user in users if not user.startswith(("fleet.cli", "fleet.commands", "fleet.demo"))} == set()
+    assert {user for user in users if not user.startswith(("fleet.cli", "fleet.commands"))} == set()
 
 
 def test_imports_hide_in_functions_only_where_it_speeds_up_help() -> None:

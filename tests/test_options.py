@@ -5,8 +5,8 @@ import rich_click as click
 
 from fleet.onhost.protocol import Ask
 from fleet.options import ByteRate
-from tests.pretend import NEW
-from tests.shell import QUICK, Shell
+from tests.support.pretend.visits import NEW
+from tests.support.shell import QUICK, Shell
 
 
 @pytest.mark.parametrize(

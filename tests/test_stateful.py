@@ -22,14 +22,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from fleet.events import EventType, load
 from fleet.onhost.protocol import FORWARD_STEPS, Ask, Outcome, Phase, State, Step
-from fleet.rollout.host import CLAIMED
+from fleet.rollout.host_status import CLAIMED
 from fleet.rollout.policy import CLAIM_S, CommitWhen, OnFailure, Policy
 from fleet.task import HostOutcome, HostTask
-from tests.commanded import Laptop
-from tests.laptops import Ground, Pending, Run, Written
-from tests.onhost.model import Model
-from tests.pretend import LOST_BEFORE, NEW, REFUSED, THIRD, UNREACHABLE, Pretend, names
-from tests.pretend_script import WELL, Mishap, Taken
+from tests.support.onhost.model import Model
+from tests.support.pretend.script import WELL, Mishap, Taken
+from tests.support.pretend.visits import LOST_BEFORE, NEW, REFUSED, THIRD, UNREACHABLE, Pretend, names
+from tests.support.rollout.commanded import Laptop
+from tests.support.rollout.laptops import Ground, Pending, Run, Written
 
 LONG = "FLEET_TEST_LONG" in os.environ
 

@@ -2,17 +2,17 @@
 
 from functools import partial
 
-from fleet.commands.allow import allowed
-from fleet.commands.release import target_of
-from fleet.commands.run import carry_out, hosts_of, output_of, unbegun
-from fleet.console import alarms, findings_table
+from fleet.commands.allow_option import allowed
+from fleet.commands.engine_run import carry_out, hosts_of, output_of, unbegun
+from fleet.commands.release_argument import target_of
+from fleet.environment import Asked, World
 from fleet.onhost.protocol import Ask, Severity
-from fleet.rollout import ending
-from fleet.rollout.errands import decide_ask
+from fleet.rollout import results
 from fleet.rollout.policy import Policy
-from fleet.rollout.requests import Requests
-from fleet.rollout.status import RolloutStatus
-from fleet.world import Asked, World
+from fleet.rollout.rollout_status import RolloutStatus
+from fleet.rollout.tasks import Requests
+from fleet.rollout.unbatched import decide_ask
+from fleet.ui.console import alarms, findings_table
 
 SCHEMA = "fleet.check/1"
 
@@ -24,7 +24,7 @@ def run(world: World, asked: Asked, release: str, *, may_stage: bool, allow: tup
     hosts = hosts_of(asked)
     target, words = target_of(world, output, asked, hosts, release)
     how = "brings the release there" if may_stage else "brings nothing there"
-    output.say(f"check {words} on {ending.several(len(hosts))}: {how} and changes nothing that runs")
+    output.say(f"check {words} on {results.several(len(hosts))}: {how} and changes nothing that runs")
     names = {host.name: host for host in hosts}
     requests = Requests(names, world.operator(), policy, target, may_stage=may_stage, connecting=asked.connecting)
     start = unbegun(world.rollout_id(world.clock()()), [hosts])
@@ -36,7 +36,7 @@ def run(world: World, asked: Asked, release: str, *, may_stage: bool, allow: tup
         output.result(findings_table(status.all, may_stage))
     output.say(status.message)
     output.shout(alarms(status))
-    return status.exit_code or ending.OK
+    return status.exit_code or results.OK
 
 
 def document(status: RolloutStatus, is_staged: bool) -> dict[str, object]:

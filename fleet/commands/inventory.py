@@ -3,10 +3,10 @@
 from rich.table import Table
 from rich.text import Text
 
-from fleet.commands.run import hosts_of, output_of
-from fleet.console import safe
+from fleet.commands.engine_run import hosts_of, output_of
+from fleet.environment import Asked
 from fleet.host import SSH_PORT, Host
-from fleet.world import Asked
+from fleet.ui.console import safe
 
 SCHEMA = "fleet.inventory/1"
 

@@ -10,26 +10,28 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
-from fleet.commands import back
-from fleet.commands.journaled import Recorder, holding, run_data
-from fleet.commands.run import agree, carry_out, hosts_of, look_at, output_of
+from fleet.commands.commit import commit
+from fleet.commands.engine_run import agree, carry_out, hosts_of, look_at, output_of
+from fleet.commands.find_rollout import choose
+from fleet.commands.recording import Recorder, holding, run_data
+from fleet.commands.rollback import rollback
 from fleet.commands.upgrade import LEASE_S, keeps_alive, long_enough, tell_end
+from fleet.environment import Asked, World
 from fleet.errors import Refused
 from fleet.host import Host
-from fleet.journal.store import Journal
-from fleet.journal.story import Run
-from fleet.output import Output
+from fleet.journal.journal import Journal
+from fleet.journal.run_summary import Run
 from fleet.plan import DEFAULT_BATCHES, cut, make_plan, parse_budget
 from fleet.release import Release, find_release
-from fleet.rollout import ending
-from fleet.rollout.errands import records
-from fleet.rollout.host import HostStatus
+from fleet.rollout import results
+from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
-from fleet.rollout.requests import Requests, Target
-from fleet.rollout.resuming import Onward, beginning, onward, proven
-from fleet.rollout.status import RolloutStatus, fold
+from fleet.rollout.resume import Onward, beginning, onward, proven
+from fleet.rollout.rollout_status import RolloutStatus, fold
+from fleet.rollout.tasks import Requests, Target
+from fleet.rollout.unbatched import records
 from fleet.rollout.upgrade import decide
-from fleet.world import Asked, World
+from fleet.ui.output import Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def run(world: World, asked: Asked, wanted: str | None, changes: Changes) -> int
             looked = look_at(world, output, hosts_of(asked), asked)
             if looked.interrupted:
                 output.say(looked.message)
-                return looked.exit_code or ending.INTERRUPTED
+                return looked.exit_code or results.INTERRUPTED
             found = _from_hosts(looked, output, wanted, bool(asked.limits))
         if found.way is Onward.UPGRADE:
             recorder.name(found.rollout)
@@ -94,7 +96,7 @@ def run(world: World, asked: Asked, wanted: str | None, changes: Changes) -> int
             f"rollout {found.rollout} was taken back: there is nothing to go on with.",
             "Begin a new one: fleet upgrade RELEASE.",
         )
-    command = back.rollback if found.way is Onward.ROLLBACK else back.commit
+    command = rollback if found.way is Onward.ROLLBACK else commit
     output.say(f"Rollout {found.rollout} was interrupted in its {found.way.value}, which is gone on with.")
     policy = replace(found.policy, **changes.policy)
     return command(world, asked, found.rollout, drain_timeout_s=policy.drain_timeout_s, cut=policy.cut)
@@ -163,14 +165,14 @@ def _from_hosts(looked: RolloutStatus, output: Output, wanted: str | None, all_s
     """The rollout as the hosts have it, in this laptop's default policy: those that know it, or, where the operator has
     said which (`--limit`), all that are selected. Raises `Refused`, `NobodyKnows`.
     """
-    rollout = back.choose(looked, wanted)
+    rollout = choose(looked, wanted)
     if rollout is None:
         raise Refused("neither this journal nor any host knows a rollout.", "Begin one: fleet upgrade RELEASE.")
     record = records(looked)[rollout]
     names = [host.name for host in looked.all if all_selected or _knows(host, rollout)]
     output.say(
         f"This journal did not begin rollout {rollout}: going by the hosts' own records, begun by {record.operator}, "
-        f"release {record.target[:12]}, {ending.several(len(names))}. Batches and policy are the defaults, unless you "
+        f"release {record.target[:12]}, {results.several(len(names))}. Batches and policy are the defaults, unless you "
         "give them. Hosts that it had not begun are left out, unless you name them by --limit."
     )
     return Unfinished(
@@ -198,7 +200,7 @@ def _go_on(
     target = _target(found, changes)
     batches = _batches(found, hosts, changes)
     policy = keeps_alive(_policy(found, changes, asked, len(hosts)), len(hosts))
-    count = ending.several(len(hosts))
+    count = results.several(len(hosts))
     output.say(f"Resume rollout {found.rollout}: release {target.sha256[:12]}, {count}, each asked first where it is.")
     agree(world, output, asked, f"Go on with {count}?")
     names = {host.name: host for host in hosts}

@@ -1,10 +1,10 @@
 """`fleet status`: what every host says of itself now."""
 
-from fleet import status as face
-from fleet.commands.run import hosts_of, look_at, output_of
-from fleet.console import alarms
-from fleet.rollout import ending
-from fleet.world import Asked, World
+from fleet.commands.engine_run import hosts_of, look_at, output_of
+from fleet.environment import Asked, World
+from fleet.rollout import results
+from fleet.ui import status_table as face
+from fleet.ui.console import alarms
 
 
 def run(world: World, asked: Asked, as_json: bool) -> int:
@@ -15,7 +15,7 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
         output.document(face.document(looked))
     else:
         output.result(face.table(looked))
-    if looked.exit_code != ending.OK:
+    if looked.exit_code != results.OK:
         output.say(looked.message)
     output.shout(alarms(looked))
-    return looked.exit_code or ending.OK
+    return looked.exit_code or results.OK

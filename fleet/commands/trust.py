@@ -9,17 +9,17 @@ from typing import Any
 
 from rich.text import Text
 
-from fleet.commands.run import agree, hosts_of, output_of
-from fleet.console import alarm, once_each, some
+from fleet.commands.engine_run import agree, hosts_of, output_of
+from fleet.environment import Asked, World
 from fleet.errors import Refused
-from fleet.output import Output
-from fleet.rollout.ending import OK, REFUSED, several, told
-from fleet.ssh.hostkeys import UNKNOWN, Shown
-from fleet.ssh.newkeys import add, store_of
-from fleet.ssh.survey import Found, survey
-from fleet.ssh.trouble import Trouble
+from fleet.rollout.results import OK, REFUSED, several, told
+from fleet.ssh.hostkeys.acceptance import UNKNOWN, Shown
+from fleet.ssh.hostkeys.added_keys import add, store_of
+from fleet.ssh.link_errors import Trouble
+from fleet.ssh.scan import Found, survey
 from fleet.task import Deadlines
-from fleet.world import Asked, World
+from fleet.ui.console import alarm, once_each, some
+from fleet.ui.output import Output
 
 SCHEMA = "fleet.trust/1"
 BITS = {"ssh-ed25519": 256, "ecdsa-sha2-nistp256": 256, "ecdsa-sha2-nistp384": 384, "ecdsa-sha2-nistp521": 521}

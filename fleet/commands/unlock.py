@@ -7,22 +7,22 @@ for longer than its expiry, and a rollback waits for neither, so this is for tho
 from functools import partial
 from typing import Any
 
-from fleet.commands.journaled import sender
-from fleet.commands.run import agree, carry_out, hosts_of, look_at, output_of, unbegun
-from fleet.console import alarms, safe
+from fleet.commands.engine_run import agree, carry_out, hosts_of, look_at, output_of, unbegun
+from fleet.commands.recording import sender
+from fleet.environment import Asked, World
 from fleet.host import Host
+from fleet.journal.journal import Journal
 from fleet.journal.lock import Holder
-from fleet.journal.store import Journal
-from fleet.onhost.fence import claim_in_words
 from fleet.onhost.protocol import Ask, Outcome
-from fleet.output import Output
-from fleet.rollout import ending
-from fleet.rollout.errands import decide_ask
-from fleet.rollout.host import HostStatus
+from fleet.onhost.state.fence import claim_in_words
+from fleet.rollout import results
+from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import Policy
-from fleet.rollout.requests import Requests
-from fleet.rollout.status import RolloutStatus
-from fleet.world import Asked, World
+from fleet.rollout.rollout_status import RolloutStatus
+from fleet.rollout.tasks import Requests
+from fleet.rollout.unbatched import decide_ask
+from fleet.ui.console import alarms, safe
+from fleet.ui.output import Output
 
 SCHEMA = "fleet.locks/1"
 
@@ -41,9 +41,9 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
         else:
             _tell(output, journal, holder, looked)
         output.shout(alarms(looked))
-        code = looked.exit_code or ending.OK
+        code = looked.exit_code or results.OK
         if looked.interrupted:
-            return ending.INTERRUPTED
+            return results.INTERRUPTED
         if not asked.force or (holder is None and not claimed):
             return code
         agree(world, output, asked, "Free them? Whoever is at work there turns back.")
@@ -52,8 +52,8 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
         names = {host.name for host in claimed}
         freed = _free(world, output, asked, [host for host in hosts if host.name in names]) if claimed else None
     bad = [host for host in freed.all if host.outcome is not Outcome.DONE] if freed else []
-    output.say(f"Not freed: {ending.names(bad)}." if bad else "Freed.")
-    return ending.PERSON if bad else code
+    output.say(f"Not freed: {results.names(bad)}." if bad else "Freed.")
+    return results.PERSON if bad else code
 
 
 def _free(world: World, output: Output, asked: Asked, hosts: list[Host]) -> RolloutStatus:

@@ -7,21 +7,21 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from fleet.commands.allow import allowed
-from fleet.commands.journaled import holding, run_data
-from fleet.commands.release import named, target_of
-from fleet.commands.run import agree, carry_out, hosts_of, output_of, unbegun
-from fleet.console import alarms, safe, summary, troubles
+from fleet.commands.allow_option import allowed
+from fleet.commands.engine_run import agree, carry_out, hosts_of, output_of, unbegun
+from fleet.commands.recording import holding, run_data
+from fleet.commands.release_argument import named, target_of
+from fleet.environment import Asked, World
 from fleet.errors import Refused
-from fleet.journal.store import Journal
-from fleet.output import Mode, Output
+from fleet.journal.journal import Journal
 from fleet.plan import DEFAULT_BATCHES, Plan, budget_in_words, duration_in_words, make_plan, parse_budget
-from fleet.rollout import ending
+from fleet.rollout import results
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
-from fleet.rollout.requests import Requests, Target
-from fleet.rollout.status import RolloutStatus
+from fleet.rollout.rollout_status import RolloutStatus
+from fleet.rollout.tasks import Requests, Target
 from fleet.rollout.upgrade import decide
-from fleet.world import Asked, World
+from fleet.ui.console import alarms, safe, summary, troubles
+from fleet.ui.output import Mode, Output
 
 LEASE_S, LEAST_LEASE_S = 600.0, 10.0
 LOOK_S = 2.0
@@ -64,7 +64,7 @@ def run(world: World, asked: Asked, release: str, choice: Choice) -> int:
     rollout, operator = world.rollout_id(world.clock()()), world.operator()
     if choice.dry_run:
         output.result(plan_in_words(plan, policy, choice.max_failures, named(release), rollout, operator))
-        return ending.OK
+        return results.OK
     with Journal.open(asked.journal) as journal:
         status = _roll_out(world, asked, output, release, choice, Rollout(rollout, operator, plan, policy, journal))
     return tell_end(output, status)
@@ -90,7 +90,7 @@ def _roll_out(
     text = plan_in_words(plan, policy, choice.max_failures, words, rollout.id, rollout.operator)
     for line in text.splitlines():
         output.say(line)
-    agree(world, output, asked, f"Upgrade {ending.several(len(plan.hosts))}?")
+    agree(world, output, asked, f"Upgrade {results.several(len(plan.hosts))}?")
     requests = Requests(
         {host.name: host for host in plan.hosts},
         rollout.operator,
@@ -174,7 +174,7 @@ def plan_in_words(plan: Plan, policy: Policy, max_failures: str, release: str, r
     count = len(plan.hosts)
     lines = [
         f"Rollout {rollout} by {operator}: {release}",
-        f"{ending.several(count)} in {ending.several(len(plan.batches), 'batch')}, {policy.parallel} at a time:".replace(
+        f"{results.several(count)} in {results.several(len(plan.batches), 'batch')}, {policy.parallel} at a time:".replace(
             "batchs", "batches"
         ),
     ]
@@ -209,4 +209,4 @@ def tell_end(output: Output, status: RolloutStatus) -> int:
             output.result(part)
     output.say(status.message)
     output.shout(alarms(status))
-    return status.exit_code or ending.OK
+    return status.exit_code or results.OK

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fleet.errors import InventoryError
-from fleet.inventory.names import BadName, checked_name
+from fleet.inventory.host_names import BadName, checked_name
 from fleet.inventory.tree import ALL, Origin, Problem, Tree, Variable
 
 DEADLINE_S = 120.0

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fleet.errors import InventoryError
-from fleet.inventory.names import BadName, expand
-from fleet.inventory.spelling import did_you_mean, shortened
+from fleet.inventory.host_names import BadName, expand
+from fleet.inventory.nearest import did_you_mean, shortened
 from fleet.inventory.tree import ALL, UNGROUPED
 
 _SUBSCRIPT = re.compile(r"(?P<base>.+)\[(?:(?P<one>-?[0-9]+)|(?P<first>[0-9]+)[:-](?P<last>[0-9]*))\]")

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from fleet.errors import InventoryError
 from fleet.host import Host
 from fleet.inventory.ansible import YAML_SUFFIXES, add_listed_by_ansible, add_listed_by_itself, is_executable
-from fleet.inventory.names import BadName, expand
+from fleet.inventory.host_names import BadName, expand
 from fleet.inventory.patterns import select_names
 from fleet.inventory.tree import ALL, Origin, Problem, Tree, Variable, refuse
 from fleet.inventory.variables import host_of, wrong_names

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fleet.host import Host
-from fleet.inventory.names import is_address, is_printable
-from fleet.inventory.spelling import did_you_mean
+from fleet.inventory.host_names import is_address, is_printable
+from fleet.inventory.nearest import did_you_mean
 from fleet.inventory.tree import Origin, Problem, Variable
 from fleet.onhost.protocol import Layout, Probe
 

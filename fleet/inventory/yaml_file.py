@@ -14,8 +14,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from fleet.errors import InventoryError
-from fleet.inventory.names import BadName, checked_name, expand
-from fleet.inventory.spelling import did_you_mean
+from fleet.inventory.host_names import BadName, checked_name, expand
+from fleet.inventory.nearest import did_you_mean
 from fleet.inventory.tree import Origin, Problem, Tree, Variable
 
 SECTIONS = ("hosts", "vars", "children")

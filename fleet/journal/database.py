@@ -15,8 +15,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from fleet.errors import JournalError
+from fleet.journal.location import Place, is_odd, make_file
 from fleet.journal.schema import bring_up
-from fleet.journal.where import Place, is_odd, make_file
 
 BUSY_S = 10.0
 """How long a write waits for somebody else's; theirs take milliseconds."""

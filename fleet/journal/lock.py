@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, select
 
 from fleet.errors import JournalError, LockHeld
 from fleet.journal.database import Database
-from fleet.journal.process import Process, is_gone, this_process
+from fleet.journal.process_identity import Process, is_gone, this_process
 from fleet.journal.schema import LOCKS, THE_LOCK
 
 EXPIRY_S = 60.0

@@ -9,7 +9,7 @@ from typing import Any
 import rich_click as click
 
 from fleet.lab import commands
-from fleet.lab.odd import KINDS
+from fleet.lab.kinds.all_kinds import KINDS
 
 
 def option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
@@ -184,7 +184,7 @@ def release(kind: str, out: Path, version: str | None, size_bytes: int | None) -
     hung-master, errors.
     """
     # Late: it needs an ELF reader, which no other command of the lab does.
-    from fleet.lab.release import DEFAULT_VERSION, make_release
+    from fleet.lab.releases.build import DEFAULT_VERSION, make_release
 
     click.echo(make_release(kind, out, version=version or DEFAULT_VERSION, size_bytes=size_bytes))
 

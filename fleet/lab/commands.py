@@ -7,10 +7,11 @@ from pathlib import Path
 
 from fleet.errors import Refused
 from fleet.lab import lab as labs
-from fleet.lab import needs, odd
-from fleet.lab.host import LabHost, Power
+from fleet.lab import requirements
+from fleet.lab.folder import Place, place, read_state
+from fleet.lab.hosts.lab_host import LabHost, Power
+from fleet.lab.kinds import all_kinds
 from fleet.lab.lab import Lab
-from fleet.lab.place import Place, place, read_state
 from fleet.lab.processes import alive
 
 DEFAULT_NAME = "lab"
@@ -72,7 +73,7 @@ def spread(wanted: Iterable[str], count: int) -> Mapping[str, str]:
     numbers: list[tuple[str, int]] = []
     for text in wanted:
         kind, _, where = text.partition("=")
-        odd.kind(kind)
+        all_kinds.kind(kind)
         if where.isdigit() or not where:
             numbers.append((kind, int(where or 1)))
         elif where in kinds:
@@ -97,7 +98,7 @@ def down(name: str = DEFAULT_NAME) -> bool:
 
 def status(name: str | None = None) -> tuple[LabView, ...]:
     """The lab of this name, or all of them."""
-    needs.check_root()
+    requirements.check_root()
     wanted = labs.places() if name is None else (place(name),)
     return tuple(_view(where) for where in wanted if where.folder.exists())
 
@@ -139,7 +140,7 @@ def boot(name: str, hosts: Iterable[str]) -> None:
 
 def find(name: str) -> Lab:
     """The lab of this name. Raises `Refused` when it isn't up."""
-    needs.check_root()
+    requirements.check_root()
     found = Lab.find(name)
     if found is None:
         raise Refused(f"lab {name}: it isn't up.", f"Bring it up: fleet lab up --name {name}")

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from fleet.lab import nginx
-from fleet.lab.place import HostEntry, Place
+from fleet.lab.folder import HostEntry, Place
+from fleet.lab.hosts import nginx
 
 ZONES = "abc"
 

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from fleet.errors import LockHeld, Refused
-from fleet.lab import cgroup, disk, inventory_file, kinds, needs, network, odd, sshd
-from fleet.lab.host import LabHost, plug_in
-from fleet.lab.place import (
+from fleet.lab import inventory_file, network, requirements
+from fleet.lab.folder import (
     HostEntry,
     Owner,
     Place,
@@ -31,6 +30,10 @@ from fleet.lab.place import (
     subnets_locked,
     write_state,
 )
+from fleet.lab.hosts import cgroup, disk, sshd
+from fleet.lab.hosts.lab_host import LabHost, plug_in
+from fleet.lab.kinds import all_kinds
+from fleet.lab.kinds.kind import Kind, check, furnish
 from fleet.lab.processes import alive, end, inhabitants, run, wait_until
 
 T = TypeVar("T")
@@ -66,7 +69,7 @@ class Lab:
         """
         where = place(name, state)
         wanted = _plan(count, kinds or {})
-        needs.check()
+        requirements.check()
         _check_paths(where, inventory, show)
         with locked(where, "bring up"):
             _clear_way(where)
@@ -129,7 +132,7 @@ class Lab:
 
 def down(where: Place) -> bool:
     """Nothing is left of the lab of this place. Whether there was anything."""
-    needs.check_root()
+    requirements.check_root()
     with locked(where, "bring down"):
         return _clear(where)
 
@@ -153,16 +156,16 @@ def clear_abandoned(root: Path | None = None) -> tuple[str, ...]:
     return tuple(cleared)
 
 
-def _plan(count: int, wanted: Mapping[str, str]) -> dict[str, kinds.Kind]:
+def _plan(count: int, wanted: Mapping[str, str]) -> dict[str, Kind]:
     if not 1 <= count <= network.MOST_HOSTS:
         raise Refused(f"lab: {count} hosts.", f"Ask for 1 to {network.MOST_HOSTS}.")
     names = [f"lab-{number:03}" for number in range(1, count + 1)]
     unknown = sorted(set(wanted) - set(names))
     if unknown:
         raise Refused(f"lab: {', '.join(unknown)}: not a host of this lab.", f"Its hosts: {names[0]} .. {names[-1]}.")
-    plan = {name: odd.kind(wanted.get(name)) for name in names}
+    plan = {name: all_kinds.kind(wanted.get(name)) for name in names}
     for kind in set(plan.values()):
-        kinds.check(kind)
+        check(kind)
     return plan
 
 
@@ -193,7 +196,7 @@ def _clear_way(where: Place) -> None:
     _clear(where)
 
 
-def _build(where: Place, began: State, wanted: Mapping[str, kinds.Kind]) -> tuple[LabHost, ...]:
+def _build(where: Place, began: State, wanted: Mapping[str, Kind]) -> tuple[LabHost, ...]:
     write_state(where, began)
     where.disks.mkdir()
     run(
@@ -218,7 +221,7 @@ def _build(where: Place, began: State, wanted: Mapping[str, kinds.Kind]) -> tupl
         write_state(where, state)
         network.make_bridge(where, subnet)
     hosts = _hosts(where, state)
-    keys = dict(_each(hosts, lambda host: (host.name, kinds.furnish(where, host.entry, wanted[host.name]))))
+    keys = dict(_each(hosts, lambda host: (host.name, furnish(where, host.entry, wanted[host.name]))))
     _each(hosts, LabHost.power_on)
     plug_in(hosts)
     _each(hosts, LabHost.wait_ready)
@@ -235,7 +238,7 @@ def _build(where: Place, began: State, wanted: Mapping[str, kinds.Kind]) -> tupl
     return hosts
 
 
-def _finish(host: LabHost, kind: kinds.Kind) -> None:
+def _finish(host: LabHost, kind: Kind) -> None:
     """What can only be done to a host that runs has been done."""
     if kind.after:
         host.sh(kind.after.replace(cgroup.GROUP, host.where.link(host.entry.number)))
@@ -293,5 +296,5 @@ def _each(hosts: Iterable[LabHost], act: Callable[[LabHost], T]) -> list[T]:
         return list(pool.map(act, hosts))
 
 
-def _user(kind: kinds.Kind) -> dict[str, str]:
+def _user(kind: Kind) -> dict[str, str]:
     return {} if kind.user == "root" else {"ansible_user": kind.user}

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from fleet.errors import FleetError, Refused
-from fleet.lab.place import HostEntry, Place
+from fleet.lab.folder import HostEntry, Place
 from fleet.lab.processes import run
 
 RANGES = (IPv4Network("10.64.0.0/10"), IPv4Network("198.18.0.0/15"))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fleet.errors import FleetError
-from fleet.lab.place import POLL_S, Owner, Place
+from fleet.lab.folder import POLL_S, Owner, Place
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

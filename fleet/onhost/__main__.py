@@ -10,9 +10,6 @@ import threading
 from contextlib import suppress
 from typing import List, Optional
 
-from fleet.onhost import lease
-from fleet.onhost.control import Control
-from fleet.onhost.machine import Machine
 from fleet.onhost.protocol import (
     END_MARK,
     MAY_DO,
@@ -24,9 +21,12 @@ from fleet.onhost.protocol import (
     Report,
     Request,
 )
-from fleet.onhost.record import InstanceStore
-from fleet.onhost.serve import go_back_by_lease, serve
-from fleet.onhost.visit import End, ended
+from fleet.onhost.state import lease
+from fleet.onhost.state.store import InstanceStore
+from fleet.onhost.system.machine import Machine
+from fleet.onhost.visit.dispatch import go_back_by_lease, serve
+from fleet.onhost.visit.heartbeat import Control
+from fleet.onhost.visit.walk import End, ended
 from fleet.onhost.wire import Malformed, decode, encode
 
 MOST_REQUEST_BYTES = 1 << 20

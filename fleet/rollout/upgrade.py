@@ -17,14 +17,14 @@ from datetime import datetime, timedelta
 from statistics import median_low
 
 from fleet.events import EventType
-from fleet.gates import Verdict
 from fleet.onhost.protocol import Ask, Phase
-from fleet.rollout import ending
-from fleet.rollout.host import GIVE_UP, MOST_TRIES, Course, Fault, HostStatus
-from fleet.rollout.moves import Announce, Finish, Move, Visit, Wait, ask_all, bounded, looks
+from fleet.rollout import results
+from fleet.rollout.actions import Announce, Finish, Move, Visit, Wait, ask_all, bounded, looks
+from fleet.rollout.gate import Verdict
+from fleet.rollout.host_status import GIVE_UP, MOST_TRIES, Course, Fault, HostStatus
+from fleet.rollout.lease_renewal import renewals, spared
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
-from fleet.rollout.renewal import renewals, spared
-from fleet.rollout.status import LAST_LOOK, LOCK_WAIT, RolloutStatus, Stage
+from fleet.rollout.rollout_status import LAST_LOOK, LOCK_WAIT, RolloutStatus, Stage
 
 RETRY_BAKE_S = 2.0
 RETRY_LOCK_S = 5.0
@@ -39,9 +39,9 @@ def decide(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, 
 
 def _moves(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
     if status.stopping:
-        return () if status.busy else (ending.stopped(status, resumable=True),)
+        return () if status.busy else (results.stopped(status, resumable=True),)
     if status.stage is Stage.STARTING:
-        return (Announce(EventType.STAGE_STARTED, message=f"preflight on {ending.several(len(status.hosts))}"),)
+        return (Announce(EventType.STAGE_STARTED, message=f"preflight on {results.several(len(status.hosts))}"),)
     if status.stage is Stage.STAGING:
         return _stage(policy, status, now)
     if status.stage is Stage.ROLLING_BACK:
@@ -67,15 +67,15 @@ def _stage(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, 
     if wait := _wait_for_others(policy, status, now):
         return (wait,)
     if status.faults:
-        return (ending.refused(status),)
+        return (results.refused(status),)
     if all(host.course is Course.LEFT_ALONE for host in status.all):
-        return (ending.taken_back(status),)
+        return (results.taken_back(status),)
     if twins := same_instance(status):
-        return (ending.twins(twins),)
+        return (results.twins(twins),)
     highest = max(status.all, key=_epoch_of)
     epoch = _epoch_of(highest)
     if epoch > median_low(map(_epoch_of, status.all)) + MOST_AHEAD:
-        return (ending.far_ahead(highest.name, epoch),)
+        return (results.far_ahead(highest.name, epoch),)
     return (Announce(EventType.STAGE_ENDED, message="every host passed preflight", data={"epoch": 1 + epoch}),)
 
 
@@ -92,7 +92,7 @@ def _wait_for_others(policy: Policy, status: RolloutStatus, now: datetime) -> Mo
     again_at = max(host.since or now for host in held) + timedelta(seconds=RETRY_LOCK_S)
     if now < again_at:
         return Wait(min(again_at, until))
-    text = f"waiting for {ending.names(held)}: {held[0].message}"
+    text = f"waiting for {results.names(held)}: {held[0].message}"
     return Announce(EventType.NOTE, reason=LOCK_WAIT, message=text)
 
 
@@ -147,7 +147,7 @@ def _upgrade(status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
     if pending or any(host.doing for host in batch):
         return ask_all(pending, Ask.UPGRADE, now)
     done = sum(host.course in (Course.UPGRADED, Course.ALREADY) for host in batch)
-    text = f"batch {status.batch}: {done} of {ending.several(len(batch))} upgraded"
+    text = f"batch {status.batch}: {done} of {results.several(len(batch))} upgraded"
     return (Announce(EventType.BATCH_CLOSED, batch=status.batch, message=text),)
 
 
@@ -197,8 +197,8 @@ def _judge(policy: Policy, status: RolloutStatus) -> Move:
     elif unproven or (silent and not room):
         verdict = Verdict.ERROR
     why = [
-        f"failed: {ending.names(failed)}" if failed else "",
-        f"no answer: {ending.names(silent)}" if silent else "",
+        f"failed: {results.names(failed)}" if failed else "",
+        f"no answer: {results.names(silent)}" if silent else "",
         "none of its hosts was seen well" if unproven else "",
         "its hosts ran the release already, and were watched before" if _nothing_to_watch(status) else "",
     ]
@@ -269,9 +269,9 @@ def _break_off(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Mo
 
 
 def _why(policy: Policy, status: RolloutStatus) -> str:
-    bad = ending.names(host for host in status.all if host.fault is not None)
+    bad = results.names(host for host in status.all if host.fault is not None)
     return (
-        f"{ending.several(status.faults)} at fault ({bad}), {policy.max_failures} allowed: every begun host goes back"
+        f"{results.several(status.faults)} at fault ({bad}), {policy.max_failures} allowed: every begun host goes back"
     )
 
 
@@ -279,7 +279,7 @@ def _go_back(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move
     pending = [host for host in status.all if wants_back(host)]
     if pending or status.busy:
         return ask_all(pending, Ask.ROLLBACK, now)
-    return (ending.rolled_back(policy, status),)
+    return (results.rolled_back(policy, status),)
 
 
 def _close(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
@@ -290,7 +290,7 @@ def _close(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, 
     if status.stage is not Stage.CLOSING and any(host.begun and host.silent for host in status.all):
         return (Announce(EventType.NOTE, reason=LAST_LOOK, message="a last look at the hosts that don't answer"),)
     if over_budget(policy, status):
-        return (ending.over_budget(policy, status),)
+        return (results.over_budget(policy, status),)
     if status.batch and status.gate is not None and _halts_here(policy, status):
-        return (ending.unproven(status),)
-    return (ending.completed(policy, status),)
+        return (results.unproven(status),)
+    return (results.completed(policy, status),)

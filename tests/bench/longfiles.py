@@ -14,10 +14,10 @@ import fabric
 import paramiko
 
 from fleet.host import Host
-from fleet.ssh.hostkeys import known_for
-from fleet.ssh.resolve import resolve
+from fleet.ssh.hostkeys.acceptance import known_for
+from fleet.ssh.openssh_config import resolve
 from fleet.task import PLAIN
-from tests.ssh.server import make_key, public
+from tests.support.ssh.server import make_key, public
 
 HOSTS = 20
 STANZAS, KNOWN = 1000, 5000

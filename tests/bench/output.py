@@ -17,10 +17,10 @@ import fabric
 import paramiko
 
 from fleet.host import Host
-from fleet.ssh.command import Command
-from fleet.ssh.connection import Link
-from tests.ssh.server import sshd
-from tests.ssh.stubs import QUICK
+from fleet.ssh.remote.command import Command
+from fleet.ssh.transport.connection import Link
+from tests.support.ssh.server import sshd
+from tests.support.ssh.stubs import QUICK
 
 MEGABYTES = (5, 20)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.journal.store import Journal
-from tests.pretend import AT
+from fleet.journal.journal import Journal
+from tests.support.pretend.visits import AT
 
 
 class Hands:

@@ -12,11 +12,10 @@ from sqlalchemy import Connection, inspect, text
 
 from fleet.errors import JournalError
 from fleet.journal.database import Database
+from fleet.journal.journal import Journal
+from fleet.journal.location import place_of
 from fleet.journal.schema import BOOK, EVENTS, MIGRATIONS, TABLES, Migration, bring_up, form
-from fleet.journal.store import Journal
-from fleet.journal.where import place_of
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.places import ROOT
 
 
 def opened(path: Path, is_odd: bool = False) -> Database:
@@ -214,7 +213,7 @@ def test_a_reader_holds_no_writer_up(path: Path) -> None:
 
 def test_many_that_make_the_same_journal_at_once_make_one(path: Path) -> None:
     code = (
-        "import sys; from fleet.journal.store import Journal\n"
+        "import sys; from fleet.journal.journal import Journal\n"
         "sys.stdin.read(1)\n"
         "with Journal.open(sys.argv[1]) as journal: print(journal.id)"
     )

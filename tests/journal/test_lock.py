@@ -13,9 +13,9 @@ import pytest
 
 from fleet.errors import LockHeld
 from fleet.journal.database import Database
+from fleet.journal.location import place_of
 from fleet.journal.lock import BEAT_S, EXPIRY_S, Holder, JournalLock, _row
-from fleet.journal.process import Process, this_process
-from fleet.journal.where import place_of
+from fleet.journal.process_identity import Process, this_process
 from tests.journal.conftest import Hands
 
 HERE = this_process()
@@ -254,7 +254,7 @@ def test_a_holder_of_this_machine_that_lives_keeps_it(locks: Locks) -> None:
 
 def test_a_process_that_was_killed_while_it_held_the_lock_blocks_nobody(path: Path) -> None:
     code = (
-        "import sys; from fleet.journal.store import Journal\n"
+        "import sys; from fleet.journal.journal import Journal\n"
         "with Journal.open(sys.argv[1]) as journal:\n"
         "    journal.lock('ann@desk', 'upgrade').acquire(); print('held', flush=True); sys.stdin.read()"
     )

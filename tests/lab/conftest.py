@@ -9,10 +9,10 @@ from typing import Protocol
 
 import pytest
 
+from fleet.lab.folder import Place, place
 from fleet.lab.lab import Lab, clear_abandoned, down
-from fleet.lab.place import Place, place
 from fleet.lab.processes import this_process
-from fleet.lab.release import make_release
+from fleet.lab.releases.build import make_release
 
 NUMBERS = itertools.count(1)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from fleet.lab.lab import Lab
 from fleet.lab.processes import this_process
-from fleet.lab.release import DEFAULT_BASE, make_release
-from tests.lab.aftermath import Result
-from tests.lab.controllers import Controllers
-from tests.lab.matrix import FULL, Cell, moment
-from tests.lab.play import Case, Play
+from fleet.lab.releases.build import DEFAULT_BASE, make_release
+from tests.support.lab.controllers import Controllers
+from tests.support.lab.end_state import Result
+from tests.support.lab.matrix import FULL, Cell, moment
+from tests.support.lab.play import Case, Play
 
 AT_ONCE = 8
 MOST_HOSTS = 48

@@ -5,10 +5,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE, make_release
-from tests.lab.carried import carry, run_there
-from tests.lab.puppet import RECORDED
-from tests.onhost.phase_fixtures import comparable, save
+from fleet.lab.releases.build import DEFAULT_BASE, make_release
+from tests.support.lab.carried import carry, run_there
+from tests.support.lab.puppet import RECORDED
+from tests.support.onhost.phase_fixtures import comparable, save
 
 
 def record_all() -> dict[str, dict[str, Any]]:
@@ -18,7 +18,7 @@ def record_all() -> dict[str, dict[str, Any]]:
         with TemporaryDirectory() as folder:
             new = make_release("new", Path(folder) / "new").read_bytes()
         carry(lab.hosts[0], {"old": DEFAULT_BASE.read_bytes(), "new": new})
-        told = run_there(lab.hosts[0], "tests.lab.puppet", {"do": "record"})
+        told = run_there(lab.hosts[0], "tests.support.lab.puppet", {"do": "record"})
         return {name: comparable(seen, told["sha256"]) for name, seen in told["seen"].items()}
     finally:
         lab.down()

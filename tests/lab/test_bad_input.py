@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from fleet.lab.lab import Lab
-from fleet.lab.release import make_release
+from fleet.lab.releases.build import make_release
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import Ran, fleet, look
+from tests.support.lab.operator import Ran, fleet, look
 
 UPGRADE = ("-y", "--bake", "0s")
 

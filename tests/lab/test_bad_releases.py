@@ -10,10 +10,10 @@ from typing import NamedTuple
 import pytest
 
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE, KINDS, make_release
-from fleet.lab.traffic import Traffic
+from fleet.lab.releases.build import DEFAULT_BASE, KINDS, make_release
+from fleet.lab.traffic.load import Traffic
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import agrees, fleet, look, sha256
+from tests.support.lab.operator import agrees, fleet, look, sha256
 
 BASE = sha256(DEFAULT_BASE)
 

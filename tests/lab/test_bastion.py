@@ -11,7 +11,7 @@ import pytest
 
 from fleet.lab.lab import Lab
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import fleet, look, sha256
+from tests.support.lab.operator import fleet, look, sha256
 
 HOSTS = int(os.environ.get("FLEET_BEHIND_BASTION", "200"))
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from fleet.lab.host import LabHost
+from fleet.lab.hosts.lab_host import LabHost
+from fleet.lab.kinds.odd_nginx import HOLD_DOWNLOAD
 from fleet.lab.lab import Lab
-from fleet.lab.odd_nginx import HOLD_DOWNLOAD
-from fleet.lab.release import DEFAULT_BASE
+from fleet.lab.releases.build import DEFAULT_BASE
 from fleet.task import Deadlines
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import fleet, look, read, sha256, start
-from tests.ssh.server import Proxy
+from tests.support.lab.operator import fleet, look, read, sha256, start
+from tests.support.ssh.server import Proxy
 
 HOSTS = int(os.environ.get("FLEET_DEAD_HOSTS", "50"))
 DEAD = {

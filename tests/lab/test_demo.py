@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Callable
 
 from fleet.lab.lab import Lab
-from tests.lab.operator import FLEET, environment
+from tests.support.lab.operator import FLEET, environment
 
 
 def test_the_demo_keeps_its_promises_and_leaves_no_lab(lab_name: Callable[[], str]) -> None:

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from fleet.lab.host import LabHost
+from fleet.lab.hosts.lab_host import LabHost
+from fleet.lab.hosts.nginx import ERROR_LOG, PID_FILE, PREFIX, PROGRAM
 from fleet.lab.lab import Lab
-from fleet.lab.nginx import ERROR_LOG, PID_FILE, PREFIX, PROGRAM
-from fleet.lab.release import DEFAULT_BASE, make_release
-from fleet.lab.traffic import Traffic
-from tests.lab.carried import carry, run_there
+from fleet.lab.releases.build import DEFAULT_BASE, make_release
+from fleet.lab.traffic.load import Traffic
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import Ran, fleet, look, sha256, status
 from tests.lab.test_preflight import systemd
+from tests.support.lab.carried import carry, run_there
+from tests.support.lab.operator import Ran, fleet, look, sha256, status
 
 BASE = sha256(DEFAULT_BASE)
 HELD = ("-y", "--bake", "0s", "--settle", "500ms", "--batches", "100%", "--commit", "never", "--output", "jsonl")
@@ -182,7 +182,7 @@ class Visited:
     def _visit(self, ask: str, spoilt: dict[str, object]) -> dict[str, Any]:
         words = {"binary": PROGRAM, "pid_file": PID_FILE, "release": RELEASE, "rollout": f"r{self.epoch}", "ask": ask}
         told: dict[str, Any] = run_there(
-            self.host, "tests.lab.puppet_upgrade", {**words, "epoch": self.epoch, **spoilt}
+            self.host, "tests.support.lab.puppet_upgrade", {**words, "epoch": self.epoch, **spoilt}
         )
         return told
 

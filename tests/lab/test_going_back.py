@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab.host import LabHost
+from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE, make_release
+from fleet.lab.releases.build import DEFAULT_BASE, make_release
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import agrees, fleet, look, phases, sha256, start, status
+from tests.support.lab.operator import agrees, fleet, look, phases, sha256, start, status
 
 BASE = sha256(DEFAULT_BASE)
 RESTING = {"OLD", "TRIAL", "NEW"}

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab.host import LabHost
+from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE
+from fleet.lab.releases.build import DEFAULT_BASE
 from fleet.onhost.protocol import END_MARK, MasterView, Outcome, Phase, Reply, ReplyType, Report, Severity
 from fleet.onhost.wire import encode
-from fleet.ssh.command import MOST_REPLIES
+from fleet.ssh.remote.command import MOST_REPLIES
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import fleet, look, read, sha256, start
+from tests.support.lab.operator import fleet, look, read, sha256, start
 
 BASE = sha256(DEFAULT_BASE)
 EVIL = "\x1b[2J\x1b]0;owned\x07\u202e<script>alert(1)</script>\r\n\x9b31m"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE
+from fleet.lab.releases.build import DEFAULT_BASE
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import FLEET, agrees, environment, fleet, journal_of, look, read, sha256, start, status
+from tests.support.lab.operator import FLEET, agrees, environment, fleet, journal_of, look, read, sha256, start, status
 
 BASE = sha256(DEFAULT_BASE)
 UPGRADE = ("-y", "--settle", "500ms", "--batches", "1,100%", "--bake", "60s", "--output", "jsonl")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE
+from fleet.lab.releases.build import DEFAULT_BASE
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import agrees, fleet, phases, read, sha256, start
+from tests.support.lab.operator import agrees, fleet, phases, read, sha256, start
 
 BASE = sha256(DEFAULT_BASE)
 QUICK = ("-y", "--settle", "500ms", "--output", "jsonl")

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import LockHeld, Refused
-from fleet.lab import cgroup, needs, network, nginx
-from fleet.lab.host import LabHost, Power
+from fleet.lab import network, requirements
+from fleet.lab.folder import Owner, Place, locked, read_state, write_state
+from fleet.lab.hosts import cgroup, nginx
+from fleet.lab.hosts.lab_host import LabHost, Power
 from fleet.lab.lab import Lab, clear_abandoned, down
-from fleet.lab.place import Owner, Place, locked, read_state, write_state
 from fleet.lab.processes import alive, inhabitants, started, this_process, wait_until
 from tests.lab.conftest import MakeLab
 
@@ -416,9 +417,9 @@ def test_without_root_it_says_so_and_does_nothing(where: Place) -> None:
 
 def test_everything_that_is_missing_on_the_machine_is_named_with_its_package(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refused:
-        needs.check(str(tmp_path))
+        requirements.check(str(tmp_path))
 
-    assert set(needs.PROGRAMS) <= set(refused.value.message.replace(",", "").rstrip(".").split())
+    assert set(requirements.PROGRAMS) <= set(refused.value.message.replace(",", "").rstrip(".").split())
     assert "iproute2 mount nginx openssh-client openssh-server procps sudo util-linux" in refused.value.remedy
 
 
@@ -468,7 +469,7 @@ def test_two_labs_never_share_a_subnet(make_lab: MakeLab, lab: Lab) -> None:
 
 def test_a_host_that_can_not_come_up_takes_the_whole_lab_back_and_says_why(where: Place) -> None:
     script = (
-        "from dataclasses import replace; from fleet.lab.odd import KINDS\n"
+        "from dataclasses import replace; from fleet.lab.kinds.all_kinds import KINDS\n"
         "KINDS['plain'] = replace(KINDS['plain'], start='echo no luck; exit 1')\n"
         "try: up(name, 2, state=root)\n"
         "except Exception as error: print(error)"

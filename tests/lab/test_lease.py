@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab.host import LabHost
+from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE
-from fleet.lab.traffic import Traffic
+from fleet.lab.releases.build import DEFAULT_BASE
+from fleet.lab.traffic.load import Traffic
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import agrees, fleet, look, sha256, start, status
+from tests.support.lab.operator import agrees, fleet, look, sha256, start, status
 
 BASE = sha256(DEFAULT_BASE)
 LEASE_S = 12.0

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.aftermath import Result
-from tests.lab.matrix import ROWS, Cell, Ending, Fault, cells, chosen, impossible
 from tests.lab.matrix_run import play_all
-from tests.lab.matrix_table import commit_of, page
+from tests.support.lab.end_state import Result
+from tests.support.lab.matrix import ROWS, Cell, Ending, Fault, cells, chosen, impossible
+from tests.support.lab.matrix_table import commit_of, page
 
 SEED = int(os.environ.get("FLEET_MATRIX_SEED", "1"))
 DRAWN = chosen(SEED)

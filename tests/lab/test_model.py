@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE, make_release
+from fleet.lab.releases.build import DEFAULT_BASE, make_release
 from fleet.onhost.procedure import classify
-from tests.lab.carried import carry, run_there
-from tests.onhost.model import NEW_SHA, OLD_SHA, Model
+from tests.support.lab.carried import carry, run_there
+from tests.support.onhost.model import NEW_SHA, OLD_SHA, Model
 
 SEED = 20261123
 HISTORIES = 120
@@ -86,7 +86,7 @@ def test_real_nginx_goes_where_the_model_goes(hosts: Lab) -> None:
 
     with ThreadPoolExecutor(HOSTS) as pool:
         jobs = [
-            pool.submit(run_there, host, "tests.lab.puppet", {"do": "play", "histories": share})
+            pool.submit(run_there, host, "tests.support.lab.puppet", {"do": "play", "histories": share})
             for host, share in zip(hosts.hosts, shares, strict=True)
         ]
         answers = [answer for job in jobs for answer in job.result()]

@@ -1,8 +1,8 @@
 """The phase fixtures are what real nginx looks like."""
 
-from tests.lab.puppet import RECORDED
 from tests.lab.record_phases import record_all
-from tests.onhost.phase_fixtures import comparable, load, names
+from tests.support.lab.puppet import RECORDED
+from tests.support.onhost.phase_fixtures import comparable, load, names
 
 
 def test_the_fixtures_are_what_real_nginx_shows() -> None:

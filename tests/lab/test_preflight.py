@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab.host import LabHost
+from fleet.lab.hosts.lab_host import LabHost
+from fleet.lab.hosts.nginx import CONFIG, PID_FILE, PREFIX, PROGRAM, START
+from fleet.lab.kinds.all_kinds import KINDS
 from fleet.lab.lab import Lab
-from fleet.lab.nginx import CONFIG, PID_FILE, PREFIX, PROGRAM, START
-from fleet.lab.odd import KINDS
-from fleet.lab.release import make_release
+from fleet.lab.releases.build import make_release
 from fleet.onhost.protocol import Finding, Severity
-from fleet.onhost.reasons import PREFLIGHT, REASONS
+from fleet.onhost.reasons.catalogue import PREFLIGHT, REASONS
 from fleet.onhost.wire import from_plain
-from tests.lab.carried import FOLDER, carry
 from tests.lab.conftest import MakeLab
+from tests.support.lab.carried import FOLDER, carry
 
-PUPPET = ("/usr/bin/env", f"PYTHONPATH={FOLDER}", "python3", "-B", "-m", "tests.lab.puppet_preflight")
+PUPPET = ("/usr/bin/env", f"PYTHONPATH={FOLDER}", "python3", "-B", "-m", "tests.support.lab.puppet_preflight")
 RESTART = f"kill -QUIT $(cat {PID_FILE}); while [ -e {PID_FILE} ]; do sleep 0.01; done"
 UNIT = "fake.service"
 

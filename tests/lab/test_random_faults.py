@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.aftermath import Result
-from tests.lab.matrix import Ending, Fault, Scene
-from tests.lab.random_faults import PLACES, Draw, draw, play_draws
+from tests.support.lab.end_state import Result
+from tests.support.lab.matrix import Ending, Fault, Scene
+from tests.support.lab.random_faults import PLACES, Draw, draw, play_draws
 
 SEED = int(os.environ.get("FLEET_RANDOM_SEED", "1"))
 RUNS = int(os.environ.get("FLEET_RANDOM_RUNS", "1000"))

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from fleet import ssh
-from fleet.lab.host import LabHost
+from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE, make_release
+from fleet.lab.releases.build import DEFAULT_BASE, make_release
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import Ran, fleet, look, sha256
+from tests.support.lab.operator import Ran, fleet, look, sha256
 
 TESTS = Path(__file__).parent.parent
 # The kind of host that deserves a word, and what of its remedy must be said.
@@ -149,9 +149,9 @@ def test_what_the_remedy_says_of_sudo_cures_it(lab: Lab, release: Path, checked:
 
 
 def test_every_refusal_of_the_way_in_is_met_on_a_real_sshd() -> None:
-    sources = "".join(path.read_text() for path in Path(ssh.__file__).parent.glob("*.py"))
+    sources = "".join(path.read_text() for path in Path(ssh.__file__).parent.rglob("*.py"))
     words = set(re.findall(r'\bRefusal\(\s*"(\w+)"', sources))
-    tests = "".join(path.read_text() for folder in ("ssh", "lab") for path in (TESTS / folder).glob("test_*.py"))
+    tests = "".join(path.read_text() for folder in ("ssh", "lab") for path in (TESTS / folder).rglob("test_*.py"))
 
     assert words >= {*REFUSED, "no_shell", "path_refused", "bundle_failed"}
     assert {word for word in words if f'"{word}"' not in tests} == set()

@@ -9,9 +9,9 @@ import pytest
 from fleet.events import Event, EventType
 from fleet.inventory import load
 from fleet.lab.lab import Lab
-from fleet.lab.release import make_release
+from fleet.lab.releases.build import make_release
 from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Outcome, Phase, Request, Rest, Step
-from fleet.ssh.session import visit
+from fleet.ssh.visit import visit
 from fleet.task import Connecting, Deadlines, HostTask
 
 HASTY = Deadlines(connect_s=3, banner_s=3, auth_s=10, channel_s=10, silence_s=60, transfer_idle_s=10)

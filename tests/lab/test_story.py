@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE
-from fleet.lab.traffic import Traffic
+from fleet.lab.releases.build import DEFAULT_BASE
+from fleet.lab.traffic.load import Traffic
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import PID_FILE, agrees, fleet, look, sha256
+from tests.support.lab.operator import PID_FILE, agrees, fleet, look, sha256
 
 RELOADS = 4  # about as often as the story lets a generation of workers go
 BASE = sha256(DEFAULT_BASE)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fleet.lab.lab import Lab
-from fleet.lab.release import DEFAULT_BASE
+from fleet.lab.releases.build import DEFAULT_BASE
 from tests.lab.conftest import MakeLab
-from tests.lab.operator import FLEET, Ran, agrees, environment, fleet, sha256, start, status
+from tests.support.lab.operator import FLEET, Ran, agrees, environment, fleet, sha256, start, status
 
 BASE = sha256(DEFAULT_BASE)
 UPGRADE = ("-y", "--settle", "500ms", "--batches", "100%", "--output", "jsonl")

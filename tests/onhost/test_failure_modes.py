@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab.release import make_release
-from fleet.onhost import steps
-from fleet.onhost.machine import Machine
+from fleet.lab.releases.build import make_release
 from fleet.onhost.protocol import Ask, Outcome, Phase, Reply, ReplyType, Report, Step
-from fleet.onhost.visit import End
-from tests.onhost.test_visit import Host, is_as_before
-from tests.private_nginx import PrivateNginx, wait_until
+from fleet.onhost.steps import forward
+from fleet.onhost.system.machine import Machine
+from fleet.onhost.visit.walk import End
+from tests.onhost.visit.test_dispatch import Host, is_as_before
+from tests.support.private_nginx import PrivateNginx, wait_until
 
 
 @dataclass
@@ -340,7 +340,7 @@ def test_winch_and_hup_together_while_held_cost_nothing_going_back(host: Heard) 
 
 
 def test_a_winch_that_a_reload_puts_off_is_made_to_happen(host: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "DRAIN_SEEN_S", 1.0)
+    monkeypatch.setattr(forward, "DRAIN_SEEN_S", 1.0)
     master = host.nginx.master()
     host.machine = Together()
 

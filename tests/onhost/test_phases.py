@@ -4,7 +4,7 @@ import pytest
 
 from fleet.onhost.procedure import Way, classify, way
 from fleet.onhost.protocol import Phase
-from tests.onhost.phase_fixtures import load, names
+from tests.support.onhost.phase_fixtures import load, names
 
 
 @pytest.mark.parametrize("name", names())

@@ -20,7 +20,7 @@ from fleet.onhost.procedure import (
     way,
 )
 from fleet.onhost.protocol import MAY_DO, Ask, Observation, Phase, Rest, Step, Worker
-from tests.onhost.model import NEW_SHA, OLD_SHA, Model, refuses, take
+from tests.support.onhost.model import NEW_SHA, OLD_SHA, Model, refuses, take
 
 EVERYTHING = tuple(Step)
 GOING_BACK = (Step.REVIVE, Step.DISMISS, Step.RESTORE, Step.RETIRE, Step.SWEEP)

@@ -19,7 +19,7 @@ import pytest
 import fleet.onhost
 from fleet.onhost import protocol
 from fleet.onhost.wire import decode, encode
-from tests.onhost.pythons import Python, found_pythons
+from tests.support.onhost.pythons import Python, found_pythons
 
 FOLDER = Path(fleet.onhost.__file__).parent
 MODULES = tuple(sorted(FOLDER.rglob("*.py")))
@@ -44,7 +44,7 @@ for name in sys.argv[2:]:
     importlib.import_module(name)
 
 from fleet.onhost import protocol, wire
-from fleet.onhost.machine import Machine
+from fleet.onhost.system.machine import Machine
 
 me = Machine().process(os.getpid())
 assert me is not None and me.ppid == os.getppid(), me

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fleet.host import Host
-from fleet.ssh.connection import Link
-from tests.ssh.server import Sshd, sshd
-from tests.ssh.stubs import QUICK
+from fleet.ssh.transport.connection import Link
+from tests.support.ssh.server import Sshd, sshd
+from tests.support.ssh.stubs import QUICK
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def fresh(server: Sshd, tmp_path: Path) -> Host:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The ~/.ssh of this test, empty: below it `ssh -G` prints the keys of OpenSSH's own list."""
-    monkeypatch.setattr("fleet.ssh.resolve._home", lambda: str(tmp_path))
+    monkeypatch.setattr("fleet.ssh.openssh_config._home", lambda: str(tmp_path))
     found = tmp_path / ".ssh"
     found.mkdir()
     return found

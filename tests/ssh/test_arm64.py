@@ -18,15 +18,15 @@ from pathlib import Path
 import pytest
 
 from fleet.host import Host
-from fleet.lab.release import make_release
+from fleet.lab.releases.build import make_release
 from fleet.onhost.protocol import MAY_DO, Ask, Goal, Layout, Options, Outcome, Phase, Probe, Report, Rest
-from fleet.ssh.bundle import GENERIC, PACKAGE, Shelf, build
-from fleet.ssh.session import visit
-from fleet.ssh.wheels import Wheels
+from fleet.ssh.delivery.bundle import GENERIC, PACKAGE, Shelf, build
+from fleet.ssh.delivery.psutil_wheels import Wheels
+from fleet.ssh.visit import visit
 from fleet.task import Deadlines
-from tests.private_nginx import PrivateNginx, wait_until
-from tests.ssh.server import sshd
-from tests.ssh.stubs import Heard, a_task
+from tests.support.private_nginx import PrivateNginx, wait_until
+from tests.support.ssh.server import sshd
+from tests.support.ssh.stubs import Heard, a_task
 
 pytestmark = pytest.mark.long
 

@@ -21,11 +21,11 @@ from fleet.events import EventType
 from fleet.host import Host
 from fleet.inventory import load
 from fleet.onhost.protocol import Ask, Goal, Outcome, Rest, Step
-from fleet.ssh.session import visit
+from fleet.ssh.visit import visit
 from fleet.task import HostOutcome
-from tests.onhost.pythons import Python, found_pythons
-from tests.ssh.server import sshd
-from tests.ssh.stubs import Heard, a_task
+from tests.support.onhost.pythons import Python, found_pythons
+from tests.support.ssh.server import sshd
+from tests.support.ssh.stubs import Heard, a_task
 
 RELEASE = os.urandom(1 << 16) + bytes(1 << 16)
 SHA256 = hashlib.sha256(RELEASE).hexdigest()

@@ -1,0 +1,79 @@
+"""Commit and rollback visit all hosts of a rollout at once; the hosts themselves say which rollout is meant."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from fleet.commands.engine_run import agree, carry_out, hosts_of, look_at
+from fleet.commands.find_rollout import choose
+from fleet.commands.recording import Recorder, run_data, sender
+from fleet.commands.upgrade import tell_end
+from fleet.environment import Asked, World
+from fleet.rollout import results
+from fleet.rollout.actions import Decide
+from fleet.rollout.policy import Policy
+from fleet.rollout.rollout_status import RolloutStatus
+from fleet.rollout.tasks import Requests
+from fleet.rollout.unbatched import records
+from fleet.ui.output import Output
+
+VERBS = {"rollback": "Roll back", "commit": "Commit"}
+
+
+Recording = Callable[[str], AbstractContextManager[Recorder | None]]
+"""Given the rollout that is meant: what the run writes to while it is entered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What makes a commit a commit, and a rollback a rollback."""
+
+    command: str
+    policy: Policy
+    begin: Callable[[RolloutStatus, str], RolloutStatus]
+    decide: Decide
+
+
+def carry_out_on_all(
+    world: World,
+    asked: Asked,
+    output: Output,
+    wanted: str | None,
+    operation: Operation,
+    recording: Recording,
+    newest_here: str | None = None,
+) -> int:
+    hosts = hosts_of(asked)
+    looked = look_at(world, output, hosts, asked)
+    if looked.interrupted:
+        output.say(looked.message)
+        return looked.exit_code or results.INTERRUPTED
+    rollout = choose(looked, wanted, newest_here)
+    if rollout is None:
+        output.say("No host has a record of any rollout: there is nothing to do.")
+        return results.OK
+    record = records(looked)[rollout]
+    verb = VERBS[operation.command]
+    output.say(f"{verb} rollout {rollout} of {record.operator}, which brought release {record.target[:12]}.")
+    agree(world, output, asked, f"{verb} rollout {rollout} on {results.several(len(hosts))}?")
+    start = replace(operation.begin(looked, rollout), batches=(tuple(host.name for host in hosts),))
+    requests = Requests(
+        {host.name: host for host in hosts},
+        world.operator(),
+        operation.policy,
+        force=asked.force,
+        connecting=asked.connecting,
+    )
+    with recording(rollout) as recorder:
+        status = carry_out(
+            world,
+            output,
+            replace(requests, sender=recorder.sender if recorder else sender()),
+            operation.decide,
+            start,
+            message=f"{verb.lower()} {rollout}",
+            data=run_data(operation.command, asked, requests, record.target),
+            journal=recorder,
+            needs_journal=operation.command != "rollback",
+        )
+    return tell_end(output, status)

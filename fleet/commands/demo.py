@@ -1,0 +1,203 @@
+"""`fleet demo`: trust comes from trying. Real hosts, real load, a good release, a bad one, and the whole fleet back.
+
+Nothing is told that was not asked of the hosts or counted by the clients: every part ends with what is promised beside
+what was found, and the exit code is 0 only when they agree. The lab is gone afterwards, however it ended.
+"""
+
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.rule import Rule
+from rich.text import Text
+
+from fleet.commands import upgrade
+from fleet.commands.engine_run import hosts_of, look_at, output_of
+from fleet.commands.rollback import rollback
+from fleet.environment import Asked, World
+from fleet.lab.lab import Lab
+from fleet.lab.processes import this_process
+from fleet.lab.releases.build import make_release
+from fleet.lab.traffic.load import Traffic, TrafficReport
+from fleet.onhost.protocol import Phase
+from fleet.rollout import results
+from fleet.rollout.rollout_status import RolloutStatus
+from fleet.rollout.unbatched import newest
+from fleet.ui import status_table as face
+from fleet.ui.output import Output
+
+HOSTS = 6
+GOOD, BAD = "1.22.9", "1.22.8"
+QUICK = upgrade.Choice(batches="1,2,3", bake_s=2.0, settle_s=1.0, drain_timeout_s=60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One thing that the demo says beforehand, and what was found."""
+
+    what: str
+    found: str
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What every part of the demo needs."""
+
+    world: World
+    asked: Asked
+    output: Output
+    traffic: Traffic
+    folder: Path
+
+    def say(self, text: str) -> None:
+        """A heading on stdout."""
+        self.output.result(Rule(text, style="bold", align="left"))
+
+    def look(self) -> RolloutStatus:
+        """What the hosts say now, shown as a table."""
+        looked = look_at(self.world, self.output, hosts_of(self.asked), self.asked)
+        self.output.result(face.table(looked))
+        return looked
+
+
+def run(world: World, name: str) -> int:
+    """0 when everything was as promised, 3 when not, 130 when the operator turned back."""
+    began_s = time.monotonic()
+    output = output_of(Asked())
+    try:
+        with _ends_calmly(), tempfile.TemporaryDirectory(prefix="fleet-demo-") as folder:
+            promises, last = _show(world, name, Path(folder), output)
+    except KeyboardInterrupt:
+        sys.stderr.write("fleet: demo interrupted; its lab is gone.\n")
+        return results.INTERRUPTED
+    output.result(Rule(f"what was promised, and what was found ({time.monotonic() - began_s:.0f} s)", align="left"))
+    for promise in promises:
+        output.result(Text(f"{'kept  ' if promise.kept else 'BROKEN'}  {promise.what}: {promise.found}"))
+    output.result(face.table(last))
+    return results.OK if all(promise.kept for promise in promises) else results.HALTED
+
+
+@contextmanager
+def _ends_calmly() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does, so that its lab is taken down."""
+
+    def heard(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show(world: World, name: str, folder: Path, output: Output) -> tuple[list[Promise], RolloutStatus]:
+    """Every promise with what was found, and what the hosts said last."""
+    lab = Lab.up(name, HOSTS, owner=this_process())
+    try:
+        targets = {host.name: f"{host.address}:80" for host in lab.hosts}
+        asked = Asked(inventories=(lab.inventory,), yes=True, journal=str(folder / "journal.db"))
+        with Traffic(targets) as traffic:
+            stage = Stage(world, asked, output, traffic, folder)
+            stage.say(f"a lab of {HOSTS} hosts with nginx, and clients that ask each of them without a pause")
+            before = stage.look()
+            promises, rollout, upgraded = _good_release(stage)
+            promises += _bad_release(stage, upgraded)
+            back_again, last = _way_back(stage, before, rollout)
+            report = traffic.stop()
+    finally:
+        lab.down()
+    return [*promises, *back_again, *_counted(report)], last
+
+
+def _bad_release(stage: Stage, before: RolloutStatus) -> list[Promise]:
+    stage.say(f"2. a bad release ({BAD} answers 500): found out on the first host, which goes back by itself")
+    path = make_release("errors", stage.folder / "bad", version=BAD)
+    stage.traffic.mark("bad")
+    code = upgrade.run(stage.world, stage.asked, str(path), QUICK)
+    stage.traffic.mark("back")
+    _go_on(code)
+    after = stage.look()
+    return [
+        Promise("the bad release is taken back by itself, exit code 3", f"exit code {code}", code == results.HALTED),
+        _same("after it every host runs what it ran before", before, after),
+    ]
+
+
+def _good_release(stage: Stage) -> tuple[list[Promise], str | None, RolloutStatus]:
+    """What was promised and found, the id of the rollout, and what the hosts said after it."""
+    stage.say(f"1. a good release ({GOOD}), batch by batch, committed at the end")
+    stage.traffic.mark("good")
+    path = make_release("new", stage.folder / "good", version=GOOD)
+    code = upgrade.run(stage.world, stage.asked, str(path), QUICK)
+    _go_on(code)
+    after = stage.look()
+    promises = [
+        Promise("the good release is completed, exit code 0", f"exit code {code}", code == results.OK),
+        _all_are(f"every host is NEW and runs {GOOD}", after, Phase.NEW, GOOD),
+    ]
+    return promises, newest(after), after
+
+
+def _way_back(stage: Stage, before: RolloutStatus, rollout: str | None) -> tuple[list[Promise], RolloutStatus]:
+    stage.say("3. the whole fleet back to what it ran first, though the good release was committed")
+    began_s = time.monotonic()
+    code = rollback(stage.world, stage.asked, rollout, drain_timeout_s=QUICK.drain_timeout_s, cut=False)
+    took_s = time.monotonic() - began_s
+    stage.traffic.mark("end")
+    _go_on(code)
+    after = look_at(stage.world, stage.output, hosts_of(stage.asked), stage.asked)
+    found = f"exit code {code}, {took_s:.1f} s"
+    promises = [
+        Promise("the rollback ends with exit code 0", found, code == results.OK),
+        _same("after it every host runs what it ran first", before, after),
+    ]
+    return promises, after
+
+
+def _go_on(code: int) -> None:
+    """A run that was interrupted interrupts the demo."""
+    if code == results.INTERRUPTED:
+        raise KeyboardInterrupt
+
+
+def _same(what: str, before: RolloutStatus, after: RolloutStatus) -> Promise:
+    good = 0
+    for host in after.all:
+        then, now = before.hosts[host.name].report, host.report
+        if then is None or now is None or len(now.masters) != 1:
+            continue
+        good += (then.running_sha256, then.path_sha256) == (now.running_sha256, now.path_sha256)
+    return Promise(what, f"{good} of {len(after.hosts)}, process and file", good == len(after.hosts))
+
+
+def _all_are(what: str, after: RolloutStatus, phase: Phase, version: str) -> Promise:
+    good = 0
+    for host in after.all:
+        report = host.report
+        if report is not None and report.phase is phase and report.running_version == version:
+            good += report.path_sha256 == report.running_sha256
+    return Promise(what, f"{good} of {len(after.hosts)}, process and file", good == len(after.hosts))
+
+
+def _counted(report: TrafficReport) -> list[Promise]:
+    """The zero, counted: while the good release came and went, and off the canary while the bad one was tried."""
+    good, bad, back_again = (report.between(*span) for span in (("good", "bad"), ("bad", "back"), ("back", "end")))
+    canary = report.hosts[0]
+    met = bad.failed(host=canary)
+    elsewhere = bad.failed() - met
+    lost, asked = good.failed() + back_again.failed(), good.requests() + back_again.requests()
+    found = f"{lost} failed of {asked}, {good.rate:.0f} new connections/s on each host"
+    other = f"{elsewhere} failed of {bad.requests()}; on {canary} {met} met the bad release before it was dismissed"
+    return [
+        Promise("no request fails while the good release comes and goes", found, lost == 0),
+        Promise("no other host's request fails while the bad release is tried", other, elsewhere == 0),
+    ]

@@ -1,0 +1,119 @@
+"""What the commands share: the hosts that are meant, a run of the engine with everything around it, and the question."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from fleet.engine import Continued, Engine, Journal, Turned
+from fleet.environment import Asked, World
+from fleet.errors import Refused
+from fleet.host import Host
+from fleet.inventory import load
+from fleet.onhost.protocol import Ask
+from fleet.rollout.actions import Decide
+from fleet.rollout.host_status import HostStatus
+from fleet.rollout.policy import Policy
+from fleet.rollout.rollout_status import RolloutStatus
+from fleet.rollout.tasks import Requests
+from fleet.rollout.unbatched import decide_ask
+from fleet.ui.output import Output, output_for
+
+TURN_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def hosts_of(asked: Asked) -> tuple[Host, ...]:
+    """The hosts that -i and --limit select. Raises `InventoryError`."""
+    return load(asked.inventories).select(asked.limits)
+
+
+def output_of(asked: Asked) -> Output:
+    """The command's output on the process's own streams."""
+    return output_for(sys.stdout, sys.stderr, asked.output, asked.verbose, asked.log_file)
+
+
+def unbegun(rollout: str, batches: Sequence[Sequence[Host]]) -> RolloutStatus:
+    """The status of a run in which nothing has happened."""
+    hosts = {host.name: HostStatus(host.name) for batch in batches for host in batch}
+    return RolloutStatus(rollout, hosts, tuple(tuple(host.name for host in batch) for batch in batches))
+
+
+def carry_out(
+    world: World,
+    output: Output,
+    requests: Requests,
+    decide: Decide,
+    start: RolloutStatus,
+    *,
+    quiet: bool = False,
+    message: str = "",
+    data: Mapping[str, Any] | None = None,
+    journal: Journal | None = None,
+    needs_journal: bool = True,
+) -> RolloutStatus:
+    """The status at the end of a run that is told to people, and that Ctrl-C turns back. No thread is left behind."""
+    for note in world.prepare(tuple(requests.hosts.values()), requests.connecting):
+        output.say(note)
+    visits = world.visits()
+    with (
+        output.telling(quiet) as (observers, heartbeat),
+        ThreadPoolExecutor(requests.policy.parallel, thread_name_prefix="fleet-visit") as executor,
+    ):
+        engine = Engine(
+            visits=visits,
+            executor=executor,
+            task_of=requests.task,
+            clock=world.clock(),
+            observers=observers,
+            heartbeat=heartbeat,
+            journal=journal,
+            needs_journal=needs_journal,
+        )
+        turn, go_on = partial(engine.inbox.put, Turned()), partial(engine.inbox.put, Continued())
+        with closing(visits), turning_back(turn, go_on):
+            return engine.run(decide, start, message, **(data or {}))
+
+
+@contextmanager
+def turning_back(turn: Callable[[], None], go_on: Callable[[], None]) -> Iterator[None]:
+    """While it is entered, Ctrl-C, SIGTERM and SIGHUP turn the run back instead of killing it; `nohup` is honoured.
+    `go_on` is called when the process had been stopped and goes on.
+    """
+
+    def heard(signum: int, frame: FrameType | None) -> None:
+        if signum == signal.SIGCONT:
+            go_on()
+        else:
+            turn()
+
+    is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    minded = [number for number in TURN_BACK if number is not signal.SIGHUP or not is_nohup]
+    before = {number: signal.signal(number, heard) for number in (*minded, signal.SIGCONT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def look_at(world: World, output: Output, hosts: Sequence[Host], asked: Asked) -> RolloutStatus:
+    """What every host says of itself now; nothing is claimed and nothing changed."""
+    policy = Policy(parallel=asked.parallel)
+    requests = Requests({host.name: host for host in hosts}, world.operator(), policy, connecting=asked.connecting)
+    decide = partial(decide_ask, Ask.LOOK, asked.parallel)
+    return carry_out(world, output, requests, decide, unbegun("look", [hosts]), quiet=True)
+
+
+def agree(world: World, output: Output, asked: Asked, question: str, does: str = "changes hosts") -> None:
+    """The operator said yes. Raises `Refused` when he didn't, or when there is nobody to ask."""
+    if asked.yes:
+        return
+    if not world.is_terminal():
+        raise Refused(f"there is no terminal to ask on, and this command {does}.", "Say yes beforehand: -y.")
+    output.err.print(f"{question} [y/N] ", end="")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Refused("not confirmed. Nothing was changed.")

@@ -1,0 +1,60 @@
+"""RELEASE on the command line: a file, or the first digits of a hash that the hosts keep."""
+
+from collections.abc import Sequence
+
+from fleet.commands.engine_run import look_at
+from fleet.environment import Asked, World
+from fleet.errors import Interrupted, ReleaseError
+from fleet.host import Host
+from fleet.release import KeptRelease, Release, find_release
+from fleet.rollout.rollout_status import RolloutStatus
+from fleet.rollout.tasks import Target
+from fleet.ui.output import Output
+
+FULL_DIGITS = 64
+
+
+def target_of(world: World, output: Output, asked: Asked, hosts: Sequence[Host], text: str) -> tuple[Target, str]:
+    """The release that is meant, and the words for it. Raises `ReleaseError`."""
+    found = find_release(text)
+    if isinstance(found, Release):
+        target = Target(found.sha256, found.size_bytes, found.path, found.version)
+        return target, _words(found)
+    if len(found.prefix) == FULL_DIGITS:
+        return Target(found.prefix), _words(found)
+    looked = look_at(world, output, hosts, asked)
+    if looked.interrupted:
+        raise Interrupted("interrupted while the hosts were asked for that release. Nothing was changed.")
+    sha256 = _known(looked, found)
+    return Target(sha256), f"release {sha256[:12]}"
+
+
+def named(text: str) -> str:
+    """The words for the release that is meant, as far as they are known without asking a host. Raises `ReleaseError`."""
+    return _words(find_release(text))
+
+
+def _words(found: Release | KeptRelease) -> str:
+    if isinstance(found, KeptRelease):
+        return f"release {found.prefix[:12]}"
+    version = found.version or "of unknown version"
+    return f"{found.product or 'nginx'} {version} ({found.sha256[:12]}, {found.path})"
+
+
+def _known(looked: RolloutStatus, kept: KeptRelease) -> str:
+    """The one hash that the hosts know by this prefix: what they run, hold at the path, or have a record of."""
+    known: set[str | None] = set()
+    for host in looked.all:
+        if host.report is None:
+            continue
+        known |= {host.report.running_sha256, host.report.path_sha256}
+        known |= {master.sha256 for master in host.report.masters}
+        record = host.report.record
+        known |= {record.target, record.before_process, record.before_file} if record else set()
+    found = sorted(sha256 for sha256 in known if sha256 is not None and sha256.startswith(kept.prefix))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(sha256[:16] for sha256 in found)
+        raise ReleaseError(f"{kept.prefix} is the start of several releases: {names}.", "Give more digits.")
+    raise ReleaseError(f"no host knows a release {kept.prefix}….", "Name the file, or more hosts.")

@@ -1,0 +1,50 @@
+"""`fleet show ROLLOUT`: what happened in a rollout, by the journal. No host is asked."""
+
+from fleet.commands.engine_run import output_of
+from fleet.environment import Asked
+from fleet.errors import Refused
+from fleet.journal.journal import Journal
+from fleet.journal.location import place_of
+from fleet.journal.run_summary import Story
+from fleet.rollout import results
+from fleet.rollout.rollout_status import RolloutStatus, fold
+from fleet.ui import history_tables as face
+from fleet.ui.console import summary, troubles
+from fleet.ui.output import Mode, Output
+
+
+def show(asked: Asked, wanted: str | None, as_json: bool) -> int:
+    """What happened in a rollout is on stdout, run after run; 0. Raises `Refused` when no or no single one is meant."""
+    output = output_of(asked)
+    place = place_of(asked.journal)
+    if place.path is not None and not place.path.exists():
+        raise Refused(f"there is no journal {place.shown} yet.", "`fleet status` asks the hosts themselves.")
+    with Journal.open(asked.journal) as journal:
+        story = Story(journal.runs(journal.find(wanted)))
+        told = [(run, journal.events(run.rollout, run.run)) for run in story.runs]
+    if as_json:
+        output.document(face.show_document(told))
+        return results.OK
+    if output.mode is Mode.JSONL:
+        for _, events in told:
+            output.events(events)
+        return results.OK
+    output.line(f"Rollout {story.rollout}")
+    for run, events in told:
+        status = RolloutStatus(run.rollout)
+        for event in events:
+            status = fold(status, event)
+        _show_run(output, tuple(face.heading(story, run)), status, tuple(face.lines(events)))
+    return results.OK
+
+
+def _show_run(output: Output, heading: tuple[str, ...], status: RolloutStatus, lines: tuple[str, ...]) -> None:
+    output.line("")
+    for line in heading:
+        output.line(line)
+    output.line("")
+    output.result(summary(status))
+    output.result(troubles(status))
+    output.line("")
+    for line in lines:
+        output.line(line)

@@ -1,0 +1,1 @@
+"""One pretend host: its disk, processes, limits, sshd and nginx."""

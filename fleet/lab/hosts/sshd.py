@@ -1,0 +1,79 @@
+"""The ssh of the lab: a real sshd with its own key on each host, and on the machine all that a client needs."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fleet.lab.folder import HostEntry, Place
+from fleet.lab.processes import run
+
+HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
+START = "/usr/sbin/sshd -E /var/log/sshd.log"
+SFTP = "Subsystem sftp internal-sftp\n"
+
+
+def config() -> str:
+    """An `sshd_config`: keys only, and no limit that a whole fleet at once would meet."""
+    text = f"""\
+Port 22
+AddressFamily inet
+HostKey /{HOST_KEY}
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+UseDNS no
+PrintMotd no
+MaxStartups 1000
+MaxSessions 100
+LoginGraceTime 30
+{SFTP}"""
+    # From 9.8 on sshd locks out an address that fails often; here every client has the same address.
+    return text + ("PerSourcePenalties no\n" if _version() >= (9, 8) else "")
+
+
+def _version() -> tuple[int, int]:
+    said = subprocess.run(["ssh", "-V"], capture_output=True, text=True).stderr
+    found = re.search(r"OpenSSH_(\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def make_key(path: Path, comment: str) -> str:
+    """A new ed25519 key is at `path`; its public half is returned."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
+    return path.with_name(path.name + ".pub").read_text().strip()
+
+
+def write_client_files(
+    where: Place, keys: Mapping[str, str], hosts: Iterable[HostEntry], users: Mapping[str, str]
+) -> None:
+    """`known_hosts` and `ssh_config` of the lab are there. `keys` and `users` are by host name."""
+    entries = tuple(hosts)
+    known = "".join(f"{host.name},{host.address} {' '.join(keys[host.name].split()[:2])}\n" for host in entries)
+    where.known_hosts.write_text(known)
+    common = f"""\
+Host *
+    IdentityFile {where.private_key}
+    IdentitiesOnly yes
+    IdentityAgent none
+    UserKnownHostsFile {where.known_hosts}
+    GlobalKnownHostsFile /dev/null
+    StrictHostKeyChecking yes
+    PasswordAuthentication no
+    LogLevel ERROR
+"""
+    own = "".join(f"Host {host.name}\n    HostName {host.address}\n    User {users[host.name]}\n" for host in entries)
+    where.ssh_config.write_text(own + common)
+
+
+def hand_over(where: Place) -> None:
+    """Who became root by sudo to bring the lab up can use its files without."""
+    owner = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if not (owner[0].isdigit() and owner[1].isdigit()):
+        return
+    for path in (where.private_key, where.known_hosts, where.ssh_config, where.inventory):
+        if path.exists():
+            os.chown(path, int(owner[0]), int(owner[1]))

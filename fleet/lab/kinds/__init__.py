@@ -1,0 +1,1 @@
+"""What makes a host odd: a shape, and every kind that `--with` takes."""

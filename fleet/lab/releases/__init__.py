@@ -1,0 +1,1 @@
+"""Good and bad nginx binaries, made from an installed one."""

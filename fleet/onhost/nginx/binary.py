@@ -1,0 +1,172 @@
+"""What the new binary is, and whether it could take over here: found out before anything that runs is touched.
+
+It is executed as nginx itself would execute it: with the old master's arguments, in its folder, in an empty
+environment. A shell's LD_LIBRARY_PATH would make a test pass that USR2 fails (nginx-upgrade.md, 2).
+"""
+
+import os
+import re
+import shlex
+import struct
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+
+from fleet.onhost.nginx.command_line import Command, grouped, read_command, under
+from fleet.onhost.nginx.configuration import read_disk
+from fleet.onhost.protocol import Layout, Master
+from fleet.onhost.system.machine import Machine, Ran
+
+ASK_TIMEOUT_S = 20.0
+MACHINES = {
+    3: "i386",
+    8: "mips",
+    20: "ppc",
+    21: "ppc64",
+    22: "s390x",
+    40: "arm",
+    62: "x86_64",
+    183: "aarch64",
+    243: "riscv",
+}
+PT_INTERP = 3
+
+# What `configure` takes when nothing is given (auto/options); relative ones are taken from the prefix at run time.
+DEFAULTS = {
+    "prefix": "/usr/local/nginx",
+    "conf-path": "conf/nginx.conf",
+    "pid-path": "logs/nginx.pid",
+    "error-log-path": "logs/error.log",
+    "sbin-path": "sbin/nginx",
+    "modules-path": "modules",
+    "http-log-path": "logs/access.log",
+    "user": "nobody",
+}
+
+
+class Elf(NamedTuple):
+    """The head of an ELF file: `kind` is like `x86_64, 64 bit`, `loader` its PT_INTERP."""
+
+    kind: str
+    loader: Optional[str]
+
+
+class Build(NamedTuple):
+    """What `-V` says: `server` is like `nginx`, and the arguments of configure, by name without the dashes."""
+
+    server: str
+    version: str
+    options: Dict[str, str]
+    modules: Set[str]
+
+
+def read_elf(machine: Machine, path: str) -> Optional[Elf]:
+    """The head of an ELF file, or `None` if it is none (or a torn one)."""
+    try:
+        head = machine.read_from(path, 0, 64)
+        if head[:4] != b"\x7fELF":
+            return None
+        order = "<" if head[5] == 1 else ">"
+        wide = head[4] == 2
+        number = struct.unpack_from(order + "H", head, 18)[0]
+        table = struct.unpack_from(order + ("Q" if wide else "I"), head, 32 if wide else 28)[0]
+        size, count = struct.unpack_from(order + "HH", head, 54 if wide else 42)
+        loader = _loader(machine, path, order, wide, machine.read_from(path, table, size * count), size)
+    except (OSError, struct.error, IndexError, OverflowError):
+        return None
+    return Elf("%s, %d bit" % (MACHINES.get(number, "machine %d" % number), 64 if wide else 32), loader)
+
+
+def _loader(machine: Machine, path: str, order: str, wide: bool, table: bytes, size: int) -> Optional[str]:
+    for at in range(0, len(table) - size + 1, max(size, 1)):
+        if struct.unpack_from(order + "I", table, at)[0] != PT_INTERP:
+            continue
+        offset = struct.unpack_from(order + ("Q" if wide else "I"), table, at + (8 if wide else 4))[0]
+        length = struct.unpack_from(order + ("Q" if wide else "I"), table, at + (32 if wide else 16))[0]
+        return machine.read_from(path, offset, min(length, 4096)).rstrip(b"\0").decode("utf-8", "replace")
+    return None
+
+
+def ask_build(machine: Machine, path: str) -> Ran:
+    """What the binary says to `-V`, in an empty environment."""
+    return machine.run((path, "-V"), ASK_TIMEOUT_S, env={}, cwd="/")
+
+
+def read_build(output: str) -> Optional[Build]:
+    """What `-V` printed, or `None` if no nginx printed it."""
+    named = re.search(r"^(\S+) version: (\S+)/(\S+)", output, re.MULTILINE)
+    given = re.search(r"^configure arguments:(.*)$", output, re.MULTILINE)
+    if not named:
+        return None
+    options: Dict[str, str] = {}
+    modules = set()
+    for word in _shell_words(given.group(1) if given else ""):
+        name, _, value = word[2:].partition("=")
+        if name in ("add-module", "add-dynamic-module"):
+            modules.add(os.path.basename(value.rstrip("/")))
+        elif re.match(r"^with(out)?-.*_module$", name) or name in ("with-mail", "with-stream"):
+            modules.add(name + (" (dynamic)" if value == "dynamic" else ""))
+        else:
+            options[name] = value
+    return Build(named.group(2), named.group(3), options, modules)
+
+
+def _shell_words(text: str) -> List[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
+
+
+def test_configuration(machine: Machine, binary_path: str, master: Master, layout: Layout, timeout_s: float) -> Ran:
+    """`BINARY -t` as the master itself would start the binary: its arguments, its folder, no environment.
+
+    The pid file must be good before this is called: nginx makes an empty one in its place when it is missing. `layout`
+    counts only when the master's title could not be read.
+    """
+    return _as_master(machine, binary_path, "-t", master, layout, timeout_s)
+
+
+def dump_configuration(machine: Machine, binary_path: str, master: Master, layout: Layout, timeout_s: float) -> Ran:
+    """As `test_configuration`, and the files are printed (`-T`)."""
+    return _as_master(machine, binary_path, "-T", master, layout, timeout_s)
+
+
+def _as_master(machine: Machine, path: str, how: str, master: Master, layout: Layout, timeout_s: float) -> Ran:
+    given = grouped(master.argv)[1:] if master.argv else _from_layout(layout)
+    folder = machine.real_path("/proc/%d/cwd" % master.pid)
+    if machine.stat(folder) is None:
+        folder = "/"
+    return machine.run((path,) + given + (how,), timeout_s, env={}, cwd=folder)
+
+
+def _from_layout(layout: Layout) -> Tuple[str, ...]:
+    prefix = ("-p", layout.prefix) if layout.prefix else ()
+    return prefix + (("-c", layout.config) if layout.config else ())
+
+
+def complaint(output: str) -> str:
+    """The line of a failed test that says why, without nginx's own preamble."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    grave = [line for line in lines if re.search(r"\[(emerg|alert|crit)\]", line)]
+    return (grave or [line for line in lines if "test failed" not in line] or lines or ["it said nothing"])[0]
+
+
+def effective(build: Build, command: Command, name: str) -> str:
+    """The path that a binary of this build takes when it is started with this command line."""
+    prefix = command.prefix or build.options.get("prefix") or DEFAULTS["prefix"]
+    given = command.config if name == "conf-path" else None
+    return under(prefix, given or build.options.get(name) or DEFAULTS[name])
+
+
+def pid_path(machine: Machine, master: Master) -> Optional[str]:
+    """The pid file that the configuration of this master names by now, or that was built in; `None` when none tells.
+
+    Read from the files, because `-T` would make the pid file when it is missing.
+    """
+    said = ask_build(machine, "/proc/%d/exe" % master.pid)
+    build = read_build(said.output)
+    if build is None:
+        return None
+    command = read_command(master.argv)
+    config = read_disk(machine, effective(build, command, "conf-path"), command)
+    prefix = command.prefix or build.options.get("prefix") or DEFAULTS["prefix"]
+    return under(prefix, config.pid) if config is not None and config.pid else effective(build, command, "pid-path")

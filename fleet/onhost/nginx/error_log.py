@@ -1,0 +1,86 @@
+"""The error log as evidence: what the new master's generation wrote since a mark.
+
+nginx makes its error log its own stderr, so file descriptor 2 of a master leads to the log that it really writes,
+whatever the configuration on the disk says by now; the log is open under another number, too, and a file that is not
+is the stderr of whoever started nginx. A log that is no readable file (syslog, stderr, off) is missing
+evidence, said so, never a failure. Nothing here depends on lines of level `notice` (nginx-upgrade.md, 1 and 4.1).
+"""
+
+import os
+import re
+import stat
+from typing import Collection, List, NamedTuple, Optional, Tuple
+
+from fleet.onhost.system.machine import Machine
+
+LINE = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(\w+)\] (\d+)#\d+: (.*)$")
+GRAVE = ("emerg", "alert", "crit")
+CRASHED = "exited on signal"
+ENDED = "exited with fatal code"
+FATAL = (CRASHED, ENDED)
+NOT_RENAMED = "failed before executing new binary process"
+NOT_FORKED = 'fork() failed while spawning "new binary process"'
+POISON = (NOT_RENAMED, NOT_FORKED)
+MOST_BYTES = 4 << 20
+STDERR = "/proc/%d/fd/2"
+STANDARD = ("0", "1", "2")
+
+
+class Mark(NamedTuple):
+    """A place in a log: this file, from this byte on."""
+
+    path: Optional[str]
+    inode: int
+    offset: int
+
+
+NOWHERE = Mark(None, 0, 0)
+
+
+def mark(machine: Machine, pid: int) -> Mark:
+    """The end of the log that this master writes; `NOWHERE` when it writes none that can be read."""
+    path = STDERR % pid
+    seen = machine.stat(path)
+    if seen is None or not _is_log(machine, pid, seen):
+        return NOWHERE
+    return Mark(machine.real_path(path), seen.st_ino, seen.st_size)
+
+
+def _is_log(machine: Machine, pid: int, seen: os.stat_result) -> bool:
+    folder = "/proc/%d/fd" % pid
+    opened = [machine.stat("%s/%s" % (folder, name)) for name in machine.names(folder) if name not in STANDARD]
+    same = [one for one in opened if one is not None and (one.st_dev, one.st_ino) == (seen.st_dev, seen.st_ino)]
+    return stat.S_ISREG(seen.st_mode) and bool(same)
+
+
+def lines_since(machine: Machine, start: Mark, pids: Collection[int]) -> Optional[List[str]]:
+    """What the log has got since the mark, a rotated one included, or `None` when nothing can be read any more."""
+    if start.path is None:
+        return None
+    read: List[str] = []
+    inodes = set()
+    for path in [STDERR % pid for pid in pids] + [start.path]:
+        seen = machine.stat(path)
+        if seen is None or not stat.S_ISREG(seen.st_mode) or seen.st_ino in inodes:
+            continue
+        inodes.add(seen.st_ino)
+        offset = start.offset if seen.st_ino == start.inode and seen.st_size >= start.offset else 0
+        offset = max(offset, seen.st_size - MOST_BYTES)
+        read += machine.read_from(path, offset, MOST_BYTES).decode("utf-8", "replace").splitlines()
+    return read if inodes else None
+
+
+def bad_lines(lines: Collection[str], pids: Collection[int]) -> Tuple[str, ...]:
+    """The lines by these processes that speak against the new release.
+
+    `crit` with a `client:` is about one request: a healthy host with a missing upstream file writes them, too.
+    """
+    return tuple(line for line in lines if _is_bad(line, pids))
+
+
+def _is_bad(line: str, pids: Collection[int]) -> bool:
+    found = LINE.match(line)
+    if not found or int(found.group(2)) not in pids:
+        return False
+    level, text = found.group(1), found.group(3)
+    return any(word in text for word in FATAL) or (level in GRAVE and "client:" not in text)

@@ -1,0 +1,155 @@
+"""Can this host be upgraded? Every reason why not, all at once, each with its remedy; nothing that runs is touched.
+
+The order is that of what may be asked when: nothing is executed against the configuration before the pid file is known
+to be good, because `nginx -t` makes an empty one in place of a missing one (nginx-upgrade.md, 2.2).
+"""
+
+from typing import Callable, List, NamedTuple, Optional, Tuple
+
+from fleet.onhost.nginx.binary import (
+    Build,
+    ask_build,
+    complaint,
+    dump_configuration,
+    read_build,
+    test_configuration,
+)
+from fleet.onhost.nginx.configuration import Configuration
+from fleet.onhost.preflight import in_memory, listeners, resources, service
+from fleet.onhost.preflight.master import at_its_path, configuration_of, obeys, pid_file, the_master
+from fleet.onhost.preflight.release import differs, runs
+from fleet.onhost.preflight.subject import Subject
+from fleet.onhost.protocol import Finding, Observation, Record, Request, Severity
+from fleet.onhost.reasons.catalogue import finding, judged
+from fleet.onhost.state.store import Serving
+from fleet.onhost.system.machine import Machine
+
+__all__ = ["before_staging", "dump_configuration", "preflight", "test_configuration"]
+
+NOTHING_KNOWN = Serving()
+TEST_TIMEOUT_S = 50.0  # two of them end before the controller takes silence for a dead link
+
+
+class Tested(NamedTuple):
+    """What the two binaries made of the configuration: `old` and `new` are what each one reads, if it accepts it."""
+
+    findings: Tuple[Finding, ...]
+    old: Optional[Configuration]
+    new: Optional[Configuration]
+
+
+def preflight(
+    machine: Machine,
+    request: Request,
+    seen: Observation,
+    staged: Optional[str],
+    record: Optional[Record],
+    serving: Serving = NOTHING_KNOWN,
+) -> Tuple[Finding, ...]:
+    """All reasons against an upgrade of this instance, refusals that the operator allows as warnings."""
+    if machine.user() != 0:
+        return (finding("no_root", uid=machine.user()),)  # nothing else could be seen rightly
+    found = _host(machine, request)
+    about, old = the_master(machine, request, seen, record)
+    found += about
+    if old is not None and not _is_done(request, seen):
+        found += _instance(Subject(machine, request, seen, old, staged, record, serving))
+    return judged(tuple(found), request.options.allow)
+
+
+def before_staging(machine: Machine, request: Request) -> Tuple[Finding, ...]:
+    """What is against bringing the release here at all, so that nothing is sent for nothing."""
+    if machine.user() != 0:
+        return (finding("no_root", uid=machine.user()),)
+    state_dir, release_bytes = request.layout.state_dir, request.release_bytes or 0
+    room = _asked("The state folder", lambda: resources.room_for_release(machine, state_dir, release_bytes))
+    return judged(tuple(_host(machine, request) + room), request.options.allow)
+
+
+def refusals(findings: Tuple[Finding, ...]) -> Tuple[Finding, ...]:
+    """Those that stop an upgrade."""
+    return tuple(one for one in findings if one.severity is Severity.REFUSAL)
+
+
+def _is_done(request: Request, seen: Observation) -> bool:
+    """Whether the one master and its file are what is wanted already, so that nothing will be changed."""
+    target = request.goal.target if request.goal else None
+    return target is not None and seen.masters[0].sha256 == target == seen.path_sha256
+
+
+def _host(machine: Machine, request: Request) -> List[Finding]:
+    found = _asked("The state folder", lambda: resources.state_folder(machine, request.layout.state_dir))
+    return found + _asked("The package manager's lock", lambda: service.package_lock(machine))
+
+
+def _instance(subject: Subject) -> List[Finding]:
+    """What is against an upgrade of this one master."""
+    lies = pid_file(subject)
+    found = lies + _asked("The binary's path", lambda: at_its_path(subject))
+    about, new = runs(subject)
+    found += about
+    old = read_build(ask_build(subject.machine, subject.image).output)
+    tested = Tested((), None, None) if lies else _tested(subject, old, new)
+    found += list(tested.findings)
+    if new is not None:
+        found += differs(subject, old, new, tested.old or tested.new)
+    found += obeys(subject, tested.old or tested.new)
+    found += _in_memory(subject, tested)
+    for what, check in _surroundings(subject):
+        found += _asked(what, check)
+    return found
+
+
+def _tested(subject: Subject, old: Optional[Build], new: Optional[Build]) -> Tested:
+    """Both binaries read the configuration, each as the master would start it."""
+    machine, layout = subject.machine, subject.request.layout
+    said = dump_configuration(machine, subject.image, subject.old, layout, TEST_TIMEOUT_S)
+    before = configuration_of(subject, said.output) if said.code == 0 else None
+    if new is None or subject.staged is None:
+        broken = [] if before else [finding("config_rejected", **_rejection("the running binary", said.output))]
+        return Tested(tuple(broken), before, before)
+    if any(one.reason == "paths_moved" for one in differs(subject, old, new, before)):
+        return Tested((), before, None)  # it would test other files, and make another pid file
+    answer = dump_configuration(machine, subject.staged, subject.old, layout, TEST_TIMEOUT_S)
+    if answer.code == 0:
+        return Tested((), before, configuration_of(subject, answer.output))
+    rejected = finding("config_rejected", **_rejection("the new binary", answer.output, also=before is None))
+    return Tested((rejected,), before, None)
+
+
+def _rejection(who: str, output: str, also: bool = False) -> "dict[str, object]":
+    return {"who": who, "line": complaint(output), "also": " (so does the running one)" if also else ""}
+
+
+def _in_memory(subject: Subject, tested: Tested) -> List[Finding]:
+    """What the running master holds against what the files say."""
+    config = tested.old or tested.new
+    changed = in_memory.pending(subject, config) if config is not None else []
+    found = changed + in_memory.poisoned(subject, config, bool(changed))
+    found += in_memory.error_log(subject, config)
+    if tested.new is not None:
+        found += listeners.compare(subject, tested.new)
+    if config is not None:
+        found += in_memory.lost_environment(subject, config)
+    return found
+
+
+Check = Callable[[], List[Finding]]
+
+
+def _surroundings(subject: Subject) -> Tuple[Tuple[str, Check], ...]:
+    return (
+        ("The disks", lambda: resources.disks(subject)),
+        ("The memory", lambda: resources.memory(subject)),
+        ("The process limits", lambda: resources.processes(subject)),
+        ("The systemd unit", lambda: service.unit(subject)),
+        ("The binary's package", lambda: service.packaged(subject)),
+    )
+
+
+def _asked(what: str, check: Check) -> List[Finding]:
+    """What the check finds; that it could not be made is a finding, too."""
+    try:
+        return check()
+    except (OSError, ValueError, LookupError) as error:
+        return [finding("not_checked", what=what, why="%s: %s" % (type(error).__name__, error))]

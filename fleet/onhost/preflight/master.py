@@ -1,0 +1,221 @@
+"""Whether the old master is the one that is meant, and whether it would obey USR2 and all that follows.
+
+nginx ignores USR2 while its parent is the process that started it (`getppid() == ngx_parent`), and while an upgrade is
+under way; a single process never looks at it; one that can't find its own file fails at it. Each has its own word,
+because each has its own cure (nginx-upgrade.md, 2).
+"""
+
+import os
+import re
+from typing import List, Optional, Tuple
+
+from fleet.onhost.nginx.command_line import read_command
+from fleet.onhost.nginx.configuration import Configuration, read_configuration
+from fleet.onhost.preflight.subject import Subject
+from fleet.onhost.protocol import Finding, Master, Observation, Record, Request, State
+from fleet.onhost.reasons.catalogue import finding
+from fleet.onhost.system.machine import Machine
+
+OFF = re.compile(r"(^|[\s;])%s\s+off\s*;")
+SESSION = 3  # its place behind the name in /proc/PID/stat
+
+
+def the_master(
+    machine: Machine, request: Request, seen: Observation, record: Optional[Record]
+) -> Tuple[List[Finding], Optional[Master]]:
+    """The one master to judge, or why there is none.
+
+    Two that a rollout to the same release has left are neither judged nor a finding: the upgrade goes on from there.
+    """
+    if not seen.masters:
+        return [_none(machine, seen)], None
+    if len(seen.masters) == 1:
+        left = record if left_swapped(seen, record) else None
+        return ([], seen.masters[0]) if left is None or _goes_on(request, left) else ([in_progress(left)], None)
+    found = _several(seen)
+    if record is None or record.state is not State.BEGUN or found.reason != "upgrade_in_progress":
+        return [found], None
+    return ([] if _goes_on(request, record) else [in_progress(record)]), None
+
+
+def left_swapped(seen: Observation, record: Optional[Record]) -> bool:
+    """Whether the rollout of the record has put its release at the path, and was ended there: then nobody else has."""
+    if record is None or record.state is not State.BEGUN or len(seen.masters) != 1:
+        return False
+    runs = seen.masters[0].sha256
+    return seen.path_sha256 == record.target and runs == record.before_process and runs != record.target
+
+
+def _goes_on(request: Request, record: Record) -> bool:
+    """Whether this request would go on with what the rollout of the record has begun."""
+    return record.rollout == request.rollout or (request.goal is not None and record.target == request.goal.target)
+
+
+def in_progress(record: Record) -> Finding:
+    """The refusal of a host that another rollout holds."""
+    return finding(
+        "upgrade_in_progress",
+        whose="rollout %s by %s holds this host since %s" % (record.rollout, record.operator, record.at),
+        finish="fleet commit %s" % record.rollout,
+        undo="fleet rollback %s" % record.rollout,
+    )
+
+
+def _none(machine: Machine, seen: Observation) -> Finding:
+    if seen.alone is not None:
+        return finding("master_process_off", pid=seen.alone)
+    others = [pid for pid in seen.others if machine.same_pid_namespace(pid)]
+    if len(others) > 1:
+        return finding("several_masters", masters=_listed(machine, others))
+    named = " (%s names none)" % seen.pid_file if seen.pid_file else ""
+    if seen.orphans:
+        # They hold its port, so that one that is started now would find it taken.
+        pids = ", ".join(map(str, seen.orphans))
+        named += "; workers %s of a dead master still serve: QUIT them before starting nginx (kill -QUIT %s)" % (
+            pids,
+            pids.replace(",", ""),
+        )
+    return finding("no_master", named=named)
+
+
+def _several(seen: Observation) -> Finding:
+    old, new = seen.masters[0], seen.masters[1]
+    if len(seen.masters) > 2 or new.ppid != old.pid:
+        return finding("several_masters", masters=", ".join("pid %d" % one.pid for one in seen.masters))
+    if not old.listeners:
+        return finding("previous_master", pid=new.pid, older=old.pid)
+    return finding(
+        "upgrade_in_progress",
+        whose="two masters run, %d is a child of %d" % (new.pid, old.pid),
+        finish="kill -QUIT %d keeps the newer binary" % old.pid,
+        undo="kill -HUP %d, then kill -QUIT %d" % (old.pid, new.pid),
+    )
+
+
+def _listed(machine: Machine, pids: List[int]) -> str:
+    processes = [machine.process(pid) for pid in pids]
+    return ", ".join("pid %d (%s)" % (one.pid, one.title) for one in processes if one is not None)
+
+
+def pid_file(subject: Subject) -> List[Finding]:
+    """Whether the pid file names the master. Only then may a configuration be tested."""
+    path, pid = subject.seen.pid_file, subject.old.pid
+    if path is None:
+        return [finding("not_checked", what="The pid file", why="its path is not known; set nginx_pid_file")]
+    held = subject.machine.read(path)
+    if held is None:
+        return [finding("pid_file_missing", path=path, pid=pid)]
+    if not held.strip():
+        return [finding("pid_file_empty", path=path, pid=pid)]
+    if held.strip() != str(pid):
+        return [finding("pid_file_wrong", path=path, pid=pid, held=held.strip()[:40])]
+    return []
+
+
+def obeys(subject: Subject, config: Optional[Configuration]) -> List[Finding]:
+    """Whether the master would act on USR2 and WINCH. `config` is `None` when it could not be read."""
+    old = subject.old
+    found = _foreground(subject, config)
+    if _older(subject) is not None:
+        found.append(finding("previous_master", pid=old.pid, older=_older(subject)))
+    if not subject.command.program.startswith("/"):
+        found.append(finding("relative_argv0", pid=old.pid, program=subject.command.program))
+    if _is_off("master_process", subject, config is None or config.master_process):
+        found.append(finding("master_process_off", pid=old.pid))
+    if old.stopped:
+        found.append(finding("stopped", pid=old.pid))
+    return found
+
+
+def _foreground(subject: Subject, config: Optional[Configuration]) -> List[Finding]:
+    """At most one word for a master that is, or seems, nobody's daemon."""
+    machine, old = subject.machine, subject.old
+    if old.pid == 1:
+        return [finding("pid_1")]
+    # A daemon has a session of its own (or its first generation's); who shares one with its parent was never made one.
+    session = _session(machine, old.pid)
+    never = session is not None and session == _session(machine, old.ppid) and _older(subject) is None
+    if not never and not _is_off("daemon", subject, config is None or config.daemon):
+        return []
+    above = machine.process(old.ppid)
+    parent = _name(above.title) if above else "a process that is not visible here"
+    return [finding("supervised" if old.ppid > 1 else "daemon_off", pid=old.pid, parent=parent, ppid=old.ppid)]
+
+
+def _is_off(name: str, subject: Subject, on_in_files: bool) -> bool:
+    given = re.search(OFF.pattern % name, subject.command.directives)
+    return bool(given) or not on_in_files
+
+
+def _name(title: str) -> str:
+    return os.path.basename(title.split(" ")[0].rstrip(":"))
+
+
+def _session(machine: Machine, pid: int) -> Optional[int]:
+    fields = (machine.read("/proc/%d/stat" % pid) or "").rpartition(")")[2].split()
+    return int(fields[SESSION]) if len(fields) > SESSION else None
+
+
+def _older(subject: Subject) -> Optional[int]:
+    """The master that this one descends from, if it still lives: its parent, or the one that `.oldbin` names."""
+    masters = [one.pid for one in subject.seen.masters] + list(subject.seen.others)
+    for pid in (subject.old.ppid, subject.seen.oldbin_pid):
+        if pid is not None and pid in masters and pid != subject.old.pid:
+            return pid
+    return None
+
+
+def at_its_path(subject: Subject) -> List[Finding]:
+    """Whether the file that USR2 would execute is there, is what runs, and is this instance's alone."""
+    machine, old, path = subject.machine, subject.old, subject.seen.path
+    if path is None:
+        return [] if not subject.command.program.startswith("/") else [_not_there(subject, subject.command.program)]
+    elsewhere = _other_view(subject, path)
+    if elsewhere:
+        return [finding("other_root", pid=old.pid, why=elsewhere, path=path)]
+    if machine.stat(path) is None:
+        return [_not_there(subject, path)]
+    found = []
+    if subject.seen.path_sha256 != old.sha256 and not left_swapped(subject.seen, subject.record):
+        running, file = ((one or "unreadable")[:12] for one in (old.sha256, subject.seen.path_sha256))
+        found.append(finding("path_differs", pid=old.pid, running=running, path=path, file=file))
+    return found + _shared(subject, path)
+
+
+def _not_there(subject: Subject, path: str) -> Finding:
+    return finding("binary_missing", path=path, pid=subject.old.pid)
+
+
+def _other_view(subject: Subject, path: str) -> Optional[str]:
+    """Why the master sees other files than we do, or `None`."""
+    machine, pid = subject.machine, subject.old.pid
+    root = machine.real_path("/proc/%d/root" % pid)
+    if not root.startswith("/proc/") and root != "/":
+        return "its root is %s" % root
+    there, here = machine.stat("/proc/%d/root%s" % (pid, path)), machine.stat(path)
+    if there is None or here is None:
+        return "the file is seen by only one of us" if (there is None) != (here is None) else None
+    same = (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+    return None if same else "a mount namespace of its own"
+
+
+def _shared(subject: Subject, path: str) -> List[Finding]:
+    """Whether another instance's master would execute the same file."""
+    machine = subject.machine
+    here = machine.stat(path)
+    for pid in subject.seen.others:
+        other = machine.process(pid)
+        if other is None or here is None:
+            continue
+        title = other.title.partition("master process")[2].strip() or other.title
+        program = read_command(title.split(" ")).program
+        theirs = machine.stat("/proc/%d/root/%s" % (pid, program.lstrip("/"))) if program.startswith("/") else None
+        files = [(seen.st_dev, seen.st_ino) for seen in (theirs,) if seen is not None] + [machine.image(pid)]
+        if (here.st_dev, here.st_ino) in files:
+            return [finding("shared_binary", path=path, other=pid, title=other.title)]
+    return []
+
+
+def configuration_of(subject: Subject, output: str) -> Optional[Configuration]:
+    """What `-T` printed for this master's command line."""
+    return read_configuration(output, subject.command)

@@ -1,0 +1,236 @@
+"""Whether there is room for a second generation: on the disks, in memory, in the process table; cgroup v1 and v2.
+
+All of it is found out before, because running out in the middle is what hurts: a fork that fails leaves the old master
+poisoned, and a full disk under the pid file ends the new one (nginx-upgrade.md, 2).
+"""
+
+import os
+import re
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from fleet.onhost.preflight.subject import Subject, sized
+from fleet.onhost.protocol import Finding
+from fleet.onhost.reasons.catalogue import finding
+from fleet.onhost.system.machine import Machine
+
+SPARE_BYTES = 1 << 20
+PID_FILE_BYTES = 64 << 10
+INODES = 16
+SPARE_PROCESSES = 4
+SPARE_MEMORY_PERCENT = 10
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+NO_LIMIT = 1 << 60
+
+
+class Place(NamedTuple):
+    """A folder that something is written to: what, how many bytes, and the word when it can't be executed there."""
+
+    folder: str
+    what: str
+    need_bytes: int
+    noexec: Optional[str]
+
+
+class Group(NamedTuple):
+    """One level of a control group: what is used of which limit, and the file that sets it."""
+
+    used: int
+    limit: int
+    file: str
+
+
+def disks(subject: Subject) -> List[Finding]:
+    """Whether every folder that will be written to takes it."""
+    found: List[Finding] = []
+    need: Dict[int, int] = {}
+    for place in _places(subject):
+        folder = _there(subject.machine, place.folder)
+        room = subject.machine.room(folder)
+        seen = subject.machine.stat(folder)
+        if room is None or seen is None:
+            found.append(finding("not_checked", what=folder, why="its file system does not answer"))
+            continue
+        need[seen.st_dev] = need.get(seen.st_dev, 0) + place.need_bytes
+        found += _folder(subject.machine, place, folder, room, need[seen.st_dev])
+    return found
+
+
+def state_folder(machine: Machine, state_dir: str) -> List[Finding]:
+    """Whether the state folder is one where the release can be tried."""
+    folder = _there(machine, state_dir)
+    room = machine.room(folder)
+    if room is None or not room.f_flag & os.ST_NOEXEC:
+        return []
+    return [finding("state_noexec", folder=folder, mount=mount_of(machine, folder))]
+
+
+def room_for_release(machine: Machine, state_dir: str, release_bytes: int) -> List[Finding]:
+    """Whether the state folder takes the release, twice for a moment: packed, as it is brought, and unpacked."""
+    folder = _there(machine, state_dir)
+    room = machine.room(folder)
+    if room is None:
+        return [finding("not_checked", what=folder, why="its file system does not answer")]
+    return _folder(machine, Place(state_dir, "the release", 0, None), folder, room, 2 * release_bytes + SPARE_BYTES)
+
+
+def memory(subject: Subject) -> List[Finding]:
+    """Whether a second generation fits into the host's memory and into the limits of its control group."""
+    need = sum(_resident(subject.machine, pid) for pid in _family(subject))
+    need += need * SPARE_MEMORY_PERCENT // 100 + SPARE_BYTES
+    available = re.search(r"^MemAvailable:\s+(\d+) kB", subject.machine.read("/proc/meminfo") or "", re.MULTILINE)
+    rooms = [("The host", int(available.group(1)) << 10, "MemAvailable in /proc/meminfo")] if available else []
+    for group in memory_groups(subject.machine, subject.old.pid):
+        rooms.append(("The control group of nginx", group.limit - group.used, group.file))
+    short = [room for room in rooms if room[1] < need]
+    if not short:
+        return []
+    where, free, limit = min(short, key=lambda room: room[1])
+    return [finding("memory_short", where=where, free=sized(max(0, free)), need=sized(need), limit=limit)]
+
+
+def processes(subject: Subject) -> List[Finding]:
+    """Whether a second master with its workers may be forked."""
+    need = len(_family(subject)) + SPARE_PROCESSES
+    rooms = [
+        ("The control group of nginx", one.limit - one.used, one.file)
+        for one in pid_groups(subject.machine, subject.old.pid)
+    ]
+    rooms += _user_limit(subject)
+    short = [room for room in rooms if room[1] < need]
+    if not short:
+        return []
+    where, free, limit = min(short, key=lambda room: room[1])
+    return [finding("pids_short", where=where, free=max(0, free), need=need, limit=limit)]
+
+
+def mount_of(machine: Machine, path: str) -> str:
+    """The mount point that a path lies on."""
+    points = [fields[4].replace("\\040", " ") for fields in _mounts(machine)]
+    under = [point for point in points if path == point or path.startswith(point.rstrip("/") + "/")]
+    return max(under, key=len) if under else "/"
+
+
+def memory_groups(machine: Machine, pid: int) -> List[Group]:
+    """The memory limits above this process. Cache that the kernel would give up is not counted as used."""
+    found = []
+    for folder, version in _folders(machine, pid, "memory"):
+        names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        key = "inactive_file" if version == 2 else "total_inactive_file"
+        group = _group(machine, folder, names[0], names[1])
+        if group is not None:
+            cache = re.search(r"^%s (\d+)$" % key, machine.read(folder + "/memory.stat") or "", re.MULTILINE)
+            found.append(group._replace(used=group.used - (int(cache.group(1)) if cache else 0)))
+    return found
+
+
+def pid_groups(machine: Machine, pid: int) -> List[Group]:
+    """The limits on the number of processes above this one."""
+    groups = (_group(machine, folder, "pids.max", "pids.current") for folder, _ in _folders(machine, pid, "pids"))
+    return [group for group in groups if group is not None]
+
+
+def _places(subject: Subject) -> Iterator[Place]:
+    """Where something will be written. The old binary is kept by a hard link, and once more in the store."""
+    kept = subject.machine.stat(subject.image)
+    kept_bytes = kept.st_size if kept else 0
+    if subject.seen.path:
+        folder = os.path.dirname(subject.seen.path)
+        yield Place(folder, "the new binary", subject.release_bytes + SPARE_BYTES, "path_noexec")
+    state_bytes = kept_bytes + SPARE_BYTES + (0 if subject.staged else subject.release_bytes)
+    yield Place(subject.request.layout.state_dir, "the copies in fleet's state folder", state_bytes, None)
+    if subject.seen.pid_file:
+        yield Place(os.path.dirname(subject.seen.pid_file), "the pid file", PID_FILE_BYTES, None)
+
+
+def _folder(machine: Machine, place: Place, folder: str, room: os.statvfs_result, need: int) -> List[Finding]:
+    mount = mount_of(machine, machine.real_path(folder))
+    if room.f_flag & os.ST_RDONLY or not machine.may_write(folder):
+        why = "its file system is mounted read-only" if room.f_flag & os.ST_RDONLY else "its mode forbids it"
+        return [finding("read_only", folder=folder, what=place.what, why=why, mount=mount)]
+    found = []
+    if place.noexec and room.f_flag & os.ST_NOEXEC:
+        found.append(finding(place.noexec, folder=folder, mount=mount))
+    free = room.f_bavail * room.f_frsize
+    if free < need:
+        found.append(
+            finding("disk_full", folder=folder, free=sized(free), what=place.what, need=sized(need), mount=mount)
+        )
+    if room.f_files and room.f_favail < INODES:
+        found.append(finding("no_inodes", folder=folder, free=room.f_favail, need=INODES, mount=mount))
+    return found
+
+
+def _there(machine: Machine, folder: str) -> str:
+    """The folder, or the nearest one above it that exists."""
+    while machine.stat(folder) is None and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _family(subject: Subject) -> Tuple[int, ...]:
+    children = tuple(one.pid for one in subject.machine.processes() if one.ppid == subject.old.pid)
+    return (subject.old.pid,) + children
+
+
+def _resident(machine: Machine, pid: int) -> int:
+    """The memory of one process, its share of what it shares with others; all that is resident on an old kernel."""
+    share = re.search(r"^Pss:\s+(\d+) kB", machine.read("/proc/%d/smaps_rollup" % pid) or "", re.MULTILINE)
+    if share:
+        return int(share.group(1)) << 10
+    pages = (machine.read("/proc/%d/statm" % pid) or "").split()
+    return int(pages[1]) * PAGE_BYTES if len(pages) > 1 else 0
+
+
+def _user_limit(subject: Subject) -> List[Tuple[str, int, str]]:
+    """What RLIMIT_NPROC leaves a master that isn't root's (it does not bind root)."""
+    machine, pid = subject.machine, subject.old.pid
+    owner = machine.stat("/proc/%d" % pid)
+    limit = re.search(r"^Max processes\s+(\d+)", machine.read("/proc/%d/limits" % pid) or "", re.MULTILINE)
+    if owner is None or owner.st_uid == 0 or not limit:
+        return []
+    running = 0
+    for process in machine.processes():
+        seen = machine.stat("/proc/%d" % process.pid)
+        if seen is not None and seen.st_uid == owner.st_uid:
+            running += len(machine.names("/proc/%d/task" % process.pid))
+    return [("User %d" % owner.st_uid, int(limit.group(1)) - running, "nproc in limits.conf, LimitNPROC in the unit")]
+
+
+def _folders(machine: Machine, pid: int, controller: str) -> Iterator[Tuple[str, int]]:
+    """The folders of the process's control group and of those above it, as (folder, cgroup version)."""
+    for line in (machine.read("/proc/%d/cgroup" % pid) or "").splitlines():
+        number, names, path = (line.split(":", 2) + ["", ""])[:3]
+        version = 2 if number == "0" and not names else 1
+        if version == 1 and controller not in names.split(","):
+            continue
+        for fields in _mounts(machine):
+            kind, options = fields[fields.index("-") + 1], fields[-1].split(",")
+            if kind != ("cgroup2" if version == 2 else "cgroup") or (version == 1 and controller not in options):
+                continue
+            yield from ((folder, version) for folder in _upwards(fields[4], _below(path, fields[3])))
+
+
+def _below(path: str, root: str) -> str:
+    """The path inside a mount that shows only what is below `root`."""
+    if root != "/" and (path == root or path.startswith(root + "/")):
+        return path[len(root) :]
+    return path
+
+
+def _upwards(mount: str, path: str) -> Iterator[str]:
+    parts = [part for part in path.split("/") if part and part != ".."]
+    for count in range(len(parts), -1, -1):
+        yield "/".join([mount] + parts[:count])
+
+
+def _mounts(machine: Machine) -> List[List[str]]:
+    lines = (machine.read("/proc/self/mountinfo") or "").splitlines()
+    return [fields for fields in (line.split() for line in lines) if "-" in fields and len(fields) > 9]
+
+
+def _group(machine: Machine, folder: str, limit_name: str, used_name: str) -> Optional[Group]:
+    limit = (machine.read("%s/%s" % (folder, limit_name)) or "").strip()
+    used = (machine.read("%s/%s" % (folder, used_name)) or "").strip()
+    if not limit.isdigit() or not used.isdigit() or int(limit) > NO_LIMIT:
+        return None
+    return Group(int(used), int(limit), "%s/%s" % (folder, limit_name))

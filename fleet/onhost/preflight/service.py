@@ -1,0 +1,64 @@
+"""Who else has a hand in this nginx: systemd, which may end the new master, and the package manager.
+
+systemd follows the pid file when the main process of a forking unit leaves; a unit without the right PIDFile= ends all
+that is left of nginx instead (nginx-upgrade.md, 7). What `systemctl show` prints was recorded, not run here.
+"""
+
+from typing import Dict, List
+
+from fleet.onhost.preflight.subject import Subject
+from fleet.onhost.protocol import Finding
+from fleet.onhost.reasons.catalogue import finding
+from fleet.onhost.system.host_tools import TOOL_ENV, TOOL_TIMEOUT_S
+from fleet.onhost.system.machine import Machine
+from fleet.onhost.system.packages import PACKAGE_LOCKS, flocked_by, owner_of
+from fleet.onhost.system.systemd import PROPERTIES, RUNS_SYSTEMD, read_show, unit_of
+
+
+def package_lock(machine: Machine) -> List[Finding]:
+    """Whether a package manager is at work now."""
+    for path in PACKAGE_LOCKS:
+        pid = machine.locked_by(path)
+        if pid is None:
+            pid = flocked_by(machine, path)
+        if pid is not None:
+            holder = machine.process(pid)
+            title = holder.title if holder else "not visible here"
+            return [finding("package_lock", pid=pid, title=title, path=path)]
+    return []
+
+
+def packaged(subject: Subject) -> List[Finding]:
+    """Whether a package owns the binary."""
+    path = subject.seen.path
+    owner = owner_of(subject.machine, path) if path else None
+    return [finding("packaged", path=path, package=owner.package, hold=owner.hold)] if owner else []
+
+
+def unit(subject: Subject) -> List[Finding]:
+    """Whether systemd, where it runs, will follow the new master."""
+    machine = subject.machine
+    name = unit_of(machine.read("/proc/%d/cgroup" % subject.old.pid) or "")
+    if name is None or not machine.exists(RUNS_SYSTEMD):
+        return []
+    said = machine.run(("systemctl", "show", "--property=" + PROPERTIES, name), TOOL_TIMEOUT_S, env=TOOL_ENV)
+    if said.code != 0:
+        return [
+            finding("not_checked", what="The systemd unit %s" % name, why=said.output.strip() or "systemctl failed")
+        ]
+    return _judged(subject, name, read_show(said.output))
+
+
+def _judged(subject: Subject, name: str, shown: Dict[str, str]) -> List[Finding]:
+    machine, pid, pid_file = subject.machine, subject.old.pid, subject.seen.pid_file or ""
+    main, kind, theirs = shown.get("MainPID", "0"), shown.get("Type", ""), shown.get("PIDFile", "")
+    if kind != "forking":
+        if main != str(pid):
+            return [finding("unit_main_pid", unit=name, main="pid " + main, pid=pid)]
+        return [finding("unit_type", pid=pid, unit=name, type=kind or "unknown", pid_file=pid_file)]
+    if not theirs or machine.real_path(theirs) != machine.real_path(pid_file):
+        has = "PIDFile=%s" % theirs if theirs else "no PIDFile="
+        return [finding("unit_pid_file", unit=name, has=has, pid_file=pid_file)]
+    if main != str(pid):
+        return [finding("unit_main_pid", unit=name, main="pid " + main, pid=pid)]
+    return []

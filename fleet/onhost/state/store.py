@@ -1,0 +1,217 @@
+"""What is wanted on this host: the record, what later visits must know, and the host's own journal.
+
+Everything lies in `<state_dir>/instances/<hash of the pid file's real path>/`, root's alone. The record says what is
+wanted and never where the host is: that is read off the host each time. Each file is written whole or not at all.
+"""
+
+import hashlib
+import json
+import os
+from typing import Any, Collection, ContextManager, Dict, List, NamedTuple, Optional, Tuple
+
+from fleet.onhost.bootstrap.receive import GIVEN_UP_S
+from fleet.onhost.protocol import Layout, Record, State
+from fleet.onhost.system.file_lock import locked
+from fleet.onhost.system.machine import TEMPORARY, Machine
+from fleet.onhost.wire import Malformed, decode, encode
+
+KEEPING = ".keep."
+JOURNAL, OLDER = "journal.jsonl", ".1"
+MOST_JOURNAL_BYTES = 4 << 20
+LINES_LOOKED_AT = 200
+
+
+class Serving(NamedTuple):
+    """What later visits must know of the masters and can't see: where the log stood at `launch`, how the old master was
+    started, and which configuration it has in memory.
+
+    `loaded_at_s` is when the old master read its configuration, in seconds since 1970: workers that HUP revives beside a
+    new master (`revived`, as pid and start) are younger than that. `verified` are the new workers that verify saw; when
+    none of them is left, the configuration was reloaded meanwhile, and after a rollback it is `reload_due`.
+    `verified_master` is the new master that it saw, as pid and start: another one is unconfirmed, as after a reboot.
+    `master` is the old master that was launched from (pid, start), `workers` how many it had then, `logs` the files that
+    it wrote.
+    """
+
+    argv: Tuple[str, ...] = ()
+    log_path: Optional[str] = None
+    log_inode: int = 0
+    log_offset: int = 0
+    loaded_at_s: Optional[float] = None
+    verified: Tuple[Tuple[int, int], ...] = ()
+    verified_master: Optional[Tuple[int, int]] = None
+    revived: Tuple[Tuple[int, int], ...] = ()
+    reload_due: bool = False
+    master: Optional[Tuple[int, int]] = None
+    workers: int = 0
+    logs: Tuple[str, ...] = ()
+
+
+class Store:
+    """The state folder of the host: releases by hash, and one folder for each instance."""
+
+    def __init__(self, machine: Machine, state_dir: str) -> None:
+        self.machine = machine
+        self.root = state_dir
+
+    def release(self, sha256: str) -> str:
+        """Where the release lies, or would lie."""
+        return "%s/releases/%s/nginx" % (self.root, sha256)
+
+    def has(self, sha256: str) -> bool:
+        """Whether the release is there with the right bytes."""
+        return self.machine.sha256(self.release(sha256)) == sha256
+
+    def keep(self, source: str, sha256: str) -> None:
+        """The store has the release that `source` holds. Raises OSError when its bytes are not those."""
+        if self.has(sha256):
+            return
+        final = self.release(sha256)
+        self.machine.make_folder(os.path.dirname(final))
+        part = "%s%s%d" % (final, KEEPING, os.getpid())
+        try:
+            self.machine.copy(source, part, like=source)
+            if self.machine.sha256(part) != sha256:
+                raise OSError("%s changed while it was copied into the store" % source)
+            self.machine.rename(part, final)
+        finally:
+            self.machine.unlink(part)
+
+    def instance(self, pid_file: str) -> "InstanceStore":
+        """The folder of the instance with this pid file."""
+        return InstanceStore(self.machine, self.root, instance_name(self.machine, pid_file))
+
+
+class InstanceStore:
+    """What the host keeps of one nginx instance."""
+
+    def __init__(self, machine: Machine, state_dir: str, name: str) -> None:
+        self.machine = machine
+        self.root = state_dir
+        self.name = name
+        self.folder = "%s/instances/%s" % (state_dir, name)
+
+    def make(self) -> None:
+        self.machine.make_folder(self.folder)
+
+    def load(self, kind: Any, name: str) -> Any:
+        """The value of this type in one of the instance's files, or `None` when there is none. Raises `Malformed`."""
+        path = "%s/%s" % (self.folder, name)
+        text = self.machine.read(path)
+        if text is None and not self.machine.exists(path):
+            return None
+        if not text:
+            raise Malformed("%s can't be read, or is empty" % path)
+        try:
+            return decode(kind, text)
+        except Malformed as error:
+            raise Malformed("%s/%s: %s" % (self.folder, name, error))
+
+    def save(self, name: str, value: Any) -> None:
+        """The file holds the value, all of it or what it held before."""
+        self.make()
+        self.machine.write("%s/%s" % (self.folder, name), encode(value) + "\n")
+
+    def remove(self, name: str) -> None:
+        """The instance has no such file."""
+        self.machine.unlink("%s/%s" % (self.folder, name))
+
+    @property
+    def record(self) -> Optional[Record]:
+        """What is wanted here; `None`: nothing. Raises `Malformed`."""
+        found: Optional[Record] = self.load(Record, "record.json")
+        return found
+
+    def write_record(self, record: Record) -> None:
+        self.save("record.json", record)
+
+    @property
+    def previous(self) -> Optional[Record]:
+        """The record before this one, if its rollout was still in force then."""
+        found: Optional[Record] = self.load(Record, "previous.json")
+        return found
+
+    def begin(self, record: Record) -> None:
+        """The record is what is wanted now. A rollout that was in force is remembered, so that it can still be undone
+        when the new one has been taken back.
+        """
+        last = self.record
+        if last is not None and last.state is not State.ROLLED_BACK:
+            self.save("previous.json", last)
+        self.write_record(record)
+
+    @property
+    def serving(self) -> Serving:
+        """What later visits must know; nothing where it can't be read: no way back hangs on it."""
+        try:
+            found: Optional[Serving] = self.load(Serving, "serving.json")
+        except Malformed:
+            return Serving()
+        return found or Serving()
+
+    def write_serving(self, serving: Serving) -> None:
+        self.save("serving.json", serving)
+
+    @property
+    def layout(self) -> Optional[Layout]:
+        """Where this instance keeps its things, as the last visit found it: `undo` has nobody to ask."""
+        found: Optional[Layout] = self.load(Layout, "layout.json")
+        return found
+
+    def write_layout(self, layout: Layout) -> None:
+        self.save("layout.json", layout)
+
+    def note(self, **entry: Any) -> None:
+        """The entry is the last line of the host's journal, on the disk."""
+        self.make()
+        line = json.dumps(dict({"at": self.machine.utc()}, **entry), sort_keys=True)
+        self.machine.append(self.folder + "/" + JOURNAL, line)
+
+    def tidy(self) -> None:
+        """A full journal has made way for a new one, and nothing is left of writes that were killed. The lock is held.
+
+        Raises OSError.
+        """
+        path = self.folder + "/" + JOURNAL
+        seen = self.machine.stat(path)
+        if seen is not None and seen.st_size > MOST_JOURNAL_BYTES:
+            self.machine.rename(path, path + OLDER)
+        for name in self.machine.names(self.folder):
+            if TEMPORARY in name and self.machine.age_s("%s/%s" % (self.folder, name)) > GIVEN_UP_S:
+                self.machine.unlink("%s/%s" % (self.folder, name))
+
+    def last_signal(self, pid: int, start: int, among: Collection[str]) -> Optional[Dict[str, Any]]:
+        """The last of these signals that fleet sent to this process, as the journal has it."""
+        for line in reversed(self._last_lines()):
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if not isinstance(entry, dict) or entry.get("signal") not in among:
+                continue
+            if (entry.get("pid"), entry.get("start")) == (pid, start):
+                return entry
+        return None
+
+    def _last_lines(self) -> List[str]:
+        path = self.folder + "/" + JOURNAL
+        found = (self.machine.read(path) or "").splitlines()
+        if len(found) < LINES_LOOKED_AT:
+            found = (self.machine.read(path + OLDER) or "").splitlines() + found
+        return found[-LINES_LOOKED_AT:]
+
+    def lock(self, wait_s: float, name: str = "lock") -> ContextManager[None]:
+        """Nobody else acts on this instance meanwhile, or holds this lock of its. Raises `Busy` after `wait_s`."""
+        self.make()
+        return locked(self.machine, "%s/%s" % (self.folder, name), wait_s)
+
+
+def instance_name(machine: Machine, pid_file: str) -> str:
+    """Sixteen hex digits for the real path of a pid file."""
+    return hashlib.sha256(real_pid_file(machine, pid_file).encode()).hexdigest()[:16]
+
+
+def real_pid_file(machine: Machine, pid_file: str) -> str:
+    """The path with its folder's links followed; the file itself may be missing just now."""
+    folder, name = os.path.split(pid_file)
+    return os.path.join(machine.real_path(folder), name)

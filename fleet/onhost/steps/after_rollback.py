@@ -1,0 +1,122 @@
+"""What is put right, or said, once the old master is alone again after a way back.
+
+While a new master lived, a reload and a log rotation from outside went past the old one, or did it harm: beside a new
+master HUP reads no file and adds a set of workers, USR1 by the pid file reaches only the new one, and systemd may have
+taken the new one for the main process (nginx-upgrade.md, 3, 6 and 7). Nothing can be pending in the old master any
+more: the new one's end has woken it up.
+"""
+
+import signal
+from typing import Collection
+
+from fleet.onhost.nginx.binary import complaint, dump_configuration, test_configuration
+from fleet.onhost.nginx.command_line import read_command
+from fleet.onhost.nginx.configuration import read_configuration
+from fleet.onhost.nginx.loaded import changed_since
+from fleet.onhost.nginx.log_files import moved_away
+from fleet.onhost.protocol import Master, Observation
+from fleet.onhost.steps.context import Site, find
+from fleet.onhost.steps.verify import workers_before
+from fleet.onhost.system.machine import Gone
+from fleet.onhost.system.systemd import followed
+from fleet.onhost.wire import Malformed
+
+RELOAD_TEST_S = 60.0
+RELOAD_SEEN_S = 15.0
+REOPEN_SEEN_S = 3.0
+FOLLOW_SEEN_S = 3.0
+
+
+def put_right(site: Site) -> None:
+    """Whatever of this does not come off is a warning: the host is back all the same."""
+    try:
+        for put_it in (_reload_if_due, _reopen_logs, _compare_main_pid):
+            seen = site.look()
+            if len(seen.masters) != 1 or not seen.masters[0].accepting:
+                return
+            put_it(site, seen.masters[0])
+    except (Gone, OSError, Malformed) as error:
+        site.warn("not_put_right", error=error)
+
+
+def _reload_if_due(site: Site, old: Master) -> None:
+    """The old master has the configuration that was reloaded while it was held and one set of workers, or it is said why not.
+
+    Its revived workers serve what it had in memory (certificates!): HUP beside a new master reads no file. So the old
+    binary tests the files, and then there is one HUP. A poisoned master is not told to: its HUP would add workers, too.
+    """
+    record = site.own.record or site.record
+    if record.poisoned == (old.pid, old.start):
+        site.warn("still_poisoned", pid=old.pid)
+    elif site.own.serving.reload_due:
+        why = _why_not_reloaded(site, old)
+        if why:
+            site.warn("config_not_reloaded", why=why)
+    elif len(old.accepting) > workers_before(site, old):
+        _undouble(site, old, workers_before(site, old))
+
+
+def _undouble(site: Site, old: Master, wanted: int) -> None:
+    """One set of workers. Only a reload makes it that, and a reload would put a change live that is only pending yet."""
+    said = dump_configuration(site.machine, "/proc/%d/exe" % old.pid, old, site.layout, RELOAD_TEST_S)
+    config = read_configuration(said.output, read_command(old.argv)) if said.code == 0 else None
+    changed = changed_since(site.machine, config, site.own.serving.loaded_at_s or 0.0) if config is not None else ""
+    why = "%s changed since it was loaded" % changed if changed else _why_not_reloaded(site, old)
+    if why:
+        site.warn("workers_left_doubled", pid=old.pid, has=len(old.accepting), wanted=wanted, why=why)
+    else:
+        site.warn("workers_normal", pid=old.pid, count=wanted)
+
+
+def _why_not_reloaded(site: Site, old: Master) -> str:
+    """One HUP to the old master, after a test with its own binary, has had its effect; or why not."""
+    tested = test_configuration(site.machine, "/proc/%d/exe" % old.pid, old, site.layout, RELOAD_TEST_S)
+    if tested.code != 0:
+        return "the old release refuses it: %s" % complaint(tested.output)
+    site.send(old, signal.SIGHUP)
+    before = {worker.pid for worker in old.accepting}
+    came, _ = site.wait(lambda look: _replaced(look, old, before), RELOAD_SEEN_S)
+    if not came:
+        return "the master (pid %d) has not reloaded within %.0f s of HUP" % (old.pid, RELOAD_SEEN_S)
+    site.remember(lambda serving: serving._replace(reload_due=False, revived=()))
+    return ""
+
+
+def _replaced(seen: Observation, master: Master, before: Collection[int]) -> bool:
+    now = find(seen, master.pid, master.start)
+    return now is not None and bool(now.accepting) and not any(worker.pid in before for worker in now.accepting)
+
+
+def _reopen_logs(site: Site, old: Master) -> None:
+    """The old master and its workers write to the files that bear the names of the logs, not to rotated ones."""
+    serving = site.own.serving
+    if serving.master != (old.pid, old.start):
+        return
+    moved = moved_away(site.machine, serving.logs, _writers(old))
+    if not moved:
+        return
+    site.send(old, signal.SIGUSR1)
+
+    def reopened(look: Observation) -> bool:
+        now = find(look, old.pid, old.start)
+        return now is not None and not moved_away(site.machine, moved, _writers(now))
+
+    came, _ = site.wait(reopened, REOPEN_SEEN_S)
+    site.warn("log_reopened" if came else "log_not_reopened", paths=", ".join(moved), pid=old.pid)
+
+
+def _writers(master: Master) -> Collection[int]:
+    return [master.pid] + [worker.pid for worker in master.accepting]
+
+
+def _compare_main_pid(site: Site, old: Master) -> None:
+    """systemd follows the pid file when it is told to reload, also by somebody in mid-upgrade; then it follows the dead."""
+    until = site.machine.monotonic_s() + FOLLOW_SEEN_S
+    while True:
+        shown = followed(site.machine, old.pid)
+        if shown is None or shown.main_pid == old.pid:
+            return
+        if site.machine.monotonic_s() >= until:
+            site.warn("unit_main_pid_stale", unit=shown.unit, main=shown.main_pid, pid=old.pid)
+            return
+        site.machine.pause(0.2)

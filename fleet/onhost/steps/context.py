@@ -1,0 +1,162 @@
+"""One instance during one visit: what every step needs to look, act, remember and turn back."""
+
+import signal
+from typing import Callable, Iterable, NamedTuple, Optional, Tuple
+
+from fleet.onhost.nginx.observe import Observer
+from fleet.onhost.protocol import (
+    Finding,
+    Layout,
+    Master,
+    Observation,
+    Options,
+    Record,
+    Severity,
+    State,
+    Worker,
+)
+from fleet.onhost.reasons.catalogue import REASONS, finding
+from fleet.onhost.state.store import InstanceStore, Serving, Store
+from fleet.onhost.system.machine import POLL_S, Gone, Machine
+from fleet.onhost.wire import Malformed
+
+SLOWEST_POLL_S = 0.2
+
+
+class StepRefused(Exception):
+    """The step was not begun: nothing was changed by it."""
+
+    def __init__(self, word: str, **facts: object) -> None:
+        found = finding(word, **facts)
+        super().__init__(found.message)
+        self.reason = found.reason
+        self.message = found.message
+        self.remedy = found.remedy
+
+
+class StepFailed(StepRefused):
+    """The step acted and its effect did not show in time, or showed to be bad."""
+
+
+class TurnedBack(Exception):
+    """The operator turned back, the controller is gone, or somebody else has taken the host over."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.remedy = REASONS[reason].remedy
+
+
+class Site(NamedTuple):
+    """The instance and the visit. `go_on` raises `TurnedBack` when nothing new should begin."""
+
+    machine: Machine
+    observer: Observer
+    store: Store
+    own: InstanceStore
+    layout: Layout
+    options: Options
+    record: Record
+    target: str
+    say: Callable[[Finding], None]
+    go_on: Callable[[], None]
+
+    def look(self) -> Observation:
+        return self.observer.look()
+
+    def warn(self, word: str, **facts: object) -> None:
+        """The warning is on its way to the operator and in the host's journal."""
+        found = finding(word, **facts)._replace(severity=Severity.WARNING)
+        self.note(warning=word, message=found.message)
+        self.say(found)
+
+    def note(self, **entry: object) -> bool:
+        """Whether the entry is in the host's journal. A full disk must not stop a host from going back."""
+        try:
+            self.own.note(**entry)
+        except OSError:
+            return False
+        return True
+
+    def wants(self, state: State, why: str = "") -> bool:
+        """Whether the record says that its rollout has come to `state` here, and why."""
+        return self.amend(lambda record: record._replace(state=state, why=why))
+
+    def amend(self, change: Callable[[Record], Record]) -> bool:
+        """Whether the host's record is changed: the one that lies there, which a step of this visit may have changed."""
+        try:
+            self.own.write_record(change(self.own.record or self.record))
+        except (OSError, Malformed):
+            return False
+        return True
+
+    def remember(self, change: Callable[[Serving], Serving]) -> None:
+        """Later visits know what has changed, unless the disk is full: going back does not wait for that."""
+        try:
+            self.own.write_serving(change(self.own.serving))
+        except (OSError, Malformed):
+            self.warn("serving_unwritable", folder=self.own.folder)
+
+    def send(self, master: Master, signum: int) -> None:
+        """The signal is in the host's journal and then with the process. Raises `Gone`."""
+        self.send_to(master.pid, master.start, signum)
+
+    def send_to(self, pid: int, start: int, signum: int) -> None:
+        self.note(signal=signal.Signals(signum).name, pid=pid, start=start)
+        self.machine.signal(pid, start, signum)
+
+    def try_send(self, pid: int, start: int, signum: int) -> bool:
+        """As `send_to`; whether the process was still there."""
+        try:
+            self.send_to(pid, start, signum)
+        except Gone:
+            return False
+        return True
+
+    def wait(
+        self, seen: Callable[[Observation], bool], deadline_s: float, may_turn: bool = False
+    ) -> Tuple[bool, Observation]:
+        """Look until `seen` or the deadline. Whether it came, and the last look. Raises `TurnedBack` if it may."""
+        until = self.machine.monotonic_s() + deadline_s
+        pause_s = POLL_S
+        while True:
+            now = self.look()
+            if seen(now):
+                return True, now
+            if self.machine.monotonic_s() >= until:
+                return False, now
+            if may_turn:
+                self.go_on()
+            self.machine.pause(pause_s)
+            pause_s = min(pause_s * 1.3, SLOWEST_POLL_S)
+
+    def belongs_at_path(self) -> str:
+        """The hash of the file that should lie at the path when the target serves."""
+        return self.record.before_file if self.target == self.record.before_process else self.target
+
+
+def find(seen: Observation, pid: int, start: int) -> Optional[Master]:
+    """This very master in a look, or `None` when it is gone."""
+    for master in seen.masters:
+        if (master.pid, master.start) == (pid, start):
+            return master
+    return None
+
+
+def accepting(seen: Observation, master: Master) -> Tuple[Worker, ...]:
+    """The workers of this very master that accept now; none when it is gone."""
+    now = find(seen, master.pid, master.start)
+    return now.accepting if now else ()
+
+
+def identities(workers: Iterable[Worker]) -> Tuple[Tuple[int, int], ...]:
+    """The workers as (pid, start): what they are known by in a later visit."""
+    return tuple((worker.pid, worker.start) for worker in workers)
+
+
+def pair(seen: Observation) -> Tuple[Master, Master]:
+    """The old and the new master. Raises `StepRefused` when there are not just two."""
+    if len(seen.masters) != 2:
+        raise StepRefused("not_two_masters", found=len(seen.masters))
+    return seen.masters[0], seen.masters[1]

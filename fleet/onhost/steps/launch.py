@@ -1,0 +1,231 @@
+"""`launch`: a second master, child of the old one, runs the new binary, and both pid files say so; or it is said why not.
+
+A USR2 that fails leaves the old master serving as before, but for two causes that poison it (`causes`); so what can be
+known before is tried before: the pid file names the master, and the new binary tests the configuration just as nginx
+would run it. A file that is still open for writing is waited for; one that may not be executed gets the old one's
+owner, mode and labels once more; a pid file that somebody removed just then is written again. In each case there is
+one second try and no third.
+"""
+
+import os
+import signal
+from typing import NamedTuple, Optional
+
+from fleet.onhost.nginx.binary import pid_path, test_configuration
+from fleet.onhost.nginx.error_log import Mark, lines_since, mark
+from fleet.onhost.nginx.loaded import loaded_at_s
+from fleet.onhost.nginx.log_files import written_by
+from fleet.onhost.protocol import Master, Observation
+from fleet.onhost.state.store import Serving
+from fleet.onhost.steps.context import Site, StepFailed, StepRefused, find, identities
+from fleet.onhost.steps.forward import beside, must_hear, path_of
+from fleet.onhost.steps.launch_failures import is_ignored, why_not_started, why_not_tested
+
+LAUNCH_FLOOR_S = 5.0  # a listener that is taken is tried for 2.5 s before nginx gives up
+LAUNCH_FACTOR = 3.0
+TEST_TIMEOUT_S = 60.0
+BUSY_PATIENCE_S = 15.0
+BUSY_POLL_S = 0.2
+BUSY = "[Errno 26]"
+POISONS = ("poisoned_by_rename", "poisoned_by_fork")
+
+
+class Start(NamedTuple):
+    """One USR2: to whom, what the pid file was like and where the log stood before, and how long it may take."""
+
+    old: Master
+    before: Optional[os.stat_result]
+    log: Mark
+    tested_s: float
+
+    @property
+    def deadline_s(self) -> float:
+        return LAUNCH_FACTOR * self.tested_s + LAUNCH_FLOOR_S
+
+
+def launch(site: Site, seen: Observation) -> None:
+    """A second master, child of the old one, runs the target, and both pid files say so."""
+    if len(seen.masters) == 2:
+        return
+    must_hear(seen.masters[0])
+    _name_the_master(site, seen)
+    failure = _try(site, seen)
+    if failure is not None and _mended(site, seen, failure):
+        site.go_on()
+        failure = _try(site, site.look())
+    if failure is not None:
+        raise failure
+    _is_cured(site, seen.masters[0])
+
+
+def _name_the_master(site: Site, seen: Observation) -> None:
+    """An upgrade's preflight refuses a pid file that lies; a rollback must get through, and USR2 would poison."""
+    old = seen.masters[0]
+    if seen.pid_file and seen.pid_file_pid != old.pid:
+        site.warn("pid_file_rewritten", path=seen.pid_file, held=seen.pid_file_pid, pid=old.pid)
+        site.machine.write(seen.pid_file, "%d\n" % old.pid, mode=0o644)
+
+
+def _try(site: Site, seen: Observation) -> Optional[StepRefused]:
+    """One test and one USR2; why there is no new master, or `None`."""
+    old, path = seen.masters[0], path_of(seen)
+    tested = test_configuration(site.machine, path, old, site.layout, TEST_TIMEOUT_S)
+    if tested.code != 0:
+        cause = why_not_tested(tested, path)
+        return StepRefused(cause.word, **cause.facts)
+    before = site.machine.stat(seen.pid_file) if seen.pid_file else None
+    start = Start(old, before, mark(site.machine, old.pid), tested.took_s)
+    _remember(site, start)
+    site.send(old, signal.SIGUSR2)
+    came, now = site.wait(lambda look: _is_over(site, look, start), start.deadline_s)
+    return None if _launched(site, now, old) else _why_not(site, now, start, came)
+
+
+def _remember(site: Site, start: Start) -> None:
+    """Later visits know what can't be seen any more then. Raises OSError: without it nothing is begun."""
+    old, log = start.old, start.log
+    site.own.write_serving(
+        Serving(
+            old.argv,
+            log.path,
+            log.inode,
+            log.offset,
+            loaded_at_s(site.machine, old, site.own.serving),
+            revived=identities(old.accepting),
+            master=(old.pid, old.start),
+            workers=len(old.accepting),
+            logs=written_by(site.machine, old.pid),
+        )
+    )
+
+
+def _is_over(site: Site, now: Observation, start: Start) -> bool:
+    return (
+        _launched(site, now, start.old) or _given_up(site, now, start) or _elsewhere(site, now, start.old) is not None
+    )
+
+
+def _launched(site: Site, now: Observation, old: Master) -> bool:
+    new = _child(site, now, old)
+    return new is not None and (now.pid_file_pid, now.oldbin_pid) == (new.pid, old.pid)
+
+
+def _child(site: Site, now: Observation, old: Master) -> Optional[Master]:
+    """The old master's child that runs the target."""
+    if len(now.masters) != 2 or find(now, old.pid, old.start) is None:
+        return None
+    new = now.masters[1]
+    return new if (new.ppid, new.sha256) == (old.pid, site.target) else None
+
+
+def _elsewhere(site: Site, now: Observation, old: Master) -> Optional[Master]:
+    """A new master that has workers and is not named by the pid file: nginx writes that before it forks them."""
+    new = _child(site, now, old)
+    return new if new is not None and new.accepting and now.pid_file_pid != new.pid else None
+
+
+def _given_up(site: Site, now: Observation, start: Start) -> bool:
+    """nginx renames the pid file away and back: its changed ctime is the only trace of an attempt that has failed."""
+    old, before = start.old, start.before
+    if len(now.masters) != 1 or now.pid_file_pid != old.pid or now.oldbin_exists or before is None:
+        return False
+    after = site.machine.stat(now.pid_file or "")
+    return after is not None and after.st_ctime_ns != before.st_ctime_ns and not _starting(site, old)
+
+
+def _starting(site: Site, old: Master) -> bool:
+    """Whether the old master has a child that may yet become the new one."""
+    known = {worker.pid for worker in old.workers}
+    return any(
+        process.ppid == old.pid
+        and process.pid not in known
+        and "worker process" not in process.title
+        and "cache" not in process.title
+        for process in site.machine.processes()
+    )
+
+
+def _why_not(site: Site, now: Observation, start: Start, came: bool) -> StepFailed:
+    old = start.old
+    elsewhere = _elsewhere(site, now, old)
+    if elsewhere is not None:
+        other = pid_path(site.machine, elsewhere) or "another file"
+        return StepFailed("other_pid_file", pid=elsewhere.pid, other=other, path=now.pid_file)
+    lines = lines_since(site.machine, start.log, (old.pid,)) or []
+    workers = [worker.pid for worker in old.workers]
+    cause = why_not_started(lines, old.pid, workers, path_of(now), now.pid_file or "")
+    if cause is not None and cause.word in POISONS:
+        site.amend(lambda record: record._replace(poisoned=(old.pid, old.start)))
+    if cause is not None:
+        return StepFailed(cause.word, **cause.facts)
+    return _unexplained(now, start, came, is_ignored(lines, old.pid))
+
+
+def _unexplained(now: Observation, start: Start, came: bool, ignored: Optional[str]) -> StepFailed:
+    """What is said when the log does not tell a cause."""
+    if came:
+        return StepFailed("launch_failed", line="it ended at once and left no reason in the log")
+    if len(now.masters) == 2:
+        new = now.masters[1].pid
+        return StepFailed("launch_slow", pid=new, waited=start.deadline_s, tested=start.tested_s)
+    line = ignored or "its log says nothing about it"
+    return StepFailed("usr2_ignored", pid=start.old.pid, waited=start.deadline_s, line=line)
+
+
+def _mended(site: Site, seen: Observation, failure: StepRefused) -> bool:
+    """Whether a second try is worth it, because what forbade the execution has been put right."""
+    if failure.reason == "exec_denied":
+        return _made_executable(site, seen, failure.message)
+    if failure.reason == "text_busy":
+        return _closed(site, path_of(seen))
+    if failure.reason == "poisoned_by_rename":
+        return _pid_file_is_back(site, seen.masters[0])
+    return False
+
+
+def _pid_file_is_back(site: Site, old: Master) -> bool:
+    """Whether the pid file was gone, and is there again: then a new master that comes up cures the poisoned one."""
+    now = site.look()
+    if len(now.masters) != 1 or now.pid_file_pid is not None:
+        return False
+    try:
+        _name_the_master(site, now)
+    except OSError:
+        return False
+    return find(now, old.pid, old.start) is not None
+
+
+def _made_executable(site: Site, seen: Observation, line: str) -> bool:
+    """The file at the path is a fresh copy with owner, mode, labels and capabilities of the image that runs."""
+    path, running = path_of(seen), "/proc/%d/exe" % seen.masters[0].pid
+    fresh = beside(path, "new")
+    try:
+        site.machine.unlink(fresh)
+        site.machine.copy(site.store.release(site.target), fresh, like=running)
+        site.machine.rename(fresh, path)
+    except OSError:
+        site.machine.unlink(fresh)
+        return False
+    site.warn("file_mended", line=line)
+    return True
+
+
+def _closed(site: Site, path: str) -> bool:
+    """Whether nobody has the file open for writing any more, within the time that there is for it."""
+    until = site.machine.monotonic_s() + BUSY_PATIENCE_S
+    while True:
+        ran = site.machine.run((path, "-v"), TEST_TIMEOUT_S)
+        if not ran.output.startswith(BUSY):
+            site.warn("text_was_busy", path=path)
+            return True
+        if site.machine.monotonic_s() >= until:
+            return False
+        site.go_on()
+        site.machine.pause(BUSY_POLL_S)
+
+
+def _is_cured(site: Site, old: Master) -> None:
+    """A poisoned master that has started a new one forgets what failed before (nginx-upgrade.md, 2.1)."""
+    record = site.own.record
+    if record is not None and record.poisoned == (old.pid, old.start):
+        site.amend(lambda record: record._replace(poisoned=None))

@@ -1,0 +1,127 @@
+"""Why a new master did not start, told by what the binary or nginx's log said: one word for each cause.
+
+nginx logs a failed execve as the child that it had forked for it, a crash and a failure before that as the old master;
+the loader writes a line without a time stamp. All of it appears at the default level `error` (nginx-upgrade.md, 2).
+"""
+
+import re
+from typing import Collection, Dict, List, NamedTuple, Optional
+
+from fleet.onhost.nginx.binary import complaint
+from fleet.onhost.nginx.error_log import GRAVE, LINE, NOT_FORKED, NOT_RENAMED
+from fleet.onhost.system.machine import Ran
+
+EXEC = {2: "exec_missing", 8: "exec_format", 13: "exec_denied", 26: "text_busy"}
+EXECVE = re.compile(r"execve\(\) failed while executing new binary process .*\((\d+): ")
+NOT_EXECUTED = re.compile(r"^\[Errno (\d+)\]")
+SIGNALLED = re.compile(r"new binary process \d+ exited on signal (\d+)")
+BIND = re.compile(r"bind\(\) to (\S+) failed \((98: [^)]*)\)")
+FULL = re.compile(r"(?:pwrite|write|open)\(\) \".*\" (?:failed|was incomplete).*\((?:28|122): ")
+MODULE = re.compile(r"is not binary compatible|version \d+ instead of \d+|module \".*\" is already loaded|dlopen\(\) ")
+LOADER = ("error while loading shared librar", "symbol lookup error", "Error loading shared librar")
+TIMED_OUT, NOT_RUN = 124, 127
+
+
+class Cause(NamedTuple):
+    """The word, and the facts for it."""
+
+    word: str
+    facts: Dict[str, object]
+
+
+def why_not_tested(ran: Ran, path: str) -> Cause:
+    """Why the configuration test with the new binary did not end well."""
+    said = complaint(ran.output)
+    if ran.code < 0:
+        return Cause("start_crashed", {"signal": -ran.code, "when": "tested its configuration"})
+    if ran.code == TIMED_OUT:
+        return Cause("test_too_slow", {"waited": ran.took_s})
+    errno = NOT_EXECUTED.match(ran.output)
+    if ran.code == NOT_RUN and errno:
+        return _not_executed(int(errno.group(1)), path, said)
+    if ran.code == NOT_RUN:
+        return Cause("library_missing", {"line": said})
+    if MODULE.search(said):
+        return Cause("module_incompatible", {"line": said})
+    return Cause("config_rejected", {"who": "the new binary", "line": said, "also": ""})
+
+
+def why_not_started(
+    lines: Collection[str], old: int, workers: Collection[int], path: str, pid_file: str
+) -> Optional[Cause]:
+    """Why the master that the old one should have started is not there, by what the log has got since USR2.
+
+    `workers` are the old master's: what they have to say is about their own requests. `None`: the log does not tell.
+    """
+    return (
+        _before_the_fork(lines, old, pid_file)
+        or _at_execution(lines, path)
+        or _at_its_start(lines, old, workers, pid_file)
+    )
+
+
+def _before_the_fork(lines: Collection[str], old: int, pid_file: str) -> Optional[Cause]:
+    """The two failures that leave `ngx_new_binary` at -1 in the old master: from then on its HUP is no reload."""
+    for line in lines:
+        if _pid(line) != old:
+            continue
+        if NOT_RENAMED in line:
+            return Cause("poisoned_by_rename", {"line": _text(line), "path": pid_file, "pid": old})
+        if NOT_FORKED in line:
+            return Cause("poisoned_by_fork", {"line": _text(line)})
+    return None
+
+
+def _at_execution(lines: Collection[str], path: str) -> Optional[Cause]:
+    for line in lines:
+        failed, signalled = EXECVE.search(line), SIGNALLED.search(line)
+        if failed:
+            return _not_executed(int(failed.group(1)), path, _text(line))
+        if signalled:
+            return Cause("start_crashed", {"signal": int(signalled.group(1)), "when": "started"})
+        if _pid(line) is None and any(word in line for word in LOADER):
+            return Cause("library_missing", {"line": line.strip()})
+    return None
+
+
+def _not_executed(errno: int, path: str, line: str) -> Cause:
+    return Cause(EXEC.get(errno, "exec_failed"), {"path": path, "line": line})
+
+
+def _at_its_start(lines: Collection[str], old: int, workers: Collection[int], pid_file: str) -> Optional[Cause]:
+    """What the new master wrote before it gave up: the first complaint that has a word of its own, else the last."""
+    said = [line for line in lines if _level(line) in GRAVE and _pid(line) not in workers and "client:" not in line]
+    for line in said:
+        bind = BIND.search(line)
+        if bind:
+            return Cause("listener_busy", {"listener": bind.group(1), "why": bind.group(2)})
+        if FULL.search(line) and pid_file and pid_file in line:
+            return Cause("pid_dir_full", {"line": _text(line), "path": pid_file})
+        if MODULE.search(line):
+            return Cause("module_incompatible", {"line": _text(line)})
+    by_new = [line for line in said if _pid(line) != old and _level(line) == "emerg"]
+    if by_new:
+        return Cause("config_rejected", {"who": "the new binary", "line": _text(by_new[-1]), "also": ""})
+    rest = [line for line in said if _pid(line) != old]
+    return Cause("launch_failed", {"line": _text(rest[-1])}) if rest else None
+
+
+def is_ignored(lines: Collection[str], old: int) -> Optional[str]:
+    """The line by which the old master says that it takes no USR2 now, or `None`."""
+    found: List[str] = [line for line in lines if "the changing binary signal is ignored" in line and _pid(line) == old]
+    return _text(found[-1]) if found else None
+
+
+def _level(line: str) -> Optional[str]:
+    found = LINE.match(line)
+    return found.group(1) if found else None
+
+
+def _pid(line: str) -> Optional[int]:
+    found = LINE.match(line)
+    return int(found.group(2)) if found else None
+
+
+def _text(line: str) -> str:
+    found = LINE.match(line)
+    return found.group(3) if found else line.strip()

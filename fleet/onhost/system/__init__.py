@@ -1,0 +1,4 @@
+"""The operating system, one subject a file.
+
+Imports nothing of fleet but itself.
+"""

@@ -1,0 +1,80 @@
+"""The lock of one instance: one step script at a time acts on it. The kernel gives it back however its holder ends.
+
+A holder that is *stopped* (SIGSTOP, a debugger) would keep everybody out for ever, the way back included. It is fleet's
+own script, and one that can be ended at any moment; so who waits for the lock ends it with KILL and looks at the host
+afresh. The file names the holder by pid and start time, so that a stranger who was given its pid is left alone.
+"""
+
+import fcntl
+import os
+import signal
+from contextlib import contextmanager
+from typing import Iterator, Optional, Tuple
+
+from fleet.onhost.system.machine import Gone, Machine
+
+KILLED_SEEN_S = 2.0
+
+
+class Busy(Exception):
+    """Another step script is at work on this instance."""
+
+
+@contextmanager
+def locked(machine: Machine, path: str, wait_s: float) -> Iterator[None]:
+    """Nobody else has this lock meanwhile. Raises `Busy` after `wait_s`, naming the holder, and OSError."""
+    until = machine.monotonic_s() + wait_s
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+        while not _taken(file.fileno()):
+            if _end_stopped(machine, path):
+                until = max(until, machine.monotonic_s() + KILLED_SEEN_S)
+            if machine.monotonic_s() >= until:
+                raise Busy(_words(machine, path))
+            machine.pause()
+        _say_who(machine, file.fileno())
+        yield
+
+
+def holder(machine: Machine, path: str) -> Optional[Tuple[int, int]]:
+    """The (pid, start) that the lock's file names, whether or not it still holds it; `None` when it names nobody."""
+    words = (machine.read(path) or "").split()
+    if len(words) != 2 or not all(word.isdigit() for word in words):
+        return None
+    return int(words[0]), int(words[1])
+
+
+def _words(machine: Machine, path: str) -> str:
+    found = holder(machine, path)
+    return "step script with pid %s" % (found[0] if found else "unknown")
+
+
+def _end_stopped(machine: Machine, path: str) -> bool:
+    """Whether the holder was stopped and has been told to end; with it goes its lock, in a moment."""
+    found = holder(machine, path)
+    process = machine.process(found[0]) if found else None
+    if found is None or process is None or process.start != found[1] or process.state not in "Tt":
+        return False
+    try:
+        machine.signal(found[0], found[1], signal.SIGKILL)
+    except Gone:
+        return False
+    machine.syslog("a stopped step script (pid %d) held %s and was ended" % (found[0], path))
+    return True
+
+
+def _say_who(machine: Machine, descriptor: int) -> None:
+    """The lock's file names its holder; on a full disk it does not, and the lock holds all the same."""
+    own = machine.process(os.getpid())
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d %d\n" % (os.getpid(), own.start if own else 0), 0)
+    except OSError:
+        return
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

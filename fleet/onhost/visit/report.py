@@ -1,0 +1,106 @@
+"""What the host says of itself: the end of every visit, and the whole of `fleet status`."""
+
+import re
+from shlex import quote
+from typing import Dict, Optional
+
+from fleet.onhost.nginx.command_line import grouped
+from fleet.onhost.procedure import classify
+from fleet.onhost.protocol import Layout, Master, MasterView, Observation, Phase, Report
+from fleet.onhost.state.fence import Fence, claim_of, fence_of
+from fleet.onhost.state.lease import left_s
+from fleet.onhost.state.store import InstanceStore, Serving
+from fleet.onhost.steps.verify import is_unconfirmed
+from fleet.onhost.system.machine import Machine
+
+VERSION = re.compile(r"version: \S+?/(\S+)")
+VERSION_TIMEOUT_S = 5.0
+NO_RECORD = ""
+
+
+class Versions:
+    """Versions by hash, each asked once of the binary itself (`-v`)."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._known: Dict[str, Optional[str]] = {}
+
+    def of(self, sha256: Optional[str], path: Optional[str]) -> Optional[str]:
+        """The version that the file at `path`, whose hash this is, gives of itself."""
+        if sha256 is None or path is None:
+            return None
+        if sha256 not in self._known:
+            ran = self._machine.run((path, "-v"), VERSION_TIMEOUT_S)
+            found = VERSION.search(ran.output)
+            self._known[sha256] = found.group(1) if ran.code == 0 and found else None
+        return self._known[sha256]
+
+
+def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], layout: Layout) -> Report:
+    """The look as `status` shows it, seen from the release of the rollout that the record names."""
+    record = own.record if own else None
+    phase = classify(seen, record.target if record else NO_RECORD) if seen.masters or seen.alone else Phase.DOWN
+    if record is None and len(seen.masters) == 1 and phase is not Phase.STRANDED:
+        phase = Phase.OLD if seen.masters[0].accepting else phase
+    versions = Versions(machine)
+    fence = fence_of(own) if own else Fence()
+    views = tuple(_view(versions, seen, master) for master in seen.masters)
+    running = _running(seen)
+    return Report(
+        phase=phase,
+        masters=views,
+        running_sha256=running.sha256 if running else None,
+        running_version=versions.of(running.sha256, "/proc/%d/exe" % running.pid) if running else None,
+        path=seen.path,
+        path_sha256=seen.path_sha256,
+        path_version=versions.of(seen.path_sha256, seen.path),
+        held=phase is Phase.TRIAL,
+        record=record,
+        epoch=fence.epoch,
+        instance=own.name if own else None,
+        machine_id=(machine.read("/etc/machine-id") or "").strip() or None,
+        pid_file=seen.pid_file,
+        drain_pending=phase is Phase.TRIAL and bool(seen.masters[0].draining),
+        undo=_undo(layout.state_dir, own)
+        if own and record and phase in (Phase.TRIAL, Phase.OVERLAP, Phase.RETIRING)
+        else None,
+        start_command=start_command(seen, own, layout) if phase is Phase.DOWN else None,
+        orphans=seen.orphans,
+        previous=own.previous if own else None,
+        claim=claim_of(own) if own else None,
+        lease_left_s=left_s(own) if own else None,
+        undone=fence.undone,
+        unconfirmed=is_unconfirmed(seen, record, own.serving if own else Serving()),
+    )
+
+
+def _view(versions: Versions, seen: Observation, master: Master) -> MasterView:
+    return MasterView(
+        pid=master.pid,
+        sha256=master.sha256,
+        version=versions.of(master.sha256, "/proc/%d/exe" % master.pid),
+        is_old=len(seen.masters) == 2 and master is seen.masters[0],
+        workers=len(master.accepting),
+        draining=len(master.draining),
+    )
+
+
+def _running(seen: Observation) -> Optional[Master]:
+    """The master whose workers accept new connections, the newer one while both do."""
+    for master in reversed(seen.masters):
+        if master.accepting:
+            return master
+    return None
+
+
+def _undo(root: str, own: InstanceStore) -> str:
+    return "%s/undo %s" % (root, own.name)
+
+
+def start_command(seen: Observation, own: Optional[InstanceStore], layout: Layout) -> Optional[str]:
+    """The command that starts nginx as it was started before, as far as anybody knows."""
+    words = own.serving.argv if own else ()
+    if not words and seen.path:
+        given = (("-p", layout.prefix) if layout.prefix else ()) + (("-c", layout.config) if layout.config else ())
+        words = (seen.path,) + given
+    return " ".join(quote(word) for word in grouped(words)) if words else None

@@ -1,0 +1,222 @@
+"""Where a rollout stands: a fold over its events, and nothing else.
+
+`fold` is pure and total, so that the live view, the exit code, the log file and (later) the journal can never disagree:
+they all come from the same events.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+
+from fleet.events import Event, EventType, Result
+from fleet.rollout.gate import Verdict
+from fleet.rollout.host_status import TAKEN_OVER, Course, Fault, HostStatus, in_doubt_once, with_cause
+from fleet.rollout.host_transitions import after
+
+INTERRUPTED = "interrupted"
+BUG = "fleet_bug"
+JOURNAL_LOST = "journal_lost"
+LAST_LOOK = "last_look"
+LOCK_WAIT = "lock_wait"
+"""The notes that steer: the operator turned back; fleet itself broke; the journal can't be written; silent hosts are asked
+a last time; hosts that somebody else was at work on are asked again. So does `TAKEN_OVER`, when no host says it: another
+run has taken the journal's lock.
+"""
+
+
+class Stage(Enum):
+    """What the rollout is about now."""
+
+    STARTING = "starting"
+    STAGING = "staging"
+    STAGED = "staged"
+    UPGRADING = "upgrading"
+    BAKING = "baking"
+    JUDGED = "judged"
+    COMMITTING = "committing"
+    ROLLING_BACK = "rolling back"
+    CLOSING = "closing"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStatus:
+    """The whole rollout. `batches` holds host names; `batch` is the number (from 1) of the one that is open;
+    `going_back` is whether the run was taking its hosts back, which its end does not take away.
+    """
+
+    rollout: str = ""
+    hosts: Mapping[str, HostStatus] = field(default_factory=dict)
+    batches: tuple[tuple[str, ...], ...] = ()
+    stage: Stage = Stage.STARTING
+    going_back: bool = False
+    epoch: int = 0
+    batch: int = 0
+    started_at: datetime | None = None
+    closed_at: datetime | None = None
+    committed_batch: int = 0
+    committing_at: datetime | None = None
+    gate: Verdict | None = None
+    taken_over: str | None = None
+    interrupted: bool = False
+    bug: bool = False
+    journal_lost: str | None = None
+    result: Result | None = None
+    exit_code: int | None = None
+    message: str = ""
+
+    def of_batch(self, number: int) -> tuple[HostStatus, ...]:
+        """The hosts of a batch, counted from 1."""
+        return tuple(self.hosts[name] for name in self.batches[number - 1])
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing new may begin any more, whatever the policy says."""
+        return self.interrupted or self.bug or self.taken_over is not None or self.journal_lost is not None
+
+    @property
+    def all(self) -> tuple[HostStatus, ...]:
+        """The hosts in the plan's order."""
+        return tuple(self.hosts.values())
+
+    @property
+    def busy(self) -> int:
+        """How many visits run."""
+        return sum(host.doing is not None for host in self.hosts.values())
+
+    @property
+    def faults(self) -> int:
+        """How much of the budget is spent."""
+        return sum(host.fault is not None for host in self.hosts.values())
+
+    def count(self, fault: Fault) -> int:
+        """How many hosts have this fault."""
+        return sum(host.fault is fault for host in self.hosts.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Every host once, by what became of it."""
+        found = dict.fromkeys(COUNTED, 0)
+        for host in self.hosts.values():
+            found[_counted_as(host)] += 1
+        return {"hosts": len(self.hosts), **found}
+
+
+COUNTED_AS = {
+    Course.WAITING: "not_begun",
+    Course.STAGED: "not_begun",
+    Course.BEGUN: "begun",
+    Course.UPGRADED: "done",
+    Course.COMMITTED: "done",
+    Course.BACK: "rolled_back",
+    Course.ALREADY: "done",
+    Course.LEFT_ALONE: "left_alone",
+}
+COUNTED = (
+    *("done", "failed", "refused", "unreachable", "unverified"),
+    *("rolled_back", "begun", "not_begun", "left_alone"),
+)
+
+
+def _counted_as(host: HostStatus) -> str:
+    return COUNTED_AS[host.course] if host.fault is None else host.fault.value
+
+
+def fold(status: RolloutStatus, event: Event) -> RolloutStatus:
+    """The status after one more event."""
+    if event.host is not None:
+        return _fold_host(status, event)
+    match event.type:
+        case EventType.ROLLOUT_STARTED:
+            return _started(status, event)
+        case EventType.STAGE_STARTED:
+            return replace(status, stage=Stage.STAGING)
+        case EventType.STAGE_ENDED:
+            return replace(status, stage=Stage.STAGED, epoch=int(event.data.get("epoch", status.epoch)))
+        case EventType.BATCH_OPENED:
+            return replace(status, stage=Stage.UPGRADING, batch=event.batch or 0, gate=None)
+        case EventType.BATCH_CLOSED:
+            return replace(_unjudged(status), stage=Stage.BAKING, closed_at=event.at)
+        case EventType.GATE_JUDGED:
+            return replace(_judged(status), stage=Stage.JUDGED, gate=Verdict(event.data["verdict"]))
+        case EventType.COMMIT_STARTED:
+            batch = event.batch or len(status.batches)
+            return replace(status, stage=Stage.COMMITTING, committed_batch=batch, committing_at=event.at)
+        case EventType.ROLLBACK_STARTED:
+            return replace(status, stage=Stage.ROLLING_BACK, going_back=True)
+        case EventType.NOTE:
+            return _noted(status, event)
+        case EventType.ROLLOUT_ENDED:
+            return _ended(status, event)
+        case _:
+            return status
+
+
+def _noted(status: RolloutStatus, event: Event) -> RolloutStatus:
+    if event.reason == INTERRUPTED:
+        return replace(status, interrupted=True)
+    if event.reason == BUG:
+        return replace(status, bug=True)
+    if event.reason == JOURNAL_LOST:
+        return replace(status, journal_lost=str(event.data.get("why", event.message)))
+    if event.reason == TAKEN_OVER:
+        return replace(status, taken_over=status.taken_over or event.message)
+    if event.reason == LAST_LOOK:
+        return _closing(status, event.at)
+    if event.reason == LOCK_WAIT:
+        hosts = {name: _unasked(host) if host.is_anothers else host for name, host in status.hosts.items()}
+        return replace(status, hosts=hosts)
+    return status
+
+
+def _unasked(host: HostStatus) -> HostStatus:
+    return HostStatus(host.name, host.batch, proven=host.proven)
+
+
+def _closing(status: RolloutStatus, at: datetime) -> RolloutStatus:
+    """Every changed host that fell silent is in doubt again, for one look."""
+    hosts = {
+        name: in_doubt_once(host, at) if host.begun and host.silent else host for name, host in status.hosts.items()
+    }
+    return replace(status, stage=Stage.CLOSING, hosts=hosts)
+
+
+def _started(status: RolloutStatus, event: Event) -> RolloutStatus:
+    """A run begins: whatever was before it is another run's, but for a journal that this very event was lost to."""
+    batches = tuple(tuple(batch) for batch in event.data["batches"])
+    hosts = {name: HostStatus(name, number) for number, batch in enumerate(batches, 1) for name in batch}
+    fresh = RolloutStatus(rollout=event.rollout, hosts=hosts, batches=batches, started_at=event.at)
+    return replace(fresh, journal_lost=status.journal_lost)
+
+
+def _ended(status: RolloutStatus, event: Event) -> RolloutStatus:
+    result, code = Result(event.data["result"]), int(event.data["exit_code"])
+    return replace(status, stage=Stage.ENDED, result=result, exit_code=code, message=event.message)
+
+
+def _unjudged(status: RolloutStatus) -> RolloutStatus:
+    hosts = {
+        name: replace(host, verdict=None, looked_at=None, erring_since=None) for name, host in status.hosts.items()
+    }
+    return replace(status, hosts=hosts)
+
+
+def _judged(status: RolloutStatus) -> RolloutStatus:
+    """A host that could not be asked at the gate counts as unreachable from now on."""
+    hosts = dict(status.hosts)
+    for name, host in hosts.items():
+        if host.verdict is Verdict.ERROR and host.fault is None:
+            hosts[name] = with_cause(replace(host, fault=Fault.UNREACHABLE))
+    return replace(status, hosts=hosts)
+
+
+def _fold_host(status: RolloutStatus, event: Event) -> RolloutStatus:
+    host = status.hosts.get(event.host or "")
+    if host is None:
+        return status
+    changed = after(host, event, status.rollout)
+    taken = status.taken_over
+    if event.type is EventType.VISIT_ENDED and event.reason == TAKEN_OVER:
+        taken = taken or f"{host.name}: {event.message}"
+    return replace(status, hosts={**status.hosts, host.name: changed}, taken_over=taken)

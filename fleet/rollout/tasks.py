@@ -1,0 +1,132 @@
+"""A visit in full: from a move and the status of its host to the task that a worker carries out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fleet.host import Host
+from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Options, Phase, Request, Rest, Sender, Step
+from fleet.rollout.actions import Visit
+from fleet.rollout.host_status import HostStatus
+from fleet.rollout.policy import CLAIM_S, Policy
+from fleet.rollout.rollout_status import RolloutStatus, Stage
+from fleet.task import PLAIN, Connecting, Deadlines, HostTask
+
+UNFENCED = frozenset({Ask.LOOK, Ask.STAGE})
+"""Looking and staging claim nothing: whoever has the host keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The release that a rollout brings: its hash, its size, where the workers find its bytes; its version if it was read."""
+
+    sha256: str
+    size_bytes: int | None = None
+    path: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Makes the tasks of one run. `target` is `None` where the hosts' own records name it (commit, rollback).
+
+    `reopen` is a resume's, `force` passes whoever is at work on a host; `sender` is who asks, as the hosts will name it.
+    """
+
+    hosts: Mapping[str, Host]
+    operator: str
+    policy: Policy
+    target: Target | None = None
+    may_stage: bool = True
+    reopen: bool = False
+    force: bool = False
+    sender: Sender = field(default_factory=Sender)
+    connecting: Connecting = PLAIN
+    deadlines: Deadlines = field(default_factory=Deadlines)
+
+    def task(self, visit: Visit, status: RolloutStatus) -> HostTask:
+        """The task of a visit, from what the host said last."""
+        host, now = self.hosts[visit.host], status.hosts[visit.host]
+        request = Request(
+            protocol=PROTOCOL,
+            ask=visit.ask,
+            rollout=status.rollout,
+            epoch=_epoch(visit.ask, now, status),
+            operator=self.operator,
+            goal=self._goal(visit.ask, now, status.rollout),
+            allowed=self._allowed(visit.ask),
+            layout=host.layout,
+            options=self._options(host),
+            left_at=_left_at(visit.ask, now),
+            release_bytes=self.target.size_bytes if self.target else None,
+            take_over=visit.ask is Ask.ROLLBACK,
+            reopen=self.reopen,
+            force=self.force,
+            claim_s=0.0 if visit.ask in UNFENCED else CLAIM_S,
+            lease_s=self._lease_s(status),
+            sender=self.sender,
+            why=_why(visit.ask, now, status),
+        )
+        path = self.target.path if self.target and visit.ask is Ask.STAGE and self.may_stage else None
+        return HostTask(
+            host, request, batch=visit.batch, release_path=path, connecting=self.connecting, deadlines=self.deadlines
+        )
+
+    def _lease_s(self, status: RolloutStatus) -> float:
+        """The lease that a visit asks for. Who waits for the commit of others waits for their old connections, too."""
+        waits_s = self.policy.drain_timeout_s if status.stage is Stage.COMMITTING else 0.0
+        return self.policy.lease_s + waits_s if self.policy.lease_s else 0.0
+
+    def _allowed(self, ask: Ask) -> tuple[Step, ...]:
+        return () if ask is Ask.STAGE and not self.may_stage else MAY_DO[ask]
+
+    def _options(self, host: Host) -> Options:
+        return Options(
+            settle_s=self.policy.settle_s,
+            drain_timeout_s=self.policy.drain_timeout_s,
+            cut=self.policy.cut,
+            allow=self.policy.allow,
+            probes=host.probes,
+        )
+
+    def _goal(self, ask: Ask, host: HostStatus, rollout: str) -> Goal | None:
+        if ask is Ask.LOOK:
+            return None
+        if ask is Ask.ROLLBACK:
+            before = before_sha256(host, rollout)
+            return Goal(before, Rest.FINAL) if before else None
+        target = self.target.sha256 if self.target else _recorded_target(host)
+        return Goal(target, Rest.FINAL if ask is Ask.COMMIT else Rest.HELD) if target else None
+
+
+def before_sha256(host: HostStatus, rollout: str) -> str | None:
+    """What the host ran before this rollout: by its record, else by what it said before anything was begun."""
+    record = host.report.record if host.report else None
+    if record is not None and record.rollout == rollout:
+        return record.before_process
+    return host.first.running_sha256 if host.first else None
+
+
+def _recorded_target(host: HostStatus) -> str | None:
+    record = host.report.record if host.report else None
+    return record.target if record else None
+
+
+def _epoch(ask: Ask, host: HostStatus, status: RolloutStatus) -> int:
+    """The rollout's epoch; where only the hosts know the rollout, the one in the host's record."""
+    if ask in UNFENCED:
+        return 0
+    if status.epoch:
+        return status.epoch
+    record = host.report.record if host.report else None
+    return record.epoch if record is not None and record.rollout == status.rollout else 0
+
+
+def _why(ask: Ask, host: HostStatus, status: RolloutStatus) -> str:
+    """Why the rollout itself takes a single failed host back; nothing where all of it is taken back for good."""
+    if ask is not Ask.ROLLBACK or status.stage is Stage.ROLLING_BACK or host.cause is None:
+        return ""
+    return f"it failed: {host.cause.message or host.cause.reason}"
+
+
+def _left_at(ask: Ask, host: HostStatus) -> Phase | None:
+    return host.left_at if ask in (Ask.BAKE, Ask.COMMIT) else None

@@ -1,0 +1,68 @@
+"""The ssh-agent at a socket: the keys that it holds, and signatures by them.
+
+paramiko knows only the agent of SSH_AUTH_SOCK, and signs for a certificate with the plain key, which an agent that was
+given the certificate alone doesn't list. A visit has a connection of its own: one agent connection takes one question
+at a time.
+"""
+
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+
+import paramiko
+from paramiko.agent import ALGORITHM_FLAG_MAP, SSH2_AGENT_SIGN_RESPONSE, AgentSSH
+from paramiko.pkey import UnknownKeyType
+
+from fleet.ssh.auth.key_files import Public
+from fleet.ssh.link_errors import printable
+
+SIGN_REQUEST = b"\x0d"
+LIST_S = 10.0
+AGENT_ERRORS = (OSError, ValueError, TypeError, LookupError, paramiko.SSHException, UnknownKeyType)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A key that the agent holds, with the comment that it was added with."""
+
+    public: Public
+    comment: str
+
+
+class Agent(AgentSSH):
+    """A connection to an agent. Signing may take as long as a person takes to touch a token."""
+
+    def __init__(self, place: str, sign_s: float) -> None:
+        """Connected, and the keys listed. Raises OSError when nobody answers there as an agent does."""
+        super().__init__()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(LIST_S)
+            connection.connect(place)
+            self._connect(connection)  # type: ignore[attr-defined]
+        except AGENT_ERRORS as error:
+            connection.close()
+            raise OSError(str(error)) from error
+        connection.settimeout(sign_s)
+        self.held = tuple(Held(Public(key.name, key.blob), printable(key.comment)) for key in self.get_keys())
+
+    def sign(self, public: Public, data: bytes, algorithm: str) -> bytes:
+        """The signature by a key that it holds. Raises OSError when it gives none."""
+        message = paramiko.Message()
+        message.add_byte(SIGN_REQUEST)
+        message.add_string(public.blob)
+        message.add_string(data)
+        message.add_int(ALGORITHM_FLAG_MAP.get(algorithm, 0))
+        try:
+            kind, answer = self._send_message(message)  # type: ignore[attr-defined]
+        except AGENT_ERRORS as error:
+            raise OSError(f"the agent gave no signature: {error}") from error
+        if kind != SSH2_AGENT_SIGN_RESPONSE:
+            raise OSError("the agent gave no signature: not touched, not confirmed, or locked")
+        signature: bytes = answer.get_binary()
+        return signature
+
+    def close(self) -> None:
+        """The connection is closed."""
+        with suppress(OSError):
+            self._close()  # type: ignore[attr-defined]

@@ -1,0 +1,136 @@
+"""Which keys are offered to a host, in which order: first those that are named for it, each once, and only a few.
+
+A server counts every key that it doesn't know, and hangs up after six (MaxAuthTries). OpenSSH offers all that the agent
+holds before a file that is named; here the named files come first, so that the keys of other hosts can't use the count
+up. Where none is named (`~/.ssh/id_*` may be there or not), the agent's come first, as with OpenSSH. A certificate
+comes before its plain key, and keys that want a touch come last.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import paramiko
+
+from fleet.ssh.auth.agent import Agent, Held
+from fleet.ssh.auth.key_files import Holds, KeyFile, Public, certified, public_file
+
+Sign = Callable[[bytes, str], bytes]
+"""The signature of some bytes by an algorithm. Raises OSError when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A public key or certificate, with whoever signs for it; `shown` is its name for people."""
+
+    public: Public
+    shown: str
+    sign: Sign
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What is offered, in this order, and the files that would have been, but can't be used."""
+
+    keys: tuple[Offer, ...]
+    unused: tuple[KeyFile, ...]
+
+
+def is_held(file: KeyFile, held: Sequence[Held]) -> bool:
+    """Whether the agent holds the key of this file."""
+    return file.public is not None and any(key.public == file.public for key in held)
+
+
+def offers_of(
+    files: Sequence[KeyFile],
+    certificate_files: Sequence[str],
+    passphrase_of: Callable[[str], str | None],
+    agent: Agent | None,
+    *,
+    identities_only: bool,
+    agent_first: bool = False,
+) -> Offers:
+    """The offers for a host whose identity files hold this; a `passphrase_of` `None` is not known. `agent_first`: nobody
+    named these files.
+    """
+    held = agent.held if agent is not None else ()
+    certificates = _Certificates(files, certificate_files)
+    by_agent: list[Offer] = []
+    by_file: list[Offer] = []
+    unused = []
+    for file in files:
+        listed = [file.public, *(cert for cert, _ in certificates.of(file.public))] if file.public else []
+        known = [key for key in held if key.public in listed]
+        if agent is not None and known:
+            by_agent += _by_agent(agent, file, known, certificates)
+            continue
+        key = _private(file, passphrase_of(file.path))
+        if key is not None:
+            by_file += _by_file(file, key, certificates)
+        elif file.holds is not Holds.NOTHING:
+            unused.append(file)
+    others = list(_others(agent, held, certificates)) if agent is not None and not identities_only else []
+    plain = [offer for offer in others if not offer.public.is_token]
+    tokens = [offer for offer in others if offer.public.is_token]
+    rest = (*plain, *by_file, *tokens) if agent_first else (*by_file, *plain, *tokens)
+    found: dict[Public, Offer] = {}
+    for offer in (*by_agent, *rest):
+        found.setdefault(offer.public, offer)
+    return Offers(tuple(found.values()), tuple(unused))
+
+
+class _Certificates:
+    """The certificates on this machine: those that are named, and those beside the key files."""
+
+    def __init__(self, files: Sequence[KeyFile], named: Sequence[str]) -> None:
+        paths = [*named, *(f"{file.path.removesuffix('.pub')}-cert.pub" for file in files)]
+        self._all = [
+            (plain, certificate, path)
+            for path in dict.fromkeys(paths)
+            if (certificate := public_file(path)) is not None and (plain := certified(certificate)) is not None
+        ]
+
+    def of(self, public: Public) -> list[tuple[Public, str]]:
+        """The certificates of a plain key, each with its file."""
+        return [(certificate, path) for plain, certificate, path in self._all if plain == public]
+
+
+def _private(file: KeyFile, passphrase: str | None) -> paramiko.PKey | None:
+    """The private key of the file; `None` when it can't be had."""
+    if file.holds is not Holds.PRIVATE and not (file.holds is Holds.LOCKED and passphrase):
+        return None
+    try:
+        return file.private(passphrase if file.holds is Holds.LOCKED else None)
+    except ValueError:
+        return None
+
+
+def _by_file(file: KeyFile, key: paramiko.PKey, certificates: _Certificates) -> Iterator[Offer]:
+    def sign(data: bytes, algorithm: str) -> bytes:
+        return key.sign_ssh_data(data, algorithm).asbytes()
+
+    public = Public(key.get_name(), key.asbytes())
+    for certificate, path in certificates.of(public):
+        yield Offer(certificate, path, sign)
+    yield Offer(public, file.path, sign)
+
+
+def _by_agent(agent: Agent, file: KeyFile, known: Sequence[Held], certificates: _Certificates) -> Iterator[Offer]:
+    """The key of a file that the agent holds. It signs with what it lists: the plain key, or the certificate alone."""
+    plain = next((key.public for key in known if key.public == file.public), None)
+    for certificate, path in certificates.of(file.public) if file.public else ():
+        signing = next((key.public for key in known if key.public == certificate), plain)
+        if signing is not None:
+            yield Offer(certificate, f"{path} (held by the agent)", partial(agent.sign, signing))
+    if plain is not None:
+        yield Offer(plain, f"{file.path} (held by the agent)", partial(agent.sign, plain))
+
+
+def _others(agent: Agent, held: Sequence[Held], certificates: _Certificates) -> Iterator[Offer]:
+    """What else the agent holds."""
+    for key in held:
+        shown = f"{key.comment or key.public.type} (of the agent)"
+        for certificate, path in certificates.of(key.public):
+            yield Offer(certificate, f"{Path(path).name} ({shown})", partial(agent.sign, key.public))
+        yield Offer(key.public, shown, partial(agent.sign, key.public))

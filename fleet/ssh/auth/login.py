@@ -1,0 +1,215 @@
+"""Being let in by a host: no proof, then the keys that are named for it, then a password if the operator gave one.
+
+Nothing here asks the terminal: what a person had to say was said in `prepare`. When nobody lets us in, the message names
+what was offered, what could not be, and what the host accepts.
+"""
+
+import time
+
+import paramiko
+
+from fleet.ssh.auth.agent import Agent
+from fleet.ssh.auth.identities import Offer, is_held, offers_of
+from fleet.ssh.auth.key_files import Holds, KeyFile, ends_at_s, look
+from fleet.ssh.auth.password_gate import NotGiven
+from fleet.ssh.auth.secrets import SECRETS, Kind
+from fleet.ssh.auth.userauth import INTERACTIVE, PASSWORD, PUBLICKEY, HungUp, NoAnswer, UserAuth
+from fleet.ssh.link_errors import Trouble, printable
+from fleet.ssh.openssh_config import NamedBy, Settings
+
+MOST_OFFERS = 6
+"""OpenSSH's server hangs up at the sixth key that it doesn't know (MaxAuthTries)."""
+NAME_IT = "ansible_ssh_private_key_file in the inventory, or IdentityFile with IdentitiesOnly in ssh_config"
+
+
+class Login:
+    """What one connection may be let in with. `authenticate` is called by paramiko's client."""
+
+    def __init__(self, settings: Settings, timeout_s: float, password: str | None = None) -> None:
+        """Raises `Trouble` when a key that is named can't be used, and there is nothing else."""
+        self._settings = settings
+        self._timeout_s = timeout_s
+        self._password = password
+        self._notes: list[str] = []
+        self._offered: list[str] = []
+        self._withheld = ""
+        files = tuple(look(path) for path in settings.identity_files)
+        self._agent = self._open_agent(settings)
+        if settings.named_by is NamedBy.INVENTORY:
+            self._refuse_unreadable(files)
+        found = offers_of(
+            files,
+            settings.certificate_files,
+            lambda path: SECRETS.get(Kind.PASSPHRASE, path),
+            self._agent,
+            identities_only=settings.identities_only,
+            agent_first=settings.named_by is NamedBy.OPENSSH,
+        )
+        self._offers, self._unused = found.keys, found.unused
+        if self._unused and not self._offers and password is None and settings.named_by is not NamedBy.OPENSSH:
+            self.close()
+            raise _unusable(self._unused)
+
+    def close(self) -> None:
+        """The connection to the agent, if there was one, is closed."""
+        if self._agent is not None:
+            self._agent.close()
+
+    def authenticate(self, transport: paramiko.Transport) -> list[str]:
+        """We are in. Raises `Trouble` when we aren't, and paramiko's errors when the connection broke."""
+        asking = UserAuth(transport, self._settings.user, self._timeout_s)
+        try:
+            if asking.begin() or self._by_keys(asking) or self._by_password(asking):
+                return []
+        except HungUp as error:
+            raise self._not_let_in(asking, has_hung_up=True) from error
+        except NoAnswer as error:
+            raise Trouble(
+                "no_answer",
+                f"{self._settings.there} did not answer the login of {self._settings.user} within "
+                f"{self._timeout_s:g} s.",
+                "Look at its sshd log: it may wait for a name server, a directory or a full disk.",
+            ) from error
+        raise self._not_let_in(asking)
+
+    def _open_agent(self, settings: Settings) -> Agent | None:
+        if settings.agent is None:
+            return None
+        try:
+            return Agent(settings.agent, self._timeout_s)
+        except OSError as error:
+            self._notes.append(f"the agent at {settings.agent} doesn't answer: {error}")
+            return None
+
+    def _refuse_unreadable(self, files: tuple[KeyFile, ...]) -> None:
+        """A file that holds no key that we can use is a mistake in the inventory, unless the agent holds its key."""
+        held = self._agent.held if self._agent is not None else ()
+        for file in files:
+            if file.holds not in (Holds.NOTHING, Holds.NO_KEY) or is_held(file, held):
+                continue
+            self.close()
+            why = f": {file.why}" if file.why else ""
+            add = f", or, if `ssh` can use it: ssh-add {file.path}" if file.public else ""
+            raise Trouble(
+                "key_unreadable",
+                f"The private key {file.path} {file.holds.value}{why}.",
+                f"Correct ansible_ssh_private_key_file in the inventory, or the file{add}.",
+            )
+
+    def _by_keys(self, asking: UserAuth) -> bool:
+        left = MOST_OFFERS - (self._password is not None)
+        for offer in self._offers[:left]:
+            if PUBLICKEY not in asking.accepted:
+                return False
+            self._offered.append(_shown(offer))
+            try:
+                if asking.offer(offer.public, offer.sign):
+                    return True
+            except OSError as error:
+                if not asking.transport.is_active():
+                    raise
+                self._notes.append(f"{offer.shown}: {error}")
+            except paramiko.AuthenticationException as error:  # no common algorithm for an RSA key
+                self._notes.append(f"{offer.shown}: {error}")
+        if len(self._offers) > left:
+            self._notes.append(f"{len(self._offers) - left} more keys of the agent were not offered")
+        return False
+
+    def _by_password(self, asking: UserAuth) -> bool:
+        if self._password is None or not {PASSWORD, INTERACTIVE} & set(asking.accepted):
+            return False
+        there = self._settings.there
+        trial = SECRETS.trial(Kind.LOGIN, self._settings.user)
+        try:
+            trial.begin(there)
+        except NotGiven as error:
+            self._withheld = _withheld(error.refused_by)
+            return False
+        self._offered.append("the password")
+        proofs, taken = asking.proofs, None
+        try:
+            is_in = asking.give(self._password)
+            taken = is_in or asking.proofs > proofs
+        except HungUp:  # as sshd does when that was one try too many
+            taken = False
+            raise
+        finally:
+            trial.end(there, there, taken)
+        return is_in
+
+    def _not_let_in(self, asking: UserAuth, *, has_hung_up: bool = False) -> Trouble:
+        """Names what was offered and what can be done. A named key that could not be used is the likely cause."""
+        settings = self._settings
+        facts = [f"{settings.there} doesn't let {settings.user} in"]
+        facts.append(f"offered: {', '.join(self._offered) or 'nothing'}")
+        if has_hung_up:
+            facts.append(f"it hung up after {len(self._offered)}")
+        if asking.proofs:
+            facts.append("it took a part of it and wants more")
+        if asking.accepted:
+            facts.append(f"it accepts {printable(', '.join(asking.accepted))}")
+        if self._withheld:
+            facts.append(self._withheld)
+        facts += self._notes
+        named = settings.named_by is not NamedBy.OPENSSH
+        if self._unused and (named or not self._offered):
+            return _unusable(self._unused, "; ".join(facts))
+        facts += [f"{file.path} {file.holds.value}" for file in self._unused]
+        return Trouble("auth_failed", "; ".join(facts) + ".", self._cure(asking, has_hung_up=has_hung_up))
+
+    def _cure(self, asking: UserAuth, *, has_hung_up: bool) -> str:
+        if self._withheld:
+            return "Run the command again with the right password; see first that the account was not locked."
+        accepts = set(asking.accepted)
+        if has_hung_up and len(self._offered) > 1:
+            return f"Name the one key that is the host's: {NAME_IT}."
+        if accepts and PUBLICKEY not in accepts and self._password is None and {PASSWORD, INTERACTIVE} & accepts:
+            return "It takes a password only: give it with --ask-pass, or allow keys in its sshd_config."
+        if not self._offered:
+            return f"Give it a key: ssh-add, or {NAME_IT}."
+        if PUBLICKEY not in accepts and "the password" in self._offered:
+            return "See that the password is right, and the user (ansible_user)."
+        also = ", that the password is right" if "the password" in self._offered else ""
+        locked = next((file.path for file in self._unused if file.holds is Holds.LOCKED), None)
+        if locked is not None:
+            also += f" (if it is {locked}: ssh-add it first)"
+        return (
+            f"See that the public key is in the authorized_keys of {self._settings.user} there{also} and that the user is "
+            "right (ansible_user); ssh -v shows more."
+        )
+
+
+def _shown(offer: Offer) -> str:
+    """The offer for people, with what is noteworthy of a certificate."""
+    if not offer.public.is_certificate:
+        return offer.shown
+    ends_at = ends_at_s(offer.public)
+    is_over = ends_at is not None and ends_at < time.time()
+    return f"{offer.shown} (a certificate{' that has run out' if is_over else ''})"
+
+
+def _withheld(refused_by: tuple[str, ...]) -> str:
+    """Why the password was not given."""
+    if not refused_by:
+        return "the password was refused here before in this run, and is not tried again"
+    return (
+        f"the password was refused by {' and '.join(refused_by)}, and no host has taken it: it is not given to this one, "
+        "because a directory behind all of them would lock the account"
+    )
+
+
+def _unusable(unused: tuple[KeyFile, ...], facts: str = "") -> Trouble:
+    """Told of the first of them: what is right for one is likely to be for the others."""
+    file = unused[0]
+    others = "".join(f"; {each.path} {each.holds.value}" for each in unused[1:])
+    why = f" ({file.why})" if file.why else ""
+    cure = {
+        Holds.LOCKED: f"Unlock it once for all hosts: ssh-add {file.path}",
+        Holds.TOKEN: f"Add it to the agent: ssh-add {file.path}",
+        Holds.PUBLIC: f"Add the private half to the agent: ssh-add {file.path.removesuffix('.pub')}",
+    }
+    return Trouble(
+        "key_unreadable",
+        f"The private key {file.path} {file.holds.value}{why}{others}{'; ' if facts else ''}{facts}.",
+        cure.get(file.holds, f"Correct the file, or what names it: {NAME_IT}."),
+    )

@@ -1,0 +1,208 @@
+"""What is sent to a host once and run there at every visit: the step script as one `.pyz`, with psutil beside it.
+
+The same files give the same bytes (fixed times, sorted names), and the bytes give the name, so that a host that has the
+bundle is never sent it again and can't run a stale one. There is one bundle for each platform whose psutil is at hand,
+and a generic one, for hosts that must have their own. At hand is this machine's own psutil when it is the abi3 build,
+which loads in every Python since 3.6, and what `wheels` has fetched.
+"""
+
+import hashlib
+import importlib.metadata
+import io
+import platform
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import Lock
+
+import fleet.onhost
+from fleet.onhost.bootstrap import receive, unpack
+from fleet.ssh.delivery.psutil_wheels import NoWheel, Wheels, files_of, wanted_files
+from fleet.ssh.remote.start_line import Platform
+
+GENERIC = "generic"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+FILE_MODE = 0o100644
+KEY_LETTERS = 32
+PACKAGE = Path(fleet.onhost.__file__).parent
+ABI3 = "_psutil_linux.abi3.so"
+
+ROOT_MAIN = '''"""Run as `python3 -I -B fleet.pyz`: find the unpacked files and psutil, then be the step script."""
+
+import os
+import sys
+
+os.umask(0o077)
+lib = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "lib")
+why = None
+if not os.path.isdir(lib):
+    from fleet.onhost.bootstrap import unpack
+
+    why = unpack.unpack(sys.argv[0], lib)
+    unpack.forget("fleet")
+if why is None:
+    # What is compiled may be kept: only root can write there, and the folder is never changed.
+    sys.dont_write_bytecode = False
+    sys.path[:0] = [lib, os.path.join(lib, "psutil-wheel")]
+try:
+    import psutil
+except ImportError as error:
+    from fleet.onhost.bootstrap import unpack
+
+    why = "the bundle's: %s" % (why or error)
+    unpack.forget("psutil")
+    sys.path[:] = [path for path in sys.path if path != os.path.join(lib, "psutil-wheel")]
+    try:
+        import psutil
+    except ImportError as error:
+        sys.exit(unpack.refuse("%s; the host's own: %s" % (why, error)))
+
+from fleet.onhost.__main__ import main
+
+sys.exit(main())
+'''
+
+
+_MAKING = Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The bytes of a `.pyz` and the platform that they are for."""
+
+    tag: str
+    data: bytes
+    sha256: str
+
+    @property
+    def key(self) -> str:
+        """The name of its folder on the host."""
+        return self.sha256[:KEY_LETTERS]
+
+
+class Shelf(Mapping[str, Bundle]):
+    """The bundles at hand, by platform tag, with `generic` for all others; more are made when their psutil is fetched."""
+
+    def __init__(self, at_hand: Mapping[str, Bundle], wheels: Wheels) -> None:
+        self._at_hand = dict(at_hand)
+        self._wheels = wheels
+        self._fetching = Lock()
+        self._failed: dict[str, str] = {}
+
+    def fetch(self, tag: str) -> Bundle:
+        """The bundle for a platform, with psutil. It is asked for once in a run. Raises `NoWheel`."""
+        found = self._at_hand.get(tag)
+        if found is not None:
+            return found  # without waiting for pip, which may be after another platform's
+        with self._fetching:
+            if tag in self._failed:
+                raise NoWheel(self._failed[tag])
+            if tag not in self._at_hand:
+                try:
+                    made = build(tag, PACKAGE, files_of(self._wheels.fetched(tag)))
+                except NoWheel as error:
+                    self._failed[tag] = str(error)
+                    raise
+                # Another dict, for those who are reading this one.
+                self._at_hand = {**self._at_hand, tag: made}
+            return self._at_hand[tag]
+
+    def __getitem__(self, tag: str) -> Bundle:
+        return self._at_hand[tag]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._at_hand)
+
+    def __len__(self) -> int:
+        return len(self._at_hand)
+
+
+def bundles() -> Shelf:
+    """This process's bundles: the generic one, this machine's own, and those whose psutil was fetched before."""
+    with _MAKING:  # all visits begin at once, and one shelf is what fetches once
+        return _made()
+
+
+@cache
+def _made() -> Shelf:
+    wheels = Wheels()
+    own = own_tag()
+    found = {GENERIC: build(GENERIC, PACKAGE)}
+    files = dict(psutil_files())
+    if own is not None and files:
+        found[own] = build(own, PACKAGE, files)
+    for tag in wheels.platforms:
+        kept = wheels.kept(tag)
+        if tag not in found and kept is not None:
+            found[tag] = build(tag, PACKAGE, files_of(kept))
+    return Shelf(found, wheels)
+
+
+def fitting(tag: str, among: Mapping[str, Bundle]) -> Bundle:
+    """The bundle for a platform, or the generic one."""
+    return among.get(tag) or among[GENERIC]
+
+
+def build(tag: str, package: Path, psutil: Mapping[str, bytes] | None = None) -> Bundle:
+    """The bundle of the step script in `package`, with psutil's files (path below `psutil-wheel/` -> bytes)."""
+    return pack(tag, contents(package, psutil))
+
+
+def contents(package: Path, psutil: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
+    """What is in that bundle, by path."""
+    files = {"__main__.py": ROOT_MAIN.encode(), "fleet/__init__.py": b""}
+    for path in package.rglob("*.py"):
+        files[f"fleet/onhost/{path.relative_to(package).as_posix()}"] = path.read_bytes()
+    for name, data in (psutil or {}).items():
+        files[unpack.WHEEL + name] = data
+    return files
+
+
+def pack(tag: str, files: Mapping[str, bytes]) -> Bundle:
+    """The bundle that holds these files: the same ones always give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as sink:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3
+            entry.external_attr = FILE_MODE << 16
+            sink.writestr(entry, files[name])
+    data = buffer.getvalue()
+    return Bundle(tag, data, hashlib.sha256(data).hexdigest())
+
+
+def own_tag() -> str | None:
+    """The platform of this machine, as `startline.Platform.tag` names it; `None` when no host can be like it."""
+    if sys.platform != "linux" or sys.maxsize < 2**32:
+        return None
+    return Platform.told(platform.machine(), platform.libc_ver()[0]).tag
+
+
+def psutil_files() -> Iterator[tuple[str, bytes]]:
+    """The files of the psutil that is installed here, with its licence; none unless it is the abi3 build for Linux."""
+    listed = importlib.metadata.files("psutil") or []
+    if not any(path.name == ABI3 for path in listed):
+        return
+    located = {path.as_posix(): path.locate() for path in listed}
+    for name, kept in wanted_files(located):
+        yield kept, Path(str(located[name])).read_bytes()
+
+
+def receive_text(bundle: Bundle, state_dir: str) -> bytes:
+    """The first line of stdin for `startline.receive_line`, after which come the bundle's bytes."""
+    return _first_line(f"main({state_dir!r}, {bundle.key!r}, {bundle.sha256!r}, {len(bundle.data)})")
+
+
+@cache
+def start_text() -> bytes:
+    """The first line of stdin for `startline.run_line`, after which comes the request."""
+    return _first_line("start(sys.argv[1])")
+
+
+def _first_line(call: str) -> bytes:
+    source = Path(receive.__file__).read_text(encoding="utf-8")
+    return repr(f"{source}\n\n{call}\n").encode("utf-8") + b"\n"

@@ -1,0 +1,168 @@
+"""What a host needs before it can be asked: the step script's bundle, and the release that it is to run.
+
+Both are known by their hash. Nothing that is brought here changes what the host runs, so a trouble on the way is one
+of before the request.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from fleet.ssh.delivery.bundle import GENERIC, Bundle, Shelf, fitting, receive_text
+from fleet.ssh.delivery.compress import packed
+from fleet.ssh.delivery.psutil_wheels import NoWheel
+from fleet.ssh.delivery.rate_limit import shared_rate
+from fleet.ssh.delivery.upload import Source, transferring, upload
+from fleet.ssh.link_errors import Refusal, printable
+from fleet.ssh.remote.become import begins, lines_as_root
+from fleet.ssh.remote.command import START_S, Command, ended_early
+from fleet.ssh.remote.start_line import Platform, receive_line
+from fleet.ssh.transport.connection import Link
+from fleet.task import Connecting
+
+UNSAFE, FAILED = "fleet-unsafe ", "fleet-failed "
+
+log = logging.getLogger("fleet.ssh")
+
+
+class Tell(Protocol):
+    """Tells the operator of what was brought, or could not be, and then by which word."""
+
+    def __call__(self, reason: str | None, message: str, **values: Any) -> None: ...
+
+
+class Supply:
+    """Brings them over one link. `no_psutil` is why the host has to have psutil of its own, if it has to."""
+
+    def __init__(self, link: Link, connecting: Connecting, bundles: Mapping[str, Bundle], tell: Tell) -> None:
+        self.no_psutil = ""
+        self._link = link
+        self._bundles = bundles
+        self._tell = tell
+        self._transfer = connecting.transfer
+        self._rate = shared_rate(connecting.limit_rate)
+
+    @property
+    def can_fetch(self) -> bool:
+        """Whether a psutil that is not at hand may be had."""
+        return isinstance(self._bundles, Shelf)
+
+    def keys(self, without: str = "") -> tuple[str, ...]:
+        """The bundles that will do, the best first, but the one with this tag."""
+        ordered = sorted(self._bundles.values(), key=lambda each: each.tag == GENERIC)
+        return tuple(bundle.key for bundle in ordered if bundle.tag != without)
+
+    def bundle_for(self, platform: Platform) -> Bundle:
+        """The bundle with psutil for that platform, fetched if need be, or the one for hosts that have their own."""
+        if isinstance(self._bundles, Shelf):
+            try:
+                return self._bundles.fetch(platform.tag)
+            except NoWheel as error:
+                self.no_psutil = f"fleet has no psutil for {platform.tag}: {error}."
+                self._tell("psutil_not_fetched", f"{self.no_psutil} The host's own is used.")
+        return fitting(platform.tag, self._bundles)
+
+    def bring_bundle(self, bundle: Bundle, proceed: Callable[[], None]) -> None:
+        """The host has the bundle, checked by hash. `proceed` is called again and again; what it raises ends the upload.
+
+        Raises `Refusal` with the host's own reason, `Trouble`.
+        """
+        with transferring(self._link, "the step script") as watch:
+            command = Command(self._link, receive_line(self._link.host))
+            source = Source(bundle.data, self._link, watch, self._rate, proceed)
+            said = self._said_of(bundle, command, source, proceed)
+        if not said:
+            raise ended_early(self._link, command, begun=False)
+        command.close()
+        if said != "fleet-stored":
+            raise _not_taken(said, command.stderr)
+        log.info("%s: the bundle for %s was stored", self._link.host.name, bundle.tag)
+
+    def _said_of(self, bundle: Bundle, command: Command, source: Source, proceed: Callable[[], None]) -> str:
+        """The host's word on the bundle that was sent to it; nothing if it never began to listen."""
+        host, idle_s = self._link.host, self._link.deadlines.transfer_idle_s
+        said = ""
+
+        def patience_s() -> float:
+            proceed()
+            if said:
+                return START_S + idle_s
+            source.moved()  # a login that is slow to begin is not an upload that stalls
+            return START_S
+
+        for line in lines_as_root(command, host, patience_s):
+            if not said and begins(line, command):
+                said = "fleet-begun"
+                source.moved()
+                command.got_on()
+                # What the host says of it counts more than that it didn't take everything.
+                with suppress(OSError):
+                    command.send(receive_text(bundle, host.layout.state_dir))
+                    source.pour_into(command, idle_s)
+            elif line.startswith(b"fleet-"):
+                return printable(line.decode("utf-8", "replace"))
+        return said
+
+    def bring_release(self, release: Path, target: str, proceed: Callable[[], None]) -> None:
+        """The release lies packed beside its place on the host; the step script unpacks it and checks its hash.
+
+        `proceed` is called again and again; what it raises ends the upload. Raises as `upload` does.
+        """
+        began_at = time.monotonic()
+        brought = packed(release)
+        way = upload(
+            self._link,
+            brought.data,
+            f"{self._link.host.layout.state_dir}/releases/{target}/nginx.part.gz",
+            how=self._transfer,
+            rate=self._rate,
+            proceed=proceed,
+        )
+        sent_bytes = len(brought.data)
+        self._tell(
+            None,
+            f"uploaded the release by {way} ({_mb(sent_bytes)}, unpacked {_mb(brought.unpacked_bytes)})",
+            took_s=time.monotonic() - began_at,
+            data={"transfer": way, "bytes": sent_bytes, "unpacked_bytes": brought.unpacked_bytes},
+        )
+
+
+def refuse_unstarted(line: bytes) -> None:
+    """Raises the `Refusal` that this line means, if it is the answer of a host that does not start its bundle."""
+    if line.startswith((UNSAFE.encode(), FAILED.encode())):
+        raise _not_taken(printable(line.decode("utf-8", "replace")), "")
+
+
+def _not_taken(said: str, complaint: str) -> Refusal:
+    """What the host's answer means (`fleet.onhost.bootstrap.receive`), or its complaint."""
+    if said.startswith(UNSAFE):
+        return _unsafe(said.removeprefix(UNSAFE))
+    why = said.removeprefix("fleet-").removeprefix("begun")
+    return bundle_failed(f"{why} {complaint}".strip() or "the host did not say why")
+
+
+def _unsafe(place: str) -> Refusal:
+    return Refusal(
+        "bundle_failed",
+        "No step script is put into the state folder or run there: somebody else than root can write to "
+        f"{printable(place)}, or put another in its place.",
+        "Give it to root and let nobody else write there (chown root, chmod go-w), nor to any folder on the way to the "
+        "state folder (fleet_state_dir, /var/lib/fleet), or choose another one. If somebody may have used that, remove "
+        "the folder bundles in it, too: what belongs there is brought again.",
+    )
+
+
+def bundle_failed(why: str) -> Refusal:
+    """What to say when the bundle is not where it was to be."""
+    return Refusal(
+        "bundle_failed",
+        f"The step script could not be put on the host: {printable(why)}.",
+        "See that the state folder (fleet_state_dir, /var/lib/fleet) has room and that only root can write there.",
+    )
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"

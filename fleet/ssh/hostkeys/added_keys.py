@@ -1,0 +1,200 @@
+"""New host keys are written to known_hosts: by `accept-new` one at a time, by `fleet trust` many at once.
+
+Other programs write to that file, too (ssh appends, ssh-keygen replaces it), so lines are appended by one write, as ssh
+does, never by a new file in its place, which would lose what somebody else has just appended. Fleets keep out of each
+other's way by a lock on the file itself, under which each key is judged once more: what two visits find out at once is
+stored once, and never a second, different key.
+"""
+
+import fcntl
+import os
+import stat
+import threading
+import time
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from fleet.ssh.hostkeys.acceptance import UNKNOWN, Look, Shown, known_for
+from fleet.ssh.hostkeys.known_hosts import Reading
+from fleet.ssh.hostkeys.known_hosts_file import hashed
+from fleet.ssh.link_errors import Trouble
+from fleet.ssh.openssh_config import Settings
+
+LOCK_S = 10.0
+QUEUE_S = 30.0
+"""For the keys of this fleet's other hosts: to find a new name in 5,000 hashed ones takes 30 ms."""
+POLL_S = 0.02
+SALT_BYTES = 20
+NOT_IN_A_NAME = frozenset(" \t\r\n\v\f\0,*?!")
+NOT_FIRST = ("#", "@", "|")
+NewKey = tuple[Settings, Shown]
+UNWRITABLE = "known_hosts_unwritable"
+_IN_THIS_PROCESS = threading.Lock()
+
+
+def store_of(settings: Settings) -> str | None:
+    """The file that a new key of this host goes to: the first of the user's that can be written.
+
+    `None` where there is none: ssh_config says `none` or /dev/null, so that nothing is to be remembered.
+    """
+    for file in settings.user_known_hosts:
+        try:
+            seen = os.stat(file)
+        except OSError:
+            if _can_be_made(Path(file)):
+                return file
+            continue
+        if not stat.S_ISREG(seen.st_mode):
+            return None
+        if os.access(file, os.W_OK):
+            return file
+    return None
+
+
+def add(new: Sequence[NewKey], file: str, now: Callable[[], float] = time.time) -> int:
+    """All of the keys are known; so many of them were not before, and are now in `file`.
+
+    Raises `Trouble`, and then none was added: one is known to be another by now, two differ under one name, or the file
+    can't be written.
+    """
+    try:
+        Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(file) as handle:
+            reading = Reading()
+            missing = [each for each in _once(new) if _is_new(*each, reading.keys_of, now())]
+            _refuse_ambiguous(missing)
+            _append(handle, "".join(_line(*each) for each in missing).encode("utf-8"))
+    except OSError as error:
+        raise _unwritable(file, error.strerror or str(error)) from error
+    return len(missing)
+
+
+def _once(new: Sequence[NewKey]) -> list[NewKey]:
+    """Each key of each name once, however many ways lead there."""
+    return list({(settings.key_name, key.blob): (settings, key) for settings, key in new}.values())
+
+
+def _refuse_ambiguous(new: Sequence[NewKey]) -> None:
+    for name, count in Counter(settings.key_name for settings, _ in new).items():
+        if count > 1:
+            raise Trouble(
+                "host_key_ambiguous",
+                f"Different keys were shown under the one name {name}.",
+                "Give each of these hosts a HostKeyAlias of its own in ssh_config.",
+            )
+
+
+def accept(settings: Settings, key: Shown) -> str:
+    """The key is known from now on, if it can be stored; what is to be told of it. Raises `Trouble` when it is another."""
+    text = f"the host key of {settings.key_name} was not known and is accepted: {key.words}"
+    file = store_of(settings)
+    if file is None:
+        return f"{text}. It is stored nowhere: {_no_store(settings)}"
+    try:
+        add([(settings, key)], file)
+    except Trouble as trouble:
+        if trouble.reason != UNWRITABLE:
+            raise
+        return f"{text}. It is NOT stored: {trouble.message}"
+    return f"{text}. It is stored in {file}"
+
+
+def _no_store(settings: Settings) -> str:
+    named = ", ".join(settings.user_known_hosts)
+    return f"{named} can't keep it" if named else "ssh_config names no file for it"
+
+
+def _is_new(settings: Settings, key: Shown, look: Look, at_s: float) -> bool:
+    """Whether the key is still unknown. Raises `Trouble` when it is known to be another."""
+    trouble = known_for(settings, look).trouble_with(key, at_s)
+    if trouble is not None and trouble.reason != UNKNOWN:
+        raise trouble
+    return trouble is not None
+
+
+def _line(settings: Settings, key: Shown) -> str:
+    name = settings.key_name
+    if not name or NOT_IN_A_NAME & set(name) or name.startswith(NOT_FIRST):
+        raise Trouble(
+            "known_hosts_unwritable",
+            f"{name!r} can't stand in a known_hosts file as a host's name.",
+            "Correct HostKeyAlias in ssh_config, or the address in the inventory.",
+        )
+    shown_name = hashed(name, os.urandom(SALT_BYTES)) if settings.hash_known_hosts else name
+    return f"{shown_name} {key.type} {b64encode(key.blob).decode('ascii')}\n"
+
+
+def _can_be_made(path: Path) -> bool:
+    """Whether the file is not there and could be; its folder may be missing, too."""
+    if os.path.lexists(path) and not path.is_symlink():
+        return False
+    there = next((folder for folder in path.parents if folder.exists()), None)
+    return there is not None and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+@contextmanager
+def _locked(file: str) -> Iterator[int]:
+    """The file, made if it was missing, open to read and append; no other fleet has it. Raises `OSError`, `Trouble`."""
+    ends_at = time.monotonic() + LOCK_S
+    if not _IN_THIS_PROCESS.acquire(timeout=QUEUE_S):
+        raise _unwritable(file, f"the keys of other hosts are being written for {QUEUE_S:g} s already", "Run it again.")
+    handle = -1
+    try:
+        handle = _opened(file)
+        while not _has_lock(handle) or not _is_still(file, handle):
+            if time.monotonic() >= ends_at:
+                why = f"it is locked by another program for {LOCK_S:g} s already"
+                raise _unwritable(file, why, "See which one (fuser shows it), and try again.")
+            time.sleep(POLL_S)
+            os.close(handle)
+            handle = -1
+            handle = _opened(file)
+        yield handle
+    finally:
+        if handle >= 0:
+            os.close(handle)
+        _IN_THIS_PROCESS.release()
+
+
+def _opened(file: str) -> int:
+    return os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _has_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_still(file: str, handle: int) -> bool:
+    """Whether the path still leads to what was opened: ssh-keygen puts a new file in its place."""
+    try:
+        return os.path.samestat(os.stat(file), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _append(handle: int, lines: bytes) -> None:
+    """The lines are in the file and on the disk, after a whole line; or none of them is, and OSError is raised."""
+    if not lines:
+        return
+    before_bytes = os.fstat(handle).st_size
+    if before_bytes and os.pread(handle, 1, before_bytes - 1) != b"\n":
+        lines = b"\n" + lines
+    written_bytes = os.write(handle, lines)
+    if written_bytes < len(lines):
+        if os.fstat(handle).st_size == before_bytes + written_bytes:
+            os.ftruncate(handle, before_bytes)
+        raise OSError("the disk is full")
+    os.fsync(handle)
+
+
+def _unwritable(
+    file: str, why: str, remedy: str = "See to its mode and its owner, and to room on its disk."
+) -> Trouble:
+    return Trouble("known_hosts_unwritable", f"{file} can't be written: {why}.", remedy)

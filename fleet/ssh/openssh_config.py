@@ -1,0 +1,302 @@
+"""What OpenSSH would do for a host: `ssh -G` is asked, so that every line of the operator's ssh_config means the same here.
+
+paramiko's own reader passes over `Include`, takes `ProxyJump none` for a host called "none" and an unknown `Match` for a
+match. What the inventory says wins over ssh_config, as an option of `ssh` would. Without OpenSSH on this machine the
+inventory and OpenSSH's defaults are all there is.
+"""
+
+import os
+import pwd
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import lru_cache
+from hashlib import sha1
+from pathlib import Path
+
+from fleet.host import SSH_PORT, Host
+from fleet.ssh.link_errors import Trouble
+from fleet.task import Connecting, HostKeys
+
+ASK_TIMEOUT_S = 20.0
+MOST_JUMPS = 8
+NONE = "none"
+KEY_NAMES = ("id_rsa", "id_ecdsa", "id_ed25519")
+KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+NO = ("no", "false", "off")
+JUMP = re.compile(r"(?:(?P<user>.+)@)?(?:\[(?P<bracketed>[^\]]+)\]|(?P<host>[^@:\[\]]+))(?::(?P<port>\d+))?")
+Options = Mapping[str, tuple[str, ...]]
+
+
+class NamedBy(Enum):
+    """Who says which key files are a host's."""
+
+    OPENSSH = "nobody: they are OpenSSH's own list"
+    SSH_CONFIG = "ssh_config"
+    INVENTORY = "the inventory"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one host is connected to. `key_name` is its name in `known_hosts`; `agent` the socket of the ssh-agent.
+
+    `user_known_hosts` are those of `known_hosts` that a new key may go to, by its hashed name if `hash_known_hosts`;
+    `revoked_keys` is a file of keys that are never accepted.
+    `jump` is the bastion before it. `alive_every_s` 0 and `connect_timeout_s` `None`: ssh_config says nothing of it.
+    """
+
+    hostname: str
+    port: int
+    user: str
+    key_name: str
+    known_hosts: tuple[str, ...]
+    user_known_hosts: tuple[str, ...] = ()
+    hash_known_hosts: bool = False
+    revoked_keys: str | None = None
+    host_keys: HostKeys = HostKeys.STRICT
+    identity_files: tuple[str, ...] = ()
+    named_by: NamedBy = NamedBy.OPENSSH
+    certificate_files: tuple[str, ...] = ()
+    identities_only: bool = False
+    agent: str | None = None
+    jump: "Settings | None" = None
+    proxy_command: str | None = None
+    connect_timeout_s: float | None = None
+    alive_every_s: float = 0.0
+    alive_misses: int = 3
+    family: int = socket.AF_UNSPEC
+
+    @property
+    def there(self) -> str:
+        """The address, for people."""
+        return f"{self.hostname} port {self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A destination, as it would be typed: `ssh -F config -p port -l user -J jumps name`."""
+
+    name: str
+    user: str | None = None
+    port: int | None = None
+    config: str | None = None
+    jumps: str | None = None
+
+
+def resolve(host: Host, connecting: Connecting) -> Settings:
+    """The settings for a host of the inventory. Raises `Trouble` when ssh_config can't be read or makes no sense."""
+    config = connecting.ssh_config or host.ssh_config
+    asked = _Asked(host.address, host.user, host.port, os.path.expanduser(config) if config else None)
+    found = _settings(asked, _options(asked), connecting)
+    if host.key_files:
+        found = replace(found, identity_files=host.key_files, named_by=NamedBy.INVENTORY, identities_only=True)
+    if host.known_hosts:
+        found = replace(found, known_hosts=(host.known_hosts,), user_known_hosts=(host.known_hosts,))
+    return found
+
+
+def has_openssh() -> bool:
+    """Whether this machine has the `ssh` that is asked."""
+    return shutil.which("ssh") is not None
+
+
+def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: int = 0) -> Settings:
+    def one(name: str, default: str) -> str:
+        return options.get(name, (default,))[0]
+
+    hostname, port, user = one("hostname", asked.name), int(one("port", str(SSH_PORT))), one("user", _local_user())
+    alias, jumps = one("hostkeyalias", ""), one("proxyjump", "")
+    tokens = _Tokens(asked.name, hostname, port, user, alias or asked.name, jumps)
+    revoked = one("revokedhostkeys", NONE)
+    agent = one("identityagent", "SSH_AUTH_SOCK")
+    command = one("proxycommand", NONE)
+    timeout = one("connecttimeout", NONE)
+    return Settings(
+        hostname=hostname,
+        port=port,
+        user=user,
+        key_name=alias or _key_name(hostname, port),
+        known_hosts=tokens.paths(one("userknownhostsfile", "")) + tokens.paths(one("globalknownhostsfile", "")),
+        user_known_hosts=tokens.paths(one("userknownhostsfile", "")),
+        hash_known_hosts=one("hashknownhosts", "no") not in NO,
+        revoked_keys=tokens.path(revoked) if revoked != NONE else None,
+        host_keys=connecting.host_keys or _host_keys(one("stricthostkeychecking", "ask")),
+        identity_files=tuple(tokens.path(path) for path in options.get("identityfile", ()) if path != NONE),
+        named_by=NamedBy.OPENSSH if options.get("identityfile") == _default_files() else NamedBy.SSH_CONFIG,
+        certificate_files=tuple(tokens.path(path) for path in options.get("certificatefile", ()) if path != NONE),
+        identities_only=one("identitiesonly", "no") not in NO,
+        agent=_agent(agent, tokens),
+        jump=_jump(tokens.text(jumps), asked, connecting, depth) if jumps and jumps != NONE else None,
+        proxy_command=tokens.text(command) if command != NONE and not jumps else None,
+        connect_timeout_s=None if timeout == NONE else float(timeout) or None,  # 0: as if nothing was said
+        alive_every_s=float(one("serveraliveinterval", "0")),
+        alive_misses=int(one("serveralivecountmax", "3")),
+        family=FAMILIES.get(one("addressfamily", "any"), socket.AF_UNSPEC),
+    )
+
+
+def _key_name(hostname: str, port: int) -> str:
+    name = hostname.lower()
+    return name if port == SSH_PORT else f"[{name}]:{port}"
+
+
+def _host_keys(text: str) -> HostKeys:
+    """`no` is read as `accept-new`: a key that has changed is refused all the same."""
+    return HostKeys.ACCEPT_NEW if text == "accept-new" or text in NO else HostKeys.STRICT
+
+
+def _agent(text: str, tokens: "_Tokens") -> str | None:
+    if text == NONE:
+        return None
+    if text == "SSH_AUTH_SOCK":
+        return os.environ.get("SSH_AUTH_SOCK")
+    return os.environ.get(text[1:]) if text.startswith("$") and "{" not in text else tokens.path(text)
+
+
+def _jump(jumps: str, asked: _Asked, connecting: Connecting, depth: int) -> Settings:
+    """The last hop of the chain, which is reached through the ones before it; the first one by its own ProxyJump."""
+    before, _, last = jumps.rpartition(",")
+    found = JUMP.fullmatch(last.strip().removeprefix("ssh://").rstrip("/"))
+    if found is None or depth >= MOST_JUMPS:
+        raise Trouble(
+            "ssh_config_refused",
+            f"ProxyJump {jumps} of {asked.name} is no chain of at most {MOST_JUMPS} hosts.",
+            f"Look at it with: ssh -G {asked.name} | grep -i proxyjump",
+        )
+    name = found["bracketed"] or found["host"]
+    hop = _Asked(name, found["user"], int(found["port"]) if found["port"] else None, asked.config, before or None)
+    return _settings(hop, _options(hop), connecting, depth + 1)
+
+
+# Asking ssh
+
+
+def _options(asked: _Asked) -> Options:
+    """Each option that `ssh -G` prints, with its values in their order; OpenSSH's defaults where there is no `ssh`."""
+    if not has_openssh():
+        return _defaults(asked)
+    words = ["ssh", "-G", *(["-F", asked.config] if asked.config else [])]
+    words += [*(["-l", asked.user] if asked.user else []), *(["-p", str(asked.port)] if asked.port else [])]
+    words += ["-J", asked.jumps] if asked.jumps else []
+    return _answer((*words, "--", asked.name), _state(asked.config))
+
+
+def _state(config: str | None) -> tuple[int, ...]:
+    """What changes when the configuration does."""
+    path = Path(config) if config else Path(_home(), ".ssh", "config")
+    try:
+        seen = path.stat()
+    except OSError:
+        return ()
+    return seen.st_mtime_ns, seen.st_size, seen.st_ino
+
+
+@lru_cache(maxsize=8192)
+def _answer(words: tuple[str, ...], state: tuple[int, ...]) -> Options:
+    """What ssh prints. `state` only makes a changed file another question. Raises `Trouble`."""
+    shown = " ".join(words)
+    try:
+        asked = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=ASK_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Trouble("ssh_config_refused", f"`{shown}` gives no answer: {error}.", "Run it by hand.") from error
+    if asked.returncode != 0:
+        said = "; ".join(asked.stderr.decode("utf-8", "replace").split("\n")).strip("; \r")
+        raise Trouble(
+            "ssh_config_refused", f"ssh refuses its configuration: {said}.", f"Mend it until this works: {shown}"
+        )
+    found: dict[str, tuple[str, ...]] = {}
+    for line in asked.stdout.decode("utf-8", "replace").splitlines():
+        name, _, value = line.strip().partition(" ")
+        found[name.lower()] = (*found.get(name.lower(), ()), value)
+    return found
+
+
+def _default_files() -> tuple[str, ...] | None:
+    """The key files of this version of OpenSSH, as `ssh -G` prints them when no configuration names any."""
+    return _options(_Asked("localhost", config=NONE)).get("identityfile")
+
+
+def _defaults(asked: _Asked) -> Options:
+    """OpenSSH's own, and what was asked for."""
+    found = {
+        "identityfile": tuple(f"~/.ssh/{name}" for name in KEY_NAMES),
+        "userknownhostsfile": (" ".join(KNOWN_HOSTS),),
+    }
+    given = {"user": asked.user, "port": asked.port and str(asked.port)}
+    return {**found, **{name: (value,) for name, value in given.items() if value}}
+
+
+# Tokens and paths
+
+
+def _home() -> str:
+    """OpenSSH takes the home folder of the user database, not $HOME. Raises `Trouble`."""
+    return _me().pw_dir
+
+
+def _local_user() -> str:
+    return _me().pw_name
+
+
+def _me() -> pwd.struct_passwd:
+    """Who runs this. In a container that may be a number without a name, for which `ssh` does nothing, too."""
+    try:
+        return pwd.getpwuid(os.getuid())
+    except KeyError as error:
+        raise Trouble(
+            "ssh_config_refused",
+            f"The user {os.getuid()}, as whom fleet runs, has no name and no home folder: ssh doesn't run without them.",
+            "Give that number a line in /etc/passwd, or run fleet as a user who has one.",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """What `%h`, `~` and `${NAME}` stand for (ssh_config(5), TOKENS and ENVIRONMENT VARIABLES)."""
+
+    name: str
+    hostname: str
+    port: int
+    user: str
+    alias: str
+    jumps: str
+
+    def text(self, text: str) -> str:
+        """The text with each token replaced; one that is unknown stays."""
+        local = socket.gethostname()
+        known = {
+            "%": "%",
+            "d": _home(),
+            "h": self.hostname,
+            "i": str(os.getuid()),
+            "j": self.jumps,
+            "k": self.alias,
+            "L": local.partition(".")[0],
+            "l": local,
+            "n": self.name,
+            "p": str(self.port),
+            "r": self.user,
+            "u": _local_user(),
+        }
+        known["C"] = sha1(
+            f"{local}{self.hostname}{self.port}{self.user}{self.jumps}".encode(), usedforsecurity=False
+        ).hexdigest()
+        return re.sub(r"%(.)", lambda found: known.get(found[1], found[0]), text)
+
+    def paths(self, text: str) -> tuple[str, ...]:
+        """The files of a list; `none` is no file."""
+        return tuple(self.path(path) for path in text.split() if path != NONE)
+
+    def path(self, text: str) -> str:
+        """A path on this machine."""
+        if text == "~" or text.startswith("~/"):
+            text = _home() + text[1:]
+        elif text.startswith("~"):
+            text = os.path.expanduser(text)
+        text = re.sub(r"\$\{(\w+)\}", lambda found: os.environ.get(found[1], found[0]), text)
+        return self.text(text)

@@ -1,0 +1,243 @@
+"""The one short command that a visit sends to a host's login shell, and what it answers before the step script speaks.
+
+Whatever the login shell is, it only has to `exec /bin/sh -c` one quoted word: no newline, `!` or backslash in it, which
+csh and fish read differently even in quotes. What was printed before our own first word (motd, a noisy .bashrc) is
+passed over. Everything else travels on stdin.
+"""
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from fleet.host import Host
+from fleet.onhost.bootstrap.become_root import UNASKED
+from fleet.onhost.bootstrap.receive import IDLE_S
+from fleet.ssh.link_errors import Refusal, printable
+from fleet.ssh.remote.become_memory import is_asking
+
+BEGIN = b"fleet-begin"
+MISSING = b"fleet-missing "
+BECOME_WORDS = b"fleet-missing become-"
+WANTS_ROOT = b"fleet-wants-root "
+CANDIDATES = (
+    "python3 /usr/libexec/platform-python /usr/bin/python3.[0-9] /usr/bin/python3.[0-9][0-9] /usr/local/bin/python3"
+)
+LARGEST_64_BIT = str(2**63 - 1)
+SPECIAL = re.compile(r"[\x00-\x1f\x7f!\\]")
+
+# `echo` of some shells takes the backslash of a Windows domain's user for an escape; `printf %s` leaves it alone.
+# The command substitutions run with stdin closed: it belongs to the step script.
+# A Python of a login without a locale (3.6), or with an old one, would write other bytes for a path than we mean.
+AS_ROOT = (
+    'LC_ALL=C.UTF-8; export LC_ALL; say() { echo; printf %s "$*"; echo; exit 0; }; '
+    '[ "$(id -u)" = 0 ] || say fleet-missing root "$(id -un)"; '
+)
+FIND_PYTHON = (
+    "p=; o=; for c in {candidates}; do "
+    'c=$(command -v "$c" 2>/dev/null) || continue; '
+    'v=$("$c" -I -S -c "import sys; print(sys.version_info[0], sys.version_info[1])" </dev/null 2>/dev/null); '
+    'case "$v" in "3 "[0-5]|[0-2]" "*|"") o="$o $c ($v)";; *) p=$c; break;; esac; done; '
+    '[ -n "$p" ] || say fleet-missing python "$o"; '
+)
+# Debian's python3-minimal has but a part of the library, and one that was built without OpenSSL's or zlib's headers, too.
+# ctypes is needed where Python was built with musl (fleet.onhost.system.xattr).
+WHOLE = (
+    'w=$("$p" -I -S -c "import sys; sys.excepthook = lambda kind, why, trace: print(why); '
+    "import http.client, json, os, shutil, ssl, zipfile, zlib; hasattr(os, 'listxattr') or __import__('ctypes')"
+    '" </dev/null) || say fleet-missing library "$p: $w"; '
+)
+# The first line of stdin is a Python text that judges the folders before anything in them is run (bootstrap/receive.py).
+# Who hears no such line for as long as `receive` waits for bytes just ends.
+READ = f'-B -c "import signal, sys; signal.alarm({IDLE_S}); exec(eval(sys.stdin.buffer.readline()))"'
+RUN = (
+    'for k in {keys}; do f={bundles}/$k/fleet.pyz; if [ -O "$f" ]; then '
+    'echo; echo fleet-begin; exec "$p" -I {read} "$f"; fi; done; '
+    "{whole}"
+    'say fleet-missing bundle "$("$p" -I -S -c '
+    '"import platform, sys; print(platform.machine(), sys.maxsize, *platform.libc_ver())" </dev/null)"'
+)
+SPEAK = "echo; echo fleet-begin; "
+RECEIVE = 'echo; echo fleet-begin; exec "$p" -I -S ' + READ
+# What sudo or doas itself ends with. What the command ended with is the end of it all, unless it is the same.
+BECOME = (
+    'set -- /bin/sh -c {script}; [ "$(id -u)" = 0 ] && exec "$@"; '
+    'tell() {{ echo; printf %s "$*"; echo; }}; say() {{ tell "$@"; exit 0; }}; '
+    'command -v {method} >/dev/null 2>&1 || say fleet-missing become-missing {method} "$(id -un)"; '
+    "{tried}"
+    'tell fleet-wants-root "$(id -un)"; read -r go || exit 1; '
+    "{find_python}"
+    'exec "$p" -I -S -B -c "exec(eval(open(0, \'rb\', 0, closefd=False).readline()))" {method} "$@"'
+)
+TRY = 'LC_ALL=C {method} -n -- "$@"; s=$?; [ $s = 1 ] || exit $s; '
+ROOT_RULES = {
+    "sudo": ("{user} ALL=(root) NOPASSWD: /bin/sh", "> /etc/sudoers.d/zz-fleet"),
+    "doas": ("permit nopass {user} as root cmd /bin/sh", ">> /etc/doas.conf"),
+}
+"""The rule that lets a login become root, and where it goes. sudo's last rule wins, so its file's name is a late one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What a host's Python runs on: `tag` names the bundle that fits."""
+
+    machine: str
+    libc: str
+
+    @classmethod
+    def told(cls, machine: str, libc: str) -> "Platform":
+        """As `platform.machine` and `platform.libc_ver` tell it. Of musl an old Python knows nothing (Alpine), or only its
+        library's name where that is libc.so (musl's own, and Debian's)."""
+        return cls(machine, "musl" if libc in ("", "libc") else libc)
+
+    @property
+    def tag(self) -> str:
+        return f"{self.machine}-{self.libc}"
+
+
+def run_line(host: Host, keys: tuple[str, ...]) -> str:
+    """The command that starts the first of these bundles that the host has, by the Python text on the first line of
+    stdin. Raises `Refusal` for an odd path."""
+    bundles = shlex.quote(f"{host.layout.state_dir}/bundles")
+    run = RUN.format(keys=" ".join(keys), bundles=bundles, read=READ, whole=WHOLE)
+    return _line(host, AS_ROOT + _find_python(host) + run)
+
+
+def receive_line(host: Host) -> str:
+    """The command that executes the Python text on the first line of stdin, as root."""
+    return _line(host, AS_ROOT + _find_python(host) + RECEIVE)
+
+
+def shell_line(host: Host, script: str) -> str:
+    """The command that runs this POSIX shell script on the host after a first word, as root where the inventory says
+    how. What is sent to it is sent after that word."""
+    return _line(host, SPEAK + script)
+
+
+def is_begin(line: bytes) -> bool:
+    """Whether the step script speaks from the next line on. Raises `Refusal` when it can't be started."""
+    if line.startswith(MISSING):
+        _refuse(printable(line[len(MISSING) :].decode("utf-8", "replace")).strip())
+    return line == BEGIN
+
+
+def root_line(method: str, user: str) -> str:
+    """What root runs on a host to let this login become root there."""
+    rule, where = ROOT_RULES.get(method, ROOT_RULES["sudo"])
+    if "\\" not in user:
+        return f"echo '{rule.format(user=user or 'USER')}' {where}"
+    # Both languages take a backslash for an escape, and `echo` may, too.
+    escaped = user.replace("\\", "\\\\")
+    return f"printf '%s\\n' '{rule.format(user=escaped)}' {where}"
+
+
+def missing_platform(line: bytes) -> Platform | None:
+    """The platform of a host that has no bundle yet; `None` if that is not what the line says."""
+    words = printable(line.decode("utf-8", "replace")).split()
+    if words[:2] != ["fleet-missing", "bundle"]:
+        return None
+    machine, largest, libc = (*words[2:5], "", "", "")[:3]
+    bits = "" if largest == LARGEST_64_BIT else "-32bit"
+    return Platform.told(machine + bits, libc)
+
+
+def _find_python(host: Host) -> str:
+    return FIND_PYTHON.format(candidates=_quoted(host.python) if host.python else CANDIDATES)
+
+
+def _line(host: Host, script: str) -> str:
+    _quoted(host.layout.state_dir)
+    if host.become:
+        # sudo speaks English to us; the command has the host's own language.
+        quoted = shlex.quote("unset LC_ALL; " + script)
+        tried = "" if is_asking(host) else TRY.format(method=host.become_method)
+        script = BECOME.format(script=quoted, method=host.become_method, tried=tried, find_python=_find_python(host))
+    return "exec /bin/sh -c " + shlex.quote(script)
+
+
+def _quoted(path: str) -> str:
+    """The path as one word for sh. Raises `Refusal` for what some login shell would not leave alone."""
+    if SPECIAL.search(path):
+        raise Refusal(
+            "path_refused",
+            f"The path {path!r} holds a control character, an exclamation mark or a backslash.",
+            "Choose another path in the inventory: not every login shell can be given this one.",
+        )
+    return shlex.quote(path)
+
+
+def _refuse(said: str) -> None:
+    """Raises the `Refusal` that the start line's answer means; a missing bundle is none."""
+    what, _, rest = (part.strip() for part in said.partition(" "))
+    if what == "root":
+        raise Refusal(
+            "not_root",
+            f"The login is {rest or 'not root'}, and only root may signal nginx and change its binary.",
+            f"Set ansible_become: true for the host and allow it there: {root_line('sudo', rest)}. Or log in as root.",
+        )
+    if what.startswith("become-"):
+        raise _not_become(what.removeprefix("become-"), *(rest.split(maxsplit=2) + ["", ""])[:3])
+    if what == "python" and not rest:
+        raise Refusal(
+            "python_missing",
+            "The host has no Python 3 where it was looked for (python3, platform-python, /usr/bin/python3.*).",
+            "Install it (Debian, RHEL, Alpine: package python3), or name one: ansible_python_interpreter.",
+        )
+    if what == "python":
+        raise Refusal(
+            "python_old",
+            f"The host's Python is too old or doesn't run: {rest}. The step script needs 3.6 or newer.",
+            "Install a newer Python 3, or name one: ansible_python_interpreter.",
+        )
+    if what == "library":
+        raise Refusal(
+            "python_incomplete",
+            f"The host's Python lacks a part of its own library: {rest}.",
+            "Install the whole of it (Debian, Ubuntu: python3, not only python3-minimal), or name another one: "
+            "ansible_python_interpreter.",
+        )
+
+
+def _not_become(what: str, method: str, user: str, why: str) -> Refusal:
+    """Why the login did not become root, and the line that would let it."""
+    allow = root_line(method, user)
+    if what == "missing":
+        return Refusal(
+            "sudo_missing",
+            f"The login is {user}, ansible_become is set, and the host has no {method}.",
+            f"Install {method} there, or log in as root (ansible_user: root).",
+        )
+    if what == "wrong":
+        return Refusal(
+            "become_password_wrong",
+            f"{method} refused the password that was given for {user}; it is not tried again on this host in this run.",
+            "Run the command again with the right one; see first that the account was not locked (faillock).",
+        )
+    if what == "denied" and why == UNASKED:
+        return Refusal(
+            "become_denied",
+            f"{method} doesn't let {user} become root, and asked for no password.",
+            f"Allow it on the host: {allow}",
+        )
+    if what == "denied":
+        return Refusal(
+            "become_denied",
+            f"{method} was given the password, and doesn't let {user} become root: it is wrong, or not enough.",
+            f"If it is right, allow it on the host (as here, no password is needed then): {allow}",
+        )
+    if what == "asks":
+        return Refusal(
+            "become_asks",
+            f"{method} asks {user} for something else than a password, which fleet can't answer.",
+            f"Let it in without, on the host: {allow}",
+        )
+    if what == "terminal":
+        return Refusal(
+            "become_terminal",
+            f"{method} needs a terminal, and the host gives none: {why or 'it did not say why'}.",
+            f"See that /dev/pts is mounted there; or let {user} in without a password on the host: {allow}",
+        )
+    return Refusal(
+        "sudo_password",
+        f"{method} doesn't let {user} become root without a password.",
+        f"Give it with --ask-become-pass or --become-password-file, or allow it without on the host: {allow}",
+    )

@@ -1,0 +1,131 @@
+"""What a host says, taken as data: decoded, checked for sense, made harmless, and told on as events."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from fleet.events import Event, EventType
+from fleet.onhost.protocol import (
+    PROTOCOL,
+    Ask,
+    Finding,
+    Outcome,
+    Phase,
+    Reply,
+    ReplyType,
+    Request,
+    Severity,
+)
+from fleet.onhost.reasons.catalogue import REASONS
+from fleet.onhost.wire import Malformed, decode
+from fleet.ssh.link_errors import Trouble, printable
+from fleet.ssh.reasons import WORDS
+from fleet.task import HostTask
+
+EVENT_TYPES = {
+    ReplyType.STEP_STARTED: EventType.STEP_STARTED,
+    ReplyType.STEP_ENDED: EventType.STEP_ENDED,
+    ReplyType.FINDING: EventType.FINDING,
+}
+# The others are the controller's words: a host can't know them of itself.
+A_HOST_S = (Outcome.DONE, Outcome.REFUSED, Outcome.FAILED)
+SHOWN_BYTES = 120
+MOST_ITEMS = 10_000
+"""Of one list: workers without a master, say, after many reloads."""
+MOST_S = 1e10
+"""More seconds than a host can mean (317 years), and no more than a `datetime` can bear."""
+# A word of the link in a host's mouth would be told as what fleet itself has found: that a key has changed, say.
+NOT_A_HOST_S = frozenset(WORDS) - frozenset(REASONS)
+
+
+def read_reply(line: bytes) -> Reply:
+    """The reply that a line holds, without anything in it that a terminal would obey. Raises `Trouble`: `garbled`."""
+    try:
+        reply: Reply = decode(Reply, line.decode("utf-8", "replace"))
+    except (Malformed, RecursionError) as error:
+        shown = printable(line[:SHOWN_BYTES].decode("utf-8", "replace"))
+        raise _garbled(f"{printable(str(error))} in the line {shown!r}") from error
+    if reply.protocol != PROTOCOL:
+        raise _garbled(f"it speaks protocol {reply.protocol}, this fleet {PROTOCOL}")
+    if reply.outcome not in (None, *A_HOST_S):
+        raise _garbled(f"it says of itself {reply.outcome.value}")
+    if reply.type is ReplyType.OUTCOME and reply.outcome is None:
+        raise _garbled("its outcome says nothing")
+    if reply.reason in NOT_A_HOST_S:
+        raise _garbled(f"it says of itself {reply.reason}")
+    safe: Reply = harmless(reply)
+    return safe
+
+
+def check_claims(reply: Reply, request: Request) -> None:
+    """What an outcome says does not contradict itself. Raises `Trouble`: `garbled`.
+
+    Who runs the new release (TRIAL, NEW) runs the one that was asked for, or that its record names; who says that an
+    upgrade is done shows where it stands.
+    """
+    report = reply.report
+    is_upgraded = request.ask is Ask.UPGRADE and reply.outcome is Outcome.DONE
+    if report is None:
+        if is_upgraded:
+            raise _garbled("it says that the upgrade is done, and not where it stands")
+        return
+    if report.phase not in (Phase.TRIAL, Phase.NEW):
+        return
+    named = report.record.target if report.record is not None else report.running_sha256
+    asked = request.goal.target if is_upgraded and request.goal is not None else named
+    if {named, asked} != {report.running_sha256}:
+        shown, meant = (each[:12] if each else "nothing that is known" for each in (report.running_sha256, asked))
+        raise _garbled(f"it says {report.phase.value} of release {meant}, and runs {shown}")
+
+
+def harmless(value: Any) -> Any:
+    """The same value with every text in it made printable. Raises `Trouble` (`garbled`) for what is beyond all sense."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, float) and not abs(value) <= MOST_S:
+        raise _garbled(f"it says {value:g} seconds")
+    if hasattr(value, "_fields"):
+        return type(value)(*(harmless(item) for item in value))
+    if isinstance(value, tuple):
+        if len(value) > MOST_ITEMS:
+            raise _garbled(f"a list of {len(value)}")
+        return tuple(harmless(item) for item in value)
+    return value
+
+
+def event_of(reply: Reply, task: HostTask, now: Callable[[], datetime]) -> Event | None:
+    """What the engine is told of this reply; `None` for those that are the visit's own business."""
+    kind = EVENT_TYPES.get(reply.type)
+    if kind is None:
+        return None
+    data: dict[str, Any] = {"remedy": reply.remedy} if reply.remedy else {}
+    if kind is EventType.FINDING:
+        data["severity"] = (reply.severity or Severity.REFUSAL).value
+        data["overridable"] = reply.overridable
+    return Event(
+        at=now(),
+        rollout=task.request.rollout,
+        type=kind,
+        host=task.host.name,
+        batch=task.batch,
+        step=reply.step,
+        outcome=reply.outcome,
+        reason=reply.reason,
+        message=reply.message,
+        took_s=reply.took_s,
+        data=data,
+    )
+
+
+def finding_of(reply: Reply) -> Finding:
+    """The finding that a reply of that type carries."""
+    severity = reply.severity or Severity.REFUSAL
+    return Finding(reply.reason or "unnamed", severity, reply.message, reply.remedy, reply.overridable)
+
+
+def _garbled(why: str) -> Trouble:
+    return Trouble(
+        "garbled",
+        f"What the host answered is not the step script's language: {why}.",
+        "See what else writes to that login's stdout; then ask again: fleet status.",
+    )

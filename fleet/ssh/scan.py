@@ -1,0 +1,190 @@
+"""Which host keys are shown by hosts, and by the bastions before them, before anybody logs in there.
+
+A real key exchange over the very way that a visit takes (bastions, ProxyCommand), which ssh-keyscan can't do. A bastion
+must be logged in at to see what is behind it, so its own key must be known first: what is behind an unknown one waits.
+Strict whatever ssh_config says: nothing is accepted here, the operator is about to be asked.
+
+One key of a host is shown, the one that a visit would meet (by type: a known one first, then ed25519). The host's other
+keys would cost a connection and a comparison each, and nobody would ask for them: fleet and ssh ask for the type that is
+known.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+
+from fleet.events import ALARMS
+from fleet.host import Host
+from fleet.ssh.hostkeys.acceptance import UNKNOWN, Shown, known_for
+from fleet.ssh.hostkeys.added_keys import store_of
+from fleet.ssh.link_errors import Trouble
+from fleet.ssh.openssh_config import Settings, resolve
+from fleet.ssh.transport.bastion import close_bastions
+from fleet.ssh.transport.connection import Link
+from fleet.task import Connecting, Deadlines, HostKeys
+
+Place = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found at one address. `hosts` are the inventory's names for it, none for a bastion; `before` are the hosts
+    that are reached through it. Without `trouble` its key is known. `settings` is `None` when ssh_config is of no use.
+    """
+
+    settings: Settings | None
+    hosts: tuple[str, ...]
+    before: tuple[str, ...] = ()
+    shown: Shown | None = None
+    trouble: Trouble | None = None
+
+    @property
+    def is_known(self) -> bool:
+        return self.trouble is None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether its key may be accepted."""
+        return self.shown is not None and self.trouble is not None and self.trouble.reason == UNKNOWN
+
+    @property
+    def is_alarming(self) -> bool:
+        """Whether it shows a key that must not be accepted, where another is known."""
+        return self.trouble is not None and self.trouble.reason in ALARMS
+
+    @property
+    def name(self) -> str:
+        """Its name in known_hosts, or in the inventory."""
+        return self.settings.key_name if self.settings else ", ".join(self.hosts)
+
+
+def survey(hosts: Sequence[Host], connecting: Connecting, deadlines: Deadlines, parallel: int) -> tuple[Found, ...]:
+    """What every host shows, and every bastion before them, each address once, bastions before what is behind them."""
+    strict = replace(connecting, host_keys=HostKeys.STRICT)
+    surveying = _Survey(deadlines, ThreadPoolExecutor(parallel, thread_name_prefix="fleet-survey"))
+    try:
+        return surveying.run(hosts, strict)
+    finally:
+        surveying.close()
+
+
+class _Survey:
+    """One survey under way, so that it can be broken off."""
+
+    def __init__(self, deadlines: Deadlines, executor: Executor) -> None:
+        self._deadlines = deadlines
+        self._executor = executor
+        self._links: list[Link] = []
+
+    def run(self, hosts: Sequence[Host], connecting: Connecting) -> tuple[Found, ...]:
+        resolved = list(self._executor.map(partial(_resolved, connecting), hosts))
+        unresolved = []
+        places: dict[Place, Found] = {}
+        for host, settings in zip(hosts, resolved, strict=True):
+            if isinstance(settings, Trouble):
+                unresolved.append(Found(None, (host.name,), trouble=settings))
+                continue
+            for hop in _way(settings):
+                found = places.get(_place(hop), Found(hop, ()))
+                at_end = hop is settings
+                places[_place(hop)] = replace(
+                    found,
+                    hosts=(*found.hosts, host.name) if at_end else found.hosts,
+                    before=found.before if at_end else (*found.before, host.name),
+                )
+        for hops in range(1 + max((_depth(found) for found in places.values()), default=-1)):
+            layer = {place: found for place, found in places.items() if _depth(found) == hops}
+            jumps = [_jump(found, places) for found in layer.values()]
+            places.update(zip(layer, self._executor.map(self._look, layer.values(), jumps), strict=True))
+        return (*_told_apart(list(places.values())), *unresolved)
+
+    def close(self) -> None:
+        """Nothing of it is left; what still waits for a host gives up."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        for link in self._links:
+            link.close()
+        close_bastions()
+
+    def _look(self, found: Found, jump: Found | None) -> Found:
+        """The same, with what it shows, unless the bastion before it can't be passed yet."""
+        settings = found.settings
+        if settings is None:
+            return found
+        if jump is not None and not jump.is_known:
+            return replace(found, trouble=_waiting(jump))
+        host = Host(name=settings.hostname, address=settings.hostname)
+        link = Link(host, self._deadlines, settings=settings)
+        self._links.append(link)
+        try:
+            shown = link.shown_key()
+            return replace(found, shown=shown, trouble=known_for(settings).trouble_with(shown, time.time()))
+        except Trouble as trouble:
+            return replace(found, trouble=trouble)
+        finally:
+            link.close()
+
+
+def _told_apart(found: Sequence[Found]) -> list[Found]:
+    """The same, but that new keys which differ under one name of the file that they would go to are none to be accepted:
+    each place would then pass for the other. A name that stands for several machines (HostKeyAlias) or one address in two
+    networks makes such.
+    """
+    places = [_new_place(each) for each in found]
+    shown = {(place, each.shown.blob) for place, each in zip(places, found, strict=True) if place and each.shown}
+    keys = Counter(place for place, _ in shown)
+    return [
+        replace(each, trouble=_ambiguous(each)) if place is not None and keys[place] > 1 else each
+        for place, each in zip(places, found, strict=True)
+    ]
+
+
+def _new_place(found: Found) -> tuple[str, str | None] | None:
+    """The name and the file of a key that may be accepted; `None` for any other."""
+    return (found.name, store_of(found.settings)) if found.is_new and found.settings is not None else None
+
+
+def _ambiguous(found: Found) -> Trouble:
+    key = f" ({found.shown.words})" if found.shown is not None else ""
+    return Trouble(
+        "host_key_ambiguous",
+        f"Its key{key} is not known, and is not the one that another host shows under the same name, {found.name}.",
+        "Give each of them a HostKeyAlias of its own in ssh_config, then ask again: fleet trust.",
+    )
+
+
+def _resolved(connecting: Connecting, host: Host) -> Settings | Trouble:
+    try:
+        return resolve(host, connecting)
+    except Trouble as trouble:
+        return trouble
+
+
+def _place(settings: Settings) -> Place:
+    """What makes two ways of connecting lead to one key; as whom one logs in there does not."""
+    way = settings.jump and _place(settings.jump)
+    return settings.hostname, settings.port, settings.key_name, settings.known_hosts, settings.proxy_command, way
+
+
+def _way(settings: Settings) -> list[Settings]:
+    """The bastions before it, in the order in which they are passed, and it."""
+    found = [settings]
+    while found[0].jump is not None:
+        found.insert(0, found[0].jump)
+    return found
+
+
+def _depth(found: Found) -> int:
+    return len(_way(found.settings)) - 1 if found.settings else 0
+
+
+def _jump(found: Found, places: Mapping[Place, Found]) -> Found | None:
+    jump = found.settings.jump if found.settings else None
+    return None if jump is None else places[_place(jump)]
+
+
+def _waiting(jump: Found) -> Trouble:
+    cure = "Trust that one, then ask again: fleet trust." if jump.is_new else "See what is said of that one."
+    return Trouble("behind_bastion", f"It was not asked: the bastion before it, {jump.name}, can't be passed.", cure)

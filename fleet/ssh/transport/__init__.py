@@ -1,0 +1,4 @@
+"""One authenticated SSH connection, through bastions or not.
+
+May import `auth` and `hostkeys`.
+"""

@@ -1,0 +1,148 @@
+"""An open TCP connection to a host, by whichever of its addresses answers first in turn.
+
+paramiko would try the second address only after a refusal, never after a time-out, and has no deadline of its own.
+The socket is tuned for small messages (Nagle and delayed acknowledgements cost 80 ms a login) and notices a peer that
+is gone.
+"""
+
+import errno
+import queue
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fleet.ssh.link_errors import Trouble
+from fleet.ssh.openssh_config import Settings
+
+# How long sent bytes may stay unacknowledged before the kernel gives the connection up. Beats go out every second, so
+# this is what notices a cut link; shorter than a visit's silence deadline, longer than a reordering network.
+UNACKNOWLEDGED_MS = 20_000
+KEEPALIVE_IDLE_S = 15
+LOOKUP_S = 30.0
+"""For the lookup of a name, which OpenSSH's ConnectTimeout doesn't cover: a dead name server costs 5 s before the next one
+is asked, twice, and again for each search domain.
+"""
+NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL)
+
+
+class QuickSocket(socket.socket):
+    """A socket that acknowledges at once: Linux forgets the option after each read, so it is set again.
+
+    One that another thread has closed is at its end, whether the reader waited just then or not.
+    """
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        try:
+            data = super().recv(size, flags)
+            if data and sys.platform == "linux":
+                self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        except OSError:
+            if self.fileno() < 0:
+                return b""
+            raise
+        return data
+
+
+def dial(settings: Settings, timeout_s: float, lookup: Callable[..., Any] = socket.getaddrinfo) -> QuickSocket:
+    """A connected socket. Each address gets its share of what is left of `timeout_s`. Raises `Trouble`."""
+    found = _addresses(settings, lookup)
+    ends_at = time.monotonic() + timeout_s
+    failures: list[tuple[str, OSError]] = []
+    for number, (family, address) in enumerate(found):
+        share_s = (ends_at - time.monotonic()) / (len(found) - number)
+        if share_s <= 0:
+            break
+        try:
+            return _connect(family, address, share_s)
+        except OSError as error:
+            failures.append((str(address[0]), error))
+    raise _failed(settings, failures, timeout_s)
+
+
+def _addresses(settings: Settings, lookup: Callable[..., Any]) -> list[tuple[socket.AddressFamily, Any]]:
+    """The addresses of the name. The resolver has no deadline that we could set, so a thread waits for it, and is left
+    alone when it takes too long.
+    """
+    answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answer.put(lookup(settings.hostname, settings.port, settings.family, socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answer.put(error)
+
+    threading.Thread(target=ask, name="fleet-lookup", daemon=True).start()
+    try:
+        found = answer.get(timeout=LOOKUP_S)
+    except queue.Empty:
+        raise Trouble(
+            "timed_out",
+            f"The address {settings.hostname!r} was not looked up within {LOOKUP_S:g} s.",
+            "See that this machine's name servers answer (/etc/resolv.conf); or give the IP address: ansible_host.",
+            may_pass=True,
+        ) from None
+    if isinstance(found, Exception):
+        raise Trouble(
+            "name_not_found",
+            f"The address {settings.hostname!r} can't be looked up: {found}.",
+            "Correct ansible_host in the inventory, or this machine's DNS or /etc/hosts.",
+        ) from found
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+
+
+def _connect(family: socket.AddressFamily, address: Any, timeout_s: float) -> QuickSocket:
+    found = QuickSocket(family, socket.SOCK_STREAM)
+    try:
+        found.settimeout(timeout_s)
+        _tune(found)
+        found.connect(address)
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def _tune(found: socket.socket) -> None:
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+    elif sys.platform == "darwin":
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPALIVE, KEEPALIVE_IDLE_S)
+
+
+def _failed(settings: Settings, failures: list[tuple[str, OSError]], timeout_s: float) -> Trouble:
+    """The most telling of the failures: a refusal says that the machine is there, a missing route that it can't be."""
+    there = settings.there
+    tried = ", ".join(f"{address}: {error.strerror or error}" for address, error in failures)
+    if any(isinstance(error, ConnectionRefusedError) for _, error in failures):
+        return Trouble(
+            "refused",
+            f"{there} refuses the connection ({tried}).",
+            "See that sshd runs there and that ansible_port is right.",
+            may_pass=True,
+        )
+    if any(error.errno in NO_ROUTE for _, error in failures):
+        return Trouble(
+            "unreachable_no_route",
+            f"There is no way to {there} ({tried}).",
+            "See that the host is up and that this machine's network or VPN reaches it.",
+            may_pass=True,
+        )
+    if failures and not any(isinstance(error, TimeoutError) for _, error in failures):
+        return Trouble(
+            "connect_failed",
+            f"{there} can't be connected to ({tried}).",
+            "Try: nc -v with that address.",
+            may_pass=True,
+        )
+    return Trouble(
+        "timed_out",
+        f"{there} did not answer within {timeout_s:g} s (tried {', '.join(address for address, _ in failures)}).",
+        "See that the host is up and that no firewall swallows the connection.",
+        may_pass=True,
+    )

@@ -1,0 +1,179 @@
+"""The first part of a connection: which algorithms are asked for, and whether the key that the host shows is accepted.
+
+paramiko is told of no known key, so that it always asks here. It would ask for a certificate last, and for the types of
+keys in an order of its own; OpenSSH asks first for what it knows of the host.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import paramiko
+from paramiko.buffered_pipe import BufferedPipe
+from paramiko.common import OPEN_FAILED_CONNECT_FAILED, cMSG_GLOBAL_REQUEST
+from paramiko.packet import Packetizer
+
+from fleet.ssh.hostkeys.acceptance import UNKNOWN, Known, shown
+from fleet.ssh.hostkeys.added_keys import accept
+from fleet.ssh.hostkeys.certificates import SUFFIX
+from fleet.ssh.openssh_config import Settings
+from fleet.ssh.transport.bastion import Tell
+from fleet.task import HostKeys
+
+# Less work per byte than paramiko's first choice, on both ends.
+FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
+KEX_TIMEOUT_S = 15.0
+MOST_UNREAD_BYTES = 4 << 20
+"""Twice what we let a peer send before we have read it."""
+ALIVE = "keepalive@openssh.com"
+"""No sshd knows such a request, and each one says so."""
+ANSWER_PULSE_S = 0.1
+NEXT_SESSION_S = 2.0
+NEXT_TRY_S = 0.05
+MOST_PACKET_BYTES = 256 << 10
+"""OpenSSH's own limit."""
+MOST_BANNER_BYTES = 64 << 10
+"""For the line with the version and what is said before it; OpenSSH reads 1024 lines of at most 8 kB."""
+
+
+class KnownKeys(paramiko.MissingHostKeyPolicy):
+    """Accepts what is known for this host, and no other key unless new ones are wanted."""
+
+    def __init__(self, settings: Settings, known: Known, tell: Tell) -> None:
+        self._settings = settings
+        self._known = known
+        self._tell = tell
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        """Returns when the key is accepted. Raises `Trouble`."""
+        found = shown(key)
+        trouble = self._known.trouble_with(found, time.time())
+        if trouble is None:
+            return
+        if trouble.reason != UNKNOWN or self._settings.host_keys is not HostKeys.ACCEPT_NEW:
+            raise trouble
+        self._tell("host_key_accepted", accept(self._settings, found))
+
+
+def new_transport(sock: socket.socket, known: Known, disabled_algorithms: Any = None) -> "Transport":
+    """A transport, not begun yet, that asks for a key that would be accepted first: a certificate, a known type."""
+    transport = Transport(sock, disabled_algorithms=disabled_algorithms, packetizer_class=_Packetizer)
+    transport.wants_certificate = bool(known.authorities)
+    transport.handshake_timeout = KEX_TIMEOUT_S
+    options = transport.get_security_options()
+    wanted = [name for kind in known.types for name in (RSA_SIGNATURES if kind == "ssh-rsa" else (kind,))]
+    options.key_types = _first(wanted, options.key_types)
+    options.ciphers = _first(FIRST_CIPHERS, options.ciphers)
+    return transport
+
+
+class _Packetizer(Packetizer):
+    """Reads no more than sense allows: paramiko believes a peer that announces a packet of 4 GB or never ends its first
+    line, and keeps all of it, before the peer has proven who it is."""
+
+    _greeted_bytes = 0
+
+    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
+        """So many bytes. Raises SSHException."""
+        if not 0 <= n <= MOST_PACKET_BYTES:
+            raise paramiko.SSHException(f"it sends a packet of {n} bytes")
+        found: bytes = super().read_all(n, check_rekey)
+        return found
+
+    def _read_timeout(self, timeout: float) -> bytes:
+        found: bytes = super()._read_timeout(timeout)  # type: ignore[misc]  # the stubs lack it
+        self._greeted_bytes += len(found)
+        if self._greeted_bytes > MOST_BANNER_BYTES:
+            raise paramiko.SSHException(f": more than {MOST_BANNER_BYTES >> 10} kB before its version")
+        return found
+
+
+class _Pipe(BufferedPipe):  # type: ignore[type-arg]  # of characters, on Python 2
+    """What a command said and nobody has read yet; paramiko doesn't mind a peer that says more than it was let to."""
+
+    def feed(self, data: bytes) -> None:
+        if len(self) + len(data) > MOST_UNREAD_BYTES:
+            raise paramiko.SSHException(f"more than {MOST_UNREAD_BYTES >> 20} MB of output lie unread")
+        super().feed(data)
+
+
+class Transport(paramiko.Transport):
+    """paramiko's, which can also ask the far end several things before it has answered the first one.
+
+    The far end answers them in their order; `answered` is how many it has.
+    """
+
+    wants_certificate = False
+    answered = 0
+
+    def __init__(self, *words: Any, **named: Any) -> None:
+        super().__init__(*words, **named)
+        self._asking = threading.Lock()
+        self._asked = 0
+        self._answer = threading.Condition()
+        self._told: dict[int, Callable[[], None]] = {}
+
+    def ask(self, told: Callable[[], None] = lambda: None) -> int:
+        """The number of a question, just sent. Once it is answered all that was sent before has arrived; `told` is called
+        then, whatever the one who asked waits for meanwhile."""
+        question = paramiko.Message()
+        question.add_byte(cMSG_GLOBAL_REQUEST)
+        question.add_string(ALIVE)
+        question.add_boolean(True)
+        with self._asking:
+            self._asked = number = self._asked + 1
+            self._told[number] = told
+            self._send_user_message(question)  # type: ignore[attr-defined]  # the stubs lack it
+        return number
+
+    def wait_for_answer(self, number: int) -> bool:
+        """Whether the question with that number was answered, now or in a moment."""
+        with self._answer:
+            return self._answer.wait_for(lambda: self.answered >= number, ANSWER_PULSE_S)
+
+    def _parse_request_success(self, message: paramiko.Message) -> None:
+        super()._parse_request_success(message)  # type: ignore[misc]  # the stubs lack it
+        self._answered()
+
+    def _parse_request_failure(self, message: paramiko.Message) -> None:
+        super()._parse_request_failure(message)  # type: ignore[misc]
+        self._answered()
+
+    def _answered(self) -> None:
+        with self._answer:
+            self.answered += 1
+            self._answer.notify_all()
+        told = self._told.pop(self.answered, None)
+        if told is not None:
+            told()
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        """The algorithms for the host's key, the best first; certificates where an authority is known."""
+        found = tuple(super().preferred_keys)
+        return tuple(sorted(found, key=lambda name: not name.endswith(SUFFIX))) if self.wants_certificate else found
+
+    def open_session(
+        self, window_size: int | None = None, max_packet_size: int | None = None, timeout: float | None = None
+    ) -> paramiko.Channel:
+        """A channel for one command. sshd counts a session for a moment after its end, and may let us have only one
+        (MaxSessions): a refusal is not taken for the last word at once."""
+        gives_up_at = time.monotonic() + NEXT_SESSION_S
+        while True:
+            try:
+                found = super().open_session(window_size, max_packet_size, timeout)
+                found.in_buffer, found.in_stderr_buffer = _Pipe(), _Pipe()
+                return found
+            except paramiko.ChannelException as error:
+                if error.code != OPEN_FAILED_CONNECT_FAILED or time.monotonic() >= gives_up_at:
+                    raise
+            time.sleep(NEXT_TRY_S)
+
+
+def _first(wanted: Iterable[str], all_of_them: Iterable[str]) -> tuple[str, ...]:
+    """All of them, the wanted ones in front."""
+    found = tuple(all_of_them)
+    return tuple(dict.fromkeys([name for name in wanted if name in found] + list(found)))

@@ -1,0 +1,307 @@
+"""One visit to one host: connect, bring what is missing, ask for what is wanted, tell on what the host says.
+
+`visit` is a plain function of plain data, so that any `concurrent.futures.Executor` can run it, and it never raises for
+a host's trouble: that is an outcome. What matters most of a trouble is whether something can have happened on the host:
+before the request is sent it can't (UNREACHABLE, REFUSED), afterwards only the host can say (LINK_LOST: ask again).
+
+The step script acts only while it hears our beat. `request_stop` turns the beats of a rollout's visits into `stop`,
+after which each ends in the nearest resting phase; `cut_all` closes every connection, after which the hosts do the same.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fleet.events import Event, EventType, Sink
+from fleet.onhost.protocol import BEAT, END_MARK, STOP, Ask, Finding, Outcome, Reply, ReplyType, Rest, Step
+from fleet.onhost.wire import encode
+from fleet.ssh.delivery.bundle import GENERIC, Bundle, bundles, start_text
+from fleet.ssh.delivery.provision import Supply, bundle_failed, refuse_unstarted
+from fleet.ssh.link_errors import Refusal, Trouble, printable
+from fleet.ssh.remote.become import begins, lines_as_root
+from fleet.ssh.remote.command import MOST_REPLIES, PULSE_S, START_S, Command, ended_early, too_much
+from fleet.ssh.remote.start_line import MISSING, Platform, missing_platform, run_line
+from fleet.ssh.replies import check_claims, event_of, finding_of, read_reply
+from fleet.ssh.transport.bastion import close_bastions
+from fleet.ssh.transport.connection import Link
+from fleet.task import HostOutcome, HostTask
+
+RELEASE_MISSING, PSUTIL_MISSING = "release_missing", "psutil_missing"
+END = END_MARK.encode("ascii")
+MOST_PAUSES = 6
+"""Of the longest that there may be between two replies, so long a whole answer may take. A real one has a long step or two."""
+
+
+def visit(task: HostTask, sink: Sink, available: Mapping[str, Bundle] | None = None) -> HostOutcome:
+    """What became of the visit; its events went to `sink`. `available` are the bundles to choose from (tests)."""
+    began_at = time.monotonic()
+    visiting = _Visit(task, sink, bundles() if available is None else available)
+    _RUNNING.add(visiting)
+    visiting.tell(EventType.VISIT_STARTED)
+    try:
+        outcome = visiting.run()
+    except Refusal as refusal:
+        outcome = _outcome_of(task, Outcome.REFUSED, refusal)
+    except Trouble as trouble:
+        outcome = _outcome_of(task, Outcome.LINK_LOST if visiting.sent else Outcome.UNREACHABLE, trouble)
+    finally:
+        visiting.link.close()
+        _RUNNING.remove(visiting)
+    took_s = time.monotonic() - began_at
+    visiting.tell(
+        EventType.VISIT_ENDED,
+        outcome=outcome.outcome,
+        reason=outcome.reason,
+        message=outcome.message,
+        report=outcome.report,
+        took_s=took_s,
+        data={"remedy": outcome.remedy} if outcome.remedy else {},
+    )
+    return replace(outcome, took_s=took_s)
+
+
+def request_stop(rollout: str) -> None:
+    """The running visits of this rollout end in the nearest resting phase, and no other one of it acts any more."""
+    _RUNNING.stop(rollout)
+
+
+def forget_stop(rollout: str) -> None:
+    """Visits of this rollout may act again: a rollback goes on under the id of what it undoes."""
+    _RUNNING.forget(rollout)
+
+
+def cut_all() -> None:
+    """Every connection of this process is closed: leave now, the hosts end in a resting phase by themselves."""
+    _RUNNING.cut()
+    close_bastions()
+
+
+class _Running:
+    """The visits of this process, so that the main thread can turn them back or cut them off."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._visits: set[_Visit] = set()
+        self._stopped: set[str] = set()
+
+    def add(self, visiting: "_Visit") -> None:
+        with self._lock:
+            self._visits.add(visiting)
+
+    def remove(self, visiting: "_Visit") -> None:
+        with self._lock:
+            self._visits.discard(visiting)
+
+    def stop(self, rollout: str) -> None:
+        with self._lock:
+            self._stopped.add(rollout)
+
+    def forget(self, rollout: str) -> None:
+        with self._lock:
+            self._stopped.discard(rollout)
+
+    def is_stopped(self, rollout: str) -> bool:
+        with self._lock:
+            return rollout in self._stopped
+
+    def cut(self) -> None:
+        with self._lock:
+            running = tuple(self._visits)
+        for visiting in running:
+            visiting.link.close()
+
+
+_RUNNING = _Running()
+
+
+class _Visit:
+    """One visit under way. `sent` is whether something may have happened on the host that we have not heard of."""
+
+    def __init__(self, task: HostTask, sink: Sink, available: Mapping[str, Bundle]) -> None:
+        self.task = task
+        self.link = Link(task.host, task.deadlines, task.connecting, tell=self._note)
+        self._supply = Supply(self.link, task.connecting, available, self._note)
+        self.sent = False
+        self._sink = sink
+        self._findings: list[Finding] = []
+        self._held_back: list[Event] | None = None
+        self._beat_at = 0.0
+        self._asked_at = 0.0
+        self._replies = 0
+
+    def run(self) -> HostOutcome:
+        """The outcome as the host told it. Raises `Trouble`, `Refusal`."""
+        self._refuse_if_stopped()
+        self.link.open()
+        # A first answer that only asks for the release is not worth telling: the second one says it all again.
+        self._held_back = [] if self.task.request.ask is Ask.STAGE and self.task.release_path else None
+        final = self._ask()
+        if final.outcome is Outcome.REFUSED and final.reason == RELEASE_MISSING and self.task.release_path:
+            self._held_back = None
+            self._findings.clear()
+            self._bring_release(Path(self.task.release_path))
+            final = self._ask()
+        self._let_go()
+        return HostOutcome(
+            self.task.host.name,
+            final.outcome or Outcome.FAILED,
+            final.reason,
+            final.message,
+            final.remedy,
+            final.report,
+            tuple(self._findings),
+        )
+
+    def _bring_release(self, release: Path) -> None:
+        goal = self.task.request.goal
+        if goal is None:
+            raise ValueError("a host asked for a release that the request doesn't name")
+        self._supply.bring_release(release, goal.target, self._refuse_if_stopped)
+
+    def tell(self, kind: EventType, **values: Any) -> None:
+        """An event of this visit is put into the sink."""
+        task = self.task
+        self._sink(
+            Event(at=_now(), rollout=task.request.rollout, type=kind, host=task.host.name, batch=task.batch, **values)
+        )
+
+    def _note(self, reason: str | None, message: str, **values: Any) -> None:
+        self.tell(EventType.NOTE, reason=reason, message=message, **values)
+
+    # The conversation
+
+    def _ask(self) -> Reply:
+        """The last reply of the step script to the request, its other ones told on."""
+        answer = self._converse()
+        if isinstance(answer, Reply) and answer.reason == PSUTIL_MISSING:
+            answer = self._with_psutil(answer)
+        if isinstance(answer, Platform):
+            self._supply.bring_bundle(self._supply.bundle_for(answer), self._refuse_if_stopped)
+            answer = self._converse()
+        if isinstance(answer, Platform):
+            raise bundle_failed("it was stored and is not found there")
+        check_claims(answer, self.task.request)
+        self.sent = False
+        if answer.reason == PSUTIL_MISSING:
+            return answer._replace(message=f"{answer.message} {self._supply.no_psutil}".strip())
+        return answer
+
+    def _with_psutil(self, refused: Reply) -> Reply | Platform:
+        """What the host says when its bundle without psutil, from a day when none could be fetched, doesn't count.
+
+        It says its platform then; for one that has no wheel the refusal stands.
+        """
+        self.sent = False
+        answer = self._converse(without=GENERIC) if self._supply.can_fetch else refused
+        if isinstance(answer, Platform) and self._supply.bundle_for(answer).tag == GENERIC:
+            return refused
+        return answer
+
+    def _converse(self, without: str = "") -> Reply | Platform:
+        """The outcome that the step script gave, or the platform of a host that has no bundle yet."""
+        self._refuse_if_stopped()
+        command = Command(self.link, run_line(self.task.host, self._supply.keys(without)))
+        begun = False
+        final: Reply | None = None
+        for line in lines_as_root(command, self.task.host, lambda: self._beat(command)):
+            if not begun:
+                platform = missing_platform(line)
+                if platform is not None:
+                    command.close()
+                    return platform
+                begun = begins(line, command)
+                if begun:
+                    command.got_on()
+                    self._send_request(command)
+                continue
+            if line == END and final is not None:
+                command.close()
+                return final
+            if line.startswith(MISSING):
+                break  # sudo came back: the step script has ended
+            refuse_unstarted(line)
+            if line.strip():
+                reply = self._heard(line)
+                if reply.type is not ReplyType.HELLO:
+                    command.got_on()  # a step began or ended, or something was found: it does something there
+                final = self._take(reply, final)
+        raise ended_early(self.link, command, begun=begun)
+
+    def _send_request(self, command: Command) -> None:
+        self._refuse_if_stopped()
+        self.sent = True
+        self._asked_at = time.monotonic()
+        command.send(start_text() + encode(self.task.request).encode("utf-8") + b"\n")
+        self._beat_at = 0.0
+
+    def _beat(self, command: Command) -> float:
+        """The step script hears from us at least once a second, once it has its request. Returns how long it may take to
+        say the next thing. Raises `Trouble` when it has taken too long for all of them."""
+        if not self.sent:
+            self._refuse_if_stopped()
+            return START_S
+        now = time.monotonic()
+        if now >= self._beat_at:
+            word = STOP if _RUNNING.is_stopped(self.task.request.rollout) else BEAT
+            command.send(word.encode("ascii") + b"\n")
+            self._beat_at = now + PULSE_S
+        pause_s = self._pause_s()
+        if now - self._asked_at >= MOST_PAUSES * pause_s:
+            raise Trouble(
+                "endless",
+                f"The step script talked on and did not come to its end within {MOST_PAUSES * pause_s:g} s.",
+                "Look what it does there; then ask again: fleet status.",
+            )
+        return pause_s
+
+    def _heard(self, line: bytes) -> Reply:
+        """The reply that a line holds. Raises `Trouble`: `garbled`, `too_much_output`."""
+        self._replies += 1
+        if self._replies > MOST_REPLIES:
+            raise too_much()
+        return read_reply(line)
+
+    def _take(self, reply: Reply, final: Reply | None) -> Reply | None:
+        """The outcome so far: this reply, if it is one, else what it was. Events and findings are kept or told on."""
+        if reply.type is ReplyType.OUTCOME:
+            return reply
+        if reply.type is ReplyType.FINDING:
+            self._findings.append(finding_of(reply))
+        event = event_of(reply, self.task, _now)
+        if event is not None:
+            if self._held_back is None:
+                self._sink(event)
+            else:
+                self._held_back.append(event)
+        return final
+
+    def _let_go(self) -> None:
+        for event in self._held_back or ():
+            self._sink(event)
+        self._held_back = None
+
+    def _pause_s(self) -> float:
+        """The longest pause between two replies: a step that verifies settles and probes as long as the operator wants,
+        one that retires an old master may wait for its last connections."""
+        request, options = self.task.request, self.task.request.options
+        held = request.goal is not None and request.goal.rest is Rest.HELD
+        drains_s = options.drain_timeout_s if Step.RETIRE in request.allowed and not held else 0.0
+        # Each probe is asked twice, and takes its time to be reached and again to be answered.
+        verifies_s = options.settle_s + 4 * sum(probe.timeout_s for probe in options.probes)
+        return self.task.deadlines.silence_s + max(drains_s, verifies_s)
+
+    def _refuse_if_stopped(self) -> None:
+        if _RUNNING.is_stopped(self.task.request.rollout):
+            raise Refusal("stopped", "The operator turned back before anything was asked of this host.")
+
+
+def _outcome_of(task: HostTask, outcome: Outcome, trouble: Trouble) -> HostOutcome:
+    return HostOutcome(task.host.name, outcome, trouble.reason, printable(trouble.message), printable(trouble.remedy))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,149 @@
+"""What the journal tells, for people and as documents: the list of rollouts, and one rollout from beginning to end.
+
+Pure: from stories and events. Times are UTC, as the events have them. The keys of the documents are a promise: further
+ones may come, none may change its meaning.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Group
+from rich.text import Text
+
+from fleet.events import Event
+from fleet.journal.run_summary import Run, Stands, Story
+from fleet.rollout import results
+from fleet.rollout.policy import OnFailure, Policy
+from fleet.ui.console import plain_line, safe, spell_seconds, version
+
+SCHEMA, SHOW_SCHEMA = "fleet.history/1", "fleet.show/1"
+HEAD = ("command", "began (UTC)", "took", "operator")
+STYLES = {"completed": "green", "rolled_back": "blue", "halted": "red", "interrupted": "red"}
+
+
+def listing(stories: Sequence[Story]) -> Group:
+    """A line for each rollout, and below it one for each of its runs, in columns that fit eighty characters."""
+    rows = {run.run: _row(run) for story in stories for run in story.runs}
+    widths = [max(map(len, column)) for column in zip(HEAD, *rows.values(), strict=True)]
+    lines = [Text("  " + _in_columns(HEAD, widths) + "  result", style="bold")]
+    for story in stories:
+        about = f"{version(story.fact('release_version'), story.fact('release'))}, {results.several(story.first.hosts)}"
+        lines.append(Text(safe(f"{story.rollout}  release {about}"), style="bold"))
+        for run in story.runs:
+            result = STYLES.get(run.result or "", "yellow" if run.stands is Stands.RUNNING else "red")
+            before = "  " + _in_columns(rows[run.run], widths) + "  "
+            lines.append(Text(before).append(result_words(run), style=result))
+    return Group(*lines)
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    operator = safe(run.facts.get("operator", "?"), 40)
+    return run.command, f"{run.began.at:%F %H:%M:%S}", spell_seconds(run.took_s), operator
+
+
+def _in_columns(words: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=True))
+
+
+def result_words(run: Run) -> str:
+    """How a run ended, or how it stands without an end."""
+    if run.stands is Stands.RUNNING:
+        return "running"
+    if run.result is None:
+        return "broke off, no end"
+    code = f" (exit code {run.exit_code})" if run.exit_code else ""
+    return safe(run.result.replace("_", " ") + code)
+
+
+def document(stories: Sequence[Story]) -> dict[str, Any]:
+    """The list as one document."""
+    return {"schema": SCHEMA, "rollouts": [_story_document(story) for story in stories]}
+
+
+def _story_document(story: Story) -> dict[str, Any]:
+    return {
+        "rollout": story.rollout,
+        "began": _moment(story.first.began),
+        "operator": story.first.facts.get("operator"),
+        "release": story.fact("release"),
+        "release_version": story.fact("release_version"),
+        "hosts": story.first.hosts,
+        "result": story.last.result,
+        "exit_code": story.last.exit_code,
+        "stands": story.last.stands.value,
+        "runs": [_run_document(run) for run in story.runs],
+    }
+
+
+def _run_document(run: Run) -> dict[str, Any]:
+    return {
+        "command": run.command,
+        "began": _moment(run.began),
+        "took_s": round(run.took_s, 3),
+        "operator": run.facts.get("operator"),
+        "hosts": run.hosts,
+        "result": run.result,
+        "exit_code": run.exit_code,
+        "stands": run.stands.value,
+        "message": run.ended.message if run.ended else None,
+    }
+
+
+def _moment(event: Event) -> str:
+    return str(json.loads(event.to_json())["at"])
+
+
+def show_document(told: Sequence[tuple[Run, Sequence[Event]]]) -> dict[str, Any]:
+    """One rollout as one document: its runs, each with all of its events as `fleet.event/1`."""
+    runs = [{**_run_document(run), "events": [json.loads(event.to_json()) for event in events]} for run, events in told]
+    return {"schema": SHOW_SCHEMA, "rollout": told[0][0].rollout, "runs": runs}
+
+
+def heading(story: Story, run: Run) -> Iterator[str]:
+    """What was asked for: who, when, which release, the plan, and how it ended."""
+    facts = run.facts
+    yield f"fleet {run.command} by {safe(facts.get('operator', '?'))}: {_release(story, run)}"
+    code = f", exit code {run.exit_code}" if run.ended else ""
+    yield f"began {run.began.at:%F %H:%M:%S} UTC, took {spell_seconds(run.took_s)}: {run_word(run)}{code}"
+    batches = facts.get("batches", ())
+    yield f"{results.several(run.hosts)} in {len(batches)} {'batch' if len(batches) == 1 else 'batches'}:"
+    for number, names in enumerate(batches, 1):
+        yield safe(f"  {number}. {', '.join(names)}")
+    policy = Policy.from_plain(facts.get("policy", {}))
+    if run.command == "upgrade":
+        yield _policy_words(policy)
+    if policy.allow:
+        yield safe(f"Allowed: {', '.join(policy.allow)}.")
+
+
+def run_word(run: Run) -> str:
+    """How it ended, in a word; for one that runs, where."""
+    if run.stands is Stands.RUNNING:
+        controller = run.facts.get("controller", {})
+        return safe(f"running on {controller.get('host', '?')}, pid {controller.get('pid', '?')}")
+    return "it broke off, no end is known" if run.result is None else run.result.replace("_", " ")
+
+
+def _release(story: Story, run: Run) -> str:
+    sha256, number = run.facts.get("release"), story.fact("release_version")
+    path = f", {run.facts['release_path']}" if run.facts.get("release_path") else ""
+    named = f"nginx {number} " if number else "release "
+    return safe(f"{named}({str(sha256 or '?')[:12]}{path})")
+
+
+def _policy_words(policy: Policy) -> str:
+    stops = "any number may fail"
+    if policy.on_failure is not OnFailure.CONTINUE:
+        then = "every begun host goes back" if policy.on_failure is OnFailure.ROLLBACK else "halt"
+        stops = f"{policy.max_failures} may fail, then {then}"
+    bake = f"watched for {policy.bake_s:g} s a batch, {policy.parallel} at a time"
+    return f"{bake}; {stops}; commit: {policy.commit.value}."
+
+
+def lines(events: Sequence[Event]) -> Iterator[str]:
+    """The events that are for people, each in its line, with its time."""
+    for event in events:
+        line = plain_line(event)
+        if line is not None:
+            yield line

@@ -1,0 +1,97 @@
+"""The live view: a few lines that tell two hundred hosts as well as six.
+
+`view` is a pure function of status, time and size. It shows a line of what the rollout is about, the counts, one cell per
+host, and rows only for hosts that are busy or at fault; the rest is numbers. A letter says all that a colour says.
+"""
+
+from datetime import datetime, timedelta
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from fleet.onhost.protocol import Phase
+from fleet.rollout.host_status import Course, HostStatus
+from fleet.rollout.rollout_status import RolloutStatus, Stage
+from fleet.ui.console import outcome_words, safe, spell_seconds
+
+KEY = "· waiting  s staged  * busy  T held  N new  < back  - left alone  x at fault  ! needs a person"
+
+
+def view(status: RolloutStatus, now: datetime, width: int, height: int) -> Group:
+    """The view in at most `height` lines of at most `width` columns."""
+    grid = _grid(status, width)
+    most_grid = max(height // 3, 1)
+    lines: list[RenderableType] = [_headline(status, now, width), _counts(status, width), *grid[:most_grid]]
+    if len(grid) > most_grid:
+        lines.append(Text("…", no_wrap=True))
+    lines.append(_line(KEY, width, "dim"))
+    rows = [host for host in status.all if host.doing is not None or host.fault is not None or host.needs_person]
+    rows.sort(key=lambda host: (host.doing is None, host.name))
+    room = max(height - len(lines) - 1, 0)
+    lines.extend(_row(host, now, width) for host in rows[:room])
+    if len(rows) > room:
+        lines.append(_line(f"… and {len(rows) - room} more", width, "dim"))
+    return Group(*lines[:height])
+
+
+def _line(text: str, width: int, style: str = "") -> Text:
+    found = Text(text, style=style, no_wrap=True, overflow="ellipsis")
+    found.truncate(width, overflow="ellipsis")
+    return found
+
+
+def _headline(status: RolloutStatus, now: datetime, width: int) -> Text:
+    doing = status.stage.value
+    if status.stage in (Stage.UPGRADING, Stage.BAKING, Stage.JUDGED):
+        doing += f" batch {status.batch} of {len(status.batches)}"
+    if status.stage is Stage.BAKING and status.closed_at is not None:
+        doing += f", watched for {_seconds(now - status.closed_at)}"
+    since = f" · {_seconds(now - status.started_at)}" if status.started_at else ""
+    turned = " · TURNING BACK" if status.stopping else ""
+    return _line(f"rollout {status.rollout} · {doing}{since}{turned}", width, "bold")
+
+
+def _seconds(span: timedelta) -> str:
+    return spell_seconds(span.total_seconds())
+
+
+def _counts(status: RolloutStatus, width: int) -> Text:
+    counts = status.counts
+    parts = [f"{counts['done']} of {counts['hosts']} done"]
+    parts += [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if name not in ("hosts", "done")]
+    return _line(" · ".join(part for part in parts if not part.startswith("0 ") or part.endswith("done")), width)
+
+
+def _grid(status: RolloutStatus, width: int) -> list[Text]:
+    cells = [_cell(host) for host in status.all]
+    rows = [cells[begin : begin + width] for begin in range(0, len(cells), max(width, 1))]
+    return [Text("", no_wrap=True).join(Text(letter, style=style) for letter, style in row) for row in rows]
+
+
+def _cell(host: HostStatus) -> tuple[str, str]:
+    if host.doing is not None:
+        return "*", "yellow"
+    if host.needs_person:
+        return "!", "bold red"
+    if host.fault is not None:
+        return "x", "red"
+    match host.course:
+        case Course.UPGRADED | Course.COMMITTED:
+            return ("T", "cyan") if host.phase is Phase.TRIAL else ("N", "green")
+        case Course.BACK:
+            return "<", "blue"
+        case Course.LEFT_ALONE:
+            return "-", "dim"
+        case Course.STAGED:
+            return "s", "dim"
+        case _:
+            return "·", "dim"
+
+
+def _row(host: HostStatus, now: datetime, width: int) -> Text:
+    if host.doing is not None:
+        step = f" {host.step.value}" if host.step else ""
+        since = f" {_seconds(now - host.since)}" if host.since else ""
+        return _line(f"  {safe(host.name)}: {host.doing.value}{step}{since}", width, "yellow")
+    told = f": {safe(host.message)}" if host.message else ""
+    return _line(f"  {safe(host.name)}: {outcome_words(host)}{told}", width, "red")

@@ -1,0 +1,203 @@
+"""Events in and out of the journal, and what it tells of rollouts."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from fleet.errors import JournalError, Refused
+from fleet.events import Event, EventType
+from fleet.journal.journal import Journal, new_token
+from fleet.journal.process_identity import Process, this_process
+from fleet.journal.run_summary import SILENT, Stands, stands
+from fleet.onhost.protocol import Ask
+from fleet.rollout.policy import Policy
+from fleet.rollout.rollout_status import RolloutStatus, fold
+from tests.support.pretend.visits import AT, LOST_AFTER, WENT_BACK, a_fleet
+from tests.support.rollout.playing import play
+
+ONE, TWO = "20261123-1000-test", "20261124-0900-more"
+ELSEWHERE = Process("another", 4711).to_plain()
+
+
+def began(rollout: str, **data: object) -> Event:
+    return Event(AT, rollout, EventType.ROLLOUT_STARTED, data={"batches": [["web-01"], ["web-02"]], **data})
+
+
+def ended(rollout: str, result: str = "completed", code: int = 0) -> Event:
+    data = {"result": result, "exit_code": code}
+    return Event(AT + timedelta(seconds=90), rollout, EventType.ROLLOUT_ENDED, message="Done.", data=data)
+
+
+def test_the_events_of_a_rollout_come_back_as_they_were_and_fold_to_the_same_status(journal: Journal) -> None:
+    fleet = a_fleet(6)
+    fleet.trouble["web-02", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.trouble["web-04", Ask.UPGRADE].append(WENT_BACK)
+    _, game = play(fleet, Policy(bake_s=0.0))
+    run = new_token()
+
+    for event in game.events:
+        journal.append(run, event)
+
+    loaded = journal.events(ONE)
+    assert list(loaded) == game.events
+    status = RolloutStatus()
+    for event in loaded:
+        status = fold(status, event)
+    assert status == game.status
+
+
+def test_a_name_in_any_letters_comes_back_as_it_was(journal: Journal) -> None:
+    odd = Event(AT, ONE, EventType.NOTE, host="wéb\udcff\x00", message="\x1b[2J\x00 \U0001f600 \ud800")
+
+    journal.append("run", odd)
+
+    assert journal.events(ONE) == (odd,)
+
+
+def test_what_was_appended_is_there_after_the_writer_was_killed(path: Path) -> None:
+    code = (
+        "import sys, os; from fleet.journal.journal import Journal; from fleet.events import *\n"
+        "from tests.support.pretend.visits import AT\n"
+        "journal = Journal.open(sys.argv[1])\n"
+        "for number in range(50): journal.append('run', Event(AT, 'r', EventType.NOTE, message=str(number)))\n"
+        "os.kill(os.getpid(), 9)"
+    )
+
+    killed = subprocess.run([sys.executable, "-c", code, str(path)])
+
+    assert killed.returncode == -signal.SIGKILL
+    with Journal.open(str(path)) as journal:
+        assert [event.message for event in journal.events("r")] == [str(number) for number in range(50)]
+
+
+def test_runs_that_write_at_the_same_time_are_told_apart(path: Path, journal: Journal) -> None:
+    with Journal.open(str(path)) as other:
+        journal.append("a", began(ONE, command="upgrade"))
+        other.append("b", began(ONE, command="rollback"))
+        journal.append("a", Event(AT, ONE, EventType.NOTE, message="of a"))
+        other.append("b", ended(ONE, "rolled_back"))
+
+    assert [run.command for run in journal.runs(ONE)] == ["upgrade", "rollback"]
+    assert [run.result for run in journal.runs(ONE)] == [None, "rolled_back"]
+    assert [event.message for event in journal.events(ONE, "a")] == ["", "of a"]
+    assert len(journal.events(ONE)) == 4
+
+
+def test_the_rollouts_are_listed_with_the_newest_first_and_no_more_than_wanted(journal: Journal) -> None:
+    journal.append("a", began(ONE, command="upgrade", operator="ann", release="b" * 64, release_version="1.26.3"))
+    journal.append("a", ended(ONE, code=3))
+    journal.append("b", began(TWO, command="upgrade"))
+    journal.append("c", began(ONE, command="commit"))
+
+    first, second = journal.rollouts()
+
+    assert (first.rollout, second.rollout) == (TWO, ONE)
+    assert [run.command for run in second.runs] == ["upgrade", "commit"]
+    assert second.fact("release_version") == "1.26.3"
+    assert second.fact("nothing") is None
+    run = second.first
+    assert (run.hosts, run.took_s, run.result, run.exit_code, run.stands) == (2, 90.0, "completed", 3, Stands.ENDED)
+    assert [story.rollout for story in journal.rollouts(most=1)] == [TWO]
+
+
+@pytest.mark.parametrize(
+    ("controller", "holds", "silent_for", "found"),
+    [
+        (this_process().to_plain(), False, SILENT * 9, Stands.RUNNING),
+        (replace(this_process(), start="1").to_plain(), True, SILENT * 0, Stands.INTERRUPTED),
+        (ELSEWHERE, False, SILENT * 0.9, Stands.RUNNING),
+        (ELSEWHERE, False, SILENT * 1.1, Stands.INTERRUPTED),
+        (ELSEWHERE, True, SILENT * 9, Stands.RUNNING),
+        ({}, False, SILENT * 9, Stands.INTERRUPTED),
+    ],
+    ids=["lives here", "died here", "heard of", "silent", "holds the lock", "nobody knows"],
+)
+def test_how_a_run_without_an_end_stands(
+    controller: dict[str, object], holds: bool, silent_for: timedelta, found: Stands
+) -> None:
+    event = began(ONE, controller=controller)
+
+    assert stands(event, AT, None, holds, AT + silent_for, this_process()) is found
+    assert stands(event, AT, ended(ONE), holds, AT + silent_for, this_process()) is Stands.ENDED
+
+
+def test_a_rollout_is_found_by_its_start_and_the_newest_by_none(journal: Journal) -> None:
+    journal.append("a", began(ONE))
+    journal.append("b", began(TWO))
+
+    assert journal.find() == TWO
+    assert journal.find("20261123") == ONE
+    assert journal.find(ONE) == ONE
+
+
+def test_an_id_that_is_the_start_of_another_is_found(journal: Journal) -> None:
+    journal.append("a", began("one"))
+    journal.append("b", began("one-more"))
+
+    assert journal.find("one") == "one"
+
+
+@pytest.mark.parametrize(("start", "said"), [("2026", "start of several"), ("nonsense", "knows no rollout nonsense")])
+def test_a_rollout_that_is_not_meant_clearly_is_refused_with_those_there_are(
+    journal: Journal, start: str, said: str
+) -> None:
+    journal.append("a", began(ONE))
+    journal.append("b", began(TWO))
+
+    with pytest.raises(Refused, match=said) as refused:
+        journal.find(start)
+
+    assert ONE in str(refused.value)
+    assert TWO in str(refused.value)
+
+
+def test_an_empty_journal_knows_no_rollout(journal: Journal) -> None:
+    assert journal.rollouts() == ()
+    with pytest.raises(Refused, match="knows no rollout"):
+        journal.find()
+
+
+def test_a_full_disk_is_a_trouble_of_the_journal_and_what_was_there_stays(path: Path) -> None:
+    with Journal.open(str(path)) as journal:
+        journal.append("a", began(ONE))
+        with journal._database.reading() as connection:
+            pages = connection.scalar(text("PRAGMA page_count"))
+        with journal._database.reading() as connection:
+            connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+
+        with pytest.raises(JournalError, match=f"the journal {path} can't be written: database or disk is full"):
+            journal.append("a", Event(AT, ONE, EventType.NOTE, message="x" * 100_000))
+
+        assert journal.events(ONE) == (began(ONE),)
+
+
+def test_a_journal_without_the_right_to_write_is_refused(path: Path) -> None:
+    with Journal.open(str(path)) as journal:
+        with sqlite3.connect(path) as other:
+            other.execute("CREATE TRIGGER no BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'may not write'); END")
+        other.close()
+
+        with pytest.raises(JournalError, match="can't be written: may not write") as refused:
+            journal.append("a", began(ONE))
+
+    assert "--journal" in refused.value.remedy
+
+
+def test_an_event_of_a_newer_fleet_is_named(journal: Journal) -> None:
+    journal.append("a", began(ONE))
+    with journal._database.writing() as connection:
+        connection.exec_driver_sql("UPDATE events SET body = replace(body, 'rollout_started', 'rollout_dreamt')")
+
+    with pytest.raises(JournalError, match="event 1 of the journal can't be read") as refused:
+        journal.events(ONE)
+
+    assert "newer fleet" in refused.value.remedy
+    assert os.path.basename(journal.shown) == "journal.db"

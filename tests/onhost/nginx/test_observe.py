@@ -1,0 +1,64 @@
+"""What a look at a real nginx says of the files around it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.onhost.nginx.observe import Observer
+from fleet.onhost.protocol import Layout
+from fleet.onhost.system.machine import Machine
+from fleet.onhost.system.sockets import Listener
+from tests.support.private_nginx import PrivateNginx
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[PrivateNginx]:
+    found = PrivateNginx(tmp_path).start_well()
+    yield found
+    found.end()
+
+
+@pytest.mark.parametrize("pid", ["", "99999999", "the master's own"])
+def test_an_oldbin_that_names_no_older_master_is_litter(pid: str, nginx: PrivateNginx) -> None:
+    """After a power cut it is always there, and the pid in it may be anybody's by then."""
+    stale = Path(f"{nginx.pid_file}.oldbin")
+    stale.write_text(f"{nginx.master()}\n" if pid == "the master's own" else pid)
+
+    look = Observer(Machine(), Layout(pid_file=str(nginx.pid_file))).look()
+
+    assert look.litter == (str(stale),)
+
+
+class CountingMachine(Machine):
+    """Counts how often the kernel's socket tables are read."""
+
+    tables_read = 0
+
+    def listeners(self, pid: int) -> dict[int, Listener]:
+        self.tables_read += 1
+        return super().listeners(pid)
+
+
+def test_the_socket_tables_are_read_again_only_when_other_sockets_are_held(nginx: PrivateNginx) -> None:
+    machine = CountingMachine()
+    observer = Observer(machine, Layout(pid_file=str(nginx.pid_file)))
+    looks = [observer.look() for _ in range(5)]
+
+    assert machine.tables_read == 1
+    assert len(looks[-1].masters[0].listeners) == 1
+    old, new = nginx.upgrade(nginx.binary)
+
+    assert [(one.pid, one.listeners) for one in observer.look().masters] == [
+        (old, looks[0].masters[0].listeners),
+        (new, looks[0].masters[0].listeners),
+    ]
+    assert machine.tables_read == 2
+
+
+def test_an_oldbin_that_names_the_older_master_of_two_is_none(nginx: PrivateNginx, tmp_path: Path) -> None:
+    old, new = nginx.upgrade(nginx.binary)
+
+    look = Observer(Machine(), Layout(pid_file=str(nginx.pid_file))).look()
+
+    assert ([one.pid for one in look.masters], look.oldbin_pid, look.litter) == ([old, new], old, ())

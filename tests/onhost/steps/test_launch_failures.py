@@ -1,0 +1,123 @@
+"""Why a start failed: lines as nginx 1.22 and 1.31 write them, each told apart by its own word."""
+
+import pytest
+
+from fleet.onhost.reasons.catalogue import finding
+from fleet.onhost.steps.launch import LAUNCH_FLOOR_S
+from fleet.onhost.steps.launch_failures import is_ignored, why_not_started, why_not_tested
+from fleet.onhost.system.machine import Ran
+
+OLD, NEW, WORKER = 80, 90, 81
+PATH, PID_FILE = "/usr/sbin/nginx", "/run/nginx.pid"
+AT = "2026/11/23 10:00:00"
+
+
+def by(pid: int, level: str, text: str) -> str:
+    return f"{AT} [{level}] {pid}#{pid}: {text}"
+
+
+def execve(errno: int, text: str) -> str:
+    return by(NEW, "alert", f'execve() failed while executing new binary process "{PATH}" ({errno}: {text})')
+
+
+STARTING = by(OLD, "notice", f"start new binary process {NEW}")
+GIVEN_UP = by(OLD, "notice", f"new binary process {NEW} exited with code 1")
+RENAME = by(
+    OLD,
+    "alert",
+    f"rename() {PID_FILE} to {PID_FILE}.oldbin failed before executing new binary process "
+    f'"{PATH}" (2: No such file or directory)',
+)
+FORK = by(OLD, "alert", 'fork() failed while spawning "new binary process" (11: Resource temporarily unavailable)')
+LOADER = f"{PATH}: error while loading shared libraries: libx.so: cannot open shared object file"
+BIND = by(NEW, "emerg", "bind() to 0.0.0.0:81 failed (98: Address already in use)")
+STILL = by(NEW, "emerg", "still could not bind()")
+FULL = by(NEW, "crit", f'pwrite() "{PID_FILE}" failed (28: No space left on device)')
+MODULE = by(NEW, "emerg", 'module "/m.so" is not binary compatible in /etc/nginx/nginx.conf:1')
+VERSION = by(NEW, "emerg", 'module "/m.so" version 1022001 instead of 1031005 in /etc/nginx/nginx.conf:1')
+REJECTED = by(NEW, "emerg", 'host not found in upstream "app" in /etc/nginx/nginx.conf:9')
+OF_A_CLIENT = by(WORKER, "crit", "*7 connect() to unix:/a failed (2: No such file), client: 10.0.0.1, server: _")
+
+
+def word(*lines: str) -> str | None:
+    cause = why_not_started(lines, OLD, [WORKER], PATH, PID_FILE)
+    if cause is not None:
+        finding(cause.word, **cause.facts)
+    return cause.word if cause else None
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ([execve(2, "No such file or directory")], "exec_missing"),
+        ([execve(13, "Permission denied")], "exec_denied"),
+        ([execve(8, "Exec format error")], "exec_format"),
+        ([execve(26, "Text file busy")], "text_busy"),
+        ([execve(40, "Too many levels of symbolic links")], "exec_failed"),
+        ([by(OLD, "alert", f"new binary process {NEW} exited on signal 11")], "start_crashed"),
+        ([LOADER], "library_missing"),
+        ([BIND, BIND, STILL], "listener_busy"),
+        ([FULL], "pid_dir_full"),
+        ([MODULE], "module_incompatible"),
+        ([VERSION], "module_incompatible"),
+        ([REJECTED], "config_rejected"),
+        ([RENAME], "poisoned_by_rename"),
+        ([FORK, by(OLD, "alert", "close() channel failed (9: Bad file descriptor)")], "poisoned_by_fork"),
+        ([by(NEW, "alert", "mmap(MAP_ANON|MAP_SHARED, 1) failed (12: Cannot allocate memory)")], "launch_failed"),
+        ([], None),
+    ],
+)
+def test_each_way_not_to_start_has_its_own_word(lines: list[str], told: str | None) -> None:
+    assert word(STARTING, *lines, GIVEN_UP) == told
+
+
+def test_what_old_workers_write_about_their_requests_is_no_cause() -> None:
+    assert word(OF_A_CLIENT, by(WORKER, "emerg", "something of the old release")) is None
+
+
+def test_a_stranger_s_failed_rename_poisons_nobody() -> None:
+    assert word(RENAME.replace(f"{OLD}#{OLD}", "70#70")) != "poisoned_by_rename"
+
+
+def test_the_port_that_is_taken_is_named() -> None:
+    cause = why_not_started([BIND, STILL], OLD, [WORKER], PATH, PID_FILE)
+
+    assert cause is not None
+    assert cause.facts == {"listener": "0.0.0.0:81", "why": "98: Address already in use"}
+
+
+def test_a_start_is_waited_for_longer_than_nginx_tries_to_bind() -> None:
+    assert LAUNCH_FLOOR_S >= 4
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "told"),
+    [
+        (127, f"[Errno 2] No such file or directory: '{PATH}'", "exec_missing"),
+        (127, f"[Errno 13] Permission denied: '{PATH}'", "exec_denied"),
+        (127, f"[Errno 8] Exec format error: '{PATH}'", "exec_format"),
+        (127, f"[Errno 26] Text file busy: '{PATH}'", "text_busy"),
+        (127, f"[Errno 40] Too many levels of symbolic links: '{PATH}'", "exec_failed"),
+        (127, LOADER, "library_missing"),
+        (-11, "", "start_crashed"),
+        (124, "(no end after 60 s)", "test_too_slow"),
+        (1, "nginx: [emerg] unknown directive\nnginx: configuration file test failed", "config_rejected"),
+        (1, 'nginx: [emerg] module "/m.so" is not binary compatible in x:1', "module_incompatible"),
+    ],
+)
+def test_the_test_before_usr2_tells_the_same_causes(code: int, output: str, told: str) -> None:
+    cause = why_not_tested(Ran(code, output, 0.1), PATH)
+
+    assert cause.word == told
+    finding(cause.word, **cause.facts)
+
+
+def test_a_usr2_that_is_ignored_is_told_by_nginx_s_own_words() -> None:
+    line = by(
+        OLD,
+        "crit",
+        "the changing binary signal is ignored: you should shutdown or terminate before either old or new binary's process",
+    )
+
+    assert (is_ignored([STARTING, line], OLD) or "").startswith("the changing binary signal is ignored")
+    assert is_ignored([line], NEW) is None

@@ -1,0 +1,66 @@
+"""Leases and claims are renewed while a host waits: by half of their time, and again soon if that failed."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from fleet.onhost.protocol import Ask
+from fleet.rollout.actions import Visit, Wait
+from fleet.rollout.host_status import Course, Doubt, Fault, HostStatus
+from fleet.rollout.lease_renewal import renewals
+from fleet.rollout.policy import Policy
+from fleet.rollout.rollout_status import RolloutStatus
+from tests.support.pretend.visits import AT, a_fleet
+from tests.support.rollout.playing import play
+
+LEASED = Policy(bake_s=0.0, lease_s=60.0)
+HELD = HostStatus("web-01", 1, course=Course.UPGRADED, since=AT, renewed_at=AT)
+
+
+def moves(host: HostStatus, after_s: float, policy: Policy = LEASED) -> tuple[object, ...]:
+    return renewals(policy, RolloutStatus("r1", {host.name: host}, ((host.name,),)), later(after_s))
+
+
+def later(seconds: float) -> datetime:
+    return AT + timedelta(seconds=seconds)
+
+
+def test_a_held_host_is_looked_at_by_half_of_its_lease() -> None:
+    assert moves(HELD, 29.0) == (Wait(later(30.0)),)
+    assert moves(HELD, 30.0) == (Visit("web-01", Ask.BAKE, 1),)
+
+
+def test_without_a_lease_the_claim_is_renewed_all_the_same() -> None:
+    assert moves(HELD, 299.0, Policy()) == (Wait(later(300.0)),)
+    assert moves(HELD, 300.0, Policy()) == (Visit("web-01", Ask.BAKE, 1),)
+
+
+def test_a_look_that_failed_is_made_again_soon_and_not_at_once() -> None:
+    failed = replace(HELD, since=later(30.0))
+
+    assert moves(failed, 32.0) == (Wait(later(40.0)),)
+    assert moves(failed, 40.0) == (Visit("web-01", Ask.BAKE, 1),)
+
+
+def test_only_hosts_that_wait_in_the_rollout_s_hands_are_looked_at() -> None:
+    for other in (
+        replace(HELD, doing=Ask.BAKE),
+        replace(HELD, doubt=Doubt(Ask.COMMIT, AT, AT)),
+        replace(HELD, fault=Fault.FAILED),
+        replace(HELD, course=Course.COMMITTED),
+        replace(HELD, course=Course.STAGED),
+        replace(HELD, visits={Ask.COMMIT: 1}),
+    ):
+        assert moves(other, 999.0) == ()
+
+
+def test_no_lease_runs_out_while_later_batches_are_at_work() -> None:
+    fleet = a_fleet(6)
+    policy = Policy(bake_s=90.0, lease_s=60.0)
+
+    end, game = play(fleet, policy, sizes=(1, 1, 1))
+
+    assert end.exit_code == 0
+    looks = [event.at for event in game.events if event.data.get("ask") == "bake" and event.host == "web-01"]
+    gaps = [(after - before).total_seconds() for before, after in pairwise(looks)]
+    assert max(gaps) <= 40.0

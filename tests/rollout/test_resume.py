@@ -1,0 +1,160 @@
+"""Which way a rollout goes on after its earlier runs, and what of them need not be watched again."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from fleet.events import Result
+from fleet.onhost.protocol import Ask
+from fleet.rollout.host_status import Course, Fault, HostStatus
+from fleet.rollout.policy import OnFailure, Policy
+from fleet.rollout.resume import Onward, beginning, onward, proven
+from fleet.rollout.rollout_status import INTERRUPTED, RolloutStatus, Stage
+from fleet.rollout.upgrade import decide
+from fleet.task import HostTask
+from tests.support.pretend.visits import LOST_AFTER, UNREACHABLE, WENT_BACK, Fleet, a_fleet, names
+from tests.support.rollout.playing import Play, a_play
+
+QUICK = Policy(bake_s=0.0)
+SIZES = (1, 1, 2)
+
+
+def interrupted(fleet: Fleet, ask: Ask, host: str, policy: Policy = QUICK) -> Play:
+    """A rollout whose operator turned back during this visit."""
+    game = a_play(fleet, policy, SIZES)
+
+    def meanwhile(task: HostTask) -> None:
+        if (task.request.ask, task.host.name) == (ask, host) and not game.status.interrupted:
+            game.say(INTERRUPTED)
+
+    fleet.meanwhile = meanwhile
+    game.to_the_end(partial(decide, policy))
+    assert game.status.result is Result.INTERRUPTED
+    return game
+
+
+def test_a_rollout_that_went_forward_goes_forward() -> None:
+    game = interrupted(a_fleet(4), Ask.UPGRADE, "web-02")
+
+    assert onward([("upgrade", game.status)]) is Onward.UPGRADE
+    assert onward([("resume", game.status)]) is Onward.UPGRADE
+
+
+@pytest.mark.parametrize("broke_off", [False, True], ids=["turned back", "killed"])
+def test_what_was_being_taken_back_is_taken_back(broke_off: bool) -> None:
+    fleet = a_fleet(4)
+    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+    status = interrupted(fleet, Ask.ROLLBACK, "web-01").status
+
+    if broke_off:
+        status = replace(status, stage=Stage.ROLLING_BACK, result=None, exit_code=None)
+
+    assert onward([("upgrade", status)]) is Onward.ROLLBACK
+
+
+def test_what_is_back_stays_back() -> None:
+    fleet = a_fleet(4)
+    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+    game = a_play(fleet, QUICK, SIZES)
+    game.to_the_end(partial(decide, QUICK))
+
+    assert game.status.result is Result.ROLLED_BACK
+    assert onward([("upgrade", game.status)]) is Onward.NOWHERE
+
+
+def test_a_rollback_with_a_host_that_is_not_known_to_be_back_goes_on() -> None:
+    fleet = a_fleet(4)
+    fleet.trouble["web-02", Ask.UPGRADE].append(LOST_AFTER)
+    for ask in (Ask.LOOK, Ask.ROLLBACK):
+        fleet.trouble["web-02", ask].extend([UNREACHABLE] * 99)
+    game = a_play(fleet, QUICK, SIZES)
+    game.to_the_end(partial(decide, QUICK))
+
+    assert game.status.result is Result.ROLLED_BACK
+    assert onward([("upgrade", game.status)]) is Onward.ROLLBACK
+
+
+@pytest.mark.parametrize(
+    ("command", "result", "code", "way"),
+    [
+        ("commit", Result.INTERRUPTED, 130, Onward.COMMIT),
+        ("commit", None, None, Onward.COMMIT),
+        ("commit", Result.COMPLETED, 0, Onward.UPGRADE),
+        ("rollback", Result.INTERRUPTED, 130, Onward.ROLLBACK),
+        ("rollback", Result.HALTED, 4, Onward.ROLLBACK),
+        ("rollback", None, None, Onward.ROLLBACK),
+        ("rollback", Result.ROLLED_BACK, 0, Onward.NOWHERE),
+        ("upgrade", Result.COMPLETED, 0, Onward.UPGRADE),
+        ("upgrade", None, None, Onward.UPGRADE),
+    ],
+)
+def test_the_last_command_and_its_end_say_which_way(
+    command: str, result: Result | None, code: int | None, way: Onward
+) -> None:
+    assert onward([(command, RolloutStatus("r1", result=result, exit_code=code))]) is way
+
+
+@pytest.mark.parametrize(
+    ("command", "result", "way"),
+    [("rollback", Result.INTERRUPTED, Onward.ROLLBACK), ("upgrade", Result.COMPLETED, Onward.UPGRADE)],
+)
+def test_a_commit_that_failed_settles_nothing(command: str, result: Result, way: Onward) -> None:
+    before = (command, RolloutStatus("r1", result=result))
+    failed = ("commit", RolloutStatus("r1", result=Result.HALTED, exit_code=3))
+
+    assert onward([before, failed, failed]) is way
+
+
+def test_hosts_are_proven_when_their_batch_has_passed_its_gate() -> None:
+    game = interrupted(a_fleet(4), Ask.UPGRADE, "web-03")
+
+    assert game.status.batch == 3
+    assert proven([game.status]) == {"web-01", "web-02"}
+
+
+def test_a_host_at_fault_is_not_proven_and_the_runs_before_count() -> None:
+    fleet = a_fleet(4)
+    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+    lenient = replace(QUICK, on_failure=OnFailure.CONTINUE)
+    game = interrupted(fleet, Ask.UPGRADE, "web-03", lenient)
+    before = beginning("r1", game.status.batches, frozenset({"web-02"}))
+
+    assert proven([game.status]) == {"web-01"}
+    assert proven([before, game.status]) == {"web-01", "web-02"}
+    assert proven([]) == frozenset()
+
+
+def test_a_resume_takes_nothing_for_granted_but_the_gates() -> None:
+    start = beginning("r1", (("web-01",), ("web-02", "web-03")), frozenset({"web-01"}))
+
+    assert start.batches == (("web-01",), ("web-02", "web-03"))
+    assert start.hosts["web-01"] == HostStatus("web-01", 1, proven=True)
+    assert [host.course for host in start.all] == [Course.WAITING] * 3
+    assert [host.batch for host in start.all] == [1, 2, 2]
+
+
+def test_a_proven_batch_that_is_found_held_is_not_watched_again() -> None:
+    fleet = a_fleet(4)
+    policy = replace(QUICK, bake_s=60.0)
+    first = interrupted(fleet, Ask.UPGRADE, "web-03", policy)
+    fleet.meanwhile = lambda task: None
+    well = proven([first.status])
+    game = a_play(fleet, policy, SIZES)
+    game.status = beginning(game.status.rollout, game.status.batches, well)
+    game.requests = replace(game.requests, reopen=True)
+    game.now = first.now
+
+    end = game.to_the_end(partial(decide, policy))
+
+    assert end.exit_code == 0
+    assert (game.now - first.now).total_seconds() < 120.0
+    assert [host.fault for host in game.status.all] == [None] * 4
+    assert sorted(set(fleet.asked(Ask.COMMIT))) == names(4)
+
+
+def test_a_host_that_was_refused_before_is_asked_again() -> None:
+    start = beginning("r1", (("web-01",),), frozenset())
+
+    assert start.hosts["web-01"].fault is not Fault.REFUSED
+    assert start.faults == 0

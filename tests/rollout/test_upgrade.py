@@ -1,0 +1,655 @@
+"""The decisions of a rollout, played against pretend hosts: what is asked of whom, in which order, and how it ends."""
+
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet.events import EventType, Result
+from fleet.onhost.protocol import Ask, Outcome, Phase, Record, Rest
+from fleet.rollout.actions import Visit
+from fleet.rollout.host_status import Course, Fault, HostStatus
+from fleet.rollout.policy import CommitWhen, OnFailure, Policy
+from fleet.rollout.rollout_status import INTERRUPTED, LOCK_WAIT, RolloutStatus
+from fleet.rollout.upgrade import decide
+from fleet.task import HostOutcome, HostTask
+from tests.support.pretend.visits import (
+    AT,
+    LOST_AFTER,
+    LOST_BEFORE,
+    NEW,
+    OLD,
+    REFUSED,
+    UNREACHABLE,
+    WENT_BACK,
+    Fleet,
+    a_fleet,
+    names,
+)
+from tests.support.rollout.playing import ROLLOUT, Play, a_play, play
+
+QUICK = Policy(bake_s=0.0)
+
+
+def test_a_good_release_reaches_every_host_batch_by_batch_and_is_committed_at_the_end() -> None:
+    fleet = a_fleet(6)
+
+    end, game = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.COMPLETED, 0)
+    assert [host.phase() for host in fleet.hosts.values()] == [Phase.NEW] * 6
+    opened = [event.data["hosts"] for event in game.events if event.type is EventType.BATCH_OPENED]
+    assert opened == [names(6)[:1], names(6)[1:3], names(6)[3:]]
+    first_commit = fleet.calls.index(next(call for call in fleet.calls if call[1] is Ask.COMMIT))
+    assert all(ask is Ask.COMMIT for _, ask in fleet.calls[first_commit:])
+
+
+def test_every_host_is_staged_before_any_host_is_changed() -> None:
+    fleet = a_fleet(6)
+
+    play(fleet, QUICK)
+
+    assert [ask for _, ask in fleet.calls[:6]] == [Ask.STAGE] * 6
+
+
+@pytest.mark.parametrize("trouble", [REFUSED, UNREACHABLE, LOST_BEFORE], ids=lambda trouble: trouble.reason)
+def test_one_host_that_does_not_pass_preflight_means_that_no_host_is_changed(trouble: HostOutcome) -> None:
+    fleet = a_fleet(6)
+    fleet.trouble["web-05", Ask.STAGE].append(trouble)
+
+    end, _ = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 2)
+    assert "web-05" in end.message
+    assert {ask for _, ask in fleet.calls} == {Ask.STAGE}
+    assert len(fleet.calls) == 6
+
+
+def test_a_host_that_the_rollout_had_begun_and_that_is_down_needs_a_person() -> None:
+    """Going on with the rollout is refused there, but that is not all that is to be said of it."""
+    fleet = a_fleet(1)
+    play(fleet, replace(QUICK, commit=CommitWhen.NEVER))
+    host = fleet.hosts["web-01"]
+    host.model = host.model.kill_new().kill_old()
+    fleet.trouble["web-01", Ask.STAGE].append(REFUSED)
+
+    end, _ = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 4)
+    assert "start" in end.message
+
+
+def test_two_names_of_one_nginx_are_refused() -> None:
+    fleet = a_fleet(3)
+    game = a_play(fleet, QUICK)
+    for host in fleet.hosts.values():
+        host.name = "one and the same"
+
+    end = game.to_the_end(partial(decide, QUICK))
+
+    assert end.exit_code == 2
+    assert "web-01 and web-02" in end.message
+
+
+def test_the_epoch_is_one_above_the_highest_that_any_host_knows() -> None:
+    fleet = a_fleet(3)
+    fleet.hosts["web-02"].epoch = 7
+
+    play(fleet, QUICK)
+
+    assert {task.request.epoch for task in fleet.tasks if task.request.ask is Ask.STAGE} == {0}
+    assert {task.request.epoch for task in fleet.tasks if task.request.ask is not Ask.STAGE} == {8}
+
+
+def test_an_epoch_that_no_rollouts_led_to_is_not_given_to_the_other_hosts() -> None:
+    """They would keep it: one above the largest number would shut fleet out of all of them."""
+    fleet = a_fleet(3)
+    fleet.hosts["web-02"].epoch = 10**9
+
+    end, _ = play(fleet, QUICK)
+
+    assert end.exit_code == 2
+    assert "web-02" in end.message
+    assert {task.request.ask for task in fleet.tasks} == {Ask.STAGE}
+
+
+def test_upgrade_aims_at_held_and_commit_at_final() -> None:
+    fleet = a_fleet(2)
+
+    play(fleet, QUICK)
+
+    rests = {task.request.ask: task.request.goal.rest for task in fleet.tasks if task.request.goal is not None}
+    assert rests[Ask.UPGRADE] is Rest.HELD
+    assert rests[Ask.COMMIT] is Rest.FINAL
+
+
+def test_a_host_that_runs_the_release_already_is_left_alone() -> None:
+    fleet = a_fleet(3)
+    fleet.hosts["web-02"].runs = NEW
+
+    end, game = play(fleet, QUICK)
+
+    assert end.exit_code == 0
+    assert [ask for name, ask in fleet.calls if name == "web-02"] == [Ask.STAGE]
+    assert game.status.hosts["web-02"].course is Course.ALREADY
+
+
+def test_a_failure_beyond_the_budget_takes_every_begun_host_back_and_begins_no_other() -> None:
+    fleet = a_fleet(6)
+    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+
+    end, _ = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 3)
+    assert [host.phase() for host in fleet.hosts.values()] == [Phase.OLD] * 6
+    assert sorted(fleet.asked(Ask.UPGRADE)) == ["web-01", "web-02", "web-03"]
+    assert sorted(fleet.asked(Ask.ROLLBACK)) == ["web-01", "web-02", "web-03"]
+
+
+def test_hosts_committed_with_their_batch_go_back_too() -> None:
+    fleet = a_fleet(6)
+    fleet.trouble["web-04", Ask.UPGRADE].append(WENT_BACK)
+
+    end, _ = play(fleet, replace(QUICK, commit=CommitWhen.BATCH))
+
+    assert fleet.asked(Ask.COMMIT) == ["web-01", "web-02", "web-03"]
+    assert end.result is Result.ROLLED_BACK
+    assert [host.runs for host in fleet.hosts.values()] == [OLD] * 6
+
+
+def test_halt_leaves_the_begun_hosts_as_they_are() -> None:
+    fleet = a_fleet(6)
+    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+
+    end, _ = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 3)
+    assert fleet.hosts["web-01"].phase() is Phase.TRIAL
+    assert fleet.asked(Ask.ROLLBACK) == []
+    assert f"fleet rollback {ROLLOUT}" in end.message
+
+
+def test_continue_goes_on_whatever_fails() -> None:
+    fleet = a_fleet(6)
+    fleet.trouble["web-01", Ask.UPGRADE].append(WENT_BACK)
+    fleet.trouble["web-04", Ask.UPGRADE].append(WENT_BACK)
+
+    end, _ = play(fleet, replace(QUICK, on_failure=OnFailure.CONTINUE))
+
+    assert (end.result, end.exit_code) == (Result.COMPLETED, 3)
+    assert sorted(fleet.asked(Ask.UPGRADE)) == names(6)
+
+
+def test_a_host_that_fails_its_bake_inside_the_budget_is_taken_back_alone_and_the_rollout_goes_on() -> None:
+    fleet = a_fleet(4)
+    bad = replace(WENT_BACK, reason="log_bad")
+    fleet.trouble["web-01", Ask.BAKE].append(bad)
+
+    end, game = play(fleet, replace(QUICK, max_failures=1), sizes=(2, 2))
+
+    assert (end.result, end.exit_code) == (Result.COMPLETED, 3)
+    assert [host.phase() for host in fleet.hosts.values()] == [Phase.OLD, Phase.NEW, Phase.NEW, Phase.NEW]
+    assert fleet.asked(Ask.ROLLBACK) == ["web-01"]
+    assert fleet.asked(Ask.BAKE).count("web-01") == 1
+    assert game.status.hosts["web-01"].fault is Fault.FAILED
+
+
+def test_a_host_that_went_back_by_itself_is_neither_baked_again_nor_committed() -> None:
+    fleet = a_fleet(3)
+
+    def meanwhile(task: HostTask) -> None:
+        host = fleet.hosts["web-01"]
+        if task.request.ask is Ask.UPGRADE and task.host.name == "web-02":
+            host.runs, host.held = OLD, None
+
+    fleet.meanwhile = meanwhile
+
+    end, _ = play(fleet, replace(QUICK, max_failures=1), sizes=(1, 1, 1))
+
+    assert end.exit_code == 3
+    assert fleet.asked(Ask.BAKE).count("web-01") == 2
+    assert "web-01" not in fleet.asked(Ask.COMMIT)
+    assert fleet.hosts["web-01"].phase() is Phase.OLD
+
+
+def test_the_bake_looks_until_its_time_is_over_and_once_at_its_end() -> None:
+    fleet = a_fleet(1)
+
+    _, game = play(fleet, Policy(bake_s=60.0))
+
+    closed = next(event.at for event in game.events if event.type is EventType.BATCH_CLOSED)
+    judged = next(event.at for event in game.events if event.type is EventType.GATE_JUDGED)
+    assert (judged - closed).total_seconds() >= 60.0
+    assert 5 <= len(fleet.asked(Ask.BAKE)) <= 9
+
+
+def test_a_bake_of_no_time_looks_once() -> None:
+    fleet = a_fleet(1)
+
+    play(fleet, QUICK)
+
+    assert fleet.asked(Ask.BAKE) == ["web-01"]
+
+
+def test_a_host_that_misses_one_look_is_asked_again_before_it_counts() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.BAKE].append(UNREACHABLE)
+
+    end, _ = play(fleet, QUICK)
+
+    assert end.exit_code == 0
+
+
+def test_a_host_that_stays_silent_at_the_gate_counts_as_unreachable_and_needs_a_person() -> None:
+    fleet = a_fleet(2)
+    for ask in (Ask.BAKE, Ask.LOOK, Ask.ROLLBACK):
+        fleet.trouble["web-01", ask].extend([UNREACHABLE] * 99)
+
+    end, game = play(fleet, QUICK, sizes=(2,))
+
+    assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 4)
+    assert game.status.hosts["web-01"].fault is Fault.UNREACHABLE
+    assert fleet.hosts["web-02"].phase() is Phase.OLD
+
+
+def verdicts(game: Play) -> list[object]:
+    return [event.data["verdict"] for event in game.events if event.type is EventType.GATE_JUDGED]
+
+
+@pytest.mark.parametrize("ask", [Ask.UPGRADE, Ask.BAKE])
+@pytest.mark.parametrize("on_failure", [OnFailure.ROLLBACK, OnFailure.HALT])
+def test_a_batch_of_which_no_host_was_seen_well_is_the_last_even_within_the_budget(
+    ask: Ask, on_failure: OnFailure
+) -> None:
+    fleet = a_fleet(4)
+    fleet.trouble["web-01", ask].append(WENT_BACK)
+
+    end, game = play(fleet, replace(QUICK, max_failures=2, on_failure=on_failure), sizes=(1, 3))
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 3)
+    assert fleet.asked(Ask.UPGRADE) == ["web-01"]
+    assert "no host of batch 1 was seen well" in end.message
+    assert verdicts(game) == ["error" if ask is Ask.UPGRADE else "failed"]
+
+
+def test_a_silent_canary_within_the_budget_halts_after_a_last_look() -> None:
+    fleet = a_fleet(4)
+    for ask in (Ask.BAKE, Ask.LOOK):
+        fleet.trouble["web-01", ask].extend([UNREACHABLE] * 99)
+
+    end, game = play(fleet, replace(QUICK, max_failures=2), sizes=(1, 3))
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 4)
+    assert fleet.asked(Ask.UPGRADE) == ["web-01"]
+    assert verdicts(game) == ["error"]
+
+
+def test_a_silent_host_that_the_budget_has_room_for_does_not_close_the_gate() -> None:
+    fleet = a_fleet(4)
+    fleet.trouble["web-01", Ask.BAKE].extend([UNREACHABLE] * 99)
+
+    end, game = play(fleet, replace(QUICK, max_failures=1), sizes=(2, 2))
+
+    assert end.exit_code == 3
+    assert verdicts(game)[0] == "passed"
+    assert sorted(fleet.asked(Ask.UPGRADE)) == names(4)
+
+
+def test_a_gate_with_nobody_to_watch_has_passed_where_all_ran_the_release_already() -> None:
+    fleet = a_fleet(2)
+    for host in fleet.hosts.values():
+        host.runs = NEW
+
+    end, game = play(fleet, QUICK, sizes=(1, 1))
+
+    assert (end.result, end.exit_code) == (Result.COMPLETED, 0)
+    assert verdicts(game) == ["passed", "passed"]
+
+
+BUSY = HostOutcome("", Outcome.REFUSED, "busy", "pid 9 (bob@desk) is at work on this instance", "Wait for it.")
+CLAIMED = HostOutcome("", Outcome.REFUSED, "claimed", "rollout r9 of bob@desk has this host", "Wait for it.")
+HELD = HostOutcome("", Outcome.REFUSED, "upgrade_in_progress", "two masters run already", "Commit it.")
+
+
+@pytest.mark.parametrize("trouble", [BUSY, HELD], ids=lambda trouble: trouble.reason)
+@pytest.mark.parametrize("ask", [Ask.STAGE, Ask.UPGRADE])
+@pytest.mark.parametrize("on_failure", OnFailure)
+def test_hosts_that_another_rollout_holds_end_it_with_5_when_nothing_was_changed(
+    trouble: HostOutcome, ask: Ask, on_failure: OnFailure
+) -> None:
+    fleet = a_fleet(3)
+    for name, host in fleet.hosts.items():
+        host.record = Record("theirs", 1, "bob@desk", NEW, OLD, OLD, "2026-11-23T09:00:00.000Z")
+        fleet.trouble[name, ask].append(trouble)
+
+    end, _ = play(fleet, replace(QUICK, on_failure=on_failure))
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 5)
+    assert "bob@desk" in end.message
+    assert fleet.asked(Ask.ROLLBACK) == []
+
+
+def test_hosts_that_somebody_else_has_end_a_resume_with_5_whatever_was_begun_before() -> None:
+    fleet = a_fleet(3)
+    fleet.hosts["web-01"].record = Record("r1", 1, "alice@desk", NEW, OLD, OLD, "2026-11-23T09:00:00.000Z")
+    fleet.trouble["web-02", Ask.STAGE].append(CLAIMED)
+    game = a_play(fleet, QUICK, (3,))
+    begun = replace(game.status.hosts["web-01"], course=Course.UPGRADED)
+    game.status = replace(game.status, hosts={**game.status.hosts, "web-01": begun})
+
+    end = game.to_the_end(partial(decide, QUICK))
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 5)
+    assert "another rollout holds web-02: rollout r9 of bob@desk" in end.message
+
+
+def test_a_host_whose_rollback_was_lost_each_time_needs_a_person_though_it_answers_a_look() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-02", Ask.UPGRADE].append(UNREACHABLE)
+    fleet.trouble["web-01", Ask.ROLLBACK].extend([UNREACHABLE] * 3)
+
+    end, _ = play(fleet, QUICK, sizes=(2,))
+
+    assert fleet.hosts["web-01"].runs == NEW
+    assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 4)
+    assert "A person must look at web-01" in end.message
+
+
+PATIENT = replace(QUICK, lock_wait_s=60.0)
+
+
+def held_for(fleet: Fleet, tries: int, host: str = "web-02") -> None:
+    """So many times the host says that somebody else is at work on it."""
+    fleet.trouble[host, Ask.STAGE].extend([CLAIMED] * tries)
+
+
+def test_hosts_that_somebody_is_at_work_on_are_asked_again_as_long_as_the_operator_would_wait() -> None:
+    fleet = a_fleet(3)
+    held_for(fleet, 4)
+
+    end, game = play(fleet, PATIENT)
+
+    assert (end.result, end.exit_code) == (Result.COMPLETED, 0)
+    assert [fleet.asked(Ask.STAGE).count(name) for name in names(3)] == [1, 5, 1]
+    waits = [event for event in game.events if event.reason == LOCK_WAIT]
+    assert [event.message for event in waits] == ["waiting for web-02: rollout r9 of bob@desk has this host"] * 4
+    assert game.now - AT < timedelta(seconds=60)
+
+
+def test_whoever_waits_in_vain_is_told_5_when_the_time_is_over() -> None:
+    fleet = a_fleet(3)
+    held_for(fleet, 99)
+
+    end, game = play(fleet, PATIENT)
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 5)
+    assert timedelta(seconds=60) <= game.now - AT < timedelta(seconds=70)
+    assert {ask for _, ask in fleet.calls} == {Ask.STAGE}
+
+
+def test_nobody_is_waited_for_where_another_host_is_refused_anyway() -> None:
+    fleet = a_fleet(3)
+    held_for(fleet, 99)
+    fleet.trouble["web-03", Ask.STAGE].append(REFUSED)
+
+    play(fleet, PATIENT)
+
+    assert fleet.asked(Ask.STAGE).count("web-02") == 1
+
+
+def test_two_masters_that_no_rollout_accounts_for_are_a_refusal_like_any_other() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-02", Ask.STAGE].append(HELD)
+
+    end, _ = play(fleet, QUICK)
+
+    assert end.exit_code == 2
+
+
+def test_a_host_held_by_another_after_others_were_begun_is_a_failure_like_any_other() -> None:
+    fleet = a_fleet(3)
+    fleet.trouble["web-02", Ask.UPGRADE].append(HELD)
+
+    end, _ = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 3)
+
+
+def test_begun_hosts_are_counted_apart_from_those_that_were_not() -> None:
+    status = RolloutStatus("r", {"a": HostStatus("a", course=Course.BEGUN), "b": HostStatus("b")})
+
+    assert status.counts["begun"] == 1
+    assert status.counts["not_begun"] == 1
+
+
+def test_where_every_host_failed_nothing_is_said_to_be_completed() -> None:
+    fleet = a_fleet(3)
+    for name in fleet.hosts:
+        fleet.trouble[name, Ask.UPGRADE].append(WENT_BACK)
+
+    end, _ = play(fleet, replace(QUICK, on_failure=OnFailure.CONTINUE))
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 3)
+    assert end.message.startswith("Not finished: 0 hosts of 3 run the new release.")
+
+
+def test_a_halt_with_every_begun_host_old_again_offers_no_way_back() -> None:
+    fleet = a_fleet(3)
+    fleet.trouble["web-01", Ask.UPGRADE].append(WENT_BACK)
+
+    end, _ = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
+
+    assert end.exit_code == 3
+    assert "fleet rollback" not in end.message
+    assert "nothing to take back" in end.message
+
+
+def test_a_lost_reply_is_asked_again_not_repeated() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
+
+    end, _ = play(fleet, QUICK)
+
+    assert end.exit_code == 0
+    assert fleet.asked(Ask.UPGRADE).count("web-01") == 1
+    assert fleet.asked(Ask.LOOK) == ["web-01"]
+
+
+def test_a_lost_request_is_a_failure_of_that_host_once_it_is_seen_at_rest() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_BEFORE)
+
+    end, game = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 3)
+    assert fleet.asked(Ask.UPGRADE) == ["web-01"]
+    assert game.status.hosts["web-01"].reason == "nothing_to_undo"
+
+
+def test_a_host_lost_during_its_upgrade_and_silent_ever_since_needs_a_person() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.trouble["web-01", Ask.LOOK].extend([UNREACHABLE] * 99)
+    fleet.trouble["web-01", Ask.ROLLBACK].extend([UNREACHABLE] * 99)
+
+    end, game = play(fleet, QUICK)
+
+    assert end.exit_code == 4
+    assert game.status.hosts["web-01"].fault is Fault.UNVERIFIED
+    assert "web-01" in end.message
+
+
+def test_what_a_host_was_lost_by_is_its_cause_whatever_later_looks_meet() -> None:
+    """A host that freezes in a step says nothing to a look either, like one whose sshd never answered."""
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.trouble["web-01", Ask.LOOK].extend([UNREACHABLE] * 99)
+
+    _, game = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
+
+    cause = game.status.hosts["web-01"].cause
+    assert cause is not None
+    assert (cause.reason, cause.message) == (LOST_AFTER.reason, LOST_AFTER.message)
+
+
+def test_a_changed_key_is_told_whatever_a_host_was_lost_by() -> None:
+    fleet = a_fleet(2)
+    changed = replace(UNREACHABLE, reason="host_key_changed", message="THE HOST KEY HAS CHANGED")
+    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.trouble["web-01", Ask.LOOK].extend([UNREACHABLE, *[changed] * 98])
+
+    _, game = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
+
+    cause = game.status.hosts["web-01"].cause
+    assert cause is not None
+    assert cause.reason == "host_key_changed"
+
+
+def test_a_lost_commit_is_given_again_only_after_a_look() -> None:
+    fleet = a_fleet(1)
+    fleet.trouble["web-01", Ask.COMMIT].append(LOST_BEFORE)
+
+    end, _ = play(fleet, QUICK)
+
+    assert end.exit_code == 0
+    asks = [ask for _, ask in fleet.calls]
+    first = asks.index(Ask.COMMIT)
+    assert asks[first + 1] is Ask.LOOK
+    assert asks[-1] is Ask.COMMIT
+    assert fleet.hosts["web-01"].phase() is Phase.NEW
+
+
+def test_commit_never_ends_held_and_says_both_ways_on() -> None:
+    fleet = a_fleet(2)
+
+    end, _ = play(fleet, replace(QUICK, commit=CommitWhen.NEVER))
+
+    assert end.exit_code == 0
+    assert [host.phase() for host in fleet.hosts.values()] == [Phase.TRIAL] * 2
+    assert f"fleet commit {ROLLOUT}" in end.message
+    assert f"fleet rollback {ROLLOUT}" in end.message
+
+
+def test_a_drain_that_does_not_end_leaves_the_host_held_and_the_rollout_unfinished() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-02", Ask.COMMIT].append(
+        HostOutcome("", Outcome.DONE, "drain_pending", "old workers still drain")
+    )
+
+    end, game = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 3)
+    assert end.message.startswith("Not finished: ")
+    assert game.status.hosts["web-02"].drain_pending
+    assert fleet.asked(Ask.COMMIT) == ["web-01", "web-02"]
+
+
+def test_whoever_took_over_is_named_and_no_further_host_is_begun() -> None:
+    fleet = a_fleet(6)
+
+    def meanwhile(task: HostTask) -> None:
+        if task.request.ask is Ask.BAKE:
+            for host in fleet.hosts.values():
+                host.epoch = 99
+
+    fleet.meanwhile = meanwhile
+
+    end, _ = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 3)
+    assert "taken over by bob@desk" in end.message
+    assert fleet.asked(Ask.UPGRADE) == ["web-01"]
+    assert fleet.asked(Ask.ROLLBACK) == []
+
+
+def test_after_turning_back_no_host_is_begun_and_the_way_on_is_said() -> None:
+    fleet = a_fleet(6)
+    game = a_play(fleet, QUICK)
+
+    def meanwhile(task: HostTask) -> None:
+        if task.request.ask is Ask.UPGRADE and not game.status.interrupted:
+            game.say(INTERRUPTED)
+
+    fleet.meanwhile = meanwhile
+
+    end = game.to_the_end(partial(decide, QUICK))
+
+    assert (end.result, end.exit_code) == (Result.INTERRUPTED, 130)
+    assert fleet.asked(Ask.UPGRADE) == ["web-01"]
+    assert f"fleet rollback {ROLLOUT}" in end.message
+    assert f"fleet commit {ROLLOUT}" in end.message
+    assert f"Go on with `fleet resume {ROLLOUT}`" in end.message
+
+
+def test_a_host_that_fails_to_go_back_needs_a_person_and_is_not_told_again() -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.BAKE].append(replace(WENT_BACK, reason="probe_failed"))
+    fleet.trouble["web-01", Ask.ROLLBACK].append(
+        HostOutcome("", Outcome.FAILED, "dismiss_unseen", "still there", "Look.")
+    )
+
+    end, _ = play(fleet, QUICK)
+
+    assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 4)
+    assert fleet.asked(Ask.ROLLBACK) == ["web-01"]
+
+
+TROUBLES = st.sampled_from([WENT_BACK, REFUSED, UNREACHABLE, LOST_AFTER, LOST_BEFORE])
+
+
+@given(
+    count=st.integers(1, 12),
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    troubles=st.dictionaries(
+        st.tuples(st.integers(1, 12), st.sampled_from([Ask.UPGRADE, Ask.BAKE, Ask.COMMIT, Ask.LOOK, Ask.ROLLBACK])),
+        st.lists(TROUBLES, min_size=1, max_size=12),
+        max_size=6,
+    ),
+    policy=st.builds(
+        Policy,
+        bake_s=st.sampled_from([0.0, 10.0]),
+        max_failures=st.integers(0, 3),
+        on_failure=st.sampled_from(OnFailure),
+        commit=st.sampled_from(CommitWhen),
+        parallel=st.integers(1, 5),
+    ),
+    seed=st.randoms(use_true_random=False),
+)
+def test_the_budget_is_never_passed_and_every_host_has_an_outcome(
+    count: int,
+    sizes: list[int],
+    troubles: dict[tuple[int, Ask], list[HostOutcome]],
+    policy: Policy,
+    seed: Random,
+) -> None:
+    fleet = a_fleet(count)
+    for (number, ask), outcomes in troubles.items():
+        fleet.trouble[f"web-{number:02}", ask].extend(outcomes)
+    game = a_play(fleet, policy, sizes)
+    game.choose = seed.randrange
+
+    def watch(status: RolloutStatus, moves: tuple[object, ...]) -> None:
+        begun = [move for move in moves if isinstance(move, Visit)]
+        assert status.busy + len(begun) <= policy.parallel
+        assert len({move.host for move in begun}) == len(begun)
+        if policy.on_failure is not OnFailure.CONTINUE and status.faults > policy.max_failures:
+            assert all(move.ask is not Ask.UPGRADE for move in begun)
+        for move in begun:
+            if status.hosts[move.host].fault is Fault.FAILED:
+                assert move.ask in (Ask.ROLLBACK, Ask.LOOK)
+
+    game.watch = watch
+    end = game.to_the_end(partial(decide, policy))
+
+    unsaid = [host for host in game.status.all if host.begun and host.outcome is None]
+    assert not unsaid
+    assert sum(value for key, value in game.status.counts.items() if key != "hosts") == count
+    assert end.exit_code in (0, 3, 4)
+    if end.exit_code == 0:
+        assert all(host.runs == NEW for host in fleet.hosts.values())
+    if end.result is Result.ROLLED_BACK and end.exit_code == 3:
+        assert all(host.runs == OLD for host in fleet.hosts.values())

@@ -1,0 +1,564 @@
+"""A host lets us in where it lets `ssh` in, and says what was offered where it doesn't: real sshds, agents and keys."""
+
+import base64
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleet.host import Host
+from fleet.ssh.auth import key_files
+from fleet.ssh.auth.secrets import SECRETS, Kind
+from fleet.ssh.link_errors import Trouble
+from fleet.ssh.transport.bastion import close_bastions
+from fleet.ssh.transport.connection import Link
+from fleet.task import PLAIN, Connecting
+from tests.support.ssh.agents import FidoAgent, ssh_add, ssh_agent
+from tests.support.ssh.server import Sshd, certify, hide, make_key, public, sshd
+from tests.support.ssh.stubs import QUICK
+
+WITH_PASSWORD = Connecting(ask_password=True)
+RIGHT = "öpen sesame"
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No agent but a test's own, and no secret of another test."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    yield
+    SECRETS.forget()
+    close_bastions()
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """An sshd that hangs up at the second key that it doesn't know, and that trusts a certificate authority."""
+    folder = tmp_path_factory.mktemp("strict")
+    make_key(folder / "ca")
+    with sshd(folder, "MaxAuthTries 2", f"TrustedUserCAKeys {folder}/ca.pub", "PasswordAuthentication no") as running:
+        yield running
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Path]:
+    with ssh_agent(tmp_path / "agent") as place:
+        yield place
+
+
+def configured(server: Sshd, tmp_path: Path, *lines: str) -> Host:
+    """The host, by an ssh_config with these lines; the inventory names no key."""
+    (tmp_path / "config").write_text("".join(f"{line}\n" for line in lines))
+    return replace(server.host, key_files=(), ssh_config=str(tmp_path / "config"))
+
+
+def with_key(server: Sshd, key: Path) -> Host:
+    return replace(server.host, key_files=(str(key),))
+
+
+def is_in(host: Host, connecting: Connecting = PLAIN) -> bool:
+    """Whether the login succeeds. Raises `Trouble`."""
+    link = Link(host, QUICK, connecting)
+    try:
+        link.open()
+        return link.transport.is_authenticated()
+    finally:
+        link.close()
+
+
+def trouble_with(host: Host, connecting: Connecting = PLAIN) -> Trouble:
+    with pytest.raises(Trouble) as caught:
+        is_in(host, connecting)
+    assert caught.value.remedy
+    return caught.value
+
+
+def allow(server: Sshd, *lines: str) -> None:
+    with (server.folder / "authorized_keys").open("a") as sink:
+        sink.writelines(f"{line}\n" for line in lines)
+
+
+# Key files
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa", "ed25519"])
+def test_keys_of_each_type_let_us_in(server: Sshd, tmp_path: Path, kind: str) -> None:
+    key = make_key(tmp_path / "key", kind)
+    allow(server, public(key))
+
+    assert is_in(with_key(server, key))
+
+
+@pytest.mark.parametrize(("kind", "form"), [("rsa", "PEM"), ("ecdsa", "PEM"), ("ecdsa", "PKCS8")])
+def test_older_formats_of_key_files_let_us_in(server: Sshd, tmp_path: Path, kind: str, form: str) -> None:
+    key = make_key(tmp_path / "key", kind)
+    allow(server, public(key))
+    subprocess.run(["ssh-keygen", "-q", "-p", "-m", form, "-N", "", "-f", key], check=True, capture_output=True)
+    Path(f"{key}.pub").unlink()
+
+    assert is_in(with_key(server, key))
+
+
+def test_a_key_that_the_host_does_not_know_is_named_with_what_the_host_accepts(strict: Sshd, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "other")
+
+    trouble = trouble_with(with_key(strict, key))
+
+    assert trouble.reason == "auth_failed"
+    assert f"doesn't let root in; offered: {key}; it accepts publickey" in trouble.message
+    assert "authorized_keys of root" in trouble.remedy
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"no key at all\n", b"\xff\xfe AAAAAv/+"], ids=["missing", "no key", "no text"]
+)
+def test_a_key_file_of_the_inventory_that_cannot_be_read_is_named(
+    server: Sshd, tmp_path: Path, content: bytes | None
+) -> None:
+    key = tmp_path / "key"
+    if content is not None:
+        key.write_bytes(content)
+
+    trouble = trouble_with(with_key(server, key))
+
+    assert trouble.reason == "key_unreadable"
+    assert str(key) in trouble.message
+    assert "ansible_ssh_private_key_file" in trouble.remedy
+
+
+def test_a_key_file_of_ssh_config_that_is_not_there_is_passed_over(strict: Sshd, tmp_path: Path) -> None:
+    lines = (f"IdentityFile {tmp_path}/gone", f"IdentityFile {strict.folder}/login")
+
+    assert is_in(configured(strict, tmp_path, *lines))
+
+
+def test_many_visits_parse_a_key_once(server: Sshd, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "key", "rsa")
+    key_files._parsed.cache_clear()
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(key_files.look, [str(key)] * 8))
+
+    assert {file.holds for file in found} == {key_files.Holds.PRIVATE}
+    assert key_files._parsed.cache_info().misses == 1
+
+
+# The agent, and how many keys are offered
+
+
+def test_a_named_key_is_offered_before_all_others_of_the_agent(strict: Sshd, tmp_path: Path, agent: Path) -> None:
+    """OpenSSH would offer the agent's five first, and be hung up on at the second."""
+    ssh_add(agent, *(make_key(tmp_path / f"other-{number}") for number in range(5)))
+    lines = (f"IdentityAgent {agent}", f"IdentityFile {strict.folder}/login")
+
+    assert is_in(configured(strict, tmp_path, *lines))
+    ssh_add(agent, strict.folder / "login")
+    assert is_in(configured(strict, tmp_path, *lines))
+
+
+def test_a_key_of_the_agent_that_nobody_names_lets_us_in(strict: Sshd, tmp_path: Path, agent: Path) -> None:
+    ssh_add(agent, strict.folder / "login")
+
+    assert is_in(configured(strict, tmp_path, f"IdentityAgent {agent}", "IdentityFile none"))
+
+
+def test_a_key_of_the_agent_comes_before_files_that_nobody_named(
+    strict: Sshd, tmp_path: Path, agent: Path, home: Path
+) -> None:
+    """As with OpenSSH: two of its own list (~/.ssh/id_*) would have used the count up."""
+    for kind in ("ed25519", "ecdsa"):
+        make_key(home / f"id_{kind}", kind)
+    ssh_add(agent, strict.folder / "login")
+
+    assert is_in(configured(strict, tmp_path, f"IdentityAgent {agent}"))
+
+
+def test_a_fido_key_is_offered_after_the_agent_s_others(strict: Sshd, tmp_path: Path) -> None:
+    with FidoAgent(tmp_path / "fido", also=strict.folder / "login") as fido:
+        allow(strict, fido.public)
+
+        assert is_in(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido", "IdentityFile none"))
+    assert fido.touches == 0
+
+
+def test_a_fido_key_is_offered_after_a_file_that_nobody_named(strict: Sshd, tmp_path: Path, home: Path) -> None:
+    key = make_key(home / "id_ed25519")
+    with FidoAgent(tmp_path / "fido") as fido:
+        allow(strict, fido.public, public(key))
+
+        assert is_in(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido"))
+    assert fido.touches == 0
+
+
+def test_a_locked_key_that_nobody_named_is_in_the_cure(strict: Sshd, tmp_path: Path, agent: Path, home: Path) -> None:
+    """The agent holds others, so that its passphrase was not asked for."""
+    locked = make_key(home / "id_ed25519", passphrase=RIGHT)
+    ssh_add(agent, make_key(tmp_path / "other"))
+
+    trouble = trouble_with(configured(strict, tmp_path, f"IdentityAgent {agent}"))
+
+    assert trouble.reason == "auth_failed"
+    assert f"(if it is {locked}: ssh-add it first)" in trouble.remedy
+
+
+def test_with_identities_only_no_other_key_of_the_agent_is_offered(strict: Sshd, tmp_path: Path, agent: Path) -> None:
+    key = make_key(tmp_path / "named")
+    ssh_add(agent, strict.folder / "login", key)
+    lines = (f"IdentityAgent {agent}", f"IdentityFile {key}", "IdentitiesOnly yes")
+
+    trouble = trouble_with(configured(strict, tmp_path, *lines))
+
+    assert f"offered: {key} (held by the agent); it accepts" in trouble.message
+
+
+def test_a_public_key_file_picks_its_key_from_the_agent(strict: Sshd, tmp_path: Path, agent: Path) -> None:
+    ssh_add(agent, make_key(tmp_path / "other"), make_key(tmp_path / "another"), strict.folder / "login")
+    shutil.copy(strict.folder / "login.pub", tmp_path / "mine.pub")
+
+    for name in ("mine.pub", "mine"):
+        lines = (f"IdentityAgent {agent}", f"IdentityFile {tmp_path}/{name}", "IdentitiesOnly yes")
+        assert is_in(configured(strict, tmp_path, *lines))
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["with its public half", "alone"])
+def test_a_key_file_that_cannot_be_read_and_that_the_agent_holds_lets_us_in(
+    strict: Sshd, tmp_path: Path, agent: Path, beside: bool
+) -> None:
+    """The file of a cipher that only OpenSSH knows."""
+    key = make_key(tmp_path / "key")
+    allow(strict, public(key))
+    ssh_add(agent, key)
+    cipher = ["-Z", "chacha20-poly1305@openssh.com", "-N", "open sesame"]
+    subprocess.run(["ssh-keygen", "-q", "-p", "-a", "1", *cipher, "-f", key], check=True, capture_output=True)
+    if not beside:
+        Path(f"{key}.pub").unlink()
+
+    assert is_in(replace(configured(strict, tmp_path, f"IdentityAgent {agent}"), key_files=(str(key),)))
+    trouble = trouble_with(with_key(strict, key))
+    assert trouble.reason == "key_unreadable"
+    assert "Unsupported cipher" in trouble.message
+    assert f"ssh-add {key}" in trouble.remedy
+
+
+def test_a_server_that_hangs_up_at_too_many_keys_is_told_with_the_cure(
+    strict: Sshd, tmp_path: Path, agent: Path
+) -> None:
+    ssh_add(agent, *(make_key(tmp_path / f"other-{number}") for number in range(3)))
+
+    trouble = trouble_with(configured(strict, tmp_path, f"IdentityAgent {agent}", "IdentityFile none"))
+
+    assert trouble.reason == "auth_failed"
+    assert "it hung up after 2" in trouble.message
+    assert "(of the agent)" in trouble.message
+    assert "IdentitiesOnly" in trouble.remedy
+
+
+def test_a_host_is_not_offered_the_keys_of_the_hosts_before_it(strict: Sshd, tmp_path: Path) -> None:
+    """Fabric adds each host's IdentityFile to arguments that all connections share."""
+    for name in ("db-01", "db-02", "db-03"):
+        make_key(tmp_path / name)
+    allow(strict, public(make_key(tmp_path / "web-01")))
+    host = configured(strict, tmp_path, "HostName 127.0.0.1", f"IdentityFile {tmp_path}/%n")
+
+    for name in ("db-01", "db-02", "db-03"):
+        trouble = trouble_with(replace(host, name=name, address=name))
+        assert trouble.reason == "auth_failed"
+    assert is_in(replace(host, name="web-01", address="web-01"))
+
+
+def test_no_more_keys_are_offered_than_sshd_takes_by_default(server: Sshd, tmp_path: Path, agent: Path) -> None:
+    ssh_add(agent, *(make_key(tmp_path / f"other-{number}") for number in range(8)))
+    host = configured(server, tmp_path, f"IdentityAgent {agent}", "IdentityFile none")
+    SECRETS.put(Kind.LOGIN, "wrong")
+
+    trouble = trouble_with(host, WITH_PASSWORD)
+
+    assert trouble.message.count("(of the agent)") == 5
+    assert "3 more keys of the agent were not offered" in trouble.message
+
+
+def test_an_agent_that_is_gone_is_told_when_nothing_else_lets_us_in(strict: Sshd, tmp_path: Path) -> None:
+    trouble = trouble_with(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/gone", "IdentityFile none"))
+
+    assert trouble.reason == "auth_failed"
+    assert "offered: nothing" in trouble.message
+    assert f"the agent at {tmp_path}/gone doesn't answer" in trouble.message
+    assert "ssh-add" in trouble.remedy
+
+
+# Certificates
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])
+def test_a_certificate_beside_the_key_lets_us_in(strict: Sshd, tmp_path: Path, kind: str) -> None:
+    key = make_key(tmp_path / "key", kind)
+    certify(strict.folder / "ca", key)
+
+    assert is_in(with_key(strict, key))
+
+
+def test_a_certificate_that_ssh_config_names_lets_us_in(strict: Sshd, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "key")
+    elsewhere = certify(strict.folder / "ca", key).rename(tmp_path / "elsewhere.pub")
+
+    assert is_in(configured(strict, tmp_path, f"IdentityFile {key}", f"CertificateFile {elsewhere}"))
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+@pytest.mark.parametrize("is_alone", [False, True], ids=["with its key", "alone"])
+def test_a_certificate_of_the_agent_lets_us_in(
+    strict: Sshd, tmp_path: Path, agent: Path, kind: str, is_alone: bool
+) -> None:
+    key = make_key(tmp_path / "key", kind)
+    certificate = certify(strict.folder / "ca", key)
+    ssh_add(agent, key)
+    if is_alone:
+        ssh_add(agent, "-k", "-d", key)
+    certificate.unlink()
+
+    assert is_in(configured(strict, tmp_path, f"IdentityAgent {agent}", "IdentityFile none"))
+
+
+def test_a_certificate_file_is_used_with_the_key_that_the_agent_holds(
+    strict: Sshd, tmp_path: Path, agent: Path
+) -> None:
+    key = make_key(tmp_path / "key")
+    ssh_add(agent, key)
+    key.unlink()
+    certificate = certify(strict.folder / "ca", key)
+
+    assert is_in(configured(strict, tmp_path, f"IdentityAgent {agent}", f"IdentityFile {key}", "IdentitiesOnly yes"))
+    other = configured(
+        strict, tmp_path, f"IdentityAgent {agent}", "IdentityFile none", f"CertificateFile {certificate}"
+    )
+    assert is_in(other)
+
+
+def test_a_certificate_that_has_run_out_is_called_so(strict: Sshd, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "key")
+    certificate = certify(strict.folder / "ca", key, "-V", "20200101:20200102")
+
+    trouble = trouble_with(with_key(strict, key))
+
+    assert f"{certificate} (a certificate that has run out), {key}" in trouble.message
+
+
+# FIDO keys
+
+
+def test_a_fido_key_of_the_agent_lets_us_in_with_one_touch(strict: Sshd, tmp_path: Path) -> None:
+    with FidoAgent(tmp_path / "fido") as fido:
+        allow(strict, fido.public)
+
+        assert is_in(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido", "IdentityFile none"))
+    assert fido.touches == 1
+
+
+def test_a_certificate_file_is_used_with_the_fido_key_that_the_agent_holds(strict: Sshd, tmp_path: Path) -> None:
+    """As when a short-lived one was renewed after `ssh-add`."""
+    with FidoAgent(tmp_path / "fido") as fido:
+        (tmp_path / "token.pub").write_text(f"{fido.public}\n")
+        certify(strict.folder / "ca", tmp_path / "token")
+
+        assert is_in(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido", f"IdentityFile {tmp_path}/token"))
+    assert fido.touches == 1
+
+
+def test_no_touch_is_asked_for_a_key_that_the_host_does_not_want(strict: Sshd, tmp_path: Path) -> None:
+    with FidoAgent(tmp_path / "fido") as fido:
+        trouble = trouble_with(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido", "IdentityFile none"))
+
+    assert "offered: token (of the agent)" in trouble.message
+    assert fido.touches == 0
+
+
+def test_a_token_that_is_unplugged_does_not_end_the_login(strict: Sshd, tmp_path: Path) -> None:
+    with FidoAgent(tmp_path / "fido", is_there=False) as fido:
+        allow(strict, fido.public)
+        (tmp_path / "token.pub").write_text(f"{fido.public}\n")
+        lines = (f"IdentityAgent {tmp_path}/fido", f"IdentityFile {tmp_path}/token")
+
+        assert is_in(configured(strict, tmp_path, *lines, f"IdentityFile {strict.folder}/login"))
+        trouble = trouble_with(configured(strict, tmp_path, *lines))
+
+    assert "the agent gave no signature: not touched, not confirmed, or locked" in trouble.message
+
+
+def test_a_fido_key_file_without_the_agent_is_told_what_to_do(server: Sshd, tmp_path: Path) -> None:
+    with FidoAgent(tmp_path / "fido") as fido:
+        blob = base64.b64decode(fido.public.split()[1])
+    key = tmp_path / "id_ed25519_sk"
+    body = key_files.MAGIC + b"".join(len(part).to_bytes(4, "big") + part for part in (b"none", b"none", b""))
+    body += (1).to_bytes(4, "big") + len(blob).to_bytes(4, "big") + blob
+    key.write_text(
+        f"{key_files.OPENSSH.decode()}\n{base64.b64encode(body).decode()}\n-----END OPENSSH PRIVATE KEY-----\n"
+    )
+
+    trouble = trouble_with(with_key(server, key))
+
+    assert trouble.reason == "key_unreadable"
+    assert "is a FIDO key, which fleet can use through the agent only" in trouble.message
+    assert trouble.remedy == f"Add it to the agent: ssh-add {key}"
+
+
+# Passphrases
+
+
+def test_a_key_with_a_passphrase_comes_from_the_agent_or_not_at_all(server: Sshd, tmp_path: Path, agent: Path) -> None:
+    key = make_key(tmp_path / "key")
+    allow(server, public(key))
+    ssh_add(agent, key)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-a", "1", "-N", "open sesame", "-f", key], check=True, capture_output=True
+    )
+    Path(f"{key}.pub").unlink()
+
+    trouble = trouble_with(with_key(server, key))
+    assert trouble.reason == "key_unreadable"
+    assert trouble.remedy == f"Unlock it once for all hosts: ssh-add {key}"
+
+    lines = (f"IdentityAgent {agent}",)
+    assert is_in(replace(configured(server, tmp_path, *lines), key_files=(str(key),)))
+
+
+def test_a_passphrase_that_was_asked_for_unlocks_its_key(server: Sshd, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "key", passphrase=RIGHT)
+    allow(server, public(key))
+    SECRETS.put(Kind.PASSPHRASE, RIGHT, str(key))
+
+    assert is_in(with_key(server, key))
+
+
+def test_a_locked_key_is_the_likely_cause_when_the_others_were_refused(strict: Sshd, tmp_path: Path) -> None:
+    locked = make_key(tmp_path / "locked", passphrase=RIGHT)
+    other = make_key(tmp_path / "other")
+
+    trouble = trouble_with(configured(strict, tmp_path, f"IdentityFile {locked}", f"IdentityFile {other}"))
+
+    assert trouble.reason == "key_unreadable"
+    assert f"offered: {other}" in trouble.message
+    assert "ssh-add" in trouble.remedy
+
+
+# Passwords
+
+
+@pytest.fixture(scope="module", params=["password", "keyboard-interactive"])
+def by_password(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """An sshd that knows a password for root, and takes it by one of the two methods."""
+    folder = tmp_path_factory.mktemp("password")
+    hashed = subprocess.run(
+        ["openssl", "passwd", "-6", "-stdin"], input=f"{RIGHT}\n", capture_output=True, text=True, check=True
+    ).stdout.strip()
+    pam = "auth required pam_unix.so nodelay\naccount required pam_permit.so\nsession required pam_permit.so\n"
+    is_plain = request.param == "password"
+    settings = (
+        ("KbdInteractiveAuthentication no",)
+        if is_plain
+        else ("UsePAM yes", "PasswordAuthentication no", "KbdInteractiveAuthentication yes")
+    )
+    start = hide(folder, shadow=f"root:{hashed}:19000:0:99999:7:::\n", pam__d__sshd=pam)
+    with sshd(folder, *settings, within=start) as running:
+        yield running
+
+
+def test_a_password_that_was_asked_for_lets_us_in_where_no_key_does(by_password: Sshd, tmp_path: Path) -> None:
+    host = with_key(by_password, make_key(tmp_path / "other"))
+    SECRETS.put(Kind.LOGIN, RIGHT)
+
+    assert is_in(host, WITH_PASSWORD)
+    assert trouble_with(host).reason == "auth_failed"
+
+
+def test_a_wrong_password_is_given_once_and_told(by_password: Sshd) -> None:
+    SECRETS.put(Kind.LOGIN, "wrong")
+    host = configured(by_password, by_password.folder, "IdentityFile none")
+
+    trouble = trouble_with(host, WITH_PASSWORD)
+
+    assert trouble.reason == "auth_failed"
+    assert "offered: the password" in trouble.message
+    assert "wrong" not in trouble.message
+    assert "password is right" in trouble.remedy
+    log = (by_password.folder / "sshd.log").read_text()
+    assert log.count("Failed password") + log.count("Failed keyboard-interactive") <= 1
+
+
+def test_a_password_that_others_refused_and_none_has_taken_is_not_given(by_password: Sshd) -> None:
+    SECRETS.put(Kind.LOGIN, RIGHT)
+    trial = SECRETS.trial(Kind.LOGIN, "root")
+    host = configured(by_password, by_password.folder, "IdentityFile none")
+    for other in ("web-02 port 22", "web-03 port 22"):
+        trial.begin(other)
+        trial.end(other, other, False)
+
+    trouble = trouble_with(host, WITH_PASSWORD)
+
+    assert trouble.reason == "auth_failed"
+    assert "offered: nothing" in trouble.message
+    assert "the password was refused by web-02 port 22 and web-03 port 22, and no host has taken it" in trouble.message
+    assert "right password" in trouble.remedy
+
+
+@pytest.mark.parametrize("keys_before", [0, 5], ids=["alone", "as the last try that sshd takes"])
+def test_a_password_that_was_refused_is_not_given_there_again(
+    by_password: Sshd, tmp_path: Path, agent: Path, keys_before: int
+) -> None:
+    for number in range(keys_before):
+        ssh_add(agent, make_key(tmp_path / f"other-{number}"))
+    host = configured(by_password, tmp_path, f"IdentityAgent {agent}", "IdentityFile none")
+    SECRETS.put(Kind.LOGIN, "wrong")
+
+    said = "it hung up after 6" if keys_before else "it accepts"
+    assert f"the password; {said}" in trouble_with(host, WITH_PASSWORD).message
+    assert "the password was refused here before" in trouble_with(host, WITH_PASSWORD).message
+
+
+def test_a_host_that_takes_passwords_only_says_which_option_gives_one(tmp_path: Path) -> None:
+    with sshd(tmp_path, "PubkeyAuthentication no") as server:
+        trouble = trouble_with(server.host)
+
+    assert "offered: nothing" in trouble.message
+    assert "--ask-pass" in trouble.remedy
+
+
+def test_a_bastion_is_not_given_the_hosts_password(by_password: Sshd, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "other")
+    SECRETS.put(Kind.LOGIN, RIGHT)
+
+    trouble = trouble_with(behind_itself(by_password, tmp_path, key), WITH_PASSWORD)
+
+    assert trouble.message.startswith(f"The bastion {by_password.host.address} port {by_password.port} can't be passed")
+    assert f"doesn't let root in; offered: {key}; it accepts publickey" in trouble.message
+    assert trouble.reason == "auth_failed"
+
+
+def behind_itself(server: Sshd, tmp_path: Path, bastion_key: Path) -> Host:
+    """The host, behind a bastion that is the same sshd and wants this key."""
+    gate = (
+        "Host gate",
+        "HostName 127.0.0.1",
+        f"Port {server.port}",
+        "User root",
+        f"IdentityFile {bastion_key}",
+        "Host *",
+        f"UserKnownHostsFile {server.known_hosts}",
+        "Match originalhost 127.0.0.1",
+        "ProxyJump gate",
+    )
+    return replace(configured(server, tmp_path, *gate), key_files=server.host.key_files)
+
+
+# More than one proof
+
+
+def test_a_host_that_wants_two_proofs_gets_both(tmp_path: Path) -> None:
+    with sshd(tmp_path, "AuthenticationMethods publickey,publickey") as server:
+        second = make_key(tmp_path / "second")
+        allow(server, public(second))
+
+        assert "it took a part of it and wants more" in trouble_with(server.host).message
+        assert is_in(replace(server.host, key_files=(*server.host.key_files, str(second))))

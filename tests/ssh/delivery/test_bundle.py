@@ -1,0 +1,134 @@
+"""The bundle is the same for the same files, runs on every Python of the promise, and brings its own psutil."""
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+import fleet.onhost
+from fleet.onhost.protocol import Outcome, Reply
+from fleet.onhost.wire import decode
+from fleet.ssh.delivery.bundle import GENERIC, ROOT_MAIN, Bundle, build, bundles, fitting, own_tag, psutil_files
+from tests.support.onhost.pythons import Python, found_pythons
+
+PACKAGE = Path(fleet.onhost.__file__).parent
+
+
+def own_bundle() -> Bundle:
+    tag = own_tag()
+    assert tag is not None
+    return bundles()[tag]
+
+
+def run(python: Python, folder: Path, bundle: Bundle) -> subprocess.CompletedProcess[str]:
+    """The bundle in a folder of its own, asked nothing."""
+    path = folder / "fleet.pyz"
+    path.write_bytes(bundle.data)
+    return subprocess.run(
+        [python.executable, "-I", "-B", "-W", "error", path], input="\n", capture_output=True, text=True, check=False
+    )
+
+
+def test_the_same_files_give_the_same_bytes() -> None:
+    files = dict(psutil_files())
+
+    assert build("x", PACKAGE, files).data == build("x", PACKAGE, dict(reversed(files.items()))).data
+
+
+def test_another_file_gives_another_key(tmp_path: Path) -> None:
+    changed = tmp_path / "onhost"
+    shutil.copytree(PACKAGE, changed, ignore=shutil.ignore_patterns("__pycache__"))
+    with (changed / "protocol.py").open("a") as sink:
+        sink.write("# another\n")
+
+    assert build("x", changed).key != build("x", PACKAGE).key
+
+
+def test_it_holds_the_step_script_an_empty_fleet_and_psutil_and_no_more() -> None:
+    with zipfile.ZipFile(BytesIO(own_bundle().data)) as source:
+        names = source.namelist()
+        assert source.read("fleet/__init__.py") == b""
+
+    assert names == sorted(names)
+    assert "psutil-wheel/psutil/_psutil_linux.abi3.so" in names
+    assert "psutil-wheel/psutil/LICENSE" in names
+    assert [name for name in names if not name.startswith(("fleet/onhost/", "psutil-wheel/psutil/"))] == [
+        "__main__.py",
+        "fleet/__init__.py",
+    ]
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_visits_that_begin_at_once_have_one_shelf() -> None:
+    """In a process that has made none yet: what one of them fetches, the others must not fetch again."""
+    script = (
+        "from concurrent.futures import ThreadPoolExecutor as Pool; from fleet.ssh.delivery.bundle import bundles; "
+        "print(len({id(found) for found in Pool(20).map(lambda _: bundles(), range(20))}))"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert ran.stdout == "1\n"
+
+
+def test_an_unknown_platform_gets_the_bundle_without_psutil() -> None:
+    assert fitting("riscv64-musl", bundles()).tag == GENERIC
+    with zipfile.ZipFile(BytesIO(bundles()[GENERIC].data)) as source:
+        assert not [name for name in source.namelist() if "psutil" in name]
+
+
+def test_what_is_read_first_keeps_to_the_grammar_of_python_3_6() -> None:
+    ast.parse(ROOT_MAIN, feature_version=(3, 6))
+
+
+@pytest.mark.parametrize("python", found_pythons(), ids=lambda python: python.version)
+def test_it_starts_on_every_python_here(python: Python, tmp_path: Path) -> None:
+    """Twice: unpacking it, and from what was unpacked."""
+    answers = {run(python, tmp_path, own_bundle()).stdout for _ in range(2)}
+
+    (answer,) = answers
+    assert json.loads(answer.splitlines()[0])["type"] == "hello"
+    assert answer.endswith("fleet-end\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fleet.pyz", "lib"]
+
+
+@pytest.mark.parametrize("python", found_pythons()[:1], ids=lambda python: python.version)
+def test_without_any_psutil_it_refuses_with_the_package_to_install(python: Python, tmp_path: Path) -> None:
+    ran = run(python, tmp_path, bundles()[GENERIC])
+
+    said, mark = ran.stdout.splitlines()
+    reply: Reply = decode(Reply, said)
+    assert mark == "fleet-end"
+    assert reply.outcome is Outcome.REFUSED
+    assert reply.reason == "psutil_missing"
+    assert "python3-psutil" in reply.remedy
+
+
+@pytest.mark.parametrize("python", found_pythons()[:1], ids=lambda python: python.version)
+def test_a_psutil_that_cannot_be_loaded_is_no_crash(python: Python, tmp_path: Path) -> None:
+    broken = {**dict(psutil_files()), "psutil/_psutil_linux.abi3.so": b"not for this machine"}
+
+    ran = run(python, tmp_path, build("x", PACKAGE, broken))
+
+    assert decode(Reply, ran.stdout.splitlines()[0]).reason == "psutil_missing"
+
+
+@pytest.mark.parametrize("python", found_pythons()[:1], ids=lambda python: python.version)
+def test_visits_that_unpack_at_once_do_not_meet_half_of_it(python: Python, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.pyz"
+    path.write_bytes(own_bundle().data)
+    at_once = [
+        subprocess.Popen([python.executable, "-I", "-B", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+
+    answers = [process.communicate()[0] for process in at_once]
+
+    assert all(answer.endswith(b"fleet-end\n") and b"psutil_missing" not in answer for answer in answers)
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["fleet.pyz", "lib"]

@@ -1,0 +1,41 @@
+"""A release is compressed once, whoever asks, and a changed file is another one."""
+
+import gzip
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from fleet.ssh.delivery.compress import packed
+from fleet.ssh.link_errors import Refusal
+
+
+def test_a_release_is_compressed_once_for_all_who_ask_at_a_time(tmp_path: Path) -> None:
+    release = tmp_path / "nginx"
+    release.write_bytes(b"nginx " * 100_000)
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(packed, [release] * 8))
+
+    assert all(one is found[0] for one in found)
+    assert gzip.decompress(found[0].data) == release.read_bytes()
+    assert found[0].unpacked_bytes == 600_000
+    assert len(found[0].data) < 60_000
+
+
+def test_a_file_that_was_built_anew_is_packed_anew(tmp_path: Path) -> None:
+    release = tmp_path / "nginx"
+    release.write_bytes(b"old")
+    packed(release)
+    (tmp_path / "built").write_bytes(b"new")
+    os.replace(tmp_path / "built", release)
+
+    assert gzip.decompress(packed(release).data) == b"new"
+
+
+def test_a_release_that_is_gone_from_the_laptop_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(Refusal) as caught:
+        packed(tmp_path / "nginx")
+
+    assert caught.value.reason == "release_unreadable"

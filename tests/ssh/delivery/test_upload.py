@@ -1,0 +1,337 @@
+"""The bytes arrive by whichever way the host has, under their final name only when all are there."""
+
+import os
+import re
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from fleet.ssh.delivery.rate_limit import PORTION_S, Rate
+from fleet.ssh.delivery.upload import WAYS, Source, upload
+from fleet.ssh.link_errors import Refusal, Trouble
+from fleet.ssh.transport.connection import Link
+from fleet.ssh.transport.watchdog import Watch
+from tests.support.private_nginx import wait_until
+from tests.support.ssh.server import Proxy, Sshd, sshd
+from tests.support.ssh.stubs import QUICK
+
+CONTENT = os.urandom(1 << 20) + b"end"
+# A host whose PATH has no scp; it runs every other command.
+WITHOUT_SCP = (
+    'ForceCommand case "$SSH_ORIGINAL_COMMAND" in scp*) exit 127;; esac; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+)
+WITHOUT_CAT = (
+    'ForceCommand case "$SSH_ORIGINAL_COMMAND" in *"cat >"*) exit 127;; esac; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+)
+
+
+def only_file(folder: Path) -> Path:
+    (found,) = folder.iterdir()
+    return found
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_each_way_brings_all_bytes_to_a_file_of_the_owner_s_alone(link: Link, tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "it's a folder; rm -rf $HOME"
+    folder.mkdir()
+
+    assert upload(link, CONTENT, f"{folder}/nginx.part", how=how) == how
+
+    assert only_file(folder).name == "nginx.part"
+    assert only_file(folder).read_bytes() == CONTENT
+    assert stat.S_IMODE(only_file(folder).stat().st_mode) == 0o600
+
+
+def test_an_empty_file_is_a_file(link: Link, tmp_path: Path) -> None:
+    for how in WAYS:
+        upload(link, b"", str(tmp_path / how), how=how)
+
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"sftp": b"", "scp": b"", "exec": b""}
+
+
+def test_a_file_that_is_there_is_replaced(link: Link, tmp_path: Path) -> None:
+    for how in WAYS:
+        (tmp_path / "nginx.part").write_bytes(CONTENT)
+
+        upload(link, b"new", str(tmp_path / "nginx.part"), how=how)
+
+        assert only_file(tmp_path).read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("way", "settings"),
+    [
+        ("sftp", ["ForceCommand internal-sftp"]),
+        ("scp", ["Subsystem none", WITHOUT_CAT]),
+        ("exec", ["Subsystem none", WITHOUT_SCP]),
+    ],
+    ids=["sftp", "scp", "exec"],
+)
+def test_each_way_does_without_the_two_others(tmp_path: Path, way: str, settings: list[str]) -> None:
+    """What the host lacks is passed over, and asked for by name it is refused."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    with sshd(tmp_path, *settings) as poor:
+        link = Link(poor.host, QUICK)
+        link.open()
+
+        assert upload(link, CONTENT, f"{folder}/nginx.part") == way
+        assert only_file(folder).read_bytes() == CONTENT
+
+        for other in set(WAYS) - {way}:
+            with pytest.raises(Refusal) as caught:
+                upload(link, CONTENT, f"{folder}/other", how=other)
+            assert caught.value.reason == "upload_failed"
+            assert f"{other}: " in caught.value.message
+
+        link.close()
+    assert only_file(folder).name == "nginx.part"
+
+
+def test_a_login_that_chatters_into_the_protocols_gets_its_file_by_a_command(tmp_path: Path) -> None:
+    """An sftp-server and an scp that the login shell starts after the greeting of its .bashrc."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    chatter = 'ForceCommand echo "Welcome!"; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+    with sshd(tmp_path, "Subsystem sftp /usr/lib/openssh/sftp-server", chatter) as noisy:
+        link = Link(noisy.host, QUICK)
+        link.open()
+
+        assert upload(link, CONTENT, f"{folder}/nginx.part") == "exec"
+
+        link.close()
+    assert only_file(folder).read_bytes() == CONTENT
+
+
+def test_a_way_that_was_asked_for_is_the_only_one_tried(tmp_path: Path) -> None:
+    with sshd(tmp_path, "Subsystem none") as poor:
+        link = Link(poor.host, QUICK)
+        link.open()
+
+        with pytest.raises(Refusal) as caught:
+            upload(link, CONTENT, f"{tmp_path}/nginx.part", how="sftp")
+
+        link.close()
+    assert caught.value.reason == "upload_failed"
+    assert "scp:" not in caught.value.message
+
+
+def test_under_sudo_the_exec_channel_is_the_way(server: Sshd, tmp_path: Path) -> None:
+    """The login here is root's, which makes sudo a plain shell; the inventory doesn't say so."""
+    link = Link(replace(server.host, become=True, user=None), QUICK)
+    link.open()
+
+    assert upload(link, CONTENT, f"{tmp_path}/nginx.part") == "exec"
+
+    link.close()
+    assert only_file(tmp_path).read_bytes() == CONTENT
+
+
+def test_a_folder_that_is_not_there_is_said_for_every_way(link: Link, tmp_path: Path) -> None:
+    with pytest.raises(Refusal) as caught:
+        upload(link, CONTENT, f"{tmp_path}/no/nginx.part")
+
+    assert caught.value.reason == "upload_failed"
+    assert re.search(
+        r"sftp: .*No such file; scp: .*No such file.*; exec: .*(nonexistent|No such)", caught.value.message
+    )
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_what_a_dead_upload_still_holds_open_is_not_written_to_again(
+    server: Sshd, link: Link, tmp_path: Path, how: str
+) -> None:
+    """The far end of a dead link lives for hours: what it had open could be neither trusted nor run."""
+    with Proxy(server.port, freeze_after_bytes=len(CONTENT) // 4) as proxy, ThreadPoolExecutor() as threads:
+        server.know("[127.0.0.1]:* {key}")
+        dead = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=600))
+        dead.open()
+        hanging = threads.submit(upload, dead, CONTENT, f"{tmp_path}/nginx.part", how=how)
+        wait_until(lambda: any(tmp_path.iterdir()), "a part is there")
+        half = {path.stat().st_ino for path in tmp_path.iterdir()}
+
+        upload(link, CONTENT, f"{tmp_path}/nginx.part", how=how)
+
+        dead.close()
+        assert isinstance(hanging.exception(), Trouble)
+    assert half
+    assert (tmp_path / "nginx.part").stat().st_ino not in half
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "fleet-test", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("how", ["auto", "sftp", "scp", "exec"])
+def test_a_disk_that_is_full_leaves_nothing_under_the_final_name(link: Link, small_disk: Path, how: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        upload(link, CONTENT, f"{small_disk}/nginx.part", how=how)
+
+    assert caught.value.reason == "upload_failed"
+    assert not list(small_disk.iterdir())
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_an_upload_that_freezes_ends_and_leaves_nothing_under_the_final_name(
+    server: Sshd, tmp_path: Path, how: str
+) -> None:
+    with Proxy(server.port, freeze_after_bytes=len(CONTENT) // 4) as proxy:
+        server.know("[127.0.0.1]:* {key}")
+        link = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=1))
+        link.open()
+
+        with pytest.raises(Trouble) as caught:
+            upload(link, CONTENT, f"{tmp_path}/nginx.part", how=how)
+
+        link.close()
+    assert caught.value.reason == "transfer_stalled"
+    assert not (tmp_path / "nginx.part").exists()
+    assert all(found.stat().st_size < len(CONTENT) for found in tmp_path.iterdir())
+
+
+def test_a_slow_link_may_take_longer_than_any_deadline(server: Sshd, tmp_path: Path) -> None:
+    """All bytes are in the buffers of this machine at once; what counts is that they arrive."""
+    data = CONTENT[:200_000]
+
+    def bring(how: str) -> str:
+        link = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=1.5))
+        link.open()
+        try:
+            return upload(link, data, f"{tmp_path}/{how}", how=how)
+        finally:
+            link.close()
+
+    with Proxy(server.port, bytes_per_s=100_000) as proxy, ThreadPoolExecutor() as threads:
+        server.know("[127.0.0.1]:* {key}")
+        assert list(threads.map(bring, WAYS)) == list(WAYS)
+
+    assert all((tmp_path / how).read_bytes() == data for how in WAYS)
+
+
+def test_a_link_that_grows_slow_is_no_link_that_stalls(server: Sshd, tmp_path: Path) -> None:
+    """What a fast link had on its way takes five seconds then: it is the bytes that arrive meanwhile that count."""
+    data = os.urandom(4 << 20)
+
+    def bring(how: str) -> str:
+        with Proxy(server.port) as proxy:
+            link = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=3))
+            link.open()
+            proxy.slow_after(3 << 20, 200_000)
+            try:
+                return upload(link, data, f"{tmp_path}/{how}", how=how)
+            finally:
+                link.close()
+
+    server.know("[127.0.0.1]:* {key}")
+    with ThreadPoolExecutor() as threads:
+        assert list(threads.map(bring, WAYS)) == list(WAYS)
+
+    assert all((tmp_path / how).read_bytes() == data for how in WAYS)
+
+
+def test_a_host_that_falls_silent_at_the_end_of_an_upload_is_told_as_that(tmp_path: Path) -> None:
+    """Everything has arrived; the host is asked whether it lives before the upload's own deadline has passed."""
+    (tmp_path / "wc").write_text(f"#!/bin/sh\ntouch {tmp_path}/counting\nexec sleep 3\n")
+    (tmp_path / "wc").chmod(0o755)
+    (tmp_path / "config").write_text("Host *\n  ServerAliveInterval 1\n  ServerAliveCountMax 1\n")
+    with sshd(tmp_path, f"SetEnv PATH={tmp_path}:/usr/bin:/bin") as slow, Proxy(slow.port) as proxy:
+        slow.know("[127.0.0.1]:* {key}")
+        link = Link(replace(proxy.before(slow.host), ssh_config=str(tmp_path / "config")), QUICK)
+        link.open()
+        with ThreadPoolExecutor() as threads:
+            bringing = threads.submit(upload, link, b"it", f"{tmp_path}/nginx.part", how="exec")
+            wait_until((tmp_path / "counting").exists, "everything has arrived")
+            proxy.freeze()
+            trouble = bringing.exception()
+        link.close()
+
+    assert isinstance(trouble, Trouble)
+    assert trouble.reason == "transfer_stalled"
+    assert "did not answer for 1 s" in trouble.message
+
+
+def test_a_host_that_begins_again_and_again_is_not_waited_for_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What removes the part of an upload that failed may say what it likes, and has the time of an upload that stalls."""
+    monkeypatch.setattr("fleet.ssh.delivery.upload.LATER_S", 0.0)
+    again = 'case "$c" in *"rm -f"*) while :; do echo fleet-begin; sleep 0.2; done;; *) exec /bin/sh -c "$c";; esac'
+    with sshd(tmp_path, f'ForceCommand c="$SSH_ORIGINAL_COMMAND"; {again}') as server:
+        link = Link(server.host, replace(QUICK, transfer_idle_s=1.5))
+        link.open()
+
+        with pytest.raises(Refusal) as caught:
+            upload(link, b"bytes", f"{tmp_path}/no/folder", how="exec")
+
+        link.close()
+    assert caught.value.reason == "upload_failed"
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_rate_limit_holds_back_every_way(link: Link, tmp_path: Path, how: str) -> None:
+    began_at = time.monotonic()
+
+    upload(link, bytes(5000), f"{tmp_path}/nginx.part", how=how, rate=Rate(4096))
+
+    assert time.monotonic() - began_at >= 3 * PORTION_S
+    assert only_file(tmp_path).read_bytes() == bytes(5000)
+
+
+def test_waiting_for_the_rate_is_no_standstill(link: Link) -> None:
+    """The far end may be quiet for 20 s; here each portion waits for 100."""
+    now_s = [0.0]
+
+    class Watching(Watch):
+        at: ClassVar[list[float]] = []
+
+        def moved(self) -> None:
+            self.at.append(now_s[0])
+
+    def pause(seconds: float) -> None:
+        now_s[0] += seconds
+
+    source = Source(bytes(2048), link, Watching(link.close, 20), Rate(10.24, lambda: now_s[0], pause))
+
+    assert len(source.read(2048) + source.read(2048)) == 2048
+    assert now_s == [100.0]
+    assert max(later - earlier for earlier, later in pairwise(Watching.at)) <= 1
+
+
+def test_who_waits_for_the_rate_is_not_held_when_the_link_is_cut(link: Link, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def cut() -> None:
+        told.append("waiting")
+        if len(told) == 3:
+            link.close()
+
+    with pytest.raises(Trouble) as caught:
+        upload(link, CONTENT, f"{tmp_path}/nginx.part", rate=Rate(1), proceed=cut)
+
+    assert caught.value.reason == "link_lost"
+
+
+def test_who_is_turned_back_stops_sending(link: Link, tmp_path: Path) -> None:
+    def stopped() -> None:
+        raise Refusal("stopped", "")
+
+    with pytest.raises(Refusal) as caught:
+        upload(link, CONTENT, f"{tmp_path}/nginx.part", proceed=stopped)
+
+    assert caught.value.reason == "stopped"
+    assert link.is_active
+    assert not (tmp_path / "nginx.part").exists()

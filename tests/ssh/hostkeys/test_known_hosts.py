@@ -1,0 +1,107 @@
+"""What known_hosts holds for a name: as ssh-keygen says, and without it just the same."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fleet.ssh.hostkeys import known_hosts
+from fleet.ssh.hostkeys.known_hosts import KnownKey, keys_of
+from fleet.ssh.hostkeys.known_hosts_file import hashed, lines_about, lines_of
+from fleet.ssh.link_errors import Trouble
+from tests.support.ssh.server import make_key, public
+
+ODD = """\
+# web-01 {key}
+web-01,*.example.net,!db.example.net {key} a comment
+[web-01]:2222 {key}
+@revoked [web-01]:* {key}
+@cert-authority *.example.net {key}
+@unheard web-01 {key}
+WEB-01,!web-02 {key}
+web-0? {key}
+* {key}
+!web-03,* {key}
+!web-03 {key}
+  web-01\t{key}
+2001:db8::7,[2001:db8::7]:2222 {key}
+web.01 {key}
+
+web-01
+web-01 ssh-ed25519
+web-01 ssh-ed25519 AAAAcut
+web-01 ssh-rsa {blob}
+|1|broken {key}
+|1|AAAA|BBBB {key}
+{hash} {key}
+"""
+NAMES = (
+    *("web-01", "WEB-01", "web-02", "web-03", "web-012", "db.example.net", "a.example.net", "[a.example.net]:22"),
+    *("[web-01]:2222", "[web-01]:22", "2001:db8::7", "[2001:db8::7]:2222", "webx01", "hidden", "Hidden", "*", "-x"),
+)
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    """A file with every kind of line."""
+    key = public(make_key(tmp_path / "key"))
+    path = tmp_path / "known_hosts"
+    path.write_text(ODD.format(key=key, blob=key.split()[1], hash=hashed("hidden", b"s" * 20)))
+    return path
+
+
+def without_ssh_keygen(path: Path, name: str) -> tuple[KnownKey, ...]:
+    return tuple(known_hosts._parsed(str(path), lines_about(lines_of(path.read_text()), name)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_plain_reader_finds_what_ssh_keygen_finds(odd: Path, name: str) -> None:
+    assert without_ssh_keygen(odd, name) == keys_of((str(odd),), name)
+
+
+def test_names_that_ssh_keygen_has_hashed_are_found_by_the_plain_reader(odd: Path) -> None:
+    odd.write_text("web-01 " + public(odd.parent / "key") + "\n")
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", odd], check=True, capture_output=True)
+
+    assert [key.line for key in without_ssh_keygen(odd, "web-01")] == [1]
+    assert without_ssh_keygen(odd, "web-02") == ()
+
+
+def test_a_name_that_fleet_has_hashed_is_found_by_ssh_keygen(odd: Path) -> None:
+    odd.write_text(f"{hashed('[web-01]:2222', os.urandom(20))} {public(odd.parent / 'key')}\n")
+
+    assert [key.line for key in keys_of((str(odd),), "[web-01]:2222")] == [1]
+
+
+def test_without_ssh_keygen_the_file_is_read_here(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = keys_of((str(odd),), "[web-01]:2222")
+    known_hosts._find.cache_clear()
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    assert keys_of((str(odd),), "[web-01]:2222") == found
+    assert [key.marker for key in found] == ["", "@revoked", "", ""]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(Trouble) as caught:
+        keys_of((str(tmp_path),), "web-01")
+
+    assert caught.value.reason == "known_hosts_unreadable"
+
+
+def test_a_file_that_may_be_there_and_cannot_be_looked_at_is_no_empty_one(tmp_path: Path) -> None:
+    """As behind a folder that is not ours to look into: root may look everywhere, but not along links in a circle."""
+    (tmp_path / "known_hosts").symlink_to(tmp_path / "known_hosts")
+
+    with pytest.raises(Trouble) as caught:
+        keys_of((str(tmp_path / "gone"), str(tmp_path / "known_hosts")), "web-01")
+
+    assert caught.value.reason == "known_hosts_unreadable"
+    assert str(tmp_path) in caught.value.message
+
+
+def test_a_missing_file_holds_nothing(tmp_path: Path) -> None:
+    assert keys_of((str(tmp_path / "gone"),), "web-01") == ()

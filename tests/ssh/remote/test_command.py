@@ -1,0 +1,60 @@
+"""A command needs no thread, is read to its end however much the host prints, and hears only what it is meant to."""
+
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from fleet.ssh.remote import command as command_module
+from fleet.ssh.remote.command import Command
+from fleet.ssh.transport.connection import Link
+from tests.support.ssh.stubs import QUICK
+
+
+def silence_s() -> float:
+    return QUICK.silence_s
+
+
+def test_twenty_megabytes_are_read_to_their_end(link: Link) -> None:
+    """What that costs beside Fabric's minute: tests/bench/output.py."""
+    command = Command(link, "exec sh -c 'yes $(printf %02000d 7) | head -n 9999'")
+
+    size_bytes = sum(len(line) for line in command.lines(silence_s))
+
+    assert size_bytes == 2000 * 9999
+
+
+def test_a_command_needs_no_thread_of_its_own(link: Link) -> None:
+    """Fabric begins three for each, which poll."""
+    before = threading.active_count()
+    command = Command(link, "exec cat")
+
+    assert threading.active_count() == before
+    command.end()
+    assert list(command.lines(silence_s)) == []
+
+
+def test_a_command_hears_what_is_sent_to_it_and_no_more(link: Link) -> None:
+    """Fabric reads the operator's stdin in every thread, and writes it letter by letter."""
+    said = b"x" * (1 << 20) + b"\n"
+    command = Command(link, "exec wc -c")
+
+    command.pour(memoryview(said), QUICK.transfer_idle_s)
+    command.end()
+
+    assert [int(line) for line in command.lines(silence_s)] == [len(said)]
+
+
+def test_the_time_that_we_take_with_a_line_is_not_the_host_s(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password may wait for its turn, and an upload goes on between two lines."""
+    ours_s = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ours_s[0])
+    monkeypatch.setattr(command_module, "time", clock)
+    heard = []
+
+    for line in Command(link, "exec sh -c 'echo one; sleep 2; echo two'").lines(silence_s):
+        heard.append(line)
+        ours_s[0] += 1000
+
+    assert heard == [b"one", b"two"]

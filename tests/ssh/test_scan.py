@@ -1,0 +1,325 @@
+"""`fleet trust`: unknown keys are shown as ssh-keygen shows them, agreed on once, stored at once; changed ones never."""
+
+import io
+import json
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from fleet import cli
+from fleet.commands.trust import bits_and_type
+from fleet.environment import World
+from fleet.host import Host
+from fleet.ssh.hostkeys.acceptance import Shown
+from fleet.ssh.hostkeys.known_hosts import keys_of
+from fleet.ssh.scan import Found, _Survey
+from fleet.task import Connecting
+from tests.support.ssh.hops import Hops, hops, name_of
+from tests.support.ssh.server import Sshd, fingerprint, free_port, make_key, public
+from tests.support.ssh.stubs import QUICK
+
+
+@dataclass
+class Operator:
+    """Somebody at a laptop, before a host behind two bastions. `answer` is what he types; `None` without a terminal."""
+
+    there: Hops
+    inventory: Path
+    capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch
+    answer: str | None = "y"
+    out: str = ""
+    err: str = ""
+
+    def __call__(self, *words: str) -> int:
+        """The exit code of `fleet WORDS`; what it wrote is in `out` and `err`."""
+        self.monkeypatch.setattr("sys.stdin", io.StringIO(f"{self.answer}\n"))
+        world = World(is_terminal=lambda: self.answer is not None)
+        args = ("-i", str(self.inventory), *words, "-F", str(self.there.config))
+        code = cli.run(args, world)
+        self.out, self.err = self.capsys.readouterr()
+        return code
+
+    def inventory_of(self, *lines: str) -> None:
+        self.inventory.write_text("all:\n  hosts:\n" + "".join(f"    {line}\n" for line in lines))
+
+    @property
+    def known(self) -> list[str]:
+        """The lines of known_hosts."""
+        return self.there.known_hosts.read_text().splitlines()
+
+    def server(self, at: int) -> Sshd:
+        return self.there.servers[at]
+
+    def line(self, at: int) -> str:
+        return f"[127.0.0.1]:{self.server(at).port} {self.server(at).public_key}"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hops]:
+    with hops(tmp_path_factory.mktemp("hops"), 3) as found:
+        yield found
+
+
+@pytest.fixture
+def fleet(
+    running: Hops, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Operator:
+    running.know()
+    for name in ("FLEET_INVENTORY", "FLEET_LIMIT", "FLEET_YES", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    operator = Operator(running, tmp_path / "hosts.yaml", capsys, monkeypatch)
+    operator.inventory_of(f"web-01: {{ansible_host: {name_of(2)}}}")
+    return operator
+
+
+def test_bastions_are_trusted_before_what_is_behind_them(fleet: Operator) -> None:
+    codes, lengths = [], []
+    for _ in range(4):
+        codes.append(fleet("trust"))
+        lengths.append(len(fleet.known))
+
+    assert codes == [2, 2, 0, 0]
+    assert lengths == [1, 2, 3, 3]
+    assert fleet.known == [fleet.line(0), fleet.line(1), fleet.line(2)]
+    assert "3 of 3 keys known" in fleet.out
+    assert "Trust" not in fleet.err
+
+
+def test_an_unknown_bastion_is_shown_with_its_fingerprint_and_what_waits_is_named(fleet: Operator) -> None:
+    fleet("trust")
+
+    at = f"[127.0.0.1]:{fleet.server(0).port}"
+    print_of = fingerprint(fleet.server(0).folder / "host_ed25519")
+    assert f"{at} (bastion before 1 host)\n    256 {print_of} {at} (ED25519)\n" in fleet.out
+    assert f"Not trusted, see above: {at.replace(str(fleet.server(0).port), str(fleet.server(1).port))}" in fleet.err
+    assert f"web-01: It was not asked: the bastion before it, [127.0.0.1]:{fleet.server(1).port}" in fleet.out
+    assert "Trust that one, then ask again: fleet trust." in fleet.out
+
+
+def test_a_fingerprint_is_never_broken_and_what_is_said_of_many_is_said_once(fleet: Operator) -> None:
+    fleet.monkeypatch.setenv("COLUMNS", "60")
+    waiting = [f"web-0{number}: {{ansible_host: {name_of(1)}, ansible_port: 220{number}}}" for number in range(7)]
+    fleet.inventory_of(f"gate.production.eu-central-1.example.net: {{ansible_host: {name_of(0)}}}", *waiting)
+
+    fleet("trust")
+
+    assert f" {fingerprint(fleet.server(0).folder / 'host_ed25519')} " in fleet.out
+    assert fleet.out.count("It was not asked") == 1
+    assert "web-00, web-01, web-02, web-03, web-04 and 2 more: It was not asked" in fleet.out
+
+
+def test_nobody_logs_in_at_a_host_whose_key_is_asked(fleet: Operator) -> None:
+    fleet.inventory_of(f"gate: {{ansible_host: {name_of(0)}}}")
+    log = fleet.server(0).folder / "sshd.log"
+    before = log.read_text().count("Accepted")
+
+    assert fleet("trust") == 0
+    assert log.read_text().count("Accepted") == before
+
+
+def test_keys_come_through_a_proxy_command_too(fleet: Operator, tmp_path: Path) -> None:
+    fleet.there.know(0)
+    config, through = (
+        fleet.there.config,
+        f"ssh -F {fleet.there.config} -W 127.0.0.1:{fleet.server(1).port} {name_of(0)}",
+    )
+    own = tmp_path / "config"
+    own.write_text(f"Host proxied\n  HostKeyAlias proxied\n  ProxyCommand {through}\n{config.read_text()}")
+    fleet.there = replace(fleet.there, config=own)
+    fleet.inventory_of("web-01: {ansible_host: proxied}")
+
+    assert fleet("trust") == 0
+    assert fleet.known == [fleet.line(0), f"proxied {fleet.server(1).public_key}"]
+
+
+def test_a_survey_that_is_broken_off_waits_for_nobody(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = Host("web-01", "127.0.0.1", silent.getsockname()[1], known_hosts=str(tmp_path / "known_hosts"))
+        surveying = _Survey(replace(QUICK, banner_s=600), ThreadPoolExecutor(1))
+        found: list[Found] = []
+        thread = threading.Thread(target=lambda: found.extend(surveying.run([host], Connecting(ssh_config="none"))))
+        thread.start()
+        near, _ = silent.accept()
+        near.recv(1)
+
+        surveying.close()
+
+        thread.join()
+        near.close()
+    assert [each.is_known for each in found] == [False]
+
+
+def test_without_openssh_that_is_said(fleet: Operator) -> None:
+    there = f"ansible_host: 127.0.0.1, ansible_port: {fleet.server(0).port}"
+    fleet.inventory_of(f"gate: {{{there}, fleet_known_hosts: {fleet.there.known_hosts}}}")
+    fleet.monkeypatch.setenv("PATH", "/nowhere")
+
+    assert fleet("trust") == 0
+    assert "ssh_config is not read" in fleet.err
+    assert fleet.known == [fleet.line(0)]
+
+
+def test_two_names_of_one_address_are_one_key(fleet: Operator) -> None:
+    at = f"{{ansible_host: {name_of(0)}}}"
+    fleet.inventory_of(f"one: {at}", f"two: {{ansible_host: {name_of(0)}, ansible_user: other}}")
+
+    assert fleet("trust") == 0
+    assert "one, two" in fleet.out
+    assert fleet.known == [fleet.line(0)]
+
+
+@pytest.mark.parametrize("further", ["", "{tmp}/more"], ids=["", "and one has a further file"])
+def test_two_keys_of_one_name_are_shown_and_neither_is_stored(fleet: Operator, tmp_path: Path, further: str) -> None:
+    """Each of the two would pass for the other; what else is new is trusted all the same."""
+    config = tmp_path / "config"
+    nodes = "".join(
+        f"Host node-{at}\n  HostName 127.0.0.1\n  Port {fleet.server(at).port}\n  HostKeyAlias cluster\n"
+        for at in (1, 2)
+    )
+    config.write_text(nodes + fleet.there.config.read_text())
+    files = f"{fleet.there.known_hosts} {further.format(tmp=tmp_path)}"
+    config.write_text(f"Host node-2\n  UserKnownHostsFile {files}\n{config.read_text()}")
+    fleet.there = replace(fleet.there, config=config)
+    fleet.inventory_of(
+        "one: {ansible_host: node-1}", "two: {ansible_host: node-2}", f"gate: {{ansible_host: {name_of(0)}}}"
+    )
+
+    assert fleet("trust", "-y") == 2
+
+    assert fleet.known == [fleet.line(0)]
+    assert "Not trusted, see above: one, two." in fleet.err
+    assert all(fingerprint(fleet.server(at).folder / "host_ed25519") in fleet.out for at in (1, 2))
+    assert fleet.out.count("HostKeyAlias") == 2
+
+
+def test_two_keys_of_one_name_in_files_of_their_own_are_trusted(fleet: Operator, tmp_path: Path) -> None:
+    """As operators keep two networks with the same addresses apart."""
+    config = tmp_path / "config"
+    nodes = "".join(
+        f"Host node-{at}\n  HostName 127.0.0.1\n  Port {fleet.server(at).port}\n  HostKeyAlias cluster\n"
+        f"  UserKnownHostsFile {tmp_path}/{at}\n"
+        for at in (1, 2)
+    )
+    config.write_text(nodes + fleet.there.config.read_text())
+    fleet.there = replace(fleet.there, config=config)
+    fleet.inventory_of("one: {ansible_host: node-1}", "two: {ansible_host: node-2}")
+
+    assert fleet("trust", "-y") == 0
+    assert [(tmp_path / str(at)).read_text() for at in (1, 2)] == [
+        f"cluster {fleet.server(at).public_key}\n" for at in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize("answer", ["n", "", "yo"])
+def test_without_a_yes_nothing_is_stored(fleet: Operator, answer: str) -> None:
+    fleet.answer = answer
+
+    assert fleet("trust") == 2
+    assert fleet.known == []
+    assert "Trust 1 key and store it in" in fleet.err
+    assert "not confirmed" in fleet.err
+
+
+def test_without_a_terminal_it_must_be_said_beforehand(fleet: Operator) -> None:
+    fleet.answer = None
+    fleet.inventory_of(f"gate: {{ansible_host: {name_of(0)}}}")
+
+    assert fleet("trust") == 2
+    assert "this command writes to known_hosts" in fleet.err
+    assert fleet.known == []
+
+    assert fleet("trust", "-y") == 0
+    assert fleet.known == [fleet.line(0)]
+
+
+def test_a_changed_key_is_shown_loudly_and_never_stored(fleet: Operator, tmp_path: Path) -> None:
+    other = make_key(tmp_path / "other")
+    changed = f"[127.0.0.1]:{fleet.server(0).port} {public(other)}"
+    fleet.there.known_hosts.write_text(changed + "\n")
+    fleet.inventory_of(f"gate: {{ansible_host: {name_of(0)}}}", f"web-01: {{ansible_host: {name_of(1)}}}")
+
+    assert fleet("trust", "-y") == 2
+
+    assert fleet.known == [changed]
+    framed = fleet.err.partition("!" * 100)[2].partition("!" * 100)[0]
+    assert "HAS CHANGED" in framed
+    assert framed.count("gate") == 1
+    assert fingerprint(other) in framed
+    assert fingerprint(fleet.server(0).folder / "host_ed25519") in framed
+    assert f"{fleet.there.known_hosts}:1" in framed
+    assert "See what is said of that one." in fleet.out
+
+
+def test_a_visit_of_a_host_behind_a_bastion_with_a_changed_key_is_refused_as_loudly(
+    fleet: Operator, tmp_path: Path
+) -> None:
+    fleet.there.know(0)
+    with fleet.there.known_hosts.open("a") as sink:
+        sink.write(f"[127.0.0.1]:{fleet.server(1).port} {public(make_key(tmp_path / 'other'))}\n")
+
+    assert fleet("status") == 4
+
+    framed = fleet.err.partition("!" * 100)[2].partition("!" * 100)[0]
+    assert "web-01: The bastion 127.0.0.1 port" in framed
+    assert "HAS CHANGED" in framed
+    assert f"{fleet.there.known_hosts}:2" in framed
+
+
+def test_what_cannot_be_reached_is_listed_and_the_others_are_trusted(fleet: Operator) -> None:
+    fleet.inventory_of(
+        f"gate: {{ansible_host: {name_of(0)}}}", f"down: {{ansible_host: 127.0.0.1, ansible_port: {free_port()}}}"
+    )
+
+    assert fleet("trust", "-y") == 2
+
+    assert fleet.known == [fleet.line(0)]
+    assert "down: 127.0.0.1 port" in fleet.out
+    assert "refuses the connection" in fleet.out
+    assert "Not trusted, see above: down." in fleet.err
+
+
+def test_a_document_says_what_was_found(fleet: Operator) -> None:
+    fleet.there.know(0)
+    fleet.answer = None
+
+    assert fleet("trust", "--json") == 2
+
+    found = json.loads(fleet.out)
+    assert found["schema"] == "fleet.trust/1"
+    assert [(key["state"], key["hosts"], key["bastion_before"]) for key in found["keys"]] == [
+        ("known", [], ["web-01"]),
+        ("unknown", [], ["web-01"]),
+        ("not_asked", ["web-01"], []),
+    ]
+    assert found["keys"][1]["fingerprint"] == fingerprint(fleet.server(1).folder / "host_ed25519")
+    assert found["keys"][1]["type"] == "ssh-ed25519"
+    assert [key["reason"] for key in found["keys"]] == [None, "host_key_unknown", "behind_bastion"]
+    assert fleet.known == [fleet.line(0)]
+
+
+def test_nothing_is_accepted_before_the_question_whatever_ssh_config_says(fleet: Operator) -> None:
+    fleet.answer = "n"
+
+    assert fleet("trust", "--host-keys", "accept-new") == 2
+    assert fleet.known == []
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_a_key_is_described_as_ssh_keygen_does(tmp_path: Path, kind: str) -> None:
+    path = make_key(tmp_path / "key", kind)
+    (tmp_path / "known_hosts").write_text(f"web-01 {public(path)}\n")
+    (key,) = keys_of((str(tmp_path / "known_hosts"),), "web-01")
+    said = subprocess.run(
+        ["ssh-keygen", "-lf", f"{path}.pub"], check=True, capture_output=True, text=True
+    ).stdout.split()
+
+    size, name = bits_and_type(Shown(key.type, key.blob))
+
+    assert (str(size), Shown(key.type, key.blob).fingerprint, f"({name})") == (said[0], said[1], said[-1])

@@ -1,0 +1,62 @@
+"""Nobody is believed before he has shown his key, least of all about how much he is going to say."""
+
+import socket
+import threading
+from contextlib import closing, suppress
+
+import paramiko
+import pytest
+
+from fleet.ssh.hostkeys.acceptance import Known
+from fleet.ssh.transport.connection import Link
+from fleet.ssh.transport.paramiko_transport import new_transport
+from tests.support.private_nginx import wait_until
+from tests.support.ssh.server import Sshd
+from tests.support.ssh.stubs import QUICK
+
+MOST_BYTES = 4 << 20
+"""What a peer may get rid of before he is cut off, the buffers of two sockets included."""
+VERSION = b"SSH-2.0-OpenSSH_9.2\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "why"),
+    [
+        (b"", "more than 64 kB before its version"),
+        (VERSION + b"\x3f\xff\xff\xfc", "a packet of"),
+        (VERSION + b"\xff\xff\xff\xfc", "a packet of"),
+    ],
+    ids=["a line without an end", "a packet of 1 GB", "a packet of 4 GB"],
+)
+def test_a_peer_that_says_more_than_sense_allows_is_cut_off(first: bytes, why: str) -> None:
+    near, far = socket.socketpair()
+    poured: list[int] = []
+
+    def pour() -> None:
+        with suppress(OSError):
+            far.sendall(first)
+            while sum(poured) <= MOST_BYTES:
+                poured.append(far.send(bytes(1 << 16)))
+
+    thread = threading.Thread(target=pour)
+    with closing(new_transport(near, Known("host", "host", ()))) as transport, closing(far):
+        thread.start()
+
+        with pytest.raises(paramiko.SSHException, match=why):
+            transport.start_client(timeout=20)
+
+    thread.join()
+    assert sum(poured) <= MOST_BYTES
+
+
+def test_a_host_that_says_more_than_it_was_let_to_is_cut_off(server: Sshd) -> None:
+    """sshd is told that it may send everything at once, which an honest one does only then."""
+    link = Link(server.host, QUICK)
+    link.open()
+    channel = link.transport.open_session(window_size=64 << 20)
+
+    channel.exec_command("exec head -c 64000000 /dev/zero")
+
+    wait_until(lambda: not link.is_active, "the link is closed")
+    assert len(channel.in_buffer) <= MOST_BYTES
+    link.close()

@@ -1,0 +1,66 @@
+"""Many logins at once at an sshd that takes few (MaxStartups): they queue, and who is turned away comes again."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from fleet.host import Host
+from fleet.ssh.remote.command import Command
+from fleet.ssh.transport.connection import MOST_HANDSHAKES, Link
+from tests.support.ssh.server import sshd
+from tests.support.ssh.stubs import QUICK
+
+MANY = 5 * MOST_HANDSHAKES
+
+
+def said_and_told(hosts: list[Host]) -> tuple[set[bytes], list[str]]:
+    """What a command says on each of them, all at the same time, and what was told of the way there."""
+    told: list[str] = []
+
+    def say(host: Host) -> bytes:
+        link = Link(host, QUICK, tell=lambda reason, _: told.append(reason))
+        link.open()
+        try:
+            return b"".join(Command(link, "exec echo in").lines(lambda: QUICK.silence_s))
+        finally:
+            link.close()
+
+    with ThreadPoolExecutor(len(hosts)) as threads:
+        return set(threads.map(say, hosts)), told
+
+
+def at_most(logins: int) -> str:
+    """The sshd turns every login away while it has so many that have not ended."""
+    return f"MaxStartups {logins}:100:{logins}"
+
+
+def test_logins_queue_so_that_none_is_turned_away(tmp_path: Path) -> None:
+    """sshd's own limit is ten; this one leaves room for logins that have ended here and not yet there."""
+    with sshd(tmp_path, at_most(2 * MOST_HANDSHAKES + 2)) as server:
+        said, told = said_and_told([server.host] * MANY)
+
+    assert said == {b"in"}
+    assert told == []
+
+
+def test_a_login_that_was_turned_away_comes_again_and_that_is_told(tmp_path: Path) -> None:
+    with sshd(tmp_path, at_most(3)) as server:
+        said, told = said_and_told([server.host] * 6)
+
+    assert said == {b"in"}
+    assert set(told) in ({"no_banner"}, {"handshake_failed"}, {"no_banner", "handshake_failed"})
+
+
+def test_a_proxy_command_that_was_turned_away_comes_again_and_that_is_told(tmp_path: Path) -> None:
+    """fleet does not know which sshd it logs in at, and lets no login wait."""
+    folder = tmp_path / "last"
+    folder.mkdir()
+    with sshd(tmp_path, at_most(3)) as server:
+        options = f"-F none -o UserKnownHostsFile={server.known_hosts} -i {server.host.key_files[0]}"
+        config = tmp_path / "config"
+        config.write_text(f"Host *\n  ProxyCommand ssh {options} -W %h:%p -p {server.port} root@127.0.0.1\n")
+        with sshd(folder) as last:
+            said, told = said_and_told([replace(last.host, ssh_config=str(config))] * 6)
+
+    assert said == {b"in"}
+    assert set(told) == {"proxy_turned_away"}

@@ -1,0 +1,1 @@
+"""Operators, faults and eyes for the tests on lab hosts."""

@@ -1,0 +1,76 @@
+"""The kill matrix as a page: what every cell showed, with the seed and the commit that it was made from."""
+
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tests.support.lab.end_state import Result
+from tests.support.lab.matrix import ROWS, Cell, Ending, Fault, impossible
+
+INTRODUCTION = """\
+# The kill matrix
+
+Every cell is two real runs on a lab host of its own: the fault strikes in that moment of a rollout, and then the
+operator says `fleet resume`, or, in the other run, `fleet rollback`. A run counts only if the host's own journal shows
+the step's intent and no result at the moment of the fault (`connect`, `upload` and `between`: no open intent).
+
+A cell reads *requests that failed in both runs* · *what `fleet status` said after the fault* · *where resume ended* ·
+*where rollback ended*. Requests fail only where the power or the only serving master was taken away, and then the cell
+says for how long nobody was served. DOWN: no master is left, its old workers serve on without it, both commands say so
+(exit 4) and print the command that starts nginx; after it was typed the next upgrade worked, as after every other cell.
+What a killed worker had in hand at that moment is lost with it, and is not counted.
+"""
+
+
+def page(results: Mapping[Cell, Result], seed: int, commit: str) -> str:
+    """The whole page, in Markdown."""
+    failed = sum(bool(result.problems) for result in results.values())
+    asked = sum(result.requests for result in results.values())
+    lost = sum(result.failed for result in results.values())
+    made = (
+        f"Made from commit {commit}, seed {seed}: {len(results)} runs, {failed} failed; "
+        f"{asked} requests, {lost} of them failed."
+    )
+    return "\n".join([INTRODUCTION, made, "", *_table(results), "", *_notes(), ""])
+
+
+def _table(results: Mapping[Cell, Result]) -> Iterable[str]:
+    yield "| | " + " | ".join(row.name for row in ROWS) + " |"
+    yield "|---" * (len(ROWS) + 1) + "|"
+    for fault in Fault:
+        yield f"| **{fault.value}** | " + " | ".join(_cell(results, row.name, fault) for row in ROWS) + " |"
+
+
+def _cell(results: Mapping[Cell, Result], row: str, fault: Fault) -> str:
+    why = impossible(row, fault)
+    if why is not None:
+        return f"n/a ({_reasons().index(why) + 1})"
+    both = [results.get(Cell(row, fault, ending)) for ending in Ending]
+    runs = [result for result in both if result is not None]
+    if not runs:
+        return "not run"
+    unserved_s = max(result.unserved_s for result in runs)
+    failed = str(sum(result.failed for result in runs)) + (f" ({unserved_s:.2f} s)" if unserved_s else "")
+    phases = "/".join(sorted({result.phase for result in runs}))
+    ends = [result.ended or "?" if result is not None else "not run" for result in both]
+    mark = " **FAILED**" if any(result.problems for result in runs) else ""
+    return " · ".join([failed, phases, *ends]) + mark
+
+
+def _notes() -> Iterable[str]:
+    yield "Not possible:"
+    yield ""
+    yield from (f"{number}. {why}." for number, why in enumerate(_reasons(), 1))
+
+
+def _reasons() -> list[str]:
+    found = (impossible(row.name, fault) for row in ROWS for fault in Fault)
+    return sorted({why for why in found if why is not None})
+
+
+def commit_of(folder: Path) -> str:
+    """The commit of the tree, and whether it has been changed since."""
+    git = ["git", "-c", "safe.directory=*", "-C", str(folder)]
+    name = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout.strip()
+    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout.strip()
+    return (name or "unknown") + (" and changes" if changed else "")

@@ -1,0 +1,29 @@
+"""Runs on a lab host: preflight of the nginx that is there, asked in JSON on stdin and answered in JSON on stdout."""
+
+import json
+import os
+import sys
+
+from fleet.onhost.nginx.observe import Observer
+from fleet.onhost.preflight.checks import preflight
+from fleet.onhost.protocol import PROTOCOL, Ask, Goal, Layout, Options, Request, Rest, Step
+from fleet.onhost.system.machine import Machine
+from fleet.onhost.visit.locate import locate
+from fleet.onhost.wire import encode
+
+
+def main() -> None:
+    asked = json.load(sys.stdin)
+    if asked["uid"]:
+        os.setuid(asked["uid"])
+    machine = Machine()
+    layout = locate(machine, Layout(pid_file=asked["pid_file"]))
+    goal = Goal((asked["staged"] and machine.sha256(asked["staged"])) or "0" * 64, Rest.HELD)
+    options = Options(allow=tuple(asked["allow"]))
+    request = Request(PROTOCOL, Ask.STAGE, "r1", 1, "ada", goal, (Step.STAGE,), layout, options)
+    found = preflight(machine, request, Observer(machine, layout).look(), asked["staged"], None)
+    print(json.dumps([json.loads(encode(one)) for one in found]))
+
+
+if __name__ == "__main__":
+    main()

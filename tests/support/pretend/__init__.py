@@ -1,0 +1,1 @@
+"""Pretend hosts: everything above SSH is tried on them."""

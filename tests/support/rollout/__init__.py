@@ -1,0 +1,1 @@
+"""Rollouts played by hand: without threads, without time."""

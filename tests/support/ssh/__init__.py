@@ -1,0 +1,1 @@
+"""Real sshds, agents, bastions and stub step scripts for the tests of SSH."""

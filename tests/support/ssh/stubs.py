@@ -1,0 +1,93 @@
+"""Step scripts that do nothing but talk, so that the conversation can be tried without an nginx."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import fleet.onhost
+from fleet.events import Event, EventType
+from fleet.host import Host
+from fleet.onhost.protocol import PROTOCOL, Ask, Goal, Options, Outcome, Request, Rest
+from fleet.ssh.delivery.bundle import GENERIC, Bundle, build
+from fleet.task import Deadlines, HostOutcome, HostTask
+
+TARGET = "ab" * 32
+# Long enough for a machine that has other things to do; a test of a deadline shortens that one.
+QUICK = Deadlines(connect_s=30, banner_s=30, auth_s=20, channel_s=20, silence_s=30, transfer_idle_s=20)
+STUB = """
+import sys, time
+from fleet.onhost.protocol import *
+from fleet.onhost.wire import decode, encode
+
+
+def say(kind, **values):
+    print(encode(Reply(kind, **values)), flush=True)
+
+
+def main():
+    say(ReplyType.HELLO)
+    request = decode(Request, sys.stdin.readline())
+{body}
+
+
+def end(outcome=Outcome.DONE, **values):
+    say(ReplyType.OUTCOME, outcome=outcome, **values)
+    print(END_MARK, flush=True)
+"""
+
+FINE = """
+say(ReplyType.STEP_STARTED, step=Step.SWAP)
+say(ReplyType.STEP_ENDED, step=Step.SWAP, outcome=Outcome.DONE, message="swapped", took_s=0.25)
+say(ReplyType.FINDING, reason="package_owned", severity=Severity.WARNING, message="m", remedy="r", overridable=True)
+end()
+"""
+
+
+def stub(folder: Path, body: str) -> Mapping[str, Bundle]:
+    """A bundle whose `main` says HELLO, reads the request, and does `body`; its psutil is an empty one, for speed."""
+    package = folder / "onhost"
+    package.mkdir()
+    source = Path(fleet.onhost.__file__).parent
+    for name in ("__init__.py", "protocol.py", "wire.py", "bootstrap.py"):
+        shutil.copy(source / name, package / name)
+    indented = "".join(f"    {line}\n" for line in body.strip().splitlines())
+    (package / "__main__.py").write_text(STUB.format(body=indented))
+    return {GENERIC: build(GENERIC, package, {"psutil/__init__.py": b""})}
+
+
+def a_task(
+    host: Host, ask: Ask = Ask.LOOK, *, rollout: str = "r-1", deadlines: Deadlines = QUICK, release: Path | None = None
+) -> HostTask:
+    """A visit of `host`."""
+    request = Request(
+        protocol=PROTOCOL,
+        ask=ask,
+        rollout=rollout,
+        epoch=1,
+        operator="ann@laptop",
+        goal=Goal(TARGET, Rest.HELD),
+        allowed=(),
+        layout=host.layout,
+        options=Options(),
+    )
+    return HostTask(host, request, batch=1, release_path=str(release) if release else None, deadlines=deadlines)
+
+
+def of(outcome: HostOutcome) -> tuple[Outcome, str | None]:
+    """What became of a visit, in two words."""
+    return outcome.outcome, outcome.reason
+
+
+@dataclass
+class Heard:
+    """A sink that keeps what it is given."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    @property
+    def types(self) -> list[EventType]:
+        return [event.type for event in self.events]

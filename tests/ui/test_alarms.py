@@ -1,0 +1,106 @@
+"""A host key that has changed is the one message that must not be missed, however events are told."""
+
+import pytest
+
+from fleet.events import Event, EventType
+from fleet.onhost.protocol import Ask, Outcome
+from fleet.rollout.rollout_status import RolloutStatus
+from fleet.task import HostOutcome
+from fleet.ui.output import output_for
+from tests.support.pretend.visits import AT, NEW
+from tests.support.shell import QUICK, Shell
+from tests.ui.test_console import Screen
+
+SAID = "THE HOST KEY OF [192.0.2.2]:2222 HAS CHANGED: it shows ssh-ed25519 SHA256:new, known is ssh-ed25519 SHA256:old (/kh:7)."
+CHANGED = HostOutcome("", Outcome.UNREACHABLE, "host_key_changed", SAID, "Ask who changed it.")
+BAR = "!" * 100
+EVERY_COMMAND = pytest.mark.parametrize(
+    "words",
+    [
+        ("check", NEW),
+        ("check", NEW, "--json"),
+        ("check", NEW, "--output", "jsonl"),
+        ("upgrade", NEW, "-y", *QUICK),
+        ("upgrade", NEW, "-y", *QUICK, "--output", "jsonl"),
+        ("status",),
+        ("status", "--json"),
+        ("unlock",),
+    ],
+    ids=" ".join,
+)
+
+
+def frames(text: str) -> list[str]:
+    """What stands between two bars."""
+    return text.split(BAR)[1::2]
+
+
+@EVERY_COMMAND
+def test_a_changed_key_is_the_last_thing_said_with_both_fingerprints_and_the_line(
+    shell: Shell, words: tuple[str, ...]
+) -> None:
+    for ask in (Ask.STAGE, Ask.LOOK):
+        shell.fleet.trouble["web-02", ask].extend([CHANGED] * 9)
+
+    assert shell(*words) in (2, 4)
+
+    last = frames(shell.err)[-1]
+    assert last.strip() == f"web-02: {SAID} Ask who changed it."
+    if words[0] != "unlock":
+        assert shell.err.rstrip().endswith(BAR)
+
+
+@pytest.mark.parametrize("command", ["check", "upgrade"])
+def test_it_stands_out_when_it_happens_too(shell: Shell, command: str) -> None:
+    shell.fleet.trouble["web-02", Ask.STAGE].extend([CHANGED] * 9)
+
+    shell(command, NEW, *(["-y", *QUICK] if command == "upgrade" else []))
+
+    first, last = frames(shell.err)
+    assert SAID in first
+    assert first.strip()[:2].isdigit()  # the time of day
+    assert SAID in last
+
+
+def test_a_bastion_whose_key_has_changed_is_said_once_for_all_hosts_behind_it(shell: Shell) -> None:
+    for name in ("web-01", "web-02", "web-03"):
+        shell.fleet.trouble[name, Ask.STAGE].extend([CHANGED] * 9)
+
+    shell("check", NEW)
+
+    first, last = frames(shell.err)
+    assert first.count(SAID) == 1
+    assert last.strip() == f"web-01, web-02, web-03: {SAID} Ask who changed it."
+
+
+def test_where_nothing_has_changed_nothing_is_framed(shell: Shell) -> None:
+    assert shell("status") == 0
+    assert BAR not in shell.err
+
+
+def test_the_live_view_leaves_it_on_the_screen_once_for_each_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    screen = Screen(True)
+    status = RolloutStatus("r-1")
+    ended = [
+        Event(AT, "r-1", EventType.VISIT_ENDED, host=host, outcome=Outcome.UNREACHABLE, reason=reason, message=message)
+        for host, reason, message in (
+            ("web-01", "timed_out", "no answer"),
+            ("web-02", "host_key_changed", SAID),
+            ("web-02", "host_key_changed", SAID),
+            ("web-03", "host_key_revoked", "web-03 shows a host key that is revoked"),
+        )
+    ]
+
+    with output_for(Screen(False), screen, "live").telling() as (observers, _):
+        for event in ended:
+            for observe in observers:
+                observe(event, status)
+
+    shown = screen.getvalue()
+    assert shown.count("HAS CHANGED") == 1
+    assert shown.count("a host key that is revoked") == 1
+    assert "no answer" not in shown
+    assert shown.count(BAR) == 4
+    assert "\x1b[1;31m" in shown
