@@ -12,6 +12,7 @@ import rich_click as click
 
 from fleet.environment import World
 from fleet.errors import FleetError
+from fleet.onhost.text import safe
 from fleet.options import (
     COMMIT_WAITS,
     ROLLBACK_WAITS,
@@ -33,7 +34,6 @@ from fleet.options import (
     told_as,
 )
 from fleet.ui.broken_pipe import complaint, lasting
-from fleet.ui.console import safe
 
 LAZY = {"lab": ("fleet.lab.cli", "lab", "Pretend hosts on this machine: real sshd and nginx, to try everything on.")}
 

@@ -9,6 +9,7 @@ from fleet.commands.find_rollout import choose
 from fleet.commands.recording import Recorder, run_data, sender
 from fleet.commands.upgrade import tell_end
 from fleet.environment import Asked, World
+from fleet.onhost.text import counted
 from fleet.rollout import results
 from fleet.rollout.actions import Decide
 from fleet.rollout.policy import Policy
@@ -55,7 +56,7 @@ def carry_out_on_all(
     record = records(looked)[rollout]
     verb = VERBS[operation.command]
     output.say(f"{verb} rollout {rollout} of {record.operator}, which brought release {record.target[:12]}.")
-    agree(world, output, asked, f"{verb} rollout {rollout} on {results.several(len(hosts))}?")
+    agree(world, output, asked, f"{verb} rollout {rollout} on {counted(len(hosts))}?")
     start = replace(operation.begin(looked, rollout), batches=(tuple(host.name for host in hosts),))
     requests = Requests(
         {host.name: host for host in hosts},

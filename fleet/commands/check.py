@@ -7,6 +7,7 @@ from fleet.commands.engine_run import carry_out, hosts_of, output_of, unbegun
 from fleet.commands.release_argument import target_of
 from fleet.environment import Asked, World
 from fleet.onhost.protocol import Ask, Severity
+from fleet.onhost.text import counted
 from fleet.rollout import results
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
@@ -24,7 +25,7 @@ def run(world: World, asked: Asked, release: str, *, may_stage: bool, allow: tup
     hosts = hosts_of(asked)
     target, words = target_of(world, output, asked, hosts, release)
     how = "brings the release there" if may_stage else "brings nothing there"
-    output.say(f"check {words} on {results.several(len(hosts))}: {how} and changes nothing that runs")
+    output.say(f"check {words} on {counted(len(hosts))}: {how} and changes nothing that runs")
     names = {host.name: host for host in hosts}
     requests = Requests(names, world.operator(), policy, target, may_stage=may_stage, connecting=asked.connecting)
     start = unbegun(world.rollout_id(world.clock()()), [hosts])

@@ -6,7 +6,7 @@ from rich.text import Text
 from fleet.commands.engine_run import hosts_of, output_of
 from fleet.environment import Asked
 from fleet.host import SSH_PORT, Host
-from fleet.ui.console import safe
+from fleet.onhost.text import safe
 
 SCHEMA = "fleet.inventory/1"
 

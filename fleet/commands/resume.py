@@ -21,6 +21,7 @@ from fleet.errors import Refused
 from fleet.host import Host
 from fleet.journal.journal import Journal
 from fleet.journal.run_summary import Run
+from fleet.onhost.text import counted
 from fleet.plan import DEFAULT_BATCHES, cut, make_plan, parse_budget
 from fleet.release import Release, find_release
 from fleet.rollout import results
@@ -172,7 +173,7 @@ def _from_hosts(looked: RolloutStatus, output: Output, wanted: str | None, all_s
     names = [host.name for host in looked.all if all_selected or _knows(host, rollout)]
     output.say(
         f"This journal did not begin rollout {rollout}: going by the hosts' own records, begun by {record.operator}, "
-        f"release {record.target[:12]}, {results.several(len(names))}. Batches and policy are the defaults, unless you "
+        f"release {record.target[:12]}, {counted(len(names))}. Batches and policy are the defaults, unless you "
         "give them. Hosts that it had not begun are left out, unless you name them by --limit."
     )
     return Unfinished(
@@ -200,7 +201,7 @@ def _go_on(
     target = _target(found, changes)
     batches = _batches(found, hosts, changes)
     policy = keeps_alive(_policy(found, changes, asked, len(hosts)), len(hosts))
-    count = results.several(len(hosts))
+    count = counted(len(hosts))
     output.say(f"Resume rollout {found.rollout}: release {target.sha256[:12]}, {count}, each asked first where it is.")
     agree(world, output, asked, f"Go on with {count}?")
     names = {host.name: host for host in hosts}

@@ -12,13 +12,14 @@ from rich.text import Text
 from fleet.commands.engine_run import agree, hosts_of, output_of
 from fleet.environment import Asked, World
 from fleet.errors import Refused
-from fleet.rollout.results import OK, REFUSED, several, told
+from fleet.onhost.text import counted, listed, sentences
+from fleet.rollout.results import OK, REFUSED
 from fleet.ssh.hostkeys.acceptance import UNKNOWN, Shown
 from fleet.ssh.hostkeys.added_keys import add, store_of
 from fleet.ssh.link_errors import Trouble
 from fleet.ssh.scan import Found, survey
 from fleet.task import Deadlines
-from fleet.ui.console import alarm, once_each, some
+from fleet.ui.console import alarm, once_each
 from fleet.ui.output import Output
 
 SCHEMA = "fleet.trust/1"
@@ -32,7 +33,7 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
     hosts = hosts_of(asked)
     for note in world.prepare_survey(hosts, asked.connecting):
         output.say(note)
-    output.say(f"Asking {several(len(hosts))} for host keys: nobody logs in, but at bastions.")
+    output.say(f"Asking {counted(len(hosts))} for host keys: nobody logs in, but at bastions.")
     found = survey(hosts, asked.connecting, Deadlines(), asked.parallel)
     if as_json:
         output.document(document(found))
@@ -43,13 +44,13 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
     if new:
         files = _stores(new)
         question = (
-            f"Trust {several(len(new), 'key')} and store {'it' if len(new) == 1 else 'them'} in {', '.join(files)}?"
+            f"Trust {counted(len(new), 'key')} and store {'it' if len(new) == 1 else 'them'} in {', '.join(files)}?"
         )
         agree(world, output, asked, question, "writes to known_hosts")
         _store(output, files)
     left = [each for each in found if not each.is_known and not each.is_new]
     if left:
-        output.say(f"Not trusted, see above: {some([_where(each) for each in left])}.")
+        output.say(f"Not trusted, see above: {listed([_where(each) for each in left])}.")
     return REFUSED if left else OK
 
 
@@ -72,7 +73,7 @@ def _stores(new: Sequence[Found]) -> dict[str, list[tuple[Any, Shown]]]:
 def _store(output: Output, files: dict[str, list[tuple[Any, Shown]]]) -> None:
     for file, keys in files.items():
         try:
-            output.say(f"{several(add(keys, file), 'key')} stored in {file}.")
+            output.say(f"{counted(add(keys, file), 'key')} stored in {file}.")
         except Trouble as trouble:
             raise Refused(f"Nothing was stored in {file}: {trouble.message}", trouble.remedy) from trouble
 
@@ -87,13 +88,13 @@ def _show(output: Output, found: Sequence[Found]) -> None:
         output.line(_where(each))
         output.line(f"    {_as_ssh_keygen(each)}")
     for line in once_each(
-        (_where(each), told(each.trouble.message, each.trouble.remedy))
+        (_where(each), sentences(each.trouble.message, each.trouble.remedy))
         for each in found
         if each.trouble is not None and not each.is_new and not each.is_alarming
     ):
         output.line(line)
     known = sum(each.is_known for each in found)
-    output.line(f"{known} of {several(len(found), 'key')} known." if known or not new else "None is known yet.")
+    output.line(f"{known} of {counted(len(found), 'key')} known." if known or not new else "None is known yet.")
 
 
 def _as_ssh_keygen(each: Found) -> str:
@@ -118,12 +119,12 @@ def bits_and_type(key: Shown) -> tuple[int, str]:
 
 def _where(each: Found) -> str:
     """The inventory's names for it, else its own; for a bastion, how many hosts are behind it."""
-    return (some(each.hosts) or each.name) + (f" (bastion before {several(len(each.before))})" if each.before else "")
+    return (listed(each.hosts) or each.name) + (f" (bastion before {counted(len(each.before))})" if each.before else "")
 
 
 def _alarm(found: Sequence[Found]) -> Text | None:
     return alarm(
-        (_where(each), told(each.trouble.message, each.trouble.remedy))
+        (_where(each), sentences(each.trouble.message, each.trouble.remedy))
         for each in found
         if each.trouble is not None and each.is_alarming
     )
@@ -147,7 +148,7 @@ def _document(each: Found) -> dict[str, Any]:
         "bits": size,
         "kind": kind,
         "reason": each.trouble.reason if each.trouble else None,
-        "message": told(each.trouble.message, each.trouble.remedy) if each.trouble else None,
+        "message": sentences(each.trouble.message, each.trouble.remedy) if each.trouble else None,
     }
 
 

@@ -15,13 +15,14 @@ from fleet.journal.journal import Journal
 from fleet.journal.lock import Holder
 from fleet.onhost.protocol import Ask, Outcome
 from fleet.onhost.state.fence import claim_in_words
+from fleet.onhost.text import safe
 from fleet.rollout import results
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.tasks import Requests
 from fleet.rollout.unbatched import decide_ask
-from fleet.ui.console import alarms, safe
+from fleet.ui.console import alarms
 from fleet.ui.output import Output
 
 SCHEMA = "fleet.locks/1"

@@ -14,13 +14,14 @@ from fleet.commands.release_argument import named, target_of
 from fleet.environment import Asked, World
 from fleet.errors import Refused
 from fleet.journal.journal import Journal
+from fleet.onhost.text import counted, safe
 from fleet.plan import DEFAULT_BATCHES, Plan, budget_in_words, duration_in_words, make_plan, parse_budget
 from fleet.rollout import results
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.tasks import Requests, Target
 from fleet.rollout.upgrade import decide
-from fleet.ui.console import alarms, safe, summary, troubles
+from fleet.ui.console import alarms, summary, troubles
 from fleet.ui.output import Mode, Output
 
 LEASE_S, LEAST_LEASE_S = 600.0, 10.0
@@ -90,7 +91,7 @@ def _roll_out(
     text = plan_in_words(plan, policy, choice.max_failures, words, rollout.id, rollout.operator)
     for line in text.splitlines():
         output.say(line)
-    agree(world, output, asked, f"Upgrade {results.several(len(plan.hosts))}?")
+    agree(world, output, asked, f"Upgrade {counted(len(plan.hosts))}?")
     requests = Requests(
         {host.name: host for host in plan.hosts},
         rollout.operator,
@@ -174,9 +175,7 @@ def plan_in_words(plan: Plan, policy: Policy, max_failures: str, release: str, r
     count = len(plan.hosts)
     lines = [
         f"Rollout {rollout} by {operator}: {release}",
-        f"{results.several(count)} in {results.several(len(plan.batches), 'batch')}, {policy.parallel} at a time:".replace(
-            "batchs", "batches"
-        ),
+        f"{counted(count)} in {counted(len(plan.batches), 'batch', 'batches')}, {policy.parallel} at a time:",
     ]
     for batch in plan.batches:
         names = ", ".join(host.name for host in batch.hosts)

@@ -8,10 +8,3 @@ def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.6) -> s
     """` (did you mean …?)`, with a space before it, or nothing where no known word is near (1 is the same word)."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)
     return f" (did you mean {near[0]}?)" if near else ""
-
-
-def shortened(words: Iterable[str], most: int = 8) -> str:
-    """The words with commas between them, cut after `most` of them with the number of the others."""
-    listed = list(words)
-    rest = len(listed) - most
-    return ", ".join(listed[:most]) + (f", … ({rest} more)" if rest > 0 else "")

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from fleet.errors import InventoryError
 from fleet.inventory.host_names import BadName, expand
-from fleet.inventory.nearest import did_you_mean, shortened
+from fleet.inventory.nearest import did_you_mean
 from fleet.inventory.tree import ALL, UNGROUPED
+from fleet.onhost.text import listed
 
 _SUBSCRIPT = re.compile(r"(?P<base>.+)\[(?:(?P<one>-?[0-9]+)|(?P<first>[0-9]+)[:-](?P<last>[0-9]*))\]")
 _RANGE = re.compile(r"\[[^\[\]]*:[^\[\]]*\]")
@@ -181,5 +182,5 @@ def _nothing(pattern: str, groups: Mapping[str, tuple[str, ...]]) -> InventoryEr
     guess = did_you_mean(pattern, [*hosts, *names])
     return InventoryError(
         f"--limit {pattern}: no host or group of that name{guess}.",
-        remedy=f"There are the groups {shortened(names)} and the hosts {shortened(hosts)}.",
+        remedy=f"There are the groups {listed(names, 8)} and the hosts {listed(hosts, 8)}.",
     )

@@ -21,9 +21,8 @@ from fleet.journal.lock import Holder, JournalLock
 from fleet.journal.process_identity import this_process
 from fleet.journal.run_summary import Run, Story, stands
 from fleet.journal.schema import BOOK, EVENTS
+from fleet.onhost.text import listed
 from fleet.onhost.wire import Malformed
-
-MOST_NAMED = 5
 
 
 class Journal(AbstractContextManager["Journal"]):
@@ -101,8 +100,8 @@ class Journal(AbstractContextManager["Journal"]):
         if len(found) == 1:
             return found[0]
         if found:
-            raise Refused(f"{start} is the start of several rollouts: {_named(found)}.", "Give more of its id.")
-        raise Refused(f"the journal {self.shown} knows no rollout {start}.", f"It knows: {_named(known)}.")
+            raise Refused(f"{start} is the start of several rollouts: {listed(found)}.", "Give more of its id.")
+        raise Refused(f"the journal {self.shown} knows no rollout {start}.", f"It knows: {listed(known)}.")
 
     def _stories(self, wanted: ColumnElement[bool]) -> list[Story]:
         ends = EVENTS.c.type.in_([EventType.ROLLOUT_STARTED.value, EventType.ROLLOUT_ENDED.value])
@@ -152,8 +151,3 @@ def _load(seq: int, body: str) -> Event:
 def _ascii(word: str | None) -> str | None:
     """A host's name as every database takes it; the event itself has it as it is."""
     return None if word is None else word.encode("ascii", "backslashreplace").decode()
-
-
-def _named(rollouts: Sequence[str]) -> str:
-    more = len(rollouts) - MOST_NAMED
-    return ", ".join(rollouts[:MOST_NAMED]) + (f" and {more} older" if more > 0 else "")

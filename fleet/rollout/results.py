@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from fleet.events import Result
 from fleet.onhost.protocol import Ask, Phase, State
+from fleet.onhost.text import counted, listed
 from fleet.rollout.actions import Finish
 from fleet.rollout.host_status import BUSY, CLAIMED, IN_PROGRESS, Course, HostStatus
 from fleet.rollout.policy import OnFailure, Policy
@@ -17,19 +18,7 @@ OK, REFUSED, HALTED, PERSON, ANOTHERS, INTERRUPTED = 0, 2, 3, 4, 5, 130
 
 def names(hosts: Iterable[HostStatus], most: int = 5) -> str:
     """The hosts' names in one line; long lists are cut with their number."""
-    found = [host.name for host in hosts]
-    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
-
-
-def several(count: int, noun: str = "host") -> str:
-    """`1 host`, `2 hosts`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def told(message: str, remedy: str) -> str:
-    """What is so and what to do now, each as a sentence of its own."""
-    ends = message.rstrip().endswith((".", "!", "?", "…", ".)"))
-    return " ".join(filter(None, (message.rstrip() + ("" if ends or not (message and remedy) else "."), remedy)))
+    return listed((host.name for host in hosts), most)
 
 
 def _code(status: RolloutStatus, otherwise: int) -> int:
@@ -47,7 +36,7 @@ def refused(status: RolloutStatus) -> Finish:
     """Preflight said no, or a host could not be asked: this run has changed nothing, whatever an earlier one had."""
     bad = [host for host in status.all if host.fault is not None]
     text = (
-        f"Refused: {several(len(bad))} of {len(status.hosts)} did not pass preflight ({names(bad)}). "
+        f"Refused: {counted(len(bad))} of {len(status.hosts)} did not pass preflight ({names(bad)}). "
         "Nothing was changed. Cure what is said above, or leave the hosts out with --limit."
     )
     down = [host for host in bad if _was_left_down(host, status.rollout)]
@@ -134,11 +123,11 @@ def stopped(status: RolloutStatus, resumable: bool = False) -> Finish:
     begun = [host for host in status.all if _touched(host) and host.course is not Course.BACK]
     if not begun:
         back = [host for host in status.all if host.course is Course.BACK]
-        so = f"{several(len(back))} went back ({names(back)}), no other was" if back else "No host was"
+        so = f"{counted(len(back))} went back ({names(back)}), no other was" if back else "No host was"
         onward = f" Go on with `fleet resume {status.rollout}`." if resumable else ""
         return Finish(Result.INTERRUPTED, INTERRUPTED, f"Interrupted. {so} changed.{onward}")
     text = (
-        f"Interrupted: {several(len(begun))} begun ({names(begun)}), "
+        f"Interrupted: {counted(len(begun))} begun ({names(begun)}), "
         f"{_unknown(status) or 'each in its nearest resting phase.'} {_ways_on(status)}"
     )
     return Finish(Result.INTERRUPTED, INTERRUPTED, text)
@@ -152,7 +141,7 @@ def _unwritten(status: RolloutStatus, why: str) -> Finish:
         return Finish(Result.HALTED, _code(status, HALTED), text)
     rest = _unknown(status) or "each in its nearest resting phase."
     text = (
-        f"Halted: {why} {several(len(begun))} begun ({names(begun)}), {rest} Mend the journal, or name another one with "
+        f"Halted: {why} {counted(len(begun))} begun ({names(begun)}), {rest} Mend the journal, or name another one with "
         f"--journal. Then: {_ways_on(status)} A rollback needs no journal."
     )
     return Finish(Result.HALTED, _code(status, HALTED), text)
@@ -197,8 +186,8 @@ def rolled_back(policy: Policy, status: RolloutStatus) -> Finish:
         return anothers(others)
     back = sum(host.course is Course.BACK for host in status.all)
     text = (
-        f"Rolled back: {_faults(status)}, {policy.max_failures} allowed; {several(back)} taken back, "
-        f"{several(status.counts['not_begun'])} not begun.{_people(status)}"
+        f"Rolled back: {_faults(status)}, {policy.max_failures} allowed; {counted(back)} taken back, "
+        f"{counted(status.counts['not_begun'])} not begun.{_people(status)}"
     )
     return Finish(Result.ROLLED_BACK, _code(status, HALTED), text)
 
@@ -240,7 +229,7 @@ def completed(policy: Policy, status: RolloutStatus) -> Finish:
     done = status.counts["done"]
     is_done = done > 0 and not pending
     word = "Completed" if is_done else "Not finished"
-    text = f"{word}: {several(done)} of {len(status.hosts)} run the new release."
+    text = f"{word}: {counted(done)} of {len(status.hosts)} run the new release."
     if status.faults:
         text += (
             f" {_faults(status)}: they were not upgraded or taken back."
@@ -249,7 +238,7 @@ def completed(policy: Policy, status: RolloutStatus) -> Finish:
         )
     if held:
         text += (
-            f" {several(len(held))} held: `fleet commit {status.rollout}` retires the old masters, "
+            f" {counted(len(held))} held: `fleet commit {status.rollout}` retires the old masters, "
             f"`fleet rollback {status.rollout}` goes back in two signals.{_leases(status)}"
         )
     if pending:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from fleet.events import EventType, Result
 from fleet.onhost.protocol import Ask, Phase, Record, State
+from fleet.onhost.text import counted
 from fleet.rollout import results
 from fleet.rollout.actions import Announce, Finish, Move, Visit, ask_all, bounded
 from fleet.rollout.host_status import Course, Doubt, Fault, HostStatus, with_cause
@@ -28,7 +29,7 @@ def decide_ask(
     if status.stopping:
         return () if status.busy else (results.stopped(status),)
     if status.stage is Stage.STARTING:
-        return (Announce(EventType.STAGE_STARTED, message=f"ask {results.several(len(status.hosts))}"),)
+        return (Announce(EventType.STAGE_STARTED, message=f"ask {counted(len(status.hosts))}"),)
     unasked = [host for host in status.all if not host.visited(ask)]
     if unasked or status.busy:
         return bounded(ask_all(unasked, ask, now), status, parallel)
@@ -38,7 +39,7 @@ def decide_ask(
 def _checked(status: RolloutStatus, is_staged: bool) -> Finish:
     if status.faults:
         return results.refused(status)
-    count = results.several(len(status.hosts))
+    count = counted(len(status.hosts))
     if is_staged:
         return Finish(Result.COMPLETED, results.OK, f"{count} can be upgraded.")
     untested = (
@@ -50,9 +51,9 @@ def _checked(status: RolloutStatus, is_staged: bool) -> Finish:
 def _answered(status: RolloutStatus) -> Finish:
     silent = [host for host in status.all if host.report is None]
     if silent:
-        text = f"{results.several(len(silent))} of {len(status.hosts)} did not answer: {results.names(silent)}."
+        text = f"{counted(len(silent))} of {len(status.hosts)} did not answer: {results.names(silent)}."
         return Finish(Result.HALTED, results.PERSON, text)
-    return Finish(Result.COMPLETED, results.OK, f"{results.several(len(status.hosts))} answered.")
+    return Finish(Result.COMPLETED, results.OK, f"{counted(len(status.hosts))} answered.")
 
 
 def records(looked: RolloutStatus) -> dict[str, Record]:
@@ -174,7 +175,7 @@ def _undone(status: RolloutStatus) -> Finish:
     others = len(status.hosts) - len(back) - len(stuck) - len(foreign)
     before = sum(host.was_back for host in back)
     already = f", {before} {'was' if before == 1 else 'were'} back already" if before else ""
-    text = f"{results.several(len(back) - before)} back{already}, {others} had not begun."
+    text = f"{counted(len(back) - before)} back{already}, {others} had not begun."
     if foreign:
         text += f" Left alone, FOREIGN: {results.names(foreign)}."
     if not stuck:
@@ -212,7 +213,7 @@ def _all_committed(status: RolloutStatus) -> Finish:
     bad = [host for host in status.all if host.fault is not None]
     waiting = [host for host in status.all if host.drain_pending]
     done = [host for host in status.all if host.course is Course.COMMITTED]
-    text = f"Rollout {status.rollout}: {results.several(len(done))} of {len(status.hosts)} committed."
+    text = f"Rollout {status.rollout}: {counted(len(done))} of {len(status.hosts)} committed."
     if waiting:
         text += f" Old connections still drain on {results.names(waiting)}: commit again later, or with --cut."
     if bad:

@@ -18,6 +18,7 @@ from statistics import median_low
 
 from fleet.events import EventType
 from fleet.onhost.protocol import Ask, Phase
+from fleet.onhost.text import counted
 from fleet.rollout import results
 from fleet.rollout.actions import Announce, Finish, Move, Visit, Wait, ask_all, bounded, looks
 from fleet.rollout.gate import Verdict
@@ -41,7 +42,7 @@ def _moves(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, 
     if status.stopping:
         return () if status.busy else (results.stopped(status, resumable=True),)
     if status.stage is Stage.STARTING:
-        return (Announce(EventType.STAGE_STARTED, message=f"preflight on {results.several(len(status.hosts))}"),)
+        return (Announce(EventType.STAGE_STARTED, message=f"preflight on {counted(len(status.hosts))}"),)
     if status.stage is Stage.STAGING:
         return _stage(policy, status, now)
     if status.stage is Stage.ROLLING_BACK:
@@ -147,7 +148,7 @@ def _upgrade(status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
     if pending or any(host.doing for host in batch):
         return ask_all(pending, Ask.UPGRADE, now)
     done = sum(host.course in (Course.UPGRADED, Course.ALREADY) for host in batch)
-    text = f"batch {status.batch}: {done} of {results.several(len(batch))} upgraded"
+    text = f"batch {status.batch}: {done} of {counted(len(batch))} upgraded"
     return (Announce(EventType.BATCH_CLOSED, batch=status.batch, message=text),)
 
 
@@ -270,9 +271,7 @@ def _break_off(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Mo
 
 def _why(policy: Policy, status: RolloutStatus) -> str:
     bad = results.names(host for host in status.all if host.fault is not None)
-    return (
-        f"{results.several(status.faults)} at fault ({bad}), {policy.max_failures} allowed: every begun host goes back"
-    )
+    return f"{counted(status.faults)} at fault ({bad}), {policy.max_failures} allowed: every begun host goes back"
 
 
 def _go_back(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:

@@ -7,8 +7,6 @@ Trouble     before the request: UNREACHABLE · after it: LINK_LOST (it may have 
 └── Refusal the host was reached and can't be worked with: REFUSED, nothing was changed
 """
 
-MOST_CHARACTERS = 4000
-
 
 class Trouble(Exception):
     """The link or the far end failed us. `reason` is a word for scripts, the rest is for people.
@@ -26,12 +24,3 @@ class Trouble(Exception):
 
 class Refusal(Trouble):
     """The host answered and something about it must be changed first."""
-
-
-def printable(text: str) -> str:
-    """`text` without anything that could move a cursor, colour a terminal or reorder a line, and not too long.
-
-    Whatever a host says is data: version strings and file names too come from whoever owns the host.
-    """
-    kept = "".join(letter if letter.isprintable() else " " if letter.isspace() else "�" for letter in text)
-    return kept if len(kept) <= MOST_CHARACTERS else kept[:MOST_CHARACTERS] + " …"

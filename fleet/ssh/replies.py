@@ -17,8 +17,9 @@ from fleet.onhost.protocol import (
     Severity,
 )
 from fleet.onhost.reasons.catalogue import REASONS
+from fleet.onhost.text import safe
 from fleet.onhost.wire import Malformed, decode
-from fleet.ssh.link_errors import Trouble, printable
+from fleet.ssh.link_errors import Trouble
 from fleet.ssh.reasons import WORDS
 from fleet.task import HostTask
 
@@ -43,8 +44,8 @@ def read_reply(line: bytes) -> Reply:
     try:
         reply: Reply = decode(Reply, line.decode("utf-8", "replace"))
     except (Malformed, RecursionError) as error:
-        shown = printable(line[:SHOWN_BYTES].decode("utf-8", "replace"))
-        raise _garbled(f"{printable(str(error))} in the line {shown!r}") from error
+        shown = safe(line[:SHOWN_BYTES].decode("utf-8", "replace"))
+        raise _garbled(f"{safe(str(error))} in the line {shown!r}") from error
     if reply.protocol != PROTOCOL:
         raise _garbled(f"it speaks protocol {reply.protocol}, this fleet {PROTOCOL}")
     if reply.outcome not in (None, *A_HOST_S):
@@ -53,8 +54,8 @@ def read_reply(line: bytes) -> Reply:
         raise _garbled("its outcome says nothing")
     if reply.reason in NOT_A_HOST_S:
         raise _garbled(f"it says of itself {reply.reason}")
-    safe: Reply = harmless(reply)
-    return safe
+    found: Reply = harmless(reply)
+    return found
 
 
 def check_claims(reply: Reply, request: Request) -> None:
@@ -81,7 +82,7 @@ def check_claims(reply: Reply, request: Request) -> None:
 def harmless(value: Any) -> Any:
     """The same value with every text in it made printable. Raises `Trouble` (`garbled`) for what is beyond all sense."""
     if isinstance(value, str):
-        return printable(value)
+        return safe(value)
     if isinstance(value, float) and not abs(value) <= MOST_S:
         raise _garbled(f"it says {value:g} seconds")
     if hasattr(value, "_fields"):

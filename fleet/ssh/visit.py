@@ -18,10 +18,11 @@ from typing import Any
 
 from fleet.events import Event, EventType, Sink
 from fleet.onhost.protocol import BEAT, END_MARK, STOP, Ask, Finding, Outcome, Reply, ReplyType, Rest, Step
+from fleet.onhost.text import safe
 from fleet.onhost.wire import encode
 from fleet.ssh.delivery.bundle import GENERIC, Bundle, bundles, start_text
 from fleet.ssh.delivery.provision import Supply, bundle_failed, refuse_unstarted
-from fleet.ssh.link_errors import Refusal, Trouble, printable
+from fleet.ssh.link_errors import Refusal, Trouble
 from fleet.ssh.remote.become import begins, lines_as_root
 from fleet.ssh.remote.command import MOST_REPLIES, PULSE_S, START_S, Command, ended_early, too_much
 from fleet.ssh.remote.start_line import MISSING, Platform, missing_platform, run_line
@@ -300,7 +301,7 @@ class _Visit:
 
 
 def _outcome_of(task: HostTask, outcome: Outcome, trouble: Trouble) -> HostOutcome:
-    return HostOutcome(task.host.name, outcome, trouble.reason, printable(trouble.message), printable(trouble.remedy))
+    return HostOutcome(task.host.name, outcome, trouble.reason, safe(trouble.message), safe(trouble.remedy))
 
 
 def _now() -> datetime:

@@ -5,7 +5,7 @@ are taken out and nothing in them is read as markup, because whoever owns a host
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -13,12 +13,10 @@ from rich.text import Text
 
 from fleet.events import ALARMS, Event, EventType
 from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity
+from fleet.onhost.text import listed, safe, sentences
 from fleet.rollout.host_status import Course, Fault, HostStatus
-from fleet.rollout.results import told
 from fleet.rollout.rollout_status import RolloutStatus
 
-MOST_CHARACTERS = 2000
-MOST_NAMES = 5
 BAR = "!" * 100
 STYLES = {
     Phase.OLD: "default",
@@ -32,13 +30,6 @@ STYLES = {
     Phase.DOWN: "bold red",
     Phase.FOREIGN: "bold magenta",
 }
-
-
-def safe(text: object, most: int = MOST_CHARACTERS) -> str:
-    """The text in one line, without anything that could move a cursor, colour a terminal or reorder a line."""
-    words = "" if text is None else str(text)
-    kept = "".join(letter if letter.isprintable() else " " for letter in words)
-    return kept if len(kept) <= most else kept[:most] + " …"
 
 
 def plain_line(event: Event) -> str | None:
@@ -78,9 +69,9 @@ def alarms(status: RolloutStatus) -> Text | None:
     said = []
     for host in status.all:
         if host.reason in ALARMS:
-            said.append((host.name, told(host.message, host.remedy)))
+            said.append((host.name, sentences(host.message, host.remedy)))
         elif host.cause is not None and host.cause.reason in ALARMS:
-            said.append((host.name, told(host.cause.message, host.cause.remedy)))
+            said.append((host.name, sentences(host.cause.message, host.cause.remedy)))
     return alarm(said)
 
 
@@ -89,13 +80,7 @@ def once_each(said: Iterable[tuple[str, str]]) -> list[str]:
     about: dict[str, list[str]] = {}
     for name, message in said:
         about.setdefault(message, []).append(name)
-    return [f"{some(names)}: {message}" for message, names in about.items()]
-
-
-def some(names: Sequence[str]) -> str:
-    """The first of the names, and how many more there are."""
-    more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return [f"{listed(names)}: {message}" for message, names in about.items()]
 
 
 def _words(event: Event) -> str | None:
@@ -145,7 +130,7 @@ def _finding_words(event: Event) -> str:
 
 def _told(event: Event) -> str:
     remedy = str(event.data.get("remedy", "")) if event.message else ""
-    return told(event.message or event.reason or "no reason told", remedy)
+    return sentences(event.message or event.reason or "no reason told", remedy)
 
 
 def spell_seconds(seconds: float) -> str:
@@ -225,16 +210,16 @@ def _trouble(host: HostStatus) -> list[str]:
     lines = []
     if host.cause is not None:
         why = host.cause.message or host.cause.reason or "no reason told"
-        lines.append(safe(f"{host.name}: {told(why, host.cause.remedy)}"))
+        lines.append(safe(f"{host.name}: {sentences(why, host.cause.remedy)}"))
     is_left = host.course is Course.LEFT_ALONE and not _is_unbegun(host)
     if (is_left or host.needs_person) and host.message and (host.cause is None or host.message != host.cause.message):
-        lines.append(safe(f"{host.name}: {told(host.message, host.remedy)}"))
+        lines.append(safe(f"{host.name}: {sentences(host.message, host.remedy)}"))
     return lines
 
 
 def finding_words(found: Finding) -> str:
     """A finding in one line: the word, what is so, what to do."""
-    return safe(f"{found.severity.value} {found.reason}: {told(found.message, found.remedy)}")
+    return safe(f"{found.severity.value} {found.reason}: {sentences(found.message, found.remedy)}")
 
 
 def findings_table(hosts: Iterable[HostStatus], is_staged: bool = True) -> Table:
@@ -245,7 +230,7 @@ def findings_table(hosts: Iterable[HostStatus], is_staged: bool = True) -> Table
         table.add_column(name, overflow="fold")
     for host in hosts:
         if host.fault is not None and not host.findings:
-            why = Text(safe(told(host.message, host.remedy)))
+            why = Text(safe(sentences(host.message, host.remedy)))
             table.add_row(Text(safe(host.name)), Text(safe(host.reason or host.fault.value), style="red"), why)
         elif not host.findings:
             so = "runs the release already" if host.course is Course.ALREADY else fit
@@ -255,7 +240,7 @@ def findings_table(hosts: Iterable[HostStatus], is_staged: bool = True) -> Table
             table.add_row(
                 Text(safe(host.name)),
                 Text(f"{found.severity.value}: {safe(found.reason)}", style="red" if is_refusal else "yellow"),
-                Text(safe(told(found.message, found.remedy))),
+                Text(safe(sentences(found.message, found.remedy))),
             )
     return table
 

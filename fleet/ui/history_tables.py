@@ -13,9 +13,9 @@ from rich.text import Text
 
 from fleet.events import Event
 from fleet.journal.run_summary import Run, Stands, Story
-from fleet.rollout import results
+from fleet.onhost.text import counted, safe
 from fleet.rollout.policy import OnFailure, Policy
-from fleet.ui.console import plain_line, safe, spell_seconds, version
+from fleet.ui.console import plain_line, spell_seconds, version
 
 SCHEMA, SHOW_SCHEMA = "fleet.history/1", "fleet.show/1"
 HEAD = ("command", "began (UTC)", "took", "operator")
@@ -28,7 +28,7 @@ def listing(stories: Sequence[Story]) -> Group:
     widths = [max(map(len, column)) for column in zip(HEAD, *rows.values(), strict=True)]
     lines = [Text("  " + _in_columns(HEAD, widths) + "  result", style="bold")]
     for story in stories:
-        about = f"{version(story.fact('release_version'), story.fact('release'))}, {results.several(story.first.hosts)}"
+        about = f"{version(story.fact('release_version'), story.fact('release'))}, {counted(story.first.hosts)}"
         lines.append(Text(safe(f"{story.rollout}  release {about}"), style="bold"))
         for run in story.runs:
             result = STYLES.get(run.result or "", "yellow" if run.stands is Stands.RUNNING else "red")
@@ -107,7 +107,7 @@ def heading(story: Story, run: Run) -> Iterator[str]:
     code = f", exit code {run.exit_code}" if run.ended else ""
     yield f"began {run.began.at:%F %H:%M:%S} UTC, took {spell_seconds(run.took_s)}: {run_word(run)}{code}"
     batches = facts.get("batches", ())
-    yield f"{results.several(run.hosts)} in {len(batches)} {'batch' if len(batches) == 1 else 'batches'}:"
+    yield f"{counted(run.hosts)} in {counted(len(batches), 'batch', 'batches')}:"
     for number, names in enumerate(batches, 1):
         yield safe(f"  {number}. {', '.join(names)}")
     policy = Policy.from_plain(facts.get("policy", {}))

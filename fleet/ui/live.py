@@ -10,9 +10,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fleet.onhost.protocol import Phase
+from fleet.onhost.text import safe
 from fleet.rollout.host_status import Course, HostStatus
 from fleet.rollout.rollout_status import RolloutStatus, Stage
-from fleet.ui.console import outcome_words, safe, spell_seconds
+from fleet.ui.console import outcome_words, spell_seconds
 
 KEY = "· waiting  s staged  * busy  T held  N new  < back  - left alone  x at fault  ! needs a person"
 

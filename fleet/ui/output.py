@@ -24,9 +24,10 @@ from fleet.engine import Heartbeat, Observer
 from fleet.errors import Refused
 from fleet.events import Event, EventType
 from fleet.onhost.protocol import Outcome
+from fleet.onhost.text import safe
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.ui.broken_pipe import lasting
-from fleet.ui.console import BAR, is_alarming, is_news, plain_line, safe
+from fleet.ui.console import BAR, is_alarming, is_news, plain_line
 from fleet.ui.live import view
 
 FRAME_S = 0.25

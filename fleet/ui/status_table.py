@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet.onhost.protocol import MasterView, Phase, Report
+from fleet.onhost.text import listed, safe, sentences
 from fleet.rollout.host_status import HostStatus
-from fleet.rollout.results import told
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.ui.console import phase_text, safe, some, version
+from fleet.ui.console import phase_text, version
 
 SCHEMA = "fleet.status/1"
 MOST_MASTERS = 8
@@ -48,7 +48,7 @@ def host_document(host: HostStatus) -> dict[str, Any]:
         "path_sha256": report.path_sha256 if report else None,
         "held": bool(report and report.held),
         "masters": [_master(master) for master in report.masters] if report else [],
-        "error": None if report else {"reason": host.reason, "message": told(host.message, host.remedy)},
+        "error": None if report else {"reason": host.reason, "message": sentences(host.message, host.remedy)},
         "path": report.path if report else None,
         "path_version": report.path_version if report else None,
         "pid_file": report.pid_file if report else None,
@@ -111,7 +111,7 @@ def _rollout(report: Report) -> str:
 def _notes(host: HostStatus) -> list[str]:
     report = host.report
     if report is None:
-        return [told(host.message, host.remedy) or host.reason or "it did not answer"]
+        return [sentences(host.message, host.remedy) or host.reason or "it did not answer"]
     notes = []
     if report.held and report.undo:
         notes.append(f"held; to undo it there, on the host itself: {report.undo}")
@@ -127,5 +127,5 @@ def _notes(host: HostStatus) -> list[str]:
         start = f", the command is: {report.start_command}" if report.start_command else ""
         notes.append(HINTS[report.phase] + (start if report.phase is Phase.DOWN else ""))
     if report.orphans:
-        notes.append("workers without a master serve, leave them: " + some([str(pid) for pid in report.orphans]))
+        notes.append("workers without a master serve, leave them: " + listed([str(pid) for pid in report.orphans]))
     return notes

@@ -284,7 +284,7 @@ def test_a_script_that_gets_on_may_take_longer_than_one_pause(fresh: Host, tmp_p
 def test_a_script_that_gets_on_for_ever_is_given_up(
     fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visit, "MOST_PAUSES", 0.1)
+    monkeypatch.setattr(visit_module, "MOST_PAUSES", 0.1)
     body = "for _ in range(300):\n    say(ReplyType.STEP_STARTED, step=Step.SWAP); time.sleep(0.1)"
 
     assert of(visit(a_task(fresh), Heard(), stub(tmp_path, body))) == (Outcome.LINK_LOST, "endless")

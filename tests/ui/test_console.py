@@ -10,13 +10,14 @@ from syrupy.assertion import SnapshotAssertion
 
 from fleet.events import Event, EventType
 from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Record, Severity, Step
+from fleet.onhost.text import safe
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import CommitWhen, Policy
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.unbatched import decide_ask, undoing
 from fleet.rollout.upgrade import decide
 from fleet.ui import status_table as face
-from fleet.ui.console import as_text, findings_table, plain_line, safe, summary, troubles
+from fleet.ui.console import as_text, findings_table, plain_line, summary, troubles
 from fleet.ui.live import view
 from fleet.ui.output import Mode, output_for
 from tests.support.pretend.visits import AT, LOST_AFTER, NEW, OLD, REFUSED, UNREACHABLE, WENT_BACK, a_fleet

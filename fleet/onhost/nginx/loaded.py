@@ -14,9 +14,9 @@ from fleet.onhost.nginx.configuration import Configuration
 from fleet.onhost.protocol import Master
 from fleet.onhost.state.store import Serving
 from fleet.onhost.system.machine import Machine
+from fleet.onhost.text import listed
 
 SLACK_S = 0.03  # a start is known to a tick, a ctime to another; a longer one would hide a change right after a reload
-MOST_NAMED = 5
 
 
 def loaded_at_s(machine: Machine, old: Master, serving: Serving) -> float:
@@ -43,8 +43,7 @@ def changed_since(machine: Machine, config: Configuration, loaded_s: float) -> s
         at_s = seen.st_mtime if stat.S_ISDIR(seen.st_mode) else seen.st_ctime
         if at_s > loaded_s + SLACK_S:
             changed.append("%s (%s)" % (path, clock(at_s)))
-    more = " and %d more" % (len(changed) - MOST_NAMED) if len(changed) > MOST_NAMED else ""
-    return ", ".join(changed[:MOST_NAMED]) + more
+    return listed(changed)
 
 
 def clock(at_s: float) -> str:

@@ -13,8 +13,8 @@ import paramiko
 from paramiko.agent import ALGORITHM_FLAG_MAP, SSH2_AGENT_SIGN_RESPONSE, AgentSSH
 from paramiko.pkey import UnknownKeyType
 
+from fleet.onhost.text import safe
 from fleet.ssh.auth.key_files import Public
-from fleet.ssh.link_errors import printable
 
 SIGN_REQUEST = b"\x0d"
 LIST_S = 10.0
@@ -44,7 +44,7 @@ class Agent(AgentSSH):
             connection.close()
             raise OSError(str(error)) from error
         connection.settimeout(sign_s)
-        self.held = tuple(Held(Public(key.name, key.blob), printable(key.comment)) for key in self.get_keys())
+        self.held = tuple(Held(Public(key.name, key.blob), safe(key.comment)) for key in self.get_keys())
 
     def sign(self, public: Public, data: bytes, algorithm: str) -> bytes:
         """The signature by a key that it holds. Raises OSError when it gives none."""

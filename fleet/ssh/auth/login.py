@@ -8,13 +8,14 @@ import time
 
 import paramiko
 
+from fleet.onhost.text import safe
 from fleet.ssh.auth.agent import Agent
 from fleet.ssh.auth.identities import Offer, is_held, offers_of
 from fleet.ssh.auth.key_files import Holds, KeyFile, ends_at_s, look
 from fleet.ssh.auth.password_gate import NotGiven
 from fleet.ssh.auth.secrets import SECRETS, Kind
 from fleet.ssh.auth.userauth import INTERACTIVE, PASSWORD, PUBLICKEY, HungUp, NoAnswer, UserAuth
-from fleet.ssh.link_errors import Trouble, printable
+from fleet.ssh.link_errors import Trouble
 from fleet.ssh.openssh_config import NamedBy, Settings
 
 MOST_OFFERS = 6
@@ -147,7 +148,7 @@ class Login:
         if asking.proofs:
             facts.append("it took a part of it and wants more")
         if asking.accepted:
-            facts.append(f"it accepts {printable(', '.join(asking.accepted))}")
+            facts.append(f"it accepts {safe(', '.join(asking.accepted))}")
         if self._withheld:
             facts.append(self._withheld)
         facts += self._notes

@@ -11,12 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from fleet.onhost.text import safe
 from fleet.ssh.delivery.bundle import GENERIC, Bundle, Shelf, fitting, receive_text
 from fleet.ssh.delivery.compress import packed
 from fleet.ssh.delivery.psutil_wheels import NoWheel
 from fleet.ssh.delivery.rate_limit import shared_rate
 from fleet.ssh.delivery.upload import Source, transferring, upload
-from fleet.ssh.link_errors import Refusal, printable
+from fleet.ssh.link_errors import Refusal
 from fleet.ssh.remote.become import begins, lines_as_root
 from fleet.ssh.remote.command import START_S, Command, ended_early
 from fleet.ssh.remote.start_line import Platform, receive_line
@@ -103,7 +104,7 @@ class Supply:
                     command.send(receive_text(bundle, host.layout.state_dir))
                     source.pour_into(command, idle_s)
             elif line.startswith(b"fleet-"):
-                return printable(line.decode("utf-8", "replace"))
+                return safe(line.decode("utf-8", "replace"))
         return said
 
     def bring_release(self, release: Path, target: str, proceed: Callable[[], None]) -> None:
@@ -133,7 +134,7 @@ class Supply:
 def refuse_unstarted(line: bytes) -> None:
     """Raises the `Refusal` that this line means, if it is the answer of a host that does not start its bundle."""
     if line.startswith((UNSAFE.encode(), FAILED.encode())):
-        raise _not_taken(printable(line.decode("utf-8", "replace")), "")
+        raise _not_taken(safe(line.decode("utf-8", "replace")), "")
 
 
 def _not_taken(said: str, complaint: str) -> Refusal:
@@ -148,7 +149,7 @@ def _unsafe(place: str) -> Refusal:
     return Refusal(
         "bundle_failed",
         "No step script is put into the state folder or run there: somebody else than root can write to "
-        f"{printable(place)}, or put another in its place.",
+        f"{safe(place)}, or put another in its place.",
         "Give it to root and let nobody else write there (chown root, chmod go-w), nor to any folder on the way to the "
         "state folder (fleet_state_dir, /var/lib/fleet), or choose another one. If somebody may have used that, remove "
         "the folder bundles in it, too: what belongs there is brought again.",
@@ -159,7 +160,7 @@ def bundle_failed(why: str) -> Refusal:
     """What to say when the bundle is not where it was to be."""
     return Refusal(
         "bundle_failed",
-        f"The step script could not be put on the host: {printable(why)}.",
+        f"The step script could not be put on the host: {safe(why)}.",
         "See that the state folder (fleet_state_dir, /var/lib/fleet) has room and that only root can write there.",
     )
 

@@ -24,8 +24,9 @@ from typing import NamedTuple
 import paramiko
 from scp import SCPClient, SCPException
 
+from fleet.onhost.text import safe
 from fleet.ssh.delivery.rate_limit import UNLIMITED, Rate
-from fleet.ssh.link_errors import Refusal, Trouble, printable
+from fleet.ssh.link_errors import Refusal, Trouble
 from fleet.ssh.remote.become import begins, lines_as_root
 from fleet.ssh.remote.command import START_S, Command
 from fleet.ssh.remote.start_line import shell_line
@@ -70,7 +71,7 @@ def upload(
                 _SENDERS[way](link, Source(data, link, watch, rate, proceed), len(data), part, remote_path)
                 return way
             except (*LIBRARY_ERRORS, SCPException, paramiko.SFTPError) as error:
-                failures.append(f"{way}: {printable(str(error)).strip() or type(error).__name__}")
+                failures.append(f"{way}: {safe(str(error)).strip() or type(error).__name__}")
         _discard(link, part)
     raise Refusal(
         "upload_failed",

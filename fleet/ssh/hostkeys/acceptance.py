@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from fleet.onhost.text import safe
 from fleet.ssh.hostkeys import certificates
 from fleet.ssh.hostkeys.certificates import HostCertificate
 from fleet.ssh.hostkeys.known_hosts import AUTHORITY, REVOKED, KnownKey, fingerprint, keys_of
 from fleet.ssh.hostkeys.revocation import revokes
-from fleet.ssh.link_errors import Trouble, printable
+from fleet.ssh.link_errors import Trouble
 from fleet.ssh.openssh_config import Settings
 
 Look = Callable[[tuple[str, ...], str], tuple[KnownKey, ...]]
@@ -168,7 +169,7 @@ def _refused_certificate(known: Known, certificate: HostCertificate, fault: str)
     by = next(key for key in known.authorities if key.blob == certificate.authority)
     return Trouble(
         "host_certificate_refused",
-        printable(f"The host certificate of {known.name} {fault}; it is by {by.words}."),
+        safe(f"The host certificate of {known.name} {fault}; it is by {by.words}."),
         f"Have it signed anew on the host's side (ssh-keygen -h -n {known.host}), and see that both clocks are right.",
     )
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from fleet.host import Host
 from fleet.onhost.bootstrap import become_root
+from fleet.onhost.text import safe
 from fleet.ssh.auth.password_gate import NotGiven, Trial
 from fleet.ssh.auth.secrets import SECRETS, Kind
-from fleet.ssh.link_errors import Refusal, printable
+from fleet.ssh.link_errors import Refusal
 from fleet.ssh.remote.become_memory import place, remember
 from fleet.ssh.remote.command import Command
 from fleet.ssh.remote.start_line import BECOME_WORDS, BEGIN, MISSING, WANTS_ROOT, is_begin
@@ -60,7 +61,7 @@ class _Giving:
 
     def __init__(self, host: Host, wanted: bytes) -> None:
         self._host = host
-        self._user = printable(wanted[len(WANTS_ROOT) :].decode("utf-8", "replace")).strip()
+        self._user = safe(wanted[len(WANTS_ROOT) :].decode("utf-8", "replace")).strip()
         self._trial: Trial | None = None
 
     def begin(self, proceed: Callable[[], object]) -> bytes:

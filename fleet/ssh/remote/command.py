@@ -12,7 +12,8 @@ from contextlib import suppress
 
 import paramiko
 
-from fleet.ssh.link_errors import Refusal, Trouble, printable
+from fleet.onhost.text import safe
+from fleet.ssh.link_errors import Refusal, Trouble
 from fleet.ssh.transport.connection import Link
 
 MOST_LINE_BYTES = 1 << 20
@@ -55,7 +56,7 @@ class Command:
     def stderr(self) -> str:
         """The last lines that it wrote to stderr, made harmless, joined by semicolons."""
         text = self._stderr.decode("utf-8", "replace")
-        return "; ".join(printable(line).strip() for line in text.splitlines() if line.strip())
+        return "; ".join(safe(line).strip() for line in text.splitlines() if line.strip())
 
     def send(self, data: bytes) -> bool:
         """Whether the data was taken: a command that ended, or doesn't read, is seen when its output is read."""
@@ -209,9 +210,9 @@ def _no_channel(link: Link, waited_s: float, error: BaseException) -> Trouble:
             "The host hangs or is overloaded, or something on the way is frozen: look at its console.",
         )
     if not link.is_active:
-        return Trouble("link_lost", f"The connection was lost: {printable(str(error))}.", "Try again.")
+        return Trouble("link_lost", f"The connection was lost: {safe(str(error))}.", "Try again.")
     return Trouble(
         "channel_refused",
-        f"The host's sshd let us in but opens no channel for a command: {printable(str(error))}.",
+        f"The host's sshd let us in but opens no channel for a command: {safe(str(error))}.",
         "Look at MaxSessions, ForceCommand and PermitTTY in its sshd_config and at options in authorized_keys.",
     )

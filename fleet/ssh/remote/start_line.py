@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from fleet.host import Host
 from fleet.onhost.bootstrap.become_root import UNASKED
 from fleet.onhost.bootstrap.receive import IDLE_S
-from fleet.ssh.link_errors import Refusal, printable
+from fleet.onhost.text import safe
+from fleet.ssh.link_errors import Refusal
 from fleet.ssh.remote.become_memory import is_asking
 
 BEGIN = b"fleet-begin"
@@ -116,7 +117,7 @@ def shell_line(host: Host, script: str) -> str:
 def is_begin(line: bytes) -> bool:
     """Whether the step script speaks from the next line on. Raises `Refusal` when it can't be started."""
     if line.startswith(MISSING):
-        _refuse(printable(line[len(MISSING) :].decode("utf-8", "replace")).strip())
+        _refuse(safe(line[len(MISSING) :].decode("utf-8", "replace")).strip())
     return line == BEGIN
 
 
@@ -132,7 +133,7 @@ def root_line(method: str, user: str) -> str:
 
 def missing_platform(line: bytes) -> Platform | None:
     """The platform of a host that has no bundle yet; `None` if that is not what the line says."""
-    words = printable(line.decode("utf-8", "replace")).split()
+    words = safe(line.decode("utf-8", "replace")).split()
     if words[:2] != ["fleet-missing", "bundle"]:
         return None
     machine, largest, libc = (*words[2:5], "", "", "")[:3]

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import paramiko
 
-from fleet.ssh.link_errors import Trouble, printable
+from fleet.onhost.text import safe
+from fleet.ssh.link_errors import Trouble
 from fleet.ssh.openssh_config import Settings
 from fleet.task import Deadlines
 
@@ -143,7 +144,7 @@ class _Bastion:
                 late = time.monotonic() - began_at >= deadlines.connect_s
                 if late and self._answers(link):
                     raise _timed_out(self._settings, to, deadlines) from error
-                said = printable(str(error))
+                said = safe(str(error))
                 link.close()
         raise _hung_up(self._settings, to, said)
 
@@ -214,7 +215,7 @@ class _Bastion:
             raise Trouble("cut", "The visit was cut off by the operator before it began.")
 
     def _refused(self, to: Settings, error: paramiko.ChannelException) -> Trouble:
-        said = printable(error.text or "")
+        said = safe(error.text or "")
         if error.code == CONNECT_FAILED:
             # OpenSSH says no more than "Connect failed".
             return Trouble(

@@ -21,10 +21,11 @@ from fabric import Config, Connection
 from paramiko.ssh_exception import IncompatiblePeer
 
 from fleet.host import Host
+from fleet.onhost.text import safe
 from fleet.ssh.auth.login import Login
 from fleet.ssh.auth.secrets import SECRETS, Kind
 from fleet.ssh.hostkeys.acceptance import Known, Shown, known_for, shown
-from fleet.ssh.link_errors import Trouble, printable
+from fleet.ssh.link_errors import Trouble
 from fleet.ssh.openssh_config import Settings, resolve
 from fleet.ssh.transport.bastion import Tell
 from fleet.ssh.transport.paramiko_transport import KEX_TIMEOUT_S, KnownKeys, Transport, new_transport
@@ -232,7 +233,7 @@ class Link:
                 self.hear()
             except OSError as error:
                 if not watch.fired:
-                    raise Trouble("link_lost", f"The connection was lost: {printable(str(error))}.") from error
+                    raise Trouble("link_lost", f"The connection was lost: {safe(str(error))}.") from error
         if watch.fired:
             raise Trouble(
                 "no_answer",
@@ -313,7 +314,7 @@ def _explain(
 ) -> Trouble:
     """What went wrong, told by how far the connection had come: paramiko's texts are not for people."""
     there = settings.there
-    said = printable(str(error) or type(error).__name__)
+    said = safe(str(error) or type(error).__name__)
     if isinstance(error, IncompatiblePeer):
         return Trouble(
             "incompatible",

@@ -9,7 +9,8 @@ import tempfile
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from fleet.ssh.link_errors import Trouble, printable
+from fleet.onhost.text import safe
+from fleet.ssh.link_errors import Trouble
 from fleet.ssh.openssh_config import Settings
 from fleet.ssh.transport.bastion import MakeLink, Tell, channel_through
 from fleet.ssh.transport.dial import dial
@@ -86,7 +87,7 @@ class _CommandSocket(socket.socket):
         if self.process.poll() is None or self.said.closed:
             return None
         self.said.seek(max(0, self.said.seek(0, os.SEEK_END) - MOST_WORDS_BYTES))
-        words = printable(self.said.read().decode("utf-8", "replace")).strip()
+        words = safe(self.said.read().decode("utf-8", "replace")).strip()
         said = f"The ProxyCommand ended with status {self.process.returncode}{': ' + words if words else ''}."
         remedy = f"Run it by hand: {self.command}"
         if TURNED_AWAY.search(words):

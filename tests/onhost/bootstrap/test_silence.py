@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 WAITS_FOR_A_REQUEST = "import fleet.onhost.__main__ as door; door.REQUEST_S = 1; door.main([])"
-WAITS_FOR_A_BUNDLE = "from fleet.onhost import receive; receive.IDLE_S = 1; receive.main({folder!r}, 'key', 'ab', 1000)"
+WAITS_FOR_A_BUNDLE = (
+    "from fleet.onhost.bootstrap import receive; receive.IDLE_S = 1; receive.main({folder!r}, 'key', 'ab', 1000)"
+)
 # A bundle of two bytes, of which each is waited for.
 COUNTS_ITS_WAITS = """
 import hashlib, signal

@@ -47,9 +47,9 @@ end()
 def stub(folder: Path, body: str) -> Mapping[str, Bundle]:
     """A bundle whose `main` says HELLO, reads the request, and does `body`; its psutil is an empty one, for speed."""
     package = folder / "onhost"
-    package.mkdir()
+    (package / "bootstrap").mkdir(parents=True)
     source = Path(fleet.onhost.__file__).parent
-    for name in ("__init__.py", "protocol.py", "wire.py", "bootstrap.py"):
+    for name in ("__init__.py", "protocol.py", "wire.py", "bootstrap/__init__.py", "bootstrap/unpack.py"):
         shutil.copy(source / name, package / name)
     indented = "".join(f"    {line}\n" for line in body.strip().splitlines())
     (package / "__main__.py").write_text(STUB.format(body=indented))
