@@ -72,7 +72,7 @@ def is_terminal() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Environment:
     """The outside, each part replaceable."""
 
     visits: Callable[[], Visits] = ssh_visits
@@ -85,7 +85,7 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CommandOptions:
     """What every command was given."""
 
     inventories: tuple[Path, ...] = ()

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import rich_click as click
 from click.core import ParameterSource
 
-from fleet.environment import Asked
+from fleet.environment import CommandOptions
 from fleet.errors import FleetError
 from fleet.task import Connecting, HostKeys
 
@@ -52,7 +52,7 @@ def option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
     return click.option(*names, envvar=f"FLEET_{env}", **{"show_envvar": True, "show_default": True, **settings})
 
 
-def changed(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
+def override(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
     """An option of `resume` that is only looked at when it is given."""
     settings.setdefault("help", "Other than the rollout began.")
     return option(*names, env=env, **{"default": None, **settings})
@@ -67,14 +67,14 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-selecting = _together(
+selection_options = _together(
     option(
         "-i", "--inventory", env="INVENTORY", multiple=True, type=click.Path(path_type=Path), help="Inventory file."
     ),
     option("-l", "--limit", env="LIMIT", multiple=True, help="Host patterns: web*, web:&eu, '!web-07', @file."),
     option("-v", "--verbose", env="VERBOSE", count=True, metavar="", help="Tell every step."),
 )
-reaching = _together(
+host_options = _together(
     option(
         "--parallel",
         env="PARALLEL",
@@ -97,8 +97,8 @@ reaching = _together(
         help="What becomes of a host key that is not known yet. One that has changed is always refused.",
     ),
 )
-connecting = _together(
-    reaching,
+connection_options = _together(
+    host_options,
     option(
         "-k",
         "--ask-pass",
@@ -136,14 +136,14 @@ connecting = _together(
         help="Read that password from the first line of this file, which nobody else may read.",
     ),
 )
-changing = option("-y", "--yes", env="YES", is_flag=True, help="Do not ask.")
-journaling = option(
+confirm_option = option("-y", "--yes", env="YES", is_flag=True, help="Do not ask.")
+journal_option = option(
     "--journal",
     env="JOURNAL",
     metavar="FILE|URL",
     help="The journal: a SQLite file or a database URL; if not given, journal.db in the user's state directory.",
 )
-locking = _together(
+lock_options = _together(
     option(
         "--lock-wait",
         env="LOCK_WAIT",
@@ -158,7 +158,7 @@ locking = _together(
         help="Take the locks over, here and on hosts. Here, who has it turns back.",
     ),
 )
-leasing = option(
+lease_option = option(
     "--lease",
     "lease_s",
     env="LEASE",
@@ -166,23 +166,23 @@ leasing = option(
     show_default="10m; off with --commit never",
     help="Each host goes back by itself when nobody has visited or committed it for so long; off: never.",
 )
-told_as = option(
+output_option = option(
     "--output",
     env="OUTPUT",
     type=click.Choice(["auto", "live", "plain", "jsonl"]),
     default="auto",
     help="How events are told.",
 )
-telling = _together(
-    told_as,
+progress_options = _together(
+    output_option,
     option(
         "--log-file", env="LOG_FILE", type=click.Path(path_type=Path, dir_okay=False), help="Append every event to it."
     ),
 )
-as_json = option("--json", "as_json", env="JSON", is_flag=True, help="One JSON document on stdout.")
+json_option = option("--json", "as_json", env="JSON", is_flag=True, help="One JSON document on stdout.")
 
 
-def draining(wait: str) -> Callable[[Any], Any]:
+def drain_options(wait: str) -> Callable[[Any], Any]:
     """The options about old connections; `wait` says who waits for which."""
     return _together(
         option("--drain-timeout", env="DRAIN_TIMEOUT", type=Duration(), default="10m", help=wait),
@@ -193,7 +193,7 @@ def draining(wait: str) -> Callable[[Any], Any]:
 COMMIT_WAITS = "How long commit waits for the old master's connections."
 ROLLBACK_WAITS = "Where the upgrade was committed: how long the release that goes waits for its connections."
 OVERRIDABLE = "memory-short, modules-gone, not-checked, path-differs, pending-config, poisoned, quic"
-allowing = option(
+allow_option = option(
     "--allow",
     env="ALLOW",
     multiple=True,
@@ -202,10 +202,10 @@ allowing = option(
 )
 
 
-def asked(ctx: click.Context, given: dict[str, Any]) -> Asked:
+def command_options(ctx: click.Context, given: dict[str, Any]) -> CommandOptions:
     """What all commands are given, before the command's name or after it."""
     above = {name: _from_above(ctx, name, given.pop(name, None)) for name in ("inventory", "limit", "verbose", "yes")}
-    return Asked(
+    return CommandOptions(
         inventories=tuple(above["inventory"] or ()),
         limits=tuple(above["limit"] or ()),
         verbose=above["verbose"] or 0,

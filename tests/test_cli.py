@@ -326,7 +326,7 @@ def test_where_only_silent_hosts_could_know_the_rollout_a_person_is_needed(shell
 
 def test_a_rollback_with_a_dead_host_takes_the_others_back_and_ends_4(shell: Shell) -> None:
     shell("upgrade", NEW, "-y", *QUICK)
-    shell.world = replace(shell.world, clock=fast_clock)
+    shell.environment = replace(shell.environment, clock=fast_clock)
     for ask in (Ask.LOOK, Ask.ROLLBACK):
         shell.fleet.trouble["web-02", ask].extend([UNREACHABLE] * 99)
 
@@ -385,16 +385,16 @@ def test_the_inventory_may_come_from_the_environment_and_what_is_typed_beats_it(
     other.write_text(HOSTS + "    edge: {}\n")
     monkeypatch.setenv("FLEET_INVENTORY", str(other))
 
-    assert cli.run(("inventory",), shell.world) == 0
+    assert cli.run(("inventory",), shell.environment) == 0
     assert shell.capsys.readouterr().out.splitlines()[1].startswith("edge")
-    assert cli.run(("-i", str(inventory), "inventory"), shell.world) == 0
+    assert cli.run(("-i", str(inventory), "inventory"), shell.environment) == 0
     assert shell.capsys.readouterr().out.splitlines()[1].startswith("web-01")
-    assert cli.run(("inventory", "-i", str(inventory)), shell.world) == 0
+    assert cli.run(("inventory", "-i", str(inventory)), shell.environment) == 0
     assert shell.capsys.readouterr().out.splitlines()[1].startswith("web-01")
 
 
 def test_no_inventory_at_all_is_refused_with_the_remedy(shell: Shell) -> None:
-    assert cli.run(("status",), shell.world) == 2
+    assert cli.run(("status",), shell.environment) == 2
     assert "-i" in shell.capsys.readouterr().err
 
 
@@ -434,7 +434,7 @@ COMMANDS: tuple[Words, ...] = (
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words) or "fleet")
 def test_every_command_has_help(shell: Shell, words: Words) -> None:
-    assert cli.run((*words, "--help"), shell.world) == 0
+    assert cli.run((*words, "--help"), shell.environment) == 0
     assert "Usage" in shell.capsys.readouterr().out
 
 
@@ -453,10 +453,10 @@ def test_help_loads_neither_ssh_nor_the_libraries_of_the_inventory_and_the_journ
 @pytest.mark.parametrize("command", ["status", "inventory"])
 def test_what_reads_no_journal_does_not_load_its_library(command: str, inventory: Path) -> None:
     code = (
-        "import sys; from fleet import cli; from fleet.engine import Visits; from fleet.environment import World;"
+        "import sys; from fleet import cli; from fleet.engine import Visits; from fleet.environment import Environment;"
         "from tests.support.pretend.visits import a_fleet; hosts = a_fleet(4);"
         "visits = lambda: Visits(hosts.visit, hosts.request_stop, hosts.cut_all);"
-        "code = cli.run(sys.argv[1:], World(visits=visits)); print(code, 'sqlalchemy' in sys.modules)"
+        "code = cli.run(sys.argv[1:], Environment(visits=visits)); print(code, 'sqlalchemy' in sys.modules)"
     )
 
     argv = [sys.executable, "-c", code, "-i", str(inventory), command]
@@ -545,7 +545,7 @@ def test_a_journal_that_is_not_there_knows_no_rollout_and_is_not_made_by_asking(
 
 
 def test_nothing_that_the_journal_tells_can_steer_a_terminal(shell: Shell) -> None:
-    shell.world = replace(shell.world, operator=lambda: "eve\x1b[2J[red]\u202e@desk")
+    shell.environment = replace(shell.environment, operator=lambda: "eve\x1b[2J[red]\u202e@desk")
     shell("upgrade", NEW, "-y", *QUICK)
 
     for words in (("history",), ("show",)):

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from fleet.commands.engine_run import agree, carry_out, hosts_of, look_at
-from fleet.commands.find_rollout import choose
+from fleet.commands.engine_run import confirm, look_at, run_engine, selected_hosts
+from fleet.commands.find_rollout import choose_rollout
 from fleet.commands.recording import Recorder, run_data, sender
-from fleet.commands.upgrade import tell_end
-from fleet.environment import Asked, World
+from fleet.commands.upgrade import show_result
+from fleet.environment import CommandOptions, Environment
 from fleet.onhost.text import counted
 from fleet.rollout import results
 from fleet.rollout.actions import Decide
@@ -35,46 +35,46 @@ class Operation:
     decide: Decide
 
 
-def carry_out_on_all(
-    world: World,
-    asked: Asked,
+def run_on_all_hosts(
+    environment: Environment,
+    options: CommandOptions,
     output: Output,
     wanted: str | None,
     operation: Operation,
     recording: Recording,
     newest_here: str | None = None,
 ) -> int:
-    hosts = hosts_of(asked)
-    looked = look_at(world, output, hosts, asked)
+    hosts = selected_hosts(options)
+    looked = look_at(environment, output, hosts, options)
     if looked.interrupted:
         output.say(looked.message)
         return looked.exit_code or results.INTERRUPTED
-    rollout = choose(looked, wanted, newest_here)
+    rollout = choose_rollout(looked, wanted, newest_here)
     if rollout is None:
         output.say("No host has a record of any rollout: there is nothing to do.")
         return results.OK
     record = records(looked)[rollout]
     verb = VERBS[operation.command]
     output.say(f"{verb} rollout {rollout} of {record.operator}, which brought release {record.target[:12]}.")
-    agree(world, output, asked, f"{verb} rollout {rollout} on {counted(len(hosts))}?")
+    confirm(environment, output, options, f"{verb} rollout {rollout} on {counted(len(hosts))}?")
     start = replace(operation.begin(looked, rollout), batches=(tuple(host.name for host in hosts),))
     requests = Requests(
         {host.name: host for host in hosts},
-        world.operator(),
+        environment.operator(),
         operation.policy,
-        force=asked.force,
-        connecting=asked.connecting,
+        force=options.force,
+        connecting=options.connecting,
     )
     with recording(rollout) as recorder:
-        status = carry_out(
-            world,
+        status = run_engine(
+            environment,
             output,
             replace(requests, sender=recorder.sender if recorder else sender()),
             operation.decide,
             start,
             message=f"{verb.lower()} {rollout}",
-            data=run_data(operation.command, asked, requests, record.target),
+            data=run_data(operation.command, options, requests, record.target),
             journal=recorder,
             needs_journal=operation.command != "rollback",
         )
-    return tell_end(output, status)
+    return show_result(output, status)

@@ -4,7 +4,7 @@ from fleet.errors import Refused
 from fleet.onhost.reasons.catalogue import overridable, spelled
 
 
-def allowed(words: tuple[str, ...]) -> tuple[str, ...]:
+def parse_allow(words: tuple[str, ...]) -> tuple[str, ...]:
     """The words as the hosts print them, each once; `_` may be written for `-`. Raises `Refused`."""
     found = tuple(dict.fromkeys(spelled(word.strip()) for word in words))
     for word in found:

@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from fleet.commands.allow_option import allowed
-from fleet.commands.engine_run import carry_out, hosts_of, output_of, unbegun
-from fleet.commands.release_argument import target_of
-from fleet.environment import Asked, World
+from fleet.commands.allow_option import parse_allow
+from fleet.commands.engine_run import command_output, initial_status, run_engine, selected_hosts
+from fleet.commands.release_argument import find_target
+from fleet.environment import CommandOptions, Environment
 from fleet.onhost.protocol import Ask, Severity
 from fleet.onhost.text import counted
 from fleet.rollout import results
@@ -18,19 +18,29 @@ from fleet.ui.console import alarms, findings_table
 SCHEMA = "fleet.check/1"
 
 
-def run(world: World, asked: Asked, release: str, *, may_stage: bool, allow: tuple[str, ...], as_json: bool) -> int:
+def run(
+    environment: Environment,
+    options: CommandOptions,
+    release: str,
+    *,
+    may_stage: bool,
+    allow: tuple[str, ...],
+    as_json: bool,
+) -> int:
     """The findings are on stdout. 0 when every host can be upgraded, else 2."""
-    output = output_of(asked)
-    policy = Policy(parallel=asked.parallel, allow=allowed(allow))
-    hosts = hosts_of(asked)
-    target, words = target_of(world, output, asked, hosts, release)
+    output = command_output(options)
+    policy = Policy(parallel=options.parallel, allow=parse_allow(allow))
+    hosts = selected_hosts(options)
+    target, words = find_target(environment, output, options, hosts, release)
     how = "brings the release there" if may_stage else "brings nothing there"
     output.say(f"check {words} on {counted(len(hosts))}: {how} and changes nothing that runs")
     names = {host.name: host for host in hosts}
-    requests = Requests(names, world.operator(), policy, target, may_stage=may_stage, connecting=asked.connecting)
-    start = unbegun(world.rollout_id(world.clock()()), [hosts])
-    decide = partial(decide_ask, Ask.STAGE, asked.parallel, is_staged=may_stage)
-    status = carry_out(world, output, requests, decide, start, quiet=as_json, message=f"check {words}")
+    requests = Requests(
+        names, environment.operator(), policy, target, may_stage=may_stage, connecting=options.connecting
+    )
+    start = initial_status(environment.rollout_id(environment.clock()()), [hosts])
+    decide = partial(decide_ask, Ask.STAGE, options.parallel, is_staged=may_stage)
+    status = run_engine(environment, output, requests, decide, start, quiet=as_json, message=f"check {words}")
     if as_json:
         output.document(document(status, may_stage))
     else:

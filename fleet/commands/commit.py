@@ -4,27 +4,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from fleet.commands.all_hosts import Operation, carry_out_on_all
-from fleet.commands.engine_run import output_of
-from fleet.commands.recording import Recorder, holding
+from fleet.commands.all_hosts import Operation, run_on_all_hosts
+from fleet.commands.engine_run import command_output
+from fleet.commands.recording import Recorder, journal_lock
 from fleet.commands.upgrade import LEASE_S
-from fleet.environment import Asked, World
+from fleet.environment import CommandOptions, Environment
 from fleet.journal.journal import Journal
 from fleet.rollout.policy import Policy
 from fleet.rollout.unbatched import committing, decide_commit
 
 
-def commit(world: World, asked: Asked, wanted: str | None, *, drain_timeout_s: float, cut: bool) -> int:
+def run(
+    environment: Environment, options: CommandOptions, wanted: str | None, *, drain_timeout_s: float, cut: bool
+) -> int:
     """No host of the rollout holds an old master any more; the exit code."""
-    policy = Policy(parallel=asked.parallel, drain_timeout_s=drain_timeout_s, cut=cut, lease_s=LEASE_S)
+    policy = Policy(parallel=options.parallel, drain_timeout_s=drain_timeout_s, cut=cut, lease_s=LEASE_S)
     operation = Operation("commit", policy, committing, partial(decide_commit, policy))
-    output = output_of(asked)
+    output = command_output(options)
     # The hosts are looked at under the lock: what was seen while another run was at work would be out of date.
     with (
-        Journal.open(asked.journal) as journal,
-        holding(journal, output, asked, world.operator(), "commit", wanted or "") as recorder,
+        Journal.open(options.journal) as journal,
+        journal_lock(journal, output, options, environment.operator(), "commit", wanted or "") as recorder,
     ):
-        return carry_out_on_all(world, asked, output, wanted, operation, partial(_named, recorder))
+        return run_on_all_hosts(environment, options, output, wanted, operation, partial(_named, recorder))
 
 
 @contextmanager

@@ -17,10 +17,9 @@ from types import FrameType
 from rich.rule import Rule
 from rich.text import Text
 
-from fleet.commands import upgrade
-from fleet.commands.engine_run import hosts_of, look_at, output_of
-from fleet.commands.rollback import rollback
-from fleet.environment import Asked, World
+from fleet.commands import rollback, upgrade
+from fleet.commands.engine_run import command_output, look_at, selected_hosts
+from fleet.environment import CommandOptions, Environment
 from fleet.lab.lab import Lab
 from fleet.lab.processes import this_process
 from fleet.lab.releases.build import make_release
@@ -34,7 +33,7 @@ from fleet.ui.output import Output
 
 HOSTS = 6
 GOOD, BAD = "1.22.9", "1.22.8"
-QUICK = upgrade.Choice(batches="1,2,3", bake_s=2.0, settle_s=1.0, drain_timeout_s=60.0)
+QUICK = upgrade.UpgradeOptions(batches="1,2,3", bake_s=2.0, settle_s=1.0, drain_timeout_s=60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,8 @@ class Promise:
 class Stage:
     """What every part of the demo needs."""
 
-    world: World
-    asked: Asked
+    environment: Environment
+    options: CommandOptions
     output: Output
     traffic: Traffic
     folder: Path
@@ -62,18 +61,18 @@ class Stage:
 
     def look(self) -> RolloutStatus:
         """What the hosts say now, shown as a table."""
-        looked = look_at(self.world, self.output, hosts_of(self.asked), self.asked)
+        looked = look_at(self.environment, self.output, selected_hosts(self.options), self.options)
         self.output.result(face.table(looked))
         return looked
 
 
-def run(world: World, name: str) -> int:
+def run(environment: Environment, name: str) -> int:
     """0 when everything was as promised, 3 when not, 130 when the operator turned back."""
     began_s = time.monotonic()
-    output = output_of(Asked())
+    output = command_output(CommandOptions())
     try:
         with _ends_calmly(), tempfile.TemporaryDirectory(prefix="fleet-demo-") as folder:
-            promises, last = _show(world, name, Path(folder), output)
+            promises, last = _show(environment, name, Path(folder), output)
     except KeyboardInterrupt:
         sys.stderr.write("fleet: demo interrupted; its lab is gone.\n")
         return results.INTERRUPTED
@@ -99,14 +98,14 @@ def _ends_calmly() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _show(world: World, name: str, folder: Path, output: Output) -> tuple[list[Promise], RolloutStatus]:
+def _show(environment: Environment, name: str, folder: Path, output: Output) -> tuple[list[Promise], RolloutStatus]:
     """Every promise with what was found, and what the hosts said last."""
     lab = Lab.up(name, HOSTS, owner=this_process())
     try:
         targets = {host.name: f"{host.address}:80" for host in lab.hosts}
-        asked = Asked(inventories=(lab.inventory,), yes=True, journal=str(folder / "journal.db"))
+        options = CommandOptions(inventories=(lab.inventory,), yes=True, journal=str(folder / "journal.db"))
         with Traffic(targets) as traffic:
-            stage = Stage(world, asked, output, traffic, folder)
+            stage = Stage(environment, options, output, traffic, folder)
             stage.say(f"a lab of {HOSTS} hosts with nginx, and clients that ask each of them without a pause")
             before = stage.look()
             promises, rollout, upgraded = _good_release(stage)
@@ -122,7 +121,7 @@ def _bad_release(stage: Stage, before: RolloutStatus) -> list[Promise]:
     stage.say(f"2. a bad release ({BAD} answers 500): found out on the first host, which goes back by itself")
     path = make_release("errors", stage.folder / "bad", version=BAD)
     stage.traffic.mark("bad")
-    code = upgrade.run(stage.world, stage.asked, str(path), QUICK)
+    code = upgrade.run(stage.environment, stage.options, str(path), QUICK)
     stage.traffic.mark("back")
     _go_on(code)
     after = stage.look()
@@ -137,7 +136,7 @@ def _good_release(stage: Stage) -> tuple[list[Promise], str | None, RolloutStatu
     stage.say(f"1. a good release ({GOOD}), batch by batch, committed at the end")
     stage.traffic.mark("good")
     path = make_release("new", stage.folder / "good", version=GOOD)
-    code = upgrade.run(stage.world, stage.asked, str(path), QUICK)
+    code = upgrade.run(stage.environment, stage.options, str(path), QUICK)
     _go_on(code)
     after = stage.look()
     promises = [
@@ -150,11 +149,11 @@ def _good_release(stage: Stage) -> tuple[list[Promise], str | None, RolloutStatu
 def _way_back(stage: Stage, before: RolloutStatus, rollout: str | None) -> tuple[list[Promise], RolloutStatus]:
     stage.say("3. the whole fleet back to what it ran first, though the good release was committed")
     began_s = time.monotonic()
-    code = rollback(stage.world, stage.asked, rollout, drain_timeout_s=QUICK.drain_timeout_s, cut=False)
+    code = rollback.run(stage.environment, stage.options, rollout, drain_timeout_s=QUICK.drain_timeout_s, cut=False)
     took_s = time.monotonic() - began_s
     stage.traffic.mark("end")
     _go_on(code)
-    after = look_at(stage.world, stage.output, hosts_of(stage.asked), stage.asked)
+    after = look_at(stage.environment, stage.output, selected_hosts(stage.options), stage.options)
     found = f"exit code {code}, {took_s:.1f} s"
     promises = [
         Promise("the rollback ends with exit code 0", found, code == results.OK),
@@ -194,8 +193,8 @@ def _counted(report: TrafficReport) -> list[Promise]:
     canary = report.hosts[0]
     met = bad.failed(host=canary)
     elsewhere = bad.failed() - met
-    lost, asked = good.failed() + back_again.failed(), good.requests() + back_again.requests()
-    found = f"{lost} failed of {asked}, {good.rate:.0f} new connections/s on each host"
+    lost, requests = good.failed() + back_again.failed(), good.requests() + back_again.requests()
+    found = f"{lost} failed of {requests}, {good.rate:.0f} new connections/s on each host"
     other = f"{elsewhere} failed of {bad.requests()}; on {canary} {met} met the bad release before it was dismissed"
     return [
         Promise("no request fails while the good release comes and goes", found, lost == 0),

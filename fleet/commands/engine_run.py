@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from fleet.engine import Continued, Engine, Journal, Turned
-from fleet.environment import Asked, World
+from fleet.environment import CommandOptions, Environment
 from fleet.errors import Refused
 from fleet.host import Host
 from fleet.inventory import load
@@ -26,24 +26,24 @@ from fleet.ui.output import Output, output_for
 TURN_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def hosts_of(asked: Asked) -> tuple[Host, ...]:
+def selected_hosts(options: CommandOptions) -> tuple[Host, ...]:
     """The hosts that -i and --limit select. Raises `InventoryError`."""
-    return load(asked.inventories).select(asked.limits)
+    return load(options.inventories).select(options.limits)
 
 
-def output_of(asked: Asked) -> Output:
+def command_output(options: CommandOptions) -> Output:
     """The command's output on the process's own streams."""
-    return output_for(sys.stdout, sys.stderr, asked.output, asked.verbose, asked.log_file)
+    return output_for(sys.stdout, sys.stderr, options.output, options.verbose, options.log_file)
 
 
-def unbegun(rollout: str, batches: Sequence[Sequence[Host]]) -> RolloutStatus:
+def initial_status(rollout: str, batches: Sequence[Sequence[Host]]) -> RolloutStatus:
     """The status of a run in which nothing has happened."""
     hosts = {host.name: HostStatus(host.name) for batch in batches for host in batch}
     return RolloutStatus(rollout, hosts, tuple(tuple(host.name for host in batch) for batch in batches))
 
 
-def carry_out(
-    world: World,
+def run_engine(
+    environment: Environment,
     output: Output,
     requests: Requests,
     decide: Decide,
@@ -56,9 +56,9 @@ def carry_out(
     needs_journal: bool = True,
 ) -> RolloutStatus:
     """The status at the end of a run that is told to people, and that Ctrl-C turns back. No thread is left behind."""
-    for note in world.prepare(tuple(requests.hosts.values()), requests.connecting):
+    for note in environment.prepare(tuple(requests.hosts.values()), requests.connecting):
         output.say(note)
-    visits = world.visits()
+    visits = environment.visits()
     with (
         output.telling(quiet) as (observers, heartbeat),
         ThreadPoolExecutor(requests.policy.parallel, thread_name_prefix="fleet-visit") as executor,
@@ -67,19 +67,19 @@ def carry_out(
             visits=visits,
             executor=executor,
             task_of=requests.task,
-            clock=world.clock(),
+            clock=environment.clock(),
             observers=observers,
             heartbeat=heartbeat,
             journal=journal,
             needs_journal=needs_journal,
         )
         turn, go_on = partial(engine.inbox.put, Turned()), partial(engine.inbox.put, Continued())
-        with closing(visits), turning_back(turn, go_on):
+        with closing(visits), stop_on_signals(turn, go_on):
             return engine.run(decide, start, message, **(data or {}))
 
 
 @contextmanager
-def turning_back(turn: Callable[[], None], go_on: Callable[[], None]) -> Iterator[None]:
+def stop_on_signals(turn: Callable[[], None], go_on: Callable[[], None]) -> Iterator[None]:
     """While it is entered, Ctrl-C, SIGTERM and SIGHUP turn the run back instead of killing it; `nohup` is honoured.
     `go_on` is called when the process had been stopped and goes on.
     """
@@ -100,19 +100,23 @@ def turning_back(turn: Callable[[], None], go_on: Callable[[], None]) -> Iterato
             signal.signal(number, handler)
 
 
-def look_at(world: World, output: Output, hosts: Sequence[Host], asked: Asked) -> RolloutStatus:
+def look_at(environment: Environment, output: Output, hosts: Sequence[Host], options: CommandOptions) -> RolloutStatus:
     """What every host says of itself now; nothing is claimed and nothing changed."""
-    policy = Policy(parallel=asked.parallel)
-    requests = Requests({host.name: host for host in hosts}, world.operator(), policy, connecting=asked.connecting)
-    decide = partial(decide_ask, Ask.LOOK, asked.parallel)
-    return carry_out(world, output, requests, decide, unbegun("look", [hosts]), quiet=True)
+    policy = Policy(parallel=options.parallel)
+    requests = Requests(
+        {host.name: host for host in hosts}, environment.operator(), policy, connecting=options.connecting
+    )
+    decide = partial(decide_ask, Ask.LOOK, options.parallel)
+    return run_engine(environment, output, requests, decide, initial_status("look", [hosts]), quiet=True)
 
 
-def agree(world: World, output: Output, asked: Asked, question: str, does: str = "changes hosts") -> None:
+def confirm(
+    environment: Environment, output: Output, options: CommandOptions, question: str, does: str = "changes hosts"
+) -> None:
     """The operator said yes. Raises `Refused` when he didn't, or when there is nobody to ask."""
-    if asked.yes:
+    if options.yes:
         return
-    if not world.is_terminal():
+    if not environment.is_terminal():
         raise Refused(f"there is no terminal to ask on, and this command {does}.", "Say yes beforehand: -y.")
     output.err.print(f"{question} [y/N] ", end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

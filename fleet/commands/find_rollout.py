@@ -7,31 +7,31 @@ from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.unbatched import newest, records
 
 
-class NobodyKnows(FleetError):
+class HostsDidNotAnswer(FleetError):
     """No host that answered has the rollout, and some did not answer."""
 
     exit_code = results.PERSON
 
 
-def choose(looked: RolloutStatus, wanted: str | None, newest_here: str | None = None) -> str | None:
+def choose_rollout(looked: RolloutStatus, wanted: str | None, newest_here: str | None = None) -> str | None:
     """The rollout that is meant: the newest, or the only one that begins with `wanted`. `None`: the hosts know of none.
 
     With silent hosts the newest may be one that only they know: then the older one is not taken for it, where the
     journal knows a newer one (`newest_here`), or where all that answered are done with theirs.
 
-    Raises `Refused`, or `NobodyKnows` when the hosts that could tell are silent.
+    Raises `Refused`, or `HostsDidNotAnswer` when the hosts that could tell are silent.
     """
     known = records(looked)
     silent = [host for host in looked.all if host.report is None]
     if wanted is None:
         found = newest(looked)
         if found is None and silent:
-            raise NobodyKnows(
+            raise HostsDidNotAnswer(
                 f"no host that answered has a record of a rollout, and {results.names(silent)} did not answer.",
                 "Mend their connection, or name the rollout in full.",
             )
         if found is not None and silent and _may_be_older(looked, found, newest_here):
-            raise NobodyKnows(
+            raise HostsDidNotAnswer(
                 f"{results.names(silent)} did not answer, and may be in a newer rollout than {found}, the newest that the "
                 "others know.",
                 f"Name the rollout that is meant: {found}" + (f", or {newest_here}." if newest_here else "."),
@@ -45,7 +45,7 @@ def choose(looked: RolloutStatus, wanted: str | None, newest_here: str | None = 
     if matches:
         raise Refused(f"{wanted} is the start of several rollouts: {', '.join(matches)}.", "Give more of its id.")
     if silent:
-        raise NobodyKnows(
+        raise HostsDidNotAnswer(
             f"no host that answered knows a rollout {wanted}, and {results.names(silent)} did not answer.",
             "Mend their connection, and run it again.",
         )

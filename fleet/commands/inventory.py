@@ -3,18 +3,18 @@
 from rich.table import Table
 from rich.text import Text
 
-from fleet.commands.engine_run import hosts_of, output_of
-from fleet.environment import Asked
+from fleet.commands.engine_run import command_output, selected_hosts
+from fleet.environment import CommandOptions
 from fleet.host import SSH_PORT, Host
 from fleet.onhost.text import safe
 
 SCHEMA = "fleet.inventory/1"
 
 
-def run(asked: Asked, as_json: bool) -> int:
+def run(options: CommandOptions, as_json: bool) -> int:
     """The hosts are on stdout; 0."""
-    hosts = hosts_of(asked)
-    output = output_of(asked)
+    hosts = selected_hosts(options)
+    output = command_output(options)
     if as_json:
         output.document({"schema": SCHEMA, "hosts": [document(host) for host in hosts]})
         return 0

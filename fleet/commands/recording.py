@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fleet.environment import Asked
+from fleet.environment import CommandOptions
 from fleet.errors import JournalError
 from fleet.events import Event
 from fleet.journal.journal import Journal, new_token
@@ -53,17 +53,17 @@ def sender(journal: str = "") -> Sender:
 
 
 @contextmanager
-def holding(
-    journal: Journal, output: Output, asked: Asked, operator: str, command: str, rollout: str = ""
+def journal_lock(
+    journal: Journal, output: Output, options: CommandOptions, operator: str, command: str, rollout: str = ""
 ) -> Iterator[Recorder]:
     """While it is entered, the journal's lock is ours. Raises `LockHeld`, after having waited as long as was asked for."""
     run = new_token()
     lock = journal.lock(operator, command, rollout, run)
 
     def say(holder: Holder) -> None:
-        output.say(f"Waiting at most {asked.lock_wait_s:g} s for the journal's lock, held by {holder.words}.")
+        output.say(f"Waiting at most {options.lock_wait_s:g} s for the journal's lock, held by {holder.words}.")
 
-    lock.acquire(asked.lock_wait_s, asked.force, say)
+    lock.acquire(options.lock_wait_s, options.force, say)
     try:
         yield Recorder(journal, run, lock)
     finally:
@@ -71,10 +71,10 @@ def holding(
 
 
 @contextmanager
-def journal_if_any(output: Output, asked: Asked) -> Iterator[Journal | None]:
+def journal_or_none(output: Output, options: CommandOptions) -> Iterator[Journal | None]:
     """The journal, or `None` for one that can't be opened, which is said."""
     try:
-        journal = Journal.open(asked.journal)
+        journal = Journal.open(options.journal)
     except JournalError as error:
         output.say(f"Warning: {error.message} The rollback goes on without a journal.")
         yield None
@@ -84,7 +84,7 @@ def journal_if_any(output: Output, asked: Asked) -> Iterator[Journal | None]:
 
 
 @contextmanager
-def taking_over(journal: Journal | None, output: Output, operator: str, rollout: str) -> Iterator[Recorder | None]:
+def rollback_lock(journal: Journal | None, output: Output, operator: str, rollout: str) -> Iterator[Recorder | None]:
     """While it is entered, the lock is ours if it was nobody's or the undone rollout's. Nothing is waited for."""
     if journal is None:
         yield None
@@ -105,7 +105,7 @@ def taking_over(journal: Journal | None, output: Output, operator: str, rollout:
         lock.release()
 
 
-def run_data(command: str, asked: Asked, requests: Requests, release: str) -> Mapping[str, Any]:
+def run_data(command: str, options: CommandOptions, requests: Requests, release: str) -> Mapping[str, Any]:
     """What the first event of a run holds for those who read it later, and for going on with it. All of it plain JSON."""
     target = requests.target
     return {
@@ -116,8 +116,8 @@ def run_data(command: str, asked: Asked, requests: Requests, release: str) -> Ma
         "release_bytes": target.size_bytes if target else None,
         "release_version": target.version if target else None,
         "policy": requests.policy.to_plain(),
-        "inventory": [str(path.expanduser().absolute()) for path in asked.inventories],
-        "limit": [_absolute(limit) for limit in asked.limits],
+        "inventory": [str(path.expanduser().absolute()) for path in options.inventories],
+        "limit": [_absolute(limit) for limit in options.limits],
         "controller": this_process().to_plain(),
     }
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fleet.commands.engine_run import look_at
-from fleet.environment import Asked, World
+from fleet.environment import CommandOptions, Environment
 from fleet.errors import Interrupted, ReleaseError
 from fleet.host import Host
 from fleet.release import KeptRelease, Release, find_release
@@ -14,7 +14,9 @@ from fleet.ui.output import Output
 FULL_DIGITS = 64
 
 
-def target_of(world: World, output: Output, asked: Asked, hosts: Sequence[Host], text: str) -> tuple[Target, str]:
+def find_target(
+    environment: Environment, output: Output, options: CommandOptions, hosts: Sequence[Host], text: str
+) -> tuple[Target, str]:
     """The release that is meant, and the words for it. Raises `ReleaseError`."""
     found = find_release(text)
     if isinstance(found, Release):
@@ -22,14 +24,14 @@ def target_of(world: World, output: Output, asked: Asked, hosts: Sequence[Host],
         return target, _words(found)
     if len(found.prefix) == FULL_DIGITS:
         return Target(found.prefix), _words(found)
-    looked = look_at(world, output, hosts, asked)
+    looked = look_at(environment, output, hosts, options)
     if looked.interrupted:
         raise Interrupted("interrupted while the hosts were asked for that release. Nothing was changed.")
     sha256 = _known(looked, found)
     return Target(sha256), f"release {sha256[:12]}"
 
 
-def named(text: str) -> str:
+def describe_release(text: str) -> str:
     """The words for the release that is meant, as far as they are known without asking a host. Raises `ReleaseError`."""
     return _words(find_release(text))
 

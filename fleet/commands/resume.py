@@ -10,13 +10,12 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
-from fleet.commands.commit import commit
-from fleet.commands.engine_run import agree, carry_out, hosts_of, look_at, output_of
-from fleet.commands.find_rollout import choose
-from fleet.commands.recording import Recorder, holding, run_data
-from fleet.commands.rollback import rollback
-from fleet.commands.upgrade import LEASE_S, keeps_alive, long_enough, tell_end
-from fleet.environment import Asked, World
+from fleet.commands import commit, rollback
+from fleet.commands.engine_run import command_output, confirm, look_at, run_engine, selected_hosts
+from fleet.commands.find_rollout import choose_rollout
+from fleet.commands.recording import Recorder, journal_lock, run_data
+from fleet.commands.upgrade import LEASE_S, check_lease, check_lease_renewal, show_result
+from fleet.environment import CommandOptions, Environment
 from fleet.errors import Refused
 from fleet.host import Host
 from fleet.journal.journal import Journal
@@ -48,7 +47,7 @@ class Changes:
 def changes(release: str | None, batches: str | None, max_failures: str | None, **policy: Any) -> Changes:
     """The options that were given, as what they change. Raises `Refused`."""
     given = {name: value for name, value in policy.items() if value is not None}
-    kinds: dict[str, Callable[[Any], Any]] = {"on_failure": OnFailure, "commit": CommitWhen, "lease_s": long_enough}
+    kinds: dict[str, Callable[[Any], Any]] = {"on_failure": OnFailure, "commit": CommitWhen, "lease_s": check_lease}
     return Changes(
         release, batches, max_failures, {name: kinds.get(name, _same)(value) for name, value in given.items()}
     )
@@ -71,36 +70,36 @@ class Unfinished:
     way: Onward
 
 
-def run(world: World, asked: Asked, wanted: str | None, changes: Changes) -> int:
+def run(environment: Environment, options: CommandOptions, wanted: str | None, changes: Changes) -> int:
     """The rollout has come to its end, or further; the exit code."""
-    output = output_of(asked)
+    output = command_output(options)
     # What the journal says is read under its lock: a run that was waited for may have taken everything back.
     with (
-        Journal.open(asked.journal) as journal,
-        holding(journal, output, asked, world.operator(), "resume", wanted or "") as recorder,
+        Journal.open(options.journal) as journal,
+        journal_lock(journal, output, options, environment.operator(), "resume", wanted or "") as recorder,
     ):
         told = _journaled(journal, wanted)
-        if told is not None and not (asked.limits and told.began_elsewhere):
-            typed, asked, found = bool(asked.limits), told.asking(asked), told.unfinished()
+        if told is not None and not (options.limits and told.began_elsewhere):
+            typed, options, found = bool(options.limits), told.asking(options), told.unfinished()
         else:
             typed = True
-            looked = look_at(world, output, hosts_of(asked), asked)
+            looked = look_at(environment, output, selected_hosts(options), options)
             if looked.interrupted:
                 output.say(looked.message)
                 return looked.exit_code or results.INTERRUPTED
-            found = _from_hosts(looked, output, wanted, bool(asked.limits))
+            found = _from_hosts(looked, output, wanted, bool(options.limits))
         if found.way is Onward.UPGRADE:
             recorder.name(found.rollout)
-            return _go_on(world, asked, output, recorder, found, _hosts(asked, found, typed), changes)
+            return _go_on(environment, options, output, recorder, found, _hosts(options, found, typed), changes)
     if found.way is Onward.NOWHERE:
         raise Refused(
             f"rollout {found.rollout} was taken back: there is nothing to go on with.",
             "Begin a new one: fleet upgrade RELEASE.",
         )
-    command = rollback if found.way is Onward.ROLLBACK else commit
+    command = rollback.run if found.way is Onward.ROLLBACK else commit.run
     output.say(f"Rollout {found.rollout} was interrupted in its {found.way.value}, which is gone on with.")
     policy = replace(found.policy, **changes.policy)
-    return command(world, asked, found.rollout, drain_timeout_s=policy.drain_timeout_s, cut=policy.cut)
+    return command(environment, options, found.rollout, drain_timeout_s=policy.drain_timeout_s, cut=policy.cut)
 
 
 # What is known
@@ -127,11 +126,11 @@ class _Told:
         planned = (self.upgrading or self.runs)[0][1].hosts
         return onward([(run.command, status) for run, status in self.runs], frozenset(planned))
 
-    def asking(self, asked: Asked) -> Asked:
+    def asking(self, options: CommandOptions) -> CommandOptions:
         """What the operator gave, else what the run that is gone on with was begun with; for an upgrade, the first one."""
         run = self.upgrading[0][0] if self.way is Onward.UPGRADE else self.runs[-1][0]
-        inventories = asked.inventories or tuple(Path(path) for path in run.facts["inventory"])
-        return replace(asked, inventories=inventories, limits=asked.limits or tuple(run.facts["limit"]))
+        inventories = options.inventories or tuple(Path(path) for path in run.facts["inventory"])
+        return replace(options, inventories=inventories, limits=options.limits or tuple(run.facts["limit"]))
 
     def unfinished(self) -> Unfinished:
         first, last = (self.upgrading or self.runs)[0][0], (self.upgrading or self.runs)[-1][0]
@@ -164,9 +163,9 @@ def _journaled(journal: Journal, wanted: str | None) -> _Told | None:
 
 def _from_hosts(looked: RolloutStatus, output: Output, wanted: str | None, all_selected: bool) -> Unfinished:
     """The rollout as the hosts have it, in this laptop's default policy: those that know it, or, where the operator has
-    said which (`--limit`), all that are selected. Raises `Refused`, `NobodyKnows`.
+    said which (`--limit`), all that are selected. Raises `Refused`, `HostsDidNotAnswer`.
     """
-    rollout = choose(looked, wanted)
+    rollout = choose_rollout(looked, wanted)
     if rollout is None:
         raise Refused("neither this journal nor any host knows a rollout.", "Begin one: fleet upgrade RELEASE.")
     record = records(looked)[rollout]
@@ -190,8 +189,8 @@ def _knows(host: HostStatus, rollout: str) -> bool:
 
 
 def _go_on(
-    world: World,
-    asked: Asked,
+    environment: Environment,
+    options: CommandOptions,
     output: Output,
     recorder: Recorder,
     found: Unfinished,
@@ -200,30 +199,30 @@ def _go_on(
 ) -> int:
     target = _target(found, changes)
     batches = _batches(found, hosts, changes)
-    policy = keeps_alive(_policy(found, changes, asked, len(hosts)), len(hosts))
+    policy = check_lease_renewal(_policy(found, changes, options, len(hosts)), len(hosts))
     count = counted(len(hosts))
     output.say(f"Resume rollout {found.rollout}: release {target.sha256[:12]}, {count}, each asked first where it is.")
-    agree(world, output, asked, f"Go on with {count}?")
+    confirm(environment, output, options, f"Go on with {count}?")
     names = {host.name: host for host in hosts}
     requests = Requests(
-        names, world.operator(), policy, target, reopen=True, force=asked.force, connecting=asked.connecting
+        names, environment.operator(), policy, target, reopen=True, force=options.force, connecting=options.connecting
     )
-    status = carry_out(
-        world,
+    status = run_engine(
+        environment,
         output,
         replace(requests, sender=recorder.sender),
         partial(decide, policy),
         beginning(found.rollout, batches, found.well),
         message=f"resume {found.rollout}",
-        data=run_data("resume", asked, requests, target.sha256),
+        data=run_data("resume", options, requests, target.sha256),
         journal=recorder,
     )
-    return tell_end(output, status)
+    return show_result(output, status)
 
 
-def _hosts(asked: Asked, found: Unfinished, typed: bool) -> tuple[Host, ...]:
+def _hosts(options: CommandOptions, found: Unfinished, typed: bool) -> tuple[Host, ...]:
     """The plan's hosts that are selected. Raises `Refused` for one that the inventory has no more."""
-    selected = {host.name: host for host in hosts_of(asked)}
+    selected = {host.name: host for host in selected_hosts(options)}
     planned = [name for batch in found.batches for name in batch]
     missing = [name for name in planned if name not in selected]
     if missing and not typed:
@@ -263,8 +262,8 @@ def _batches(found: Unfinished, hosts: Sequence[Host], changes: Changes) -> tupl
     return tuple(filter(None, (tuple(name for name in batch if name in kept) for batch in found.batches)))
 
 
-def _policy(found: Unfinished, changes: Changes, asked: Asked, hosts: int) -> Policy:
+def _policy(found: Unfinished, changes: Changes, options: CommandOptions, hosts: int) -> Policy:
     given = dict(changes.policy)
     if changes.max_failures is not None:
         given["max_failures"] = parse_budget(changes.max_failures, hosts)
-    return replace(found.policy, parallel=asked.parallel, lock_wait_s=asked.lock_wait_s, **given)
+    return replace(found.policy, parallel=options.parallel, lock_wait_s=options.lock_wait_s, **given)

@@ -2,21 +2,23 @@
 
 from functools import partial
 
-from fleet.commands.all_hosts import Operation, carry_out_on_all
-from fleet.commands.engine_run import output_of
-from fleet.commands.recording import journal_if_any, taking_over
-from fleet.environment import Asked, World
+from fleet.commands.all_hosts import Operation, run_on_all_hosts
+from fleet.commands.engine_run import command_output
+from fleet.commands.recording import journal_or_none, rollback_lock
+from fleet.environment import CommandOptions, Environment
 from fleet.rollout.policy import Policy
 from fleet.rollout.unbatched import decide_rollback, undoing
 
 
-def rollback(world: World, asked: Asked, wanted: str | None, *, drain_timeout_s: float, cut: bool) -> int:
+def run(
+    environment: Environment, options: CommandOptions, wanted: str | None, *, drain_timeout_s: float, cut: bool
+) -> int:
     """Every host is back at what it ran before the rollout; the exit code. Works with no journal at all."""
-    policy = Policy(parallel=asked.parallel, drain_timeout_s=drain_timeout_s, cut=cut)
-    operation = Operation("rollback", policy, undoing, partial(decide_rollback, asked.parallel))
-    output = output_of(asked)
-    with journal_if_any(output, asked) as journal:
-        recording = partial(taking_over, journal, output, world.operator())
+    policy = Policy(parallel=options.parallel, drain_timeout_s=drain_timeout_s, cut=cut)
+    operation = Operation("rollback", policy, undoing, partial(decide_rollback, options.parallel))
+    output = command_output(options)
+    with journal_or_none(output, options) as journal:
+        recording = partial(rollback_lock, journal, output, environment.operator())
         newest_here = journal.rollouts(most=1) if journal is not None else ()
         known = newest_here[0].rollout if newest_here else None
-        return carry_out_on_all(world, asked, output, wanted, operation, recording, known)
+        return run_on_all_hosts(environment, options, output, wanted, operation, recording, known)

@@ -1,7 +1,7 @@
 """`fleet show ROLLOUT`: what happened in a rollout, by the journal. No host is asked."""
 
-from fleet.commands.engine_run import output_of
-from fleet.environment import Asked
+from fleet.commands.engine_run import command_output
+from fleet.environment import CommandOptions
 from fleet.errors import Refused
 from fleet.journal.journal import Journal
 from fleet.journal.location import place_of
@@ -13,13 +13,13 @@ from fleet.ui.console import summary, troubles
 from fleet.ui.output import Mode, Output
 
 
-def show(asked: Asked, wanted: str | None, as_json: bool) -> int:
+def run(options: CommandOptions, wanted: str | None, as_json: bool) -> int:
     """What happened in a rollout is on stdout, run after run; 0. Raises `Refused` when no or no single one is meant."""
-    output = output_of(asked)
-    place = place_of(asked.journal)
+    output = command_output(options)
+    place = place_of(options.journal)
     if place.path is not None and not place.path.exists():
         raise Refused(f"there is no journal {place.shown} yet.", "`fleet status` asks the hosts themselves.")
-    with Journal.open(asked.journal) as journal:
+    with Journal.open(options.journal) as journal:
         story = Story(journal.runs(journal.find(wanted)))
         told = [(run, journal.events(run.rollout, run.run)) for run in story.runs]
     if as_json:

@@ -1,16 +1,16 @@
 """`fleet status`: what every host says of itself now."""
 
-from fleet.commands.engine_run import hosts_of, look_at, output_of
-from fleet.environment import Asked, World
+from fleet.commands.engine_run import command_output, look_at, selected_hosts
+from fleet.environment import CommandOptions, Environment
 from fleet.rollout import results
 from fleet.ui import status_table as face
 from fleet.ui.console import alarms
 
 
-def run(world: World, asked: Asked, as_json: bool) -> int:
+def run(environment: Environment, options: CommandOptions, as_json: bool) -> int:
     """The table or the document is on stdout. 0 when every host answered, else 4."""
-    output = output_of(asked)
-    looked = look_at(world, output, hosts_of(asked), asked)
+    output = command_output(options)
+    looked = look_at(environment, output, selected_hosts(options), options)
     if as_json:
         output.document(face.document(looked))
     else:

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.text import Text
 
-from fleet.commands.engine_run import agree, hosts_of, output_of
-from fleet.environment import Asked, World
+from fleet.commands.engine_run import command_output, confirm, selected_hosts
+from fleet.environment import CommandOptions, Environment
 from fleet.errors import Refused
 from fleet.onhost.text import counted, listed, sentences
 from fleet.rollout.results import OK, REFUSED
@@ -27,14 +27,14 @@ BITS = {"ssh-ed25519": 256, "ecdsa-sha2-nistp256": 256, "ecdsa-sha2-nistp384": 3
 NAMES = {"ssh-ed25519": "ED25519", "ssh-rsa": "RSA"}
 
 
-def run(world: World, asked: Asked, as_json: bool) -> int:
+def run(environment: Environment, options: CommandOptions, as_json: bool) -> int:
     """What is not known is shown and, agreed on, stored. 0 when every key is known then, else 2."""
-    output = output_of(asked)
-    hosts = hosts_of(asked)
-    for note in world.prepare_survey(hosts, asked.connecting):
+    output = command_output(options)
+    hosts = selected_hosts(options)
+    for note in environment.prepare_survey(hosts, options.connecting):
         output.say(note)
     output.say(f"Asking {counted(len(hosts))} for host keys: nobody logs in, but at bastions.")
-    found = survey(hosts, asked.connecting, Deadlines(), asked.parallel)
+    found = survey(hosts, options.connecting, Deadlines(), options.parallel)
     if as_json:
         output.document(document(found))
     else:
@@ -46,7 +46,7 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
         question = (
             f"Trust {counted(len(new), 'key')} and store {'it' if len(new) == 1 else 'them'} in {', '.join(files)}?"
         )
-        agree(world, output, asked, question, "writes to known_hosts")
+        confirm(environment, output, options, question, "writes to known_hosts")
         _store(output, files)
     left = [each for each in found if not each.is_known and not each.is_new]
     if left:

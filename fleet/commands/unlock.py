@@ -7,9 +7,9 @@ for longer than its expiry, and a rollback waits for neither, so this is for tho
 from functools import partial
 from typing import Any
 
-from fleet.commands.engine_run import agree, carry_out, hosts_of, look_at, output_of, unbegun
+from fleet.commands.engine_run import command_output, confirm, initial_status, look_at, run_engine, selected_hosts
 from fleet.commands.recording import sender
-from fleet.environment import Asked, World
+from fleet.environment import CommandOptions, Environment
 from fleet.host import Host
 from fleet.journal.journal import Journal
 from fleet.journal.lock import Holder
@@ -28,14 +28,14 @@ from fleet.ui.output import Output
 SCHEMA = "fleet.locks/1"
 
 
-def run(world: World, asked: Asked, as_json: bool) -> int:
+def run(environment: Environment, options: CommandOptions, as_json: bool) -> int:
     """Who holds what is on stdout. 0, or 4 when a host could not be asked or freed."""
-    output = output_of(asked)
-    hosts = hosts_of(asked) if asked.inventories else ()
-    with Journal.open(asked.journal) as journal:
-        lock = journal.lock(world.operator(), "unlock")
+    output = command_output(options)
+    hosts = selected_hosts(options) if options.inventories else ()
+    with Journal.open(options.journal) as journal:
+        lock = journal.lock(environment.operator(), "unlock")
         holder = lock.holder()
-        looked = look_at(world, output, hosts, asked) if hosts else unbegun("look", [])
+        looked = look_at(environment, output, hosts, options) if hosts else initial_status("look", [])
         claimed = [host for host in looked.all if host.report is not None and host.report.claim is not None]
         if as_json:
             output.document(document(journal, holder, looked))
@@ -45,29 +45,29 @@ def run(world: World, asked: Asked, as_json: bool) -> int:
         code = looked.exit_code or results.OK
         if looked.interrupted:
             return results.INTERRUPTED
-        if not asked.force or (holder is None and not claimed):
+        if not options.force or (holder is None and not claimed):
             return code
-        agree(world, output, asked, "Free them? Whoever is at work there turns back.")
+        confirm(environment, output, options, "Free them? Whoever is at work there turns back.")
         if holder is not None:
             lock.break_()
         names = {host.name for host in claimed}
-        freed = _free(world, output, asked, [host for host in hosts if host.name in names]) if claimed else None
+        freed = _free(environment, output, options, [host for host in hosts if host.name in names]) if claimed else None
     bad = [host for host in freed.all if host.outcome is not Outcome.DONE] if freed else []
     output.say(f"Not freed: {results.names(bad)}." if bad else "Freed.")
     return results.PERSON if bad else code
 
 
-def _free(world: World, output: Output, asked: Asked, hosts: list[Host]) -> RolloutStatus:
+def _free(environment: Environment, output: Output, options: CommandOptions, hosts: list[Host]) -> RolloutStatus:
     requests = Requests(
         {host.name: host for host in hosts},
-        world.operator(),
-        Policy(parallel=asked.parallel),
+        environment.operator(),
+        Policy(parallel=options.parallel),
         force=True,
         sender=sender(),
-        connecting=asked.connecting,
+        connecting=options.connecting,
     )
-    decide = partial(decide_ask, Ask.UNLOCK, asked.parallel)
-    return carry_out(world, output, requests, decide, unbegun("unlock", [hosts]), quiet=True)
+    decide = partial(decide_ask, Ask.UNLOCK, options.parallel)
+    return run_engine(environment, output, requests, decide, initial_status("unlock", [hosts]), quiet=True)
 
 
 def document(journal: Journal, holder: Holder | None, looked: RolloutStatus) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from fleet.commands.allow_option import allowed
-from fleet.commands.engine_run import agree, carry_out, hosts_of, output_of, unbegun
-from fleet.commands.recording import holding, run_data
-from fleet.commands.release_argument import named, target_of
-from fleet.environment import Asked, World
+from fleet.commands.allow_option import parse_allow
+from fleet.commands.engine_run import command_output, confirm, initial_status, run_engine, selected_hosts
+from fleet.commands.recording import journal_lock, run_data
+from fleet.commands.release_argument import describe_release, find_target
+from fleet.environment import CommandOptions, Environment
 from fleet.errors import Refused
 from fleet.journal.journal import Journal
 from fleet.onhost.text import counted, safe
@@ -41,7 +41,7 @@ COMMITS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class UpgradeOptions:
     """The options of `upgrade`, as they were given."""
 
     batches: str = DEFAULT_BATCHES
@@ -57,18 +57,20 @@ class Choice:
     dry_run: bool = False
 
 
-def run(world: World, asked: Asked, release: str, choice: Choice) -> int:
+def run(environment: Environment, options: CommandOptions, release: str, given: UpgradeOptions) -> int:
     """The rollout has ended; its exit code."""
-    output = output_of(asked)
-    plan = make_plan(hosts_of(asked), choice.batches)
-    policy = policy_of(choice, asked, len(plan.hosts))
-    rollout, operator = world.rollout_id(world.clock()()), world.operator()
-    if choice.dry_run:
-        output.result(plan_in_words(plan, policy, choice.max_failures, named(release), rollout, operator))
+    output = command_output(options)
+    plan = make_plan(selected_hosts(options), given.batches)
+    policy = policy_of(given, options, len(plan.hosts))
+    rollout, operator = environment.rollout_id(environment.clock()()), environment.operator()
+    if given.dry_run:
+        output.result(plan_in_words(plan, policy, given.max_failures, describe_release(release), rollout, operator))
         return results.OK
-    with Journal.open(asked.journal) as journal:
-        status = _roll_out(world, asked, output, release, choice, Rollout(rollout, operator, plan, policy, journal))
-    return tell_end(output, status)
+    with Journal.open(options.journal) as journal:
+        status = _roll_out(
+            environment, options, output, release, given, Rollout(rollout, operator, plan, policy, journal)
+        )
+    return show_result(output, status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +85,33 @@ class Rollout:
 
 
 def _roll_out(
-    world: World, asked: Asked, output: Output, release: str, choice: Choice, rollout: Rollout
+    environment: Environment,
+    options: CommandOptions,
+    output: Output,
+    release: str,
+    given: UpgradeOptions,
+    rollout: Rollout,
 ) -> RolloutStatus:
     """The status at the end, after the plan was told and agreed on."""
     plan, policy = rollout.plan, rollout.policy
-    target, words = target_of(world, output, asked, plan.hosts, release)
-    text = plan_in_words(plan, policy, choice.max_failures, words, rollout.id, rollout.operator)
+    target, words = find_target(environment, output, options, plan.hosts, release)
+    text = plan_in_words(plan, policy, given.max_failures, words, rollout.id, rollout.operator)
     for line in text.splitlines():
         output.say(line)
-    agree(world, output, asked, f"Upgrade {counted(len(plan.hosts))}?")
+    confirm(environment, output, options, f"Upgrade {counted(len(plan.hosts))}?")
     requests = Requests(
         {host.name: host for host in plan.hosts},
         rollout.operator,
         policy,
         target,
-        force=asked.force,
-        connecting=asked.connecting,
+        force=options.force,
+        connecting=options.connecting,
     )
-    start = unbegun(rollout.id, [batch.hosts for batch in plan.batches])
-    data = rollout_data(asked, requests, target, choice)
-    with holding(rollout.journal, output, asked, rollout.operator, "upgrade", rollout.id) as recorder:
-        return carry_out(
-            world,
+    start = initial_status(rollout.id, [batch.hosts for batch in plan.batches])
+    data = rollout_data(options, requests, target, given)
+    with journal_lock(rollout.journal, output, options, rollout.operator, "upgrade", rollout.id) as recorder:
+        return run_engine(
+            environment,
             output,
             replace(requests, sender=recorder.sender),
             partial(decide, policy),
@@ -115,29 +122,29 @@ def _roll_out(
         )
 
 
-def policy_of(choice: Choice, asked: Asked, hosts: int) -> Policy:
+def policy_of(given: UpgradeOptions, options: CommandOptions, hosts: int) -> Policy:
     """The options as numbers. Raises `Refused`."""
-    commit = CommitWhen(choice.commit)
-    lease_s = choice.lease_s
+    commit = CommitWhen(given.commit)
+    lease_s = given.lease_s
     if lease_s is None:
         lease_s = 0.0 if commit is CommitWhen.NEVER else LEASE_S
     policy = Policy(
-        bake_s=choice.bake_s,
-        settle_s=choice.settle_s,
-        max_failures=parse_budget(choice.max_failures, hosts),
-        on_failure=OnFailure(choice.on_failure),
+        bake_s=given.bake_s,
+        settle_s=given.settle_s,
+        max_failures=parse_budget(given.max_failures, hosts),
+        on_failure=OnFailure(given.on_failure),
         commit=commit,
-        parallel=asked.parallel,
-        drain_timeout_s=choice.drain_timeout_s,
-        cut=choice.cut,
-        allow=allowed(choice.allow),
-        lease_s=long_enough(lease_s),
-        lock_wait_s=asked.lock_wait_s,
+        parallel=options.parallel,
+        drain_timeout_s=given.drain_timeout_s,
+        cut=given.cut,
+        allow=parse_allow(given.allow),
+        lease_s=check_lease(lease_s),
+        lock_wait_s=options.lock_wait_s,
     )
-    return keeps_alive(policy, hosts)
+    return check_lease_renewal(policy, hosts)
 
 
-def keeps_alive(policy: Policy, hosts: int) -> Policy:
+def check_lease_renewal(policy: Policy, hosts: int) -> Policy:
     """The policy, if so few visits at a time can keep the leases of so many hosts alive. Raises `Refused`."""
     if policy.lease_s and hosts * LOOK_S / policy.parallel > policy.renew_every_s:
         raise Refused(
@@ -148,7 +155,7 @@ def keeps_alive(policy: Policy, hosts: int) -> Policy:
     return policy
 
 
-def long_enough(lease_s: float) -> float:
+def check_lease(lease_s: float) -> float:
     """The lease, if a rollout can keep it alive at all. Raises `Refused`."""
     if 0.0 < lease_s < LEAST_LEASE_S:
         raise Refused(
@@ -158,14 +165,16 @@ def long_enough(lease_s: float) -> float:
     return lease_s
 
 
-def rollout_data(asked: Asked, requests: Requests, target: Target, choice: Choice) -> Mapping[str, Any]:
+def rollout_data(
+    options: CommandOptions, requests: Requests, target: Target, given: UpgradeOptions
+) -> Mapping[str, Any]:
     """What the first event of an upgrade holds: what that of every run does, and the options as they were written."""
     return {
-        **run_data("upgrade", asked, requests, target.sha256),
-        "max_failures": choice.max_failures,
-        "on_failure": choice.on_failure,
-        "commit": choice.commit,
-        "bake_s": choice.bake_s,
+        **run_data("upgrade", options, requests, target.sha256),
+        "max_failures": given.max_failures,
+        "on_failure": given.on_failure,
+        "commit": given.commit,
+        "bake_s": given.bake_s,
         "allow": list(requests.policy.allow),
     }
 
@@ -200,7 +209,7 @@ def _stops(policy: Policy, stops: str, count: int) -> str:
     return f"It {stops}, {THEN[policy.on_failure]}." if policy.max_failures < count else f"It {stops}."
 
 
-def tell_end(output: Output, status: RolloutStatus) -> int:
+def show_result(output: Output, status: RolloutStatus) -> int:
     """The table of hosts, what is wrong with whom, and the line that says what to do now. The exit code."""
     parts: list[RenderableType] = [summary(status), troubles(status)]
     if output.mode is not Mode.JSONL:

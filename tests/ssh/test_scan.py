@@ -14,7 +14,7 @@ import pytest
 
 from fleet import cli
 from fleet.commands.trust import bits_and_type
-from fleet.environment import World
+from fleet.environment import Environment
 from fleet.host import Host
 from fleet.ssh.hostkeys.acceptance import Shown
 from fleet.ssh.hostkeys.known_hosts import keys_of
@@ -40,9 +40,9 @@ class Operator:
     def __call__(self, *words: str) -> int:
         """The exit code of `fleet WORDS`; what it wrote is in `out` and `err`."""
         self.monkeypatch.setattr("sys.stdin", io.StringIO(f"{self.answer}\n"))
-        world = World(is_terminal=lambda: self.answer is not None)
+        environment = Environment(is_terminal=lambda: self.answer is not None)
         args = ("-i", str(self.inventory), *words, "-F", str(self.there.config))
-        code = cli.run(args, world)
+        code = cli.run(args, environment)
         self.out, self.err = self.capsys.readouterr()
         return code
 

@@ -7,7 +7,7 @@ import pytest
 
 from fleet import cli
 from fleet.engine import Visits
-from fleet.environment import World
+from fleet.environment import Environment
 from fleet.journal.journal import Journal
 from fleet.journal.process_identity import Process
 from tests.support.pretend.visits import Fleet, standing_clock
@@ -32,7 +32,7 @@ class Shell:
         self.out = ""
         self.err = ""
         self.ids = iter([ROLLOUT, "20261123-1100-next", "20261123-1200-last"])
-        self.world = World(
+        self.environment = Environment(
             visits=lambda: Visits(self.fleet.visit, self.fleet.request_stop, self.fleet.cut_all),
             prepare=lambda hosts, connecting: (),
             clock=standing_clock,
@@ -43,7 +43,7 @@ class Shell:
 
     def __call__(self, *words: str) -> int:
         """The exit code of `fleet WORDS`; what it wrote is in `out` and `err`."""
-        code = cli.run(("-i", str(self.inventory), *words), self.world)
+        code = cli.run(("-i", str(self.inventory), *words), self.environment)
         self.out, self.err = self.capsys.readouterr()
         return code
 

@@ -127,7 +127,7 @@ def test_the_command_line_and_the_environment_say_where_it_comes_from(
         given.append((connecting.ask_become_pass, connecting.become_password_file))
         return ()
 
-    shell.world = replace(shell.world, prepare=note)
+    shell.environment = replace(shell.environment, prepare=note)
     monkeypatch.chdir(tmp_path)
 
     shell("status")

@@ -28,7 +28,7 @@ import fleet.commands.upgrade  # loaded once, before the forks
 import fleet.onhost
 from fleet import cli
 from fleet.engine import Visits
-from fleet.environment import World
+from fleet.environment import Environment
 from fleet.ssh import visit
 from fleet.ssh.delivery.bundle import GENERIC, ROOT_MAIN, Bundle, bundles, contents, own_tag, pack, psutil_files
 from fleet.ui.broken_pipe import lasting
@@ -71,8 +71,8 @@ def become(asked: dict[str, Any], available: Mapping[str, Bundle]) -> int:
         os.dup2(source, number)
     os.environ.update(asked["env"])
     sys.stdout, sys.stderr = lasting(sys.stdout), lasting(sys.stderr)
-    world = World(visits=partial(faulty_visits, available)) if asked["faulty"] else World()
-    code = cli.run(asked["words"], world)
+    environment = Environment(visits=partial(faulty_visits, available)) if asked["faulty"] else Environment()
+    code = cli.run(asked["words"], environment)
     sys.stdout.flush()
     sys.stderr.flush()
     return code

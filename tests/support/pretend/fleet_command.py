@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fleet import cli
 from fleet.engine import Visits
-from fleet.environment import World
+from fleet.environment import Environment
 from tests.support.pretend.visits import a_fleet
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     hosts = a_fleet(4)
     atexit.register(lambda: state.write_text(" ".join(host.phase().value for host in hosts.hosts.values())))
     visits = Visits(hosts.visit, hosts.request_stop, hosts.cut_all)
-    cli.main(World(visits=lambda: visits, prepare=lambda hosts, connecting: ()))
+    cli.main(Environment(visits=lambda: visits, prepare=lambda hosts, connecting: ()))
 
 
 if __name__ == "__main__":
