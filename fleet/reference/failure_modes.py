@@ -1,6 +1,6 @@
 """What can go wrong with nginx's own upgrade: 44 modes, and by which words a host says each, before and after.
 
-The numbers are those of the reference (nginx-upgrade.md, section 12). Words of preflight find a mode before anything is
+The nginx facts behind them are in docs/nginx-facts.md. Words of preflight find a mode before anything is
 changed, the others when it has happened; what fleet then does stands in `reaction`. A mode that no word is needed for
 says so there. `docs/reasons.md` shows the table; a test holds every word against the step script's.
 """

@@ -1,7 +1,7 @@
 """What the new binary is, and whether it could take over here: found out before anything that runs is touched.
 
 It is executed as nginx itself would execute it: with the old master's arguments, in its folder, in an empty
-environment. A shell's LD_LIBRARY_PATH would make a test pass that USR2 fails (nginx-upgrade.md, 2).
+environment. A shell's LD_LIBRARY_PATH would make a test pass that USR2 fails (docs/nginx-facts.md, section 2).
 """
 
 import os

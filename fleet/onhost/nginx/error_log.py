@@ -3,7 +3,7 @@
 nginx makes its error log its own stderr, so file descriptor 2 of a master leads to the log that it really writes,
 whatever the configuration on the disk says by now; the log is open under another number, too, and a file that is not
 is the stderr of whoever started nginx. A log that is no readable file (syslog, stderr, off) is missing
-evidence, said so, never a failure. Nothing here depends on lines of level `notice` (nginx-upgrade.md, 1 and 4.1).
+evidence, said so, never a failure. Nothing here depends on lines of level `notice` (docs/nginx-facts.md, section 9).
 """
 
 import os

@@ -1,7 +1,7 @@
 """The log files that a master holds open: rotated meanwhile, it writes on into the file that has been moved away.
 
 USR1 by the pid file reaches only the new master; a held one writes on into what is `error.log.1` by then
-(nginx-upgrade.md, 6). So the names are remembered at `launch`, and compared with what is open.
+(docs/nginx-facts.md, section 9). So the names are remembered at `launch`, and compared with what is open.
 """
 
 import os

@@ -3,7 +3,7 @@
 Nothing here trusts a name that can lie. A pid file is a hint; masters are found among the processes, related by their
 parent, and told apart from workers that hang before they have taken their title by whether they executed an image of
 their own (`Process.stack`). The NGINX variable can't be read (nginx overwrites that memory) and the text " (deleted)"
-says nothing after a second replacement, so an image is known by its hash (nginx-upgrade.md, 1.1).
+says nothing after a second replacement, so an image is known by its hash (docs/nginx-facts.md, section 12).
 """
 
 import os

@@ -1,7 +1,7 @@
 """The sockets that the old master holds against those that the new binary would open from the configuration.
 
 The new master closes an inherited socket that its configuration doesn't name; it stays open in the old one, so clients
-connect and hang (nginx-upgrade.md, 6). A UNIX socket that is not named is even deleted. What is held is the kernel's
+connect and hang (docs/nginx-facts.md, section 8). A UNIX socket that is not named is even deleted. What is held is the kernel's
 word (/proc), what would be opened is worked out as nginx does it: addresses under a wildcard of the same port get no
 socket of their own unless an option of their `listen` asks for it (ngx_http_init_listening).
 """

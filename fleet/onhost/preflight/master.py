@@ -2,7 +2,7 @@
 
 nginx ignores USR2 while its parent is the process that started it (`getppid() == ngx_parent`), and while an upgrade is
 under way; a single process never looks at it; one that can't find its own file fails at it. Each has its own word,
-because each has its own cure (nginx-upgrade.md, 2).
+because each has its own cure (docs/nginx-facts.md, section 2).
 """
 
 import os

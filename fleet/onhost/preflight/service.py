@@ -1,7 +1,7 @@
 """Who else has a hand in this nginx: systemd, which may end the new master, and the package manager.
 
 systemd follows the pid file when the main process of a forking unit leaves; a unit without the right PIDFile= ends all
-that is left of nginx instead (nginx-upgrade.md, 7). What `systemctl show` prints was recorded, not run here.
+that is left of nginx instead (docs/nginx-facts.md, section 10). What `systemctl show` prints was recorded, not run here.
 """
 
 from typing import Dict, List

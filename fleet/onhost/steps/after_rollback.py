@@ -2,7 +2,7 @@
 
 While a new master lived, a reload and a log rotation from outside went past the old one, or did it harm: beside a new
 master HUP reads no file and adds a set of workers, USR1 by the pid file reaches only the new one, and systemd may have
-taken the new one for the main process (nginx-upgrade.md, 3, 6 and 7). Nothing can be pending in the old master any
+taken the new one for the main process (docs/nginx-facts.md, sections 5, 9 and 10). Nothing can be pending in the old master any
 more: the new one's end has woken it up.
 """
 

@@ -1,7 +1,7 @@
 """The steps that undo: revive, dismiss, restore, sweep.
 
 The order is the point: revive the old master's workers, *see them answer*, and only then dismiss the new master. QUIT to
-the new master first would leave nobody accepting for as long as one of its downloads lasts (nginx-upgrade.md, 4).
+the new master first would leave nobody accepting for as long as one of its downloads lasts (docs/nginx-facts.md, section 6).
 """
 
 import signal

@@ -1,7 +1,7 @@
 """The steps that change something, one function each: already so? done; allowed? else refused; act; wait until seen.
 
 Each is given a fresh look and may be begun again after any interruption. After every signal its visible effect is
-waited for before the next one, because two pending signals can coalesce into an outage (nginx-upgrade.md, 3).
+waited for before the next one, because two pending signals can coalesce into an outage (docs/nginx-facts.md, section 5).
 `stage`, `launch` and `verify` have modules of their own, the undoing ones are in `back.py`.
 """
 
@@ -74,7 +74,7 @@ def drain(site: Site, seen: Observation) -> None:
     came, now = site.wait(over, DRAIN_SEEN_S)
     if not came:
         # A HUP from outside that came together with our WINCH has put it off until the next wake-up, whenever that is;
-        # USR1 is one, while the new master serves (nginx-upgrade.md, 3).
+        # USR1 is one, while the new master serves (docs/nginx-facts.md, section 5).
         site.send(old, signal.SIGUSR1)
         came, now = site.wait(over, USR1_SEEN_S)
         if not came:

@@ -225,7 +225,7 @@ def _closed(site: Site, path: str) -> bool:
 
 
 def _is_cured(site: Site, old: Master) -> None:
-    """A poisoned master that has started a new one forgets what failed before (nginx-upgrade.md, 2.1)."""
+    """A poisoned master that has started a new one forgets what failed before (docs/nginx-facts.md, section 3)."""
     record = site.own.record
     if record is not None and record.poisoned == (old.pid, old.start):
         site.amend(lambda record: record._replace(poisoned=None))

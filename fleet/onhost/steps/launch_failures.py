@@ -1,7 +1,7 @@
 """Why a new master did not start, told by what the binary or nginx's log said: one word for each cause.
 
 nginx logs a failed execve as the child that it had forked for it, a crash and a failure before that as the old master;
-the loader writes a line without a time stamp. All of it appears at the default level `error` (nginx-upgrade.md, 2).
+the loader writes a line without a time stamp. All of it appears at the default level `error` (docs/nginx-facts.md, section 2).
 """
 
 import re

@@ -3,7 +3,7 @@
 Before `drain` nothing costs capacity, but from `launch` on about half of the new connections meet the new release. So:
 probe first, settle after, and give up at the first bad sign. Signs are the workers (as many as the old master's, the
 same ones for the settle time), their answers to the probes, the log, and every listening socket of the old master in
-the hands of the new workers (nginx-upgrade.md, 4.1 and 6).
+the hands of the new workers (docs/nginx-facts.md, sections 7 and 8).
 """
 
 from typing import FrozenSet, Optional, Tuple

@@ -1,0 +1,114 @@
+"""The pages for people: every file, name, heading and section that they or the code point to is there."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.support.places import ROOT
+
+PAGES = tuple(sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]))
+SOURCES = tuple(sorted(path for folder in ("fleet", "tests") for path in (ROOT / folder).rglob("*.py")))
+
+INLINE_LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
+LINK_DEFINITION = re.compile(r"^\[[^\]]+\]: (?!https?:)(\S+)$", re.M)
+LINK_USE = re.compile(r"\]\[([^\]]+)\]|(?<![\]`])\[([a-z][a-z -]*)\](?![(:\[])")
+HEADING = re.compile(r"^#+ (.+)$", re.M)
+# `fleet/onhost/procedure.py`, `tests/support/`, `fleet/onhost/procedure.py:next_step`. `fleet/commands/NAME.py` is none.
+PATH = re.compile(r"`((?:fleet|tests|docs)/[a-z0-9_./-]*)(?::([A-Za-z_][A-Za-z0-9_.]*))?`")
+CITED_PAGE = re.compile(r"[\w./-]*[\w-]\.md\b")
+CITED_SECTIONS = re.compile(r"(docs/[\w-]+\.md),\s+sections?\s+(\d+(?:(?:,|\s+and)\s+\d+)*)")
+
+
+def page_id(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def text_of(page: Path) -> str:
+    """The page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of the page's headings, made as GitHub makes them."""
+    return {
+        re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).replace(" ", "-")
+        for heading in HEADING.findall(text_of(page))
+    }
+
+
+def is_missing(page: Path, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = (page.parent / name).resolve() if name else page
+    return not target.exists() or bool(anchor and anchor not in anchors(target))
+
+
+def defines(path: Path, name: str) -> bool:
+    """Whether a module defines the class, function, method (`Class.method`) or constant."""
+    body: list[ast.stmt] = ast.parse(path.read_text()).body
+    for part in name.split("."):
+        found = next((node for node in body if part in _names(node)), None)
+        if found is None:
+            return False
+        body = found.body if isinstance(found, ast.ClassDef) else []
+    return True
+
+
+def _names(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        yield node.name
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: Path) -> None:
+    text = text_of(page)
+    links = [*INLINE_LINK.findall(text), *LINK_DEFINITION.findall(text)]
+
+    assert [link for link in links if is_missing(page, link)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_reference_link_is_defined(page: Path) -> None:
+    text = text_of(page)
+    defined = set(re.findall(r"^\[([^\]]+)\]: ", text, re.M))
+    used = {full or short for full, short in LINK_USE.findall(text)}
+
+    assert used - defined == set()
+    assert defined - used == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_file_package_and_name_that_a_page_mentions_exists(page: Path) -> None:
+    named = PATH.findall(text_of(page))
+
+    assert [path for path, _ in named if not (ROOT / path).exists()] == []
+    assert [f"{path}:{name}" for path, name in named if name and not defines(ROOT / path, name)] == []
+
+
+def test_every_page_that_the_code_cites_is_in_the_repository() -> None:
+    cited = {(page_id(path), name) for path in SOURCES for name in CITED_PAGE.findall(path.read_text())}
+    pages = {name for page in PAGES for name in (page_id(page), page.name)}
+
+    assert sorted((source, name) for source, name in cited if name not in pages) == []
+
+
+def test_every_section_that_the_code_cites_is_a_heading_of_that_page() -> None:
+    cited = [
+        (page_id(path), page, section)
+        for path in SOURCES
+        for page, sections in CITED_SECTIONS.findall(path.read_text())
+        for section in re.findall(r"\d+", sections)
+    ]
+
+    assert cited
+    assert [
+        (source, page, section)
+        for source, page, section in cited
+        if not re.search(rf"^## {section}\. ", (ROOT / page).read_text(), re.M)
+    ] == []
