@@ -33,7 +33,7 @@ from fleet.options import (
     progress_options,
     selection_options,
 )
-from fleet.ui.broken_pipe import complaint, lasting
+from fleet.ui.broken_pipe import tolerant, write_error
 
 LAZY = {"lab": ("fleet.lab.cli", "lab", "Pretend hosts on this machine: real sshd and nginx, to try everything on.")}
 
@@ -322,10 +322,10 @@ def run(args: Sequence[str] | None = None, environment: Environment | None = Non
 
 def main(environment: Environment | None = None) -> None:
     """The `fleet` command. That nobody reads what it writes is no trouble; that it can't be written is told."""
-    sys.stdout, sys.stderr = lasting(sys.stdout), lasting(sys.stderr)
+    sys.stdout, sys.stderr = tolerant(sys.stdout), tolerant(sys.stderr)
     code = run(environment=environment)
     sys.stdout.flush()
-    lost = complaint(sys.stdout)
+    lost = write_error(sys.stdout)
     if lost is not None:
         click.echo(f"fleet: {lost} The exit code is that of the run.", err=True)
     sys.exit(code)

@@ -23,7 +23,7 @@ from fleet.onhost.protocol import Ask, Finding, Phase
 from fleet.onhost.reasons.catalogue import REASONS, judged, overridable
 from fleet.rollout.policy import OnFailure, Policy
 from fleet.task import HostTask
-from fleet.ui import console
+from fleet.ui.result_tables import finding_line
 from tests.support.pretend.visits import AT, NEW, REFUSED, UNREACHABLE, WENT_BACK, a_fleet, fast_clock
 from tests.support.shell import HOSTS, QUICK, ROLLOUT, Elsewhere, Shell
 
@@ -116,7 +116,7 @@ def test_every_allow_that_is_printed_may_be_typed_and_is_told_to_the_hosts(shell
     for word in overridable():
         printed = judged((finding_of(word),), ())[0].remedy
         typed = printed.split("--allow ")[1].rstrip(".")
-        assert console.finding_words(judged((finding_of(word),), ())[0]).count("--allow") == 1
+        assert finding_line(judged((finding_of(word),), ())[0]).count("--allow") == 1
         for spelling in (typed, typed.replace("-", "_")):
             for command in (("check", NEW), ("upgrade", NEW, "-y", *QUICK)):
                 shell.fleet, shell.ids = a_fleet(4), iter([ROLLOUT])

@@ -13,7 +13,8 @@ from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.tasks import Requests
 from fleet.rollout.unbatched import decide_ask
-from fleet.ui.console import alarms, findings_table
+from fleet.ui.alarms import alarms
+from fleet.ui.result_tables import findings_table
 
 SCHEMA = "fleet.check/1"
 
@@ -46,7 +47,7 @@ def run(
     else:
         output.result(findings_table(status.all, may_stage))
     output.say(status.message)
-    output.shout(alarms(status))
+    output.alarm(alarms(status))
     return status.exit_code or results.OK
 
 

@@ -28,7 +28,7 @@ from fleet.onhost.protocol import Phase
 from fleet.rollout import results
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.unbatched import newest
-from fleet.ui import status_table as face
+from fleet.ui import status_table
 from fleet.ui.output import Output
 
 HOSTS = 6
@@ -62,7 +62,7 @@ class Stage:
     def look(self) -> RolloutStatus:
         """What the hosts say now, shown as a table."""
         looked = look_at(self.environment, self.output, selected_hosts(self.options), self.options)
-        self.output.result(face.table(looked))
+        self.output.result(status_table.table(looked))
         return looked
 
 
@@ -79,7 +79,7 @@ def run(environment: Environment, name: str) -> int:
     output.result(Rule(f"what was promised, and what was found ({time.monotonic() - began_s:.0f} s)", align="left"))
     for promise in promises:
         output.result(Text(f"{'kept  ' if promise.kept else 'BROKEN'}  {promise.what}: {promise.found}"))
-    output.result(face.table(last))
+    output.result(status_table.table(last))
     return results.OK if all(promise.kept for promise in promises) else results.HALTED
 
 

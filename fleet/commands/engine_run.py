@@ -60,7 +60,7 @@ def run_engine(
         output.say(note)
     visits = environment.visits()
     with (
-        output.telling(quiet) as (observers, heartbeat),
+        output.progress(quiet) as (observers, heartbeat),
         ThreadPoolExecutor(requests.policy.parallel, thread_name_prefix="fleet-visit") as executor,
     ):
         engine = Engine(

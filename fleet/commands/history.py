@@ -6,7 +6,7 @@ from fleet.journal.journal import Journal
 from fleet.journal.location import place_of
 from fleet.journal.run_summary import Story
 from fleet.rollout import results
-from fleet.ui import history_tables as face
+from fleet.ui import history_tables
 
 
 def run(options: CommandOptions, most: int, as_json: bool) -> int:
@@ -19,9 +19,9 @@ def run(options: CommandOptions, most: int, as_json: bool) -> int:
         with Journal.open(options.journal) as journal:
             stories = journal.rollouts(most)
     if as_json:
-        output.document(face.document(stories))
+        output.document(history_tables.document(stories))
     elif stories:
-        output.result(face.listing(stories))
+        output.result(history_tables.listing(stories))
     else:
         output.say(f"The journal {place.shown} knows no rollout yet.")
     return results.OK

@@ -8,9 +8,9 @@ from fleet.journal.location import place_of
 from fleet.journal.run_summary import Story
 from fleet.rollout import results
 from fleet.rollout.rollout_status import RolloutStatus, fold
-from fleet.ui import history_tables as face
-from fleet.ui.console import summary, troubles
+from fleet.ui import history_tables
 from fleet.ui.output import Mode, Output
+from fleet.ui.result_tables import host_errors, summary_table
 
 
 def run(options: CommandOptions, wanted: str | None, as_json: bool) -> int:
@@ -23,7 +23,7 @@ def run(options: CommandOptions, wanted: str | None, as_json: bool) -> int:
         story = Story(journal.runs(journal.find(wanted)))
         told = [(run, journal.events(run.rollout, run.run)) for run in story.runs]
     if as_json:
-        output.document(face.show_document(told))
+        output.document(history_tables.show_document(told))
         return results.OK
     if output.mode is Mode.JSONL:
         for _, events in told:
@@ -34,7 +34,7 @@ def run(options: CommandOptions, wanted: str | None, as_json: bool) -> int:
         status = RolloutStatus(run.rollout)
         for event in events:
             status = fold(status, event)
-        _show_run(output, tuple(face.heading(story, run)), status, tuple(face.lines(events)))
+        _show_run(output, tuple(history_tables.heading(story, run)), status, tuple(history_tables.lines(events)))
     return results.OK
 
 
@@ -43,8 +43,8 @@ def _show_run(output: Output, heading: tuple[str, ...], status: RolloutStatus, l
     for line in heading:
         output.line(line)
     output.line("")
-    output.result(summary(status))
-    output.result(troubles(status))
+    output.result(summary_table(status))
+    output.result(host_errors(status))
     output.line("")
     for line in lines:
         output.line(line)

@@ -3,8 +3,8 @@
 from fleet.commands.engine_run import command_output, look_at, selected_hosts
 from fleet.environment import CommandOptions, Environment
 from fleet.rollout import results
-from fleet.ui import status_table as face
-from fleet.ui.console import alarms
+from fleet.ui import status_table
+from fleet.ui.alarms import alarms
 
 
 def run(environment: Environment, options: CommandOptions, as_json: bool) -> int:
@@ -12,10 +12,10 @@ def run(environment: Environment, options: CommandOptions, as_json: bool) -> int
     output = command_output(options)
     looked = look_at(environment, output, selected_hosts(options), options)
     if as_json:
-        output.document(face.document(looked))
+        output.document(status_table.document(looked))
     else:
-        output.result(face.table(looked))
+        output.result(status_table.table(looked))
     if looked.exit_code != results.OK:
         output.say(looked.message)
-    output.shout(alarms(looked))
+    output.alarm(alarms(looked))
     return looked.exit_code or results.OK

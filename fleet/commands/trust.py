@@ -19,7 +19,7 @@ from fleet.ssh.hostkeys.added_keys import add, store_of
 from fleet.ssh.link_errors import Trouble
 from fleet.ssh.scan import Found, survey
 from fleet.task import Deadlines
-from fleet.ui.console import alarm, once_each
+from fleet.ui.alarms import alarm, grouped_by_message
 from fleet.ui.output import Output
 
 SCHEMA = "fleet.trust/1"
@@ -39,7 +39,7 @@ def run(environment: Environment, options: CommandOptions, as_json: bool) -> int
         output.document(document(found))
     else:
         _show(output, found)
-    output.shout(_alarm(found))
+    output.alarm(_alarm(found))
     new = [each for each in found if each.is_new]
     if new:
         files = _stores(new)
@@ -87,7 +87,7 @@ def _show(output: Output, found: Sequence[Found]) -> None:
     for each in new:
         output.line(_where(each))
         output.line(f"    {_as_ssh_keygen(each)}")
-    for line in once_each(
+    for line in grouped_by_message(
         (_where(each), sentences(each.trouble.message, each.trouble.remedy))
         for each in found
         if each.trouble is not None and not each.is_new and not each.is_alarming

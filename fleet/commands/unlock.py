@@ -22,7 +22,7 @@ from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.tasks import Requests
 from fleet.rollout.unbatched import decide_ask
-from fleet.ui.console import alarms
+from fleet.ui.alarms import alarms
 from fleet.ui.output import Output
 
 SCHEMA = "fleet.locks/1"
@@ -41,7 +41,7 @@ def run(environment: Environment, options: CommandOptions, as_json: bool) -> int
             output.document(document(journal, holder, looked))
         else:
             _tell(output, journal, holder, looked)
-        output.shout(alarms(looked))
+        output.alarm(alarms(looked))
         code = looked.exit_code or results.OK
         if looked.interrupted:
             return results.INTERRUPTED

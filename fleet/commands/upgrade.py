@@ -21,8 +21,9 @@ from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.tasks import Requests, Target
 from fleet.rollout.upgrade import decide
-from fleet.ui.console import alarms, summary, troubles
+from fleet.ui.alarms import alarms
 from fleet.ui.output import Mode, Output
+from fleet.ui.result_tables import host_errors, summary_table
 
 LEASE_S, LEAST_LEASE_S = 600.0, 10.0
 LOOK_S = 2.0
@@ -211,10 +212,10 @@ def _stops(policy: Policy, stops: str, count: int) -> str:
 
 def show_result(output: Output, status: RolloutStatus) -> int:
     """The table of hosts, what is wrong with whom, and the line that says what to do now. The exit code."""
-    parts: list[RenderableType] = [summary(status), troubles(status)]
+    parts: list[RenderableType] = [summary_table(status), host_errors(status)]
     if output.mode is not Mode.JSONL:
         for part in parts:
             output.result(part)
     output.say(status.message)
-    output.shout(alarms(status))
+    output.alarm(alarms(status))
     return status.exit_code or results.OK

@@ -1,4 +1,4 @@
-"""What people see: text made safe, the live view, output streams, tables.
+"""What people see: the output streams, one line per event, the live view, the tables and documents of results.
 
-May import events, status and results; never changes them.
+Reads events and status and never changes them. May import every floor below, but not `commands`, `cli` or `options`.
 """

@@ -1,7 +1,7 @@
-"""A stream that outlasts whoever reads it: `fleet upgrade … | head` must not stop a rollout half-way.
+"""A text stream whose write errors don't end the run: `fleet upgrade … | head` must not stop a rollout half-way.
 
-A reader that goes away, a full disk and a terminal that hung up are no trouble of the run. The first failed write turns
-the stream's file into /dev/null, so that Python's own last flush finds nothing to complain of either.
+A closed pipe, a full disk and a lost terminal don't concern the hosts. After the first failed write the stream's file
+descriptor is /dev/null, so that Python's flush at exit reports no error either.
 """
 
 import io
@@ -10,15 +10,15 @@ from contextlib import suppress
 from typing import Any, TextIO, cast
 
 
-class Lasting:
-    """Writes as the stream does and never raises OSError. `lost` is what a write failed with, once one has."""
+class TolerantStream:
+    """Writes to the stream and never raises OSError. `lost` is the first error of a write, or `None`."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.lost: OSError | None = None
 
     def write(self, text: str) -> int:
-        """The text is written, or dropped once the stream is lost."""
+        """Writes the text, or drops it after the first error."""
         if self.lost is None:
             try:
                 return self._stream.write(text)
@@ -27,7 +27,7 @@ class Lasting:
         return len(text)
 
     def flush(self) -> None:
-        """All that can still reach the reader has left."""
+        """Flushes the stream, unless a write has failed."""
         if self.lost is None:
             try:
                 self._stream.flush()
@@ -36,7 +36,7 @@ class Lasting:
 
     def _lose(self, error: OSError) -> None:
         self.lost = error
-        with suppress(OSError, ValueError):  # a stream without a file has nothing left to flush
+        with suppress(OSError, ValueError):  # io.StringIO has no file descriptor
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
@@ -45,16 +45,16 @@ class Lasting:
         return getattr(self._stream, name)
 
 
-def lasting(stream: object) -> TextIO:
-    """The text stream, made to last; for one that was closed before the start (`None`), one that keeps nothing."""
-    if stream is None or isinstance(stream, Lasting):
-        return cast(TextIO, stream or Lasting(io.StringIO()))
-    return cast(TextIO, Lasting(cast(TextIO, stream)))
+def tolerant(stream: object) -> TextIO:
+    """The text stream with its write errors caught; `None`, a stream closed before the start, becomes a dummy."""
+    if stream is None or isinstance(stream, TolerantStream):
+        return cast(TextIO, stream or TolerantStream(io.StringIO()))
+    return cast(TextIO, TolerantStream(cast(TextIO, stream)))
 
 
-def complaint(stream: object) -> str | None:
-    """Why not all of it was written, or `None`. A reader that has seen enough is no trouble."""
-    lost = stream.lost if isinstance(stream, Lasting) else None
+def write_error(stream: object) -> str | None:
+    """The message for output that could not be written, or `None`. A closed pipe is not an error: `head` closes it."""
+    lost = stream.lost if isinstance(stream, TolerantStream) else None
     if lost is None or isinstance(lost, BrokenPipeError):
         return None
-    return f"stdout could not be written in full: {lost.strerror}."
+    return f"Some output to stdout was lost: {lost.strerror}."

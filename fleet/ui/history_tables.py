@@ -1,7 +1,7 @@
-"""What the journal tells, for people and as documents: the list of rollouts, and one rollout from beginning to end.
+"""`fleet history` and `fleet show`: the list of rollouts, and one rollout with its runs, as text and as JSON documents.
 
-Pure: from stories and events. Times are UTC, as the events have them. The keys of the documents are a promise: further
-ones may come, none may change its meaning.
+Pure functions of the journal's summaries and events. Times are UTC. Later versions may add keys to the documents; they
+never change the meaning of a key.
 """
 
 import json
@@ -15,7 +15,8 @@ from fleet.events import Event
 from fleet.journal.run_summary import Run, Stands, Story
 from fleet.onhost.text import counted, safe
 from fleet.rollout.policy import OnFailure, Policy
-from fleet.ui.console import plain_line, spell_seconds, version
+from fleet.ui.event_lines import plain_line
+from fleet.ui.host_text import elapsed, version
 
 SCHEMA, SHOW_SCHEMA = "fleet.history/1", "fleet.show/1"
 HEAD = ("command", "began (UTC)", "took", "operator")
@@ -39,7 +40,7 @@ def listing(stories: Sequence[Story]) -> Group:
 
 def _row(run: Run) -> tuple[str, ...]:
     operator = safe(run.facts.get("operator", "?"), 40)
-    return run.command, f"{run.began.at:%F %H:%M:%S}", spell_seconds(run.took_s), operator
+    return run.command, f"{run.began.at:%F %H:%M:%S}", elapsed(run.took_s), operator
 
 
 def _in_columns(words: Sequence[str], widths: Sequence[int]) -> str:
@@ -105,7 +106,7 @@ def heading(story: Story, run: Run) -> Iterator[str]:
     facts = run.facts
     yield f"fleet {run.command} by {safe(facts.get('operator', '?'))}: {_release(story, run)}"
     code = f", exit code {run.exit_code}" if run.ended else ""
-    yield f"began {run.began.at:%F %H:%M:%S} UTC, took {spell_seconds(run.took_s)}: {run_word(run)}{code}"
+    yield f"began {run.began.at:%F %H:%M:%S} UTC, took {elapsed(run.took_s)}: {run_word(run)}{code}"
     batches = facts.get("batches", ())
     yield f"{counted(run.hosts)} in {counted(len(batches), 'batch', 'batches')}:"
     for number, names in enumerate(batches, 1):

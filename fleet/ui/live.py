@@ -1,7 +1,7 @@
-"""The live view: a few lines that tell two hundred hosts as well as six.
+"""The live view of a rollout, of a size that fits the screen for six hosts as for two hundred.
 
-`view` is a pure function of status, time and size. It shows a line of what the rollout is about, the counts, one cell per
-host, and rows only for hosts that are busy or at fault; the rest is numbers. A letter says all that a colour says.
+`view` is a pure function of status, time and size: a headline, the counts, one letter per host with its key, and a row for
+each host that is busy or has failed. Colours repeat what the letters say.
 """
 
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ from fleet.onhost.protocol import Phase
 from fleet.onhost.text import safe
 from fleet.rollout.host_status import Course, HostStatus
 from fleet.rollout.rollout_status import RolloutStatus, Stage
-from fleet.ui.console import outcome_words, spell_seconds
+from fleet.ui.host_text import elapsed, outcome_text
 
 KEY = "· waiting  s staged  * busy  T held  N new  < back  - left alone  x at fault  ! needs a person"
 
@@ -53,7 +53,7 @@ def _headline(status: RolloutStatus, now: datetime, width: int) -> Text:
 
 
 def _seconds(span: timedelta) -> str:
-    return spell_seconds(span.total_seconds())
+    return elapsed(span.total_seconds())
 
 
 def _counts(status: RolloutStatus, width: int) -> Text:
@@ -95,4 +95,4 @@ def _row(host: HostStatus, now: datetime, width: int) -> Text:
         since = f" {_seconds(now - host.since)}" if host.since else ""
         return _line(f"  {safe(host.name)}: {host.doing.value}{step}{since}", width, "yellow")
     told = f": {safe(host.message)}" if host.message else ""
-    return _line(f"  {safe(host.name)}: {outcome_words(host)}{told}", width, "red")
+    return _line(f"  {safe(host.name)}: {outcome_text(host)}{told}", width, "red")

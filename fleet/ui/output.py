@@ -1,7 +1,7 @@
-"""Where words go: results to stdout, progress and errors to stderr, every event to the log file.
+"""The output of a command: results on stdout, progress and errors on stderr, every event in the log file.
 
-One place knows the streams and whether they are terminals. Without a terminal there is one plain line per event and no
-control code that moves a cursor; NO_COLOR and FORCE_COLOR say whether there is colour, and are honoured by rich.
+Only this module knows whether a stream is a terminal. Without a terminal, progress is one plain line per event and holds
+no cursor movement. rich honours NO_COLOR and FORCE_COLOR.
 """
 
 import json
@@ -18,7 +18,6 @@ from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.text import Text
 
 from fleet.engine import Heartbeat, Observer
 from fleet.errors import Refused
@@ -26,15 +25,16 @@ from fleet.events import Event, EventType
 from fleet.onhost.protocol import Outcome
 from fleet.onhost.text import safe
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.ui.broken_pipe import lasting
-from fleet.ui.console import BAR, is_alarming, is_news, plain_line
+from fleet.ui.alarms import framed, is_alarming
+from fleet.ui.broken_pipe import tolerant
+from fleet.ui.event_lines import is_shown_by_default, plain_line
 from fleet.ui.live import view
 
 FRAME_S = 0.25
 
 
 class Mode(Enum):
-    """How events are told."""
+    """How the events of a run are shown, as `--output` names it."""
 
     AUTO = "auto"
     LIVE = "live"
@@ -44,7 +44,7 @@ class Mode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The two streams of a command, and how it tells its events."""
+    """The two streams of a command and the mode in which it shows events."""
 
     out: Console
     err: Console
@@ -53,34 +53,30 @@ class Output:
     log_file: Path | None = None
 
     def result(self, what: RenderableType) -> None:
-        """The result is on stdout; while stdout is for JSON lines, on stderr."""
+        """Prints the result on stdout, or on stderr while stdout carries JSON lines."""
         (self.err if self.mode is Mode.JSONL else self.out).print(what)
 
     def line(self, text: str) -> None:
-        """The line is on stdout, however long it is."""
+        """Prints one line on stdout, without wrapping it."""
         self.out.print(safe(text), soft_wrap=True)
 
     def document(self, value: Mapping[str, Any]) -> None:
-        """One JSON document on stdout, ready to be read by people, too."""
+        """Prints one indented JSON document on stdout."""
         self.out.file.write(json.dumps(value, indent=1) + "\n")
         self.out.file.flush()
 
     def say(self, text: str) -> None:
-        """The line is on stderr."""
+        """Prints one line on stderr, without wrapping it."""
         self.err.print(safe(text), soft_wrap=True)
 
-    def shout(self, what: RenderableType | None) -> None:
-        """What must not be missed is on stderr, if there is something."""
+    def alarm(self, what: RenderableType | None) -> None:
+        """Prints a framed alarm on stderr; nothing for `None`."""
         if what is not None:
             self.err.print(what, soft_wrap=True)
 
-    def shout_line(self, line: str) -> None:
-        """The line is on stderr, in a frame."""
-        self.shout(Text("\n".join((BAR, safe(line), BAR)), style="bold red"))
-
     @contextmanager
-    def telling(self, quiet: bool = False) -> Iterator[tuple[list[Observer], Heartbeat | None]]:
-        """The observers that tell a run, and the heartbeat of the live view. `quiet` tells the log only."""
+    def progress(self, quiet: bool = False) -> Iterator[tuple[list[Observer], Heartbeat | None]]:
+        """The observers that show the events of a run, and the live view's heartbeat. `quiet`: the log file only."""
         with _log(self.log_file) as log:
             observers: list[Observer] = [log] if log else []
             if quiet:
@@ -94,7 +90,7 @@ class Output:
                 yield [*observers, _Lines(self)], None
 
     def events(self, events: Iterable[Event]) -> None:
-        """Each event is one line of JSON on stdout."""
+        """Prints each event as one line of JSON on stdout."""
         for event in events:
             self.out.file.write(event.to_json() + "\n")
         self.out.file.flush()
@@ -104,9 +100,9 @@ class Output:
 
 
 class _Lines:
-    """One plain line per event, but for the end, which comes after the table.
+    """Prints one plain line per event, except for the end of the rollout, which the command prints after its table.
 
-    Remembers what each host was refused for, so that the end of the visit doesn't say it again.
+    A refusal that was shown as a finding is not shown again when the visit ends.
     """
 
     def __init__(self, output: Output) -> None:
@@ -115,15 +111,15 @@ class _Lines:
         self._alarms = _Alarms(output)
 
     def __call__(self, event: Event, _: RolloutStatus) -> None:
-        if event.type is EventType.ROLLOUT_ENDED or self._is_told(event):
+        if event.type is EventType.ROLLOUT_ENDED or self._is_repeated(event):
             return
-        if self._alarms.tell(event):
+        if self._alarms.show(event):
             return
         line = plain_line(event)
-        if line is not None and (self._output.verbose or is_news(event)):
+        if line is not None and (self._output.verbose or is_shown_by_default(event)):
             self._output.say(line)
 
-    def _is_told(self, event: Event) -> bool:
+    def _is_repeated(self, event: Event) -> bool:
         if event.type is EventType.VISIT_STARTED:
             self._refused.pop(event.host, None)
         if event.type is EventType.FINDING:
@@ -133,24 +129,24 @@ class _Lines:
 
 
 class _Alarms:
-    """What must not be missed, framed the first time that it is said: a bastion's key concerns all hosts behind it."""
+    """Prints each alarm once, in a frame: the changed key of a bastion concerns every host behind it."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._told: set[str] = set()
+        self._shown: set[str] = set()
 
-    def tell(self, event: Event) -> bool:
-        """Whether the event was told here."""
+    def show(self, event: Event) -> bool:
+        """Prints the event if it is a new alarm, and returns whether it was."""
         line = plain_line(event)
-        if line is None or not is_alarming(event) or event.message in self._told:
+        if line is None or not is_alarming(event) or event.message in self._shown:
             return False
-        self._told.add(event.message)
-        self._output.shout_line(line)
+        self._shown.add(event.message)
+        self._output.alarm(framed([line]))
         return True
 
 
 def output_for(stdout: TextIO, stderr: TextIO, mode: str, verbose: int = 0, log_file: Path | None = None) -> Output:
-    """The output of a command. Raises `Refused` when the log file can't be written."""
+    """The output of a command. Raises `Refused` when the log file can't be created."""
     out, err = _console(stdout), _console(stderr)
     chosen = Mode(mode)
     if chosen is Mode.AUTO and verbose:
@@ -158,13 +154,15 @@ def output_for(stdout: TextIO, stderr: TextIO, mode: str, verbose: int = 0, log_
     if chosen in (Mode.AUTO, Mode.LIVE):
         chosen = Mode.LIVE if stderr.isatty() and not err.is_dumb_terminal else Mode.PLAIN
     if log_file is not None and not os.access(log_file.parent, os.W_OK):
-        raise Refused(f"--log-file {log_file}: the folder can't be written.", "Name a file in a folder that you own.")
+        raise Refused(
+            f"--log-file {log_file}: its folder is not writable.", "Name a file in a folder that you can write to."
+        )
     return Output(out, err, chosen, verbose, log_file)
 
 
 def _console(stream: TextIO) -> Console:
-    """No word is read as markup. A file or a pipe has no width: tables there are not cut to eighty columns."""
-    console = Console(file=lasting(stream), markup=False, emoji=False, highlight=False)
+    """The stream as a rich console without markup. A file or pipe has no width: its tables are 160 columns wide."""
+    console = Console(file=tolerant(stream), markup=False, emoji=False, highlight=False)
     if not stream.isatty() and "COLUMNS" not in os.environ:
         console.width = 160
     return console
@@ -184,15 +182,15 @@ def _log(path: Path | None) -> Iterator[Observer | None]:
 
 
 def _opened(path: Path) -> RawIOBase:
-    """The file without a buffer, so that nothing is left to fail when it is closed. Raises `Refused`."""
+    """The file, opened unbuffered, so that closing it can't fail. Raises `Refused`."""
     try:
         return path.open("ab", buffering=0)
     except OSError as error:
-        raise Refused(f"--log-file {path}: {error.strerror}.", "Name a file that you may write to.") from error
+        raise Refused(f"--log-file {path}: {error.strerror}.", "Name a file that you can write to.") from error
 
 
 class _Screen:
-    """rich's Live on stderr, drawn by the engine's own heartbeat, so that no other thread touches the status."""
+    """The live view on stderr. The engine's heartbeat draws it, so that no other thread reads the status."""
 
     def __init__(self, output: Output) -> None:
         self._console = output.err
@@ -208,15 +206,15 @@ class _Screen:
         self._live.stop()
 
     def observe(self, event: Event, _: RolloutStatus) -> None:
-        """What is about the whole rollout, or must not be missed, stays above the live part."""
-        if self._alarms.tell(event):
+        """Prints alarms and events of the whole rollout above the live view."""
+        if self._alarms.show(event):
             return
         line = plain_line(event) if event.host is None else None
-        if line is not None and is_news(event):
+        if line is not None and is_shown_by_default(event):
             self._console.print(line, soft_wrap=True)
 
     def beat(self, status: RolloutStatus, now: datetime) -> None:
-        """At most four frames a second."""
+        """Draws the view, at most once in `FRAME_S`."""
         if time.monotonic() - self._drawn_s < FRAME_S:
             return
         self._drawn_s = time.monotonic()

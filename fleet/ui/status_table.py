@@ -1,7 +1,7 @@
-"""What every host says of itself, as a table and as the document `fleet.status/1`.
+"""`fleet status`: the state of every host, as a table and as the JSON document `fleet.status/1`.
 
-The keys are a promise: further ones may come, none may change its meaning. A host that could not be asked is in the
-document, too, with `phase` null and its error.
+Later versions may add keys to the document; they never change the meaning of a key. A host that did not answer has
+`phase` null and an `error`.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from fleet.onhost.protocol import MasterView, Phase, Report
 from fleet.onhost.text import listed, safe, sentences
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.ui.console import phase_text, version
+from fleet.ui.host_text import phase_text, version
 
 SCHEMA = "fleet.status/1"
 MOST_MASTERS = 8

@@ -8,8 +8,8 @@ from fleet.rollout.rollout_status import RolloutStatus
 from fleet.task import HostOutcome
 from fleet.ui.output import output_for
 from tests.support.pretend.visits import AT, NEW
+from tests.support.screens import Screen
 from tests.support.shell import QUICK, Shell
-from tests.ui.test_console import Screen
 
 SAID = "THE HOST KEY OF [192.0.2.2]:2222 HAS CHANGED: it shows ssh-ed25519 SHA256:new, known is ssh-ed25519 SHA256:old (/kh:7)."
 CHANGED = HostOutcome("", Outcome.UNREACHABLE, "host_key_changed", SAID, "Ask who changed it.")
@@ -93,7 +93,7 @@ def test_the_live_view_leaves_it_on_the_screen_once_for_each_host(monkeypatch: p
         )
     ]
 
-    with output_for(Screen(False), screen, "live").telling() as (observers, _):
+    with output_for(Screen(False), screen, "live").progress() as (observers, _):
         for event in ended:
             for observe in observers:
                 observe(event, status)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.ui.broken_pipe import complaint, lasting
+from fleet.ui.broken_pipe import tolerant, write_error
 from tests.support.places import ROOT
 from tests.support.pretend.visits import NEW
 
@@ -89,7 +89,7 @@ def test_a_full_disk_is_told_and_the_exit_code_is_that_of_the_rollout(command: C
         ran = command(*UPGRADE, stdout=full.fileno(), stderr=subprocess.PIPE)
 
     assert (ran.returncode, command.phases) == (0, ALL_NEW)
-    assert "stdout could not be written in full: No space left on device" in ran.stderr
+    assert "Some output to stdout was lost: No space left on device" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
@@ -102,13 +102,13 @@ def test_a_log_file_on_a_full_disk_does_not_stop_a_rollout_and_is_told(command: 
 
 
 def test_a_stream_that_was_closed_before_the_start_takes_everything() -> None:
-    closed = lasting(None)
+    closed = tolerant(None)
 
     assert closed.write("words") == 5
-    assert complaint(closed) is None
+    assert write_error(closed) is None
 
 
 def test_a_stream_lasts_once_however_often_it_is_asked_to() -> None:
-    stream = lasting(io.StringIO())
+    stream = tolerant(io.StringIO())
 
-    assert lasting(stream) is stream
+    assert tolerant(stream) is stream

@@ -1,15 +1,55 @@
-"""What `fleet status` shows stays a screen's worth, whatever a host says of itself."""
+"""The table of `fleet status` at two widths; it stays one screen long, whatever a host reports."""
 
 import io
+from functools import partial
 
+import pytest
 from rich.console import Console
+from syrupy.assertion import SnapshotAssertion
 
-from fleet.onhost.protocol import MasterView, Phase, Report
+from fleet.onhost.protocol import Ask, MasterView, Phase, Record, Report
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.rollout_status import RolloutStatus
+from fleet.rollout.unbatched import decide_ask
 from fleet.ui.status_table import host_document, table
+from tests.support.pretend.visits import NEW, OLD, UNREACHABLE, a_fleet
+from tests.support.rollout.playing import a_play
+from tests.support.screens import (
+    QUICK,
+    as_text,
+)
 
 MANY = 9_000
+
+
+@pytest.mark.parametrize("width", [100, 60])
+def test_the_status_table_says_who_is_held_and_how_to_undo(width: int, snapshot: SnapshotAssertion) -> None:
+    fleet = a_fleet(3)
+    fleet.trouble["web-03", Ask.LOOK].append(UNREACHABLE)
+    host = fleet.hosts["web-02"]
+    host.held, host.runs, host.record = OLD, NEW, Record("r1", 1, "ann@desk", NEW, OLD, OLD, "2026-11-23T10:00:00.000Z")
+    game = a_play(fleet, QUICK)
+    game.to_the_end(partial(decide_ask, Ask.LOOK, 50))
+
+    assert as_text(table(game.status), width) == snapshot
+
+
+@pytest.mark.parametrize("phase", [Phase.DOWN, Phase.STRANDED, Phase.FOREIGN])
+def test_status_says_what_to_do_about_a_host_in_trouble(phase: Phase) -> None:
+    report = a_fleet(1).hosts["web-01"].report()._replace(phase=phase, start_command="/usr/sbin/nginx -g x")
+    status = RolloutStatus("look", {"web-01": HostStatus("web-01", report=report)})
+
+    shown = as_text(table(status), 200)
+
+    assert f"web-01: {phase.value}" in shown
+    assert ("/usr/sbin/nginx -g x" in shown) == (phase is Phase.DOWN)
+
+
+def test_status_says_that_a_drain_is_pending_and_how_to_end_it() -> None:
+    report = a_fleet(1).hosts["web-01"].report()._replace(phase=Phase.TRIAL, held=True, drain_pending=True)
+    status = RolloutStatus("look", {"web-01": HostStatus("web-01", report=report)})
+
+    assert "fleet commit --cut" in as_text(table(status), 200)
 
 
 def test_thousands_of_masters_and_orphans_are_counted_on_the_screen_and_listed_in_the_document() -> None:

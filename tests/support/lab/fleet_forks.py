@@ -31,7 +31,7 @@ from fleet.engine import Visits
 from fleet.environment import Environment
 from fleet.ssh import visit
 from fleet.ssh.delivery.bundle import GENERIC, ROOT_MAIN, Bundle, bundles, contents, own_tag, pack, psutil_files
-from fleet.ui.broken_pipe import lasting
+from fleet.ui.broken_pipe import tolerant
 from tests.support.lab import faulty
 
 SHIPPED_START = "from fleet.onhost.__main__ import main\n\nsys.exit(main())\n"
@@ -70,7 +70,7 @@ def become(asked: dict[str, Any], available: Mapping[str, Bundle]) -> int:
     for number, source in ((0, null), (1, told), (2, told)):
         os.dup2(source, number)
     os.environ.update(asked["env"])
-    sys.stdout, sys.stderr = lasting(sys.stdout), lasting(sys.stderr)
+    sys.stdout, sys.stderr = tolerant(sys.stdout), tolerant(sys.stderr)
     environment = Environment(visits=partial(faulty_visits, available)) if asked["faulty"] else Environment()
     code = cli.run(asked["words"], environment)
     sys.stdout.flush()

@@ -1,0 +1,46 @@
+"""The messages that an operator must not miss, in a frame: a host showed a key that must not be accepted."""
+
+from collections.abc import Iterable
+
+from rich.text import Text
+
+from fleet.events import ALARMS, Event
+from fleet.onhost.text import listed, safe, sentences
+from fleet.rollout.rollout_status import RolloutStatus
+
+BAR = "!" * 100
+
+
+def is_alarming(event: Event) -> bool:
+    """Whether the event is one of the `ALARMS`."""
+    return event.reason in ALARMS
+
+
+def framed(lines: Iterable[str]) -> Text:
+    """The lines between two bars, in red."""
+    return Text("\n".join((BAR, *map(safe, lines), BAR)), style="bold red")
+
+
+def alarm(said: Iterable[tuple[str, str]]) -> Text | None:
+    """A frame with each message once, behind the names of its hosts; `said` holds (name, message). `None` for none."""
+    lines = grouped_by_message(said)
+    return framed(lines) if lines else None
+
+
+def alarms(status: RolloutStatus) -> Text | None:
+    """The alarms of all hosts in one frame, for the end of a run; `None` when there is none."""
+    said = []
+    for host in status.all:
+        if host.reason in ALARMS:
+            said.append((host.name, sentences(host.message, host.remedy)))
+        elif host.cause is not None and host.cause.reason in ALARMS:
+            said.append((host.name, sentences(host.cause.message, host.cause.remedy)))
+    return alarm(said)
+
+
+def grouped_by_message(said: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each message, behind the names of all hosts that gave it; `said` holds (name, message)."""
+    names_of: dict[str, list[str]] = {}
+    for name, message in said:
+        names_of.setdefault(message, []).append(name)
+    return [f"{listed(names)}: {message}" for message, names in names_of.items()]

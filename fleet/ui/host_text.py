@@ -1,0 +1,67 @@
+"""A host in few words, as the tables and the live view show it: phase, version, outcome; and a span of time."""
+
+from rich.text import Text
+
+from fleet.onhost.protocol import Phase
+from fleet.onhost.text import safe
+from fleet.rollout.host_status import Course, HostStatus
+
+STYLES = {
+    Phase.OLD: "default",
+    Phase.SWAPPED: "yellow",
+    Phase.OVERLAP: "yellow",
+    Phase.TRIAL: "cyan",
+    Phase.RETIRING: "yellow",
+    Phase.NEW: "green",
+    Phase.DISMISSING: "yellow",
+    Phase.STRANDED: "bold red",
+    Phase.DOWN: "bold red",
+    Phase.FOREIGN: "bold magenta",
+}
+
+
+def elapsed(seconds: float) -> str:
+    """`7 s`, `3m05s`, `1h02m`: a span of time, rounded down."""
+    total = int(seconds)
+    if total < 60:
+        return f"{total} s"
+    return f"{total // 60}m{total % 60:02d}s" if total < 3600 else f"{total // 3600}h{total % 3600 // 60:02d}m"
+
+
+def version(number: str | None, sha256: str | None) -> str:
+    """`1.26.3 (1a2b3c4d)`: two builds may have the same version, never the same hash."""
+    short = sha256[:8] if sha256 else "?"
+    return f"{safe(number, 40)} ({short})" if number else short
+
+
+def phase_text(phase: Phase | None) -> Text:
+    """The phase's word in its colour; `?` when it is not known."""
+    return Text("?" if phase is None else phase.value, style="" if phase is None else STYLES[phase])
+
+
+def outcome_text(host: HostStatus) -> str:
+    """What became of a host, in a few words, with the reason where something is wrong."""
+    if host.drain_pending and host.fault is None:
+        return "held: drain pending"
+    words = host.course.value
+    if host.course is Course.UPGRADED and host.held:
+        words = "held"
+    if host.course is Course.UPGRADED and host.phase is Phase.OLD:
+        words = "went back"
+    if host.course is Course.BACK and host.was_back:
+        words = "was back already"
+    if not_begun(host):
+        words = "not begun"
+    if host.cause is not None and host.fault is not None:
+        then = "" if words in (Course.BEGUN.value, "not begun") else f", {words}"
+        words = f"{host.fault.value} ({host.cause.reason or 'no reason given'}){then}"
+    elif host.course is Course.LEFT_ALONE and words != "not begun":
+        words = f"left alone ({host.reason})"
+    return safe(words + ("; a person must look" if host.needs_person else ""))
+
+
+def not_begun(host: HostStatus) -> bool:
+    """Whether the rollout never changed this host; a rollback then finds nothing to undo there."""
+    if host.course in (Course.WAITING, Course.STAGED):
+        return True
+    return host.course is Course.LEFT_ALONE and host.reason in ("nothing_to_undo", "other_rollout")

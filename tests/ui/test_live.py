@@ -1,0 +1,49 @@
+"""The live view at several sizes of the terminal."""
+
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from fleet.onhost.protocol import Ask
+from fleet.rollout.policy import CommitWhen
+from fleet.rollout.unbatched import decide_ask, undoing
+from fleet.ui.live import view
+from tests.support.pretend.visits import AT, a_fleet
+from tests.support.rollout.playing import a_play, play
+from tests.support.screens import (
+    QUICK,
+    as_text,
+    in_the_middle,
+    three_hundred_hosts,
+)
+
+
+@pytest.mark.parametrize("width", [100, 60])
+def test_the_live_view_tells_what_is_under_way(width: int, snapshot: SnapshotAssertion) -> None:
+    status = in_the_middle()
+
+    assert as_text(view(status, AT + timedelta(seconds=95), width, 20), width) == snapshot
+
+
+@pytest.mark.parametrize("height", [4, 8, 24])
+def test_the_live_view_never_outgrows_the_screen(height: int) -> None:
+    status = three_hundred_hosts()
+
+    lines = as_text(view(status, AT, 80, height), 80).splitlines()
+
+    assert len(lines) <= height
+    assert max(len(line) for line in lines) <= 80
+
+
+def test_a_rollback_in_the_live_view_does_not_call_held_hosts_not_begun() -> None:
+    fleet = a_fleet(3)
+    play(fleet, replace(QUICK, commit=CommitWhen.NEVER))
+    looked = a_play(fleet, QUICK)
+    looked.to_the_end(partial(decide_ask, Ask.LOOK, 50))
+
+    shown = as_text(view(undoing(looked.status, "20261123-1000-test"), AT, 80, 20), 80)
+
+    assert "0 of 3 done · 3 begun" in shown

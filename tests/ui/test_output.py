@@ -1,0 +1,49 @@
+"""Which stream gets what, and which events are shown."""
+
+import io
+from dataclasses import replace
+
+import pytest
+
+from fleet.events import Event, EventType
+from fleet.onhost.protocol import Outcome
+from fleet.rollout.rollout_status import RolloutStatus
+from fleet.ui.output import Mode, output_for
+from tests.support.screens import (
+    Screen,
+    an_event,
+)
+
+
+def lines_of(*events: Event, verbose: int = 0) -> list[str]:
+    """What is written for these events, one line each."""
+    err = io.StringIO()
+    with output_for(io.StringIO(), err, "plain", verbose).progress() as (observers, _):
+        for event in events:
+            observers[0](event, RolloutStatus())
+    return err.getvalue().splitlines()
+
+
+def test_a_refusal_that_was_told_as_a_finding_is_not_told_again_by_the_visit() -> None:
+    finding = an_event(EventType.FINDING, host="web-07", reason="quic", message="HTTP/3 without quic_bpf.")
+    end = an_event(EventType.VISIT_ENDED, host="web-07", outcome=Outcome.REFUSED, reason="quic", data={"ask": "stage"})
+
+    assert len(lines_of(finding, end)) == 1
+    assert len(lines_of(finding, replace(end, reason="timeout"))) == 2
+    assert len(lines_of(finding, an_event(EventType.VISIT_STARTED, host="web-07"), end)) == 2
+
+
+def test_the_end_is_told_once_after_the_table_and_not_among_the_events() -> None:
+    assert lines_of(an_event(EventType.ROLLOUT_ENDED, message="Completed"), verbose=1) == []
+
+
+@pytest.mark.parametrize("mode", ["auto", "live"])
+@pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_only_a_terminal_gets_the_live_view_whatever_is_said_of_colours(
+    mode: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(variable, "1")
+
+    assert output_for(Screen(False), Screen(False), mode).mode is Mode.PLAIN
+    assert output_for(Screen(False), Screen(True), mode).mode is Mode.LIVE

@@ -1,0 +1,66 @@
+"""The tables of results, and text from hosts in them: it never controls the terminal."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from fleet.onhost.protocol import Ask, Finding, Phase, Severity
+from fleet.onhost.text import safe
+from fleet.rollout.unbatched import decide_ask
+from fleet.ui.result_tables import findings_table, host_errors, summary_table
+from tests.support.pretend.visits import REFUSED, a_fleet
+from tests.support.rollout.playing import a_play, play
+from tests.support.screens import (
+    EVIL,
+    QUICK,
+    a_rollout_that_went_wrong,
+    as_text,
+)
+
+
+@pytest.mark.parametrize("width", [100, 60])
+def test_the_summary_has_a_row_per_host(width: int, snapshot: SnapshotAssertion) -> None:
+    status = a_rollout_that_went_wrong().status
+
+    assert as_text(summary_table(status), width) + as_text(host_errors(status), width) == snapshot
+
+
+def test_the_findings_are_told_with_their_remedies(snapshot: SnapshotAssertion) -> None:
+    fleet = a_fleet(2)
+    fleet.trouble["web-01", Ask.STAGE].append(REFUSED)
+    game = a_play(fleet, QUICK)
+    game.to_the_end(partial(decide_ask, Ask.STAGE, 50))
+    found = Finding("quic", Severity.REFUSAL, "HTTP/3 without quic_bpf.", "Set quic_bpf on.", overridable=True)
+    hosts = [game.status.hosts["web-01"], replace(game.status.hosts["web-02"], findings=(found,))]
+
+    assert as_text(findings_table(hosts), 100) == snapshot
+
+
+@pytest.mark.parametrize("text", [EVIL, "\x9b31m", "\u2028", "\x00", "a\tb"])
+def test_nothing_a_host_says_reaches_the_terminal_as_a_control(text: str) -> None:
+    assert safe(text).isprintable()
+
+
+def test_markup_in_a_host_s_words_is_shown_and_not_obeyed() -> None:
+    fleet = a_fleet(1)
+    game = play(fleet, QUICK)[1]
+    host = game.status.hosts["web-01"]
+    assert host.report is not None
+    evil = replace(host, report=host.report._replace(running_version=EVIL), message=EVIL)
+
+    shown = as_text(summary_table(replace(game.status, hosts={"web-01": evil})), 200)
+
+    assert "[red]" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_host_that_fell_silent_has_no_phase_any_more() -> None:
+    status = a_rollout_that_went_wrong().status
+
+    row = next(line for line in as_text(summary_table(status), 160).splitlines() if line.startswith("web-03"))
+
+    assert status.hosts["web-03"].phase is Phase.OLD
+    assert "OLD" not in row
+    assert "a person must look" in row
