@@ -1,8 +1,8 @@
-"""The words that the controller and the step script exchange.
+"""The types that the controller and the step script exchange.
 
-One line of JSON each way (`wire.py`): the controller writes a `Request` and then beats (`BEAT`, `STOP`), the step script
-answers with `Reply` lines and last of all with the line `END_MARK`, without which a conversation is a lost link. The types
-are imported by both ends, so there is no second copy that could fall behind; `PROTOCOL` guards against an older bundle.
+Each message is one line of JSON (`wire.py`). The controller sends a `Request` and then beats (`BEAT`, `STOP`). The step
+script answers with `Reply` lines and ends with the line `END_MARK`; a conversation without it is a lost link. Both ends
+import these types, so no second copy can drift. `PROTOCOL` guards against an older bundle.
 """
 
 from enum import Enum
@@ -33,7 +33,7 @@ FORWARD_STEPS = (Step.SWAP, Step.LAUNCH, Step.VERIFY, Step.DRAIN, Step.RETIRE)
 
 
 class Phase(Enum):
-    """What the host looks like now (the drawing is in `procedure`)."""
+    """What the host looks like now; `procedure.py` has the table."""
 
     OLD = "OLD"
     SWAPPED = "SWAPPED"
@@ -48,7 +48,7 @@ class Phase(Enum):
 
 
 class Rest(Enum):
-    """Where a goal comes to rest: with the old master held, or without it."""
+    """How far a goal goes: to the held old master, or to its retirement."""
 
     HELD = "held"
     FINAL = "final"
@@ -62,7 +62,7 @@ class Goal(NamedTuple):
 
 
 class Ask(Enum):
-    """Who asks: what a visit is for. The steps that it may take are named in the request."""
+    """The purpose of a visit. The request itself names the steps that the visit may take."""
 
     LOOK = "look"
     STAGE = "stage"
@@ -98,7 +98,7 @@ MAY_DO: Dict[Ask, Tuple[Step, ...]] = {
 
 
 class Outcome(Enum):
-    """How a step or a visit ended. The last two are the controller's: the host can't say them of itself."""
+    """How a step or a visit ended. The last two are the controller's: a host can't report them of itself."""
 
     DONE = "done"
     REFUSED = "refused"
@@ -108,7 +108,7 @@ class Outcome(Enum):
 
 
 class Layout(NamedTuple):
-    """Where this instance keeps its things; `None` is found out on the host."""
+    """The paths of this instance; the host finds out those that are `None`."""
 
     binary: Optional[str] = None
     pid_file: Optional[str] = None
@@ -118,7 +118,7 @@ class Layout(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """One HTTP question that a healthy worker answers. `url` names a literal address or a name the host resolves."""
+    """One HTTP request that a healthy worker answers. `url` has a literal address, or a name that the host resolves."""
 
     url: str
     status: int = 200
@@ -128,7 +128,7 @@ class Probe(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What the operator chose, as far as the host must know it."""
+    """The operator's options that the host needs."""
 
     settle_s: float = 2.0
     drain_timeout_s: float = 600.0
@@ -139,7 +139,7 @@ class Options(NamedTuple):
 
 
 class Sender(NamedTuple):
-    """Who is behind a request: the journal that the run is written into, the laptop, and the process there."""
+    """The origin of a request: the journal of the run, the laptop, and the process there."""
 
     journal: str = ""
     controller: str = ""
@@ -147,12 +147,12 @@ class Sender(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What one visit wants of one instance. `left_at` is the phase in which the last visit of this rollout left it.
+    """What one visit wants of one instance. `left_at` is the phase in which this rollout's last visit left the instance.
 
-    `take_over` is a rollback's: it gets in whoever has the host. `reopen` is a resume's: also a host that was taken back
-    from this very rollout is upgraded again, unless it was an operator who took it back: a rollback that the rollout
-    makes of a failed host says `why`, an operator's says nothing. `force` passes another run's claim. `claim_s` is how
-    long the claim lasts and `lease_s` the lease, in seconds; 0 is none.
+    `take_over` belongs to a rollback: it takes the host from any other run. `reopen` belongs to a resume: it also upgrades a
+    host that was taken back from this very rollout, unless an operator took it back (a rollback that the rollout itself makes
+    of a failed host gives `why`, an operator's gives none). `force` overrides another run's claim. `claim_s` and `lease_s`
+    are the durations of claim and lease in seconds; 0 means none.
     """
 
     protocol: int
@@ -176,7 +176,7 @@ class Request(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """A child of a master that serves or served."""
+    """A child of a master that serves or has served."""
 
     pid: int
     start: int
@@ -185,7 +185,7 @@ class Worker(NamedTuple):
 
 
 class Master(NamedTuple):
-    """A master process. (pid, start) is its identity within one boot; `listeners` are socket inodes it holds."""
+    """A master process. (pid, start) is its identity within one boot; `listeners` are the inodes of its listening sockets."""
 
     pid: int
     start: int
@@ -208,8 +208,8 @@ class Master(NamedTuple):
 class Observation(NamedTuple):
     """One look at one instance. `masters` has the parent first; `path` is the file that the next USR2 would execute.
 
-    `others` are masters on this host that belong to no master of this instance; `alone` is a process that the pid file
-    names and that serves without being a master (`master_process off`). `litter` is what `sweep` would remove.
+    `others` are masters on this host that are unrelated to this instance. `alone` is a process that the pid file names and
+    that serves without being a master (`master_process off`). `litter` is what `sweep` would remove.
     """
 
     masters: Tuple[Master, ...]
@@ -226,7 +226,7 @@ class Observation(NamedTuple):
 
 
 class State(Enum):
-    """How far a rollout's record on a host has come; what is *wanted*, never where the host is."""
+    """How far a rollout's record on a host has come: what is *wanted*, never what the host looks like."""
 
     BEGUN = "begun"
     COMMITTED = "committed"
@@ -236,7 +236,7 @@ class State(Enum):
 class Record(NamedTuple):
     """What is wanted on this host, written before the first swap. Times are UTC in ISO 8601.
 
-    `why` is what brought it to its state, where that was not simply asked for (a lease that ran out).
+    `why` explains its state where the operator did not ask for it (an expired lease).
     """
 
     rollout: str
@@ -253,7 +253,7 @@ class Record(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """Who is at work on a host. `since` and `beat_at` are UTC in ISO 8601; `until_s` is in CLOCK_BOOTTIME of that boot."""
+    """The run at work on a host. `since` and `beat_at` are UTC in ISO 8601; `until_s` is CLOCK_BOOTTIME of that boot."""
 
     rollout: str
     journal: str
@@ -267,14 +267,14 @@ class Claim(NamedTuple):
 
 
 class Severity(Enum):
-    """A refusal stops the visit; a warning is said and passed."""
+    """A refusal stops the visit; a warning does not."""
 
     REFUSAL = "refusal"
     WARNING = "warning"
 
 
 class Finding(NamedTuple):
-    """One thing found before or after an act: the word, what is so, and what to do now."""
+    """One fact found before or after an act: its word, the message, and the remedy."""
 
     reason: str
     severity: Severity
@@ -295,12 +295,12 @@ class MasterView(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a host says of itself at the end of a visit, whatever became of it.
+    """The host's own state at the end of a visit, whatever its outcome.
 
-    `previous` is the rollout that was in force when the one of `record` began. `claim` is who is at work here.
-    `lease_left_s` is how long the lease still runs, `None` without one. `unconfirmed`: the release of the record serves
-    alone, but by a master that no visit has verified (the host was booted, or the old master died). `undone` are the
-    rollouts that may not begin here any more.
+    `previous` is the rollout that was in force when that of `record` began. `claim` is the run at work here. `lease_left_s`
+    is the rest of the lease in seconds, `None` without one. `unconfirmed`: the release of the record serves alone, by a
+    master that no visit has verified (after a boot, or after the old master died). `undone` are the rollouts that may not
+    begin here any more.
     """
 
     phase: Phase

@@ -1,6 +1,6 @@
-"""The JSON form of what the two ends exchange and the host keeps: any NamedTuple of enums, tuples and plain values.
+"""The JSON form of what both ends exchange and the host keeps: any NamedTuple of enums, tuples and plain values.
 
-The types themselves say what a field may hold, so there is no schema beside them that could fall behind.
+The types say what a field may hold, so no separate schema can drift.
 """
 
 import json
@@ -8,11 +8,11 @@ from enum import Enum
 from typing import Any, Dict, List, Tuple, Union
 
 MOST = 2**64 - 1
-"""The largest number that either end may write: what a kernel counts in 64 bits (an inode of a network's file system)."""
+"""The largest number that either end may write: 64 bits, as a kernel counts (the inode of a network file system)."""
 
 
 class Malformed(ValueError):
-    """A line that is not what the other end should have written."""
+    """A line that does not fit the expected type."""
 
 
 def encode(value: Any) -> str:
@@ -30,7 +30,7 @@ def decode(kind: Any, line: str) -> Any:
 
 
 def from_plain(kind: Any, data: Any, where: str = "") -> Any:
-    """`data`, as JSON gave it, as a value of type `kind`. Unknown fields are ignored, so that either end may add one."""
+    """`data`, as parsed from JSON, as a value of type `kind`. Unknown fields are ignored, so that either end may add one."""
     origin = getattr(kind, "__origin__", None)
     if kind is Any:
         return data

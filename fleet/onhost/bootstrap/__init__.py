@@ -1,4 +1,4 @@
-"""What runs on a host before the package can: receive, unpack, become root.
+"""What runs on a host before the package can: receive the bundle, unpack it, become root.
 
-Each file runs alone or imports only the protocol.
+`receive` and `become_root` are sent as text and import nothing of fleet; `unpack` imports only the protocol.
 """

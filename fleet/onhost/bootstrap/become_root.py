@@ -1,11 +1,12 @@
-"""Becomes root by a sudo or doas that insists on a terminal or asks for a password, and answers what it asks once.
+"""Becomes root through a sudo or doas that needs a terminal or asks for a password, and answers its question once.
 
-The controller sends this file's text as the first line of stdin to a Python of the login's own, before there is anything
-of fleet on the host, so it imports nothing else of fleet. Only the *controlling* terminal is new: stdin, stdout and
-stderr stay the pipes that they are, byte for byte, and what comes on stdin after the password is the command's.
+The controller sends the text of this file as the first line of stdin to the login's own Python, before the host has
+anything of fleet; so it imports nothing else of fleet. Only the *controlling* terminal is new: stdin, stdout and stderr
+stay the pipes that they are, byte for byte, and stdin after the password belongs to the command.
 
-Why not `sudo -S`: it reads whatever comes, asked for or not; doas can't; and a host with requiretty needs the terminal
-anyway. A password that was refused is not typed again: sudo asks three times, and meets the end of its input at the second.
+`sudo -S` would not do: it reads stdin whether or not it asked for a password; doas has no such option; and a host with
+requiretty needs the terminal anyway. fleet types a rejected password only once: sudo asks up to three times, and reads
+the end of its input at the second question.
 """
 
 import fcntl
@@ -18,33 +19,32 @@ import termios
 from typing import List, Optional
 
 PROMPT = b"fleet-asks:"
-# doas can't be told what to ask; this is how it ends in every build of it.
+# doas has no option for its prompt; every build of it ends the prompt like this.
 DOAS_PROMPT = b"assword:"
-# Not ^C: sudo misses a signal that comes between its question and its reading.
+# Not ^C: sudo misses a signal that arrives between its prompt and its read.
 END_OF_INPUT = b"\x04"
 BLOCK = 1 << 12
-# How long somebody may wait for what isn't shown before it is clear that we don't know the question: whoever stops showing
-# what is typed asks at once.
+# Seconds without echo and without a known prompt after which the question counts as unknown.
 UNANSWERED_S = 4.0
 REFUSED_STATUS = 1
 COULD_NOT_RUN = 127
 UNASKED = "unasked"
-# What sudo shows of a password that is typed (pwfeedback), and how it takes that away: its length is nobody's business.
+# The asterisks that sudo prints for a password (pwfeedback), and their removal. They would reveal its length.
 FEEDBACK = re.compile(rb"\*+|\x08 \x08")
-# What `converse` returns when the command was not allowed to end by itself.
+# Results of `converse` when it had to end the command.
 WRONG = -1
 UNKNOWN_QUESTION = -2
 
 
 class Terminal:
-    """A command under way on a terminal of its own. `asked` is how often it has asked for the password."""
+    """A command running on a terminal of its own. `asked` counts its questions for the password."""
 
     def __init__(self, argv: List[str]) -> None:
         self._wake, wakeup = os.pipe()
         os.set_blocking(wakeup, False)
         signal.set_wakeup_fd(wakeup)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        # It is held open here: a terminal that nobody has open just now would be at its end.
+        # Held open here: a terminal that no process has open reads as ended.
         self._master, self._slave = os.openpty()
         self.asked = 0
         self.pid = os.fork()
@@ -53,7 +53,7 @@ class Terminal:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def read(self, wait_s: float) -> Optional[bytes]:
-        """What was written to the terminal; nothing when a process ended; `None` when neither was so for `wait_s`."""
+        """The bytes written to the terminal; empty when a process ended; `None` when neither happened for `wait_s` seconds."""
         ready = select.select([self._master, self._wake], [], [], wait_s)[0]
         if self._master in ready:
             return os.read(self._master, BLOCK)
@@ -63,21 +63,21 @@ class Terminal:
         return None
 
     def is_secret(self) -> bool:
-        """Whether what is typed now would not be shown: somebody waits for a password."""
+        """Whether the terminal's echo is off: the command waits for a password."""
         return not termios.tcgetattr(self._slave)[3] & termios.ECHO
 
     def type(self, text: bytes) -> None:
-        """The command reads this from the terminal."""
+        """Type this on the terminal."""
         os.write(self._master, text)
 
     def hang_up(self) -> None:
-        """The terminal is gone, and the command has ended."""
+        """Close the terminal and wait for the command to end."""
         os.close(self._master)
         os.close(self._slave)
         os.waitpid(self.pid, 0)
 
     def exit_status(self) -> Optional[int]:
-        """The command's exit status as a shell has it; `None` while it runs."""
+        """The command's exit status as a shell gives it; `None` while it runs."""
         ended, status = os.waitpid(self.pid, os.WNOHANG)
         if not ended:
             return None
@@ -85,7 +85,7 @@ class Terminal:
 
 
 def _become(argv: List[str], slave: int) -> None:
-    """This process is the command, with the terminal; what Python changed of the signals is undone."""
+    """Replace this process by the command, on the terminal, with the default signal handlers."""
     try:
         os.setsid()
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
@@ -101,7 +101,7 @@ def _become(argv: List[str], slave: int) -> None:
 def converse(terminal: Terminal, prompt: bytes, secret: Optional[bytes], unanswered_s: float = UNANSWERED_S) -> int:
     """The exit status of the command; `WRONG` when it asked again, `UNKNOWN_QUESTION` when it asks something else.
 
-    The password is typed when it is asked for, and only where it isn't shown. What else is said on the terminal goes to
+    The password is typed only in answer to a question, and only while echo is off. Other output on the terminal goes to
     stderr.
     """
     heard = b""
@@ -133,9 +133,9 @@ def _tell(text: bytes) -> None:
 
 
 def main(method: str, argv: List[str], source: int = 0) -> int:
-    """Runs `argv` as root by `method`; the next line of `source` is the password, empty when there is none.
+    """Run `argv` as root by `method`; the next line of `source` is the password, empty when there is none.
 
-    When it did not become root, a last line says so: `fleet-missing become-(wrong|denied|password|asks) METHOD USER`.
+    If it does not become root, the last line says so: `fleet-missing become-(wrong|denied|password|asks) METHOD USER`.
     """
     secret = read_line(source) or None
     if method == "doas":
@@ -146,7 +146,7 @@ def main(method: str, argv: List[str], source: int = 0) -> int:
     try:
         terminal = Terminal(how + argv)
     except OSError as error:
-        # Without a password sudo has said before what it misses.
+        # Without a password sudo has already said what is missing.
         _say("terminal" if secret else "password", method, error.strerror or "")
         return REFUSED_STATUS
     status = converse(terminal, DOAS_PROMPT if method == "doas" else PROMPT, secret)
@@ -162,7 +162,7 @@ def main(method: str, argv: List[str], source: int = 0) -> int:
 
 
 def _say(what: str, method: str, why: str = "") -> None:
-    """The word, and to whom it happened. A command that did begin and ended with 1 is followed by one, too."""
+    """Print the word and the user. It is also printed after a command that did begin and ended with 1."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -171,7 +171,7 @@ def _say(what: str, method: str, why: str = "") -> None:
 
 
 def read_line(source: int) -> bytes:
-    """The next line without its end; not a byte more is read, because the rest is the command's."""
+    """The next line without its end. Not a byte more is read, because the rest belongs to the command."""
     line = b""
     while not line.endswith(b"\n"):
         byte = os.read(source, 1)

@@ -1,9 +1,9 @@
-"""What the controller sends first at every visit: takes the bundle from stdin on a host that has none yet, or starts the
-one that is there; neither before every folder on the way to it was found to be root's alone.
+"""Runs first at every visit: stores the bundle from stdin, or starts the bundle that is there.
 
-Whoever could write to one of them would be root at the next visit, so nothing that lies there is run to find that out:
-this file's text is the first line of stdin, and imports nothing else of fleet. What is stored under the final name is
-whole and has the right hash. A folder that only root can write to when it is looked at, nobody else can change later.
+Before either, every folder on the way to the bundle must belong to root alone: a user who can write to one of them would
+be root at the next visit. So nothing stored there may take part in that check; this file's text arrives as the first
+line of stdin and imports nothing else of fleet. A file under its final name is complete and has the right hash. A
+folder that only root can write to now can't be changed by others later.
 """
 
 import errno
@@ -23,18 +23,18 @@ from typing import Iterator, Optional, Tuple, cast
 
 BLOCK = 1 << 16
 IDLE_S = 600
-"""A link that was cut says nothing at all: who hears nothing for so long gives up. It is long, because a laptop that
-keeps to a rate sends to its other hosts in the meantime."""
+"""Seconds without input after which the script gives up: a cut link reports nothing. The value is high, because a laptop
+with a rate limit serves its other hosts in the meantime."""
 MOST_LINKS = 40
-"""As many symbolic links on one way as Linux itself follows."""
+"""The most symbolic links on one path, as in Linux itself."""
 GIVEN_UP_S = 3600.0
-"""What nobody has written to for so long was left by something that died; what is younger may be under way."""
+"""Seconds without a write after which a partial file is left over from a dead process; a younger one may be in use."""
 KEPT = ("releases", "instances")
-PART, UNPACKING = ".part.", ".lib."  # what `store` and `bootstrap.unpack` write to first
+PART, UNPACKING = ".part.", ".lib."  # The temporary names of `store` and of bootstrap/unpack.py.
 
 
 def receive(source: BufferedIOBase, state_dir: str, key: str, sha256: str, size_bytes: int) -> str:
-    """`stored`, or `unsafe PLACE`, `damaged`, `failed WHY`: then nothing is there under the final name."""
+    """`stored`, or `unsafe PLACE`, `damaged`, `failed WHY`: then nothing is stored under the final name."""
     os.umask(0o077)
     folder = os.path.join(state_dir, "bundles", key)
     try:
@@ -48,12 +48,12 @@ def receive(source: BufferedIOBase, state_dir: str, key: str, sha256: str, size_
 
 
 def failed(error: OSError, folder: str) -> str:
-    """The answer when the system refused something."""
+    """The answer when a system call failed."""
     return "failed %s: %s" % (error.filename or folder, error.strerror or error)
 
 
 def made_unsafe(folder: str) -> Optional[str]:
-    """What `first_unsafe` finds, before the folder is made and after: below a sticky one somebody may have been quicker."""
+    """The result of `first_unsafe` before and after the folder is made: below a sticky folder another user may be faster."""
     unsafe = first_unsafe(folder)
     if unsafe is None:
         os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -62,12 +62,14 @@ def made_unsafe(folder: str) -> Optional[str]:
 
 
 def first_unsafe(folder: str) -> Optional[str]:
-    """The first place on the way to a bundle's folder, or in it, that is not root's alone: somebody else could write to
-    it, or put another in its place. What is not there yet is nobody's. Raises OSError."""
+    """The first place on the way to a bundle's folder, or in it, that others than root can write to or replace.
+
+    A place that does not exist yet is safe. Raises OSError.
+    """
     state_dir = os.path.dirname(os.path.dirname(folder))
     roots = [folder] + [os.path.join(state_dir, name) for name in KEPT]
     for path, seen in chain.from_iterable(map(on_the_way, roots)):
-        # A link's mode means nothing. A sticky folder (/tmp) lets nobody rename what is another's.
+        # The mode of a link means nothing. In a sticky folder (/tmp) users can't rename the files of others.
         harmless = stat.S_ISLNK(seen.st_mode) or seen.st_mode & stat.S_ISVTX
         if belongs_to_another(seen) or (is_open(path, seen) and not harmless):
             return path
@@ -78,20 +80,22 @@ def first_unsafe(folder: str) -> Optional[str]:
 
 
 def belongs_to_another(seen: os.stat_result) -> bool:
-    """Whether the owner is somebody else than root, or than we are (tests)."""
+    """Whether the owner is neither root nor (in tests) this user."""
     return seen.st_uid not in (0, os.geteuid())
 
 
 def is_open(path: str, seen: os.stat_result) -> bool:
-    """Whether others than the owner may write to it. Root's own group may, unless an access control list lets somebody
-    else in: the mode says of the group then what is true of him."""
+    """Whether others than the owner may write to it.
+
+    Root's own group may, unless an access control list exists: then the group bits are the mask of that list.
+    """
     if seen.st_mode & stat.S_IWOTH:
         return True
     return bool(seen.st_mode & stat.S_IWGRP) and (seen.st_gid != 0 or has_access_list(path))
 
 
 def has_access_list(path: str) -> bool:
-    """Whether there may be an access control list: a Python built with musl can't tell."""
+    """Whether an access control list may exist: a Python built with musl can't tell."""
     for kind in ("system.posix_acl_access", "system.nfs4_acl"):
         try:
             os.getxattr(path, kind)
@@ -105,9 +109,9 @@ def has_access_list(path: str) -> bool:
 
 
 def on_the_way(path: str) -> Iterator[Tuple[str, os.stat_result]]:
-    """Every folder and every symbolic link that the kernel passes on its way to `path`, as far as they exist.
+    """Every folder and symbolic link that the kernel passes on its way to `path`, as far as they exist.
 
-    Raises OSError, also for links that lead nowhere but to each other.
+    Raises OSError, also for links that form a loop.
     """
     here, links = "/", 0
     left = path.split("/")[::-1]
@@ -117,7 +121,7 @@ def on_the_way(path: str) -> Iterator[Tuple[str, os.stat_result]]:
         if name in ("", "."):
             continue
         if name == "..":
-            here = os.path.dirname(here)  # it was passed before
+            here = os.path.dirname(here)  # Already passed.
             continue
         there = os.path.join(here, name)
         try:
@@ -137,8 +141,10 @@ def on_the_way(path: str) -> Iterator[Tuple[str, os.stat_result]]:
 
 
 def own_places(folder: str) -> Iterator[Tuple[str, os.stat_result]]:
-    """The state folder, its bundles, this bundle's folder and all that is in it, and the folders of all else that fleet
-    keeps there. A link beside the bundle counts as open to all, as its mode says: there should be none."""
+    """The state folder, its bundles, this bundle's folder with all its contents, and fleet's other folders there.
+
+    A link beside the bundle counts as open to all, as its mode says: there should be none.
+    """
     bundles = os.path.dirname(folder)
     state_dir = os.path.dirname(bundles)
     kept = [place for name in KEPT for place, _, _ in os.walk(os.path.join(state_dir, name))]
@@ -148,16 +154,16 @@ def own_places(folder: str) -> Iterator[Tuple[str, os.stat_result]]:
     for place, folders, files in os.walk(folder):
         for name in folders + files:
             path = os.path.join(place, name)
-            with suppress(FileNotFoundError):  # another visit unpacks the bundle, or compiles what is in it
+            with suppress(FileNotFoundError):  # Another visit is unpacking the bundle or compiling its modules.
                 yield path, os.lstat(path)
 
 
 def forget_given_up(bundles: str) -> None:
-    """No part of a bundle is left, sent or unpacked, that nobody has written to for so long, where it can be removed."""
+    """Remove every part of a bundle, sent or unpacked, without a write for `GIVEN_UP_S`, where it can be removed."""
     anywhere = os.path.join(glob.escape(bundles), "*")
     for pattern in ("fleet.pyz" + PART + "*", UNPACKING + "*"):
         for path in glob.glob(os.path.join(anywhere, pattern)):
-            with suppress(OSError):  # another visit may have been quicker
+            with suppress(OSError):  # Another visit may have removed it.
                 if time.time() - os.lstat(path).st_mtime > GIVEN_UP_S:
                     _remove(path)
 
@@ -170,7 +176,7 @@ def _remove(path: str) -> None:
 
 
 def store(source: BufferedIOBase, path: str, sha256: str, size_bytes: int) -> str:
-    """`stored` when the bytes are at `path`, on the disk; `damaged` when they are not those that were meant."""
+    """`stored` when the bytes are at `path`, on the disk; `damaged` when their hash is wrong."""
     part = "%s%s%d" % (path, PART, os.getpid())
     digest = hashlib.sha256()
     try:
@@ -178,7 +184,7 @@ def store(source: BufferedIOBase, path: str, sha256: str, size_bytes: int) -> st
             left = size_bytes
             while left:
                 signal.alarm(IDLE_S)
-                block = source.read1(min(left, BLOCK))  # what there is: a full block may be long in coming
+                block = source.read1(min(left, BLOCK))  # Read what is available: a full block may take long.
                 if not block:
                     return "damaged"
                 digest.update(block)
@@ -197,19 +203,19 @@ def store(source: BufferedIOBase, path: str, sha256: str, size_bytes: int) -> st
 
 
 def too_late(signum: int, frame: object) -> None:
-    """What an alarm does: the read that waits fails."""
+    """Handler of the alarm: the waiting read fails."""
     raise OSError(errno.ETIMEDOUT, "nothing more came for %d s" % IDLE_S)
 
 
 def main(state_dir: str, key: str, sha256: str, size_bytes: int) -> None:
-    """The answer is printed on a line of its own."""
+    """Receive the bundle and print the answer on a line of its own."""
     signal.signal(signal.SIGALRM, too_late)
     print("fleet-" + receive(cast(BufferedIOBase, sys.stdin.buffer), state_dir, key, sha256, size_bytes))
     sys.stdout.flush()
 
 
 def start(bundle: str) -> None:
-    """The bundle runs as if Python had been given it, if it is root's alone; else `unsafe PLACE` or `failed WHY` is said."""
+    """Run the bundle as if Python had been given it, if it belongs to root alone; else print `unsafe PLACE` or `failed WHY`."""
     signal.alarm(0)
     folder = os.path.dirname(bundle)
     try:

@@ -1,8 +1,9 @@
-"""What runs first in a bundle that is new to a host: it is unpacked beside itself, once, for quick starts later.
+"""Unpacks a bundle that is new to the host beside itself, once, so that later visits start faster.
 
-An extension module can't be loaded from a zip, so psutil must be unpacked; and from a zip Python would compile every
-module at every visit (100 ms of CPU). The folder is root's alone and named by the bundle's hash. The host's own psutil
-is taken only when the bundle has none for this platform, or it can't be loaded here (a noexec file system, another libc).
+Python can't load an extension module from a zip, so psutil must be unpacked; and from a zip Python would compile every
+module at every visit (100 ms of CPU). The folder belongs to root alone and is named by the bundle's hash. The host's own
+psutil is used only when the bundle has none for this platform, or when it can't be loaded here (a noexec file system,
+another C library).
 """
 
 import os
@@ -19,7 +20,7 @@ WHEEL = "psutil-wheel/"
 
 
 def unpack(bundle: str, folder: str) -> Optional[str]:
-    """The bundle's files are in `folder`, all of them or none. Returns why they are not, or `None`."""
+    """Unpack the bundle's files into `folder`, all or none. Returns why it failed, or `None`."""
     try:
         temporary = tempfile.mkdtemp(prefix=".lib.", dir=os.path.dirname(folder))
         try:
@@ -30,13 +31,13 @@ def unpack(bundle: str, folder: str) -> Optional[str]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except (OSError, zipfile.BadZipFile) as error:
-        # Another visit may have been quicker: a folder with files in it is never renamed over.
+        # Another visit may have been faster: rename never replaces a folder that has files in it.
         return None if os.path.isdir(folder) else "%s could not be unpacked: %s" % (bundle, error)
     return None
 
 
 def _flush(folder: str) -> None:
-    """What is in the folder is on the disk: after a power cut it must not be there with empty files."""
+    """Flush every file in the folder to disk: after a power cut it must not hold empty files."""
     for place, _, names in os.walk(folder):
         for path in [place] + [os.path.join(place, name) for name in names]:
             descriptor = os.open(path, os.O_RDONLY)
@@ -47,7 +48,7 @@ def _flush(folder: str) -> None:
 
 
 def forget(package: str) -> None:
-    """The next import of the package reads it afresh."""
+    """Drop the package from sys.modules, so that the next import reads it again."""
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         del sys.modules[name]
 

@@ -1,4 +1,4 @@
-"""What nginx is, read only: masters, binary, configuration, logs, answers.
+"""What nginx is, read only: its masters, binary, configuration, logs and answers.
 
 May import `state`, `system` and the protocol.
 """

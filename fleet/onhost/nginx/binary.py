@@ -1,7 +1,8 @@
-"""What the new binary is, and whether it could take over here: found out before anything that runs is touched.
+"""An nginx binary: its ELF header, its build options, and its own configuration test.
 
-It is executed as nginx itself would execute it: with the old master's arguments, in its folder, in an empty
-environment. A shell's LD_LIBRARY_PATH would make a test pass that USR2 fails (docs/nginx-facts.md, section 2).
+fleet executes a binary as nginx itself would: with the old master's arguments, in its working directory, in an empty
+environment. With a shell's LD_LIBRARY_PATH a test could pass that USR2 fails
+(docs/nginx-facts.md, section 2).
 """
 
 import os
@@ -29,7 +30,7 @@ MACHINES = {
 }
 PT_INTERP = 3
 
-# What `configure` takes when nothing is given (auto/options); relative ones are taken from the prefix at run time.
+# The defaults of `configure` (nginx's auto/options). At run time nginx takes relative paths from the prefix.
 DEFAULTS = {
     "prefix": "/usr/local/nginx",
     "conf-path": "conf/nginx.conf",
@@ -43,14 +44,14 @@ DEFAULTS = {
 
 
 class Elf(NamedTuple):
-    """The head of an ELF file: `kind` is like `x86_64, 64 bit`, `loader` its PT_INTERP."""
+    """The header of an ELF file: `kind` is like `x86_64, 64 bit`, `loader` is its PT_INTERP."""
 
     kind: str
     loader: Optional[str]
 
 
 class Build(NamedTuple):
-    """What `-V` says: `server` is like `nginx`, and the arguments of configure, by name without the dashes."""
+    """What `-V` prints: `server` is like `nginx`; `options` are the configure arguments by name, without the dashes."""
 
     server: str
     version: str
@@ -59,7 +60,7 @@ class Build(NamedTuple):
 
 
 def read_elf(machine: Machine, path: str) -> Optional[Elf]:
-    """The head of an ELF file, or `None` if it is none (or a torn one)."""
+    """The header of an ELF file, or `None` if the file is not ELF or is incomplete."""
     try:
         head = machine.read_from(path, 0, 64)
         if head[:4] != b"\x7fELF":
@@ -86,12 +87,12 @@ def _loader(machine: Machine, path: str, order: str, wide: bool, table: bytes, s
 
 
 def ask_build(machine: Machine, path: str) -> Ran:
-    """What the binary says to `-V`, in an empty environment."""
+    """What the binary prints for `-V`, in an empty environment."""
     return machine.run((path, "-V"), ASK_TIMEOUT_S, env={}, cwd="/")
 
 
 def read_build(output: str) -> Optional[Build]:
-    """What `-V` printed, or `None` if no nginx printed it."""
+    """The build that `-V` printed, or `None` if the text does not come from nginx."""
     named = re.search(r"^(\S+) version: (\S+)/(\S+)", output, re.MULTILINE)
     given = re.search(r"^configure arguments:(.*)$", output, re.MULTILINE)
     if not named:
@@ -117,16 +118,16 @@ def _shell_words(text: str) -> List[str]:
 
 
 def test_configuration(machine: Machine, binary_path: str, master: Master, layout: Layout, timeout_s: float) -> Ran:
-    """`BINARY -t` as the master itself would start the binary: its arguments, its folder, no environment.
+    """Run `BINARY -t` as the master would start the binary: its arguments, its working directory, no environment.
 
-    The pid file must be good before this is called: nginx makes an empty one in its place when it is missing. `layout`
-    counts only when the master's title could not be read.
+    Check the pid file first: `nginx -t` creates an empty pid file where none exists. `layout` counts only when the
+    master's title could not be read.
     """
     return _as_master(machine, binary_path, "-t", master, layout, timeout_s)
 
 
 def dump_configuration(machine: Machine, binary_path: str, master: Master, layout: Layout, timeout_s: float) -> Ran:
-    """As `test_configuration`, and the files are printed (`-T`)."""
+    """Run `BINARY -T`: as `test_configuration`, and nginx prints the files."""
     return _as_master(machine, binary_path, "-T", master, layout, timeout_s)
 
 
@@ -144,23 +145,23 @@ def _from_layout(layout: Layout) -> Tuple[str, ...]:
 
 
 def complaint(output: str) -> str:
-    """The line of a failed test that says why, without nginx's own preamble."""
+    """The line of a failed configuration test that gives the cause, without nginx's preamble."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     grave = [line for line in lines if re.search(r"\[(emerg|alert|crit)\]", line)]
     return (grave or [line for line in lines if "test failed" not in line] or lines or ["it said nothing"])[0]
 
 
 def effective(build: Build, command: Command, name: str) -> str:
-    """The path that a binary of this build takes when it is started with this command line."""
+    """The path that a binary of this build uses when it is started with this command line."""
     prefix = command.prefix or build.options.get("prefix") or DEFAULTS["prefix"]
     given = command.config if name == "conf-path" else None
     return under(prefix, given or build.options.get(name) or DEFAULTS[name])
 
 
 def pid_path(machine: Machine, master: Master) -> Optional[str]:
-    """The pid file that the configuration of this master names by now, or that was built in; `None` when none tells.
+    """The pid file that this master's configuration names now, or else the built-in one; `None` when neither can be read.
 
-    Read from the files, because `-T` would make the pid file when it is missing.
+    fleet reads the files itself, because `nginx -T` creates a missing pid file.
     """
     said = ask_build(machine, "/proc/%d/exe" % master.pid)
     build = read_build(said.output)

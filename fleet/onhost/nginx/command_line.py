@@ -1,7 +1,7 @@
-"""The command line of a master, as its title shows it, and where it makes nginx look for its files.
+"""The command line of a master, read from its process title, and the paths that it implies.
 
-A title joins the arguments with spaces, so `-g "daemon off;"` comes apart when it is split. nginx knows few options,
-each with at most one value, which is enough to put the pieces together again (nginx.c: ngx_get_options).
+A title joins the arguments with spaces, so splitting it breaks `-g "daemon off;"` apart. nginx has few options, each with
+at most one value, which is enough to put the pieces together again (nginx.c: ngx_get_options).
 """
 
 import os
@@ -12,7 +12,7 @@ VALUED = "pcges"
 
 
 class Command(NamedTuple):
-    """What a master was started with. `program` is argv[0]; the others are the values of -p, -c, -g and -e."""
+    """How a master was started: `program` is argv[0]; the other fields are the values of -p, -c, -g and -e."""
 
     program: str
     prefix: Optional[str] = None
@@ -22,7 +22,7 @@ class Command(NamedTuple):
 
 
 def grouped(argv: Sequence[str]) -> Tuple[str, ...]:
-    """The arguments as nginx got them, from arguments split at every space. Right ones stay as they are."""
+    """The arguments as nginx got them, from arguments split at every space. Arguments that are whole stay unchanged."""
     words = " ".join(argv).split(" ")
     found = [words[0]]
     index = 1
@@ -37,7 +37,7 @@ def grouped(argv: Sequence[str]) -> Tuple[str, ...]:
 
 
 def read_command(argv: Sequence[str]) -> Command:
-    """What the arguments say. Of an option given twice the last counts, as in nginx."""
+    """The command line that these arguments give. When an option is repeated, the last one counts, as in nginx."""
     exact = grouped(argv)
     values: Dict[str, str] = {}
     index = 1
@@ -54,7 +54,7 @@ def read_command(argv: Sequence[str]) -> Command:
 
 
 def under(folder: str, path: str) -> str:
-    """The path, taken from the folder when it is relative, as nginx does (ngx_get_full_name)."""
+    """The path; a relative one is taken from the folder, as nginx does (ngx_get_full_name)."""
     return path if path.startswith("/") else os.path.join(folder, path)
 
 
@@ -63,7 +63,7 @@ def _is_option(word: str) -> bool:
 
 
 def _end_of_option(words: List[str], index: int) -> int:
-    """The index behind the option at `index` and its value, which goes on until the next option."""
+    """The index after the option at `index` and its value; the value runs up to the next option."""
     letter = words[index][1]
     if letter in FLAGS:
         return index + 1
@@ -76,7 +76,7 @@ def _end_of_option(words: List[str], index: int) -> int:
 
 
 def _may_end(letter: str, word: str) -> bool:
-    """Whether a value can end with this word: directives end with `;`, all else anywhere."""
+    """Whether a value can end with this word: directives end with `;`, other values anywhere."""
     return letter != "g" or word.endswith((";", "}")) or word == ""
 
 

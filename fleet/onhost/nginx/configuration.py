@@ -1,8 +1,8 @@
 """The few facts that fleet needs of an nginx configuration, read from what `nginx -T` prints.
 
-`-T` prints the files on the disk, each once and in the order of opening, never what a running master has in memory.
-So the files are read as nginx reads them: quotes, escapes, comments, blocks, and `include` put in its place. What an
-unknown directive means is not asked; a block of Lua is passed over.
+`-T` prints the files on the disk, each once, in the order in which nginx opens them. It does not show what a running
+master has in memory. fleet reads the files by nginx's own rules: quotes, escapes, comments, blocks, `include` replaced
+in place. It ignores directives that it does not know and skips blocks of Lua.
 """
 
 import fnmatch
@@ -31,14 +31,14 @@ class Directive(NamedTuple):
 
 
 class Listen(NamedTuple):
-    """A `listen`, as written: its context (`http`, `stream`, `mail`) and its words. No words: a server's default."""
+    """A `listen` as written: its context (`http`, `stream`, `mail`) and its words. No words: the default of a server."""
 
     context: str
     words: Tuple[str, ...]
 
 
 class Configuration(NamedTuple):
-    """What the files say. A value is `None` when no file gives it and nginx takes what it was built with."""
+    """What the files say. A value is `None` when no file sets it and nginx uses the built-in one."""
 
     files: Tuple[str, ...]
     patterns: Tuple[str, ...]
@@ -55,14 +55,14 @@ class Configuration(NamedTuple):
 
 
 def read_configuration(dump: str, command: Command) -> Optional[Configuration]:
-    """The facts of what `nginx -T` printed for this command line; `None` when it printed no file."""
+    """The facts in the output of `nginx -T` for this command line; `None` when it printed no file."""
     return _read(_files(dump), command)
 
 
 def read_disk(machine: Machine, main: str, command: Command) -> Optional[Configuration]:
-    """The facts of the files on the disk, without asking an nginx; `None` when there is no such file.
+    """The facts in the files on the disk, without running nginx; `None` when the file does not exist.
 
-    `-T` makes an empty pid file when there is none, so it can't be asked where the pid file is.
+    `nginx -T` creates a missing pid file, so it can't be used to find out where the pid file is.
     """
     files: Dict[str, str] = {}
     _collect(machine, main, os.path.dirname(main), files)
@@ -95,7 +95,7 @@ def _read(files: Dict[str, str], command: Command) -> Optional[Configuration]:
 
 
 def _collect(machine: Machine, name: str, folder: str, files: Dict[str, str]) -> None:
-    """The file and all that it includes, as `-T` would have printed them."""
+    """The file and all files that it includes, as `-T` would print them."""
     text = machine.read(name)
     if text is None or name in files:
         return
@@ -113,7 +113,7 @@ def _includes(tree: Tuple[Directive, ...]) -> Iterator[str]:
 
 
 def _expanded(machine: Machine, pattern: str) -> List[str]:
-    """The existing paths that a pattern names, in order."""
+    """The existing paths that match a pattern, in order."""
     found = ["/"]
     for part in pattern.strip("/").split("/"):
         if not re.search(r"[*?\[]", part):
@@ -126,7 +126,7 @@ def _expanded(machine: Machine, pattern: str) -> List[str]:
 
 
 def _files(dump: str) -> Dict[str, str]:
-    """The text of each file, in order. What stands before the first (warnings, `syntax is ok`) is left out."""
+    """The text of each file, in order. Output before the first file (warnings, `syntax is ok`) is dropped."""
     marks = list(FILE_LINE.finditer(dump))
     ends = [mark.start() for mark in marks[1:]] + [len(dump)]
     found: Dict[str, str] = {}
@@ -157,7 +157,7 @@ def _listens(top: Tuple[Directive, ...]) -> Iterator[Listen]:
 def _included(
     tree: Tuple[Directive, ...], files: Dict[str, str], folder: str, patterns: List[str], depth: int
 ) -> Tuple[Directive, ...]:
-    """The tree with each `include` replaced by what the files that it names hold."""
+    """The tree with each `include` replaced by the directives of the files that it names."""
     found: List[Directive] = []
     for one in tree:
         if one.name == "include" and len(one.words) > 1 and depth < DEEPEST_INCLUDE:
@@ -174,7 +174,7 @@ def _included(
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """As glob(3): part by part, and a leading dot only by a written one."""
+    """Match as glob(3) does: part by part; a leading dot is matched only by a dot in the pattern."""
     parts, wanted = name.split("/"), pattern.split("/")
     return len(parts) == len(wanted) and all(
         fnmatch.fnmatchcase(part, want) and not (part.startswith(".") and not want.startswith("."))
@@ -183,7 +183,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _parse(text: str) -> Tuple[Directive, ...]:
-    """The directives of one file. What is not closed is closed at its end: `-T` prints only what nginx accepted."""
+    """The directives of one file. An unclosed block ends with the file: `-T` prints only what nginx accepted."""
     stack: List[Tuple[Tuple[str, ...], List[Directive]]] = [((), [])]
     words: List[str] = []
     for word, quoted in _words(text):
@@ -249,7 +249,7 @@ def _quoted(text: str, index: int) -> Tuple[str, int]:
 
 
 def _plain(text: str, index: int) -> Tuple[str, int]:
-    """A word without quotes. `${name}` opens no block."""
+    """An unquoted word. `${name}` opens no block."""
     start = index
     while index < len(text) and text[index] not in SPACES + ";":
         if text[index] == "\\":
@@ -261,7 +261,7 @@ def _plain(text: str, index: int) -> Tuple[str, int]:
 
 
 def _lua_end(text: str, index: int) -> int:
-    """The index of the brace that ends a block of Lua, braces in its strings and comments not counted."""
+    """The index of the brace that ends a block of Lua. Braces in Lua strings and comments are skipped."""
     depth = 1
     while index < len(text):
         letter = text[index]

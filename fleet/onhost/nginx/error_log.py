@@ -27,7 +27,7 @@ STANDARD = ("0", "1", "2")
 
 
 class Mark(NamedTuple):
-    """A place in a log: this file, from this byte on."""
+    """A position in a log: a file, and an offset in bytes."""
 
     path: Optional[str]
     inode: int
@@ -38,7 +38,7 @@ NOWHERE = Mark(None, 0, 0)
 
 
 def mark(machine: Machine, pid: int) -> Mark:
-    """The end of the log that this master writes; `NOWHERE` when it writes none that can be read."""
+    """The current end of the log that this master writes; `NOWHERE` when it writes none that can be read."""
     path = STDERR % pid
     seen = machine.stat(path)
     if seen is None or not _is_log(machine, pid, seen):
@@ -54,7 +54,7 @@ def _is_log(machine: Machine, pid: int, seen: os.stat_result) -> bool:
 
 
 def lines_since(machine: Machine, start: Mark, pids: Collection[int]) -> Optional[List[str]]:
-    """What the log has got since the mark, a rotated one included, or `None` when nothing can be read any more."""
+    """The lines written since the mark, also in a log rotated since; `None` when the log can no longer be read."""
     if start.path is None:
         return None
     read: List[str] = []
@@ -71,9 +71,9 @@ def lines_since(machine: Machine, start: Mark, pids: Collection[int]) -> Optiona
 
 
 def bad_lines(lines: Collection[str], pids: Collection[int]) -> Tuple[str, ...]:
-    """The lines by these processes that speak against the new release.
+    """The lines by these processes that count against the new release.
 
-    `crit` with a `client:` is about one request: a healthy host with a missing upstream file writes them, too.
+    `crit` with `client:` concerns one request: a healthy host with a missing upstream file writes such lines, too.
     """
     return tuple(line for line in lines if _is_bad(line, pids))
 

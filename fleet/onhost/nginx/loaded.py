@@ -1,8 +1,8 @@
-"""What the running master has loaded, against what lies on the disk by now.
+"""When the running master loaded its configuration, and which files changed after that.
 
-Nothing prints a master's memory. But a reload forks new workers, so the oldest worker that isn't draining is about as
-old as the configuration in memory, and a file whose ctime is later has been changed since: ctime, because a deployment
-may set back the time of last change.
+nginx offers no way to print a master's memory. But a reload starts new workers, so the oldest worker that is not draining
+is about as old as the configuration in memory. A file with a later ctime has been changed since. fleet uses ctime,
+because deployment tools may set mtime back.
 """
 
 import datetime
@@ -16,13 +16,13 @@ from fleet.onhost.state.store import Serving
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.text import listed
 
-SLACK_S = 0.03  # a start is known to a tick, a ctime to another; a longer one would hide a change right after a reload
+SLACK_S = 0.03  # Start times and ctimes are rounded to a tick. A longer slack would hide a change right after a reload.
 
 
 def loaded_at_s(machine: Machine, old: Master, serving: Serving) -> float:
     """When the master loaded its configuration, in seconds since 1970.
 
-    Workers that were revived beside a new master are younger than what they serve: HUP did not read the files then.
+    Workers that HUP revived beside a new master are younger than the configuration they serve: that HUP read no files.
     """
     living = [worker for worker in old.workers if not worker.draining]
     if serving.loaded_at_s is not None and {(worker.pid, worker.start) for worker in living} & set(serving.revived):
@@ -31,7 +31,7 @@ def loaded_at_s(machine: Machine, old: Master, serving: Serving) -> float:
 
 
 def changed_since(machine: Machine, config: Configuration, loaded_s: float) -> str:
-    """The files of the configuration that were changed after that, and when, in words; empty when none was."""
+    """The files of the configuration that changed after `loaded_s`, each with the time, as text; empty when none did."""
     folders = {
         os.path.dirname(pattern) for pattern in config.patterns if re.search(r"[*?\[]", os.path.basename(pattern))
     }

@@ -13,9 +13,9 @@ from fleet.onhost.system.machine import Machine
 
 
 def written_by(machine: Machine, pid: int) -> Tuple[str, ...]:
-    """The regular files that the process has open to append to, by name: nginx's logs.
+    """The regular files that the process has open for appending, by name: nginx's logs.
 
-    The standard descriptors don't count: nginx has its own logs open under others, too.
+    The standard descriptors are left out: nginx opens its logs under other numbers as well.
     """
     found = set()
     for number in machine.names("/proc/%d/fd" % pid):
@@ -28,9 +28,9 @@ def written_by(machine: Machine, pid: int) -> Tuple[str, ...]:
 
 
 def moved_away(machine: Machine, names: Collection[str], pids: Collection[int]) -> Tuple[str, ...]:
-    """Those of the names whose file is not what these processes have open: it was renamed or removed under them.
+    """The names whose file is no longer the one that these processes have open: it was renamed or removed.
 
-    A process that has ended meanwhile has nothing open and counts for nothing.
+    A process that has ended has nothing open and is ignored.
     """
     opened = [one for one in (_open(machine, pid) for pid in pids) if one]
     return tuple(name for name in names if any(_identity(machine, name) not in one for one in opened))

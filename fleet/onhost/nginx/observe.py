@@ -23,7 +23,7 @@ OLDBIN = ".oldbin"
 
 
 class Look(NamedTuple):
-    """The processes of one moment, by pid and by parent."""
+    """The processes at one moment, by pid and by parent."""
 
     by_pid: Dict[int, Process]
     children: Dict[int, Tuple[Process, ...]]
@@ -34,7 +34,7 @@ class Look(NamedTuple):
 
 
 class Observer:
-    """Looks at one instance again and again. Keeps what can't have changed since: hashes of images and files, listeners."""
+    """Looks at one instance repeatedly. Caches only what cannot have changed: hashes of images and files, listeners."""
 
     def __init__(self, machine: Machine, layout: Layout) -> None:
         self.machine = machine
@@ -44,7 +44,7 @@ class Observer:
         self._listening: Dict[FrozenSet[int], Tuple[int, ...]] = {}
 
     def look(self) -> Observation:
-        """What is so now."""
+        """The state of the instance now."""
         look = self._processes()
         pid_file = self.layout.pid_file
         named = self.pid_in(pid_file)
@@ -69,14 +69,14 @@ class Observer:
         )
 
     def pid_in(self, path: Optional[str]) -> Optional[int]:
-        """The number in a pid file, or `None` when it is missing, empty or no number."""
+        """The number in a pid file, or `None` when the file is missing, empty or holds no number."""
         text = (self.machine.read(path) or "").strip() if path else ""
         return int(text) if text.isdigit() else None
 
     def path(self, family: Sequence[Process]) -> Optional[str]:
-        """The real file that the next USR2 would execute: what the master's argv[0] leads to, links followed.
+        """The real file that the next USR2 would execute: the master's argv[0], with links resolved.
 
-        Never the result of a search: a wrapper may have started another file than the one on the PATH.
+        It is never looked up in PATH: a wrapper script may have started another file than the one found there.
         """
         for process in reversed(family):
             first = argv_of(process)[:1]
@@ -92,7 +92,7 @@ class Observer:
         return Look({process.pid: process for process in every}, {pid: tuple(own) for pid, own in children.items()})
 
     def _family(self, look: Look, masters: FrozenSet[int], named: Sequence[Optional[int]]) -> Tuple[Process, ...]:
-        """The masters of this instance, the parent first: those that the pid files name, and who is related to them."""
+        """The masters of this instance, parent first: those that the pid files name, and their relatives."""
         chosen = {pid for pid in named if pid in masters}
         if not chosen:
             chosen = self._unnamed(look, masters)
@@ -110,8 +110,8 @@ class Observer:
         )
 
     def _unnamed(self, look: Look, masters: FrozenSet[int]) -> Set[int]:
-        """The masters to take when the pid file names none: those whose configuration names just that pid file; without
-        a pid file to go by, those of the given binary, or all; and only if that is one family.
+        """The masters to use when the pid file names none: those whose configuration names this pid file; if no pid file is
+        known, those of the given binary, or all of them. Only a single family counts.
         """
         wanted = self.layout.binary and self.machine.real_path(self.layout.binary)
         roots = {
@@ -125,7 +125,7 @@ class Observer:
         return roots if len(roots) == 1 else set()
 
     def _pid_file_of(self, process: Process) -> Optional[str]:
-        """The pid file that this master's configuration names; asked once for each."""
+        """The pid file that this master's configuration names; read once for each master."""
         key = (process.pid, process.start)
         if key not in self._pid_files:
             master = Master(process.pid, process.start, process.ppid, None, argv_of(process), (), ())
@@ -152,9 +152,9 @@ class Observer:
     def held(self, pid: int) -> Tuple[int, ...]:
         """Inodes of the listening sockets that the process has open.
 
-        The kernel's tables are read only for sockets not seen together before: for one reading it walks all its hash
-        buckets, hundreds of thousands on a big machine, and nginx is looked at many times a second. A socket that was
-        not listening yet makes no difference for long: nginx listens first, and then opens channels to its new workers.
+        The kernel's tables are read only when the process has sockets not seen together before: each read makes the kernel walk
+        all its hash buckets (hundreds of thousands on a big machine), and fleet looks at nginx many times a second. A socket
+        that does not listen yet is seen soon after: nginx calls listen() before it opens channels to new workers.
         """
         inodes = self.machine.socket_inodes(pid)
         if inodes not in self._listening:
@@ -162,10 +162,10 @@ class Observer:
         return self._listening[inodes]
 
     def _orphans(self, look: Look, masters: FrozenSet[int], family: Sequence[Master]) -> Tuple[int, ...]:
-        """Workers of this instance without a master: nobody reaps them but init, and they go on serving.
+        """Workers of this instance without a master: only init reaps them, and they keep serving.
 
-        They are ours by a listening socket that a master of ours holds, too; where no master is left, by the file that
-        they run. A title alone proves nothing: another instance, or another program, may have orphans of its own.
+        A worker belongs to this instance when it shares a listening socket with one of its masters or, if no master is left,
+        when it runs the instance's file. A title proves nothing: other instances may have orphans, too.
         """
         alone = [p.pid for p in look.by_pid.values() if WORKER.match(p.title) and p.ppid not in masters]
         alone = [pid for pid in alone if self.machine.same_pid_namespace(pid)]
@@ -178,8 +178,8 @@ class Observer:
     def _litter(
         self, path: Optional[str], named: Optional[int], oldbin: Optional[int], family: Sequence[Process]
     ) -> Tuple[str, ...]:
-        """What sweep would remove. A `.oldbin` names nobody, too, when it names whom the pid file names: after a power cut
-        the master may have been given the very pid that the old one had.
+        """What sweep would remove. A `.oldbin` that names the same process as the pid file is stale, too: after a power cut the
+        master may have been given the pid of the old one.
         """
         found = []
         if path:
@@ -201,7 +201,7 @@ class Observer:
         return "nginx" in os.path.basename(process.title.split(" ")[0])
 
     def _image_sha256(self, process: Process) -> Optional[str]:
-        """Cached by identity *and* image: between fork and exec a new master still shows its parent's."""
+        """The hash of the image, cached by identity *and* image: between fork and exec a new master shows its parent's."""
         key = (process.pid, process.start, process.stack, self.machine.image(process.pid))
         if key not in self._hashes:
             self._hashes[key] = self.machine.image_sha256(process.pid)

@@ -1,8 +1,8 @@
-"""HTTP questions that count only when a worker of the right master answers them.
+"""HTTP probes that count only when a worker of the right master answers.
 
-While two generations accept on the same sockets, the kernel decides who gets a connection. So: connect, look up in
-/proc who owns the other end, and only then send; dial again when it was the other generation. A connection that is
-closed without a byte costs nginx nothing and leaves no line in its logs.
+While two generations accept on the same sockets, the kernel decides which of them gets a connection. So fleet connects,
+looks up in /proc which process owns the other end, and sends only then; it dials again when the other generation took
+the connection. A connection closed without a byte costs nginx nothing and leaves no line in its logs.
 """
 
 import socket
@@ -18,20 +18,18 @@ from fleet.onhost.system.machine import Machine
 FIRST_BURST = 8
 MOST_BURST = 32
 REACH_S = 10.0
-"""How long we dial while workers of the other generation take every connection: on a host whose CPUs are all busy they
-may, though the wanted ones are well.
-"""
+"""Seconds to keep dialling while workers of the other generation take every connection. On a host whose CPUs are all busy
+that can happen although the wanted workers are healthy."""
 BETWEEN_BURSTS_S = 0.05
 ACCEPT_WAIT_S = 1.0
 FIRST_LOOK_S, MOST_LOOK_S = 0.002, 0.05
-"""How long we wait before we look again who has taken a connection: ever longer, because the kernel's table has a line for
-each connection of the host.
-"""
+"""Seconds between two lookups of the process that took a connection, growing: the kernel's table has a line for each
+connection of the host."""
 MOST_BODY_BYTES = 1 << 20
 
 
 class Answer(NamedTuple):
-    """What came of one probe. `by` is the worker that answered; `trouble` is `None` when the answer is right."""
+    """The result of one probe. `by` is the pid of the worker that answered; `trouble` is `None` when the answer is right."""
 
     probe: Probe
     by: Optional[int]
@@ -39,11 +37,11 @@ class Answer(NamedTuple):
 
 
 class NotReached(Exception):
-    """None of the wanted workers took one of our connections."""
+    """None of the wanted workers accepted a connection."""
 
 
 def ask(machine: Machine, probe: Probe, workers: Collection[int]) -> Answer:
-    """The answer of one of these workers to the probe. Never raises for what the server does."""
+    """The answer of one of these workers to the probe. Errors of the server are in the answer, never raised."""
     try:
         connection, by = _dial_one_of(machine, probe, workers)
     except (OSError, NotReached) as error:
@@ -66,7 +64,7 @@ def ask(machine: Machine, probe: Probe, workers: Collection[int]) -> Answer:
 
 
 def _hang_up(connection: socket.socket, over: threading.Event) -> None:
-    """An answer that drips on for ever ends here, whatever it waits for."""
+    """Close the connection at the deadline, so that an endless answer ends, whatever the reader waits for."""
     over.set()
     try:
         connection.shutdown(socket.SHUT_RDWR)
@@ -75,12 +73,12 @@ def _hang_up(connection: socket.socket, over: threading.Event) -> None:
 
 
 def _dial_one_of(machine: Machine, probe: Probe, workers: Collection[int]) -> Tuple[socket.socket, int]:
-    """A connection that one of these workers has taken, and which. Raises `NotReached`, OSError.
+    """A connection that one of these workers accepted, and that worker. Raises `NotReached`, OSError.
 
-    nginx lets a worker take sixteen connections in a row before it lets the next one come first (its own balance for
-    EPOLLEXCLUSIVE), so on a quiet host single dials would all go to the old workers for a long time. A burst does not:
-    a connection that arrives while one worker is still busy with the last wakes another one. Connections that nobody
-    takes are another matter: then the probe's own time is enough.
+    An nginx worker takes up to sixteen connections in a row before another gets its turn (its own balancing for
+    EPOLLEXCLUSIVE), so on a quiet host single dials would reach only the old workers for a long time. A burst does not: a
+    connection that arrives while one worker is busy wakes another. Connections that no worker accepts are limited by the
+    probe's own timeout.
     """
     parts = urlsplit(probe.url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -110,10 +108,9 @@ def _dial_one_of(machine: Machine, probe: Probe, workers: Collection[int]) -> Tu
 def _taken_by(
     machine: Machine, opened: Sequence[socket.socket], workers: Collection[int]
 ) -> Tuple[Optional[Tuple[socket.socket, int]], bool]:
-    """One of the connections that one of the workers has accepted, and which worker; else `None`, and whether others
-    took them all.
+    """One of the connections that these workers accepted, and the worker; else `None`, and whether others took all of them.
 
-    The inode is 0 until a process has accepted; a socket with `deferred` stays so until we send.
+    The inode is 0 until a process has accepted; with `deferred` it stays 0 until the client sends.
     """
     until = machine.monotonic_s() + ACCEPT_WAIT_S
     pause_s = FIRST_LOOK_S
@@ -148,7 +145,7 @@ def _exchange(connection: socket.socket, probe: Probe) -> Optional[str]:
 
 
 def _tls(connection: socket.socket, probe: Probe) -> ssl.SSLSocket:
-    """The host asks itself over its own address, so there is nobody to be deceived by: the certificate is not judged."""
+    """The certificate is not checked: the host asks itself over its own address."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""Every reason against an upgrade, found without touching what runs.
+"""Preflight: every reason against an upgrade of this host. It changes nothing that runs.
 
-May import `nginx`, `state`, `system`, `reasons`.
+May import `nginx`, `state`, `system`, `reasons`. `checks` is the door; CONTRIBUTING.md says how to add a check.
 """

@@ -27,11 +27,11 @@ from fleet.onhost.system.machine import Machine
 __all__ = ["before_staging", "dump_configuration", "preflight", "test_configuration"]
 
 NOTHING_KNOWN = Serving()
-TEST_TIMEOUT_S = 50.0  # two of them end before the controller takes silence for a dead link
+TEST_TIMEOUT_S = 50.0  # Two of these must end before the controller takes the silence for a dead link.
 
 
 class Tested(NamedTuple):
-    """What the two binaries made of the configuration: `old` and `new` are what each one reads, if it accepts it."""
+    """Result of both configuration tests: `old` and `new` are what each binary reads, if it accepts the configuration."""
 
     findings: Tuple[Finding, ...]
     old: Optional[Configuration]
@@ -46,9 +46,9 @@ def preflight(
     record: Optional[Record],
     serving: Serving = NOTHING_KNOWN,
 ) -> Tuple[Finding, ...]:
-    """All reasons against an upgrade of this instance, refusals that the operator allows as warnings."""
+    """All reasons against an upgrade of this instance. Refusals that the operator allows are turned into warnings."""
     if machine.user() != 0:
-        return (finding("no_root", uid=machine.user()),)  # nothing else could be seen rightly
+        return (finding("no_root", uid=machine.user()),)  # Without root every other check would give a wrong answer.
     found = _host(machine, request)
     about, old = the_master(machine, request, seen, record)
     found += about
@@ -58,7 +58,7 @@ def preflight(
 
 
 def before_staging(machine: Machine, request: Request) -> Tuple[Finding, ...]:
-    """What is against bringing the release here at all, so that nothing is sent for nothing."""
+    """The refusals that make it pointless to send the release to this host."""
     if machine.user() != 0:
         return (finding("no_root", uid=machine.user()),)
     state_dir, release_bytes = request.layout.state_dir, request.release_bytes or 0
@@ -67,12 +67,12 @@ def before_staging(machine: Machine, request: Request) -> Tuple[Finding, ...]:
 
 
 def refusals(findings: Tuple[Finding, ...]) -> Tuple[Finding, ...]:
-    """Those that stop an upgrade."""
+    """The findings that stop an upgrade."""
     return tuple(one for one in findings if one.severity is Severity.REFUSAL)
 
 
 def _is_done(request: Request, seen: Observation) -> bool:
-    """Whether the one master and its file are what is wanted already, so that nothing will be changed."""
+    """Whether the only master and its file are already the target, so that nothing will change."""
     target = request.goal.target if request.goal else None
     return target is not None and seen.masters[0].sha256 == target == seen.path_sha256
 
@@ -83,7 +83,7 @@ def _host(machine: Machine, request: Request) -> List[Finding]:
 
 
 def _instance(subject: Subject) -> List[Finding]:
-    """What is against an upgrade of this one master."""
+    """The findings about this one master."""
     lies = pid_file(subject)
     found = lies + _asked("The binary's path", lambda: at_its_path(subject))
     about, new = runs(subject)
@@ -101,7 +101,7 @@ def _instance(subject: Subject) -> List[Finding]:
 
 
 def _tested(subject: Subject, old: Optional[Build], new: Optional[Build]) -> Tested:
-    """Both binaries read the configuration, each as the master would start it."""
+    """Both binaries test the configuration, each as the master would start it."""
     machine, layout = subject.machine, subject.request.layout
     said = dump_configuration(machine, subject.image, subject.old, layout, TEST_TIMEOUT_S)
     before = configuration_of(subject, said.output) if said.code == 0 else None
@@ -109,7 +109,9 @@ def _tested(subject: Subject, old: Optional[Build], new: Optional[Build]) -> Tes
         broken = [] if before else [finding("config_rejected", **_rejection("the running binary", said.output))]
         return Tested(tuple(broken), before, before)
     if any(one.reason == "paths_moved" for one in differs(subject, old, new, before)):
-        return Tested((), before, None)  # it would test other files, and make another pid file
+        return Tested(
+            (), before, None
+        )  # With other built-in paths it would test other files and create another pid file.
     answer = dump_configuration(machine, subject.staged, subject.old, layout, TEST_TIMEOUT_S)
     if answer.code == 0:
         return Tested((), before, configuration_of(subject, answer.output))
@@ -122,7 +124,7 @@ def _rejection(who: str, output: str, also: bool = False) -> "dict[str, object]"
 
 
 def _in_memory(subject: Subject, tested: Tested) -> List[Finding]:
-    """What the running master holds against what the files say."""
+    """The findings about the running master's memory compared with the files."""
     config = tested.old or tested.new
     changed = in_memory.pending(subject, config) if config is not None else []
     found = changed + in_memory.poisoned(subject, config, bool(changed))
@@ -148,7 +150,7 @@ def _surroundings(subject: Subject) -> Tuple[Tuple[str, Check], ...]:
 
 
 def _asked(what: str, check: Check) -> List[Finding]:
-    """What the check finds; that it could not be made is a finding, too."""
+    """The findings of one check. A check that fails is a finding, too."""
     try:
         return check()
     except (OSError, ValueError, LookupError) as error:

@@ -1,4 +1,4 @@
-"""What the running master has in memory against what lies on the disk: configuration, failed USR2, log, environment."""
+"""The running master's memory compared with the disk: configuration, a failed USR2, the error log, the environment."""
 
 import datetime
 import os
@@ -29,7 +29,7 @@ STARTED = "start new binary process"
 
 
 def pending(subject: Subject, config: Configuration) -> List[Finding]:
-    """Whether a file of the configuration, or a folder that it takes files from, was changed since it was loaded."""
+    """Whether a file of the configuration, or a folder that it includes files from, changed after nginx loaded it."""
     loaded_s = loaded_at_s(subject.machine, subject.old, subject.serving)
     changed = changed_since(subject.machine, config, loaded_s)
     if not changed:
@@ -46,7 +46,7 @@ def pending(subject: Subject, config: Configuration) -> List[Finding]:
 
 
 def poisoned(subject: Subject, config: Optional[Configuration], changed: bool) -> List[Finding]:
-    """Whether an earlier USR2 has failed so that reloads only add workers: by the record, the log, or the workers."""
+    """Whether an earlier USR2 failed, so that a reload only adds workers: shown by the record, the log or the workers."""
     old, record = subject.old, subject.record
     evidence = None
     if record is not None and record.poisoned == (old.pid, old.start):
@@ -56,7 +56,7 @@ def poisoned(subject: Subject, config: Optional[Configuration], changed: bool) -
 
 
 def _in_log(subject: Subject) -> Optional[str]:
-    """The last line by which this master said that it could not start a new binary, unless it could later."""
+    """The last line in which this master reports that it could not start a new binary, unless a later USR2 worked."""
     machine, old = subject.machine, subject.old
     path = "/proc/%d/fd/2" % old.pid
     seen = machine.stat(path)
@@ -80,7 +80,7 @@ def _in_log(subject: Subject) -> Optional[str]:
 
 
 def _in_workers(subject: Subject, config: Optional[Configuration], changed: bool) -> Optional[str]:
-    """Several full sets of workers, none of them draining: a reload that was none."""
+    """Several complete sets of workers, none of them draining: a reload added workers without replacing any."""
     if config is None or changed or subject.old.draining:
         return None
     wanted, has = workers_wanted(subject.machine, config), len(subject.old.accepting)
@@ -90,9 +90,9 @@ def _in_workers(subject: Subject, config: Optional[Configuration], changed: bool
 
 
 def error_log(subject: Subject, config: Optional[Configuration]) -> List[Finding]:
-    """Whether the new master can be judged by what it writes: file descriptor 2 of a master is its error log.
+    """Whether the new master's log can be judged: file descriptor 2 of a master is its error log.
 
-    Unless it logs to syslog or memory alone: then the descriptor is still that of whoever started it.
+    A master that logs only to syslog or memory keeps the descriptor that it was started with.
     """
     seen = subject.machine.stat("/proc/%d/fd/2" % subject.old.pid)
     logs = [words for words in config.error_logs if words] if config is not None else []
@@ -104,7 +104,7 @@ def error_log(subject: Subject, config: Optional[Configuration]) -> List[Finding
 
 
 def lost_environment(subject: Subject, config: Configuration) -> List[Finding]:
-    """Whether a library was put before others by the environment, which nginx clears for the new master."""
+    """Whether the environment preloads a library. nginx clears the environment for the new master."""
     machine, old = subject.machine, subject.old
     if "LD_PRELOAD" in config.env or "/etc/ld.so.preload" in (machine.read("/proc/%d/maps" % old.pid) or ""):
         return []

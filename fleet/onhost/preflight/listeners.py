@@ -24,7 +24,7 @@ MOST_PORTS = 65536
 
 
 class Address(NamedTuple):
-    """Something to listen on: `kind` is `tcp`, `tcp6`, `udp`, `udp6` or `unix`, whose `host` is a path."""
+    """A listening address: `kind` is `tcp`, `tcp6`, `udp`, `udp6` or `unix`, whose `host` is a path."""
 
     kind: str
     host: str
@@ -38,7 +38,7 @@ class Address(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What one `listen` asks for. A name may stand for any of `addresses`; else there is one for each port."""
+    """What one `listen` asks for. A host name may stand for any of `addresses`; else there is one for each port."""
 
     addresses: FrozenSet[Address]
     named: bool
@@ -48,7 +48,7 @@ class Wanted(NamedTuple):
 
 
 def held(machine: Machine, master: Master) -> Dict[Address, int]:
-    """What the master listens on, and with how many sockets."""
+    """The addresses that the master listens on, each with its number of sockets."""
     listeners = machine.listeners(master.pid)
     found: Dict[Address, int] = {}
     for inode in master.listeners:
@@ -69,7 +69,7 @@ def wanted(machine: Machine, config: Configuration) -> Tuple[Wanted, ...]:
 
 
 def compare(subject: Subject, config: Configuration) -> List[Finding]:
-    """What would be lost, could not be had, or would come new."""
+    """The listeners that the new binary would lose, could not open, or would add."""
     has, asks = held(subject.machine, subject.old), wanted(subject.machine, config)
     opened = _opened(asks)
     found = []
@@ -88,7 +88,7 @@ def compare(subject: Subject, config: Configuration) -> List[Finding]:
 
 
 def workers_wanted(machine: Machine, config: Configuration) -> Optional[int]:
-    """How many workers the configuration asks for, or `None` when it can't be told."""
+    """The number of workers that the configuration asks for, or `None` when it is unknown."""
     if config.worker_processes.isdigit():
         return int(config.worker_processes)
     return _processors(machine.read("/sys/devices/system/cpu/online") or "")
@@ -106,14 +106,14 @@ def _processors(text: str) -> Optional[int]:
 
 
 def _opened(asks: Tuple[Wanted, ...]) -> Set[Address]:
-    """The sockets that nginx opens for all this."""
+    """The sockets that nginx opens for these `listen` directives."""
     every = {address for one in asks for address in one.addresses}
     bound = {address for one in asks if one.bind for address in one.addresses}
     return {address for address in every if address in bound or not _covered(address, every)}
 
 
 def _covered(address: Address, every: Set[Address]) -> bool:
-    """Whether a wildcard of the same port and family takes what is meant for this address."""
+    """Whether a wildcard of the same port and family covers this address."""
     if address.kind == "unix" or address.host in WILDCARDS:
         return False
     return any(Address(address.kind, wild, address.port) in every for wild in WILDCARDS)
@@ -145,7 +145,7 @@ def _unavailable(subject: Subject, address: Address) -> Optional[str]:
 
 
 def _fewer(machine: Machine, has: Dict[Address, int], asks: Tuple[Wanted, ...], config: Configuration) -> List[Finding]:
-    """The addresses that would have fewer sockets than now: with reuseport each worker has one of its own."""
+    """The addresses that would have fewer sockets than now: with reuseport each worker has its own."""
     workers = workers_wanted(machine, config)
     shared = {address for one in asks if one.reuseport for address in one.addresses}
     found = []
@@ -175,7 +175,7 @@ def _wanted(machine: Machine, listen: Listen) -> Optional[Wanted]:
 
 
 def _split(place: str) -> Tuple[str, Optional[int], Optional[int]]:
-    """Host, first and last port of what stands after `listen`."""
+    """Host, first port and last port of the address after `listen`."""
     if re.match(r"^\d+(-\d+)?$", place):
         host, ports = "*", place
     elif place.startswith("["):
@@ -191,7 +191,7 @@ def _split(place: str) -> Tuple[str, Optional[int], Optional[int]]:
 
 
 def _hosts(machine: Machine, host: str) -> Tuple[Tuple[str, ...], bool]:
-    """The addresses of what stands before the port, and whether it is a name."""
+    """The addresses for the host part of a `listen`, and whether it is a name."""
     if host == "*":
         return ("0.0.0.0",), False
     try:

@@ -17,7 +17,7 @@ from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.system.machine import Machine
 
 OFF = re.compile(r"(^|[\s;])%s\s+off\s*;")
-SESSION = 3  # its place behind the name in /proc/PID/stat
+SESSION = 3  # Index after the name in /proc/PID/stat.
 
 
 def the_master(
@@ -25,7 +25,7 @@ def the_master(
 ) -> Tuple[List[Finding], Optional[Master]]:
     """The one master to judge, or why there is none.
 
-    Two that a rollout to the same release has left are neither judged nor a finding: the upgrade goes on from there.
+    Two masters left by a rollout to the same release are neither judged nor a finding: the upgrade continues from there.
     """
     if not seen.masters:
         return [_none(machine, seen)], None
@@ -39,7 +39,7 @@ def the_master(
 
 
 def left_swapped(seen: Observation, record: Optional[Record]) -> bool:
-    """Whether the rollout of the record has put its release at the path, and was ended there: then nobody else has."""
+    """Whether the rollout of the record put its release at the path and ended there."""
     if record is None or record.state is not State.BEGUN or len(seen.masters) != 1:
         return False
     runs = seen.masters[0].sha256
@@ -47,12 +47,12 @@ def left_swapped(seen: Observation, record: Optional[Record]) -> bool:
 
 
 def _goes_on(request: Request, record: Record) -> bool:
-    """Whether this request would go on with what the rollout of the record has begun."""
+    """Whether this request continues the rollout of the record."""
     return record.rollout == request.rollout or (request.goal is not None and record.target == request.goal.target)
 
 
 def in_progress(record: Record) -> Finding:
-    """The refusal of a host that another rollout holds."""
+    """The refusal for a host that another rollout holds."""
     return finding(
         "upgrade_in_progress",
         whose="rollout %s by %s holds this host since %s" % (record.rollout, record.operator, record.at),
@@ -69,7 +69,7 @@ def _none(machine: Machine, seen: Observation) -> Finding:
         return finding("several_masters", masters=_listed(machine, others))
     named = " (%s names none)" % seen.pid_file if seen.pid_file else ""
     if seen.orphans:
-        # They hold its port, so that one that is started now would find it taken.
+        # They hold the port, so an nginx that is started now could not bind it.
         pids = ", ".join(map(str, seen.orphans))
         named += "; workers %s of a dead master still serve: QUIT them before starting nginx (kill -QUIT %s)" % (
             pids,
@@ -98,7 +98,7 @@ def _listed(machine: Machine, pids: List[int]) -> str:
 
 
 def pid_file(subject: Subject) -> List[Finding]:
-    """Whether the pid file names the master. Only then may a configuration be tested."""
+    """Whether the pid file names the master. Only then may fleet run a configuration test."""
     path, pid = subject.seen.pid_file, subject.old.pid
     if path is None:
         return [finding("not_checked", what="The pid file", why="its path is not known; set nginx_pid_file")]
@@ -113,7 +113,7 @@ def pid_file(subject: Subject) -> List[Finding]:
 
 
 def obeys(subject: Subject, config: Optional[Configuration]) -> List[Finding]:
-    """Whether the master would act on USR2 and WINCH. `config` is `None` when it could not be read."""
+    """Whether the master will act on USR2 and WINCH. `config` is `None` when it could not be read."""
     old = subject.old
     found = _foreground(subject, config)
     if _older(subject) is not None:
@@ -128,11 +128,11 @@ def obeys(subject: Subject, config: Optional[Configuration]) -> List[Finding]:
 
 
 def _foreground(subject: Subject, config: Optional[Configuration]) -> List[Finding]:
-    """At most one word for a master that is, or seems, nobody's daemon."""
+    """At most one finding for a master that is, or seems to be, no daemon."""
     machine, old = subject.machine, subject.old
     if old.pid == 1:
         return [finding("pid_1")]
-    # A daemon has a session of its own (or its first generation's); who shares one with its parent was never made one.
+    # A daemon has its own session, or that of its first generation. A process in its parent's session is no daemon.
     session = _session(machine, old.pid)
     never = session is not None and session == _session(machine, old.ppid) and _older(subject) is None
     if not never and not _is_off("daemon", subject, config is None or config.daemon):
@@ -157,7 +157,7 @@ def _session(machine: Machine, pid: int) -> Optional[int]:
 
 
 def _older(subject: Subject) -> Optional[int]:
-    """The master that this one descends from, if it still lives: its parent, or the one that `.oldbin` names."""
+    """The master that this one descends from, if it still lives: its parent, or the process that `.oldbin` names."""
     masters = [one.pid for one in subject.seen.masters] + list(subject.seen.others)
     for pid in (subject.old.ppid, subject.seen.oldbin_pid):
         if pid is not None and pid in masters and pid != subject.old.pid:
@@ -166,7 +166,7 @@ def _older(subject: Subject) -> Optional[int]:
 
 
 def at_its_path(subject: Subject) -> List[Finding]:
-    """Whether the file that USR2 would execute is there, is what runs, and is this instance's alone."""
+    """Whether the file that USR2 would execute exists, is the running binary, and belongs to this instance alone."""
     machine, old, path = subject.machine, subject.old, subject.seen.path
     if path is None:
         return [] if not subject.command.program.startswith("/") else [_not_there(subject, subject.command.program)]
@@ -187,7 +187,7 @@ def _not_there(subject: Subject, path: str) -> Finding:
 
 
 def _other_view(subject: Subject, path: str) -> Optional[str]:
-    """Why the master sees other files than we do, or `None`."""
+    """Why the master sees other files than fleet does, or `None`."""
     machine, pid = subject.machine, subject.old.pid
     root = machine.real_path("/proc/%d/root" % pid)
     if not root.startswith("/proc/") and root != "/":
@@ -200,7 +200,7 @@ def _other_view(subject: Subject, path: str) -> Optional[str]:
 
 
 def _shared(subject: Subject, path: str) -> List[Finding]:
-    """Whether another instance's master would execute the same file."""
+    """Whether the master of another instance would execute the same file."""
     machine = subject.machine
     here = machine.stat(path)
     for pid in subject.seen.others:
@@ -217,5 +217,5 @@ def _shared(subject: Subject, path: str) -> List[Finding]:
 
 
 def configuration_of(subject: Subject, output: str) -> Optional[Configuration]:
-    """What `-T` printed for this master's command line."""
+    """The configuration that `-T` printed, for this master's command line."""
     return read_configuration(output, subject.command)

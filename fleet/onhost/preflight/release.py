@@ -1,4 +1,4 @@
-"""Whether the new binary can take over on this host: it runs here, and it was built for the same paths and modules."""
+"""Whether the new binary can take over on this host: it runs here, and its build has the same paths and modules."""
 
 from typing import List, Optional, Tuple
 
@@ -21,7 +21,7 @@ NOT_LOADED = (
 COMPATIBLE = ("nginx", "openresty", "Tengine", "freenginx")
 
 
-# What overrides a path that was built in.
+# What overrides a built-in path.
 ARGUMENTS = {"prefix": "-p", "conf-path": "-c"}
 
 
@@ -33,7 +33,7 @@ DIRECTIVES = {
 
 
 def runs(subject: Subject) -> Tuple[List[Finding], Optional[Build]]:
-    """Whether the release can be executed on this host at all, and what it says of itself."""
+    """Whether the release can be executed on this host, and its build."""
     machine, staged = subject.machine, subject.staged
     if staged is None:
         return [finding("not_staged")], None
@@ -57,7 +57,7 @@ def _why_not(said: Ran) -> Finding:
 
 
 def differs(subject: Subject, old: Optional[Build], new: Build, config: Optional[Configuration]) -> List[Finding]:
-    """What the new build would do otherwise than the old one, because it was configured otherwise."""
+    """The differences between the two builds that matter to the running instance."""
     if old is None:
         return []
     found = []
@@ -78,13 +78,13 @@ def differs(subject: Subject, old: Optional[Build], new: Build, config: Optional
 
 
 def _moved(old: Build, new: Build, command: Command, config: Optional[Configuration]) -> List[Tuple[str, str, str]]:
-    """The paths that differ where neither argument nor directive overrides them: name, before, after.
+    """The built-in paths that differ and that no argument or directive overrides: name, before, after.
 
-    --prefix, --conf-path, --pid-path: it would read other files, or write its pid where nobody looks.
-    --error-log-path: without `error_log` in the main context and without -e it would log where nobody reads.
-    --modules-path: nginx itself never looks there, it takes a relative `load_module` from the prefix. There lie the
-    modules that came with the old build, and the new one's own lie elsewhere; which are meant only a full path says.
-    --sbin-path is not among them: a running nginx executes its argv[0], and nothing else asks for it.
+    --prefix, --conf-path, --pid-path: the new binary would read other files, or write its pid to another file.
+    --error-log-path: without `error_log` in the main context and without -e it would log to another file.
+    --modules-path: nginx itself never uses it; it takes a relative `load_module` from the prefix. But the old build's modules
+    lie there and the new build's elsewhere; only an absolute path tells which ones are meant.
+    --sbin-path is ignored: a running nginx executes its argv[0].
     """
     found = []
     if not command.prefix and _option(old, "prefix") != _option(new, "prefix"):
@@ -97,7 +97,7 @@ def _moved(old: Build, new: Build, command: Command, config: Optional[Configurat
 
 
 def _counts(name: str, command: Command, config: Optional[Configuration]) -> bool:
-    """Whether no argument and no directive stands in for the path that was built in. An argument -c is in it already."""
+    """Whether no argument and no directive overrides the built-in path. `command` already covers -c."""
     if name == "pid-path":
         return config is None or not config.pid
     if name == "error-log-path":
@@ -108,7 +108,7 @@ def _counts(name: str, command: Command, config: Optional[Configuration]) -> boo
 
 
 def _cure(names: List[str]) -> str:
-    """How nginx, as it runs now, can be told the paths of these names."""
+    """How to give the running nginx the paths of these names."""
     arguments = [ARGUMENTS[name] for name in names if name in ARGUMENTS]
     directives = [DIRECTIVES[name] for name in names if name in DIRECTIVES]
     ways = ["restart nginx once with %s" % " and ".join(arguments)] if arguments else []

@@ -23,7 +23,7 @@ NO_LIMIT = 1 << 60
 
 
 class Place(NamedTuple):
-    """A folder that something is written to: what, how many bytes, and the word when it can't be executed there."""
+    """A folder that fleet writes to: for what, how many bytes, and the reason word when it must be executable."""
 
     folder: str
     what: str
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 
 class Group(NamedTuple):
-    """One level of a control group: what is used of which limit, and the file that sets it."""
+    """One level of a control group: usage and limit, and the file that sets the limit."""
 
     used: int
     limit: int
@@ -40,7 +40,7 @@ class Group(NamedTuple):
 
 
 def disks(subject: Subject) -> List[Finding]:
-    """Whether every folder that will be written to takes it."""
+    """Whether every folder that fleet writes to has room."""
     found: List[Finding] = []
     need: Dict[int, int] = {}
     for place in _places(subject):
@@ -56,7 +56,7 @@ def disks(subject: Subject) -> List[Finding]:
 
 
 def state_folder(machine: Machine, state_dir: str) -> List[Finding]:
-    """Whether the state folder is one where the release can be tried."""
+    """Whether the release can be executed in the state folder."""
     folder = _there(machine, state_dir)
     room = machine.room(folder)
     if room is None or not room.f_flag & os.ST_NOEXEC:
@@ -65,7 +65,7 @@ def state_folder(machine: Machine, state_dir: str) -> List[Finding]:
 
 
 def room_for_release(machine: Machine, state_dir: str, release_bytes: int) -> List[Finding]:
-    """Whether the state folder takes the release, twice for a moment: packed, as it is brought, and unpacked."""
+    """Whether the state folder has room for the release, twice for a moment: compressed and unpacked."""
     folder = _there(machine, state_dir)
     room = machine.room(folder)
     if room is None:
@@ -89,7 +89,7 @@ def memory(subject: Subject) -> List[Finding]:
 
 
 def processes(subject: Subject) -> List[Finding]:
-    """Whether a second master with its workers may be forked."""
+    """Whether the process limits allow a second master with its workers."""
     need = len(_family(subject)) + SPARE_PROCESSES
     rooms = [
         ("The control group of nginx", one.limit - one.used, one.file)
@@ -104,14 +104,14 @@ def processes(subject: Subject) -> List[Finding]:
 
 
 def mount_of(machine: Machine, path: str) -> str:
-    """The mount point that a path lies on."""
+    """The mount point of a path."""
     points = [fields[4].replace("\\040", " ") for fields in _mounts(machine)]
     under = [point for point in points if path == point or path.startswith(point.rstrip("/") + "/")]
     return max(under, key=len) if under else "/"
 
 
 def memory_groups(machine: Machine, pid: int) -> List[Group]:
-    """The memory limits above this process. Cache that the kernel would give up is not counted as used."""
+    """The memory limits above this process. Page cache that the kernel would reclaim does not count as used."""
     found = []
     for folder, version in _folders(machine, pid, "memory"):
         names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
@@ -124,13 +124,13 @@ def memory_groups(machine: Machine, pid: int) -> List[Group]:
 
 
 def pid_groups(machine: Machine, pid: int) -> List[Group]:
-    """The limits on the number of processes above this one."""
+    """The limits on the number of processes above this process."""
     groups = (_group(machine, folder, "pids.max", "pids.current") for folder, _ in _folders(machine, pid, "pids"))
     return [group for group in groups if group is not None]
 
 
 def _places(subject: Subject) -> Iterator[Place]:
-    """Where something will be written. The old binary is kept by a hard link, and once more in the store."""
+    """The folders that fleet writes to. The old binary is kept by a hard link and by a copy in the store."""
     kept = subject.machine.stat(subject.image)
     kept_bytes = kept.st_size if kept else 0
     if subject.seen.path:
@@ -161,7 +161,7 @@ def _folder(machine: Machine, place: Place, folder: str, room: os.statvfs_result
 
 
 def _there(machine: Machine, folder: str) -> str:
-    """The folder, or the nearest one above it that exists."""
+    """The folder, or its nearest parent that exists."""
     while machine.stat(folder) is None and os.path.dirname(folder) != folder:
         folder = os.path.dirname(folder)
     return folder
@@ -173,7 +173,7 @@ def _family(subject: Subject) -> Tuple[int, ...]:
 
 
 def _resident(machine: Machine, pid: int) -> int:
-    """The memory of one process, its share of what it shares with others; all that is resident on an old kernel."""
+    """The proportional memory of one process (PSS); on an old kernel all resident memory."""
     share = re.search(r"^Pss:\s+(\d+) kB", machine.read("/proc/%d/smaps_rollup" % pid) or "", re.MULTILINE)
     if share:
         return int(share.group(1)) << 10
@@ -182,7 +182,7 @@ def _resident(machine: Machine, pid: int) -> int:
 
 
 def _user_limit(subject: Subject) -> List[Tuple[str, int, str]]:
-    """What RLIMIT_NPROC leaves a master that isn't root's (it does not bind root)."""
+    """The processes that RLIMIT_NPROC leaves to a master that does not run as root; root is not limited."""
     machine, pid = subject.machine, subject.old.pid
     owner = machine.stat("/proc/%d" % pid)
     limit = re.search(r"^Max processes\s+(\d+)", machine.read("/proc/%d/limits" % pid) or "", re.MULTILINE)
@@ -197,7 +197,7 @@ def _user_limit(subject: Subject) -> List[Tuple[str, int, str]]:
 
 
 def _folders(machine: Machine, pid: int, controller: str) -> Iterator[Tuple[str, int]]:
-    """The folders of the process's control group and of those above it, as (folder, cgroup version)."""
+    """The folders of the process's control group and of its parents, as (folder, cgroup version)."""
     for line in (machine.read("/proc/%d/cgroup" % pid) or "").splitlines():
         number, names, path = (line.split(":", 2) + ["", ""])[:3]
         version = 2 if number == "0" and not names else 1
@@ -211,7 +211,7 @@ def _folders(machine: Machine, pid: int, controller: str) -> Iterator[Tuple[str,
 
 
 def _below(path: str, root: str) -> str:
-    """The path inside a mount that shows only what is below `root`."""
+    """The path inside a mount that shows only the part below `root`."""
     if root != "/" and (path == root or path.startswith(root + "/")):
         return path[len(root) :]
     return path

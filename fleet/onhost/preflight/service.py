@@ -16,7 +16,7 @@ from fleet.onhost.system.systemd import PROPERTIES, RUNS_SYSTEMD, read_show, uni
 
 
 def package_lock(machine: Machine) -> List[Finding]:
-    """Whether a package manager is at work now."""
+    """Whether a package manager is running now."""
     for path in PACKAGE_LOCKS:
         pid = machine.locked_by(path)
         if pid is None:

@@ -1,4 +1,4 @@
-"""The operating system, one subject a file.
+"""The operating system, one subject in each file.
 
-Imports nothing of fleet but itself.
+Imports nothing else of fleet.
 """

@@ -1,8 +1,8 @@
-"""The lock of one instance: one step script at a time acts on it. The kernel gives it back however its holder ends.
+"""The lock of one instance: only one step script at a time acts on it. The kernel frees it however the holder ends.
 
-A holder that is *stopped* (SIGSTOP, a debugger) would keep everybody out for ever, the way back included. It is fleet's
-own script, and one that can be ended at any moment; so who waits for the lock ends it with KILL and looks at the host
-afresh. The file names the holder by pid and start time, so that a stranger who was given its pid is left alone.
+A *stopped* holder (SIGSTOP, a debugger) would block everything for ever, also the way back. The holder is a fleet step
+script, which may be killed at any moment; so the process that waits for the lock sends it KILL and looks at the host
+again. The file names the holder by pid and start time, so that a process that was given its pid later is left alone.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ class Busy(Exception):
 
 @contextmanager
 def locked(machine: Machine, path: str, wait_s: float) -> Iterator[None]:
-    """Nobody else has this lock meanwhile. Raises `Busy` after `wait_s`, naming the holder, and OSError."""
+    """Hold this lock. Raises `Busy` after `wait_s` seconds, naming the holder, and OSError."""
     until = machine.monotonic_s() + wait_s
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
         while not _taken(file.fileno()):
@@ -36,7 +36,7 @@ def locked(machine: Machine, path: str, wait_s: float) -> Iterator[None]:
 
 
 def holder(machine: Machine, path: str) -> Optional[Tuple[int, int]]:
-    """The (pid, start) that the lock's file names, whether or not it still holds it; `None` when it names nobody."""
+    """The (pid, start) in the lock's file, whether or not that process holds it still; `None` when the file is empty."""
     words = (machine.read(path) or "").split()
     if len(words) != 2 or not all(word.isdigit() for word in words):
         return None
@@ -49,7 +49,7 @@ def _words(machine: Machine, path: str) -> str:
 
 
 def _end_stopped(machine: Machine, path: str) -> bool:
-    """Whether the holder was stopped and has been told to end; with it goes its lock, in a moment."""
+    """Whether the holder was stopped and has been sent KILL; the lock is free a moment later."""
     found = holder(machine, path)
     process = machine.process(found[0]) if found else None
     if found is None or process is None or process.start != found[1] or process.state not in "Tt":
@@ -63,7 +63,7 @@ def _end_stopped(machine: Machine, path: str) -> bool:
 
 
 def _say_who(machine: Machine, descriptor: int) -> None:
-    """The lock's file names its holder; on a full disk it does not, and the lock holds all the same."""
+    """Write the holder into the lock's file. On a full disk the name is missing, and the lock holds all the same."""
     own = machine.process(os.getpid())
     try:
         os.ftruncate(descriptor, 0)

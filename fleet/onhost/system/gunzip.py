@@ -1,6 +1,6 @@
-"""What a gzip file holds, read so that neither a cut-off file nor an endless one is taken for whole.
+"""Reads a gzip file so that neither a truncated file nor an endless one passes for a whole one.
 
-Python's own `gzip` raises three kinds of errors for what is no gzip file, other ones in other versions.
+Python's own `gzip` raises three kinds of errors for bad input, and others in other versions.
 """
 
 import zlib
@@ -12,7 +12,7 @@ GZIP = 16 + zlib.MAX_WBITS
 
 
 def unpacked(source: BinaryIO) -> Iterator[bytes]:
-    """Its content, in blocks of at most `BLOCK_BYTES`. Raises ValueError when it is no gzip file, or not just one."""
+    """The content, in blocks of at most `BLOCK_BYTES`. Raises ValueError when the file is not exactly one whole gzip file."""
     stream = zlib.decompressobj(GZIP)
     try:
         for packed in iter(lambda: source.read(READ_BYTES), b""):

@@ -1,8 +1,8 @@
-"""The whole outside world of the step script, in a dozen and a half methods.
+"""The whole outside world of the step script, behind one class.
 
-Steps, preflight and verify act and look only through a `Machine`, so that a test can hand them another one: the model
-nginx of the unit tests, or the one that breaks at a chosen moment. Reads of processes that safety hangs on (image,
-start time, sockets) come from /proc, because psutil's `exe()` hides " (deleted)"; psutil lists, and signals.
+Steps, preflight and verify look and act only through a `Machine`, so that a test can hand them another one: the model
+nginx of the unit tests, or one that breaks at a chosen moment. Facts about processes that safety depends on (image, start
+time, sockets) come from /proc, because psutil's `exe()` hides " (deleted)". psutil lists processes and sends signals.
 """
 
 import errno
@@ -38,8 +38,8 @@ CLOCK_BOOTTIME = 7  # Linux; the name came with Python 3.7
 class Process(NamedTuple):
     """One process. (pid, start) is its identity within a boot; `start` is field 22 of /proc/PID/stat, in clock ticks.
 
-    `stack` is where its stack begins (field 28): a child that has executed a new image has another one than its
-    parent, one that was only forked has the same. `title` is /proc/PID/cmdline with NULs as spaces.
+    `stack` is the start of its stack (field 28): a child that has executed a new image has another one than its parent; a
+    child that was only forked has the same. `title` is /proc/PID/cmdline with NULs as spaces.
     """
 
     pid: int
@@ -51,7 +51,7 @@ class Process(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """A command that ended. `code` is 127 when it could not be executed and -N when signal N ended it."""
+    """A command that has ended. `code` is 127 when it could not be executed and -N when signal N ended it."""
 
     code: int
     output: str
@@ -59,7 +59,7 @@ class Ran(NamedTuple):
 
 
 class Gone(Exception):
-    """The process that was meant is not there any more (its pid may be somebody else's)."""
+    """The process no longer exists; its pid may belong to another process now."""
 
 
 class Machine:
@@ -69,15 +69,15 @@ class Machine:
         return time.monotonic()
 
     def boottime_s(self) -> float:
-        """Seconds since the host was booted, also those in which it slept; no clock that anybody sets moves it."""
+        """Seconds since boot, including suspended time (CLOCK_BOOTTIME). Setting the clock does not change it."""
         return time.clock_gettime(CLOCK_BOOTTIME)
 
     def boot_id(self) -> str:
-        """What tells this start of the host from any other."""
+        """The kernel's id of this boot."""
         return (self.read("/proc/sys/kernel/random/boot_id") or "").strip()
 
     def age_s(self, path: str) -> float:
-        """How long ago the file was last written to, in seconds; 0 when it is not there."""
+        """Seconds since the file was last written; 0 when it does not exist."""
         seen = self.stat(path)
         return time.time() - seen.st_mtime if seen is not None else 0.0
 
@@ -87,19 +87,19 @@ class Machine:
         return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + ".%03dZ" % (int(now * 1000) % 1000)
 
     def began_s(self, start: int) -> float:
-        """When a process with this start time (ticks) began, in seconds since 1970, to a hundredth or so."""
+        """When a process with this start time (in ticks) began, in seconds since 1970, to about 0.01 s."""
         # An interruption between the two clocks makes the difference smaller, never larger.
         booted_s = max(time.time() - time.clock_gettime(CLOCK_BOOTTIME) for _ in range(5))
         return booted_s + start / os.sysconf("SC_CLK_TCK")
 
     def pause(self, seconds: float = POLL_S) -> None:
-        """Wait between two looks. Never a stand-in for seeing the effect."""
+        """Sleep between two looks. It never stands in for seeing the effect."""
         time.sleep(seconds)
 
     # Processes
 
     def processes(self) -> List[Process]:
-        """Every process of this PID namespace that is still there and no zombie."""
+        """Every process of this PID namespace that exists and is not a zombie."""
         found = (self.process(pid) for pid in psutil.pids())
         return [process for process in found if process is not None and process.state not in "ZX"]
 
@@ -115,7 +115,7 @@ class Machine:
         return Process(pid, int(fields[1]), int(fields[19]), fields[0], int(fields[25]), title)
 
     def image(self, pid: int) -> Optional[Tuple[int, int]]:
-        """(device, inode) of the executable that the process runs, also when its file has been replaced."""
+        """(device, inode) of the executable that the process runs, also after its file was replaced."""
         try:
             seen = os.stat("/proc/%d/exe" % pid)
         except OSError:
@@ -123,7 +123,7 @@ class Machine:
         return seen.st_dev, seen.st_ino
 
     def image_path(self, pid: int) -> Optional[str]:
-        """The path of the executable that the process runs, also when another file lies there by now."""
+        """The path of the executable that the process runs, also after another file was put there."""
         try:
             path = os.readlink("/proc/%d/exe" % pid)
         except OSError:
@@ -135,7 +135,7 @@ class Machine:
         return self.sha256("/proc/%d/exe" % pid)
 
     def same_pid_namespace(self, pid: int) -> bool:
-        """Whether the process lives in our PID namespace, so that its pid means there what it means here."""
+        """Whether the process is in our PID namespace, so that its pid means the same process here and there."""
         try:
             return os.readlink("/proc/%d/ns/pid" % pid) == os.readlink("/proc/self/ns/pid")
         except OSError:
@@ -163,11 +163,11 @@ class Machine:
         return sockets.listeners("/proc/%d/net" % pid)
 
     def peer_inodes(self, connections: Sequence[socket.socket]) -> List[int]:
-        """Inodes of the far ends of connections to this very host, in their order; 0 while nobody has accepted one."""
+        """Inodes of the far ends of connections to this host, in the same order; 0 until a process accepts the connection."""
         return sockets.peer_inodes("/proc/self/net", connections)
 
     def established(self, pids: Collection[int]) -> int:
-        """How many TCP connections these processes have open between them."""
+        """The number of established TCP connections of these processes."""
         found = set()
         for pid in pids:
             try:
@@ -179,7 +179,7 @@ class Machine:
         return len(found)
 
     def signal(self, pid: int, start: int, signum: int) -> None:
-        """Send a signal to just this process. Raises `Gone` when the pid is not that process any more."""
+        """Send a signal to exactly this process. Raises `Gone` when the pid belongs to another process now."""
         seen = self.process(pid)
         if seen is None or seen.start != start or seen.state in "ZX":
             raise Gone("process %d (started at tick %d) is gone" % (pid, start))
@@ -189,7 +189,7 @@ class Machine:
             raise Gone("process %d (started at tick %d) is gone" % (pid, start))
 
     def syslog(self, text: str) -> None:
-        """The line is in the host's syslog, for whoever looks there first."""
+        """Write a line to the host's syslog."""
         syslog.syslog(syslog.LOG_NOTICE | syslog.LOG_DAEMON, "fleet: " + text)
 
     # Files
@@ -233,25 +233,25 @@ class Machine:
         return digest.hexdigest()
 
     def names(self, folder: str) -> List[str]:
-        """What is in a folder; nothing if there is no such folder."""
+        """The names in a folder; empty if there is no such folder."""
         try:
             return sorted(os.listdir(folder))
         except OSError:
             return []
 
     def room(self, path: str) -> Optional[os.statvfs_result]:
-        """What the file system of this path has left, and how it is mounted, or `None`."""
+        """Free space and mount options of the file system that holds this path, or `None`."""
         try:
             return os.statvfs(path)
         except OSError:
             return None
 
     def may_write(self, folder: str) -> bool:
-        """Whether we may make files in the folder."""
+        """Whether this process may create files in the folder."""
         return os.access(folder, os.W_OK | os.X_OK)
 
     def locked_by(self, path: str) -> Optional[int]:
-        """The pid that holds a POSIX lock on the file (0: one that we can't see), or `None`. Takes no lock itself."""
+        """The pid that holds a POSIX lock on the file (0: a process in another namespace), or `None`. Takes no lock itself."""
         wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         try:
             with open(path, "rb") as source:
@@ -261,13 +261,13 @@ class Machine:
         return None if found[0] == fcntl.F_UNLCK else max(0, found[4])
 
     def make_folder(self, path: str) -> None:
-        """The folder, and those above it, exist; what is made belongs to root alone."""
+        """Create the folder and its parents; new ones belong to root alone."""
         os.makedirs(path, mode=0o700, exist_ok=True)
 
     def copy(self, source: str, target: str, like: str) -> None:
-        """`target` holds the bytes of `source` and the owner, mode, ACL, label and capabilities of `like`, on the disk.
+        """Copy `source` to `target`, with owner, mode, ACL, label and capabilities of `like`, and flush to disk.
 
-        The order is that of the reference: owner, mode, then the extended attributes (chown drops capabilities).
+        The order matters: owner, mode, then extended attributes, because chown drops capabilities.
         """
         with open(source, "rb") as reader, open(target, "xb") as writer:
             shutil.copyfileobj(reader, writer, 1 << 20)
@@ -289,9 +289,9 @@ class Machine:
             os.close(descriptor)
 
     def unpack(self, source: str, target: str, most_bytes: Optional[int] = None) -> str:
-        """SHA-256 of what the gzip file `source` holds; those bytes are in `target`, which is new, and on the disk.
+        """SHA-256 of the content of the gzip file `source`, which is written to the new file `target` and flushed to disk.
 
-        Raises OSError, and ValueError when `source` is no whole gzip file, or holds more than `most_bytes`.
+        Raises OSError, and ValueError when `source` is not a whole gzip file or holds more than `most_bytes`.
         """
         digest = hashlib.sha256()
         left_bytes = sys.maxsize if most_bytes is None else most_bytes
@@ -307,9 +307,9 @@ class Machine:
         return digest.hexdigest()
 
     def write(self, path: str, text: str, mode: int = 0o600) -> None:
-        """The file holds `text`, all of it or what it held before, also after a power cut.
+        """Replace the file's content atomically, also across a power cut.
 
-        A pid file's folder may be another user's: no name that he has put there is written through.
+        The folder of a pid file may belong to another user: a link that this user has put there is never followed.
         """
         temporary = "%s%s%d" % (path, TEMPORARY, os.getpid())
         try:
@@ -326,9 +326,7 @@ class Machine:
             raise
 
     def append(self, path: str, line: str) -> None:
-        """The line is the last of the file, on the disk. What a full disk once tore off in mid-line stays on a line of
-        its own.
-        """
+        """Append the line and flush to disk. The rest of a line that a full disk once cut off stays on a line of its own."""
         with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", buffering=0) as sink:
             size = os.fstat(sink.fileno()).st_size
             torn = size > 0 and os.pread(sink.fileno(), 1, size - 1) != b"\n"
@@ -338,16 +336,16 @@ class Machine:
             os.fsync(sink.fileno())
 
     def link(self, source: str, target: str) -> None:
-        """`target` is another name of the file `source`."""
+        """Make `target` another name of the file `source`."""
         os.link(source, target)
 
     def rename(self, source: str, target: str) -> None:
-        """`target` is what `source` was; the folder is on the disk."""
+        """Rename `source` to `target` and flush the folder to disk."""
         os.rename(source, target)
         self._sync_folder(os.path.dirname(target))
 
     def unlink(self, path: str) -> None:
-        """The name is gone, also if it was not there."""
+        """Remove the name; no error when it does not exist."""
         try:
             os.unlink(path)
         except FileNotFoundError:
@@ -364,7 +362,7 @@ class Machine:
     # Programs and the network
 
     def run(self, argv: Tuple[str, ...], timeout_s: float, env: Optional[Dict[str, str]] = None, cwd: str = "/") -> Ran:
-        """Run a program to its end, both outputs together, in an environment that is empty unless given."""
+        """Run a program to its end, with both outputs joined, in an empty environment unless one is given."""
         began = time.monotonic()
         try:
             done = subprocess.run(
@@ -384,11 +382,11 @@ class Machine:
         return Ran(done.returncode, done.stdout.decode("utf-8", "replace"), time.monotonic() - began)
 
     def user(self) -> int:
-        """The user id that we act as; 0 is root."""
+        """The effective user id; 0 is root."""
         return os.geteuid()
 
     def addresses(self, host: str) -> Tuple[str, ...]:
-        """All addresses of a name, as the resolver of this host has them; none if it has none."""
+        """All addresses of a name according to this host's resolver; empty when it has none."""
         try:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):

@@ -1,4 +1,4 @@
-"""The package manager of the host: whether it is at work, and which package a file belongs to."""
+"""The host's package manager: whether it is running, and which package owns a file."""
 
 import os
 import re
@@ -17,14 +17,14 @@ PACKAGE_LOCKS = (
 
 
 class Owner(NamedTuple):
-    """The package that a file belongs to, and the command that keeps it as it is."""
+    """The package that owns a file, and the command that holds the package at its version."""
 
     package: str
     hold: str
 
 
 def flocked_by(machine: Machine, path: str) -> Optional[int]:
-    """Who holds a lock of the other kind (flock), which apk takes; by the inode, as /proc/locks has it."""
+    """The pid that holds an flock() on the file, as apk does; found by the inode in /proc/locks."""
     seen = machine.stat(path)
     if seen is None:
         return None
@@ -37,7 +37,7 @@ def flocked_by(machine: Machine, path: str) -> Optional[int]:
 
 
 def owner_of(machine: Machine, path: str) -> Optional[Owner]:
-    """The package that a file belongs to, as the host's package manager says, or `None`."""
+    """The package that owns the file, according to the host's package manager, or `None`."""
     for name in _names_of(path):
         said = machine.run(("dpkg-query", "-S", name), TOOL_TIMEOUT_S, env=TOOL_ENV)
         lines = [line for line in said.output.splitlines() if line.endswith(": " + name) and " by " not in line]
@@ -56,7 +56,7 @@ def owner_of(machine: Machine, path: str) -> Optional[Owner]:
 
 
 def _names_of(path: str) -> Tuple[str, ...]:
-    """The names that a package may know a file by: with a merged /usr, /sbin/x and /usr/sbin/x are one file."""
+    """The names under which a package may list a file: with a merged /usr, /sbin/x and /usr/sbin/x are one file."""
     if re.match(r"^/usr/(s?bin|lib)/", path):
         return path, path[len("/usr") :]
     return (path, "/usr" + path) if re.match(r"^/(s?bin|lib)/", path) else (path,)

@@ -1,6 +1,6 @@
-"""The kernel's socket tables (/proc/net) as values: who listens, and which socket is the far end of a connection.
+"""The kernel's socket tables (/proc/net) as values: listening sockets, and the far end of a connection.
 
-A busy host has tens of thousands of lines in them, so lines are chosen as text before any is taken apart.
+On a busy host these tables have tens of thousands of lines, so lines are selected as text before any is parsed.
 """
 
 import socket
@@ -9,7 +9,7 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 LISTENING = " 0A "
 UNCONNECTED = " 07 "
-ACCEPTS = " 00010000 "  # __SO_ACCEPTCON: a UNIX socket that listens
+ACCEPTS = " 00010000 "  # __SO_ACCEPTCON: a UNIX socket in listening state.
 
 End = Tuple[str, int]
 
@@ -39,9 +39,9 @@ def listeners(folder: str) -> Dict[int, Listener]:
 
 
 def peer_inodes(folder: str, connections: Sequence[socket.socket]) -> List[int]:
-    """Inodes of the far ends of connections to this very host, in their order; 0 while nobody has accepted one.
+    """Inodes of the far ends of connections to this host, in the same order; 0 until a process has accepted the connection.
 
-    Who listens on `::` may take an IPv4 connection, too: only the IPv6 table has it then, and is read only for that.
+    A listener on `::` may take an IPv4 connection, too. Only the IPv6 table has that one, and it is read only for this.
     """
     found = [0] * len(connections)
     for kind, six in (("tcp", False), ("tcp6", True)):
@@ -68,13 +68,13 @@ def _lines(path: str, having: str) -> Iterator[List[str]]:
 def _text(path: str) -> str:
     try:
         with open(path, "rb") as source:
-            return source.read().decode("utf-8", "replace")  # an abstract name may hold any bytes
+            return source.read().decode("utf-8", "replace")  # An abstract name may hold any bytes.
     except OSError:
         return ""
 
 
 def written(end: End, six: bool) -> str:
-    """An address as the tables write it, an IPv4 one in the IPv6 table mapped; the opposite of `address`."""
+    """An address as the tables write it; an IPv4 one in the IPv6 table is mapped. The opposite of `address`."""
     host = end[0].partition("%")[0] if ":" in end[0] or not six else "::ffff:" + end[0]
     raw = socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, host)
     words = ["%08X" % int.from_bytes(raw[n : n + 4], sys.byteorder) for n in range(0, len(raw), 4)]

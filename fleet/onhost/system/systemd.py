@@ -1,4 +1,4 @@
-"""The unit that a process belongs to, and what systemd says of it."""
+"""The systemd unit of a process, and the state that systemd reports for it."""
 
 from typing import Dict, NamedTuple, Optional
 
@@ -12,14 +12,14 @@ PROPERTIES = "Id,Type,PIDFile,MainPID,ActiveState"
 
 
 class Followed(NamedTuple):
-    """The systemd unit that nginx belongs to, and the process that systemd takes for its main one."""
+    """The systemd unit that nginx belongs to, and the process that systemd regards as its main process."""
 
     unit: str
     main_pid: int
 
 
 def followed(machine: Machine, pid: int) -> Optional[Followed]:
-    """Whom systemd follows in the unit of this process; `None` without systemd, a forking unit, or an answer."""
+    """The main process of this process's unit; `None` without systemd, for a unit that is not forking, or without an answer."""
     name = unit_of(machine.read("/proc/%d/cgroup" % pid) or "")
     if name is None or not machine.exists(RUNS_SYSTEMD):
         return None
@@ -32,7 +32,7 @@ def followed(machine: Machine, pid: int) -> Optional[Followed]:
 
 
 def unit_of(cgroups: str) -> Optional[str]:
-    """The systemd service that /proc/PID/cgroup names, or `None` (a login session is none)."""
+    """The systemd service in /proc/PID/cgroup, or `None` (a login session is no service)."""
     for line in cgroups.splitlines():
         number, names, path = (line.split(":", 2) + ["", ""])[:3]
         if names == "name=systemd" or (number == "0" and not names):
@@ -43,5 +43,5 @@ def unit_of(cgroups: str) -> Optional[str]:
 
 
 def read_show(output: str) -> Dict[str, str]:
-    """What `systemctl show` printed, by property."""
+    """The properties that `systemctl show` printed, by name."""
     return {name: value for name, _, value in (line.partition("=") for line in output.splitlines()) if name}

@@ -1,6 +1,6 @@
-"""`listxattr`, `getxattr` and `setxattr` as `os` has them, by way of the libc: Python has its own only where that is glibc.
+"""`listxattr`, `getxattr` and `setxattr` as in `os`, through the C library: on musl Python's `os` lacks them.
 
-On a musl host (Alpine) a release would else lose the capabilities, ACL and label of the binary that it replaces.
+Without them a release on a musl host (Alpine) would lose the capabilities, ACL and label of the binary it replaces.
 """
 
 import ctypes
@@ -8,21 +8,21 @@ import os
 from typing import List
 
 MOST_BYTES = 1 << 16
-"""The kernel's own limit, for a value and for a list of names (xattr(7))."""
+"""The kernel's limit for a value and for a list of names, in bytes (xattr(7))."""
 
 
 def listxattr(path: str) -> List[str]:
-    """The names of a file's attributes. Raises OSError."""
+    """The names of a file's extended attributes. Raises OSError."""
     return [os.fsdecode(name) for name in _read("listxattr", path).split(b"\0") if name]
 
 
 def getxattr(path: str, attribute: str) -> bytes:
-    """The value of one. Raises OSError."""
+    """The value of one attribute. Raises OSError."""
     return _read("getxattr", path, os.fsencode(attribute))
 
 
 def setxattr(path: str, attribute: str, value: bytes) -> None:
-    """The file has the attribute, with this value. Raises OSError."""
+    """Set the attribute to this value. Raises OSError."""
     _call("setxattr", path, os.fsencode(attribute), value, ctypes.c_size_t(len(value)), 0)
 
 
