@@ -1,9 +1,9 @@
 """The error log as evidence: what the new master's generation wrote since a mark.
 
-nginx makes its error log its own stderr, so file descriptor 2 of a master leads to the log that it really writes,
-whatever the configuration on the disk says by now; the log is open under another number, too, and a file that is not
-is the stderr of whoever started nginx. A log that is no readable file (syslog, stderr, off) is missing
-evidence, said so, never a failure. Nothing here depends on lines of level `notice` (docs/nginx-facts.md, section 9).
+nginx makes its error log its own stderr, so file descriptor 2 of a master leads to the log that it writes now, whatever
+the configuration on the disk says. nginx also has its log open under another number; a file open only as stderr belongs
+to the process that started nginx. A log that is no readable file (syslog, stderr, off) is missing evidence, which fleet
+reports, never a failure. Nothing here depends on lines of level `notice` (docs/nginx-facts.md, section 9).
 """
 
 import os

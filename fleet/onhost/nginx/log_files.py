@@ -1,7 +1,7 @@
-"""The log files that a master holds open: rotated meanwhile, it writes on into the file that has been moved away.
+"""The log files that a master has open. After a rotation it may still write to a file that was moved away.
 
-USR1 by the pid file reaches only the new master; a held one writes on into what is `error.log.1` by then
-(docs/nginx-facts.md, section 9). So the names are remembered at `launch`, and compared with what is open.
+USR1 sent by the pid file reaches only the new master; a held old master keeps writing to what is now `error.log.1`
+(docs/nginx-facts.md, section 9). So fleet remembers the names at `launch` and compares them with what is open.
 """
 
 import os

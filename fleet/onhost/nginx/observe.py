@@ -1,9 +1,9 @@
-"""One look at one nginx instance: which masters live, what each one runs and holds, and what lies on the disk.
+"""One look at one nginx instance: the masters that live, what each one runs and holds, and the files on the disk.
 
-Nothing here trusts a name that can lie. A pid file is a hint; masters are found among the processes, related by their
-parent, and told apart from workers that hang before they have taken their title by whether they executed an image of
-their own (`Process.stack`). The NGINX variable can't be read (nginx overwrites that memory) and the text " (deleted)"
-says nothing after a second replacement, so an image is known by its hash (docs/nginx-facts.md, section 12).
+fleet trusts no name that can be wrong. A pid file is a hint: fleet finds masters among the processes, relates them by
+their parent, and tells them from workers that hang before they set their title by whether they executed an image of
+their own (`Process.stack`). The NGINX variable can't be read (nginx overwrites that memory), and " (deleted)" means
+nothing after a second replacement, so fleet knows an image by its hash (docs/nginx-facts.md, section 12).
 """
 
 import os

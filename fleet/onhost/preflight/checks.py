@@ -1,7 +1,7 @@
-"""Can this host be upgraded? Every reason why not, all at once, each with its remedy; nothing that runs is touched.
+"""Preflight: every reason against an upgrade of this host at once, each with its remedy.
 
-The order is that of what may be asked when: nothing is executed against the configuration before the pid file is known
-to be good, because `nginx -t` makes an empty one in place of a missing one (docs/nginx-facts.md, section 4).
+The order of the checks is a safety rule: nothing runs against the configuration before the pid file is known to be good,
+because `nginx -t` creates an empty pid file in place of a missing one (docs/nginx-facts.md, section 4).
 """
 
 from typing import Callable, List, NamedTuple, Optional, Tuple

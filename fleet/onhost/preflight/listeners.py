@@ -1,9 +1,9 @@
-"""The sockets that the old master holds against those that the new binary would open from the configuration.
+"""The sockets that the old master holds, compared with those that the new binary would open.
 
-The new master closes an inherited socket that its configuration doesn't name; it stays open in the old one, so clients
-connect and hang (docs/nginx-facts.md, section 8). A UNIX socket that is not named is even deleted. What is held is the kernel's
-word (/proc), what would be opened is worked out as nginx does it: addresses under a wildcard of the same port get no
-socket of their own unless an option of their `listen` asks for it (ngx_http_init_listening).
+The new master closes an inherited socket that its configuration does not name; the socket stays open in the old master,
+so clients connect and hang. nginx even deletes a UNIX socket that is not named (docs/nginx-facts.md, section 8). The
+held sockets come from /proc. The sockets to open are worked out as nginx does: an address covered by a wildcard of the
+same port gets no socket of its own, unless an option of its `listen` asks for one (ngx_http_init_listening).
 """
 
 import ipaddress

@@ -1,8 +1,8 @@
-"""Whether the old master is the one that is meant, and whether it would obey USR2 and all that follows.
+"""Whether this is the right master, and whether it will act on USR2 and the signals that follow.
 
-nginx ignores USR2 while its parent is the process that started it (`getppid() == ngx_parent`), and while an upgrade is
-under way; a single process never looks at it; one that can't find its own file fails at it. Each has its own word,
-because each has its own cure (docs/nginx-facts.md, section 2).
+nginx ignores USR2 while its parent is the process that started it (`getppid() == ngx_parent`) and during an upgrade; a
+single process never handles it; a master that can't find its own file fails at it. Each case has its own reason word,
+because each has its own remedy (docs/nginx-facts.md, section 2).
 """
 
 import os

@@ -1,7 +1,7 @@
-"""Whether there is room for a second generation: on the disks, in memory, in the process table; cgroup v1 and v2.
+"""Whether the host has room for a second generation: disks, memory, processes; cgroup v1 and v2.
 
-All of it is found out before, because running out in the middle is what hurts: a fork that fails leaves the old master
-poisoned, and a full disk under the pid file ends the new one (docs/nginx-facts.md, sections 2 and 3).
+fleet checks this beforehand, because running out half-way does harm: a failed fork leaves the old master poisoned, and a
+full disk under the pid file ends the new one (docs/nginx-facts.md, sections 2 and 3).
 """
 
 import os

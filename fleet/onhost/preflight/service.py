@@ -1,7 +1,7 @@
-"""Who else has a hand in this nginx: systemd, which may end the new master, and the package manager.
+"""systemd and the package manager: what they will do to nginx during and after an upgrade.
 
-systemd follows the pid file when the main process of a forking unit leaves; a unit without the right PIDFile= ends all
-that is left of nginx instead (docs/nginx-facts.md, section 10). What `systemctl show` prints was recorded, not run here.
+When the main process of a forking unit ends, systemd reads the pid file again; a unit without the right PIDFile= is
+stopped with all its processes (docs/nginx-facts.md, section 10). The tests use recorded output of `systemctl show`.
 """
 
 from typing import Dict, List
