@@ -530,7 +530,7 @@ def test_a_rollout_that_the_journal_does_not_know_is_refused_with_those_it_knows
     shell("rollback", "-y")
     shell("upgrade", NEW, "-y", *QUICK)
 
-    for wanted, said in (("2025", "knows no rollout 2025"), ("2026", "is the start of several")):
+    for wanted, said in (("2025", "holds no rollout 2025"), ("2026", "matches several rollouts")):
         assert shell("show", wanted) == 2
         assert said in shell.err
         assert ROLLOUT in shell.err
@@ -538,7 +538,7 @@ def test_a_rollout_that_the_journal_does_not_know_is_refused_with_those_it_knows
 
 def test_a_journal_that_is_not_there_knows_no_rollout_and_is_not_made_by_asking(shell: Shell) -> None:
     assert shell("history") == 0
-    assert f"The journal {shell.journal} knows no rollout yet." in shell.err
+    assert f"The journal {shell.journal} holds no rollout yet." in shell.err
     assert shell("history", "--json") == 0
     assert json.loads(shell.out) == {"schema": "fleet.history/1", "rollouts": []}
     assert not shell.journal.exists()

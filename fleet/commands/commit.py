@@ -31,5 +31,5 @@ def run(
 
 @contextmanager
 def _named(recorder: Recorder, rollout: str) -> Iterator[Recorder]:
-    recorder.name(rollout)
+    recorder.set_rollout(rollout)
     yield recorder

@@ -43,7 +43,7 @@ def choose_rollout(looked: RolloutStatus, wanted: str | None, newest_here: str |
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise Refused(f"{wanted} is the start of several rollouts: {', '.join(matches)}.", "Give more of its id.")
+        raise Refused(f"{wanted} matches several rollouts: {', '.join(matches)}.", "Give more characters of the id.")
     if silent:
         raise HostsDidNotAnswer(
             f"no host that answered knows a rollout {wanted}, and {results.names(silent)} did not answer.",

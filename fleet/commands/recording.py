@@ -41,9 +41,9 @@ class Recorder:
         """The lock, if we have it, doesn't expire. Raises `LockHeld` when somebody has taken it, and `JournalError`."""
         self._lock.beat()
 
-    def name(self, rollout: str) -> None:
+    def set_rollout(self, rollout: str) -> None:
         """The lock says which rollout it is held for. Raises `LockHeld` when it is not ours any more."""
-        self._lock.name(rollout)
+        self._lock.set_rollout(rollout)
 
 
 def sender(journal: str = "") -> Sender:
@@ -61,7 +61,7 @@ def journal_lock(
     lock = journal.lock(operator, command, rollout, run)
 
     def say(holder: Holder) -> None:
-        output.say(f"Waiting at most {options.lock_wait_s:g} s for the journal's lock, held by {holder.words}.")
+        output.say(f"Waiting at most {options.lock_wait_s:g} s for the journal's lock, held by {holder.description}.")
 
     lock.acquire(options.lock_wait_s, options.force, say)
     try:
@@ -98,7 +98,7 @@ def rollback_lock(journal: Journal | None, output: Output, operator: str, rollou
         yield None
         return
     if other is not None:
-        output.say(f"The journal's lock is held by {other.words}. The rollback goes on without the lock.")
+        output.say(f"The journal's lock is held by {other.description}. The rollback goes on without the lock.")
     try:
         yield Recorder(journal, run, lock)
     finally:

@@ -89,7 +89,7 @@ def run(environment: Environment, options: CommandOptions, wanted: str | None, c
                 return looked.exit_code or results.INTERRUPTED
             found = _from_hosts(looked, output, wanted, bool(options.limits))
         if found.way is Onward.UPGRADE:
-            recorder.name(found.rollout)
+            recorder.set_rollout(found.rollout)
             return _go_on(environment, options, output, recorder, found, _hosts(options, found, typed), changes)
     if found.way is Onward.NOWHERE:
         raise Refused(

@@ -4,8 +4,8 @@ from fleet.commands.engine_run import command_output
 from fleet.environment import CommandOptions
 from fleet.errors import Refused
 from fleet.journal.journal import Journal
-from fleet.journal.location import place_of
-from fleet.journal.run_summary import Story
+from fleet.journal.location import journal_location
+from fleet.journal.run_summary import RolloutSummary
 from fleet.rollout import results
 from fleet.rollout.rollout_status import RolloutStatus, fold
 from fleet.ui import history_tables
@@ -16,11 +16,11 @@ from fleet.ui.result_tables import host_errors, summary_table
 def run(options: CommandOptions, wanted: str | None, as_json: bool) -> int:
     """What happened in a rollout is on stdout, run after run; 0. Raises `Refused` when no or no single one is meant."""
     output = command_output(options)
-    place = place_of(options.journal)
-    if place.path is not None and not place.path.exists():
-        raise Refused(f"there is no journal {place.shown} yet.", "`fleet status` asks the hosts themselves.")
+    location = journal_location(options.journal)
+    if location.path is not None and not location.path.exists():
+        raise Refused(f"there is no journal {location.display_name} yet.", "`fleet status` asks the hosts themselves.")
     with Journal.open(options.journal) as journal:
-        story = Story(journal.runs(journal.find(wanted)))
+        story = RolloutSummary(journal.runs(journal.find(wanted)))
         told = [(run, journal.events(run.rollout, run.run)) for run in story.runs]
     if as_json:
         output.document(history_tables.show_document(told))

@@ -49,7 +49,7 @@ def run(environment: Environment, options: CommandOptions, as_json: bool) -> int
             return code
         confirm(environment, output, options, "Free them? Whoever is at work there turns back.")
         if holder is not None:
-            lock.break_()
+            lock.force_release()
         names = {host.name for host in claimed}
         freed = _free(environment, output, options, [host for host in hosts if host.name in names]) if claimed else None
     bad = [host for host in freed.all if host.outcome is not Outcome.DONE] if freed else []
@@ -74,7 +74,7 @@ def document(journal: Journal, holder: Holder | None, looked: RolloutStatus) -> 
     """What is held, as JSON; `null` where nobody holds it."""
     return {
         "schema": SCHEMA,
-        "journal": {"name": journal.shown, "holder": holder and _holder(holder)},
+        "journal": {"name": journal.display_name, "holder": holder and _holder(holder)},
         "hosts": [{"name": host.name, "claim": _claim(host), "error": _error(host)} for host in looked.all],
     }
 
@@ -102,11 +102,12 @@ def _error(host: HostStatus) -> str | None:
 
 def _tell(output: Output, journal: Journal, holder: Holder | None, looked: RolloutStatus) -> None:
     if holder is None:
-        output.result(f"The journal {safe(journal.shown)}: nobody holds it.")
+        output.result(f"The journal {safe(journal.display_name)}: nobody holds it.")
     else:
-        beat = f", last heard of at {holder.beat:%H:%M:%S} UTC" if holder.beat else ""
+        beat = f", last heartbeat at {holder.beat:%H:%M:%S} UTC" if holder.beat else ""
         output.result(
-            f"The journal {safe(journal.shown)}: held by {safe(holder.words)} since {holder.since:%F %H:%M:%S} UTC{beat}."
+            f"The journal {safe(journal.display_name)}: held by {safe(holder.description)} "
+            f"since {holder.since:%F %H:%M:%S} UTC{beat}."
         )
     for host in looked.all:
         claim = host.report.claim if host.report else None

@@ -1,12 +1,12 @@
-"""The laptop's journal: every event of every run, on the disk before it is acted on; and the lock of those who write it.
+"""The journal on the laptop: every event of every run, written to disk before fleet acts on it, and the lock of its writers.
 
-where.py     which database is meant, and whether its file system can be trusted with shared memory
-database.py  one open connection: durable, made and brought up to date on the way in, every trouble a `JournalError`
-schema.py    the tables, and the steps from any older form to this one
-store.py     events in and out; the newest rollout, or the one that a few letters name
-story.py     what became of a run and of a rollout, told from its first and last event
-lock.py      one changing run per journal at a time, and how it is taken over
-process.py   whether a process of another run is still there
+location.py          the database that `--journal` names, and whether its file system supports shared memory and locks
+schema.py            the tables, and the migrations from every older version
+database.py          one open connection with durable writes; every error is a `JournalError`
+process_identity.py  whether the process of another run still exists
+lock.py              the lock that lets one run per journal change hosts at a time
+run_summary.py       runs and rollouts, summed up from their first and last event
+journal.py           `Journal`: appends and reads events, lists and finds rollouts
 
-The journal is the story, never the truth: that is on the hosts. A rollback needs no journal.
+The hosts, not the journal, say what state they are in; a rollback needs no journal. May import events, errors and onhost.
 """

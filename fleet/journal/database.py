@@ -1,8 +1,8 @@
 """One open connection to the journal's database, used by one thread.
 
-What is committed is on the disk: write-ahead log with `synchronous=FULL`, or on an odd file system a rollback journal
-with `synchronous=EXTRA`, which also syncs the folder (sqlite.org/pragma.html). Every trouble is a `JournalError` that
-names the journal.
+A committed transaction is on the disk: write-ahead log with `synchronous=FULL`, or on a shared file system a rollback
+journal with `synchronous=EXTRA`, which also syncs the folder (sqlite.org/pragma.html). Every error is a `JournalError`
+that names the journal.
 """
 
 import sqlite3
@@ -15,36 +15,38 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from fleet.errors import JournalError
-from fleet.journal.location import Place, is_odd, make_file
-from fleet.journal.schema import bring_up
+from fleet.journal.location import Location, create_file, is_on_shared_file_system
+from fleet.journal.schema import upgrade_schema
 
 BUSY_S = 10.0
-"""How long a write waits for somebody else's; theirs take milliseconds."""
+"""How long a write waits for the writes of other processes, each of which takes milliseconds."""
 BEGIN = "begin"
-CURE = (
-    "Give it room, or its rights back, or name another one with --journal. "
-    "The hosts know their rollouts themselves: `fleet status`."
+REMEDY = (
+    "Free space on its disk or restore your write permission, or use another one: --journal FILE. "
+    "`fleet status` asks the hosts themselves."
 )
 
 
 class Database:
     """An open journal's database."""
 
-    def __init__(self, place: Place, connection: Connection) -> None:
-        self.place = place
+    def __init__(self, location: Location, connection: Connection) -> None:
+        self.location = location
         self._connection = connection
 
     @classmethod
-    def open(cls, place: Place, *, is_odd: Callable[[Path], bool] = is_odd, busy_s: float = BUSY_S) -> "Database":
-        """The database, of the newest form, ready to be written. Raises `JournalError`."""
-        if place.path is not None:
-            make_file(place.path)
-        with _told(place, "opened"):
-            connection = _connect(place, place.path is not None and is_odd(place.path), busy_s)
-            database = cls(place, connection)
+    def open(
+        cls, location: Location, *, is_shared: Callable[[Path], bool] = is_on_shared_file_system, busy_s: float = BUSY_S
+    ) -> "Database":
+        """The database with the newest schema, ready for writing. Raises `JournalError`."""
+        if location.path is not None:
+            create_file(location.path)
+        with _naming(location, "opened"):
+            connection = _connect(location, location.path is not None and is_shared(location.path), busy_s)
+            database = cls(location, connection)
         try:
             with database.writing() as transaction:
-                bring_up(transaction)
+                upgrade_schema(transaction)
         except BaseException:
             connection.close()
             raise
@@ -52,56 +54,56 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that sees one moment of the journal and holds no writer up."""
-        with _told(self.place, "read"):
+        """A transaction that reads one consistent state of the journal and blocks no writer."""
+        with _naming(self.location, "read"):
             self._connection.info[BEGIN] = "BEGIN"
             with self._connection.begin():
                 yield self._connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that is on the disk when it is left. Nobody else writes meanwhile."""
-        with _told(self.place, "written"):
+        """A transaction that is on the disk when the block ends. It excludes every other writer."""
+        with _naming(self.location, "written"):
             self._connection.info[BEGIN] = "BEGIN IMMEDIATE"
             with self._connection.begin():
                 yield self._connection
 
     def close(self) -> None:
-        """The connection is closed."""
-        with _told(self.place, "closed"):
+        """Closes the connection."""
+        with _naming(self.location, "closed"):
             self._connection.close()
 
 
 @contextmanager
-def _told(place: Place, done: str) -> Iterator[None]:
+def _naming(location: Location, done: str) -> Iterator[None]:
     try:
         yield
     except JournalError as error:
         named = (
             error.message
-            if place.shown in error.message
-            else f"the journal {place.shown} can't be used: {error.message}"
+            if location.display_name in error.message
+            else f"the journal {location.display_name} can't be used: {error.message}"
         )
         raise JournalError(named, error.remedy) from error
     except DBAPIError as error:
-        raise JournalError(f"the journal {place.shown} can't be {done}: {error.orig}.", CURE) from error
+        raise JournalError(f"the journal {location.display_name} can't be {done}: {error.orig}.", REMEDY) from error
     except ModuleNotFoundError as error:
-        remedy = f"Install {error.name} beside fleet, or name a file with --journal."
-        raise JournalError(f"the journal {place.shown} can't be {done}: {error}.", remedy) from error
+        remedy = f"Install {error.name} where fleet is installed, or use a file: --journal FILE."
+        raise JournalError(f"the journal {location.display_name} can't be {done}: {error}.", remedy) from error
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise JournalError(f"the journal {place.shown} can't be {done}: {error}.", CURE) from error
+        raise JournalError(f"the journal {location.display_name} can't be {done}: {error}.", REMEDY) from error
 
 
-def _connect(place: Place, is_odd: bool, busy_s: float) -> Connection:
-    if place.path is None:
-        return create_engine(place.url, poolclass=NullPool).connect()
-    engine = create_engine(place.url, poolclass=NullPool, connect_args={"timeout": busy_s})
+def _connect(location: Location, is_shared: bool, busy_s: float) -> Connection:
+    if location.path is None:
+        return create_engine(location.url, poolclass=NullPool).connect()
+    engine = create_engine(location.url, poolclass=NullPool, connect_args={"timeout": busy_s})
 
-    # sqlite3 would begin a transaction when it sees fit; here it begins when SQLAlchemy says so, and only then.
+    # Python's sqlite3 begins transactions on its own; with isolation_level None only SQLAlchemy's "begin" does.
     @event.listens_for(engine, "connect")
     def is_connected(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None
-        _make_durable(connection, is_odd)
+        _make_durable(connection, is_shared)
 
     @event.listens_for(engine, "begin")
     def begins(connection: Connection) -> None:
@@ -110,8 +112,8 @@ def _connect(place: Place, is_odd: bool, busy_s: float) -> Connection:
     return engine.connect()
 
 
-def _make_durable(connection: sqlite3.Connection, is_odd: bool) -> None:
-    wanted = "delete" if is_odd else "wal"
+def _make_durable(connection: sqlite3.Connection, is_shared: bool) -> None:
+    wanted = "delete" if is_shared else "wal"
     mode = _pragma(connection, "journal_mode")
     if mode != wanted:
         mode = _pragma(connection, f"journal_mode={wanted}")

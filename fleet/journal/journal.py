@@ -1,7 +1,7 @@
-"""The journal: events are appended and never changed, and read back as they were.
+"""The journal: events are appended, never changed, and read back exactly as they were.
 
-One run appends from one thread. What `append` has returned from is on the disk. Another process may read, or append a
-run of its own, at the same time.
+One thread appends the events of one run. When `append` returns, the event is on the disk. Other processes may read and
+append at the same time.
 """
 
 import secrets
@@ -16,12 +16,12 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from fleet.errors import JournalError, Refused
 from fleet.events import Event, EventType, dump, load
 from fleet.journal.database import Database
-from fleet.journal.location import place_of
+from fleet.journal.location import journal_location
 from fleet.journal.lock import Holder, JournalLock
 from fleet.journal.process_identity import this_process
-from fleet.journal.run_summary import Run, Story, stands
-from fleet.journal.schema import BOOK, EVENTS
-from fleet.onhost.text import listed
+from fleet.journal.run_summary import RolloutSummary, Run, run_state
+from fleet.journal.schema import EVENTS, PROPERTIES
+from fleet.onhost.text import listed, safe
 from fleet.onhost.wire import Malformed
 
 
@@ -31,13 +31,13 @@ class Journal(AbstractContextManager["Journal"]):
     def __init__(self, database: Database) -> None:
         self._database = database
         with database.reading() as connection:
-            self.id = str(connection.scalar(select(BOOK.c.value).where(BOOK.c.name == "id")))
-            """Drawn when the journal was made; no other one has it."""
+            self.id = str(connection.scalar(select(PROPERTIES.c.value).where(PROPERTIES.c.name == "id")))
+            """The random id that the journal got when it was created."""
 
     @classmethod
     def open(cls, text: str | None = None) -> "Journal":
-        """The journal that `--journal` names, made if it isn't there. Raises `JournalError`."""
-        return cls(Database.open(place_of(text)))
+        """The journal that `--journal` names, created if it does not exist. Raises `JournalError`."""
+        return cls(Database.open(journal_location(text)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -45,31 +45,31 @@ class Journal(AbstractContextManager["Journal"]):
         self._database.close()
 
     @property
-    def shown(self) -> str:
-        """What it is called towards people."""
-        return self._database.place.shown
+    def display_name(self) -> str:
+        """Its path or URL for messages, without a password."""
+        return self._database.location.display_name
 
     def append(self, run: str, event: Event) -> None:
-        """The event is on the disk, after all others. Raises `JournalError`."""
+        """Writes the event to disk, after all others. Raises `JournalError`."""
         values = {
             "rollout": event.rollout,
             "run": run,
             "at": event.at.astimezone(UTC).isoformat(timespec="microseconds"),
             "type": event.type.value,
-            "host": _ascii(event.host),
+            "host": None if event.host is None else safe(event.host),
             "body": dump(event),
         }
         with self._database.writing() as connection:
             connection.execute(EVENTS.insert(), values)
 
     def lock(self, operator: str, command: str, rollout: str = "", token: str | None = None) -> JournalLock:
-        """The journal's lock, for this process. `token` is the run that will hold it."""
+        """The journal's lock, for this process; not acquired yet. `token` is the run that will hold it."""
         now = datetime.now(UTC)
         me = Holder(token or new_token(), operator, this_process(), command, rollout, since=now)
         return JournalLock(self._database, me)
 
     def events(self, rollout: str, run: str | None = None) -> tuple[Event, ...]:
-        """All events of a rollout, or of one of its runs, in the order in which they were written."""
+        """The events of a rollout, or of one of its runs, in the order in which they were written."""
         wanted = EVENTS.c.rollout == rollout
         if run is not None:
             wanted &= EVENTS.c.run == run
@@ -79,31 +79,33 @@ class Journal(AbstractContextManager["Journal"]):
 
     def runs(self, rollout: str) -> tuple[Run, ...]:
         """The runs of a rollout, in the order in which they began."""
-        return next((story.runs for story in self._stories(EVENTS.c.rollout == rollout)), ())
+        return next((summary.runs for summary in self._summaries(EVENTS.c.rollout == rollout)), ())
 
-    def rollouts(self, most: int | None = None) -> tuple[Story, ...]:
-        """The rollouts of the journal, the one that began last first; at most so many."""
+    def rollouts(self, most: int | None = None) -> tuple[RolloutSummary, ...]:
+        """The rollouts of the journal, the latest first; at most `most`."""
         with self._database.reading() as connection:
             newest = _rollouts(connection, most)
-        stories = {story.rollout: story for story in self._stories(EVENTS.c.rollout.in_(newest))}
-        return tuple(stories[rollout] for rollout in newest if rollout in stories)
+        summaries = {summary.rollout: summary for summary in self._summaries(EVENTS.c.rollout.in_(newest))}
+        return tuple(summaries[rollout] for rollout in newest if rollout in summaries)
 
     def find(self, start: str | None = None) -> str:
-        """The id of the one rollout that begins so; of the newest one without a start. Raises `Refused`."""
+        """The id of the rollout that `start` is a unique prefix of; of the latest one without it. Raises `Refused`."""
         with self._database.reading() as connection:
             known = _rollouts(connection)
         if not known:
-            raise Refused(f"the journal {self.shown} knows no rollout.", "`fleet status` asks the hosts themselves.")
+            raise Refused(
+                f"the journal {self.display_name} holds no rollout.", "`fleet status` asks the hosts themselves."
+            )
         if start is None or start in known:
             return start or known[0]
         found = [rollout for rollout in known if rollout.startswith(start)]
         if len(found) == 1:
             return found[0]
         if found:
-            raise Refused(f"{start} is the start of several rollouts: {listed(found)}.", "Give more of its id.")
-        raise Refused(f"the journal {self.shown} knows no rollout {start}.", f"It knows: {listed(known)}.")
+            raise Refused(f"{start} matches several rollouts: {listed(found)}.", "Give more characters of the id.")
+        raise Refused(f"the journal {self.display_name} holds no rollout {start}.", f"It holds: {listed(known)}.")
 
-    def _stories(self, wanted: ColumnElement[bool]) -> list[Story]:
+    def _summaries(self, wanted: ColumnElement[bool]) -> list[RolloutSummary]:
         ends = EVENTS.c.type.in_([EventType.ROLLOUT_STARTED.value, EventType.ROLLOUT_ENDED.value])
         chosen = select(EVENTS.c.run, EVENTS.c.seq, EVENTS.c.body).where(wanted & ends).order_by(EVENTS.c.seq)
         with self._database.reading() as connection:
@@ -118,16 +120,16 @@ class Journal(AbstractContextManager["Journal"]):
         for run, told in events.items():
             made = _run(run, told, last_at[run], holder is not None and holder.token == run)
             runs[made.rollout].append(made)
-        return [Story(tuple(each)) for each in runs.values()]
+        return [RolloutSummary(tuple(each)) for each in runs.values()]
 
 
 def new_token() -> str:
-    """The name of a run, that no other one has."""
+    """A unique name for a run."""
     return secrets.token_hex(6)
 
 
 def _rollouts(connection: Connection, most: int | None = None) -> list[str]:
-    """The ids, the one that began last first."""
+    """The ids of the rollouts, the latest first."""
     began = func.min(EVENTS.c.seq)
     started = select(EVENTS.c.rollout).where(EVENTS.c.type == EventType.ROLLOUT_STARTED.value)
     return list(connection.scalars(started.group_by(EVENTS.c.rollout).order_by(began.desc()).limit(most)))
@@ -136,7 +138,7 @@ def _rollouts(connection: Connection, most: int | None = None) -> list[str]:
 def _run(run: str, told: Sequence[Event], last_at: datetime, holds: bool) -> Run:
     ended = next((event for event in reversed(told) if event.type is EventType.ROLLOUT_ENDED), None)
     now, me = datetime.now(UTC), this_process()
-    return Run(run, told[0], last_at, ended, stands(told[0], last_at, ended, holds, now, me))
+    return Run(run, told[0], last_at, ended, run_state(told[0], last_at, ended, holds, now, me))
 
 
 def _load(seq: int, body: str) -> Event:
@@ -144,10 +146,6 @@ def _load(seq: int, body: str) -> Event:
         return load(body)
     except Malformed as error:
         raise JournalError(
-            f"event {seq} of the journal can't be read: {error}.", "A newer fleet may have written it: use that one."
+            f"event {seq} of the journal can't be read: {error}.",
+            "A newer fleet may have written it: upgrade fleet on this machine.",
         ) from error
-
-
-def _ascii(word: str | None) -> str | None:
-    """A host's name as every database takes it; the event itself has it as it is."""
-    return None if word is None else word.encode("ascii", "backslashreplace").decode()

@@ -1,7 +1,7 @@
-"""Which database is the journal: the operator's own file, another one, or a team's server.
+"""The database that holds the journal: the operator's own file, another file, or a database server of a team.
 
-SQLite's write-ahead log needs memory that all readers share, and locks that work. A network's file system promises
-neither, so that there the older way is chosen, which is slower and needs only one file.
+SQLite's write-ahead log needs shared memory between all its users (sqlite.org/wal.html), which a network file system does
+not provide. There the journal uses SQLite's rollback journal instead, which is slower.
 """
 
 import re
@@ -17,24 +17,24 @@ from fleet.errors import JournalError
 
 FILE = "journal.db"
 MOUNTS = Path("/proc/self/mountinfo")
-ODD = (
+SHARED_FILE_SYSTEMS = (
     *("nfs", "cifs", "smb", "9p", "fuse", "afs", "ceph", "lustre", "gpfs", "gfs", "ocfs", "coda", "ncp", "beegfs"),
     *("orangefs", "virtiofs", "vboxsf", "vmhgfs", "prl_fs", "autofs"),
 )
-"""How the names of file systems begin that other machines share, or that a program answers for."""
+"""Prefixes of the types of file systems that other machines share (nfs4, smb3) or that a program implements (fuse)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the journal is. `path` is its file, `None` for a server; `shown` names it to people, without a password."""
+class Location:
+    """Where the journal is. `path` is its file, `None` for a server; `display_name` has no password in it."""
 
     url: URL
     path: Path | None
-    shown: str
+    display_name: str
 
 
-def place_of(text: str | None) -> Place:
-    """The place that `--journal` names: a file, a URL, or by default a file in the user's state directory.
+def journal_location(text: str | None) -> Location:
+    """The location that `--journal` names: a path or a database URL; by default a file in the user's state directory.
 
     Raises `JournalError`.
     """
@@ -45,52 +45,56 @@ def place_of(text: str | None) -> Place:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:
-        # Its words are not repeated: a password may stand in them.
-        raise JournalError("--journal: this is no database URL.", _ALLOWED) from error
+        # The text is not repeated in the message: it may hold a password.
+        raise JournalError("--journal: not a valid database URL.", _ALLOWED) from error
     if url.get_backend_name() != "sqlite":
-        return Place(url, None, url.render_as_string(hide_password=True))
+        return Location(url, None, url.render_as_string(hide_password=True))
     if not url.database or ":memory:" in url.database or url.query:
         shown = url.render_as_string(hide_password=True)
-        raise JournalError(f"--journal {shown}: a journal must be a file that lasts.", _ALLOWED)
+        raise JournalError(f"--journal {shown}: the journal must be a file on disk, without URL options.", _ALLOWED)
     return _file(Path(url.database))
 
 
 _ALLOWED = "Allowed: the path of a file, or a URL such as sqlite:////var/lib/me/journal.db or postgresql+psycopg://team-db/fleet."
 
 
-def _file(path: Path) -> Place:
+def _file(path: Path) -> Location:
     try:
         path = path.expanduser().absolute()
     except RuntimeError as error:
-        raise JournalError(f"--journal {path}: there is no such user.", _ALLOWED) from error
-    return Place(URL.create("sqlite", database=str(path)), path, str(path))
+        raise JournalError(f"--journal {path}: no such user.", _ALLOWED) from error
+    return Location(URL.create("sqlite", database=str(path)), path, str(path))
 
 
-def make_file(path: Path) -> None:
-    """The file is there; one that is new, and a folder that is new, are for its owner alone. Raises `JournalError`."""
+def create_file(path: Path) -> None:
+    """Creates the file and its folder where they are missing, for their owner alone. Raises `JournalError`."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.is_dir():
-            raise JournalError(f"the journal {path} is a folder.", "Name a file in it with --journal.")
+            raise JournalError(f"the journal {path} is a directory.", f"Name a file: --journal {path}/{FILE}.")
         path.touch(mode=0o600)
     except OSError as error:
         raise JournalError(
-            f"the journal {path} can't be made: {error.strerror}.", "Name a file that you may write to, with --journal."
+            f"the journal {path} can't be created: {error.strerror}.",
+            "Name a file that you can write to: --journal FILE.",
         ) from error
 
 
-def is_odd(path: Path) -> bool:
-    """Whether the file lies where shared memory and locks can't be relied on. Unknown (no /proc) is no."""
+def is_on_shared_file_system(path: Path, mountinfo: Path = MOUNTS) -> bool:
+    """Whether the file is on a shared file system. False where that is not known (no /proc)."""
     try:
-        mounts = MOUNTS.read_text(errors="surrogateescape")
+        mounts = mountinfo.read_text(errors="surrogateescape")
     except OSError:
         return False
-    kind = file_system(path.resolve(), mounts)
-    return kind is not None and kind.startswith(ODD)
+    kind = file_system_type(path.resolve(), mounts)
+    return kind is not None and kind.startswith(SHARED_FILE_SYSTEMS)
 
 
-def file_system(path: Path, mounts: str) -> str | None:
-    """The kind of file system that holds the path, by the lines of `mountinfo`: the longest mount point, the last of equals."""
+def file_system_type(path: Path, mounts: str) -> str | None:
+    """The type of the file system that holds the path, from the lines of mountinfo; `None` if no mount point fits.
+
+    The longest mount point counts; of equal ones the last, which covers the others.
+    """
     found: tuple[int, str] | None = None
     for point, kind in _mounted(mounts):
         if path.is_relative_to(point) and (found is None or len(point.parts) >= found[0]):
@@ -99,7 +103,7 @@ def file_system(path: Path, mounts: str) -> str | None:
 
 
 def _mounted(mounts: str) -> Iterator[tuple[Path, str]]:
-    """Each mount point with its kind. Blanks in it are written as `\\040` (proc(5))."""
+    """Each mount point with the type of its file system. mountinfo writes a space as `\\040` (proc(5))."""
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         words, kinds = before.split(" "), after.split(" ")

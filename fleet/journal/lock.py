@@ -1,10 +1,10 @@
-"""One changing run per journal at a time, and nobody locked out for ever.
+"""The journal's lock: one run at a time changes hosts, and no lock lasts for ever.
 
-A holder beats; one that was not heard of for `EXPIRY_S` holds nothing any more, and one that is known to be dead blocks
-nobody. Who takes the lock says which row it saw (an UPDATE that can't be won twice), so that two can't both have it. A
-lock may be taken by force: its holder finds that out at its next beat, and by name, because a row is never removed.
+The holder renews the lock with a heartbeat. The lock is free when `EXPIRY_S` passed without one, and when its holder is
+known to have died. To take it, a run updates the very row it has read (compare and swap), so that two runs can't both win.
+A lock can be taken by force; its holder learns so, and by whom, at its next heartbeat, because the row is never deleted.
 
-Times are the wall clock's of whoever wrote them: laptops that share a journal are expected to know the time of day.
+Times are wall-clock times of the writers: laptops that share a journal must have their clocks set.
 """
 
 import json
@@ -28,7 +28,7 @@ POLL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds the lock, or held it. `token` is the run's; `beat` and `expires` are `None` where nobody holds it."""
+    """The holder of the lock, or its last one. `token` names the run; `beat` and `expires` are `None` for a free lock."""
 
     token: str
     operator: str
@@ -40,14 +40,14 @@ class Holder:
     expires: datetime | None = None
 
     @property
-    def words(self) -> str:
-        """Who, where and what for, in one line."""
+    def description(self) -> str:
+        """Operator, command, rollout, pid and machine, in one line."""
         about = f" of rollout {self.rollout}" if self.rollout else ""
         return f"{self.operator} (fleet {self.command}{about}, pid {self.process.pid} on {self.process.host})"
 
 
 class JournalLock:
-    """The lock, as the run `me` sees it. `clock` gives the time of day; `pause` is how a wait passes time."""
+    """The lock, as the run `me` uses it. `clock` gives the time of day; `pause` sleeps for some seconds."""
 
     def __init__(
         self,
@@ -67,7 +67,10 @@ class JournalLock:
     def acquire(
         self, wait_s: float = 0.0, force: bool = False, on_wait: Callable[[Holder], None] = lambda holder: None
     ) -> None:
-        """The lock is ours. Raises `LockHeld` when it is another's, and after `wait_s` still is."""
+        """Takes the lock. Raises `LockHeld` when another run still holds it after `wait_s`.
+
+        `on_wait` is called once with the holder before waiting; with `force` the lock is taken from its holder.
+        """
         until = self._clock() + timedelta(seconds=wait_s)
         other = self._try(force)
         if other is not None and wait_s > 0:
@@ -75,33 +78,30 @@ class JournalLock:
         while other is not None:
             left_s = (until - self._clock()).total_seconds()
             if left_s <= 0:
-                raise held(other, self._clock())
+                raise lock_held(other, self._clock())
             self._pause(min(POLL_S, left_s))
             other = self._try(force)
 
     def take_over(self, rollout: str) -> Holder | None:
-        """`None`: the lock is ours, taken from `rollout` itself if need be. Else who holds it for another rollout."""
+        """Takes the lock if it is free or held for `rollout`; returns its holder if it is held for another rollout."""
         other = self._try(force=False)
         if other is not None and other.rollout == rollout:
             other = self._try(force=True)
         return other
 
-    def name(self, rollout: str) -> None:
-        """The lock says that it is held for this rollout. Raises `LockHeld` when it is not ours any more."""
+    def set_rollout(self, rollout: str) -> None:
+        """Writes into the lock which rollout it is held for. Raises `LockHeld` when another run has taken it."""
         self._me = replace(self._me, rollout=rollout)
         self._renew()
 
     def beat(self) -> None:
-        """The lock doesn't expire; to be called often, it writes each `BEAT_S`.
-
-        Raises `LockHeld` when somebody else has taken it.
-        """
-        # Either way: a laptop that slept, or whose clock was set, beats at once.
+        """Renews the lock if `BEAT_S` has passed since the last time. Raises `LockHeld` when another run has taken it."""
+        # abs(): after sleep, or when the clock was set forward or back, the lock is renewed at once.
         if self._has_it and abs((self._clock() - self._beat_at).total_seconds()) >= BEAT_S:
             self._renew()
 
     def release(self) -> None:
-        """The lock is nobody's, if it was ours. A journal that can't be written now keeps it until it expires."""
+        """Frees the lock if this run holds it. If the journal can't be written, the lock expires by itself."""
         if self._has_it:
             self._has_it = False
             with suppress(JournalError), self._database.writing() as connection:
@@ -109,13 +109,13 @@ class JournalLock:
                 connection.execute(LOCKS.update().where(mine).values(beat=None, expires=None))
 
     def holder(self) -> Holder | None:
-        """Who holds the lock now, we among them; `None` when it may be taken."""
+        """The current holder, which may be this run; `None` when the lock is free."""
         with self._database.reading() as connection:
             found = _holder_of(_row(connection))
         return found if found is not None and self._is_held(found) else None
 
-    def break_(self) -> Holder | None:
-        """Nobody holds the lock; who did. The one whose lock it was is told our name at its next beat."""
+    def force_release(self) -> Holder | None:
+        """Frees the lock and returns who held it. The holder learns at its next heartbeat who freed it."""
         with self._database.writing() as connection:
             row = _row(connection)
             found = _holder_of(row)
@@ -123,7 +123,7 @@ class JournalLock:
         return found if found is not None and self._is_held(found) else None
 
     def _try(self, force: bool) -> Holder | None:
-        """`None` when the lock is ours now, else who has it."""
+        """Takes the lock and returns `None`, or returns the run that holds it."""
         with self._database.writing() as connection:
             row = _row(connection)
             found = _holder_of(row)
@@ -140,19 +140,23 @@ class JournalLock:
             found = _holder_of(row)
             if found is None or found.token != self._me.token:
                 self._has_it = False
-                who = found.words if found else "somebody who left no name"
-                raise LockHeld(f"the journal's lock was taken over by {who}", "See `fleet unlock` and `fleet history`.")
+                taker = found.description if found else "an unknown run"
+                raise LockHeld(
+                    f"the journal's lock was taken over by {taker}.", "See `fleet unlock` and `fleet history`."
+                )
             self._write(connection, row, self._me, self._clock() + timedelta(seconds=EXPIRY_S))
         self._beat_at = self._clock()
 
-    def _write(self, connection: Connection, seen: Row[tuple[str, ...]], who: Holder, expires: datetime | None) -> bool:
-        """Whether the row that was seen is ours now; another one may have been quicker."""
+    def _write(
+        self, connection: Connection, seen: Row[tuple[str, ...]], holder: Holder, expires: datetime | None
+    ) -> bool:
+        """Writes the holder if the row is still as it was read, and returns whether it was."""
         same = (LOCKS.c.name == THE_LOCK) & (LOCKS.c.token == seen.token)
         same &= LOCKS.c.beat.is_(None) if seen.beat is None else LOCKS.c.beat == seen.beat
         beat = self._clock().isoformat() if expires else None
         values = {
-            "token": who.token,
-            "holder": _text(who),
+            "token": holder.token,
+            "holder": _text(holder),
             "beat": beat,
             "expires": expires.isoformat() if expires else None,
         }
@@ -164,24 +168,26 @@ class JournalLock:
         return not is_gone(holder.process, this_process())
 
 
-def held(holder: Holder, now: datetime) -> LockHeld:
-    """The refusal that names the holder and the ways on."""
+def lock_held(holder: Holder, now: datetime) -> LockHeld:
+    """The error that names the holder and what the operator can do."""
     heard = (
-        f"last heard of {max((now - holder.beat).total_seconds(), 0.0):.0f} s ago" if holder.beat else "never heard of"
+        f"last heartbeat {max((now - holder.beat).total_seconds(), 0.0):.0f} s ago"
+        if holder.beat
+        else "no heartbeat yet"
     )
     until = f"{holder.expires:%H:%M:%S}" if holder.expires else "now"
     return LockHeld(
-        f"the journal's lock is held by {holder.words} since {holder.since:%F %H:%M:%S} UTC, {heard}; "
-        f"if it stays silent, the lock expires at {until} UTC.",
-        "Wait for it with --lock-wait 5m; or, when you know that it is dead, take over with --force, or free it with "
-        "`fleet unlock --force`. A rollback never waits.",
+        f"the journal's lock is held by {holder.description} since {holder.since:%F %H:%M:%S} UTC, {heard}. "
+        f"Without another heartbeat the lock expires at {until} UTC.",
+        "Wait for it with --lock-wait 5m. If you know that this run is dead, take the lock with --force, or free it with "
+        "`fleet unlock --force`. A rollback needs no lock.",
     )
 
 
 def _row(connection: Connection) -> Row[tuple[str, ...]]:
     row = connection.execute(select(LOCKS).where(LOCKS.c.name == THE_LOCK)).one_or_none()
     if row is None:
-        raise JournalError("its lock is missing.", "Move it aside: the next run makes a new one.")
+        raise JournalError("its lock is missing.", "Move the journal aside; the next run creates a new one.")
     return row
 
 
@@ -198,7 +204,7 @@ def _text(holder: Holder) -> str:
 
 
 def _holder_of(row: Row[tuple[str, ...]]) -> Holder | None:
-    """Who wrote the row last, `None` before the first one."""
+    """The last holder; `None` if there never was one."""
     if not row.token:
         return None
     try:
@@ -214,4 +220,6 @@ def _holder_of(row: Row[tuple[str, ...]]) -> Holder | None:
             expires=datetime.fromisoformat(row.expires) if row.expires else None,
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise JournalError(f"what its lock says can't be read: {error}.", "Use the fleet that wrote it.") from error
+        raise JournalError(
+            f"its lock can't be read: {error}.", "A newer fleet may have written it: upgrade fleet on this machine."
+        ) from error

@@ -1,7 +1,6 @@
-"""Whether a process of another run is still there: by pid *and* start, because pids are given out again.
+"""Whether the process of another run still exists: by pid *and* start time, because the kernel reuses pids.
 
-"Gone" is said only where it can be known: on the same machine, in the same pid namespace. A process that may be there
-holds what it holds until that expires.
+That can be known only on the same machine and in the same pid namespace. Elsewhere a lock is kept until it expires.
 """
 
 import os
@@ -17,7 +16,7 @@ MACHINE_ID = Path("/etc/machine-id")
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process somewhere. The fields from `machine` on are empty where the system doesn't tell them."""
+    """A process on some machine. `machine`, `boot`, `space` (the pid namespace) and `start` are empty where not known."""
 
     host: str
     pid: int
@@ -27,18 +26,18 @@ class Process:
     start: str = ""
 
     def to_plain(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The fields as a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Process":
-        """The process that `to_plain` gave; fields that are missing are empty."""
+        """The process that `to_plain` wrote; missing fields are empty."""
         words = {name: str(plain.get(name, "")) for name in ("host", "machine", "boot", "space", "start")}
         return cls(pid=int(plain.get("pid", 0)), **words)
 
 
 def this_process() -> Process:
-    """The one that asks."""
+    """The calling process."""
     return Process(
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -50,7 +49,7 @@ def this_process() -> Process:
 
 
 def is_gone(process: Process, me: Process) -> bool | None:
-    """Whether the process has ended; `None` where that can't be known from here."""
+    """Whether the process has ended; `None` where that can't be known from `me`."""
     if process.host != me.host or process.machine != me.machine:
         return None
     if process.boot != me.boot:
@@ -69,7 +68,10 @@ def is_gone(process: Process, me: Process) -> bool | None:
 
 
 def _start(pid: int) -> str:
-    """Field 22 of /proc/PID/stat (proc(5)); the name before it may hold blanks and brackets. A zombie has ended."""
+    """The start time, field 22 of /proc/PID/stat (proc(5)); empty for a zombie and for a pid that is not in use.
+
+    The process name before it may hold spaces and parentheses, so the fields are counted from the last one on.
+    """
     fields = _text(PROC / str(pid) / "stat").rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 and fields[0] not in ("Z", "X") else ""
 

@@ -1,4 +1,4 @@
-"""What became of a run and of a rollout, as the journal knows it. Pure: from the events that begin and end a run.
+"""Runs and rollouts summed up, as `fleet history` lists them. Pure functions of the first and last event of each run.
 
 A run is one command that changes hosts; an upgrade, its commit and its rollback are three runs of one rollout.
 """
@@ -13,12 +13,14 @@ from fleet.events import Event
 from fleet.journal.process_identity import Process, is_gone
 
 SILENT = timedelta(seconds=60)
-"""A run on another machine of which nothing was heard for so long is taken to have ended; no run that works is so quiet
-by chance, but a long bake may be: then it is told as interrupted for a while, and nothing is done about it."""
+"""A run on another machine that wrote no event for this long, and does not hold the lock, counts as interrupted.
+
+During a long bake a live run may write no event either; it is then listed as interrupted until its next one.
+"""
 
 
-class Stands(Enum):
-    """How a run stands."""
+class RunState(Enum):
+    """Whether a run still runs."""
 
     RUNNING = "running"
     ENDED = "ended"
@@ -27,13 +29,13 @@ class Stands(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: its first event, its last one that is known, and its end, if it came to one. `run` is its token."""
+    """One run: its first event, the time of its last one, and its final event, `None` if it has none. `run` is its token."""
 
     run: str
     began: Event
     last_at: datetime
     ended: Event | None
-    stands: Stands
+    state: RunState
 
     @property
     def rollout(self) -> str:
@@ -42,7 +44,7 @@ class Run:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What the first event holds: command, operator, release, policy, hosts."""
+        """The data of the first event: command, operator, release, policy, hosts."""
         return self.began.data
 
     @property
@@ -52,28 +54,28 @@ class Run:
 
     @property
     def took_s(self) -> float:
-        """Seconds from the first event to the last that is known."""
+        """Seconds from the first event to the last known one."""
         return max((self.last_at - self.began.at).total_seconds(), 0.0)
 
     @property
     def hosts(self) -> int:
-        """How many hosts it is about."""
+        """How many hosts it has."""
         return sum(len(batch) for batch in self.facts.get("batches", ()))
 
     @property
     def result(self) -> str | None:
-        """How it ended, `None` without an end."""
+        """The result, `None` without a final event."""
         return str(self.ended.data.get("result")) if self.ended else None
 
     @property
     def exit_code(self) -> int | None:
-        """Its exit code, `None` without an end."""
+        """The exit code, `None` without a final event."""
         return int(self.ended.data.get("exit_code", 0)) if self.ended else None
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
-    """A rollout: its runs in the order in which they began, at least one."""
+class RolloutSummary:
+    """A rollout: its runs in the order in which they began; at least one."""
 
     runs: tuple[Run, ...]
 
@@ -93,15 +95,17 @@ class Story:
         return self.first.rollout
 
     def fact(self, name: str) -> Any:
-        """What the earliest run that knows it says; `None` when none does."""
+        """The value of a fact in the earliest run that has it; `None` when no run has."""
         return next((run.facts[name] for run in self.runs if run.facts.get(name) is not None), None)
 
 
-def stands(began: Event, last_at: datetime, ended: Event | None, holds: bool, now: datetime, me: Process) -> Stands:
-    """How a run stands. `holds` says that the journal's lock is its own."""
+def run_state(
+    began: Event, last_at: datetime, ended: Event | None, holds_lock: bool, now: datetime, me: Process
+) -> RunState:
+    """The state of a run. `holds_lock`: the run holds the journal's lock."""
     if ended is not None:
-        return Stands.ENDED
+        return RunState.ENDED
     gone = is_gone(Process.from_plain(began.data.get("controller", {})), me)
     if gone is None:
-        gone = not holds and now - last_at > SILENT
-    return Stands.INTERRUPTED if gone else Stands.RUNNING
+        gone = not holds_lock and now - last_at > SILENT
+    return RunState.INTERRUPTED if gone else RunState.RUNNING

@@ -1,7 +1,7 @@
-"""The journal's tables, and the way from every older form to this one.
+"""The journal's tables, and the migrations from every older version of them.
 
-The form is a number in the table `journal`. `MIGRATIONS[n]` leads from form n to n + 1; all that are missing run in one
-transaction. A table that has once been released is changed by a new migration only.
+The schema version is a number in the table `journal`. `MIGRATIONS[n]` leads from version n to n + 1; all missing
+migrations run in one transaction. Only a new migration may change a table that has been released.
 """
 
 import secrets
@@ -12,10 +12,10 @@ from sqlalchemy import Column, Connection, Index, Integer, MetaData, String, Tab
 from fleet.errors import JournalError
 
 TABLES = MetaData()
-BOOK = Table(
+PROPERTIES = Table(
     "journal", TABLES, Column("name", String(20), primary_key=True), Column("value", String(100), nullable=False)
 )
-"""`schema` is the form; `id` is drawn once, and is what hosts know this journal by."""
+"""`schema` is the schema version; `id` is random, made once, and names this journal on the hosts."""
 EVENTS = Table(
     "events",
     TABLES,
@@ -29,7 +29,7 @@ EVENTS = Table(
     Index("events_of_a_rollout", "rollout", "seq"),
     Index("events_of_a_type", "type", "seq"),
 )
-"""Append-only. A run is one command; several (upgrade, commit, rollback) belong to a rollout, and may be at work at once."""
+"""Append-only. `run` is the token of one command; a rollout has one or more runs (upgrade, commit, rollback)."""
 LOCKS = Table(
     "locks",
     TABLES,
@@ -39,16 +39,18 @@ LOCKS = Table(
     Column("beat", String(40)),
     Column("expires", String(40)),
 )
-"""`expires` is empty when nobody holds the lock; the row then still names who held it last."""
+"""`expires` is NULL when the lock is free; the row then still names its last holder."""
 THE_LOCK = "changing"
 
 Migration = Callable[[Connection], None]
 
 
 def _begin(connection: Connection) -> None:
-    BOOK.create(connection)
+    PROPERTIES.create(connection)
     EVENTS.create(connection)
-    connection.execute(BOOK.insert(), [{"name": "schema", "value": "0"}, {"name": "id", "value": secrets.token_hex(8)}])
+    connection.execute(
+        PROPERTIES.insert(), [{"name": "schema", "value": "0"}, {"name": "id", "value": secrets.token_hex(8)}]
+    )
 
 
 def _add_locks(connection: Connection) -> None:
@@ -59,28 +61,28 @@ def _add_locks(connection: Connection) -> None:
 MIGRATIONS: tuple[Migration, ...] = (_begin, _add_locks)
 
 
-def form(connection: Connection) -> int:
-    """The form that the database has; 0 for an empty one. Raises `JournalError` for tables that are not fleet's."""
+def schema_version(connection: Connection) -> int:
+    """The schema version of the database; 0 for an empty one. Raises `JournalError` for the tables of another program."""
     tables = set(inspect(connection).get_table_names())
     if not tables & set(TABLES.tables):
         return 0
     found = None
-    if BOOK.name in tables:
-        found = connection.scalar(select(BOOK.c.value).where(BOOK.c.name == "schema"))
+    if PROPERTIES.name in tables:
+        found = connection.scalar(select(PROPERTIES.c.value).where(PROPERTIES.c.name == "schema"))
     if found is None or not found.isdigit():
-        raise JournalError("its tables are not those of a journal.", "Name another database with --journal.")
+        raise JournalError("its tables are not those of a fleet journal.", "Name another database: --journal FILE.")
     return int(found)
 
 
-def bring_up(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    """The database has the newest form. Raises `JournalError` when it has a newer one than this fleet knows."""
-    found = form(connection)
+def upgrade_schema(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Runs the missing migrations. Raises `JournalError` when a newer fleet has written the database."""
+    found = schema_version(connection)
     if found > len(migrations):
         raise JournalError(
-            f"it was written by a newer fleet (form {found}; this one knows {len(migrations)}).",
-            "Use that fleet, or name another file with --journal.",
+            f"a newer fleet has written it (schema version {found}; this fleet knows up to {len(migrations)}).",
+            "Upgrade fleet on this machine, or use another journal: --journal FILE.",
         )
     for migrate in migrations[found:]:
         migrate(connection)
     if found < len(migrations):
-        connection.execute(BOOK.update().where(BOOK.c.name == "schema").values(value=str(len(migrations))))
+        connection.execute(PROPERTIES.update().where(PROPERTIES.c.name == "schema").values(value=str(len(migrations))))

@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.text import Text
 
 from fleet.events import Event
-from fleet.journal.run_summary import Run, Stands, Story
+from fleet.journal.run_summary import RolloutSummary, Run, RunState
 from fleet.onhost.text import counted, safe
 from fleet.rollout.policy import OnFailure, Policy
 from fleet.ui.event_lines import plain_line
@@ -23,7 +23,7 @@ HEAD = ("command", "began (UTC)", "took", "operator")
 STYLES = {"completed": "green", "rolled_back": "blue", "halted": "red", "interrupted": "red"}
 
 
-def listing(stories: Sequence[Story]) -> Group:
+def listing(stories: Sequence[RolloutSummary]) -> Group:
     """A line for each rollout, and below it one for each of its runs, in columns that fit eighty characters."""
     rows = {run.run: _row(run) for story in stories for run in story.runs}
     widths = [max(map(len, column)) for column in zip(HEAD, *rows.values(), strict=True)]
@@ -32,7 +32,7 @@ def listing(stories: Sequence[Story]) -> Group:
         about = f"{version(story.fact('release_version'), story.fact('release'))}, {counted(story.first.hosts)}"
         lines.append(Text(safe(f"{story.rollout}  release {about}"), style="bold"))
         for run in story.runs:
-            result = STYLES.get(run.result or "", "yellow" if run.stands is Stands.RUNNING else "red")
+            result = STYLES.get(run.result or "", "yellow" if run.state is RunState.RUNNING else "red")
             before = "  " + _in_columns(rows[run.run], widths) + "  "
             lines.append(Text(before).append(result_words(run), style=result))
     return Group(*lines)
@@ -49,7 +49,7 @@ def _in_columns(words: Sequence[str], widths: Sequence[int]) -> str:
 
 def result_words(run: Run) -> str:
     """How a run ended, or how it stands without an end."""
-    if run.stands is Stands.RUNNING:
+    if run.state is RunState.RUNNING:
         return "running"
     if run.result is None:
         return "broke off, no end"
@@ -57,12 +57,12 @@ def result_words(run: Run) -> str:
     return safe(run.result.replace("_", " ") + code)
 
 
-def document(stories: Sequence[Story]) -> dict[str, Any]:
+def document(stories: Sequence[RolloutSummary]) -> dict[str, Any]:
     """The list as one document."""
     return {"schema": SCHEMA, "rollouts": [_story_document(story) for story in stories]}
 
 
-def _story_document(story: Story) -> dict[str, Any]:
+def _story_document(story: RolloutSummary) -> dict[str, Any]:
     return {
         "rollout": story.rollout,
         "began": _moment(story.first.began),
@@ -72,7 +72,7 @@ def _story_document(story: Story) -> dict[str, Any]:
         "hosts": story.first.hosts,
         "result": story.last.result,
         "exit_code": story.last.exit_code,
-        "stands": story.last.stands.value,
+        "stands": story.last.state.value,
         "runs": [_run_document(run) for run in story.runs],
     }
 
@@ -86,7 +86,7 @@ def _run_document(run: Run) -> dict[str, Any]:
         "hosts": run.hosts,
         "result": run.result,
         "exit_code": run.exit_code,
-        "stands": run.stands.value,
+        "stands": run.state.value,
         "message": run.ended.message if run.ended else None,
     }
 
@@ -101,7 +101,7 @@ def show_document(told: Sequence[tuple[Run, Sequence[Event]]]) -> dict[str, Any]
     return {"schema": SHOW_SCHEMA, "rollout": told[0][0].rollout, "runs": runs}
 
 
-def heading(story: Story, run: Run) -> Iterator[str]:
+def heading(story: RolloutSummary, run: Run) -> Iterator[str]:
     """What was asked for: who, when, which release, the plan, and how it ended."""
     facts = run.facts
     yield f"fleet {run.command} by {safe(facts.get('operator', '?'))}: {_release(story, run)}"
@@ -120,13 +120,13 @@ def heading(story: Story, run: Run) -> Iterator[str]:
 
 def run_word(run: Run) -> str:
     """How it ended, in a word; for one that runs, where."""
-    if run.stands is Stands.RUNNING:
+    if run.state is RunState.RUNNING:
         controller = run.facts.get("controller", {})
         return safe(f"running on {controller.get('host', '?')}, pid {controller.get('pid', '?')}")
     return "it broke off, no end is known" if run.result is None else run.result.replace("_", " ")
 
 
-def _release(story: Story, run: Run) -> str:
+def _release(story: RolloutSummary, run: Run) -> str:
     sha256, number = run.facts.get("release"), story.fact("release_version")
     path = f", {run.facts['release_path']}" if run.facts.get("release_path") else ""
     named = f"nginx {number} " if number else "release "

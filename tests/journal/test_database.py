@@ -1,4 +1,4 @@
-"""An open database: durable, of the newest form, and every trouble told with the journal's name and a remedy."""
+"""The journal's database: durable writes, migrations, and errors that name the journal and a remedy."""
 
 import os
 import sqlite3
@@ -13,13 +13,13 @@ from sqlalchemy import Connection, inspect, text
 from fleet.errors import JournalError
 from fleet.journal.database import Database
 from fleet.journal.journal import Journal
-from fleet.journal.location import place_of
-from fleet.journal.schema import BOOK, EVENTS, MIGRATIONS, TABLES, Migration, bring_up, form
+from fleet.journal.location import journal_location
+from fleet.journal.schema import EVENTS, MIGRATIONS, PROPERTIES, TABLES, Migration, schema_version, upgrade_schema
 from tests.support.places import ROOT
 
 
-def opened(path: Path, is_odd: bool = False) -> Database:
-    return Database.open(place_of(str(path)), is_odd=lambda _: is_odd)
+def opened(path: Path, is_shared: bool = False) -> Database:
+    return Database.open(journal_location(str(path)), is_shared=lambda _: is_shared)
 
 
 def pragma(database: Database, name: str) -> str:
@@ -27,9 +27,9 @@ def pragma(database: Database, name: str) -> str:
         return str(connection.exec_driver_sql(f"PRAGMA {name}").scalar())
 
 
-@pytest.mark.parametrize(("is_odd", "mode", "synchronous"), [(False, "wal", "2"), (True, "delete", "3")])
-def test_what_is_committed_is_on_the_disk(path: Path, is_odd: bool, mode: str, synchronous: str) -> None:
-    database = opened(path, is_odd)
+@pytest.mark.parametrize(("is_shared", "mode", "synchronous"), [(False, "wal", "2"), (True, "delete", "3")])
+def test_what_is_committed_is_on_the_disk(path: Path, is_shared: bool, mode: str, synchronous: str) -> None:
+    database = opened(path, is_shared)
 
     assert (pragma(database, "journal_mode"), pragma(database, "synchronous")) == (mode, synchronous)
     database.close()
@@ -38,7 +38,7 @@ def test_what_is_committed_is_on_the_disk(path: Path, is_odd: bool, mode: str, s
 def test_a_journal_that_moved_to_a_network_s_file_system_is_turned_into_one_for_it(path: Path) -> None:
     opened(path).close()
 
-    database = opened(path, is_odd=True)
+    database = opened(path, is_shared=True)
 
     assert pragma(database, "journal_mode") == "delete"
     database.close()
@@ -61,12 +61,12 @@ def test_an_empty_file_becomes_a_journal_of_the_newest_form(path: Path) -> None:
     database = opened(path)
 
     with database.reading() as connection:
-        assert form(connection) == len(MIGRATIONS)
+        assert schema_version(connection) == len(MIGRATIONS)
         assert set(inspect(connection).get_table_names()) == set(TABLES.tables)
     database.close()
 
 
-FORM_1 = """\
+VERSION_1 = """\
 CREATE TABLE journal (name VARCHAR(20) NOT NULL PRIMARY KEY, value VARCHAR(100) NOT NULL);
 CREATE TABLE events (seq INTEGER NOT NULL PRIMARY KEY, rollout VARCHAR(100) NOT NULL, run VARCHAR(20) NOT NULL,
                      at VARCHAR(40) NOT NULL, type VARCHAR(40) NOT NULL, host TEXT, body TEXT NOT NULL);
@@ -82,7 +82,7 @@ INSERT INTO events VALUES (1, '20261123-1000-test', 'aaaa', '2026-11-23T10:00:00
 def test_a_journal_of_the_first_form_is_brought_up_and_keeps_what_it_knows(path: Path) -> None:
     path.parent.mkdir()
     with sqlite3.connect(path) as made:
-        made.executescript(FORM_1)
+        made.executescript(VERSION_1)
     made.close()
 
     with Journal.open(str(path)) as journal:
@@ -104,7 +104,7 @@ def bring(path: Path, *more: Migration) -> None:
     database = opened(path)
     try:
         with database.writing() as connection:
-            bring_up(connection, (*MIGRATIONS, *more))
+            upgrade_schema(connection, (*MIGRATIONS, *more))
     finally:
         database.close()
 
@@ -115,7 +115,7 @@ def test_a_migration_that_breaks_off_leaves_the_journal_as_it_was(path: Path) ->
 
     database = opened(path)
     with database.reading() as connection:
-        assert form(connection) == len(MIGRATIONS)
+        assert schema_version(connection) == len(MIGRATIONS)
         assert "half" not in inspect(connection).get_table_names()
         assert "colour" not in {column["name"] for column in inspect(connection).get_columns(EVENTS.name)}
     database.close()
@@ -127,10 +127,11 @@ def test_a_journal_of_a_newer_fleet_is_refused_with_the_cure(path: Path) -> None
     with pytest.raises(JournalError) as refused:
         opened(path)
 
-    assert f"the journal {path} can't be used: it was written by a newer fleet (form 3; this one knows 2)" in str(
-        refused.value
+    assert (
+        f"the journal {path} can't be used: a newer fleet has written it (schema version 3; this fleet knows up to 2)"
+        in str(refused.value)
     )
-    assert "Use that fleet" in refused.value.remedy
+    assert "Upgrade fleet" in refused.value.remedy
 
 
 def test_a_database_of_something_else_is_refused_and_left_alone(path: Path) -> None:
@@ -139,7 +140,7 @@ def test_a_database_of_something_else_is_refused_and_left_alone(path: Path) -> N
         made.execute("CREATE TABLE events (what TEXT)")
     made.close()
 
-    with pytest.raises(JournalError, match="not those of a journal"):
+    with pytest.raises(JournalError, match="not those of a fleet journal"):
         opened(path)
 
     with sqlite3.connect(path) as there:
@@ -181,7 +182,7 @@ def test_a_damaged_journal_is_refused(path: Path) -> None:
 
 def test_a_server_whose_driver_is_not_installed_is_refused() -> None:
     with pytest.raises(JournalError) as refused:
-        Database.open(place_of("postgresql+psycopg://ann:secret@db/fleet"))
+        Database.open(journal_location("postgresql+psycopg://ann:secret@db/fleet"))
 
     assert "psycopg" in str(refused.value)
     assert "secret" not in str(refused.value)
@@ -193,7 +194,7 @@ def test_a_database_that_somebody_keeps_locked_is_refused_when_the_patience_is_o
     other.execute("BEGIN IMMEDIATE")
 
     with pytest.raises(JournalError, match="database is locked"):
-        Database.open(place_of(str(path)), busy_s=0.1)
+        Database.open(journal_location(str(path)), busy_s=0.1)
 
     other.close()
 
@@ -204,7 +205,7 @@ def test_a_reader_holds_no_writer_up(path: Path) -> None:
     with one.reading() as seen:
         before = seen.exec_driver_sql("SELECT count(*) FROM journal").scalar()
         with other.writing() as connection:
-            connection.execute(BOOK.insert().values(name="more", value="1"))
+            connection.execute(PROPERTIES.insert().values(name="more", value="1"))
         assert seen.exec_driver_sql("SELECT count(*) FROM journal").scalar() == before
 
     one.close()

@@ -16,7 +16,7 @@ from fleet.errors import JournalError, Refused
 from fleet.events import Event, EventType
 from fleet.journal.journal import Journal, new_token
 from fleet.journal.process_identity import Process, this_process
-from fleet.journal.run_summary import SILENT, Stands, stands
+from fleet.journal.run_summary import SILENT, RunState, run_state
 from fleet.onhost.protocol import Ask
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus, fold
@@ -104,29 +104,29 @@ def test_the_rollouts_are_listed_with_the_newest_first_and_no_more_than_wanted(j
     assert second.fact("release_version") == "1.26.3"
     assert second.fact("nothing") is None
     run = second.first
-    assert (run.hosts, run.took_s, run.result, run.exit_code, run.stands) == (2, 90.0, "completed", 3, Stands.ENDED)
-    assert [story.rollout for story in journal.rollouts(most=1)] == [TWO]
+    assert (run.hosts, run.took_s, run.result, run.exit_code, run.state) == (2, 90.0, "completed", 3, RunState.ENDED)
+    assert [each.rollout for each in journal.rollouts(most=1)] == [TWO]
 
 
 @pytest.mark.parametrize(
     ("controller", "holds", "silent_for", "found"),
     [
-        (this_process().to_plain(), False, SILENT * 9, Stands.RUNNING),
-        (replace(this_process(), start="1").to_plain(), True, SILENT * 0, Stands.INTERRUPTED),
-        (ELSEWHERE, False, SILENT * 0.9, Stands.RUNNING),
-        (ELSEWHERE, False, SILENT * 1.1, Stands.INTERRUPTED),
-        (ELSEWHERE, True, SILENT * 9, Stands.RUNNING),
-        ({}, False, SILENT * 9, Stands.INTERRUPTED),
+        (this_process().to_plain(), False, SILENT * 9, RunState.RUNNING),
+        (replace(this_process(), start="1").to_plain(), True, SILENT * 0, RunState.INTERRUPTED),
+        (ELSEWHERE, False, SILENT * 0.9, RunState.RUNNING),
+        (ELSEWHERE, False, SILENT * 1.1, RunState.INTERRUPTED),
+        (ELSEWHERE, True, SILENT * 9, RunState.RUNNING),
+        ({}, False, SILENT * 9, RunState.INTERRUPTED),
     ],
     ids=["lives here", "died here", "heard of", "silent", "holds the lock", "nobody knows"],
 )
 def test_how_a_run_without_an_end_stands(
-    controller: dict[str, object], holds: bool, silent_for: timedelta, found: Stands
+    controller: dict[str, object], holds: bool, silent_for: timedelta, found: RunState
 ) -> None:
     event = began(ONE, controller=controller)
 
-    assert stands(event, AT, None, holds, AT + silent_for, this_process()) is found
-    assert stands(event, AT, ended(ONE), holds, AT + silent_for, this_process()) is Stands.ENDED
+    assert run_state(event, AT, None, holds, AT + silent_for, this_process()) is found
+    assert run_state(event, AT, ended(ONE), holds, AT + silent_for, this_process()) is RunState.ENDED
 
 
 def test_a_rollout_is_found_by_its_start_and_the_newest_by_none(journal: Journal) -> None:
@@ -145,7 +145,7 @@ def test_an_id_that_is_the_start_of_another_is_found(journal: Journal) -> None:
     assert journal.find("one") == "one"
 
 
-@pytest.mark.parametrize(("start", "said"), [("2026", "start of several"), ("nonsense", "knows no rollout nonsense")])
+@pytest.mark.parametrize(("start", "said"), [("2026", "matches several"), ("nonsense", "holds no rollout nonsense")])
 def test_a_rollout_that_is_not_meant_clearly_is_refused_with_those_there_are(
     journal: Journal, start: str, said: str
 ) -> None:
@@ -161,7 +161,7 @@ def test_a_rollout_that_is_not_meant_clearly_is_refused_with_those_there_are(
 
 def test_an_empty_journal_knows_no_rollout(journal: Journal) -> None:
     assert journal.rollouts() == ()
-    with pytest.raises(Refused, match="knows no rollout"):
+    with pytest.raises(Refused, match="holds no rollout"):
         journal.find()
 
 
@@ -199,5 +199,5 @@ def test_an_event_of_a_newer_fleet_is_named(journal: Journal) -> None:
     with pytest.raises(JournalError, match="event 1 of the journal can't be read") as refused:
         journal.events(ONE)
 
-    assert "newer fleet" in refused.value.remedy
-    assert os.path.basename(journal.shown) == "journal.db"
+    assert "upgrade fleet" in refused.value.remedy
+    assert os.path.basename(journal.display_name) == "journal.db"

@@ -1,4 +1,4 @@
-"""Which database is the journal, and what its file system is."""
+"""Which database holds the journal, and whether its file system is shared."""
 
 import os
 import stat
@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import JournalError
-from fleet.journal.location import ODD, file_system, is_odd, make_file, place_of
+from fleet.journal.location import (
+    MOUNTS,
+    create_file,
+    file_system_type,
+    is_on_shared_file_system,
+    journal_location,
+)
 
-MOUNTS = """\
+MOUNT_LINES = """\
 22 1 0:21 / / rw,relatime - ext4 /dev/vda1 rw
 30 22 0:26 / /home rw shared:1 - nfs4 server:/home rw
 31 30 0:27 / /home/deploy/local rw shared:2 master:3 - xfs /dev/vdb rw
@@ -31,26 +37,48 @@ MOUNTS = """\
         ("/mnt/twice/journal.db", "fuse.sshfs"),
     ],
 )
-def test_the_longest_mount_point_holds_a_file_and_the_last_of_equals(path: str, kind: str) -> None:
-    assert file_system(Path(path), MOUNTS) == kind
+def test_the_longest_mount_point_counts_and_of_equal_ones_the_last(path: str, kind: str) -> None:
+    assert file_system_type(Path(path), MOUNT_LINES) == kind
+
+
+def is_shared(kind: str, folder: Path) -> bool:
+    """The answer for a journal in `folder`, where a file system of this kind is mounted over a local one."""
+    mountinfo = folder / "mountinfo"
+    mountinfo.write_text(f"22 1 0:21 / / rw - ext4 /dev/vda1 rw\n30 22 0:26 / {folder} rw - {kind} source rw\n")
+    return is_on_shared_file_system(folder / "journal.db", mountinfo)
 
 
 @pytest.mark.parametrize("kind", "nfs nfs4 cifs smb3 9p fuse.sshfs fuse.glusterfs afs ceph lustre virtiofs".split())
-def test_what_other_machines_share_is_odd(kind: str) -> None:
-    assert kind.startswith(ODD)
+def test_a_network_file_system_is_shared(kind: str, tmp_path: Path) -> None:
+    assert is_shared(kind, tmp_path)
 
 
 @pytest.mark.parametrize("kind", "ext4 xfs btrfs zfs tmpfs overlay apfs f2fs bcachefs".split())
-def test_a_disk_of_this_machine_is_not_odd(kind: str) -> None:
-    assert not kind.startswith(ODD)
+def test_a_local_file_system_is_not_shared(kind: str, tmp_path: Path) -> None:
+    assert not is_shared(kind, tmp_path)
 
 
-def test_lines_that_are_no_mounts_say_nothing() -> None:
-    assert file_system(Path("/x"), "nonsense\n\n - \n1 2 3\n") is None
+def test_a_symlink_to_a_shared_file_system_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "link").symlink_to("shared")
+    mountinfo = tmp_path / "mountinfo"
+    mountinfo.write_text(
+        f"22 1 0:21 / / rw - ext4 /dev/vda1 rw\n30 22 0:26 / {tmp_path}/shared rw - nfs4 server:/ rw\n"
+    )
+
+    assert is_on_shared_file_system(tmp_path / "link" / "journal.db", mountinfo)
 
 
-def test_this_machine_s_own_disk_can_be_asked(tmp_path: Path) -> None:
-    assert is_odd(tmp_path / "journal.db") in (True, False)
+def test_without_mountinfo_a_file_system_counts_as_local(tmp_path: Path) -> None:
+    assert not is_on_shared_file_system(tmp_path / "journal.db", tmp_path / "missing")
+
+
+def test_the_mounts_of_this_machine_can_be_read(tmp_path: Path) -> None:
+    assert file_system_type(tmp_path, MOUNTS.read_text())
+
+
+def test_malformed_lines_of_mountinfo_are_skipped() -> None:
+    assert file_system_type(Path("/x"), "nonsense\n\n - \n1 2 3\n") is None
 
 
 def test_by_default_the_journal_is_in_the_user_s_state_directory(
@@ -58,8 +86,8 @@ def test_by_default_the_journal_is_in_the_user_s_state_directory(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
-    assert place_of(None).path == tmp_path / "fleet" / "journal.db"
-    assert place_of(" ").path == tmp_path / "fleet" / "journal.db"
+    assert journal_location(None).path == tmp_path / "fleet" / "journal.db"
+    assert journal_location(" ").path == tmp_path / "fleet" / "journal.db"
 
 
 @pytest.mark.parametrize("text", ["there/j.db", "sqlite:///there/j.db", "sqlite+pysqlite:///there/j.db"])
@@ -68,34 +96,34 @@ def test_a_file_may_be_named_by_its_path_or_as_a_url(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    place = place_of(text)
+    location = journal_location(text)
 
-    assert place.path == tmp_path / "there" / "j.db"
-    assert place.shown == str(place.path)
+    assert location.path == tmp_path / "there" / "j.db"
+    assert location.display_name == str(location.path)
 
 
 def test_a_server_is_named_without_its_password() -> None:
-    place = place_of("postgresql+psycopg://ann:secret@db/fleet")
+    location = journal_location("postgresql+psycopg://ann:secret@db/fleet")
 
-    assert place.path is None
-    assert "ann" in place.shown
-    assert "secret" not in place.shown
+    assert location.path is None
+    assert "ann" in location.display_name
+    assert "secret" not in location.display_name
 
 
 @pytest.mark.parametrize("text", ["sqlite://", "sqlite:///:memory:", "sqlite:///x.db?mode=ro", "://", "a b://c:d:e@/"])
-def test_what_would_not_last_or_is_no_url_is_refused(text: str) -> None:
+def test_a_database_in_memory_and_a_malformed_url_are_refused(text: str) -> None:
     with pytest.raises(JournalError) as refused:
-        place_of(text)
+        journal_location(text)
 
     assert "--journal" in str(refused.value)
     assert "Allowed:" in refused.value.remedy
 
 
-def test_a_new_file_and_its_new_folder_are_for_their_owner_alone(tmp_path: Path) -> None:
+def test_a_new_file_and_its_new_folder_are_accessible_to_their_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "new" / "journal.db"
     before = os.umask(0)
     try:
-        make_file(path)
+        create_file(path)
     finally:
         os.umask(before)
 
@@ -103,19 +131,19 @@ def test_a_new_file_and_its_new_folder_are_for_their_owner_alone(tmp_path: Path)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_the_rights_of_a_file_that_is_there_are_left_alone(tmp_path: Path) -> None:
+def test_the_mode_of_an_existing_file_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.touch()
     path.chmod(0o660)
 
-    make_file(path)
+    create_file(path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 
-def test_a_folder_and_a_place_below_a_file_are_refused(tmp_path: Path) -> None:
+def test_a_directory_and_a_path_below_a_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    for path, said in ((tmp_path, "is a folder"), (tmp_path / "file" / "journal.db", "can't be made")):
+    for path, said in ((tmp_path, "is a directory"), (tmp_path / "file" / "journal.db", "can't be created")):
         with pytest.raises(JournalError, match=said):
-            make_file(path)
+            create_file(path)

@@ -1,6 +1,5 @@
-"""The journal's lock: one changing run at a time, nobody locked out for ever, and whoever loses it is told by whom."""
+"""The journal's lock: one run at a time, free after its holder's death or silence, and its holder learns who took it."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 
 from fleet.errors import LockHeld
 from fleet.journal.database import Database
-from fleet.journal.location import place_of
+from fleet.journal.location import journal_location
 from fleet.journal.lock import BEAT_S, EXPIRY_S, Holder, JournalLock, _row
 from fleet.journal.process_identity import Process, this_process
 from tests.journal.conftest import Hands
@@ -25,7 +24,7 @@ A_PID_TOO_HIGH = 2**22 + 1
 
 @pytest.fixture
 def database(path: Path) -> Iterator[Database]:
-    opened = Database.open(place_of(str(path)))
+    opened = Database.open(journal_location(str(path)))
     yield opened
     opened.close()
 
@@ -52,7 +51,7 @@ def owner(lock: JournalLock) -> str | None:
     return holder.operator if holder else None
 
 
-def test_who_comes_second_is_refused_and_told_all_about_the_holder(locks: Locks, hands: Hands) -> None:
+def test_a_second_run_is_refused_with_all_about_the_holder(locks: Locks, hands: Hands) -> None:
     locks("ann@desk", "20261123-1000-test").acquire()
     hands.move(7)
 
@@ -62,22 +61,24 @@ def test_who_comes_second_is_refused_and_told_all_about_the_holder(locks: Locks,
     assert refused.value.exit_code == 5
     for word in ("ann@desk", "fleet upgrade", "20261123-1000-test", "pid 4711 on another"):
         assert word in refused.value.message
-    assert "since 2026-11-23 10:00:00 UTC, last heard of 7 s ago" in refused.value.message
+    assert "since 2026-11-23 10:00:00 UTC, last heartbeat 7 s ago" in refused.value.message
     assert "expires at 10:01:00 UTC" in refused.value.message
     for way in ("--lock-wait 5m", "--force", "fleet unlock --force"):
         assert way in refused.value.remedy
 
 
-def test_a_lock_that_was_released_is_nobody_s(locks: Locks) -> None:
+def test_a_released_lock_is_free(locks: Locks) -> None:
     ann = locks("ann@desk")
     ann.acquire()
     ann.release()
 
     assert ann.holder() is None
-    locks("bob@couch").acquire()
+    bob = locks("bob@couch")
+    bob.acquire()
+    assert owner(bob) == "bob@couch"
 
 
-def test_to_release_a_lock_that_one_lost_takes_it_from_nobody(locks: Locks) -> None:
+def test_releasing_a_lost_lock_does_not_free_it(locks: Locks) -> None:
     ann, bob = locks("ann@desk"), locks("bob@couch")
     ann.acquire()
     bob.acquire(force=True)
@@ -87,7 +88,7 @@ def test_to_release_a_lock_that_one_lost_takes_it_from_nobody(locks: Locks) -> N
     assert owner(ann) == "bob@couch"
 
 
-def test_a_holder_that_falls_silent_holds_it_until_it_expires_and_no_longer(locks: Locks, hands: Hands) -> None:
+def test_without_heartbeats_a_lock_is_held_until_it_expires(locks: Locks, hands: Hands) -> None:
     locks("ann@desk").acquire()
     bob = locks("bob@couch")
 
@@ -100,7 +101,7 @@ def test_a_holder_that_falls_silent_holds_it_until_it_expires_and_no_longer(lock
     assert owner(bob) == "bob@couch"
 
 
-def test_a_holder_that_beats_keeps_it(locks: Locks, hands: Hands) -> None:
+def test_heartbeats_keep_the_lock(locks: Locks, hands: Hands) -> None:
     ann = locks("ann@desk")
     ann.acquire()
 
@@ -108,11 +109,11 @@ def test_a_holder_that_beats_keeps_it(locks: Locks, hands: Hands) -> None:
         hands.move(BEAT_S)
         ann.beat()
 
-    with pytest.raises(LockHeld, match="last heard of 0 s ago"):
+    with pytest.raises(LockHeld, match="last heartbeat 0 s ago"):
         locks("bob@couch").acquire()
 
 
-def test_a_beat_writes_only_now_and_then(locks: Locks, hands: Hands) -> None:
+def test_a_heartbeat_is_written_only_once_in_an_interval(locks: Locks, hands: Hands) -> None:
     ann = locks("ann@desk")
     ann.acquire()
     began = ann.holder()
@@ -123,7 +124,7 @@ def test_a_beat_writes_only_now_and_then(locks: Locks, hands: Hands) -> None:
     assert ann.holder() == began
 
 
-def test_a_laptop_that_slept_has_its_lock_again_if_nobody_took_it(locks: Locks, hands: Hands) -> None:
+def test_after_sleep_the_lock_is_renewed_if_no_other_run_took_it(locks: Locks, hands: Hands) -> None:
     ann = locks("ann@desk")
     ann.acquire()
 
@@ -134,7 +135,7 @@ def test_a_laptop_that_slept_has_its_lock_again_if_nobody_took_it(locks: Locks, 
     assert owner(ann) == "ann@desk"
 
 
-def test_the_clock_set_back_does_not_stop_the_beats(locks: Locks, hands: Hands) -> None:
+def test_a_clock_that_was_set_back_does_not_stop_the_heartbeats(locks: Locks, hands: Hands) -> None:
     ann = locks("ann@desk")
     ann.acquire()
 
@@ -145,7 +146,7 @@ def test_the_clock_set_back_does_not_stop_the_beats(locks: Locks, hands: Hands) 
         locks("bob@couch").acquire()
 
 
-def test_a_laptop_that_slept_is_told_who_took_its_lock(locks: Locks, hands: Hands) -> None:
+def test_after_sleep_the_holder_learns_who_took_the_lock(locks: Locks, hands: Hands) -> None:
     ann = locks("ann@desk")
     ann.acquire()
     hands.move(8 * 3600)
@@ -156,7 +157,7 @@ def test_a_laptop_that_slept_is_told_who_took_its_lock(locks: Locks, hands: Hand
 
 
 @pytest.mark.parametrize("is_over", [False, True])
-def test_who_loses_the_lock_by_force_learns_by_whom_also_when_that_one_has_ended(
+def test_a_holder_learns_who_took_the_lock_by_force_even_after_that_run_has_ended(
     locks: Locks, hands: Hands, is_over: bool
 ) -> None:
     ann, bob = locks("ann@desk"), locks("bob@couch")
@@ -168,10 +169,10 @@ def test_who_loses_the_lock_by_force_learns_by_whom_also_when_that_one_has_ended
 
     with pytest.raises(LockHeld, match="taken over by bob@couch"):
         ann.beat()
-    ann.beat()  # told once
+    ann.beat()  # raises only once
 
 
-def test_who_waits_gets_it_when_it_is_released(locks: Locks, hands: Hands, database: Database) -> None:
+def test_a_waiting_run_gets_the_lock_when_it_is_released(locks: Locks, hands: Hands, database: Database) -> None:
     ann = locks("ann@desk")
     ann.acquire()
     bob = locks("bob@couch")
@@ -191,7 +192,7 @@ def test_who_waits_gets_it_when_it_is_released(locks: Locks, hands: Hands, datab
     assert (hands.now - began).total_seconds() < 25
 
 
-def test_who_waits_in_vain_is_refused_when_the_wait_is_over(locks: Locks, hands: Hands) -> None:
+def test_a_waiting_run_is_refused_when_the_wait_is_over(locks: Locks, hands: Hands) -> None:
     ann = locks("ann@desk")
     ann.acquire()
     began = hands.now
@@ -202,9 +203,9 @@ def test_who_waits_in_vain_is_refused_when_the_wait_is_over(locks: Locks, hands:
     assert (hands.now - began).total_seconds() == pytest.approx(30.0)
 
 
-def test_two_that_reach_for_it_at_once_do_not_both_get_it(path: Path) -> None:
+def test_of_eight_runs_that_take_it_at_once_one_gets_it(path: Path) -> None:
     def reach(number: int) -> bool:
-        database = Database.open(place_of(str(path)))
+        database = Database.open(journal_location(str(path)))
         me = Holder(f"token {number}", f"{number}", HERE, "upgrade", "", since=Hands().now)
         try:
             JournalLock(database, me).acquire()
@@ -218,7 +219,7 @@ def test_two_that_reach_for_it_at_once_do_not_both_get_it(path: Path) -> None:
         assert sum(executor.map(reach, range(8))) == 1
 
 
-def test_a_row_that_changed_since_it_was_seen_is_not_overwritten(locks: Locks, database: Database) -> None:
+def test_a_row_that_changed_since_it_was_read_is_not_overwritten(locks: Locks, database: Database) -> None:
     # What keeps two apart on a database without BEGIN IMMEDIATE.
     ann, bob = locks("ann@desk"), locks("bob@couch")
     with database.reading() as connection:
@@ -230,29 +231,38 @@ def test_a_row_that_changed_since_it_was_seen_is_not_overwritten(locks: Locks, d
     assert owner(bob) == "ann@desk"
 
 
-# Who is dead blocks nobody
+# A dead holder
 
 
-def test_a_holder_of_this_machine_that_is_gone_blocks_nobody(locks: Locks) -> None:
+def test_a_dead_holder_on_this_machine_does_not_block(locks: Locks) -> None:
     locks("ann@desk", process=replace(HERE, pid=A_PID_TOO_HIGH)).acquire()
+    bob = locks("bob@couch")
 
-    locks("bob@couch").acquire()
+    bob.acquire()
+
+    assert owner(bob) == "bob@couch"
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_the_holder(locks: Locks) -> None:
     locks("ann@desk", process=replace(HERE, start="1")).acquire()
+    bob = locks("bob@couch")
 
-    locks("bob@couch").acquire()
+    bob.acquire()
+
+    assert owner(bob) == "bob@couch"
 
 
-def test_a_holder_of_this_machine_that_lives_keeps_it(locks: Locks) -> None:
-    locks("ann@desk", process=HERE).acquire()
+def test_a_live_holder_on_this_machine_keeps_the_lock(locks: Locks) -> None:
+    ann = locks("ann@desk", process=HERE)
+    ann.acquire()
 
     with pytest.raises(LockHeld):
         locks("bob@couch").acquire()
 
+    assert owner(ann) == "ann@desk"
 
-def test_a_process_that_was_killed_while_it_held_the_lock_blocks_nobody(path: Path) -> None:
+
+def test_a_killed_holder_does_not_block(path: Path) -> None:
     code = (
         "import sys; from fleet.journal.journal import Journal\n"
         "with Journal.open(sys.argv[1]) as journal:\n"
@@ -262,7 +272,7 @@ def test_a_process_that_was_killed_while_it_held_the_lock_blocks_nobody(path: Pa
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        database = Database.open(place_of(str(path)))
+        database = Database.open(journal_location(str(path)))
         bob = JournalLock(database, Holder("bob", "bob@couch", HERE, "upgrade", "", since=Hands().now))
         with pytest.raises(LockHeld, match=f"pid {process.pid} on {socket.gethostname()}"):
             bob.acquire()
@@ -270,10 +280,11 @@ def test_a_process_that_was_killed_while_it_held_the_lock_blocks_nobody(path: Pa
         process.kill()
         process.wait()
         bob.acquire()
+        assert owner(bob) == "bob@couch"
         database.close()
 
 
-# What a rollback may do
+# Rollback
 
 
 def test_a_rollback_takes_a_lock_that_nobody_holds(locks: Locks) -> None:
@@ -310,16 +321,16 @@ def test_a_rollback_leaves_the_lock_with_another_rollout_and_goes_on_without(loc
 # fleet unlock
 
 
-def test_to_break_a_lock_frees_it_and_tells_its_holder_by_whom(locks: Locks, hands: Hands) -> None:
+def test_forcing_a_lock_open_frees_it_and_tells_its_holder_who_did(locks: Locks, hands: Hands) -> None:
     ann, bob = locks("ann@desk"), locks("bob@couch")
     ann.acquire()
 
-    broken = bob.break_()
+    broken = bob.force_release()
 
     assert broken is not None
     assert broken.operator == "ann@desk"
     assert bob.holder() is None
-    assert bob.break_() is None
+    assert bob.force_release() is None
     hands.move(BEAT_S)
     with pytest.raises(LockHeld, match="bob@couch"):
         ann.beat()
@@ -329,9 +340,8 @@ def test_the_lock_says_for_which_rollout_it_is_held_once_that_is_known(locks: Lo
     ann = locks("ann@desk")
     ann.acquire()
 
-    ann.name("one")
+    ann.set_rollout("one")
 
-    holder = ann.holder()
+    holder = locks("bob@couch").holder()
     assert holder is not None
-    assert holder.rollout == "one"
-    assert holder.process.pid != os.getpid()
+    assert (holder.operator, holder.rollout, holder.process) == ("ann@desk", "one", ELSEWHERE)

@@ -42,7 +42,7 @@ def test_a_changed_key_is_the_last_thing_said_with_both_fingerprints_and_the_lin
     for ask in (Ask.STAGE, Ask.LOOK):
         shell.fleet.trouble["web-02", ask].extend([CHANGED] * 9)
 
-    assert shell(*words) in (2, 4)
+    assert shell(*words) == (2 if words[0] in ("check", "upgrade") else 4)
 
     last = frames(shell.err)[-1]
     assert last.strip() == f"web-02: {SAID} Ask who changed it."
