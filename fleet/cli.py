@@ -1,6 +1,6 @@
-"""The commands, and nothing else: what each does is imported when it is called, so that `--help` is fast.
+"""The commands, declared: arguments, options and help. What each command does is imported when it is called.
 
-What they share of options is in `options`.
+A command's first sentence says what it does, then its help says when to use it, then gives an example.
 """
 
 import sys
@@ -13,36 +13,49 @@ import rich_click as click
 from fleet.environment import Environment
 from fleet.errors import FleetError
 from fleet.onhost.text import safe
-from fleet.options import (
-    COMMIT_WAITS,
-    ROLLBACK_WAITS,
-    Duration,
+from fleet.options.given import command_options
+from fleet.options.help_layout import HOSTS, LOCKS, OUTPUT, SAFETY, STYLE
+from fleet.options.rollout import (
+    COMMIT_DRAINS,
+    ROLLBACK_DRAINS,
     allow_option,
-    command_options,
+    budget_options,
+    drain_options,
+    lease_option,
+    pace_options,
+)
+from fleet.options.shared import (
+    argument,
     confirm_option,
     connection_options,
-    drain_options,
     host_options,
     journal_option,
     json_option,
-    lease_option,
     lock_options,
     option,
     output_option,
-    override,
+    parallel_option,
     progress_options,
-    selection_options,
+    ssh_options,
+    verbose_option,
 )
 from fleet.ui.broken_pipe import tolerant, write_error
 
-LAZY = {"lab": ("fleet.lab.cli", "lab", "Pretend hosts on this machine: real sshd and nginx, to try everything on.")}
+COMMANDS = {
+    "Before the first rollout": ["inventory", "trust", "demo", "lab"],
+    "A rollout": ["check", "upgrade", "status", "commit", "rollback"],
+    "After an interruption": ["resume", "unlock"],
+    "The journal": ["history", "show"],
+}
+"""Every command, in the groups and the order of `fleet --help`."""
+LAZY = {"lab": ("fleet.lab.cli", "lab", "Run real sshd and nginx on pretend hosts of this machine.")}
 
 
 class LazyGroup(click.RichGroup):
     """A group whose commands of `LAZY` are imported when they are called, not when they are listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *LAZY}, key=ORDER.index)
+        return [name for names in COMMANDS.values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in LAZY:
@@ -59,209 +72,287 @@ class LazyGroup(click.RichGroup):
         return super().resolve_command(ctx, args)
 
 
-ORDER = [
-    *("inventory", "trust", "check", "upgrade", "status", "commit", "rollback", "resume"),
-    *("history", "show", "unlock", "lab", "demo"),
-]
+def command_groups(group: Any) -> Any:
+    """The groups of `COMMANDS`, on the page of `fleet --help`."""
+    for title, names in reversed(COMMANDS.items()):
+        group = click.command_panel(title, commands=names)(group)
+    return group
+
+
+rollout_argument = argument(
+    "rollout", "The rollout's id, or a unique start of it; without it, the newest rollout.", required=False
+)
+release_argument = argument(
+    "release", "The path of an nginx binary, or the first 8 or more digits of a SHA-256 that the hosts keep."
+)
 
 
 def environment(ctx: click.Context) -> Environment:
-    """The world that a test handed in, or the real one."""
+    """The environment that a test passes in, or the real one."""
     return ctx.obj if isinstance(ctx.obj, Environment) else Environment()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@selection_options
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "rich_help_config": STYLE})
+@command_groups
+@host_options
 @confirm_option
+@verbose_option
 @click.version_option(package_name="nginx-fleet", prog_name="fleet")
 def fleet(**_: Any) -> None:
-    """Upgrade the nginx binary on many servers without losing a request, and take it back as calmly."""
+    """Upgrade the nginx binary on many servers without losing a request, and roll it back the same way.
+
+    Each host keeps a serving nginx at every step. Until the commit, going back is two signals per host.
+
+    \b
+    Start:
+      sudo fleet demo
+      export FLEET_INVENTORY=hosts.yaml
+      fleet check ./nginx
+      fleet upgrade ./nginx
+      fleet status
+    """
 
 
 @fleet.command()
-@selection_options
+@host_options
 @json_option
+@verbose_option
 @click.pass_context
 def inventory(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
-    """The hosts that -i and --limit select, with labels and layout."""
+    """List the hosts that -i and --limit select, with labels and layout.
+
+    Use it to see which hosts a command would work on. No host is contacted.
+
+    \b
+    Example:
+      fleet -i hosts.yaml inventory --limit 'web:&eu'
+    """
     from fleet.commands import inventory as command
 
     return command.run(command_options(ctx, given), as_json)
 
 
 @fleet.command()
-@selection_options
 @host_options
 @confirm_option
+@parallel_option
+@ssh_options
 @json_option
+@verbose_option
 @click.pass_context
 def trust(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
-    """The host keys that are not known yet, bastions' too, with their fingerprints; agreed on once, they are stored in
-    known_hosts. Nobody logs in but at the bastions. A key that has changed is shown and never stored."""
+    """Show the host keys that are not known yet, and store them in known_hosts once you agree.
+
+    Use it before the first rollout, and after adding hosts. Compare the fingerprints with those that ssh-keygen -l
+    prints on the host's console. fleet logs in to bastions only. A changed key is shown, and never stored.
+
+    \b
+    Example:
+      fleet -i hosts.yaml trust
+    """
     from fleet.commands import trust as command
 
     return command.run(environment(ctx), command_options(ctx, given), as_json)
 
 
 @fleet.command()
-@click.argument("release")
-@selection_options
-@connection_options
-@progress_options
+@release_argument
+@host_options
+@option(
+    "--no-stage",
+    env="NO_STAGE",
+    panel=SAFETY,
+    is_flag=True,
+    help="Do not copy the release to the hosts. Checks that need it there, such as nginx -t, are then left out.",
+)
 @allow_option
-@option("--no-stage", env="NO_STAGE", is_flag=True, help="Do not even bring the release to the hosts.")
+@connection_options
 @json_option
+@progress_options
 @click.pass_context
 def check(
     ctx: click.RichContext, /, release: str, no_stage: bool, allow: tuple[str, ...], as_json: bool, **given: Any
 ) -> int:
-    """Preflight on every host; changes nothing that runs. Stages the release there. RELEASE as in upgrade: an nginx
-    binary, or 8+ digits of a hash the hosts keep."""
+    """Run preflight on every host: could it take this release?
+
+    Use it before a rollout. Nothing that runs changes. The release is copied to the hosts (staged) and tried there
+    against nginx's configuration.
+
+    \b
+    Example:
+      fleet -i hosts.yaml check ./nginx-1.26.3
+    """
     from fleet.commands import check as command
 
-    return command.run(
-        environment(ctx), command_options(ctx, given), release, may_stage=not no_stage, allow=allow, as_json=as_json
-    )
+    options = command_options(ctx, given)
+    return command.run(environment(ctx), options, release, may_stage=not no_stage, allow=allow, as_json=as_json)
 
 
 @fleet.command()
-@click.argument("release")
-@selection_options
-@connection_options
+@release_argument
+@host_options
+@pace_options()
+@budget_options()
+@option("--dry-run", env="DRY_RUN", panel=SAFETY, is_flag=True, help="Print the plan and contact no host.")
 @confirm_option
-@progress_options
-@option("--batches", env="BATCHES", default="1,10%,50%,100%", help="Sizes of successive batches; the last one repeats.")
-@option(
-    "--bake",
-    "bake_s",
-    env="BAKE",
-    type=Duration(),
-    default="30s",
-    help="How long a batch is watched before the next one.",
-)
-@option(
-    "--settle",
-    "settle_s",
-    env="SETTLE",
-    type=Duration(),
-    default="2s",
-    help="How long new workers must stay stable before drain.",
-)
-@option("--max-failures", env="MAX_FAILURES", default="0", help="How many hosts may fail: N, or N% of all.")
-@option(
-    "--on-failure",
-    env="ON_FAILURE",
-    type=click.Choice(["rollback", "halt", "continue"]),
-    default="rollback",
-    help="What happens when more than that failed.",
-)
-@option(
-    "--commit",
-    env="COMMIT",
-    type=click.Choice(["end", "batch", "never"]),
-    default="end",
-    help="When the held old masters are retired.",
-)
-@drain_options(COMMIT_WAITS)
-@lease_option
+@lease_option()
 @allow_option
-@journal_option
+@drain_options(COMMIT_DRAINS)
+@connection_options
 @lock_options
-@option("--dry-run", env="DRY_RUN", is_flag=True, help="Say the plan and connect to nobody.")
+@progress_options
 @click.pass_context
 def upgrade(ctx: click.RichContext, /, release: str, **given: Any) -> int:
-    """The rollout: preflight, batches, gates, commit. RELEASE is an nginx binary, or 8+ digits of a hash the hosts keep."""
+    """Upgrade nginx on the selected hosts, batch by batch.
+
+    Every host is staged and checked before the first one changes. The first batch is the canary. Each batch is watched
+    before the next one starts. When too many hosts fail, all hosts that were started go back. Until the commit, going
+    back is two signals per host.
+
+    \b
+    Examples:
+      fleet -i hosts.yaml upgrade ./nginx-1.26.3 --dry-run
+      fleet -i hosts.yaml upgrade ./nginx-1.26.3 --batches 1,25%,100%
+    """
     from fleet.commands import upgrade as command
 
-    before = command_options(ctx, given)
-    given["drain_timeout_s"] = given.pop("drain_timeout")
-    return command.run(environment(ctx), before, release, command.UpgradeOptions(**given))
+    options = command_options(ctx, given)
+    return command.run(environment(ctx), options, release, command.UpgradeOptions(**given))
 
 
 @fleet.command()
-@selection_options
+@host_options
 @connection_options
 @json_option
+@verbose_option
 @click.pass_context
 def status(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
-    """What every host says of itself now."""
+    """Ask every host which nginx runs there, and show the answers.
+
+    Use it at any time. It changes nothing and needs no journal. The exit code is 4 when a host does not answer.
+
+    \b
+    Example:
+      fleet -i hosts.yaml status
+    """
     from fleet.commands import status as command
 
     return command.run(environment(ctx), command_options(ctx, given), as_json)
 
 
 @fleet.command()
-@click.argument("rollout", required=False)
-@selection_options
-@connection_options
+@rollout_argument
+@host_options
 @confirm_option
-@progress_options
-@drain_options(COMMIT_WAITS)
-@journal_option
+@drain_options(COMMIT_DRAINS)
+@connection_options
 @lock_options
+@progress_options
 @click.pass_context
-def commit(ctx: click.RichContext, /, rollout: str | None, drain_timeout: float, cut: bool, **given: Any) -> int:
-    """Retire the held old masters. ROLLOUT is its id or the start of it; left out, the newest one."""
+def commit(ctx: click.RichContext, /, rollout: str | None, drain_timeout_s: float, cut: bool, **given: Any) -> int:
+    """Retire the held old masters of a rollout.
+
+    Use it after fleet upgrade --commit never, once the new release has proved itself. After the commit, fleet rollback
+    still works: it upgrades to the kept old binary.
+
+    \b
+    Example:
+      fleet -i hosts.yaml commit
+    """
     from fleet.commands import commit as command
 
-    return command.run(environment(ctx), command_options(ctx, given), rollout, drain_timeout_s=drain_timeout, cut=cut)
+    options = command_options(ctx, given)
+    return command.run(environment(ctx), options, rollout, drain_timeout_s=drain_timeout_s, cut=cut)
 
 
 @fleet.command()
-@click.argument("rollout", required=False)
-@selection_options
-@connection_options
+@rollout_argument
+@host_options
 @confirm_option
-@progress_options
-@drain_options(ROLLBACK_WAITS)
+@drain_options(ROLLBACK_DRAINS)
+@connection_options
 @journal_option
+@progress_options
 @click.pass_context
-def rollback(ctx: click.RichContext, /, rollout: str | None, drain_timeout: float, cut: bool, **given: Any) -> int:
-    """Back to the release before, from any phase, all hosts at once. ROLLOUT as in commit."""
+def rollback(ctx: click.RichContext, /, rollout: str | None, drain_timeout_s: float, cut: bool, **given: Any) -> int:
+    """Return every host to the release it ran before the rollout.
+
+    Use it at any time, from any phase: all hosts go back at once, committed or not. It takes over from the rollout it
+    undoes and needs no journal. Hosts that never started, or are already back, are left alone.
+
+    \b
+    Example:
+      fleet -i hosts.yaml rollback
+    """
     from fleet.commands import rollback as command
 
-    return command.run(environment(ctx), command_options(ctx, given), rollout, drain_timeout_s=drain_timeout, cut=cut)
+    options = command_options(ctx, given)
+    return command.run(environment(ctx), options, rollout, drain_timeout_s=drain_timeout_s, cut=cut)
 
 
 @fleet.command()
-@click.argument("rollout", required=False)
-@selection_options
-@connection_options
+@rollout_argument
+@host_options
+@option(
+    "--release",
+    env="RELEASE",
+    panel=HOSTS,
+    metavar="FILE",
+    show_default="the rollout's own path",
+    help="Where the rollout's release is now, if its file has moved. Another release is refused.",
+)
+@pace_options(overrides=True)
+@budget_options(overrides=True)
 @confirm_option
-@progress_options
-@option("--release", env="RELEASE", metavar="FILE", help="The rollout's release, if its file lies elsewhere now.")
-@override("--batches", env="BATCHES", help="Cut the hosts into other batches.")
-@override("--bake", "bake_s", env="BAKE", type=Duration())
-@override("--settle", "settle_s", env="SETTLE", type=Duration())
-@override("--max-failures", env="MAX_FAILURES")
-@override("--on-failure", env="ON_FAILURE", type=click.Choice(["rollback", "halt", "continue"]))
-@override("--commit", env="COMMIT", type=click.Choice(["end", "batch", "never"]))
-@override("--drain-timeout", "drain_timeout_s", env="DRAIN_TIMEOUT", type=Duration())
-@override("--cut/--no-cut", "cut", env="CUT")
-@override("--lease", "lease_s", env="LEASE", type=Duration())
-@journal_option
+@lease_option(overrides=True)
+@drain_options(COMMIT_DRAINS, overrides=True)
+@connection_options
 @lock_options
+@progress_options
 @click.pass_context
 def resume(ctx: click.RichContext, /, rollout: str | None, **given: Any) -> int:
-    """Go on with an interrupted rollout: every host is asked where it is, and what is missing is done, failed hosts
-    included. Options that are not given are as the rollout began. ROLLOUT as in commit."""
+    """Continue an interrupted rollout.
+
+    Use it after Ctrl-C, a crash or a lost link. Every host is asked for its phase first; then the missing steps are
+    done, on failed hosts too. An interrupted rollback continues as a rollback, an interrupted commit as a commit. The
+    options under Rollout and Safety override the settings the rollout started with.
+
+    \b
+    Example:
+      fleet -i hosts.yaml resume
+    """
     from fleet.commands import resume as command
 
-    before = command_options(ctx, given)
-    return command.run(environment(ctx), before, rollout, command.changes(**given))
+    options = command_options(ctx, given)
+    return command.run(environment(ctx), options, rollout, command.overrides(**given))
 
 
 @fleet.command()
-@selection_options
-@connection_options
+@host_options
 @confirm_option
+@connection_options
 @journal_option
-@option("--force", env="FORCE", is_flag=True, help="Free what is held: whoever holds it turns back.")
+@option(
+    "--force",
+    env="FORCE",
+    panel=LOCKS,
+    is_flag=True,
+    help="Release the locks. A run that holds the journal's lock halts; a run that is still at work on a host takes that "
+    "host again at its next visit.",
+)
 @json_option
+@verbose_option
 @click.pass_context
 def unlock(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
-    """Who holds which lock, since when: the journal's, and with an inventory each host's. --force frees them; a run that
-    is still at work on a host takes it again at its next visit."""
+    """Show which run holds the journal and the hosts, and since when; --force releases them.
+
+    Use it when a command ends with exit code 5. Without an inventory only the journal's lock is shown.
+
+    \b
+    Examples:
+      fleet -i hosts.yaml unlock
+      fleet -i hosts.yaml unlock --force
+    """
     from fleet.commands import unlock as command
 
     return command.run(environment(ctx), command_options(ctx, given), as_json)
@@ -270,49 +361,77 @@ def unlock(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
 @fleet.command()
 @journal_option
 @option(
-    "--most", env="MOST", type=click.IntRange(1), default=20, help="How many rollouts are listed, the newest first."
+    "--most",
+    env="MOST",
+    panel=OUTPUT,
+    metavar="N",
+    type=click.IntRange(1),
+    default=20,
+    help="How many rollouts to list, the newest first.",
 )
 @json_option
 @click.pass_context
 def history(ctx: click.RichContext, /, most: int, as_json: bool, **given: Any) -> int:
-    """The rollouts that the journal knows. No host is asked."""
+    """List the rollouts in the journal, the newest first.
+
+    Use it to find a rollout's id and how it ended. No host is contacted.
+
+    \b
+    Example:
+      fleet history --most 5
+    """
     from fleet.commands import history as command
 
     return command.run(command_options(ctx, given), most, as_json)
 
 
 @fleet.command()
-@click.argument("rollout", required=False)
+@rollout_argument
 @journal_option
 @output_option
 @json_option
 @click.pass_context
 def show(ctx: click.RichContext, /, rollout: str | None, as_json: bool, **given: Any) -> int:
-    """What happened in a rollout, by the journal: the plan, each host, every event. ROLLOUT as in commit."""
+    """Show what happened in a rollout: the plan, each host, every event.
+
+    Use it afterwards to see why a host failed. It reads the journal; no host is contacted.
+
+    \b
+    Example:
+      fleet show 20261123-1012
+    """
     from fleet.commands import show as command
 
     return command.run(command_options(ctx, given), rollout, as_json)
 
 
 @fleet.command()
-@option("--name", env="DEMO_NAME", default="demo", help="The name of its lab.")
+@option("--name", env="DEMO_NAME", panel=HOSTS, default="demo", help="The name of the demo's lab.")
 @click.pass_context
 def demo(ctx: click.RichContext, /, name: str) -> int:
-    """A lab, a rollout under load, a bad release that goes back by itself, and the whole fleet back."""
+    """Watch a good release, a bad release and a rollback on six pretend hosts under load.
+
+    Use it to see fleet at work. It needs root, and sshd and nginx installed on this machine. The pretend hosts are
+    removed at the end.
+
+    \b
+    Example:
+      sudo fleet demo
+    """
     from fleet.commands import demo as command
 
     return command.run(environment(ctx), name)
 
 
 def run(args: Sequence[str] | None = None, environment: Environment | None = None) -> int:
-    """The exit code of a command line. A trouble is one line on stderr; a traceback is a bug in fleet."""
+    """The exit code of a command line. An error is one line on stderr; a traceback means a bug in fleet."""
     try:
         code = fleet.main(args, prog_name="fleet", standalone_mode=False, obj=environment)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except click.Abort:
-        click.echo("fleet: interrupted.", err=True)
+        click.echo("fleet: Interrupted.", err=True)
         return 130
     except FleetError as error:
         click.echo(f"fleet: {safe(error)}", err=True)
@@ -321,7 +440,7 @@ def run(args: Sequence[str] | None = None, environment: Environment | None = Non
 
 
 def main(environment: Environment | None = None) -> None:
-    """The `fleet` command. That nobody reads what it writes is no trouble; that it can't be written is told."""
+    """The `fleet` command. A reader that closes the pipe is no error; output that can't be written is reported."""
     sys.stdout, sys.stderr = tolerant(sys.stdout), tolerant(sys.stderr)
     code = run(environment=environment)
     sys.stdout.flush()

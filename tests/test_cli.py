@@ -12,7 +12,7 @@ import pytest
 import rich_click as click
 from syrupy.assertion import SnapshotAssertion
 
-from fleet import cli, options
+from fleet import cli
 from fleet.commands.upgrade import LEASE_S
 from fleet.environment import rollout_id
 from fleet.journal.journal import Journal
@@ -21,6 +21,7 @@ from fleet.lab.cli import lab
 from fleet.lab.releases.build import KINDS
 from fleet.onhost.protocol import Ask, Finding, Phase
 from fleet.onhost.reasons.catalogue import REASONS, judged, overridable
+from fleet.options.rollout import OVERRIDABLE
 from fleet.rollout.policy import OnFailure, Policy
 from fleet.task import HostTask
 from fleet.ui.result_tables import finding_line
@@ -139,7 +140,7 @@ def test_check_and_upgrade_refuse_the_same_words_after_allow(shell: Shell) -> No
 
 
 def test_the_help_of_allow_lists_every_word() -> None:
-    assert ", ".join(overridable()) == options.OVERRIDABLE
+    assert ", ".join(overridable()) == OVERRIDABLE
 
 
 def test_options_that_may_be_repeated_add_up_before_and_after_the_command(shell: Shell) -> None:

@@ -35,7 +35,7 @@ from fleet.ui.output import Output
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class Overrides:
     """What the operator wants otherwise than the rollout began; `policy` holds fields of `Policy`."""
 
     release: str | None = None
@@ -44,11 +44,11 @@ class Changes:
     policy: Mapping[str, Any] = field(default_factory=dict)
 
 
-def changes(release: str | None, batches: str | None, max_failures: str | None, **policy: Any) -> Changes:
+def overrides(release: str | None, batches: str | None, max_failures: str | None, **policy: Any) -> Overrides:
     """The options that were given, as what they change. Raises `Refused`."""
     given = {name: value for name, value in policy.items() if value is not None}
     kinds: dict[str, Callable[[Any], Any]] = {"on_failure": OnFailure, "commit": CommitWhen, "lease_s": check_lease}
-    return Changes(
+    return Overrides(
         release, batches, max_failures, {name: kinds.get(name, _same)(value) for name, value in given.items()}
     )
 
@@ -70,7 +70,7 @@ class Unfinished:
     way: Onward
 
 
-def run(environment: Environment, options: CommandOptions, wanted: str | None, changes: Changes) -> int:
+def run(environment: Environment, options: CommandOptions, wanted: str | None, overrides: Overrides) -> int:
     """The rollout has come to its end, or further; the exit code."""
     output = command_output(options)
     # What the journal says is read under its lock: a run that was waited for may have taken everything back.
@@ -90,7 +90,7 @@ def run(environment: Environment, options: CommandOptions, wanted: str | None, c
             found = _from_hosts(looked, output, wanted, bool(options.limits))
         if found.way is Onward.UPGRADE:
             recorder.set_rollout(found.rollout)
-            return _go_on(environment, options, output, recorder, found, _hosts(options, found, typed), changes)
+            return _go_on(environment, options, output, recorder, found, _hosts(options, found, typed), overrides)
     if found.way is Onward.NOWHERE:
         raise Refused(
             f"rollout {found.rollout} was taken back: there is nothing to go on with.",
@@ -98,7 +98,7 @@ def run(environment: Environment, options: CommandOptions, wanted: str | None, c
         )
     command = rollback.run if found.way is Onward.ROLLBACK else commit.run
     output.say(f"Rollout {found.rollout} was interrupted in its {found.way.value}, which is gone on with.")
-    policy = replace(found.policy, **changes.policy)
+    policy = replace(found.policy, **overrides.policy)
     return command(environment, options, found.rollout, drain_timeout_s=policy.drain_timeout_s, cut=policy.cut)
 
 
@@ -195,11 +195,11 @@ def _go_on(
     recorder: Recorder,
     found: Unfinished,
     hosts: tuple[Host, ...],
-    changes: Changes,
+    overrides: Overrides,
 ) -> int:
-    target = _target(found, changes)
-    batches = _batches(found, hosts, changes)
-    policy = check_lease_renewal(_policy(found, changes, options, len(hosts)), len(hosts))
+    target = _target(found, overrides)
+    batches = _batches(found, hosts, overrides)
+    policy = check_lease_renewal(_policy(found, overrides, options, len(hosts)), len(hosts))
     count = counted(len(hosts))
     output.say(f"Resume rollout {found.rollout}: release {target.sha256[:12]}, {count}, each asked first where it is.")
     confirm(environment, output, options, f"Go on with {count}?")
@@ -236,9 +236,9 @@ def _hosts(options: CommandOptions, found: Unfinished, typed: bool) -> tuple[Hos
     return kept
 
 
-def _target(found: Unfinished, changes: Changes) -> Target:
+def _target(found: Unfinished, overrides: Overrides) -> Target:
     """The release, which must be the rollout's own. Raises `Refused`, `ReleaseError`."""
-    given = changes.release
+    given = overrides.release
     path = given or found.release_path
     if path is None or (given is None and not Path(path).is_file()):
         return Target(found.release)  # the hosts that were staged have it
@@ -255,15 +255,15 @@ def _target(found: Unfinished, changes: Changes) -> Target:
     return Target(release.sha256, release.size_bytes, release.path, release.version)
 
 
-def _batches(found: Unfinished, hosts: Sequence[Host], changes: Changes) -> tuple[tuple[str, ...], ...]:
-    if changes.batches is not None:
-        return tuple(tuple(host.name for host in batch.hosts) for batch in make_plan(hosts, changes.batches).batches)
+def _batches(found: Unfinished, hosts: Sequence[Host], overrides: Overrides) -> tuple[tuple[str, ...], ...]:
+    if overrides.batches is not None:
+        return tuple(tuple(host.name for host in batch.hosts) for batch in make_plan(hosts, overrides.batches).batches)
     kept = {host.name for host in hosts}
     return tuple(filter(None, (tuple(name for name in batch if name in kept) for batch in found.batches)))
 
 
-def _policy(found: Unfinished, changes: Changes, options: CommandOptions, hosts: int) -> Policy:
-    given = dict(changes.policy)
-    if changes.max_failures is not None:
-        given["max_failures"] = parse_budget(changes.max_failures, hosts)
+def _policy(found: Unfinished, overrides: Overrides, options: CommandOptions, hosts: int) -> Policy:
+    given = dict(overrides.policy)
+    if overrides.max_failures is not None:
+        given["max_failures"] = parse_budget(overrides.max_failures, hosts)
     return replace(found.policy, parallel=options.parallel, lock_wait_s=options.lock_wait_s, **given)

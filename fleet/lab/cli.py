@@ -1,4 +1,4 @@
-"""`fleet lab`: the commands of the lab, as `fleet.cli` mounts them. Words in, words out; what is done is in `commands`."""
+"""`fleet lab`: the commands of the lab, declared for `fleet.cli`. `fleet.lab.commands` does the work."""
 
 import json
 import time
@@ -10,36 +10,67 @@ import rich_click as click
 
 from fleet.lab import commands
 from fleet.lab.kinds.all_kinds import KINDS
+from fleet.options.help_layout import ARGUMENTS, LAB, OUTPUT, STYLE
 
 
-def option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
-    """An option with its environment variable and its default in the help."""
-    return click.option(*names, envvar=f"FLEET_LAB_{env}", show_envvar=True, show_default=True, **settings)
+def option(*names: str, env: str, panel: str = LAB, **settings: Any) -> Callable[[Any], Any]:
+    """An option that shows its environment variable, `FLEET_LAB_` and `env`, and its default in the help."""
+    return click.option(
+        *names, envvar=f"FLEET_LAB_{env}", panel=panel, **{"show_envvar": True, "show_default": True, **settings}
+    )
+
+
+def argument(name: str, help: str, **settings: Any) -> Callable[[Any], Any]:
+    """A command's argument; the help shows it first, by its name alone."""
+
+    def decorate(command: Any) -> Any:
+        panel = click.option_panel(ARGUMENTS, column_types=["opt_long", "help"])
+        return panel(click.argument(name, help=help, **settings)(command))
+
+    return decorate
 
 
 NAMED = option(
     "--name",
     env="NAME",
     default=commands.DEFAULT_NAME,
-    help="Which lab: several can be up beside each other.",
+    help="The name of the lab. Several labs can be up at the same time.",
 )
-HOSTS = click.argument("hosts", metavar="HOST...", nargs=-1, required=True)
+HOSTS = argument(
+    "hosts", "The names of hosts, as fleet lab status shows them.", metavar="HOST...", nargs=-1, required=True
+)
 
 
-@click.group()
+class InDeclaredOrder(click.RichGroup):
+    """A group that lists its commands in the order of their declaration."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=InDeclaredOrder, context_settings={"help_option_names": ["-h", "--help"], "rich_help_config": STYLE})
 def lab() -> None:
-    """Real sshd and real nginx on pretend hosts of this machine, to try everything on."""
+    """Run real sshd and nginx on pretend hosts of this machine.
+
+    Use it to try fleet, and to break hosts on purpose. It needs root, and sshd and nginx installed.
+
+    \b
+    Example:
+      sudo fleet lab up 6
+    """
 
 
 @lab.command()
-@click.argument("count", metavar="[N]", type=click.IntRange(1, 1000), default=6)
+@argument("n", "How many hosts; 6 without it.", metavar="[N]", type=click.IntRange(1, 1000), default=6)
 @option(
     "--with",
     "wanted",
     env="WITH",
-    metavar="KIND[=HOST|=N]",
+    metavar="KIND",
     multiple=True,
-    help="Odd hosts (repeatable): see `lab kinds`.",
+    show_default="none",
+    help="Make a host of this kind, which fleet lab kinds lists; KIND=N makes N of them, KIND=HOST the named one. "
+    "Repeatable.",
 )
 @option(
     "--show",
@@ -47,18 +78,25 @@ def lab() -> None:
     metavar="FOLDER",
     multiple=True,
     type=click.Path(exists=True, file_okay=False, resolve_path=True),
-    help="A folder of this machine that the hosts see too, read-only (repeatable).",
+    show_default="none",
+    help="Show this folder of the machine to the hosts, read-only. Repeatable.",
 )
 @NAMED
-def up(count: int, wanted: tuple[str, ...], show: tuple[str, ...], name: str) -> None:
-    """Bring up a lab of N hosts (6 unless said otherwise); it stays until `down`."""
+def up(n: int, wanted: tuple[str, ...], show: tuple[str, ...], name: str) -> None:
+    """Start a lab of N hosts.
+
+    It stays up until fleet lab down. The last lines printed are the fleet and the ssh command to reach it.
+
+    \b
+    Examples:
+      sudo fleet lab up 6
+      sudo fleet lab up 20 --with daemon-off=2
+    """
     began = time.monotonic()
-    made = commands.up(count, name, wanted, show=show)
+    made = commands.up(n, name, wanted, show=show)
     took_s = time.monotonic() - began
     inventory = commands.inventory_copy(name) or made.inventory
-    click.echo(
-        f"lab {name}: {count} hosts up in {took_s:.1f} s, {made.hosts[0].name} .. {made.hosts[-1].name}", err=True
-    )
+    click.echo(f"lab {name}: {n} hosts up in {took_s:.1f} s, {made.hosts[0].name} .. {made.hosts[-1].name}", err=True)
     for host in made.hosts:
         if host.kind != "plain":
             click.echo(f"  {host.name}: {host.kind}: {KINDS[host.kind or 'plain'].summary}", err=True)
@@ -68,7 +106,12 @@ def up(count: int, wanted: tuple[str, ...], show: tuple[str, ...], name: str) ->
 
 @lab.command("kinds")
 def list_kinds() -> None:
-    """List the kinds of odd hosts that `up --with` makes."""
+    """List the kinds of hosts that fleet lab up --with can make.
+
+    \b
+    Example:
+      fleet lab kinds
+    """
     for kind in KINDS.values():
         click.echo(f"{kind.name:20}{kind.summary}")
 
@@ -76,16 +119,28 @@ def list_kinds() -> None:
 @lab.command()
 @NAMED
 def down(name: str) -> None:
-    """Take a lab down: no process, mount, namespace or link of it is left, however it came to be."""
+    """Stop a lab and remove its hosts.
+
+    No process, mount, namespace or network link of it is left, also after a start that failed half-way.
+
+    \b
+    Example:
+      sudo fleet lab down
+    """
     there_was = commands.down(name)
     click.echo(f"lab {name}: {'down' if there_was else 'there was none'}", err=True)
 
 
 @lab.command()
-@option("--name", env="NAME", help="Which lab; all of them unless given.")
-@option("--json", "as_json", env="JSON", is_flag=True, help="One JSON document.")
+@option("--name", env="NAME", show_default="all labs", help="The name of the lab.")
+@option("--json", "as_json", env="JSON", panel=OUTPUT, is_flag=True, help="Print one JSON document on stdout.")
 def status(name: str | None, as_json: bool) -> None:
-    """Show the labs of this machine and their hosts."""
+    """Show the labs of this machine and their hosts.
+
+    \b
+    Example:
+      sudo fleet lab status
+    """
     views = commands.status(name)
     if as_json:
         click.echo(json.dumps({"schema": "fleet.lab/1", "labs": [_plain(view) for view in views]}, indent=1))
@@ -103,20 +158,41 @@ def status(name: str | None, as_json: bool) -> None:
 
 
 @lab.command("exec", context_settings={"ignore_unknown_options": True})
-@click.argument("host")
-@click.argument("argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@argument("host", "The name of a host, as fleet lab status shows it.")
+@argument(
+    "command",
+    "The command and its arguments.",
+    metavar="-- COMMAND...",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+)
 @NAMED
 @click.pass_context
-def exec_(context: click.Context, host: str, argv: tuple[str, ...], name: str) -> None:
-    """Run a command as root on a host; its exit code is ours."""
-    context.exit(commands.exec_(name, host, argv))
+def exec_(context: click.Context, host: str, command: tuple[str, ...], name: str) -> None:
+    """Run a command as root on a host.
+
+    The exit code is the command's own.
+
+    \b
+    Example:
+      sudo fleet lab exec lab-001 -- nginx -T
+    """
+    context.exit(commands.exec_(name, host, command))
 
 
 @lab.command()
 @HOSTS
 @NAMED
 def cut(hosts: tuple[str, ...], name: str) -> None:
-    """Pull the hosts' network cables: the line is dead, and no end is told."""
+    """Cut the hosts off the network.
+
+    Packets are dropped, so that neither end is told: as when a cable is pulled.
+
+    \b
+    Example:
+      sudo fleet lab cut lab-001
+    """
     commands.cut(name, hosts)
 
 
@@ -124,21 +200,45 @@ def cut(hosts: tuple[str, ...], name: str) -> None:
 @HOSTS
 @NAMED
 def heal(hosts: tuple[str, ...], name: str) -> None:
-    """Plug the hosts' network cables in again."""
+    """Connect hosts again that were cut off the network.
+
+    \b
+    Example:
+      sudo fleet lab heal lab-001
+    """
     commands.heal(name, hosts)
 
 
 @lab.command()
 @HOSTS
-@option("--rate", env="RATE", metavar="RATE", help="Each way, like 10mbit or 512kbit; not limited unless given.")
-@option("--loss", env="LOSS", default="0", metavar="PERCENT", help="Packets lost each way, like 1% or 0.5.")
+@option(
+    "--rate",
+    env="RATE",
+    metavar="RATE",
+    show_default="no limit",
+    help="The bandwidth in each direction, such as 10mbit or 512kbit.",
+)
+@option(
+    "--loss",
+    env="LOSS",
+    default="0",
+    metavar="PERCENT",
+    help="The share of packets lost in each direction, such as 1% or 0.5.",
+)
 @NAMED
 def slow(hosts: tuple[str, ...], rate: str | None, loss: str, name: str) -> None:
-    """Make the hosts' lines slow or lossy; with no option they are as they were."""
+    """Make the hosts' network slow or lossy.
+
+    Without an option the network is as fast as it was.
+
+    \b
+    Example:
+      sudo fleet lab slow lab-001 --rate 512kbit --loss 1%
+    """
     try:
         loss_percent = float(loss.removesuffix("%"))
     except ValueError:
-        raise click.BadParameter(f"{loss!r} is no percentage; write it like 1% or 0.5.", param_hint="--loss") from None
+        raise click.BadParameter(f"{loss!r} is not a percentage. Write it as 1% or 0.5.", param_hint="--loss") from None
     commands.slow(name, hosts, rate, loss_percent)
 
 
@@ -146,7 +246,14 @@ def slow(hosts: tuple[str, ...], rate: str | None, loss: str, name: str) -> None
 @HOSTS
 @NAMED
 def kill(hosts: tuple[str, ...], name: str) -> None:
-    """Pull the hosts' power plugs. Their disks stay: `boot` starts what was on them."""
+    """Power hosts off at once.
+
+    Their disks stay as they are; fleet lab boot starts the hosts again from them.
+
+    \b
+    Example:
+      sudo fleet lab kill lab-001
+    """
     commands.kill(name, hosts)
 
 
@@ -154,12 +261,17 @@ def kill(hosts: tuple[str, ...], name: str) -> None:
 @HOSTS
 @NAMED
 def boot(hosts: tuple[str, ...], name: str) -> None:
-    """Switch the hosts on."""
+    """Power hosts on.
+
+    \b
+    Example:
+      sudo fleet lab boot lab-001
+    """
     commands.boot(name, hosts)
 
 
 @lab.command()
-@click.argument("kind")
+@argument("kind", "new for a good release; the others are bad, each in the way its name says.")
 @option(
     "-o",
     "--output",
@@ -168,22 +280,36 @@ def boot(hosts: tuple[str, ...], name: str) -> None:
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Where to.",
+    show_default="required",
+    help="Write the release to this file.",
 )
 @option(
     "--version",
     env="VERSION",
     metavar="X.Y.Z",
-    help="What `nginx -v` and the Server header say (same length as before).",
+    show_default="1.22.9",
+    help="The version that nginx -v and the Server header show. It has as many characters as the real one.",
 )
-@option("--size", "size_bytes", env="SIZE", metavar="BYTES", type=click.IntRange(1), help="Pad the file to this size.")
+@option(
+    "--size",
+    "size_bytes",
+    env="SIZE",
+    metavar="BYTES",
+    type=click.IntRange(1),
+    show_default="as it is",
+    help="Pad the file to this size.",
+)
 def release(kind: str, out: Path, version: str | None, size_bytes: int | None) -> None:
-    """Make a release from this machine's nginx, good (`new`) or bad in a way that its KIND says:
+    """Make a release from this machine's nginx, good or bad.
 
-    new, truncated, wrong-arch, not-executable, missing-lib, bad-config, crash-workers, hang-workers, crash-on-request,
-    hung-master, errors.
+    KIND is one of: new, truncated, wrong-arch, not-executable, missing-lib, bad-config, crash-workers, hang-workers,
+    crash-on-request, hung-master, errors.
+
+    \b
+    Example:
+      fleet lab release crash-workers -o ./nginx-bad
     """
-    # Late: it needs an ELF reader, which no other command of the lab does.
+    # Imported here because it needs an ELF reader, which no other command of the lab does.
     from fleet.lab.releases.build import DEFAULT_VERSION, make_release
 
     click.echo(make_release(kind, out, version=version or DEFAULT_VERSION, size_bytes=size_bytes))

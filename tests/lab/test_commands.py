@@ -122,4 +122,4 @@ def test_a_loss_that_is_no_percentage_is_bad_usage() -> None:
     done = CliRunner().invoke(lab, ["slow", "lab-001", "--loss", "much"])
 
     assert done.exit_code == 2
-    assert "no percentage" in done.output
+    assert "is not a percentage" in done.output

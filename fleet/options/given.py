@@ -1,0 +1,59 @@
+"""What the operator gave, before the command's name or after it, as one `CommandOptions`."""
+
+import os
+from typing import Any
+
+import rich_click as click
+from click.core import ParameterSource
+
+from fleet.environment import CommandOptions
+from fleet.task import Connecting, HostKeys
+
+
+def command_options(ctx: click.Context, given: dict[str, Any]) -> CommandOptions:
+    """The shared options, which are taken out of `given`; the command's own ones stay there."""
+    of_all = {name: _merged(ctx, name, given.pop(name, None)) for name in ("inventory", "limit", "verbose", "yes")}
+    return CommandOptions(
+        inventories=tuple(of_all["inventory"] or ()),
+        limits=tuple(of_all["limit"] or ()),
+        verbose=of_all["verbose"] or 0,
+        yes=bool(of_all["yes"]),
+        output=given.pop("output", "auto"),
+        log_file=given.pop("log_file", None),
+        parallel=given.pop("parallel", 50),
+        journal=given.pop("journal", None),
+        lock_wait_s=given.pop("lock_wait", 0.0),
+        force=given.pop("force", False),
+        connecting=_connecting(given),
+    )
+
+
+def _connecting(given: dict[str, Any]) -> Connecting:
+    config, host_keys = given.pop("ssh_config", None), given.pop("host_keys", None)
+    password_file = given.pop("become_password_file", None)
+    return Connecting(
+        # The worker that reads it may have another working directory.
+        ssh_config=config if config in (None, "none") else os.path.abspath(os.path.expanduser(config)),
+        host_keys=HostKeys(host_keys) if host_keys else None,
+        transfer=given.pop("transfer", "auto"),
+        ask_password=given.pop("ask_pass", False),
+        ask_become_pass=bool(given.pop("ask_become_pass", False)),
+        become_password_file=os.path.abspath(os.path.expanduser(password_file)) if password_file else None,
+        limit_rate=given.pop("limit_rate", None),
+    )
+
+
+def _merged(ctx: click.Context, name: str, own: Any) -> Any:
+    """The command's own value and the one from before the command's name.
+
+    The command line beats the environment. An option that may be repeated adds up when it is given in both places.
+    """
+    if ctx.parent is None or name not in ctx.parent.params:
+        return own
+    above = ctx.parent.params[name]
+    is_typed, is_typed_above = (
+        each.get_parameter_source(name) is ParameterSource.COMMANDLINE for each in (ctx, ctx.parent)
+    )
+    if is_typed and is_typed_above and isinstance(own, tuple):
+        return (*above, *own)
+    return above if is_typed_above and not is_typed else own or above

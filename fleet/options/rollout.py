@@ -1,0 +1,137 @@
+"""The options of a rollout: its batches, when it stops, what it risks.
+
+`upgrade` declares them with their defaults. `resume` declares them as overrides: one that is not given keeps the setting
+the rollout started with.
+"""
+
+from typing import Any
+
+import rich_click as click
+
+from fleet.options.help_layout import ROLLOUT, SAFETY
+from fleet.options.shared import Decorator, option, together
+from fleet.options.value_types import Duration
+
+KEEPS = {"default": None, "show_default": "the rollout's own setting"}
+OVERRIDABLE = "memory-short, modules-gone, not-checked, path-differs, pending-config, poisoned, quic"
+
+
+def pace_options(overrides: bool = False) -> Decorator:
+    """Batches, and what happens to each of them."""
+    return together(
+        option(
+            "--batches",
+            env="BATCHES",
+            panel=ROLLOUT,
+            metavar="SIZES",
+            help="Sizes of the successive batches, as numbers of hosts or percent of all; the last size repeats.",
+            **_default("1,10%,50%,100%", overrides),
+        ),
+        option(
+            "--bake",
+            "bake_s",
+            env="BAKE",
+            panel=ROLLOUT,
+            type=Duration(),
+            help="How long to watch a batch before the next one starts.",
+            **_default("30s", overrides),
+        ),
+        option(
+            "--commit",
+            env="COMMIT",
+            panel=ROLLOUT,
+            metavar="WHEN",
+            type=click.Choice(["end", "batch", "never"]),
+            help="When to retire the held old masters: at the end, after the bake of each batch, or never (until you "
+            "run fleet commit).",
+            **_default("end", overrides),
+        ),
+        option(
+            "--settle",
+            "settle_s",
+            env="SETTLE",
+            panel=ROLLOUT,
+            type=Duration(),
+            help="How long new workers must stay stable before the old workers drain.",
+            **_default("2s", overrides),
+        ),
+    )
+
+
+def budget_options(overrides: bool = False) -> Decorator:
+    """How many hosts may fail, and what happens then."""
+    return together(
+        option(
+            "--max-failures",
+            env="MAX_FAILURES",
+            panel=SAFETY,
+            metavar="N|N%",
+            help="How many hosts may fail; unreachable hosts count. When more fail, no further host is started.",
+            **_default("0", overrides),
+        ),
+        option(
+            "--on-failure",
+            env="ON_FAILURE",
+            panel=SAFETY,
+            metavar="ACTION",
+            type=click.Choice(["rollback", "halt", "continue"]),
+            help="What to do when more hosts fail than that: rollback (every host that was started), halt (leave all as "
+            "they are), or continue (go on to the last host).",
+            **_default("rollback", overrides),
+        ),
+    )
+
+
+def lease_option(overrides: bool = False) -> Decorator:
+    """The host's own dead-man's switch."""
+    return option(
+        "--lease",
+        "lease_s",
+        env="LEASE",
+        panel=SAFETY,
+        type=Duration(),
+        help="A host rolls itself back if fleet neither visits nor commits it for this long; off disables this.",
+        **(KEEPS if overrides else {"show_default": "10m; off with --commit never"}),
+    )
+
+
+def drain_options(timeout: str, overrides: bool = False) -> Decorator:
+    """How long old connections may take, as the sentence `timeout` says, and what happens to those that are left."""
+    return together(
+        option(
+            "--drain-timeout",
+            "drain_timeout_s",
+            env="DRAIN_TIMEOUT",
+            panel=SAFETY,
+            type=Duration(),
+            help=timeout,
+            **_default("10m", overrides),
+        ),
+        option(
+            "--cut/--no-cut" if overrides else "--cut",
+            "cut",
+            env="CUT",
+            panel=SAFETY,
+            help="After that time, close the connections that are left.",
+            **(KEEPS if overrides else {"is_flag": True}),
+        ),
+    )
+
+
+COMMIT_DRAINS = "How long to wait for the old master's connections to end."
+ROLLBACK_DRAINS = "On committed hosts: how long to wait for the upgraded master's connections to end."
+
+allow_option = option(
+    "--allow",
+    env="ALLOW",
+    panel=SAFETY,
+    multiple=True,
+    metavar="REASON",
+    show_default="none",
+    help=f"Accept the risk of this preflight refusal, which is then recorded. REASON is one of: {OVERRIDABLE}. "
+    "Repeatable.",
+)
+
+
+def _default(value: str, overrides: bool) -> dict[str, Any]:
+    return KEEPS if overrides else {"default": value}

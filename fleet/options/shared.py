@@ -1,0 +1,206 @@
+"""The options that commands share, each declared once: a sentence, its default, its environment variable, its group.
+
+The options of all commands may stand before the command or after it: `fleet -i hosts.yaml status`, `fleet status -i
+hosts.yaml`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from fleet.options.help_layout import ARGUMENTS, CONNECTION, HOSTS, LOCKS, OUTPUT, SAFETY
+from fleet.options.value_types import ByteRate, Duration
+from fleet.task import HostKeys
+
+Decorator = Callable[[Any], Any]
+
+
+def option(*names: str, env: str, panel: str, **settings: Any) -> Decorator:
+    """An option that shows its environment variable, `FLEET_` and `env`, and its default in the help."""
+    return click.option(
+        *names, envvar=f"FLEET_{env}", panel=panel, **{"show_envvar": True, "show_default": True, **settings}
+    )
+
+
+def together(*options: Decorator) -> Decorator:
+    """The options as one decorator, in their order."""
+
+    def decorate(command: Any) -> Any:
+        for each in reversed(options):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+def argument(name: str, help: str, **settings: Any) -> Decorator:
+    """A command's argument; the help shows it first, by its name alone."""
+    return together(
+        click.option_panel(ARGUMENTS, column_types=["opt_long", "help"]), click.argument(name, help=help, **settings)
+    )
+
+
+host_options = together(
+    option(
+        "-i",
+        "--inventory",
+        env="INVENTORY",
+        panel=HOSTS,
+        multiple=True,
+        type=click.Path(path_type=Path),
+        show_default="none",
+        help="Read the hosts from this inventory: a YAML file, an executable, or a list such as web-01,web-02. "
+        "Repeat it to merge several; the last one wins.",
+    ),
+    option(
+        "-l",
+        "--limit",
+        env="LIMIT",
+        panel=HOSTS,
+        multiple=True,
+        metavar="PATTERN",
+        show_default="all hosts",
+        help="Work on these hosts only. PATTERN is one of Ansible's: web*, web:&eu, '!web-07', @FILE. Repeatable.",
+    ),
+)
+confirm_option = option(
+    "-y",
+    "--yes",
+    env="YES",
+    panel=SAFETY,
+    is_flag=True,
+    help="Do not ask for confirmation. Required without a terminal.",
+)
+parallel_option = option(
+    "--parallel",
+    env="PARALLEL",
+    panel=CONNECTION,
+    metavar="N",
+    type=click.IntRange(1, 1000),
+    default=50,
+    help="How many hosts to visit at the same time.",
+)
+ssh_options = together(
+    option(
+        "-F",
+        "--ssh-config",
+        env="SSH_CONFIG",
+        panel=CONNECTION,
+        metavar="FILE",
+        show_default="OpenSSH's own files",
+        help="Read this ssh_config file and no other, as ssh -F does; none reads no file at all.",
+    ),
+    option(
+        "--host-keys",
+        env="HOST_KEYS",
+        panel=CONNECTION,
+        metavar="POLICY",
+        type=click.Choice([each.value for each in HostKeys]),
+        show_default="as ssh_config says, else strict",
+        help="Refuse (strict) or store (accept-new) a host key that is not known yet. A changed key is always refused.",
+    ),
+)
+connection_options = together(
+    parallel_option,
+    ssh_options,
+    option(
+        "-k",
+        "--ask-pass",
+        env="ASK_PASS",
+        panel=CONNECTION,
+        is_flag=True,
+        help="Ask once for the login password, and try it on hosts that accept none of your keys.",
+    ),
+    option(
+        "-K",
+        "--ask-become-pass",
+        env="ASK_BECOME_PASS",
+        panel=CONNECTION,
+        is_flag=True,
+        help="Ask once for the password that sudo or doas wants.",
+    ),
+    option(
+        "--become-password-file",
+        env="BECOME_PASSWORD_FILE",
+        panel=CONNECTION,
+        metavar="FILE",
+        show_default="none",
+        help="Read the password for sudo or doas from the first line of this file. Only you may have access to the file.",
+    ),
+    option(
+        "--transfer",
+        env="TRANSFER",
+        panel=CONNECTION,
+        metavar="HOW",
+        type=click.Choice(["auto", "sftp", "scp", "exec"]),
+        default="auto",
+        help="How to upload files: sftp (which scp itself uses today), scp (the old SCP protocol), exec (a plain "
+        "command), or auto (try them in this order). With sudo or doas it is always exec.",
+    ),
+    option(
+        "--limit-rate",
+        env="LIMIT_RATE",
+        panel=CONNECTION,
+        type=ByteRate(),
+        metavar="RATE",
+        show_default="no limit",
+        help="Limit all uploads together to this many bytes per second, such as 500k or 2M.",
+    ),
+)
+journal_option = option(
+    "--journal",
+    env="JOURNAL",
+    panel=LOCKS,
+    metavar="FILE|URL",
+    show_default="journal.db in your state directory, such as ~/.local/state/fleet",
+    help="Keep the journal in this SQLite file or this database.",
+)
+lock_options = together(
+    journal_option,
+    option(
+        "--lock-wait",
+        env="LOCK_WAIT",
+        panel=LOCKS,
+        type=Duration(),
+        default="0s",
+        help="How long to wait for another run that holds the journal or a host.",
+    ),
+    option(
+        "--force",
+        env="FORCE",
+        panel=LOCKS,
+        is_flag=True,
+        help="Take the journal and the hosts over from another run. A run that loses the journal's lock halts.",
+    ),
+)
+output_option = option(
+    "--output",
+    env="OUTPUT",
+    panel=OUTPUT,
+    metavar="FORM",
+    type=click.Choice(["auto", "live", "plain", "jsonl"]),
+    default="auto",
+    help="How to show progress: live (a view that updates), plain (a line per event), jsonl (JSON lines on stdout), or "
+    "auto (live on a terminal, else plain).",
+)
+verbose_option = option(
+    "-v", "--verbose", env="VERBOSE", panel=OUTPUT, count=True, metavar="", show_default="off", help="Show every step."
+)
+progress_options = together(
+    output_option,
+    option(
+        "--log-file",
+        env="LOG_FILE",
+        panel=OUTPUT,
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        show_default="none",
+        help="Append every event to this file, as JSON lines.",
+    ),
+    verbose_option,
+)
+json_option = option(
+    "--json", "as_json", env="JSON", panel=OUTPUT, is_flag=True, help="Print one JSON document on stdout."
+)

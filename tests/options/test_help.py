@@ -1,0 +1,83 @@
+"""`--help`: its groups and their order, a form that every command keeps, and a width that fits a terminal."""
+
+import inspect
+import re
+
+import pytest
+import rich_click as click
+
+from fleet import cli
+from fleet.lab.cli import lab
+from fleet.options import help_layout
+from fleet.options.help_layout import CONNECTION, HOSTS, LOCKS, OUTPUT, ROLLOUT, SAFETY
+
+COMMANDS = {**cli.fleet.commands, **{f"lab {name}": command for name, command in lab.commands.items()}}
+MOST_IMPORTANT = [
+    *("inventory", "limit", "batches", "bake_s", "commit", "settle_s", "max_failures", "on_failure", "dry_run", "yes")
+]
+
+
+def options(command: click.Command) -> list[click.RichOption]:
+    return [each for each in command.params if isinstance(each, click.RichOption)]
+
+
+def help_of(
+    words: tuple[str, ...], width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert cli.run((*words, "--help")) == 0
+    return capsys.readouterr().out
+
+
+def test_the_ten_most_important_options_of_upgrade_come_first() -> None:
+    assert [each.name for each in options(COMMANDS["upgrade"])][:10] == MOST_IMPORTANT
+
+
+@pytest.mark.parametrize("command", cli.fleet.commands.values(), ids=cli.fleet.commands)
+def test_every_command_has_its_groups_in_the_same_order(command: click.Command) -> None:
+    panels = list(dict.fromkeys(each.panel for each in options(command)))
+
+    assert panels == [each for each in (HOSTS, ROLLOUT, SAFETY, CONNECTION, LOCKS, OUTPUT) if each in panels]
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_every_help_begins_with_one_sentence_and_ends_with_an_example(command: click.Command) -> None:
+    first, *_, example = inspect.cleandoc(command.help or "").strip().split("\n\n")
+
+    assert re.fullmatch(r"[A-Z][^.]*[.?]", first.replace("\n", " ")), first
+    assert re.match("\b\nExamples?:\n  (?:sudo )?fleet ", example), example
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_every_option_is_explained_in_sentences(command: click.Command) -> None:
+    for each in options(command):
+        assert re.match(r"(?:-?[A-Z]|fleet).*[.]$", each.help or "", re.S), f"{each.name}: {each.help}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_of_help_is_wider_than_the_terminal(
+    name: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = help_of(tuple(name.split()), width, monkeypatch, capsys)
+
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= width
+    for each in options(COMMANDS[name]):
+        assert max(each.opts, key=len) in shown
+        assert str(each.envvar) in " ".join(shown.split())
+
+
+def test_help_says_what_scp_means_today(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = help_of(("upgrade",), 80, monkeypatch, capsys)
+
+    assert "sftp (which scp itself uses today)" in " ".join(shown.split())
+
+
+def test_every_command_is_listed_in_one_group() -> None:
+    listed = [name for names in cli.COMMANDS.values() for name in names]
+
+    assert sorted(listed) == sorted([*cli.fleet.commands, *cli.LAZY])
+
+
+def test_the_style_names_settings_that_the_library_knows() -> None:
+    assert set(help_layout.STYLE) <= set(click.RichHelpConfiguration.__dataclass_fields__)
