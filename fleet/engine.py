@@ -20,13 +20,12 @@ from functools import partial
 from typing import Any, Protocol
 
 from fleet.errors import JournalError, LockHeld
-from fleet.events import Event, EventType, Sink
+from fleet.events import Event, EventType, Note, Sink
 from fleet.onhost.protocol import Ask, Outcome
 from fleet.rollout import results
-from fleet.rollout.actions import Announce, Decide, Finish, Visit, Wait
-from fleet.rollout.host_status import TAKEN_OVER
-from fleet.rollout.initial_events import opening
-from fleet.rollout.rollout_status import BUG, INTERRUPTED, JOURNAL_LOST, RolloutStatus, Stage, fold
+from fleet.rollout.actions import Decide, Emit, Finish, Visit, Wait
+from fleet.rollout.initial_events import initial_events
+from fleet.rollout.rollout_status import RolloutStatus, Stage, fold
 from fleet.task import HostOutcome, HostTask
 
 TICK_S = 0.25
@@ -137,7 +136,7 @@ class Engine:
         """The status at the end, which is `Stage.ENDED`. Raises what a visit raised, after all others have ended."""
         self._status = RolloutStatus(rollout=start.rollout)
         try:
-            for event in opening(start, self._clock(), message, data):
+            for event in initial_events(start, self._clock(), message, data):
                 self._fold(event)
             finish, wait_s = self._carry_out(decide)
             while finish is None:
@@ -147,51 +146,41 @@ class Engine:
             self._visits.request_stop(self._status.rollout)
             raise
         data = {"result": finish.result.value, "exit_code": finish.exit_code, "counts": self._status.counts}
-        self._say(Announce(EventType.ROLLOUT_ENDED, message=finish.message, data=data))
+        self._say(Emit(EventType.ROLLOUT_ENDED, message=finish.message, data=data))
         if self._bugs:
             raise self._bugs[0]
         return self._status
 
     def _carry_out(self, decide: Decide) -> tuple[Finish | None, float]:
-        """Carry out the moves that are open, until one must wait for a visit or for time."""
+        """Carry out the actions that are open, until one must wait for a visit or for time."""
         while True:
             now = self._clock()
-            moves = decide(self._status, now)
+            actions = decide(self._status, now)
             said = False
             wait_s = TICK_S
-            for move in moves:
-                match move:
+            for action in actions:
+                match action:
                     case Finish():
-                        return move, 0.0
-                    case Announce():
-                        self._say(move)
+                        return action, 0.0
+                    case Emit():
+                        self._say(action)
                         said = True
                     case Visit():
-                        self._begin(move)
+                        self._begin(action)
                     case Wait():
-                        wait_s = min(wait_s, max((move.until - now).total_seconds(), 0.0))
+                        wait_s = min(wait_s, max((action.until - now).total_seconds(), 0.0))
             if said:
                 continue
             if self._leave_at is not None and now >= self._leave_at:
                 return results.stopped(self._status, resumable=self._journal is not None), 0.0
             return None, wait_s
 
-    def _say(self, move: Announce) -> None:
-        self._fold(
-            Event(
-                at=self._clock(),
-                rollout=self._status.rollout,
-                type=move.type,
-                batch=move.batch,
-                reason=move.reason,
-                message=move.message,
-                data=move.data,
-            )
-        )
+    def _say(self, action: Emit) -> None:
+        self._fold(action.event(self._clock(), self._status.rollout))
 
-    def _begin(self, move: Visit) -> None:
+    def _begin(self, action: Visit) -> None:
         """The visit is in the journal, and then begun; neither once the journal is lost."""
-        task = self._task_of(move, self._status)
+        task = self._task_of(action, self._status)
         started = self._of_visit(task, EventType.VISIT_STARTED)
         self._write(started)
         if self._status.journal_lost is not None:
@@ -247,9 +236,13 @@ class Engine:
         if bug is None:
             return self._of_visit(ended.task, EventType.VISIT_ENDED, ended.future.result())
         self._bugs.append(bug)
-        self._say(Announce(EventType.NOTE, reason=BUG, message=f"a bug in fleet: {bug!r}. No further host is begun."))
+        self._say(
+            Emit(EventType.NOTE, note=Note.FLEET_BUG, message=f"a bug in fleet: {bug!r}. No further host is begun.")
+        )
         host = ended.task.host.name
-        lost = HostOutcome(host, Outcome.LINK_LOST, BUG, f"the visit broke off by a bug in fleet: {bug!r}")
+        lost = HostOutcome(
+            host, Outcome.LINK_LOST, Note.FLEET_BUG.value, f"the visit broke off by a bug in fleet: {bug!r}"
+        )
         return self._of_visit(ended.task, EventType.VISIT_ENDED, lost)
 
     def _of_visit(self, task: HostTask, kind: EventType, outcome: HostOutcome | None = None) -> Event:
@@ -276,10 +269,10 @@ class Engine:
         self._turned += 1
         if self._turned == 1:
             text = f"{why}turning back: no new host is begun, running ones go to their nearest resting phase"
-            self._say(Announce(EventType.NOTE, reason=INTERRUPTED, message=text))
+            self._say(Emit(EventType.NOTE, note=Note.INTERRUPTED, message=text))
             self._visits.request_stop(self._status.rollout)
         elif self._turned == 2:
-            self._say(Announce(EventType.NOTE, reason="cut", message="leaving now: every link is cut"))
+            self._say(Emit(EventType.NOTE, note=Note.LINKS_CUT, message="leaving now: every link is cut"))
             self._visits.cut_all()
             self._leave_at = self._clock() + timedelta(seconds=CUT_PATIENCE_S)
 
@@ -305,9 +298,9 @@ class Engine:
             self._lose_journal(error, self._goes_on_alone)
         except LockHeld as error:
             if self._goes_on_alone:
-                self._say(Announce(EventType.NOTE, message=f"{error.message}. What takes hosts back goes on."))
+                self._say(Emit(EventType.NOTE, message=f"{error.message}. What takes hosts back goes on."))
                 return
-            self._say(Announce(EventType.NOTE, reason=TAKEN_OVER, message=error.message))
+            self._say(Emit(EventType.NOTE, note=Note.LOCK_TAKEN_OVER, message=error.message))
             self._visits.request_stop(self._status.rollout)
 
     @property
@@ -320,10 +313,10 @@ class Engine:
         self._journal = None
         if goes_on:
             text = f"{error.message} What takes hosts back goes on without it."
-            self._say(Announce(EventType.NOTE, message=text))
+            self._say(Emit(EventType.NOTE, message=text))
             return
         text = f"{error.message} No new host is begun, running ones go to their nearest resting phase."
-        self._say(Announce(EventType.NOTE, reason=JOURNAL_LOST, message=text, data={"why": error.message}))
+        self._say(Emit(EventType.NOTE, note=Note.JOURNAL_LOST, message=text, data={"why": error.message}))
         self._visits.request_stop(self._status.rollout)
 
     def _show(self, event: Event) -> None:
@@ -333,6 +326,4 @@ class Engine:
                 observe(event, self._status)
             except OSError as error:
                 self._observers.remove(observe)
-                self._say(
-                    Announce(EventType.NOTE, message=f"events can't be written any more: {error}. The run goes on.")
-                )
+                self._say(Emit(EventType.NOTE, message=f"events can't be written any more: {error}. The run goes on."))

@@ -41,6 +41,21 @@ class EventType(Enum):
     ROLLOUT_ENDED = "rollout_ended"
 
 
+class Note(Enum):
+    """The notes about the run itself that change how it goes on. The value is the event's `reason`."""
+
+    INTERRUPTED = "interrupted"
+    LINKS_CUT = "cut"
+    FLEET_BUG = "fleet_bug"
+    JOURNAL_LOST = "journal_lost"
+    LOCK_TAKEN_OVER = "taken_over"
+    LAST_LOOK = "last_look"
+    LOCK_WAIT = "lock_wait"
+
+
+_NOTES = {each.value: each for each in Note}
+
+
 class Result(Enum):
     """How a rollout ended."""
 
@@ -66,6 +81,11 @@ class Event:
     took_s: float | None = None
     report: Report | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def note(self) -> Note | None:
+        """Which note about the run this event is; `None` for all other events, and for a note that only tells people."""
+        return _NOTES.get(self.reason or "") if self.type is EventType.NOTE and self.host is None else None
 
     def to_json(self) -> str:
         """One line of JSON, without control characters."""

@@ -268,7 +268,7 @@ def test_check_without_staging_asks_for_no_step(shell: Shell) -> None:
 
     assert "can be upgraded" not in shell.out + shell.err
     assert "OLD" not in shell.err
-    assert "No refusal found on 4 hosts; not tested" in shell.err
+    assert "Preflight passed on 4 hosts; the release was not staged" in shell.err
     assert {task.request.allowed for task in shell.fleet.tasks} == {()}
     assert {task.release_path for task in shell.fleet.tasks} == {None}
 

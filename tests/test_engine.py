@@ -53,7 +53,7 @@ class Run:
             self.engine = Engine(
                 visits=Visits(self.visit, self.fleet.request_stop, self.fleet.cut_all),
                 executor=executor,
-                task_of=self.game.requests.task,
+                task_of=self.game.tasks.build,
                 clock=fast_clock(),
                 observers=[self.hear, *more],
                 slept=self.slept,

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from fleet.events import EventType, load
 from fleet.onhost.protocol import FORWARD_STEPS, Ask, Outcome, Phase, State, Step
-from fleet.rollout.host_status import CLAIMED
+from fleet.rollout.host_status import KnownReason
 from fleet.rollout.policy import CLAIM_S, CommitWhen, OnFailure, Policy
 from fleet.task import HostOutcome, HostTask
 from tests.support.onhost.model import Model
@@ -413,7 +413,7 @@ def went_back(written: Written) -> bool:
 
 def is_claimed(run: Run) -> bool:
     """Whether a host was refused because another journal's run has it."""
-    return any(host.cause is not None and host.cause.reason == CLAIMED for host in run.status.all)
+    return any(host.fault is not None and host.fault.known_reason is KnownReason.CLAIMED for host in run.status.all)
 
 
 def check_visit(run: Run, task: HostTask) -> None:
@@ -421,11 +421,13 @@ def check_visit(run: Run, task: HostTask) -> None:
     status, ask = run.status, task.request.ask
     host = status.hosts[task.host.name]
     assert task.host.name not in [pending.host for pending in run.desk.pending]
-    assert len(run.desk.pending) < run.requests.policy.parallel
+    assert len(run.desk.pending) < run.tasks.policy.parallel
     if ask in MOVING:
-        assert not (host.outcome is Outcome.LINK_LOST and host.asked is ask), "repeated without having been looked at"
+        assert not (host.last.outcome is Outcome.LINK_LOST and host.last.ask is ask), (
+            "repeated without having been looked at"
+        )
     if ask is Ask.UPGRADE:
-        policy = run.requests.policy
+        policy = run.tasks.policy
         at_fault = [name for name, each in status.hosts.items() if each.fault is not None]
         assert policy.on_failure is OnFailure.CONTINUE or len(at_fault) <= policy.max_failures
         assert host.fault is None

@@ -12,10 +12,10 @@ from fleet.environment import CommandOptions, Environment
 from fleet.onhost.text import counted
 from fleet.rollout import results
 from fleet.rollout.actions import Decide
+from fleet.rollout.from_hosts import records
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.rollout.tasks import Requests
-from fleet.rollout.unbatched import records
+from fleet.rollout.tasks import TaskBuilder
 from fleet.ui.output import Output
 
 VERBS = {"rollback": "Roll back", "commit": "Commit"}
@@ -58,7 +58,7 @@ def run_on_all_hosts(
     output.say(f"{verb} rollout {rollout} of {record.operator}, which brought release {record.target[:12]}.")
     confirm(environment, output, options, f"{verb} rollout {rollout} on {counted(len(hosts))}?")
     start = replace(operation.begin(looked, rollout), batches=(tuple(host.name for host in hosts),))
-    requests = Requests(
+    tasks = TaskBuilder(
         {host.name: host for host in hosts},
         environment.operator(),
         operation.policy,
@@ -69,11 +69,11 @@ def run_on_all_hosts(
         status = run_engine(
             environment,
             output,
-            replace(requests, sender=recorder.sender if recorder else sender()),
+            replace(tasks, sender=recorder.sender if recorder else sender()),
             operation.decide,
             start,
             message=f"{verb.lower()} {rollout}",
-            data=run_data(operation.command, options, requests, record.target),
+            data=run_data(operation.command, options, tasks, record.target),
             journal=recorder,
             needs_journal=operation.command != "rollback",
         )

@@ -11,8 +11,8 @@ from fleet.onhost.text import counted
 from fleet.rollout import results
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.rollout.tasks import Requests
-from fleet.rollout.unbatched import decide_ask
+from fleet.rollout.single_visit import decide_single_visit
+from fleet.rollout.tasks import TaskBuilder
 from fleet.ui.alarms import alarms
 from fleet.ui.result_tables import findings_table
 
@@ -36,12 +36,12 @@ def run(
     how = "brings the release there" if may_stage else "brings nothing there"
     output.say(f"check {words} on {counted(len(hosts))}: {how} and changes nothing that runs")
     names = {host.name: host for host in hosts}
-    requests = Requests(
+    tasks = TaskBuilder(
         names, environment.operator(), policy, target, may_stage=may_stage, connecting=options.connecting
     )
     start = initial_status(environment.rollout_id(environment.clock()()), [hosts])
-    decide = partial(decide_ask, Ask.STAGE, options.parallel, is_staged=may_stage)
-    status = run_engine(environment, output, requests, decide, start, quiet=as_json, message=f"check {words}")
+    decide = partial(decide_single_visit, Ask.STAGE, options.parallel, is_staged=may_stage)
+    status = run_engine(environment, output, tasks, decide, start, quiet=as_json, message=f"check {words}")
     if as_json:
         output.document(document(status, may_stage))
     else:
@@ -60,8 +60,8 @@ def document(status: RolloutStatus, is_staged: bool) -> dict[str, object]:
             {
                 "name": host.name,
                 "can_be_upgraded": fit if host.fault is None else False,
-                "reason": host.reason,
-                "message": host.message,
+                "reason": host.last.reason,
+                "message": host.last.message,
                 "findings": [
                     {**found._asdict(), "severity": found.severity.value, "refuses": found.severity is Severity.REFUSAL}
                     for found in host.findings

@@ -10,8 +10,8 @@ from fleet.commands.recording import Recorder, journal_lock
 from fleet.commands.upgrade import LEASE_S
 from fleet.environment import CommandOptions, Environment
 from fleet.journal.journal import Journal
+from fleet.rollout.commit import commit_status, decide_commit
 from fleet.rollout.policy import Policy
-from fleet.rollout.unbatched import committing, decide_commit
 
 
 def run(
@@ -19,7 +19,7 @@ def run(
 ) -> int:
     """No host of the rollout holds an old master any more; the exit code."""
     policy = Policy(parallel=options.parallel, drain_timeout_s=drain_timeout_s, cut=cut, lease_s=LEASE_S)
-    operation = Operation("commit", policy, committing, partial(decide_commit, policy))
+    operation = Operation("commit", policy, commit_status, partial(decide_commit, policy))
     output = command_output(options)
     # The hosts are looked at under the lock: what was seen while another run was at work would be out of date.
     with (

@@ -26,8 +26,8 @@ from fleet.lab.releases.build import make_release
 from fleet.lab.traffic.load import Traffic, TrafficReport
 from fleet.onhost.protocol import Phase
 from fleet.rollout import results
+from fleet.rollout.from_hosts import newest
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.rollout.unbatched import newest
 from fleet.ui import status_table
 from fleet.ui.output import Output
 

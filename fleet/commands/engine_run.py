@@ -19,8 +19,8 @@ from fleet.rollout.actions import Decide
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.rollout.tasks import Requests
-from fleet.rollout.unbatched import decide_ask
+from fleet.rollout.single_visit import decide_single_visit
+from fleet.rollout.tasks import TaskBuilder
 from fleet.ui.output import Output, output_for
 
 TURN_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -45,7 +45,7 @@ def initial_status(rollout: str, batches: Sequence[Sequence[Host]]) -> RolloutSt
 def run_engine(
     environment: Environment,
     output: Output,
-    requests: Requests,
+    tasks: TaskBuilder,
     decide: Decide,
     start: RolloutStatus,
     *,
@@ -56,17 +56,17 @@ def run_engine(
     needs_journal: bool = True,
 ) -> RolloutStatus:
     """The status at the end of a run that is told to people, and that Ctrl-C turns back. No thread is left behind."""
-    for note in environment.prepare(tuple(requests.hosts.values()), requests.connecting):
+    for note in environment.prepare(tuple(tasks.hosts.values()), tasks.connecting):
         output.say(note)
     visits = environment.visits()
     with (
         output.progress(quiet) as (observers, heartbeat),
-        ThreadPoolExecutor(requests.policy.parallel, thread_name_prefix="fleet-visit") as executor,
+        ThreadPoolExecutor(tasks.policy.parallel, thread_name_prefix="fleet-visit") as executor,
     ):
         engine = Engine(
             visits=visits,
             executor=executor,
-            task_of=requests.task,
+            task_of=tasks.build,
             clock=environment.clock(),
             observers=observers,
             heartbeat=heartbeat,
@@ -103,11 +103,11 @@ def stop_on_signals(turn: Callable[[], None], go_on: Callable[[], None]) -> Iter
 def look_at(environment: Environment, output: Output, hosts: Sequence[Host], options: CommandOptions) -> RolloutStatus:
     """What every host says of itself now; nothing is claimed and nothing changed."""
     policy = Policy(parallel=options.parallel)
-    requests = Requests(
+    tasks = TaskBuilder(
         {host.name: host for host in hosts}, environment.operator(), policy, connecting=options.connecting
     )
-    decide = partial(decide_ask, Ask.LOOK, options.parallel)
-    return run_engine(environment, output, requests, decide, initial_status("look", [hosts]), quiet=True)
+    decide = partial(decide_single_visit, Ask.LOOK, options.parallel)
+    return run_engine(environment, output, tasks, decide, initial_status("look", [hosts]), quiet=True)
 
 
 def confirm(

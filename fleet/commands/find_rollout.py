@@ -3,8 +3,8 @@
 from fleet.errors import FleetError, Refused
 from fleet.onhost.protocol import State
 from fleet.rollout import results
+from fleet.rollout.from_hosts import newest, records
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.rollout.unbatched import newest, records
 
 
 class HostsDidNotAnswer(FleetError):

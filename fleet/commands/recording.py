@@ -16,7 +16,7 @@ from fleet.journal.journal import Journal, new_token
 from fleet.journal.lock import Holder, JournalLock
 from fleet.journal.process_identity import this_process
 from fleet.onhost.protocol import Sender
-from fleet.rollout.tasks import Requests
+from fleet.rollout.tasks import TaskBuilder
 from fleet.ui.output import Output
 
 
@@ -105,17 +105,17 @@ def rollback_lock(journal: Journal | None, output: Output, operator: str, rollou
         lock.release()
 
 
-def run_data(command: str, options: CommandOptions, requests: Requests, release: str) -> Mapping[str, Any]:
+def run_data(command: str, options: CommandOptions, tasks: TaskBuilder, release: str) -> Mapping[str, Any]:
     """What the first event of a run holds for those who read it later, and for going on with it. All of it plain JSON."""
-    target = requests.target
+    target = tasks.target
     return {
         "command": command,
-        "operator": requests.operator,
+        "operator": tasks.operator,
         "release": release,
         "release_path": target.path if target else None,
         "release_bytes": target.size_bytes if target else None,
         "release_version": target.version if target else None,
-        "policy": requests.policy.to_plain(),
+        "policy": tasks.policy.to_plain(),
         "inventory": [str(path.expanduser().absolute()) for path in options.inventories],
         "limit": [_absolute(limit) for limit in options.limits],
         "controller": this_process().to_plain(),

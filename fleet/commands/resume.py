@@ -24,12 +24,12 @@ from fleet.onhost.text import counted
 from fleet.plan import DEFAULT_BATCHES, cut, make_plan, parse_budget
 from fleet.release import Release, find_release
 from fleet.rollout import results
+from fleet.rollout.from_hosts import records
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
-from fleet.rollout.resume import Onward, beginning, onward, proven
+from fleet.rollout.resume import ResumeAs, passed_gate, resume_as, resumed_status
 from fleet.rollout.rollout_status import RolloutStatus, fold
-from fleet.rollout.tasks import Requests, Target
-from fleet.rollout.unbatched import records
+from fleet.rollout.tasks import Target, TaskBuilder
 from fleet.rollout.upgrade import decide
 from fleet.ui.output import Output
 
@@ -67,7 +67,7 @@ class Unfinished:
     batches: tuple[tuple[str, ...], ...]
     policy: Policy
     well: frozenset[str]
-    way: Onward
+    way: ResumeAs
 
 
 def run(environment: Environment, options: CommandOptions, wanted: str | None, overrides: Overrides) -> int:
@@ -88,15 +88,15 @@ def run(environment: Environment, options: CommandOptions, wanted: str | None, o
                 output.say(looked.message)
                 return looked.exit_code or results.INTERRUPTED
             found = _from_hosts(looked, output, wanted, bool(options.limits))
-        if found.way is Onward.UPGRADE:
+        if found.way is ResumeAs.UPGRADE:
             recorder.set_rollout(found.rollout)
             return _go_on(environment, options, output, recorder, found, _hosts(options, found, typed), overrides)
-    if found.way is Onward.NOWHERE:
+    if found.way is ResumeAs.NOTHING:
         raise Refused(
             f"rollout {found.rollout} was taken back: there is nothing to go on with.",
             "Begin a new one: fleet upgrade RELEASE.",
         )
-    command = rollback.run if found.way is Onward.ROLLBACK else commit.run
+    command = rollback.run if found.way is ResumeAs.ROLLBACK else commit.run
     output.say(f"Rollout {found.rollout} was interrupted in its {found.way.value}, which is gone on with.")
     policy = replace(found.policy, **overrides.policy)
     return command(environment, options, found.rollout, drain_timeout_s=policy.drain_timeout_s, cut=policy.cut)
@@ -122,19 +122,19 @@ class _Told:
         return bool(self.upgrading) and self.upgrading[0][0].command == "resume"
 
     @property
-    def way(self) -> Onward:
+    def way(self) -> ResumeAs:
         planned = (self.upgrading or self.runs)[0][1].hosts
-        return onward([(run.command, status) for run, status in self.runs], frozenset(planned))
+        return resume_as([(run.command, status) for run, status in self.runs], frozenset(planned))
 
     def asking(self, options: CommandOptions) -> CommandOptions:
         """What the operator gave, else what the run that is gone on with was begun with; for an upgrade, the first one."""
-        run = self.upgrading[0][0] if self.way is Onward.UPGRADE else self.runs[-1][0]
+        run = self.upgrading[0][0] if self.way is ResumeAs.UPGRADE else self.runs[-1][0]
         inventories = options.inventories or tuple(Path(path) for path in run.facts["inventory"])
         return replace(options, inventories=inventories, limits=options.limits or tuple(run.facts["limit"]))
 
     def unfinished(self) -> Unfinished:
         first, last = (self.upgrading or self.runs)[0][0], (self.upgrading or self.runs)[-1][0]
-        policy = last if self.way is Onward.UPGRADE else self.runs[-1][0]
+        policy = last if self.way is ResumeAs.UPGRADE else self.runs[-1][0]
         paths = [run.facts["release_path"] for run, _ in self.upgrading if run.facts["release_path"]]
         return Unfinished(
             rollout=self.rollout,
@@ -142,7 +142,7 @@ class _Told:
             release_path=paths[-1] if paths else None,
             batches=tuple(tuple(batch) for batch in first.facts["batches"]),
             policy=Policy.from_plain(policy.facts["policy"]),
-            well=proven(status for _, status in self.upgrading),
+            well=passed_gate(status for _, status in self.upgrading),
             way=self.way,
         )
 
@@ -158,7 +158,7 @@ def _journaled(journal: Journal, wanted: str | None) -> _Told | None:
     rollout = journal.find(wanted)
     runs = [(run, reduce(fold, journal.events(rollout, run.run), RolloutStatus())) for run in journal.runs(rollout)]
     told = _Told(rollout, tuple(runs))
-    return told if told.upgrading or told.way is not Onward.UPGRADE else None
+    return told if told.upgrading or told.way is not ResumeAs.UPGRADE else None
 
 
 def _from_hosts(looked: RolloutStatus, output: Output, wanted: str | None, all_selected: bool) -> Unfinished:
@@ -176,7 +176,13 @@ def _from_hosts(looked: RolloutStatus, output: Output, wanted: str | None, all_s
         "give them. Hosts that it had not begun are left out, unless you name them by --limit."
     )
     return Unfinished(
-        rollout, record.target, None, cut(names, DEFAULT_BATCHES), Policy(lease_s=LEASE_S), frozenset(), Onward.UPGRADE
+        rollout,
+        record.target,
+        None,
+        cut(names, DEFAULT_BATCHES),
+        Policy(lease_s=LEASE_S),
+        frozenset(),
+        ResumeAs.UPGRADE,
     )
 
 
@@ -204,17 +210,17 @@ def _go_on(
     output.say(f"Resume rollout {found.rollout}: release {target.sha256[:12]}, {count}, each asked first where it is.")
     confirm(environment, output, options, f"Go on with {count}?")
     names = {host.name: host for host in hosts}
-    requests = Requests(
+    tasks = TaskBuilder(
         names, environment.operator(), policy, target, reopen=True, force=options.force, connecting=options.connecting
     )
     status = run_engine(
         environment,
         output,
-        replace(requests, sender=recorder.sender),
+        replace(tasks, sender=recorder.sender),
         partial(decide, policy),
-        beginning(found.rollout, batches, found.well),
+        resumed_status(found.rollout, batches, found.well),
         message=f"resume {found.rollout}",
-        data=run_data("resume", options, requests, target.sha256),
+        data=run_data("resume", options, tasks, target.sha256),
         journal=recorder,
     )
     return show_result(output, status)

@@ -7,7 +7,7 @@ from fleet.commands.engine_run import command_output
 from fleet.commands.recording import journal_or_none, rollback_lock
 from fleet.environment import CommandOptions, Environment
 from fleet.rollout.policy import Policy
-from fleet.rollout.unbatched import decide_rollback, undoing
+from fleet.rollout.rollback import decide_rollback, rollback_status
 
 
 def run(
@@ -15,7 +15,7 @@ def run(
 ) -> int:
     """Every host is back at what it ran before the rollout; the exit code. Works with no journal at all."""
     policy = Policy(parallel=options.parallel, drain_timeout_s=drain_timeout_s, cut=cut)
-    operation = Operation("rollback", policy, undoing, partial(decide_rollback, options.parallel))
+    operation = Operation("rollback", policy, rollback_status, partial(decide_rollback, options.parallel))
     output = command_output(options)
     with journal_or_none(output, options) as journal:
         recording = partial(rollback_lock, journal, output, environment.operator())

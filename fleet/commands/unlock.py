@@ -20,8 +20,8 @@ from fleet.rollout import results
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.rollout.tasks import Requests
-from fleet.rollout.unbatched import decide_ask
+from fleet.rollout.single_visit import decide_single_visit
+from fleet.rollout.tasks import TaskBuilder
 from fleet.ui.alarms import alarms
 from fleet.ui.output import Output
 
@@ -52,13 +52,13 @@ def run(environment: Environment, options: CommandOptions, as_json: bool) -> int
             lock.force_release()
         names = {host.name for host in claimed}
         freed = _free(environment, output, options, [host for host in hosts if host.name in names]) if claimed else None
-    bad = [host for host in freed.all if host.outcome is not Outcome.DONE] if freed else []
+    bad = [host for host in freed.all if host.last.outcome is not Outcome.DONE] if freed else []
     output.say(f"Not freed: {results.names(bad)}." if bad else "Freed.")
     return results.PERSON if bad else code
 
 
 def _free(environment: Environment, output: Output, options: CommandOptions, hosts: list[Host]) -> RolloutStatus:
-    requests = Requests(
+    tasks = TaskBuilder(
         {host.name: host for host in hosts},
         environment.operator(),
         Policy(parallel=options.parallel),
@@ -66,8 +66,8 @@ def _free(environment: Environment, output: Output, options: CommandOptions, hos
         sender=sender(),
         connecting=options.connecting,
     )
-    decide = partial(decide_ask, Ask.UNLOCK, options.parallel)
-    return run_engine(environment, output, requests, decide, initial_status("unlock", [hosts]), quiet=True)
+    decide = partial(decide_single_visit, Ask.UNLOCK, options.parallel)
+    return run_engine(environment, output, tasks, decide, initial_status("unlock", [hosts]), quiet=True)
 
 
 def document(journal: Journal, holder: Holder | None, looked: RolloutStatus) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _claim(host: HostStatus) -> dict[str, Any] | None:
 
 
 def _error(host: HostStatus) -> str | None:
-    return None if host.report else host.message or "it did not answer"
+    return None if host.report else host.last.message or "it did not answer"
 
 
 def _tell(output: Output, journal: Journal, holder: Holder | None, looked: RolloutStatus) -> None:

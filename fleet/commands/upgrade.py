@@ -19,7 +19,7 @@ from fleet.plan import DEFAULT_BATCHES, Plan, budget_in_words, duration_in_words
 from fleet.rollout import results
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.rollout.tasks import Requests, Target
+from fleet.rollout.tasks import Target, TaskBuilder
 from fleet.rollout.upgrade import decide
 from fleet.ui.alarms import alarms
 from fleet.ui.output import Mode, Output
@@ -100,7 +100,7 @@ def _roll_out(
     for line in text.splitlines():
         output.say(line)
     confirm(environment, output, options, f"Upgrade {counted(len(plan.hosts))}?")
-    requests = Requests(
+    tasks = TaskBuilder(
         {host.name: host for host in plan.hosts},
         rollout.operator,
         policy,
@@ -109,12 +109,12 @@ def _roll_out(
         connecting=options.connecting,
     )
     start = initial_status(rollout.id, [batch.hosts for batch in plan.batches])
-    data = rollout_data(options, requests, target, given)
+    data = rollout_data(options, tasks, target, given)
     with journal_lock(rollout.journal, output, options, rollout.operator, "upgrade", rollout.id) as recorder:
         return run_engine(
             environment,
             output,
-            replace(requests, sender=recorder.sender),
+            replace(tasks, sender=recorder.sender),
             partial(decide, policy),
             start,
             message=f"upgrade to {words}",
@@ -167,16 +167,16 @@ def check_lease(lease_s: float) -> float:
 
 
 def rollout_data(
-    options: CommandOptions, requests: Requests, target: Target, given: UpgradeOptions
+    options: CommandOptions, tasks: TaskBuilder, target: Target, given: UpgradeOptions
 ) -> Mapping[str, Any]:
     """What the first event of an upgrade holds: what that of every run does, and the options as they were written."""
     return {
-        **run_data("upgrade", options, requests, target.sha256),
+        **run_data("upgrade", options, tasks, target.sha256),
         "max_failures": given.max_failures,
         "on_failure": given.on_failure,
         "commit": given.commit,
         "bake_s": given.bake_s,
-        "allow": list(requests.policy.allow),
+        "allow": list(tasks.policy.allow),
     }
 
 

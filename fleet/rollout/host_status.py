@@ -1,7 +1,8 @@
-"""Where one host stands in a rollout: what its last visit said, and what that means by what was asked.
+"""Where one host stands in a rollout.
 
-What a host's fault *is* is kept apart from how far the host *got*: a host that failed and was then taken back is both,
-and the budget must not forget it. A visit whose end is not known leaves a `Doubt`, which only a look at the host ends.
+How far the host got (`Progress`) and what is wrong with it (`Fault`) are two answers: a host that failed and was then
+rolled back is both, and the budget must still count it. A visit that ended without an answer may have done its work, so
+it stays an `UnresolvedVisit` until a look at the host shows what happened.
 """
 
 from collections.abc import Mapping
@@ -12,28 +13,46 @@ from enum import Enum
 from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Report, State, Step
 from fleet.rollout.gate import Verdict
 
-SETTLED = timedelta(seconds=6)
-"""A step script that lost its controller begins no step after 5 s; later it is at rest."""
-GIVE_UP = timedelta(seconds=15)
-"""How long a host that doesn't answer is asked again."""
-MOST_TRIES = 3
-"""How often a commit or rollback is asked for, each time after a look has shown that the host is still to go."""
+AT_REST_AFTER = timedelta(seconds=6)
+"""A step script that lost its controller begins no step after 5 s, so from then on the host is at rest."""
+GIVE_UP_AFTER = timedelta(seconds=15)
+"""How long fleet keeps asking a host that does not answer."""
+MAX_TRIES = 3
+"""How many times fleet asks one host for a commit or rollback. Before each new try a look shows that it is still needed."""
 RESTING = frozenset({Phase.OLD, Phase.TRIAL, Phase.NEW, Phase.RETIRING})
 ARRIVED = frozenset({Phase.TRIAL, Phase.NEW, Phase.RETIRING})
 
-TAKEN_OVER = "taken_over"
-RUNS_IT = "runs_it"
-BUSY = "busy"
-CLAIMED = "claimed"
-IN_PROGRESS = "upgrade_in_progress"
-ANOTHERS = frozenset({BUSY, CLAIMED, IN_PROGRESS})
-TURNED_BACK = frozenset({"interrupted", "stopped"})
-OTHER_ROLLOUT = "other_rollout"
-LEFT_ALONE = frozenset({"foreign", "nothing_to_undo", OTHER_ROLLOUT})
-"""Words by which a host says what concerns more than itself; the rest of its reasons are for people."""
+
+class KnownReason(Enum):
+    """The reasons of a visit that decide how the rollout goes on. All other reasons are only shown to people."""
+
+    TAKEN_OVER = "taken_over"
+    RUNS_RELEASE = "runs_it"
+    BUSY = "busy"
+    CLAIMED = "claimed"
+    UPGRADE_IN_PROGRESS = "upgrade_in_progress"
+    INTERRUPTED = "interrupted"
+    STOPPED = "stopped"
+    FOREIGN = "foreign"
+    NOTHING_TO_UNDO = "nothing_to_undo"
+    OTHER_ROLLOUT = "other_rollout"
+
+    @classmethod
+    def of(cls, reason: str | None) -> "KnownReason | None":
+        """The member for this reason, or `None` where the reason decides nothing."""
+        return _KNOWN.get(reason or "")
 
 
-class Course(Enum):
+_KNOWN = {each.value: each for each in KnownReason}
+IN_USE = frozenset({KnownReason.BUSY, KnownReason.CLAIMED, KnownReason.UPGRADE_IN_PROGRESS})
+"""Another run, or an unfinished rollout, has the host."""
+TURNED_BACK = frozenset({KnownReason.INTERRUPTED, KnownReason.STOPPED})
+"""The visit ended early because the controller stopped it; the host did nothing wrong."""
+NOT_TO_UNDO = frozenset({KnownReason.FOREIGN, KnownReason.NOTHING_TO_UNDO, KnownReason.OTHER_ROLLOUT})
+"""The rollback has nothing to do on this host."""
+
+
+class Progress(Enum):
     """How far a host got in this rollout."""
 
     WAITING = "waiting"
@@ -41,13 +60,13 @@ class Course(Enum):
     BEGUN = "begun"
     UPGRADED = "upgraded"
     COMMITTED = "committed"
-    BACK = "rolled back"
-    ALREADY = "ran it already"
+    ROLLED_BACK = "rolled back"
+    RAN_ALREADY = "ran it already"
     LEFT_ALONE = "left alone"
 
 
-class Fault(Enum):
-    """What is wrong with a host, for the rest of the rollout. Counted apart; all of them count in the budget."""
+class FaultKind(Enum):
+    """What is wrong with a host. The kinds are counted separately, and each counts against the budget."""
 
     REFUSED = "refused"
     FAILED = "failed"
@@ -56,8 +75,27 @@ class Fault(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
-    """A visit whose end is not known: it may have happened. The host is asked again, from `next_at`."""
+class Fault:
+    """What is wrong with a host for the rest of the rollout, in the words of the visit that found it.
+
+    `gave_up_on` is the visit that fleet stopped repeating because the host gave no answer in time.
+    """
+
+    kind: FaultKind
+    reason: str | None = None
+    message: str = ""
+    remedy: str = ""
+    gave_up_on: Ask | None = None
+
+    @property
+    def known_reason(self) -> KnownReason | None:
+        """The reason, where the rollout acts on it."""
+        return KnownReason.of(self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class UnresolvedVisit:
+    """A visit that may or may not have done its work. fleet looks at the host again at `next_at`."""
 
     ask: Ask
     lost_at: datetime
@@ -66,74 +104,116 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
-    """Why a host is at fault, in the words of the visit that found it out."""
+class RunningVisit:
+    """The visit that runs now, and the step that it is in."""
 
-    reason: str | None
-    message: str
-    remedy: str
+    ask: Ask
+    started_at: datetime
+    step: Step | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class HostStatus:
-    """One host. `doing`, `step` and `since` are the visit that runs; the fields from `asked` on are the last one's.
+class LastVisit:
+    """How the last visit ended. `ask` and `started_at` are `None` where another command made it."""
 
-    `first` is what the host said before anything was changed; `left_at` is the phase where this rollout left it;
-    `erring_since` is when the looks of a bake began to fail; `given_up` is what was asked when nobody answered in time;
-    `proven`: its batch had passed its gate before the run was interrupted; `renewed_at` is when its lease last was.
-    """
-
-    name: str
-    batch: int | None = None
-    course: Course = Course.WAITING
-    fault: Fault | None = None
-    cause: Cause | None = None
-    doubt: Doubt | None = None
-    doing: Ask | None = None
-    step: Step | None = None
-    since: datetime | None = None
-    asked: Ask | None = None
+    ask: Ask | None = None
+    started_at: datetime | None = None
     outcome: Outcome | None = None
     reason: str | None = None
     message: str = ""
     remedy: str = ""
-    report: Report | None = None
-    first: Report | None = None
+
+    @property
+    def known_reason(self) -> KnownReason | None:
+        """The reason, where the rollout acts on it."""
+        return KnownReason.of(self.reason)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the host gave no answer."""
+        return self.outcome in (Outcome.LINK_LOST, Outcome.UNREACHABLE)
+
+    @property
+    def turned_back(self) -> bool:
+        """Whether the controller stopped the visit before its end."""
+        return self.known_reason in TURNED_BACK
+
+
+@dataclass(frozen=True, slots=True)
+class PastVisits:
+    """What all visits of this run add up to.
+
+    `moving_s` is the time of the visits that move a host, in seconds. `left_at` is the phase in which the last upgrade
+    or commit left the host. `renewed_at` is when the lease and the claim were last renewed.
+    """
+
+    counts: Mapping[Ask, int] = field(default_factory=dict)
+    moving_s: float = 0.0
     left_at: Phase | None = None
-    verdict: Verdict | None = None
-    looked_at: datetime | None = None
-    erring_since: datetime | None = None
-    given_up: Ask | None = None
-    proven: bool = False
     renewed_at: datetime | None = None
-    visits: Mapping[Ask, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Bake:
+    """The looks at a host during the bake of the open batch: the last verdict, and since when looks get no answer."""
+
+    verdict: Verdict
+    looked_at: datetime
+    unanswered_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """One host. `report` is the latest that the host gave of itself, `first_report` the one before any change.
+
+    `passed_gate` says that the host's batch had passed its gate before the rollout was interrupted.
+    """
+
+    name: str
+    batch: int | None = None
+    progress: Progress = Progress.WAITING
+    fault: Fault | None = None
+    running: RunningVisit | None = None
+    last: LastVisit = field(default_factory=LastVisit)
+    past: PastVisits = field(default_factory=PastVisits)
+    unresolved: UnresolvedVisit | None = None
+    bake: Bake | None = None
+    report: Report | None = None
+    first_report: Report | None = None
+    passed_gate: bool = False
     findings: tuple[Finding, ...] = ()
-    took_s: float = 0.0
+
+    @property
+    def doing(self) -> Ask | None:
+        """What the visit that runs now was asked for."""
+        return self.running.ask if self.running else None
 
     @property
     def phase(self) -> Phase | None:
-        """The phase that the host last told, or `None` if it never answered."""
+        """The phase in the latest report, or `None` if the host never answered."""
         return self.report.phase if self.report else None
 
     @property
     def begun(self) -> bool:
         """Whether this rollout may have changed the host."""
-        return self.course not in (Course.WAITING, Course.STAGED, Course.LEFT_ALONE, Course.ALREADY)
+        unchanged = (Progress.WAITING, Progress.STAGED, Progress.LEFT_ALONE, Progress.RAN_ALREADY)
+        return self.progress not in unchanged
 
     @property
     def held(self) -> bool:
-        """Whether the old master still holds its sockets, so that going back costs two signals."""
+        """Whether the old master still holds its sockets, so that a rollback costs two signals."""
         return self.report is not None and self.report.held
 
     @property
     def drain_pending(self) -> bool:
-        """Whether a commit left the host held, because connections of the old workers had not ended in time."""
-        return self.held and self.course is Course.UPGRADED and self.visited(Ask.COMMIT) > 0
+        """Whether a commit left the host held because connections to the old workers had not ended in time."""
+        return self.held and self.progress is Progress.UPGRADED and self.visited(Ask.COMMIT) > 0
 
     @property
-    def was_back(self) -> bool:
-        """Whether the host had gone back before anything was asked of it."""
-        before = self.first.record if self.first and self.first.phase is Phase.OLD else None
+    def was_back_before(self) -> bool:
+        """Whether the host had already been rolled back before this command asked it to."""
+        first = self.first_report
+        before = first.record if first and first.phase is Phase.OLD else None
         after = self.report.record if self.report else None
         if before is None or after is None or before.state is not State.ROLLED_BACK:
             return False
@@ -142,45 +222,53 @@ class HostStatus:
     @property
     def unchanged(self) -> bool:
         """Whether the host is known to run what it ran before this rollout."""
-        return not self.begun or self.course is Course.BACK or (self.phase is Phase.OLD and not self.needs_person)
+        is_back = self.progress is Progress.ROLLED_BACK or (self.phase is Phase.OLD and not self.needs_person)
+        return not self.begun or is_back
 
     @property
-    def is_anothers(self) -> bool:
-        """Whether the host was refused because somebody else is at work on it."""
-        return self.fault is Fault.REFUSED and self.cause is not None and self.cause.reason in ANOTHERS
-
-    @property
-    def silent(self) -> bool:
-        """Whether the last visit got no answer."""
-        return self.outcome in (Outcome.LINK_LOST, Outcome.UNREACHABLE)
+    def in_use(self) -> bool:
+        """Whether the host refused because another run, or an unfinished rollout, has it."""
+        if self.fault is None or self.fault.kind is not FaultKind.REFUSED:
+            return False
+        return self.fault.known_reason in IN_USE
 
     @property
     def needs_person(self) -> bool:
-        """Whether the host was changed and is not known to be at rest, or didn't go back when told to.
+        """Whether the host was changed and is not known to be at rest, or did not go back when told to.
 
-        One that was taken over is in somebody else's hands: that run looks after it.
+        A host that another run has taken over is that run's to look after.
         """
-        if not self.begun or self.reason == TAKEN_OVER:
+        if not self.begun or self.last.known_reason is KnownReason.TAKEN_OVER:
             return False
-        if self.silent or self.doubt is not None or self.phase not in RESTING:
+        if self.last.unanswered or self.unresolved is not None or self.phase not in RESTING:
             return True
-        if self.given_up is Ask.ROLLBACK and self.course is not Course.BACK:
+        if self.gave_up_on(Ask.ROLLBACK) and self.progress is not Progress.ROLLED_BACK:
             return True
-        failed = self.outcome is not Outcome.DONE and self.reason not in TURNED_BACK
-        return self.asked is Ask.ROLLBACK and failed
+        failed = self.last.outcome is not Outcome.DONE and not self.last.turned_back
+        return self.last.ask is Ask.ROLLBACK and failed
 
     def visited(self, ask: Ask) -> int:
-        """How many visits of this kind have been begun."""
-        return self.visits.get(ask, 0)
+        """How many visits of this kind have begun."""
+        return self.past.counts.get(ask, 0)
+
+    def gave_up_on(self, ask: Ask) -> bool:
+        """Whether fleet stopped repeating this visit."""
+        return self.fault is not None and self.fault.gave_up_on is ask
 
 
-def with_cause(host: HostStatus) -> HostStatus:
-    """The host, its fault told once and for all by the visit that brought it to light."""
-    if host.fault is None or host.cause is not None:
+def at_fault(host: HostStatus, kind: FaultKind) -> HostStatus:
+    """The host with a fault of this kind, in the words of its last visit. A fault that it has already stays as it is."""
+    if host.fault is not None:
         return host
-    return replace(host, cause=Cause(host.reason, host.message, host.remedy))
+    last = host.last
+    return replace(host, fault=Fault(kind, last.reason, last.message, last.remedy))
 
 
-def in_doubt_once(host: HostStatus, at: datetime) -> HostStatus:
-    """The host, to be looked at now, and given up if it doesn't answer this time."""
-    return replace(host, doubt=Doubt(Ask.LOOK, at - GIVE_UP, at))
+def explained(host: HostStatus, reason: str, message: str) -> HostStatus:
+    """The host with the controller's own words for how its last visit ended. The remedy stays the visit's."""
+    return replace(host, last=replace(host.last, reason=reason, message=message))
+
+
+def to_look_at_once(host: HostStatus, at: datetime) -> HostStatus:
+    """The host, due for one look now. fleet gives up on it if that look gets no answer."""
+    return replace(host, unresolved=UnresolvedVisit(Ask.LOOK, at - GIVE_UP_AFTER, at))

@@ -1,55 +1,56 @@
-"""What an event of one host means for it: above all the end of a visit, by what was asked.
+"""What an event of one host changes in its status: above all the end of a visit, by what the visit was asked for.
 
-A visit whose end is not known leaves a doubt, which only a look at the host ends; nothing is asked for twice unless a
-look has shown in between that it is still to do.
+fleet repeats a commit or rollback only after a look has shown that it is still to do.
 """
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from fleet.events import ALARMS, Event, EventType
 from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity, State
 from fleet.rollout.gate import Verdict, judge
 from fleet.rollout.host_status import (
     ARRIVED,
-    BUSY,
-    CLAIMED,
-    GIVE_UP,
-    LEFT_ALONE,
-    MOST_TRIES,
-    OTHER_ROLLOUT,
+    AT_REST_AFTER,
+    GIVE_UP_AFTER,
+    MAX_TRIES,
+    NOT_TO_UNDO,
     RESTING,
-    RUNS_IT,
-    SETTLED,
-    TAKEN_OVER,
-    TURNED_BACK,
-    Cause,
-    Course,
-    Doubt,
+    Bake,
     Fault,
+    FaultKind,
     HostStatus,
-    with_cause,
+    KnownReason,
+    LastVisit,
+    PastVisits,
+    Progress,
+    RunningVisit,
+    UnresolvedVisit,
+    at_fault,
+    explained,
 )
+
+RENEWING = (Ask.UPGRADE, Ask.BAKE)
+"""The visits whose last act renews the lease and the claim."""
+MOVING = (Ask.UPGRADE, Ask.COMMIT, Ask.ROLLBACK)
+"""The visits that move a host; `moving_s` counts only their time."""
+MOVING_FORWARD = (Ask.UPGRADE, Ask.COMMIT)
+"""The visits after which the host's phase is where this rollout left it."""
+UNDONE_BY_OPERATOR = "An operator rolled this host back from this rollout. Only a new `fleet upgrade` moves it forward."
 
 
 def after(host: HostStatus, event: Event, rollout: str) -> HostStatus:
     """The host after one more event of its own."""
-    return with_cause(_after(host, event, rollout))
-
-
-def _after(host: HostStatus, event: Event, rollout: str) -> HostStatus:
     match event.type:
         case EventType.HOST_KNOWN:
             return _known(host, event)
         case EventType.VISIT_STARTED:
-            return _begin(host, event)
+            return _visit_started(host, event)
         case EventType.VISIT_ENDED:
-            return _end(host, event, rollout)
-        case EventType.STEP_STARTED:
-            return replace(host, step=event.step)
-        case EventType.STEP_ENDED:
-            return replace(host, step=None)
+            return _visit_ended(host, event, rollout)
+        case EventType.STEP_STARTED | EventType.STEP_ENDED if host.running is not None:
+            step = event.step if event.type is EventType.STEP_STARTED else None
+            return replace(host, running=replace(host.running, step=step))
         case EventType.FINDING:
             return replace(host, findings=(*host.findings, finding(event)))
         case _:
@@ -57,7 +58,7 @@ def _after(host: HostStatus, event: Event, rollout: str) -> HostStatus:
 
 
 def finding(event: Event) -> Finding:
-    """The finding that a `FINDING` event tells."""
+    """The finding in a `FINDING` event."""
     return Finding(
         reason=event.reason or "",
         severity=Severity(event.data.get("severity", Severity.REFUSAL.value)),
@@ -68,61 +69,57 @@ def finding(event: Event) -> Finding:
 
 
 def _known(host: HostStatus, event: Event) -> HostStatus:
-    """The host as it was when the run began; `opening` wrote it down."""
+    """The host as it was when the run began; the reverse of `initial_events`."""
     data = event.data
-    cause, doubt = data["cause"], data["doubt"]
     return replace(
         host,
-        course=Course(data["course"]),
-        fault=Fault(data["fault"]) if data["fault"] else None,
-        cause=Cause(*cause) if cause else None,
-        doubt=_doubt_of(*doubt) if doubt else None,
-        outcome=event.outcome,
-        reason=event.reason,
-        message=event.message,
-        remedy=data["remedy"],
+        progress=Progress(data["course"]),
+        fault=_known_fault(data["fault"], data["cause"]),
+        unresolved=_known_unresolved(*data["doubt"]) if data["doubt"] else None,
+        last=_words(host.last, event, event.outcome),
         report=event.report,
-        first=event.report if data["was_first"] else None,
-        proven=data["proven"],
+        first_report=event.report if data["was_first"] else None,
+        passed_gate=data["proven"],
     )
 
 
-def _doubt_of(ask: str, lost_at: str, next_at: str, tries: int) -> Doubt:
-    return Doubt(Ask(ask), datetime.fromisoformat(lost_at), datetime.fromisoformat(next_at), tries)
+def _known_fault(kind: str | None, words: tuple[str | None, str, str] | None) -> Fault | None:
+    reason, message, remedy = words or (None, "", "")
+    return Fault(FaultKind(kind), reason, message, remedy) if kind else None
 
 
-def _begin(host: HostStatus, event: Event) -> HostStatus:
+def _known_unresolved(ask: str, lost_at: str, next_at: str, tries: int) -> UnresolvedVisit:
+    return UnresolvedVisit(Ask(ask), datetime.fromisoformat(lost_at), datetime.fromisoformat(next_at), tries)
+
+
+def _visit_started(host: HostStatus, event: Event) -> HostStatus:
     ask = Ask(event.data["ask"])
-    visits = {**host.visits, ask: host.visited(ask) + 1}
-    return replace(host, doing=ask, since=event.at, step=None, visits=visits)
+    counts = {**host.past.counts, ask: host.visited(ask) + 1}
+    return replace(host, running=RunningVisit(ask, event.at), past=replace(host.past, counts=counts))
 
 
-def _end(host: HostStatus, event: Event, rollout: str) -> HostStatus:
-    """The host after a visit: first what was said, then what it means by what was asked."""
+def _visit_ended(host: HostStatus, event: Event, rollout: str) -> HostStatus:
+    """The host after a visit: first what the visit said, then what that means by what was asked."""
     ask = Ask(event.data["ask"])
-    report = event.report
-    host = replace(host, outcome=event.outcome, **({} if _tells_less(host, event, ask) else _words(event)))
+    started_at = host.running.started_at if host.running else event.at
     host = replace(
         host,
-        doing=None,
-        step=None,
-        asked=ask,
-        report=report or host.report,
-        first=host.first or report,
-        left_at=report.phase if report and _steers(ask) else host.left_at,
-        renewed_at=host.since if report and ask in RENEWING else host.renewed_at,
-        took_s=host.took_s + (event.took_s or 0.0 if ask in MOVING else 0.0),
+        running=None,
+        last=_last_visit(host, event, ask, started_at),
+        past=_past_visits(host.past, event, ask, started_at),
+        report=event.report or host.report,
+        first_report=host.first_report or event.report,
     )
-    if event.reason == TAKEN_OVER:
+    if host.last.known_reason is KnownReason.TAKEN_OVER:
         begun = ask is Ask.UPGRADE and _is_ours(host, rollout)
-        return replace(host, doubt=None, course=Course.BEGUN if begun else host.course)
+        return replace(host, unresolved=None, progress=Progress.BEGUN if begun else host.progress)
     match ask:
         case Ask.STAGE:
             return _staged(host, rollout)
         case Ask.UPGRADE:
             return _upgraded(host, event, rollout)
         case Ask.BAKE:
-            return _baked(host, event.at)
+            return _baked(host, started_at, event.at)
         case Ask.COMMIT:
             return _committed(host, event)
         case Ask.ROLLBACK:
@@ -133,197 +130,218 @@ def _end(host: HostStatus, event: Event, rollout: str) -> HostStatus:
             return host
 
 
-RENEWING = (Ask.UPGRADE, Ask.BAKE)
-"""The visits whose last act renews the lease and the claim."""
+def _last_visit(host: HostStatus, event: Event, ask: Ask, started_at: datetime) -> LastVisit:
+    """The visit that ended. A look that got no answer after a lost visit keeps the words of the lost one."""
+    is_unanswered_look = ask is Ask.LOOK and event.outcome is Outcome.UNREACHABLE and event.reason not in ALARMS
+    keeps_words = is_unanswered_look and host.unresolved is not None and host.last.unanswered
+    last = replace(host.last, ask=ask, started_at=started_at)
+    return replace(last, outcome=event.outcome) if keeps_words else _words(last, event, event.outcome)
 
-MOVING = (Ask.UPGRADE, Ask.COMMIT, Ask.ROLLBACK)
-"""The visits that move a host; only their time is counted."""
+
+def _words(last: LastVisit, event: Event, outcome: Outcome | None) -> LastVisit:
+    """The visit with what the event says of its end."""
+    remedy = str(event.data.get("remedy", ""))
+    return replace(last, outcome=outcome, reason=event.reason, message=event.message, remedy=remedy)
 
 
-def _steers(ask: Ask) -> bool:
-    """Whether a visit moves the host on purpose, so that what it then shows is where this rollout left it."""
-    return ask in (Ask.UPGRADE, Ask.COMMIT)
+def _past_visits(past: PastVisits, event: Event, ask: Ask, started_at: datetime) -> PastVisits:
+    took_s = (event.took_s or 0.0) if ask in MOVING else 0.0
+    return replace(
+        past,
+        moving_s=past.moving_s + took_s,
+        left_at=event.report.phase if event.report and ask in MOVING_FORWARD else past.left_at,
+        renewed_at=started_at if event.report and ask in RENEWING else past.renewed_at,
+    )
 
 
 def _staged(host: HostStatus, rollout: str) -> HostStatus:
-    match host.outcome:
-        case Outcome.DONE if was_taken_back(host, rollout):
-            return replace(host, course=Course.LEFT_ALONE, reason="rolled_back", message=TAKEN_BACK)
+    match host.last.outcome:
+        case Outcome.DONE if was_undone_by_operator(host, rollout):
+            return explained(replace(host, progress=Progress.LEFT_ALONE), "rolled_back", UNDONE_BY_OPERATOR)
         case Outcome.DONE:
-            return replace(host, course=_found_at(host, rollout))
-        case Outcome.REFUSED | Outcome.FAILED if host.reason in TURNED_BACK:
+            return replace(host, progress=_progress_when_staged(host, rollout))
+        case Outcome.REFUSED | Outcome.FAILED if host.last.turned_back:
             return host
         case Outcome.REFUSED | Outcome.FAILED:
-            return replace(host, fault=Fault.REFUSED)
+            return at_fault(host, FaultKind.REFUSED)
         case _:
-            return replace(host, fault=Fault.UNREACHABLE)
+            return at_fault(host, FaultKind.UNREACHABLE)
 
 
-TAKEN_BACK = "an operator took it back from this rollout; only a new upgrade moves it forward"
+def was_undone_by_operator(host: HostStatus, rollout: str) -> bool:
+    """Whether an operator rolled the host back from this rollout.
 
-
-def was_taken_back(host: HostStatus, rollout: str) -> bool:
-    """Whether an operator took the host back from this rollout. One that failed, or whose lease ran out, is tried again."""
+    A host that the rollout itself rolled back, or whose lease expired, has a `why` in its record and is tried again.
+    """
     if host.report is None or rollout not in host.report.undone:
         return False
     record = host.report.record
     return record is None or record.rollout != rollout or not record.why
 
 
-def _found_at(host: HostStatus, rollout: str) -> Course:
-    """Where a host that may be upgraded stands: a resumed rollout finds those that it had begun, and goes on there."""
+def _progress_when_staged(host: HostStatus, rollout: str) -> Progress:
+    """Where a host that may be upgraded stands. A resumed rollout finds hosts that it began earlier and goes on there."""
     record = host.report.record if host.report else None
     if record is None or record.rollout != rollout or record.state is State.ROLLED_BACK or host.phase is Phase.OLD:
-        return Course.ALREADY if host.reason == RUNS_IT else Course.STAGED
+        return Progress.RAN_ALREADY if _runs_release(host) else Progress.STAGED
     if host.phase is not Phase.NEW or (host.report and host.report.unconfirmed):
-        return Course.BEGUN
-    return Course.COMMITTED if record.state is State.COMMITTED else Course.UPGRADED
+        return Progress.BEGUN
+    return Progress.COMMITTED if record.state is State.COMMITTED else Progress.UPGRADED
+
+
+def _runs_release(host: HostStatus) -> bool:
+    return host.last.known_reason is KnownReason.RUNS_RELEASE
 
 
 def _is_ours(host: HostStatus, rollout: str) -> bool:
-    """Whether the host's record is of this rollout: something was begun there."""
+    """Whether the host's record is of this rollout, so that something was begun there."""
     return host.report is not None and host.report.record is not None and host.report.record.rollout == rollout
 
 
 def _upgraded(host: HostStatus, event: Event, rollout: str) -> HostStatus:
-    match host.outcome:
-        case Outcome.DONE if host.reason == RUNS_IT:
-            return replace(host, course=Course.ALREADY)
+    match host.last.outcome:
+        case Outcome.DONE if _runs_release(host):
+            return replace(host, progress=Progress.RAN_ALREADY)
         case Outcome.DONE if host.phase in ARRIVED:
-            return replace(host, course=Course.UPGRADED)
-        case Outcome.REFUSED | Outcome.FAILED if host.reason in TURNED_BACK:
-            return replace(host, course=_where_turned(host, rollout))
-        case Outcome.REFUSED if (
-            host.reason == BUSY and _is_ours(host, rollout) and host.visited(Ask.UPGRADE) < MOST_TRIES
-        ):
-            return host  # a step script of the interrupted run is still at work there; the host waits for it itself
+            return replace(host, progress=Progress.UPGRADED)
+        case Outcome.REFUSED | Outcome.FAILED if host.last.turned_back:
+            return replace(host, progress=_progress_when_turned_back(host, rollout))
+        case Outcome.REFUSED if _may_wait_for_own_script(host, rollout):
+            return host
         case Outcome.REFUSED if not _is_ours(host, rollout):
-            return replace(host, fault=Fault.REFUSED)
+            return at_fault(host, FaultKind.REFUSED)
         case Outcome.UNREACHABLE:
-            return replace(host, fault=Fault.UNREACHABLE)
+            return at_fault(host, FaultKind.UNREACHABLE)
         case Outcome.LINK_LOST:
-            return replace(host, course=Course.BEGUN, doubt=doubt(Ask.UPGRADE, event.at))
+            return replace(host, progress=Progress.BEGUN, unresolved=unresolved(Ask.UPGRADE, event.at))
         case _:
-            return replace(host, course=Course.BEGUN, fault=Fault.FAILED)
+            return at_fault(replace(host, progress=Progress.BEGUN), FaultKind.FAILED)
 
 
-def _where_turned(host: HostStatus, rollout: str) -> Course:
-    """How far a host got whose operator turned back: that is no fault of the host."""
+def _may_wait_for_own_script(host: HostStatus, rollout: str) -> bool:
+    """Whether a step script of the interrupted run still works on the host, which then waits for it by itself."""
+    is_busy = host.last.known_reason is KnownReason.BUSY
+    return is_busy and _is_ours(host, rollout) and host.visited(Ask.UPGRADE) < MAX_TRIES
+
+
+def _progress_when_turned_back(host: HostStatus, rollout: str) -> Progress:
+    """How far a host got whose visit was stopped by the operator. That is no fault of the host."""
     if not _is_ours(host, rollout):
-        return host.course
+        return host.progress
     if host.phase in ARRIVED:
-        return Course.UPGRADED
-    return Course.BACK if host.phase is Phase.OLD else Course.BEGUN
+        return Progress.UPGRADED
+    return Progress.ROLLED_BACK if host.phase is Phase.OLD else Progress.BEGUN
 
 
-def _baked(host: HostStatus, at: datetime) -> HostStatus:
-    verdict = judge(host.outcome, host.report)
-    erring_since = (host.erring_since or at) if verdict is Verdict.ERROR else None
-    host = replace(host, verdict=verdict, looked_at=host.since, erring_since=erring_since)
-    return replace(host, fault=Fault.FAILED) if host.verdict is Verdict.FAILED else host
+def _baked(host: HostStatus, looked_at: datetime, at: datetime) -> HostStatus:
+    verdict = judge(host.last.outcome, host.report)
+    since = (host.bake and host.bake.unanswered_since) or at
+    host = replace(host, bake=Bake(verdict, looked_at, since if verdict is Verdict.ERROR else None))
+    return at_fault(host, FaultKind.FAILED) if verdict is Verdict.FAILED else host
 
 
 def _committed(host: HostStatus, event: Event) -> HostStatus:
-    match host.outcome:
+    match host.last.outcome:
         case Outcome.DONE:
-            return host if host.held else replace(host, course=Course.COMMITTED)
-        case Outcome.FAILED | Outcome.REFUSED if host.reason in TURNED_BACK:
+            return host if host.held else replace(host, progress=Progress.COMMITTED)
+        case Outcome.FAILED | Outcome.REFUSED if host.last.turned_back:
             return host
-        case Outcome.REFUSED if host.reason == CLAIMED:
-            return replace(host, fault=Fault.REFUSED)
+        case Outcome.REFUSED if host.last.known_reason is KnownReason.CLAIMED:
+            return at_fault(host, FaultKind.REFUSED)
         case _ if _may_be_asked_again(host):
             lost_at = _lost_at(host, Ask.COMMIT, event.at)
-            return _still_doubted(replace(host, doubt=doubt(Ask.COMMIT, lost_at)), event.at)
+            return _still_unresolved(replace(host, unresolved=unresolved(Ask.COMMIT, lost_at)), event.at)
         case _:
-            return replace(host, fault=Fault.FAILED)
+            return at_fault(host, FaultKind.FAILED)
 
 
 def _rolled_back(host: HostStatus, event: Event) -> HostStatus:
-    match host.outcome:
-        case Outcome.DONE if host.reason == OTHER_ROLLOUT and host.course is Course.BEGUN:
-            return replace(host, fault=host.fault or Fault.FAILED, doubt=None)
-        case Outcome.DONE | Outcome.REFUSED if host.reason in LEFT_ALONE:
-            return replace(host, course=Course.LEFT_ALONE, doubt=None)
+    reason = host.last.known_reason
+    match host.last.outcome:
+        case Outcome.DONE if reason is KnownReason.OTHER_ROLLOUT and host.progress is Progress.BEGUN:
+            return replace(at_fault(host, FaultKind.FAILED), unresolved=None)
+        case Outcome.DONE | Outcome.REFUSED if reason in NOT_TO_UNDO:
+            return replace(host, progress=Progress.LEFT_ALONE, unresolved=None)
         case Outcome.DONE:
-            return replace(host, course=Course.BACK, doubt=None)
-        case Outcome.FAILED | Outcome.REFUSED if host.reason in TURNED_BACK:
-            return replace(host, doubt=None)
+            return replace(host, progress=Progress.ROLLED_BACK, unresolved=None)
+        case Outcome.FAILED | Outcome.REFUSED if host.last.turned_back:
+            return replace(host, unresolved=None)
         case _ if _may_be_asked_again(host):
             lost_at = _lost_at(host, Ask.ROLLBACK, event.at)
-            if host.doubt is not None and host.doubt.ask is Ask.UPGRADE:
-                host = replace(host, fault=host.fault or Fault.UNVERIFIED)
-            return _still_doubted(replace(host, doubt=doubt(Ask.ROLLBACK, lost_at)), event.at)
+            if host.unresolved is not None and host.unresolved.ask is Ask.UPGRADE:
+                host = at_fault(host, FaultKind.UNVERIFIED)
+            return _still_unresolved(replace(host, unresolved=unresolved(Ask.ROLLBACK, lost_at)), event.at)
         case _:
-            return replace(host, fault=host.fault or Fault.FAILED, doubt=None)
-
-
-def _words(event: Event) -> dict[str, Any]:
-    """Why a visit ended as it did."""
-    return {"reason": event.reason, "message": event.message, "remedy": str(event.data.get("remedy", ""))}
-
-
-def _tells_less(host: HostStatus, event: Event, ask: Ask) -> bool:
-    """Whether the host was lost before, and a look that came to nothing only says that it still is."""
-    in_vain = ask is Ask.LOOK and event.outcome is Outcome.UNREACHABLE and event.reason not in ALARMS
-    return in_vain and host.doubt is not None and host.silent
+            return replace(at_fault(host, FaultKind.FAILED), unresolved=None)
 
 
 def _may_be_asked_again(host: HostStatus) -> bool:
-    """Whether the visit did not end, or did not begin because another one is still at work there."""
-    return host.silent or (host.outcome is Outcome.REFUSED and host.reason == BUSY)
+    """Whether the visit got no answer, or could not begin because another one still works on the host."""
+    is_busy = host.last.outcome is Outcome.REFUSED and host.last.known_reason is KnownReason.BUSY
+    return host.last.unanswered or is_busy
 
 
-def doubt(ask: Ask, lost_at: datetime) -> Doubt:
-    """A fresh doubt: the host is asked a second later."""
-    return Doubt(ask, lost_at, lost_at + timedelta(seconds=1))
+def unresolved(ask: Ask, lost_at: datetime) -> UnresolvedVisit:
+    """A visit that was just lost. fleet looks at the host a second later."""
+    return UnresolvedVisit(ask, lost_at, lost_at + timedelta(seconds=1))
 
 
 def _lost_at(host: HostStatus, ask: Ask, at: datetime) -> datetime:
     """Since when nothing is known of what was asked."""
-    return host.doubt.lost_at if host.doubt is not None and host.doubt.ask is ask else at
+    return host.unresolved.lost_at if host.unresolved is not None and host.unresolved.ask is ask else at
 
 
-def _still_doubted(host: HostStatus, at: datetime) -> HostStatus:
-    """The host after a try that told nothing: asked again later, or given up."""
-    if host.doubt is None:
+def _still_unresolved(host: HostStatus, at: datetime) -> HostStatus:
+    """The host after a try that showed nothing: fleet asks it again later, or gives up."""
+    visit = host.unresolved
+    if visit is None:
         return host
-    if at - host.doubt.lost_at >= GIVE_UP:
-        never = host.doubt.ask is Ask.ROLLBACK and host.outcome is Outcome.UNREACHABLE
-        fault = host.fault or (Fault.UNREACHABLE if never else Fault.UNVERIFIED)
-        return replace(host, doubt=None, fault=fault, given_up=host.doubt.ask)
-    tries = host.doubt.tries + 1
-    return replace(host, doubt=replace(host.doubt, tries=tries, next_at=at + timedelta(seconds=1 + tries)))
+    if at - visit.lost_at >= GIVE_UP_AFTER:
+        never_begun = visit.ask is Ask.ROLLBACK and host.last.outcome is Outcome.UNREACHABLE
+        return _given_up(host, visit.ask, FaultKind.UNREACHABLE if never_begun else FaultKind.UNVERIFIED)
+    tries = visit.tries + 1
+    return replace(host, unresolved=replace(visit, tries=tries, next_at=at + timedelta(seconds=1 + tries)))
+
+
+def _given_up(host: HostStatus, ask: Ask, kind: FaultKind) -> HostStatus:
+    host = at_fault(replace(host, unresolved=None), kind)
+    return replace(host, fault=host.fault and replace(host.fault, gave_up_on=ask))
 
 
 def _looked(host: HostStatus, event: Event, rollout: str) -> HostStatus:
-    """What a look means: it ends a doubt when the host is where it was to go, or has come to rest."""
-    if host.doubt is None:
+    """The host after a look, which settles an unresolved visit once the host has arrived or has come to rest."""
+    if host.unresolved is None:
         return host
-    if host.outcome is not Outcome.DONE or host.report is None:
-        return _still_doubted(host, event.at)
-    settled = event.at - host.doubt.lost_at >= SETTLED
-    ours = _is_ours(host, rollout)
-    match host.doubt.ask:
-        case Ask.UPGRADE if ours and host.phase in (Phase.TRIAL, Phase.NEW):
-            return replace(host, course=Course.UPGRADED, doubt=None, left_at=host.phase)
-        case Ask.UPGRADE if settled and host.phase is Phase.OLD:
-            why = "the link was lost during the upgrade, and the host went back by itself"
-            return replace(host, fault=Fault.FAILED, doubt=None, left_at=Phase.OLD, reason="went_back", message=why)
+    if host.last.outcome is not Outcome.DONE or host.report is None:
+        return _still_unresolved(host, event.at)
+    at_rest = event.at - host.unresolved.lost_at >= AT_REST_AFTER
+    match host.unresolved.ask:
+        case Ask.UPGRADE if _is_ours(host, rollout) and host.phase in (Phase.TRIAL, Phase.NEW):
+            return _settled(replace(host, progress=Progress.UPGRADED))
+        case Ask.UPGRADE if at_rest and host.phase is Phase.OLD:
+            why = "The connection was lost during the upgrade, and the host went back by itself."
+            return at_fault(explained(_settled(host), "went_back", why), FaultKind.FAILED)
         case Ask.COMMIT if host.phase is Phase.NEW:
-            return replace(host, course=Course.COMMITTED, doubt=None, left_at=host.phase)
-        case Ask.COMMIT if settled and host.phase in RESTING:
-            return _ask_again(host, Ask.COMMIT)
+            return _settled(replace(host, progress=Progress.COMMITTED))
+        case Ask.COMMIT if at_rest and host.phase in RESTING:
+            return _to_ask_again(host, Ask.COMMIT)
         case Ask.ROLLBACK:
-            return _ask_again(host, Ask.ROLLBACK)
+            return _to_ask_again(host, Ask.ROLLBACK)
         case Ask.LOOK:
-            return replace(host, doubt=None)
+            return replace(host, unresolved=None)
         case _:
-            return _still_doubted(host, event.at)
+            return _still_unresolved(host, event.at)
 
 
-def _ask_again(host: HostStatus, ask: Ask) -> HostStatus:
-    """The host is at rest and still to go: it may be asked once more, but not for ever."""
-    if host.visited(ask) < MOST_TRIES:
-        return replace(host, doubt=None)
-    why = f"the link was lost {MOST_TRIES} times during the {ask.value}"
-    return replace(host, doubt=None, fault=Fault.UNVERIFIED, given_up=ask, reason="link_lost", message=why)
+def _settled(host: HostStatus) -> HostStatus:
+    """The host whose lost visit turned out to have left it in the phase that it shows now."""
+    return replace(host, unresolved=None, past=replace(host.past, left_at=host.phase))
+
+
+def _to_ask_again(host: HostStatus, ask: Ask) -> HostStatus:
+    """The host is at rest and the visit still to do: fleet asks once more, up to `MAX_TRIES` times."""
+    if host.visited(ask) < MAX_TRIES:
+        return replace(host, unresolved=None)
+    why = f"The connection was lost {MAX_TRIES} times during the {ask.value}."
+    host = _given_up(explained(host, "link_lost", why), ask, FaultKind.UNVERIFIED)
+    return replace(host, fault=host.fault and replace(host.fault, kind=FaultKind.UNVERIFIED))

@@ -1,7 +1,7 @@
 """The first events of a run: what it is about, and what is known of its hosts when it begins.
 
-With them a run's status is the fold of its events and of nothing else, so that the journal, read again, gives the very
-status that the operator saw: a rollback or a commit begins with what a look has told, a resume with what the journal has.
+A rollback or a commit begins with what a look has shown, a resume with what the journal holds. These events carry that
+knowledge, so a run's status is the fold of its events alone, and the journal gives back the status that the operator saw.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,13 +14,13 @@ from fleet.rollout.host_status import HostStatus
 from fleet.rollout.rollout_status import RolloutStatus
 
 
-def opening(
+def initial_events(
     start: RolloutStatus, at: datetime, message: str = "", data: Mapping[str, Any] | None = None
 ) -> Iterator[Event]:
     """The events whose fold is `start`: the run's own, then one for each host of which something is known."""
     batches = [list(batch) for batch in start.batches]
-    told = {**(data or {}), "batches": batches}
-    yield Event(at=at, rollout=start.rollout, type=EventType.ROLLOUT_STARTED, message=message, data=told)
+    facts = {**(data or {}), "batches": batches}
+    yield Event(at=at, rollout=start.rollout, type=EventType.ROLLOUT_STARTED, message=message, data=facts)
     for host in start.all:
         if replace(host, batch=None) != HostStatus(host.name):
             yield Event(
@@ -28,23 +28,23 @@ def opening(
                 rollout=start.rollout,
                 type=EventType.HOST_KNOWN,
                 host=host.name,
-                outcome=host.outcome,
-                reason=host.reason,
-                message=host.message,
+                outcome=host.last.outcome,
+                reason=host.last.reason,
+                message=host.last.message,
                 report=host.report,
                 data=_known(host),
             )
 
 
 def _known(host: HostStatus) -> dict[str, Any]:
-    """What is known, as plain JSON; `known` gives it back."""
-    doubt, cause = host.doubt, host.cause
+    """The status as plain JSON. The keys are the journal's, which older journals have too."""
+    visit, fault = host.unresolved, host.fault
     return {
-        "course": host.course.value,
-        "fault": host.fault and host.fault.value,
-        "cause": cause and [cause.reason, cause.message, cause.remedy],
-        "doubt": doubt and [doubt.ask.value, doubt.lost_at.isoformat(), doubt.next_at.isoformat(), doubt.tries],
-        "remedy": host.remedy,
-        "was_first": host.first is not None,
-        "proven": host.proven,
+        "course": host.progress.value,
+        "fault": fault and fault.kind.value,
+        "cause": fault and [fault.reason, fault.message, fault.remedy],
+        "doubt": visit and [visit.ask.value, visit.lost_at.isoformat(), visit.next_at.isoformat(), visit.tries],
+        "remedy": host.last.remedy,
+        "was_first": host.first_report is not None,
+        "proven": host.passed_gate,
     }

@@ -1,22 +1,23 @@
-"""Looks that keep leases and claims alive: a host that waits for its batch's gate, or for the commit, is not forgotten.
+"""Looks that renew the leases and claims of hosts that wait for their batch's gate or for the commit.
 
-A bake looks at every host anyway. While another batch is upgraded, or the commit works through its hosts, nobody would
-come, and a held host would go back by itself; so each is looked at by half of its lease, and again soon if that failed.
+A bake looks at every host anyway. While another batch is upgraded, or the commit works through its hosts, a waiting host
+gets no visit, its lease would expire and it would roll itself back. So fleet looks at each one after half of its lease,
+and 10 s after a look that failed.
 """
 
 from datetime import datetime, timedelta
 
 from fleet.onhost.protocol import Ask
-from fleet.rollout.actions import Move, Visit, Wait
-from fleet.rollout.host_status import Course, HostStatus
+from fleet.rollout.actions import Action, Visit, Wait
+from fleet.rollout.host_status import HostStatus, Progress
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus, Stage
 
-AGAIN = timedelta(seconds=10)
+RETRY_AFTER = timedelta(seconds=10)
 
 
-def renewals(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move, ...]:
-    """A look at every idle host that is due for one, and the wait for the others."""
+def renewals(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
+    """A look at every idle host that is due for one, and a wait for each of the others."""
     every = timedelta(seconds=policy.renew_every_s)
     waiting = [host for host in status.all if _waits(host)]
     queues = policy.lease_s > 0 and status.stage is Stage.COMMITTING and len(waiting) > policy.parallel
@@ -27,29 +28,31 @@ def renewals(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Move
 
 
 def _due_at(host: HostStatus, every: timedelta, status_at: datetime, queue_since: datetime | None) -> datetime:
-    """When the host should be looked at: at once, when it must queue for its commit and nobody has told it so."""
-    if queue_since is not None and (host.renewed_at is None or host.renewed_at < queue_since):
-        return max(queue_since, (host.since or queue_since) + min(AGAIN, every))
-    if host.renewed_at is None and host.report is not None and host.report.lease_left_s is not None:
-        every = min(every, timedelta(seconds=host.report.lease_left_s / 2))  # of an earlier run, and partly gone
-    renewed_at = host.renewed_at or status_at
-    return max(renewed_at + every, (host.since or renewed_at) + min(AGAIN, every))
+    """When to look at the host. One that queues for its commit is due at once, because its lease must outlast the queue."""
+    renewed_at, visited_at = host.past.renewed_at, host.last.started_at
+    if queue_since is not None and (renewed_at is None or renewed_at < queue_since):
+        return max(queue_since, (visited_at or queue_since) + min(RETRY_AFTER, every))
+    if renewed_at is None and host.report is not None and host.report.lease_left_s is not None:
+        every = min(every, timedelta(seconds=host.report.lease_left_s / 2))  # an earlier run's lease, partly used up
+    renewed_at = renewed_at or status_at
+    return max(renewed_at + every, (visited_at or renewed_at) + min(RETRY_AFTER, every))
 
 
 def _waits(host: HostStatus) -> bool:
-    """Whether the host is in the rollout's hands, idle, and not yet told to commit."""
-    is_idle = host.doing is None and host.doubt is None and host.fault is None
-    is_held = host.course is Course.UPGRADED or (host.course is Course.BEGUN and host.held)
+    """Whether the host is upgraded or held, idle, and not yet asked to commit."""
+    is_idle = host.running is None and host.unresolved is None and host.fault is None
+    is_held = host.progress is Progress.UPGRADED or (host.progress is Progress.BEGUN and host.held)
     return is_idle and is_held and not host.visited(Ask.COMMIT)
 
 
-def spared(policy: Policy, status: RolloutStatus, moves: tuple[Move, ...]) -> tuple[Move, ...]:
-    """The moves, with one place kept free for renewals while more hosts wait for their commit than there are places:
-    a commit may wait long for old connections, and the hosts behind it must not go back meanwhile.
+def with_room_for_renewals(policy: Policy, status: RolloutStatus, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    """The actions, with so few commits that one of the `parallel` visits stays free for renewals.
+
+    A commit may wait long for old connections. Meanwhile the leases of the hosts that queue behind it must not expire.
     """
-    commits = [move for move in moves if isinstance(move, Visit) and move.ask is Ask.COMMIT]
+    commits = [action for action in actions if isinstance(action, Visit) and action.ask is Ask.COMMIT]
     room = max(policy.parallel - 1 - status.busy, 0)
     if not policy.lease_s or policy.parallel == 1 or len(commits) <= room + 1:
-        return moves
+        return actions
     kept = commits[:room]
-    return tuple(move for move in moves if move not in commits or move in kept)
+    return tuple(action for action in actions if action not in commits or action in kept)

@@ -9,7 +9,7 @@ from fleet.events import Result
 from fleet.onhost.protocol import Ask, Phase, State
 from fleet.onhost.text import counted, listed
 from fleet.rollout.actions import Finish
-from fleet.rollout.host_status import BUSY, CLAIMED, IN_PROGRESS, Course, HostStatus
+from fleet.rollout.host_status import HostStatus, KnownReason, Progress
 from fleet.rollout.policy import OnFailure, Policy
 from fleet.rollout.rollout_status import RolloutStatus, Stage
 
@@ -42,7 +42,7 @@ def refused(status: RolloutStatus) -> Finish:
     down = [host for host in bad if _was_left_down(host, status.rollout)]
     others = [host for host in bad if _holder(host)]
     if others and not down:
-        return anothers(others)
+        return held_by_others(others)
     if down:
         text += f" This rollout had begun {names(down)}, where no nginx runs now: a person must start it, see `fleet status`."
     return Finish(Result.HALTED, PERSON if down else REFUSED, text)
@@ -63,16 +63,17 @@ def _held_by_another(status: RolloutStatus) -> list[HostStatus]:
 
 
 def _holder(host: HostStatus) -> str:
-    """Who has a host that refused us for that; nothing for two masters that no rollout accounts for."""
+    """Who has a host that refused because it is in use; empty for two masters that no rollout left there."""
     record = host.report.record if host.report else None
-    if host.cause is not None and host.cause.reason in (BUSY, CLAIMED):
-        return host.cause.message
-    if host.cause is None or host.cause.reason != IN_PROGRESS or record is None or record.state is not State.BEGUN:
+    reason = host.fault.known_reason if host.fault else None
+    if host.fault is not None and reason in (KnownReason.BUSY, KnownReason.CLAIMED):
+        return host.fault.message
+    if reason is not KnownReason.UPGRADE_IN_PROGRESS or record is None or record.state is not State.BEGUN:
         return ""
     return f"rollout {record.rollout} of {record.operator}"
 
 
-def anothers(hosts: list[HostStatus]) -> Finish:
+def held_by_others(hosts: list[HostStatus]) -> Finish:
     """Somebody else is at work on these hosts, and is named."""
     who = ", ".join(sorted({_holder(host) for host in hosts}))
     text = (
@@ -120,9 +121,9 @@ def stopped(status: RolloutStatus, resumable: bool = False) -> Finish:
         return Finish(Result.HALTED, _code(status, HALTED), text)
     if status.journal_lost is not None:
         return _unwritten(status, status.journal_lost)
-    begun = [host for host in status.all if _touched(host) and host.course is not Course.BACK]
+    begun = [host for host in status.all if _touched(host) and host.progress is not Progress.ROLLED_BACK]
     if not begun:
-        back = [host for host in status.all if host.course is Course.BACK]
+        back = [host for host in status.all if host.progress is Progress.ROLLED_BACK]
         so = f"{counted(len(back))} went back ({names(back)}), no other was" if back else "No host was"
         onward = f" Go on with `fleet resume {status.rollout}`." if resumable else ""
         return Finish(Result.INTERRUPTED, INTERRUPTED, f"Interrupted. {so} changed.{onward}")
@@ -135,7 +136,7 @@ def stopped(status: RolloutStatus, resumable: bool = False) -> Finish:
 
 def _unwritten(status: RolloutStatus, why: str) -> Finish:
     """The journal can't be written any more. The hosts know their rollout; nothing is lost but the story."""
-    begun = [host for host in status.all if _touched(host) and host.course is not Course.BACK]
+    begun = [host for host in status.all if _touched(host) and host.progress is not Progress.ROLLED_BACK]
     if not begun:
         text = f"Halted: {why} No host was changed. Mend the journal, or name another one with --journal."
         return Finish(Result.HALTED, _code(status, HALTED), text)
@@ -153,9 +154,9 @@ def _ways_on(status: RolloutStatus) -> str:
     onward = f"`fleet resume {status.rollout}`"
     if status.stage is Stage.ROLLING_BACK:
         return f"Go on with {back}."
-    if status.stage is Stage.COMMITTING and not any(host.course is Course.STAGED for host in status.all):
+    if status.stage is Stage.COMMITTING and not any(host.progress is Progress.STAGED for host in status.all):
         return f"Go on with {onward if status.batch else commit}, or go back with {back}.{_leases(status)}"
-    held = any(host.held and not host.silent and host.doing is None for host in status.all)
+    held = any(host.held and not host.last.unanswered and host.doing is None for host in status.all)
     keep = f", or retire the held masters with {commit}" if held else ""
     return f"Go on with {onward}, go back with {back}{keep}.{_leases(status)}"
 
@@ -183,8 +184,8 @@ def _unknown(status: RolloutStatus) -> str:
 def rolled_back(policy: Policy, status: RolloutStatus) -> Finish:
     """The budget was exceeded and the hosts were taken back."""
     if others := _held_by_another(status):
-        return anothers(others)
-    back = sum(host.course is Course.BACK for host in status.all)
+        return held_by_others(others)
+    back = sum(host.progress is Progress.ROLLED_BACK for host in status.all)
     text = (
         f"Rolled back: {_faults(status)}, {policy.max_failures} allowed; {counted(back)} taken back, "
         f"{counted(status.counts['not_begun'])} not begun.{_people(status)}"
@@ -195,7 +196,7 @@ def rolled_back(policy: Policy, status: RolloutStatus) -> Finish:
 def over_budget(policy: Policy, status: RolloutStatus) -> Finish:
     """The budget was exceeded and the policy says halt."""
     if others := _held_by_another(status):
-        return anothers(others)
+        return held_by_others(others)
     text = f"Halted: {_faults(status)}, {policy.max_failures} allowed. No further host was begun. {_way_back(status)}"
     return Finish(Result.HALTED, _code(status, HALTED), text + _people(status))
 
@@ -203,7 +204,7 @@ def over_budget(policy: Policy, status: RolloutStatus) -> Finish:
 def unproven(status: RolloutStatus) -> Finish:
     """The gate has nothing to go by."""
     if others := _held_by_another(status):
-        return anothers(others)
+        return held_by_others(others)
     text = (
         f"Halted: {_faults(status)}; no host of batch {status.batch} was seen well with the release, so the next "
         f"batch was not begun. {_way_back(status)}"
@@ -223,7 +224,7 @@ def _way_back(status: RolloutStatus) -> str:
 def completed(policy: Policy, status: RolloutStatus) -> Finish:
     """Every batch was done: committed or held, whatever the policy said, less the hosts at fault inside the budget."""
     if others := _held_by_another(status):
-        return anothers(others)
+        return held_by_others(others)
     pending = [host for host in status.all if host.drain_pending]
     held = [host for host in status.all if host.held and not host.drain_pending]
     done = status.counts["done"]

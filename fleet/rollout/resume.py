@@ -1,7 +1,7 @@
-"""What a resume makes of a rollout's earlier runs: which way it goes on, and what need not be watched again. Pure.
+"""What `fleet resume` takes from a rollout's earlier runs: how to continue, and which hosts had passed their gate. Pure.
 
-The hosts say where they are, and only they: from the journal come the plan, the policy and the release, and which batches
-had passed their gate. A host that has gone back since is upgraded again; one that has arrived is left as it is.
+Where each host is now comes from the host alone. The journal gives the plan, the policy, the release, and the batches that
+had passed their gate. A host that has gone back since is upgraded again; a host that has arrived stays as it is.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,50 +15,52 @@ from fleet.rollout.rollout_status import RolloutStatus, Stage
 PAST_THE_GATE = (Stage.JUDGED, Stage.COMMITTING, Stage.CLOSING, Stage.ENDED)
 
 
-class Onward(Enum):
-    """What going on with a rollout means."""
+class ResumeAs(Enum):
+    """How an unfinished rollout continues."""
 
     UPGRADE = "upgrade"
     COMMIT = "commit"
     ROLLBACK = "rollback"
-    NOWHERE = "nowhere"
+    NOTHING = "nothing"
 
 
-def onward(runs: Sequence[tuple[str, RolloutStatus]], planned: frozenset[str] = frozenset()) -> Onward:
-    """Which way a rollout of the hosts that were `planned` goes on after its runs: each one's command, and where it came.
+def resume_as(runs: Sequence[tuple[str, RolloutStatus]], planned: frozenset[str] = frozenset()) -> ResumeAs:
+    """How a rollout of the `planned` hosts continues after these runs, each given as its command and its last status.
 
-    What was being taken back is taken back; what *was* taken back stays so until a new upgrade: a host that was says so
-    itself, so that the others may go on. A commit is gone on with when it was interrupted; one in which a host failed
-    has settled nothing, and the run before it decides.
+    An interrupted rollback continues as a rollback. After a finished rollback there is nothing to do, unless it left out
+    some of the planned hosts: those may go on, because a host that was rolled back says so itself. An interrupted commit
+    continues as a commit. A commit that halted because a host failed settles nothing, so the run before it decides.
     """
     decisive = [run for run in runs if run[0] != "commit" or run[1].result is not Result.HALTED]
     if not decisive:
-        return Onward.UPGRADE
+        return ResumeAs.UPGRADE
     command, last = decisive[-1]
     if command == "rollback" or last.going_back:
         is_back = last.result is Result.ROLLED_BACK and not any(host.needs_person for host in last.all)
         if not is_back:
-            return Onward.ROLLBACK
-        return Onward.NOWHERE if planned <= set(last.hosts) else Onward.UPGRADE
+            return ResumeAs.ROLLBACK
+        return ResumeAs.NOTHING if planned <= set(last.hosts) else ResumeAs.UPGRADE
     if command == "commit" and last.result in (None, Result.INTERRUPTED):
-        return Onward.COMMIT
-    return Onward.UPGRADE
+        return ResumeAs.COMMIT
+    return ResumeAs.UPGRADE
 
 
-def proven(runs: Iterable[RolloutStatus]) -> frozenset[str]:
-    """The hosts that were seen well to the end of their batch's bake, in any of these upgrading runs."""
-    return frozenset(host.name for run in runs for host in run.all if host.fault is None and _is_proven(run, host))
+def passed_gate(runs: Iterable[RolloutStatus]) -> frozenset[str]:
+    """The hosts without a fault whose batch passed its gate in one of these upgrades."""
+    return frozenset(host.name for run in runs for host in run.all if host.fault is None and _has_passed(run, host))
 
 
-def _is_proven(run: RolloutStatus, host: HostStatus) -> bool:
+def _has_passed(run: RolloutStatus, host: HostStatus) -> bool:
     passed = run.batch if run.gate is Verdict.PASSED and run.stage in PAST_THE_GATE else run.batch - 1
-    return host.proven or 0 < (host.batch or 0) <= passed
+    return host.passed_gate or 0 < (host.batch or 0) <= passed
 
 
-def beginning(rollout: str, batches: Iterable[Iterable[str]], well: frozenset[str]) -> RolloutStatus:
-    """The status with which a resumed run begins: nothing is taken for granted but what was seen of the bakes."""
+def resumed_status(rollout: str, batches: Iterable[Iterable[str]], passed: frozenset[str]) -> RolloutStatus:
+    """The status with which a resumed run begins. Of each host it keeps only whether it had passed its gate."""
     kept = tuple(tuple(batch) for batch in batches)
     hosts = {
-        name: HostStatus(name, number, proven=name in well) for number, batch in enumerate(kept, 1) for name in batch
+        name: HostStatus(name, number, passed_gate=name in passed)
+        for number, batch in enumerate(kept, 1)
+        for name in batch
     }
     return RolloutStatus(rollout, hosts, kept)

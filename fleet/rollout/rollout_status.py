@@ -1,7 +1,7 @@
 """Where a rollout stands: a fold over its events, and nothing else.
 
-`fold` is pure and total, so that the live view, the exit code, the log file and (later) the journal can never disagree:
-they all come from the same events.
+`fold` is pure and total. The live view, the exit code, the log file and the journal all come from the same events, so
+they can't disagree.
 """
 
 from collections.abc import Mapping
@@ -9,20 +9,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
-from fleet.events import Event, EventType, Result
+from fleet.events import Event, EventType, Note, Result
 from fleet.rollout.gate import Verdict
-from fleet.rollout.host_status import TAKEN_OVER, Course, Fault, HostStatus, in_doubt_once, with_cause
+from fleet.rollout.host_status import FaultKind, HostStatus, KnownReason, Progress, at_fault, to_look_at_once
 from fleet.rollout.host_transitions import after
-
-INTERRUPTED = "interrupted"
-BUG = "fleet_bug"
-JOURNAL_LOST = "journal_lost"
-LAST_LOOK = "last_look"
-LOCK_WAIT = "lock_wait"
-"""The notes that steer: the operator turned back; fleet itself broke; the journal can't be written; silent hosts are asked
-a last time; hosts that somebody else was at work on are asked again. So does `TAKEN_OVER`, when no host says it: another
-run has taken the journal's lock.
-"""
 
 
 class Stage(Enum):
@@ -90,10 +80,6 @@ class RolloutStatus:
         """How much of the budget is spent."""
         return sum(host.fault is not None for host in self.hosts.values())
 
-    def count(self, fault: Fault) -> int:
-        """How many hosts have this fault."""
-        return sum(host.fault is fault for host in self.hosts.values())
-
     @property
     def counts(self) -> dict[str, int]:
         """Every host once, by what became of it."""
@@ -104,14 +90,14 @@ class RolloutStatus:
 
 
 COUNTED_AS = {
-    Course.WAITING: "not_begun",
-    Course.STAGED: "not_begun",
-    Course.BEGUN: "begun",
-    Course.UPGRADED: "done",
-    Course.COMMITTED: "done",
-    Course.BACK: "rolled_back",
-    Course.ALREADY: "done",
-    Course.LEFT_ALONE: "left_alone",
+    Progress.WAITING: "not_begun",
+    Progress.STAGED: "not_begun",
+    Progress.BEGUN: "begun",
+    Progress.UPGRADED: "done",
+    Progress.COMMITTED: "done",
+    Progress.ROLLED_BACK: "rolled_back",
+    Progress.RAN_ALREADY: "done",
+    Progress.LEFT_ALONE: "left_alone",
 }
 COUNTED = (
     *("done", "failed", "refused", "unreachable", "unverified"),
@@ -120,7 +106,7 @@ COUNTED = (
 
 
 def _counted_as(host: HostStatus) -> str:
-    return COUNTED_AS[host.course] if host.fault is None else host.fault.value
+    return COUNTED_AS[host.progress] if host.fault is None else host.fault.kind.value
 
 
 def fold(status: RolloutStatus, event: Event) -> RolloutStatus:
@@ -137,7 +123,7 @@ def fold(status: RolloutStatus, event: Event) -> RolloutStatus:
         case EventType.BATCH_OPENED:
             return replace(status, stage=Stage.UPGRADING, batch=event.batch or 0, gate=None)
         case EventType.BATCH_CLOSED:
-            return replace(_unjudged(status), stage=Stage.BAKING, closed_at=event.at)
+            return replace(_not_judged(status), stage=Stage.BAKING, closed_at=event.at)
         case EventType.GATE_JUDGED:
             return replace(_judged(status), stage=Stage.JUDGED, gate=Verdict(event.data["verdict"]))
         case EventType.COMMIT_STARTED:
@@ -154,36 +140,41 @@ def fold(status: RolloutStatus, event: Event) -> RolloutStatus:
 
 
 def _noted(status: RolloutStatus, event: Event) -> RolloutStatus:
-    if event.reason == INTERRUPTED:
-        return replace(status, interrupted=True)
-    if event.reason == BUG:
-        return replace(status, bug=True)
-    if event.reason == JOURNAL_LOST:
-        return replace(status, journal_lost=str(event.data.get("why", event.message)))
-    if event.reason == TAKEN_OVER:
-        return replace(status, taken_over=status.taken_over or event.message)
-    if event.reason == LAST_LOOK:
-        return _closing(status, event.at)
-    if event.reason == LOCK_WAIT:
-        hosts = {name: _unasked(host) if host.is_anothers else host for name, host in status.hosts.items()}
-        return replace(status, hosts=hosts)
-    return status
+    match event.note:
+        case Note.INTERRUPTED:
+            return replace(status, interrupted=True)
+        case Note.FLEET_BUG:
+            return replace(status, bug=True)
+        case Note.JOURNAL_LOST:
+            return replace(status, journal_lost=str(event.data.get("why", event.message)))
+        case Note.LOCK_TAKEN_OVER:
+            return replace(status, taken_over=status.taken_over or event.message)
+        case Note.LAST_LOOK:
+            return _closing(status, event.at)
+        case Note.LOCK_WAIT:
+            hosts = {name: _not_asked(host) if host.in_use else host for name, host in status.hosts.items()}
+            return replace(status, hosts=hosts)
+        case Note.LINKS_CUT | None:
+            return status
 
 
-def _unasked(host: HostStatus) -> HostStatus:
-    return HostStatus(host.name, host.batch, proven=host.proven)
+def _not_asked(host: HostStatus) -> HostStatus:
+    return HostStatus(host.name, host.batch, passed_gate=host.passed_gate)
 
 
 def _closing(status: RolloutStatus, at: datetime) -> RolloutStatus:
-    """Every changed host that fell silent is in doubt again, for one look."""
-    hosts = {
-        name: in_doubt_once(host, at) if host.begun and host.silent else host for name, host in status.hosts.items()
-    }
+    """Every host that was changed and gave no answer is to be looked at once more."""
+    hosts = {name: to_look_at_once(host, at) if is_lost(host) else host for name, host in status.hosts.items()}
     return replace(status, stage=Stage.CLOSING, hosts=hosts)
 
 
+def is_lost(host: HostStatus) -> bool:
+    """Whether the host was changed and its last visit got no answer."""
+    return host.begun and host.last.unanswered
+
+
 def _started(status: RolloutStatus, event: Event) -> RolloutStatus:
-    """A run begins: whatever was before it is another run's, but for a journal that this very event was lost to."""
+    """A run begins with a fresh status. Only a journal that could not hold this very event is still lost."""
     batches = tuple(tuple(batch) for batch in event.data["batches"])
     hosts = {name: HostStatus(name, number) for number, batch in enumerate(batches, 1) for name in batch}
     fresh = RolloutStatus(rollout=event.rollout, hosts=hosts, batches=batches, started_at=event.at)
@@ -195,19 +186,16 @@ def _ended(status: RolloutStatus, event: Event) -> RolloutStatus:
     return replace(status, stage=Stage.ENDED, result=result, exit_code=code, message=event.message)
 
 
-def _unjudged(status: RolloutStatus) -> RolloutStatus:
-    hosts = {
-        name: replace(host, verdict=None, looked_at=None, erring_since=None) for name, host in status.hosts.items()
-    }
-    return replace(status, hosts=hosts)
+def _not_judged(status: RolloutStatus) -> RolloutStatus:
+    return replace(status, hosts={name: replace(host, bake=None) for name, host in status.hosts.items()})
 
 
 def _judged(status: RolloutStatus) -> RolloutStatus:
     """A host that could not be asked at the gate counts as unreachable from now on."""
-    hosts = dict(status.hosts)
-    for name, host in hosts.items():
-        if host.verdict is Verdict.ERROR and host.fault is None:
-            hosts[name] = with_cause(replace(host, fault=Fault.UNREACHABLE))
+    hosts = {
+        name: at_fault(host, FaultKind.UNREACHABLE) if host.bake and host.bake.verdict is Verdict.ERROR else host
+        for name, host in status.hosts.items()
+    }
     return replace(status, hosts=hosts)
 
 
@@ -217,6 +205,6 @@ def _fold_host(status: RolloutStatus, event: Event) -> RolloutStatus:
         return status
     changed = after(host, event, status.rollout)
     taken = status.taken_over
-    if event.type is EventType.VISIT_ENDED and event.reason == TAKEN_OVER:
+    if event.type is EventType.VISIT_ENDED and changed.last.known_reason is KnownReason.TAKEN_OVER:
         taken = taken or f"{host.name}: {event.message}"
     return replace(status, hosts={**status.hosts, host.name: changed}, taken_over=taken)

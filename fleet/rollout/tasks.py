@@ -1,4 +1,4 @@
-"""A visit in full: from a move and the status of its host to the task that a worker carries out."""
+"""Makes the task of a visit: everything that a worker needs, from the decision and the host's status."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from fleet.rollout.rollout_status import RolloutStatus, Stage
 from fleet.task import PLAIN, Connecting, Deadlines, HostTask
 
 UNFENCED = frozenset({Ask.LOOK, Ask.STAGE})
-"""Looking and staging claim nothing: whoever has the host keeps it."""
+"""A look or a stage carries no epoch and claims nothing, so it never takes a host from another run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The release that a rollout brings: its hash, its size, where the workers find its bytes; its version if it was read."""
+    """The release that a rollout brings. `path` is where the workers find its bytes; `version` is `None` if not read."""
 
     sha256: str
     size_bytes: int | None = None
@@ -26,10 +26,11 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Requests:
-    """Makes the tasks of one run. `target` is `None` where the hosts' own records name it (commit, rollback).
+class TaskBuilder:
+    """Makes the tasks of one run. `target` is `None` for a commit or rollback: there the hosts' records name it.
 
-    `reopen` is a resume's, `force` passes whoever is at work on a host; `sender` is who asks, as the hosts will name it.
+    `reopen` lets a resume upgrade hosts that this rollout itself rolled back. `force` passes another run's claim.
+    `sender` is this run, as hosts name it to other operators.
     """
 
     hosts: Mapping[str, Host]
@@ -43,8 +44,8 @@ class Requests:
     connecting: Connecting = PLAIN
     deadlines: Deadlines = field(default_factory=Deadlines)
 
-    def task(self, visit: Visit, status: RolloutStatus) -> HostTask:
-        """The task of a visit, from what the host said last."""
+    def build(self, visit: Visit, status: RolloutStatus) -> HostTask:
+        """The task of a visit, from the host's latest report."""
         host, now = self.hosts[visit.host], status.hosts[visit.host]
         request = Request(
             protocol=PROTOCOL,
@@ -72,7 +73,7 @@ class Requests:
         )
 
     def _lease_s(self, status: RolloutStatus) -> float:
-        """The lease that a visit asks for. Who waits for the commit of others waits for their old connections, too."""
+        """The lease that a visit asks for, in seconds. While hosts queue for their commit it also covers the drain timeout."""
         waits_s = self.policy.drain_timeout_s if status.stage is Stage.COMMITTING else 0.0
         return self.policy.lease_s + waits_s if self.policy.lease_s else 0.0
 
@@ -99,11 +100,11 @@ class Requests:
 
 
 def before_sha256(host: HostStatus, rollout: str) -> str | None:
-    """What the host ran before this rollout: by its record, else by what it said before anything was begun."""
+    """What the host ran before this rollout: from its record, else from its first report."""
     record = host.report.record if host.report else None
     if record is not None and record.rollout == rollout:
         return record.before_process
-    return host.first.running_sha256 if host.first else None
+    return host.first_report.running_sha256 if host.first_report else None
 
 
 def _recorded_target(host: HostStatus) -> str | None:
@@ -112,7 +113,7 @@ def _recorded_target(host: HostStatus) -> str | None:
 
 
 def _epoch(ask: Ask, host: HostStatus, status: RolloutStatus) -> int:
-    """The rollout's epoch; where only the hosts know the rollout, the one in the host's record."""
+    """The rollout's epoch, or the one in the host's record where this run did not choose one (commit, rollback)."""
     if ask in UNFENCED:
         return 0
     if status.epoch:
@@ -122,11 +123,11 @@ def _epoch(ask: Ask, host: HostStatus, status: RolloutStatus) -> int:
 
 
 def _why(ask: Ask, host: HostStatus, status: RolloutStatus) -> str:
-    """Why the rollout itself takes a single failed host back; nothing where all of it is taken back for good."""
-    if ask is not Ask.ROLLBACK or status.stage is Stage.ROLLING_BACK or host.cause is None:
+    """Why the rollout itself rolls back this one failed host; empty where the whole rollout is rolled back."""
+    if ask is not Ask.ROLLBACK or status.stage is Stage.ROLLING_BACK or host.fault is None:
         return ""
-    return f"it failed: {host.cause.message or host.cause.reason}"
+    return f"it failed: {host.fault.message or host.fault.reason}"
 
 
 def _left_at(ask: Ask, host: HostStatus) -> Phase | None:
-    return host.left_at if ask in (Ask.BAKE, Ask.COMMIT) else None
+    return host.past.left_at if ask in (Ask.BAKE, Ask.COMMIT) else None

@@ -31,10 +31,10 @@ def alarms(status: RolloutStatus) -> Text | None:
     """The alarms of all hosts in one frame, for the end of a run; `None` when there is none."""
     said = []
     for host in status.all:
-        if host.reason in ALARMS:
-            said.append((host.name, sentences(host.message, host.remedy)))
-        elif host.cause is not None and host.cause.reason in ALARMS:
-            said.append((host.name, sentences(host.cause.message, host.cause.remedy)))
+        if host.last.reason in ALARMS:
+            said.append((host.name, sentences(host.last.message, host.last.remedy)))
+        elif host.fault is not None and host.fault.reason in ALARMS:
+            said.append((host.name, sentences(host.fault.message, host.fault.remedy)))
     return alarm(said)
 
 

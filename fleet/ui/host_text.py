@@ -4,7 +4,7 @@ from rich.text import Text
 
 from fleet.onhost.protocol import Phase
 from fleet.onhost.text import safe
-from fleet.rollout.host_status import Course, HostStatus
+from fleet.rollout.host_status import HostStatus, KnownReason, Progress
 
 STYLES = {
     Phase.OLD: "default",
@@ -43,25 +43,26 @@ def outcome_text(host: HostStatus) -> str:
     """What became of a host, in a few words, with the reason where something is wrong."""
     if host.drain_pending and host.fault is None:
         return "held: drain pending"
-    words = host.course.value
-    if host.course is Course.UPGRADED and host.held:
+    words = host.progress.value
+    if host.progress is Progress.UPGRADED and host.held:
         words = "held"
-    if host.course is Course.UPGRADED and host.phase is Phase.OLD:
+    if host.progress is Progress.UPGRADED and host.phase is Phase.OLD:
         words = "went back"
-    if host.course is Course.BACK and host.was_back:
+    if host.progress is Progress.ROLLED_BACK and host.was_back_before:
         words = "was back already"
     if not_begun(host):
         words = "not begun"
-    if host.cause is not None and host.fault is not None:
-        then = "" if words in (Course.BEGUN.value, "not begun") else f", {words}"
-        words = f"{host.fault.value} ({host.cause.reason or 'no reason given'}){then}"
-    elif host.course is Course.LEFT_ALONE and words != "not begun":
-        words = f"left alone ({host.reason})"
+    if host.fault is not None:
+        then = "" if words in (Progress.BEGUN.value, "not begun") else f", {words}"
+        words = f"{host.fault.kind.value} ({host.fault.reason or 'no reason given'}){then}"
+    elif host.progress is Progress.LEFT_ALONE and words != "not begun":
+        words = f"left alone ({host.last.reason})"
     return safe(words + ("; a person must look" if host.needs_person else ""))
 
 
 def not_begun(host: HostStatus) -> bool:
     """Whether the rollout never changed this host; a rollback then finds nothing to undo there."""
-    if host.course in (Course.WAITING, Course.STAGED):
+    if host.progress in (Progress.WAITING, Progress.STAGED):
         return True
-    return host.course is Course.LEFT_ALONE and host.reason in ("nothing_to_undo", "other_rollout")
+    never_changed = (KnownReason.NOTHING_TO_UNDO, KnownReason.OTHER_ROLLOUT)
+    return host.progress is Progress.LEFT_ALONE and host.last.known_reason in never_changed

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fleet.onhost.protocol import Phase
 from fleet.onhost.text import safe
-from fleet.rollout.host_status import Course, HostStatus
+from fleet.rollout.host_status import HostStatus, Progress
 from fleet.rollout.rollout_status import RolloutStatus, Stage
 from fleet.ui.host_text import elapsed, outcome_text
 
@@ -26,8 +26,8 @@ def view(status: RolloutStatus, now: datetime, width: int, height: int) -> Group
     if len(grid) > most_grid:
         lines.append(Text("…", no_wrap=True))
     lines.append(_line(KEY, width, "dim"))
-    rows = [host for host in status.all if host.doing is not None or host.fault is not None or host.needs_person]
-    rows.sort(key=lambda host: (host.doing is None, host.name))
+    rows = [host for host in status.all if host.running is not None or host.fault is not None or host.needs_person]
+    rows.sort(key=lambda host: (host.running is None, host.name))
     room = max(height - len(lines) - 1, 0)
     lines.extend(_row(host, now, width) for host in rows[:room])
     if len(rows) > room:
@@ -70,29 +70,29 @@ def _grid(status: RolloutStatus, width: int) -> list[Text]:
 
 
 def _cell(host: HostStatus) -> tuple[str, str]:
-    if host.doing is not None:
+    if host.running is not None:
         return "*", "yellow"
     if host.needs_person:
         return "!", "bold red"
     if host.fault is not None:
         return "x", "red"
-    match host.course:
-        case Course.UPGRADED | Course.COMMITTED:
+    match host.progress:
+        case Progress.UPGRADED | Progress.COMMITTED:
             return ("T", "cyan") if host.phase is Phase.TRIAL else ("N", "green")
-        case Course.BACK:
+        case Progress.ROLLED_BACK:
             return "<", "blue"
-        case Course.LEFT_ALONE:
+        case Progress.LEFT_ALONE:
             return "-", "dim"
-        case Course.STAGED:
+        case Progress.STAGED:
             return "s", "dim"
         case _:
             return "·", "dim"
 
 
 def _row(host: HostStatus, now: datetime, width: int) -> Text:
-    if host.doing is not None:
-        step = f" {host.step.value}" if host.step else ""
-        since = f" {_seconds(now - host.since)}" if host.since else ""
-        return _line(f"  {safe(host.name)}: {host.doing.value}{step}{since}", width, "yellow")
-    told = f": {safe(host.message)}" if host.message else ""
+    if host.running is not None:
+        step = f" {host.running.step.value}" if host.running.step else ""
+        since = _seconds(now - host.running.started_at)
+        return _line(f"  {safe(host.name)}: {host.running.ask.value}{step} {since}", width, "yellow")
+    told = f": {safe(host.last.message)}" if host.last.message else ""
     return _line(f"  {safe(host.name)}: {outcome_text(host)}{told}", width, "red")

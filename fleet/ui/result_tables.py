@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fleet.onhost.protocol import Finding, Severity
 from fleet.onhost.text import safe, sentences
-from fleet.rollout.host_status import Course, Fault, HostStatus
+from fleet.rollout.host_status import FaultKind, HostStatus, Progress
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.ui.host_text import not_begun, outcome_text, phase_text, version
 
@@ -22,14 +22,14 @@ def summary_table(status: RolloutStatus) -> Table:
     for name in ("host", "before", "now", "phase", "outcome", "seconds"):
         table.add_column(name, overflow="fold", justify="right" if name == "seconds" else "left")
     for host in status.all:
-        before, now = host.first, None if host.silent else host.report
+        before, now = host.first_report, None if host.last.unanswered else host.report
         table.add_row(
             Text(safe(host.name)),
             Text(version(before.running_version, before.running_sha256) if before else "?"),
             Text(version(now.running_version, now.running_sha256) if now else "?"),
             phase_text(now.phase if now else None),
             Text(outcome_text(host), style="red" if host.fault or host.needs_person else ""),
-            f"{host.took_s:.1f}",
+            f"{host.past.moving_s:.1f}",
         )
     return table
 
@@ -41,15 +41,16 @@ def host_errors(status: RolloutStatus) -> Group:
 
 def _error_lines(host: HostStatus) -> list[str]:
     refusals = [found for found in host.findings if found.severity is Severity.REFUSAL]
-    if refusals and host.fault is Fault.REFUSED:
+    if refusals and host.fault and host.fault.kind is FaultKind.REFUSED:
         return [f"{safe(host.name)}: {finding_line(found)}" for found in refusals]
     lines = []
-    if host.cause is not None:
-        why = host.cause.message or host.cause.reason or "no reason given"
-        lines.append(safe(f"{host.name}: {sentences(why, host.cause.remedy)}"))
-    is_left = host.course is Course.LEFT_ALONE and not not_begun(host)
-    if (is_left or host.needs_person) and host.message and (host.cause is None or host.message != host.cause.message):
-        lines.append(safe(f"{host.name}: {sentences(host.message, host.remedy)}"))
+    if host.fault is not None:
+        why = host.fault.message or host.fault.reason or "no reason given"
+        lines.append(safe(f"{host.name}: {sentences(why, host.fault.remedy)}"))
+    is_left = host.progress is Progress.LEFT_ALONE and not not_begun(host)
+    last = host.last
+    if (is_left or host.needs_person) and last.message and (host.fault is None or last.message != host.fault.message):
+        lines.append(safe(f"{host.name}: {sentences(last.message, last.remedy)}"))
     return lines
 
 
@@ -66,10 +67,12 @@ def findings_table(hosts: Iterable[HostStatus], is_staged: bool = True) -> Table
         table.add_column(name, overflow="fold")
     for host in hosts:
         if host.fault is not None and not host.findings:
-            why = Text(safe(sentences(host.message, host.remedy)))
-            table.add_row(Text(safe(host.name)), Text(safe(host.reason or host.fault.value), style="red"), why)
+            why = Text(safe(sentences(host.last.message, host.last.remedy)))
+            table.add_row(
+                Text(safe(host.name)), Text(safe(host.last.reason or host.fault.kind.value), style="red"), why
+            )
         elif not host.findings:
-            so = "runs the release already" if host.course is Course.ALREADY else fit
+            so = "runs the release already" if host.progress is Progress.RAN_ALREADY else fit
             table.add_row(Text(safe(host.name)), Text("ok", style="green"), Text(so))
         for found in host.findings:
             is_refusal = found.severity is Severity.REFUSAL

@@ -48,7 +48,9 @@ def host_document(host: HostStatus) -> dict[str, Any]:
         "path_sha256": report.path_sha256 if report else None,
         "held": bool(report and report.held),
         "masters": [_master(master) for master in report.masters] if report else [],
-        "error": None if report else {"reason": host.reason, "message": sentences(host.message, host.remedy)},
+        "error": None
+        if report
+        else {"reason": host.last.reason, "message": sentences(host.last.message, host.last.remedy)},
         "path": report.path if report else None,
         "path_version": report.path_version if report else None,
         "pid_file": report.pid_file if report else None,
@@ -111,7 +113,7 @@ def _rollout(report: Report) -> str:
 def _notes(host: HostStatus) -> list[str]:
     report = host.report
     if report is None:
-        return [sentences(host.message, host.remedy) or host.reason or "it did not answer"]
+        return [sentences(host.last.message, host.last.remedy) or host.last.reason or "it did not answer"]
     notes = []
     if report.held and report.undo:
         notes.append(f"held; to undo it there, on the host itself: {report.undo}")

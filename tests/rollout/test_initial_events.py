@@ -5,24 +5,25 @@ from datetime import timedelta
 from functools import reduce
 
 from fleet.onhost.protocol import Ask, Outcome
-from fleet.rollout.host_status import Cause, Course, Doubt, Fault, HostStatus
-from fleet.rollout.initial_events import opening
+from fleet.rollout.commit import commit_status
+from fleet.rollout.host_status import Fault, FaultKind, HostStatus, LastVisit, Progress, UnresolvedVisit
+from fleet.rollout.initial_events import initial_events
+from fleet.rollout.rollback import rollback_status
 from fleet.rollout.rollout_status import RolloutStatus, fold
-from fleet.rollout.unbatched import committing, undoing
-from tests.rollout.test_unbatched import HELD, look
 from tests.support.pretend.visits import AT, REFUSED, UNREACHABLE, a_fleet
+from tests.support.rollout.from_hosts import HELD, look
 from tests.support.rollout.playing import play
 
 
 def folded(start: RolloutStatus) -> RolloutStatus:
-    return reduce(fold, opening(start, AT), RolloutStatus())
+    return reduce(fold, initial_events(start, AT), RolloutStatus())
 
 
 def test_a_run_of_which_nothing_is_known_has_one_first_event() -> None:
     hosts = {name: HostStatus(name, 1) for name in ("web-01", "web-02")}
     start = RolloutStatus("r1", hosts, (tuple(hosts),), started_at=AT)
 
-    assert len(list(opening(start, AT))) == 1
+    assert len(list(initial_events(start, AT))) == 1
     assert folded(start) == start
 
 
@@ -30,15 +31,11 @@ def test_all_that_can_be_known_of_a_host_is_told() -> None:
     host = HostStatus(
         "web-01",
         1,
-        course=Course.BEGUN,
-        fault=Fault.UNREACHABLE,
-        cause=Cause("timeout", "no answer", "look"),
-        doubt=Doubt(Ask.ROLLBACK, AT, AT + timedelta(seconds=1), 2),
-        outcome=Outcome.UNREACHABLE,
-        reason="timeout",
-        message="no answer",
-        remedy="look",
-        proven=True,
+        progress=Progress.BEGUN,
+        fault=Fault(FaultKind.UNREACHABLE, "timeout", "no answer", "look"),
+        unresolved=UnresolvedVisit(Ask.ROLLBACK, AT, AT + timedelta(seconds=1), 2),
+        last=LastVisit(outcome=Outcome.UNREACHABLE, reason="timeout", message="no answer", remedy="look"),
+        passed_gate=True,
     )
     start = RolloutStatus("r1", {host.name: host}, (("web-01",),), started_at=AT)
 
@@ -52,6 +49,6 @@ def test_a_rollback_and_a_commit_begin_with_what_the_look_has_told() -> None:
     fleet.trouble["web-02", Ask.LOOK].append(UNREACHABLE)
     looked = look(fleet)
 
-    for begin in (undoing, committing):
+    for begin in (rollback_status, commit_status):
         start = replace(begin(looked, "20261123-1000-test"), started_at=AT)
         assert folded(start) == start

@@ -6,7 +6,16 @@ from itertools import pairwise
 
 from fleet.onhost.protocol import Ask
 from fleet.rollout.actions import Visit, Wait
-from fleet.rollout.host_status import Course, Doubt, Fault, HostStatus
+from fleet.rollout.host_status import (
+    Fault,
+    FaultKind,
+    HostStatus,
+    LastVisit,
+    PastVisits,
+    Progress,
+    RunningVisit,
+    UnresolvedVisit,
+)
 from fleet.rollout.lease_renewal import renewals
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
@@ -14,7 +23,13 @@ from tests.support.pretend.visits import AT, a_fleet
 from tests.support.rollout.playing import play
 
 LEASED = Policy(bake_s=0.0, lease_s=60.0)
-HELD = HostStatus("web-01", 1, course=Course.UPGRADED, since=AT, renewed_at=AT)
+HELD = HostStatus(
+    "web-01",
+    1,
+    progress=Progress.UPGRADED,
+    last=LastVisit(Ask.UPGRADE, AT),
+    past=PastVisits(renewed_at=AT),
+)
 
 
 def moves(host: HostStatus, after_s: float, policy: Policy = LEASED) -> tuple[object, ...]:
@@ -36,7 +51,7 @@ def test_without_a_lease_the_claim_is_renewed_all_the_same() -> None:
 
 
 def test_a_look_that_failed_is_made_again_soon_and_not_at_once() -> None:
-    failed = replace(HELD, since=later(30.0))
+    failed = replace(HELD, last=LastVisit(Ask.BAKE, later(30.0)))
 
     assert moves(failed, 32.0) == (Wait(later(40.0)),)
     assert moves(failed, 40.0) == (Visit("web-01", Ask.BAKE, 1),)
@@ -44,12 +59,12 @@ def test_a_look_that_failed_is_made_again_soon_and_not_at_once() -> None:
 
 def test_only_hosts_that_wait_in_the_rollout_s_hands_are_looked_at() -> None:
     for other in (
-        replace(HELD, doing=Ask.BAKE),
-        replace(HELD, doubt=Doubt(Ask.COMMIT, AT, AT)),
-        replace(HELD, fault=Fault.FAILED),
-        replace(HELD, course=Course.COMMITTED),
-        replace(HELD, course=Course.STAGED),
-        replace(HELD, visits={Ask.COMMIT: 1}),
+        replace(HELD, running=RunningVisit(Ask.BAKE, AT)),
+        replace(HELD, unresolved=UnresolvedVisit(Ask.COMMIT, AT, AT)),
+        replace(HELD, fault=Fault(FaultKind.FAILED)),
+        replace(HELD, progress=Progress.COMMITTED),
+        replace(HELD, progress=Progress.STAGED),
+        replace(HELD, past=PastVisits({Ask.COMMIT: 1}, renewed_at=AT)),
     ):
         assert moves(other, 999.0) == ()
 

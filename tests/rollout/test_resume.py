@@ -5,12 +5,12 @@ from functools import partial
 
 import pytest
 
-from fleet.events import Result
+from fleet.events import Note, Result
 from fleet.onhost.protocol import Ask
-from fleet.rollout.host_status import Course, Fault, HostStatus
+from fleet.rollout.host_status import HostStatus, Progress
 from fleet.rollout.policy import OnFailure, Policy
-from fleet.rollout.resume import Onward, beginning, onward, proven
-from fleet.rollout.rollout_status import INTERRUPTED, RolloutStatus, Stage
+from fleet.rollout.resume import ResumeAs, passed_gate, resume_as, resumed_status
+from fleet.rollout.rollout_status import RolloutStatus, Stage
 from fleet.rollout.upgrade import decide
 from fleet.task import HostTask
 from tests.support.pretend.visits import LOST_AFTER, UNREACHABLE, WENT_BACK, Fleet, a_fleet, names
@@ -26,7 +26,7 @@ def interrupted(fleet: Fleet, ask: Ask, host: str, policy: Policy = QUICK) -> Pl
 
     def meanwhile(task: HostTask) -> None:
         if (task.request.ask, task.host.name) == (ask, host) and not game.status.interrupted:
-            game.say(INTERRUPTED)
+            game.say(Note.INTERRUPTED)
 
     fleet.meanwhile = meanwhile
     game.to_the_end(partial(decide, policy))
@@ -37,8 +37,8 @@ def interrupted(fleet: Fleet, ask: Ask, host: str, policy: Policy = QUICK) -> Pl
 def test_a_rollout_that_went_forward_goes_forward() -> None:
     game = interrupted(a_fleet(4), Ask.UPGRADE, "web-02")
 
-    assert onward([("upgrade", game.status)]) is Onward.UPGRADE
-    assert onward([("resume", game.status)]) is Onward.UPGRADE
+    assert resume_as([("upgrade", game.status)]) is ResumeAs.UPGRADE
+    assert resume_as([("resume", game.status)]) is ResumeAs.UPGRADE
 
 
 @pytest.mark.parametrize("broke_off", [False, True], ids=["turned back", "killed"])
@@ -50,7 +50,7 @@ def test_what_was_being_taken_back_is_taken_back(broke_off: bool) -> None:
     if broke_off:
         status = replace(status, stage=Stage.ROLLING_BACK, result=None, exit_code=None)
 
-    assert onward([("upgrade", status)]) is Onward.ROLLBACK
+    assert resume_as([("upgrade", status)]) is ResumeAs.ROLLBACK
 
 
 def test_what_is_back_stays_back() -> None:
@@ -60,7 +60,7 @@ def test_what_is_back_stays_back() -> None:
     game.to_the_end(partial(decide, QUICK))
 
     assert game.status.result is Result.ROLLED_BACK
-    assert onward([("upgrade", game.status)]) is Onward.NOWHERE
+    assert resume_as([("upgrade", game.status)]) is ResumeAs.NOTHING
 
 
 def test_a_rollback_with_a_host_that_is_not_known_to_be_back_goes_on() -> None:
@@ -72,45 +72,45 @@ def test_a_rollback_with_a_host_that_is_not_known_to_be_back_goes_on() -> None:
     game.to_the_end(partial(decide, QUICK))
 
     assert game.status.result is Result.ROLLED_BACK
-    assert onward([("upgrade", game.status)]) is Onward.ROLLBACK
+    assert resume_as([("upgrade", game.status)]) is ResumeAs.ROLLBACK
 
 
 @pytest.mark.parametrize(
     ("command", "result", "code", "way"),
     [
-        ("commit", Result.INTERRUPTED, 130, Onward.COMMIT),
-        ("commit", None, None, Onward.COMMIT),
-        ("commit", Result.COMPLETED, 0, Onward.UPGRADE),
-        ("rollback", Result.INTERRUPTED, 130, Onward.ROLLBACK),
-        ("rollback", Result.HALTED, 4, Onward.ROLLBACK),
-        ("rollback", None, None, Onward.ROLLBACK),
-        ("rollback", Result.ROLLED_BACK, 0, Onward.NOWHERE),
-        ("upgrade", Result.COMPLETED, 0, Onward.UPGRADE),
-        ("upgrade", None, None, Onward.UPGRADE),
+        ("commit", Result.INTERRUPTED, 130, ResumeAs.COMMIT),
+        ("commit", None, None, ResumeAs.COMMIT),
+        ("commit", Result.COMPLETED, 0, ResumeAs.UPGRADE),
+        ("rollback", Result.INTERRUPTED, 130, ResumeAs.ROLLBACK),
+        ("rollback", Result.HALTED, 4, ResumeAs.ROLLBACK),
+        ("rollback", None, None, ResumeAs.ROLLBACK),
+        ("rollback", Result.ROLLED_BACK, 0, ResumeAs.NOTHING),
+        ("upgrade", Result.COMPLETED, 0, ResumeAs.UPGRADE),
+        ("upgrade", None, None, ResumeAs.UPGRADE),
     ],
 )
 def test_the_last_command_and_its_end_say_which_way(
-    command: str, result: Result | None, code: int | None, way: Onward
+    command: str, result: Result | None, code: int | None, way: ResumeAs
 ) -> None:
-    assert onward([(command, RolloutStatus("r1", result=result, exit_code=code))]) is way
+    assert resume_as([(command, RolloutStatus("r1", result=result, exit_code=code))]) is way
 
 
 @pytest.mark.parametrize(
     ("command", "result", "way"),
-    [("rollback", Result.INTERRUPTED, Onward.ROLLBACK), ("upgrade", Result.COMPLETED, Onward.UPGRADE)],
+    [("rollback", Result.INTERRUPTED, ResumeAs.ROLLBACK), ("upgrade", Result.COMPLETED, ResumeAs.UPGRADE)],
 )
-def test_a_commit_that_failed_settles_nothing(command: str, result: Result, way: Onward) -> None:
+def test_a_commit_that_failed_settles_nothing(command: str, result: Result, way: ResumeAs) -> None:
     before = (command, RolloutStatus("r1", result=result))
     failed = ("commit", RolloutStatus("r1", result=Result.HALTED, exit_code=3))
 
-    assert onward([before, failed, failed]) is way
+    assert resume_as([before, failed, failed]) is way
 
 
 def test_hosts_are_proven_when_their_batch_has_passed_its_gate() -> None:
     game = interrupted(a_fleet(4), Ask.UPGRADE, "web-03")
 
     assert game.status.batch == 3
-    assert proven([game.status]) == {"web-01", "web-02"}
+    assert passed_gate([game.status]) == {"web-01", "web-02"}
 
 
 def test_a_host_at_fault_is_not_proven_and_the_runs_before_count() -> None:
@@ -118,19 +118,19 @@ def test_a_host_at_fault_is_not_proven_and_the_runs_before_count() -> None:
     fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
     lenient = replace(QUICK, on_failure=OnFailure.CONTINUE)
     game = interrupted(fleet, Ask.UPGRADE, "web-03", lenient)
-    before = beginning("r1", game.status.batches, frozenset({"web-02"}))
+    before = resumed_status("r1", game.status.batches, frozenset({"web-02"}))
 
-    assert proven([game.status]) == {"web-01"}
-    assert proven([before, game.status]) == {"web-01", "web-02"}
-    assert proven([]) == frozenset()
+    assert passed_gate([game.status]) == {"web-01"}
+    assert passed_gate([before, game.status]) == {"web-01", "web-02"}
+    assert passed_gate([]) == frozenset()
 
 
 def test_a_resume_takes_nothing_for_granted_but_the_gates() -> None:
-    start = beginning("r1", (("web-01",), ("web-02", "web-03")), frozenset({"web-01"}))
+    start = resumed_status("r1", (("web-01",), ("web-02", "web-03")), frozenset({"web-01"}))
 
     assert start.batches == (("web-01",), ("web-02", "web-03"))
-    assert start.hosts["web-01"] == HostStatus("web-01", 1, proven=True)
-    assert [host.course for host in start.all] == [Course.WAITING] * 3
+    assert start.hosts["web-01"] == HostStatus("web-01", 1, passed_gate=True)
+    assert [host.progress for host in start.all] == [Progress.WAITING] * 3
     assert [host.batch for host in start.all] == [1, 2, 2]
 
 
@@ -139,10 +139,10 @@ def test_a_proven_batch_that_is_found_held_is_not_watched_again() -> None:
     policy = replace(QUICK, bake_s=60.0)
     first = interrupted(fleet, Ask.UPGRADE, "web-03", policy)
     fleet.meanwhile = lambda task: None
-    well = proven([first.status])
+    well = passed_gate([first.status])
     game = a_play(fleet, policy, SIZES)
-    game.status = beginning(game.status.rollout, game.status.batches, well)
-    game.requests = replace(game.requests, reopen=True)
+    game.status = resumed_status(game.status.rollout, game.status.batches, well)
+    game.tasks = replace(game.tasks, reopen=True)
     game.now = first.now
 
     end = game.to_the_end(partial(decide, policy))
@@ -154,7 +154,6 @@ def test_a_proven_batch_that_is_found_held_is_not_watched_again() -> None:
 
 
 def test_a_host_that_was_refused_before_is_asked_again() -> None:
-    start = beginning("r1", (("web-01",),), frozenset())
+    start = resumed_status("r1", (("web-01",),), frozenset())
 
-    assert start.hosts["web-01"].fault is not Fault.REFUSED
-    assert start.faults == 0
+    assert start.hosts["web-01"].fault is None

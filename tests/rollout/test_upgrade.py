@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.events import EventType, Result
+from fleet.events import EventType, Note, Result
 from fleet.onhost.protocol import Ask, Outcome, Phase, Record, Rest
 from fleet.rollout.actions import Visit
-from fleet.rollout.host_status import Course, Fault, HostStatus
+from fleet.rollout.host_status import FaultKind, HostStatus, Progress
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
-from fleet.rollout.rollout_status import INTERRUPTED, LOCK_WAIT, RolloutStatus
+from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.upgrade import decide
 from fleet.task import HostOutcome, HostTask
 from tests.support.pretend.visits import (
@@ -135,7 +135,7 @@ def test_a_host_that_runs_the_release_already_is_left_alone() -> None:
 
     assert end.exit_code == 0
     assert [ask for name, ask in fleet.calls if name == "web-02"] == [Ask.STAGE]
-    assert game.status.hosts["web-02"].course is Course.ALREADY
+    assert game.status.hosts["web-02"].progress is Progress.RAN_ALREADY
 
 
 def test_a_failure_beyond_the_budget_takes_every_begun_host_back_and_begins_no_other() -> None:
@@ -195,7 +195,7 @@ def test_a_host_that_fails_its_bake_inside_the_budget_is_taken_back_alone_and_th
     assert [host.phase() for host in fleet.hosts.values()] == [Phase.OLD, Phase.NEW, Phase.NEW, Phase.NEW]
     assert fleet.asked(Ask.ROLLBACK) == ["web-01"]
     assert fleet.asked(Ask.BAKE).count("web-01") == 1
-    assert game.status.hosts["web-01"].fault is Fault.FAILED
+    assert game.fault("web-01") is FaultKind.FAILED
 
 
 def test_a_host_that_went_back_by_itself_is_neither_baked_again_nor_committed() -> None:
@@ -252,7 +252,7 @@ def test_a_host_that_stays_silent_at_the_gate_counts_as_unreachable_and_needs_a_
     end, game = play(fleet, QUICK, sizes=(2,))
 
     assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 4)
-    assert game.status.hosts["web-01"].fault is Fault.UNREACHABLE
+    assert game.fault("web-01") is FaultKind.UNREACHABLE
     assert fleet.hosts["web-02"].phase() is Phase.OLD
 
 
@@ -338,7 +338,7 @@ def test_hosts_that_somebody_else_has_end_a_resume_with_5_whatever_was_begun_bef
     fleet.hosts["web-01"].record = Record("r1", 1, "alice@desk", NEW, OLD, OLD, "2026-11-23T09:00:00.000Z")
     fleet.trouble["web-02", Ask.STAGE].append(CLAIMED)
     game = a_play(fleet, QUICK, (3,))
-    begun = replace(game.status.hosts["web-01"], course=Course.UPGRADED)
+    begun = replace(game.status.hosts["web-01"], progress=Progress.UPGRADED)
     game.status = replace(game.status, hosts={**game.status.hosts, "web-01": begun})
 
     end = game.to_the_end(partial(decide, QUICK))
@@ -375,7 +375,7 @@ def test_hosts_that_somebody_is_at_work_on_are_asked_again_as_long_as_the_operat
 
     assert (end.result, end.exit_code) == (Result.COMPLETED, 0)
     assert [fleet.asked(Ask.STAGE).count(name) for name in names(3)] == [1, 5, 1]
-    waits = [event for event in game.events if event.reason == LOCK_WAIT]
+    waits = [event for event in game.events if event.note is Note.LOCK_WAIT]
     assert [event.message for event in waits] == ["waiting for web-02: rollout r9 of bob@desk has this host"] * 4
     assert game.now - AT < timedelta(seconds=60)
 
@@ -420,7 +420,7 @@ def test_a_host_held_by_another_after_others_were_begun_is_a_failure_like_any_ot
 
 
 def test_begun_hosts_are_counted_apart_from_those_that_were_not() -> None:
-    status = RolloutStatus("r", {"a": HostStatus("a", course=Course.BEGUN), "b": HostStatus("b")})
+    status = RolloutStatus("r", {"a": HostStatus("a", progress=Progress.BEGUN), "b": HostStatus("b")})
 
     assert status.counts["begun"] == 1
     assert status.counts["not_begun"] == 1
@@ -467,7 +467,7 @@ def test_a_lost_request_is_a_failure_of_that_host_once_it_is_seen_at_rest() -> N
 
     assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 3)
     assert fleet.asked(Ask.UPGRADE) == ["web-01"]
-    assert game.status.hosts["web-01"].reason == "nothing_to_undo"
+    assert game.status.hosts["web-01"].last.reason == "nothing_to_undo"
 
 
 def test_a_host_lost_during_its_upgrade_and_silent_ever_since_needs_a_person() -> None:
@@ -479,7 +479,7 @@ def test_a_host_lost_during_its_upgrade_and_silent_ever_since_needs_a_person() -
     end, game = play(fleet, QUICK)
 
     assert end.exit_code == 4
-    assert game.status.hosts["web-01"].fault is Fault.UNVERIFIED
+    assert game.fault("web-01") is FaultKind.UNVERIFIED
     assert "web-01" in end.message
 
 
@@ -491,9 +491,9 @@ def test_what_a_host_was_lost_by_is_its_cause_whatever_later_looks_meet() -> Non
 
     _, game = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
 
-    cause = game.status.hosts["web-01"].cause
-    assert cause is not None
-    assert (cause.reason, cause.message) == (LOST_AFTER.reason, LOST_AFTER.message)
+    fault = game.status.hosts["web-01"].fault
+    assert fault is not None
+    assert (fault.reason, fault.message) == (LOST_AFTER.reason, LOST_AFTER.message)
 
 
 def test_a_changed_key_is_told_whatever_a_host_was_lost_by() -> None:
@@ -504,9 +504,9 @@ def test_a_changed_key_is_told_whatever_a_host_was_lost_by() -> None:
 
     _, game = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
 
-    cause = game.status.hosts["web-01"].cause
-    assert cause is not None
-    assert cause.reason == "host_key_changed"
+    fault = game.status.hosts["web-01"].fault
+    assert fault is not None
+    assert fault.reason == "host_key_changed"
 
 
 def test_a_lost_commit_is_given_again_only_after_a_look() -> None:
@@ -572,7 +572,7 @@ def test_after_turning_back_no_host_is_begun_and_the_way_on_is_said() -> None:
 
     def meanwhile(task: HostTask) -> None:
         if task.request.ask is Ask.UPGRADE and not game.status.interrupted:
-            game.say(INTERRUPTED)
+            game.say(Note.INTERRUPTED)
 
     fleet.meanwhile = meanwhile
 
@@ -639,13 +639,14 @@ def test_the_budget_is_never_passed_and_every_host_has_an_outcome(
         if policy.on_failure is not OnFailure.CONTINUE and status.faults > policy.max_failures:
             assert all(move.ask is not Ask.UPGRADE for move in begun)
         for move in begun:
-            if status.hosts[move.host].fault is Fault.FAILED:
+            fault = status.hosts[move.host].fault
+            if fault is not None and fault.kind is FaultKind.FAILED:
                 assert move.ask in (Ask.ROLLBACK, Ask.LOOK)
 
     game.watch = watch
     end = game.to_the_end(partial(decide, policy))
 
-    unsaid = [host for host in game.status.all if host.begun and host.outcome is None]
+    unsaid = [host for host in game.status.all if host.begun and host.last.outcome is None]
     assert not unsaid
     assert sum(value for key, value in game.status.counts.items() if key != "hosts") == count
     assert end.exit_code in (0, 3, 4)

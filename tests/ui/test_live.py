@@ -9,7 +9,8 @@ from syrupy.assertion import SnapshotAssertion
 
 from fleet.onhost.protocol import Ask
 from fleet.rollout.policy import CommitWhen
-from fleet.rollout.unbatched import decide_ask, undoing
+from fleet.rollout.rollback import rollback_status
+from fleet.rollout.single_visit import decide_single_visit
 from fleet.ui.live import view
 from tests.support.pretend.visits import AT, a_fleet
 from tests.support.rollout.playing import a_play, play
@@ -42,8 +43,8 @@ def test_a_rollback_in_the_live_view_does_not_call_held_hosts_not_begun() -> Non
     fleet = a_fleet(3)
     play(fleet, replace(QUICK, commit=CommitWhen.NEVER))
     looked = a_play(fleet, QUICK)
-    looked.to_the_end(partial(decide_ask, Ask.LOOK, 50))
+    looked.to_the_end(partial(decide_single_visit, Ask.LOOK, 50))
 
-    shown = as_text(view(undoing(looked.status, "20261123-1000-test"), AT, 80, 20), 80)
+    shown = as_text(view(rollback_status(looked.status, "20261123-1000-test"), AT, 80, 20), 80)
 
     assert "0 of 3 done · 3 begun" in shown

@@ -8,7 +8,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from fleet.onhost.protocol import Ask, Finding, Phase, Severity
 from fleet.onhost.text import safe
-from fleet.rollout.unbatched import decide_ask
+from fleet.rollout.single_visit import decide_single_visit
 from fleet.ui.result_tables import findings_table, host_errors, summary_table
 from tests.support.pretend.visits import REFUSED, a_fleet
 from tests.support.rollout.playing import a_play, play
@@ -31,7 +31,7 @@ def test_the_findings_are_told_with_their_remedies(snapshot: SnapshotAssertion) 
     fleet = a_fleet(2)
     fleet.trouble["web-01", Ask.STAGE].append(REFUSED)
     game = a_play(fleet, QUICK)
-    game.to_the_end(partial(decide_ask, Ask.STAGE, 50))
+    game.to_the_end(partial(decide_single_visit, Ask.STAGE, 50))
     found = Finding("quic", Severity.REFUSAL, "HTTP/3 without quic_bpf.", "Set quic_bpf on.", overridable=True)
     hosts = [game.status.hosts["web-01"], replace(game.status.hosts["web-02"], findings=(found,))]
 
@@ -48,7 +48,7 @@ def test_markup_in_a_host_s_words_is_shown_and_not_obeyed() -> None:
     game = play(fleet, QUICK)[1]
     host = game.status.hosts["web-01"]
     assert host.report is not None
-    evil = replace(host, report=host.report._replace(running_version=EVIL), message=EVIL)
+    evil = replace(host, report=host.report._replace(running_version=EVIL), last=replace(host.last, message=EVIL))
 
     shown = as_text(summary_table(replace(game.status, hosts={"web-01": evil})), 200)
 

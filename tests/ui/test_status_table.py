@@ -10,7 +10,7 @@ from syrupy.assertion import SnapshotAssertion
 from fleet.onhost.protocol import Ask, MasterView, Phase, Record, Report
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.rollout.unbatched import decide_ask
+from fleet.rollout.single_visit import decide_single_visit
 from fleet.ui.status_table import host_document, table
 from tests.support.pretend.visits import NEW, OLD, UNREACHABLE, a_fleet
 from tests.support.rollout.playing import a_play
@@ -29,7 +29,7 @@ def test_the_status_table_says_who_is_held_and_how_to_undo(width: int, snapshot:
     host = fleet.hosts["web-02"]
     host.held, host.runs, host.record = OLD, NEW, Record("r1", 1, "ann@desk", NEW, OLD, OLD, "2026-11-23T10:00:00.000Z")
     game = a_play(fleet, QUICK)
-    game.to_the_end(partial(decide_ask, Ask.LOOK, 50))
+    game.to_the_end(partial(decide_single_visit, Ask.LOOK, 50))
 
     assert as_text(table(game.status), width) == snapshot
 

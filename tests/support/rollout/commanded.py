@@ -9,12 +9,15 @@ from functools import partial
 
 from fleet.onhost.protocol import Ask, Sender
 from fleet.rollout.actions import Decide
+from fleet.rollout.commit import commit_status, decide_commit
+from fleet.rollout.from_hosts import newest, records
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import Policy
-from fleet.rollout.resume import Onward, beginning, onward, proven
+from fleet.rollout.resume import ResumeAs, passed_gate, resume_as, resumed_status
+from fleet.rollout.rollback import decide_rollback, rollback_status
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.rollout.tasks import Requests, Target
-from fleet.rollout.unbatched import committing, decide_ask, decide_commit, decide_rollback, newest, records, undoing
+from fleet.rollout.single_visit import decide_single_visit
+from fleet.rollout.tasks import Target, TaskBuilder
 from fleet.rollout.upgrade import decide
 from fleet.task import HostTask
 from tests.support.pretend.visits import a_host
@@ -67,15 +70,15 @@ class Laptop:
         if not upgrades:
             return self._resume_from_hosts(wanted)
         facts = upgrades[-1]
-        match onward([(run.command, run.status()) for run in runs], frozenset(self.names)):
-            case Onward.NOWHERE:
+        match resume_as([(run.command, run.status()) for run in runs], frozenset(self.names)):
+            case ResumeAs.NOTHING:
                 return None
-            case Onward.COMMIT:
+            case ResumeAs.COMMIT:
                 return self.commit(facts.rollout)
-            case Onward.ROLLBACK:
+            case ResumeAs.ROLLBACK:
                 return self.rollback(facts.rollout)
-        well = proven(written.status() for written in upgrades)
-        start = beginning(facts.rollout, facts.batches, well)
+        well = passed_gate(written.status() for written in upgrades)
+        start = resumed_status(facts.rollout, facts.batches, well)
         return self._roll_out("resume", start, facts.target, facts.policy, reopen=True)
 
     def _resume_from_hosts(self, wanted: str | None) -> Run | None:
@@ -84,15 +87,15 @@ class Laptop:
         if rollout is None or rollout not in records(looked):
             return None
         here = [written for written in self.book.runs if written.rollout == rollout]
-        match onward([(run.command, run.status()) for run in here]):
-            case Onward.NOWHERE:
+        match resume_as([(run.command, run.status()) for run in here]):
+            case ResumeAs.NOTHING:
                 return None
-            case Onward.COMMIT:
+            case ResumeAs.COMMIT:
                 return self.commit(rollout)
-            case Onward.ROLLBACK:
+            case ResumeAs.ROLLBACK:
                 return self.rollback(rollout)
         batches = batches_of(self.names, (1, 2))
-        start = beginning(rollout, batches, frozenset())
+        start = resumed_status(rollout, batches, frozenset())
         return self._roll_out("resume", start, records(looked)[rollout].target, Policy(), reopen=True)
 
     def commit(self, wanted: str | None = None) -> Run | None:
@@ -103,7 +106,7 @@ class Laptop:
         rollout = wanted or newest(looked)
         if rollout is None or rollout not in records(looked):
             return None
-        return self._errand("commit", committing(looked, rollout), partial(decide_commit, Policy()), takes_lock=True)
+        return self._errand("commit", commit_status(looked, rollout), partial(decide_commit, Policy()), takes_lock=True)
 
     def rollback(self, wanted: str | None = None) -> Run | None:
         """`fleet rollback`."""
@@ -113,14 +116,16 @@ class Laptop:
             return None
         holder = self.book.holder
         takes_lock = holder is None or holder.written.rollout == rollout
-        return self._errand("rollback", undoing(looked, rollout), partial(decide_rollback, PARALLEL), takes_lock)
+        return self._errand(
+            "rollback", rollback_status(looked, rollout), partial(decide_rollback, PARALLEL), takes_lock
+        )
 
     # What they share
 
     def look(self) -> RolloutStatus:
         """What every host says of itself now."""
         start = RolloutStatus("look", {name: HostStatus(name) for name in self.names}, (self.names,))
-        run = Run(self.ground, self._requests(Policy()), partial(decide_ask, Ask.LOOK, PARALLEL), start)
+        run = Run(self.ground, self._tasks(Policy()), partial(decide_single_visit, Ask.LOOK, PARALLEL), start)
         run.to_the_end()
         return run.status
 
@@ -129,11 +134,11 @@ class Laptop:
     ) -> Run | None:
         if not self.is_free() or self.book.is_full or target is None:
             return None
-        requests = replace(self._requests(policy), target=Target(target, 1000, "/nginx"), reopen=reopen)
+        tasks = replace(self._tasks(policy), target=Target(target, 1000, "/nginx"), reopen=reopen)
         written = Written(start.rollout, command, policy, target, start.batches)
         recorder = Recorder(self.book, written)
         recorder.take_lock()
-        return self._begun(Run(self.ground, requests, partial(decide, policy), start, recorder, watch=self.watch))
+        return self._begun(Run(self.ground, tasks, partial(decide, policy), start, recorder, watch=self.watch))
 
     def _errand(
         self,
@@ -152,16 +157,16 @@ class Laptop:
                 recorder.take_lock()
         needs = command == "commit"
         return self._begun(
-            Run(self.ground, self._requests(Policy()), chosen, start, recorder, needs_journal=needs, watch=self.watch)
+            Run(self.ground, self._tasks(Policy()), chosen, start, recorder, needs_journal=needs, watch=self.watch)
         )
 
     def _begun(self, run: Run) -> Run:
         self.runs.append(run)
         return run
 
-    def _requests(self, policy: Policy) -> Requests:
+    def _tasks(self, policy: Policy) -> TaskBuilder:
         hosts = {name: a_host(name) for name in self.names}
-        return Requests(hosts, f"{self.name}@desk", policy, sender=Sender(self.book.id, self.name, 71))
+        return TaskBuilder(hosts, f"{self.name}@desk", policy, sender=Sender(self.book.id, self.name, 71))
 
 
 def batches_of(names: Iterable[str], sizes: Sequence[int]) -> tuple[tuple[str, ...], ...]:

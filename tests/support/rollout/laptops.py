@@ -17,11 +17,11 @@ from fleet.engine import Engine, Turned, Visits
 from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, dump, load
 from fleet.onhost.protocol import Outcome
-from fleet.rollout.actions import Announce, Decide, Finish
-from fleet.rollout.initial_events import opening
+from fleet.rollout.actions import Decide, Emit, Finish
+from fleet.rollout.initial_events import initial_events
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus, fold
-from fleet.rollout.tasks import Requests
+from fleet.rollout.tasks import TaskBuilder
 from fleet.task import HostOutcome, HostTask
 from tests.support.pretend.script import WELL, Killed, Mishap
 from tests.support.pretend.visits import AT, LOST_AFTER, UNREACHABLE, Pretend
@@ -64,7 +64,7 @@ class TurnedByHand(Engine):
         """The run has begun."""
         self.decide = decide
         self._status = RolloutStatus(rollout=start.rollout)
-        for event in opening(start, self._clock()):
+        for event in initial_events(start, self._clock()):
             self._fold(event)
         self.turn()
 
@@ -80,7 +80,7 @@ class TurnedByHand(Engine):
         self.finish = self._carry_out(self.decide)[0]
         if self.finish is not None:
             data = {"result": self.finish.result.value, "exit_code": self.finish.exit_code}
-            self._say(Announce(EventType.ROLLOUT_ENDED, message=self.finish.message, data=data))
+            self._say(Emit(EventType.ROLLOUT_ENDED, message=self.finish.message, data=data))
 
     @property
     def status(self) -> RolloutStatus:
@@ -190,7 +190,7 @@ class Run:
     def __init__(
         self,
         ground: Ground,
-        requests: Requests,
+        tasks: TaskBuilder,
         decide: Decide,
         start: RolloutStatus,
         recorder: Recorder | None = None,
@@ -198,7 +198,7 @@ class Run:
         watch: Callable[["Run", HostTask], None] = lambda run, task: None,
     ) -> None:
         self.ground = ground
-        self.requests = requests
+        self.tasks = tasks
         self.recorder = recorder
         self.slept_s = 0.0
         self.stops = False
@@ -208,7 +208,7 @@ class Run:
         self.engine = TurnedByHand(
             visits=Visits(lambda task, sink: HostOutcome("", Outcome.DONE), self._stop, self._stop_all),
             executor=self.desk,
-            task_of=requests.task,
+            task_of=tasks.build,
             clock=ground.clock,
             slept=lambda: self.slept_s,
             journal=recorder,

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
-from fleet.events import Event, EventType
-from fleet.rollout.actions import Announce, Decide, Finish, Visit, Wait
-from fleet.rollout.host_status import HostStatus
-from fleet.rollout.initial_events import opening
+from fleet.events import Event, EventType, Note
+from fleet.rollout.actions import Decide, Emit, Finish, Visit, Wait
+from fleet.rollout.host_status import FaultKind, HostStatus
+from fleet.rollout.initial_events import initial_events
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus, fold
-from fleet.rollout.tasks import Requests, Target
+from fleet.rollout.tasks import Target, TaskBuilder
 from fleet.rollout.upgrade import decide
 from tests.support.pretend.visits import AT, NEW, Fleet, a_host
 
@@ -23,45 +23,50 @@ MOST_TURNS = 5000
 
 @dataclass
 class Play:
-    """One rollout, turn by turn. `now` only moves when something takes time."""
+    """One rollout, turn by turn. `now` only actions when something takes time."""
 
     fleet: Fleet
-    requests: Requests
+    tasks: TaskBuilder
     status: RolloutStatus
     now: datetime = AT
     events: list[Event] = field(default_factory=list)
     running: list[Visit] = field(default_factory=list)
     choose: Choose = lambda count: 0
     took_s: float = 1.0
-    watch: Callable[[RolloutStatus, tuple[object, ...]], None] = lambda status, moves: None
+    watch: Callable[[RolloutStatus, tuple[object, ...]], None] = lambda status, actions: None
 
     def to_the_end(self, decide: Decide) -> Finish:
         """The end that the decision comes to."""
-        for event in opening(self.status, self.now):
+        for event in initial_events(self.status, self.now):
             self._fold(event)
         for _ in range(MOST_TURNS):
-            moves = decide(self.status, self.now)
-            self.watch(self.status, moves)
-            for move in moves:
-                match move:
+            actions = decide(self.status, self.now)
+            self.watch(self.status, actions)
+            for action in actions:
+                match action:
                     case Finish():
                         assert not self.running
-                        data = {"result": move.result.value, "exit_code": move.exit_code}
-                        self._say(Announce(EventType.ROLLOUT_ENDED, message=move.message, data=data))
-                        return move
-                    case Announce():
-                        self._say(move)
+                        data = {"result": action.result.value, "exit_code": action.exit_code}
+                        self._say(Emit(EventType.ROLLOUT_ENDED, message=action.message, data=data))
+                        return action
+                    case Emit():
+                        self._say(action)
                     case Visit():
-                        self._visit_event(move, EventType.VISIT_STARTED)
-                        self.running.append(move)
-            if any(isinstance(move, Announce) for move in moves):
+                        self._visit_event(action, EventType.VISIT_STARTED)
+                        self.running.append(action)
+            if any(isinstance(action, Emit) for action in actions):
                 continue
-            self._pass_time([move.until for move in moves if isinstance(move, Wait)])
+            self._pass_time([action.until for action in actions if isinstance(action, Wait)])
         raise AssertionError("the rollout never ends")
 
-    def say(self, reason: str) -> None:
+    def say(self, note: Note) -> None:
         """A note of the engine's, such as that the operator turned back."""
-        self._say(Announce(EventType.NOTE, reason=reason))
+        self._say(Emit(EventType.NOTE, note=note))
+
+    def fault(self, name: str) -> FaultKind | None:
+        """What is wrong with a host by now."""
+        found = self.status.hosts[name].fault
+        return found.kind if found else None
 
     def _pass_time(self, waits: list[datetime]) -> None:
         if self.running:
@@ -71,41 +76,31 @@ class Play:
         assert waits, f"nothing runs and nothing is waited for in {self.status.stage}"
         self.now = max(self.now, min(waits))
 
-    def _end(self, move: Visit) -> None:
-        task = self.requests.task(move, self.status)
+    def _end(self, action: Visit) -> None:
+        task = self.tasks.build(action, self.status)
         outcome = self.fleet.visit(task, lambda event: None)
         self._fold(
             Event(
                 at=self.now,
                 rollout=self.status.rollout,
                 type=EventType.VISIT_ENDED,
-                host=move.host,
-                batch=move.batch,
+                host=action.host,
+                batch=action.batch,
                 outcome=outcome.outcome,
                 reason=outcome.reason,
                 message=outcome.message,
                 took_s=outcome.took_s,
                 report=outcome.report,
-                data={"ask": move.ask.value, "remedy": outcome.remedy},
+                data={"ask": action.ask.value, "remedy": outcome.remedy},
             )
         )
 
-    def _visit_event(self, move: Visit, kind: EventType) -> None:
-        data = {"ask": move.ask.value}
-        self._fold(Event(self.now, self.status.rollout, kind, host=move.host, batch=move.batch, data=data))
+    def _visit_event(self, action: Visit, kind: EventType) -> None:
+        data = {"ask": action.ask.value}
+        self._fold(Event(self.now, self.status.rollout, kind, host=action.host, batch=action.batch, data=data))
 
-    def _say(self, move: Announce) -> None:
-        self._fold(
-            Event(
-                self.now,
-                self.status.rollout,
-                move.type,
-                batch=move.batch,
-                reason=move.reason,
-                message=move.message,
-                data=move.data,
-            )
-        )
+    def _say(self, action: Emit) -> None:
+        self._fold(action.event(self.now, self.status.rollout))
 
     def _fold(self, event: Event) -> None:
         self.events.append(event)
@@ -121,7 +116,7 @@ def a_play(fleet: Fleet, policy: Policy, sizes: Sequence[int] = (1, 2, 3)) -> Pl
         left = left[size:]
     hosts = {name: a_host(name) for name in fleet.hosts}
     start = RolloutStatus(ROLLOUT, {name: HostStatus(name) for name in hosts}, tuple(filter(None, batches)))
-    return Play(fleet, Requests(hosts, "alice@desk", policy, Target(NEW, 1000, "/nginx")), start)
+    return Play(fleet, TaskBuilder(hosts, "alice@desk", policy, Target(NEW, 1000, "/nginx")), start)
 
 
 def play(fleet: Fleet, policy: Policy, sizes: Sequence[int] = (1, 2, 3)) -> tuple[Finish, Play]:

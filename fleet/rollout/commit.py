@@ -1,0 +1,71 @@
+"""Decides what `fleet commit` does next: retire the held old masters of a rollout on all its hosts. Pure."""
+
+from datetime import datetime
+
+from fleet.events import EventType, Result
+from fleet.onhost.protocol import Ask, Phase, State
+from fleet.onhost.text import counted
+from fleet.rollout import results
+from fleet.rollout.actions import Action, Emit, Finish, Visit, visits_to, within_parallel
+from fleet.rollout.from_hosts import as_reported, left_alone, start_status, without_answer
+from fleet.rollout.host_status import FaultKind, HostStatus, KnownReason, Progress, at_fault, explained
+from fleet.rollout.lease_renewal import renewals, with_room_for_renewals
+from fleet.rollout.policy import Policy
+from fleet.rollout.rollout_status import RolloutStatus, Stage
+from fleet.rollout.upgrade import wants_commit
+
+
+def commit_status(looked: RolloutStatus, rollout: str) -> RolloutStatus:
+    """The status with which the commit of `rollout` begins."""
+
+    def start(host: HostStatus) -> HostStatus:
+        if host.report is None:
+            return at_fault(without_answer(host), FaultKind.UNREACHABLE)
+        record = host.report.record
+        if record is None or record.rollout != rollout:
+            return left_alone(host, KnownReason.OTHER_ROLLOUT.value, "not of this rollout")
+        if record.state is State.ROLLED_BACK or host.phase is Phase.OLD:
+            why = f"The host is {host.report.phase.value}: it went back. Only a new `fleet upgrade` moves it forward."
+            back = explained(as_reported(host, Progress.ROLLED_BACK), "went_back", why)
+            return at_fault(back, FaultKind.FAILED)
+        if record.state is State.COMMITTED and host.phase is Phase.NEW:
+            return as_reported(host, Progress.COMMITTED)
+        return as_reported(host, Progress.UPGRADED)
+
+    return start_status(looked, rollout, start)
+
+
+def decide_commit(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
+    """Commits to all hosts that hold an old master. A host that must queue and has a lease gets it renewed."""
+    if status.stopping:
+        return () if status.busy else (results.stopped(status),)
+    if status.stage is Stage.STARTING:
+        return (Emit(EventType.COMMIT_STARTED, message=f"commit rollout {status.rollout}"),)
+    pending = [host for host in status.all if wants_commit(host)]
+    if pending or status.busy:
+        commits = with_room_for_renewals(policy, status, visits_to(pending, Ask.COMMIT, now))
+        renewed = tuple(action for action in renewals(policy, status, now) if _has_lease(action, status))
+        return within_parallel((*renewed, *commits), status, policy.parallel)
+    return (_committed(status),)
+
+
+def _has_lease(action: Action, status: RolloutStatus) -> bool:
+    report = status.hosts[action.host].report if isinstance(action, Visit) else None
+    return report is not None and report.lease_left_s is not None
+
+
+def _committed(status: RolloutStatus) -> Finish:
+    in_use = [host for host in status.all if host.in_use]
+    if in_use and not any(host.visited(Ask.COMMIT) and host.fault is None for host in status.all):
+        return results.held_by_others(in_use)
+    failed = [host for host in status.all if host.fault is not None]
+    waiting = [host for host in status.all if host.drain_pending]
+    done = [host for host in status.all if host.progress is Progress.COMMITTED]
+    text = f"Rollout {status.rollout}: {counted(len(done))} of {len(status.hosts)} committed."
+    if waiting:
+        text += f" Old connections still drain on {results.names(waiting)}: commit again later, or with --cut."
+    if failed:
+        text += f" Not committed: {results.names(failed)}; see why above."
+    code = results.OK if not failed and not waiting else results.HALTED
+    code = results.PERSON if any(host.needs_person for host in status.all) else code
+    return Finish(Result.HALTED if code else Result.COMPLETED, code, text)

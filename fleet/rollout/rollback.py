@@ -1,0 +1,98 @@
+"""Decides what `fleet rollback` does next: every host of a rollout back to what it ran before, all at once. Pure.
+
+The rollback also visits hosts that the rollout had not begun. The visit raises their epoch, so an upgrade that still runs
+elsewhere can't begin there afterwards. Each host is judged alone: one dead host does not block the others.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from fleet.events import EventType, Result
+from fleet.onhost.protocol import Ask, Phase, State
+from fleet.onhost.text import counted
+from fleet.rollout import results
+from fleet.rollout.actions import Action, Emit, Finish, visits_to, within_parallel
+from fleet.rollout.from_hosts import as_reported, left_alone, records, start_status, without_answer
+from fleet.rollout.host_status import HostStatus, KnownReason, Progress, UnresolvedVisit
+from fleet.rollout.rollout_status import RolloutStatus, Stage
+from fleet.rollout.upgrade import wants_back
+
+
+def rollback_status(looked: RolloutStatus, rollout: str) -> RolloutStatus:
+    """The status with which the rollback of `rollout` begins."""
+    began = records(looked).get(rollout)
+
+    def start(host: HostStatus) -> HostStatus:
+        if host.report is None:
+            return _maybe_begun(host, looked)
+        record = host.report.record
+        if record is not None and record.rollout == rollout:
+            return as_reported(host, Progress.BEGUN)
+        if record is not None and began is not None and (record.state is State.ROLLED_BACK or _is_old(host)):
+            before = host.report.previous
+            in_force = before is not None and before.rollout == rollout
+            return as_reported(host, Progress.BEGUN if in_force else Progress.STAGED)
+        if record is not None and began is not None and record.at > began.at:
+            why = f"Rollout {record.rollout} ({record.operator}) has since given the host another release."
+            return left_alone(host, KnownReason.FOREIGN.value, why)
+        return as_reported(host, Progress.STAGED)
+
+    return start_status(looked, rollout, start)
+
+
+def _is_old(host: HostStatus) -> bool:
+    """Whether the host runs what it ran before the rollout that its record names."""
+    return host.report is not None and host.report.phase is Phase.OLD
+
+
+def _maybe_begun(host: HostStatus, looked: RolloutStatus) -> HostStatus:
+    """The host gave no answer and may have begun, so it is looked at again before it is told to go back."""
+    at = looked.started_at or datetime.min
+    return replace(without_answer(host), unresolved=UnresolvedVisit(Ask.ROLLBACK, at, at))
+
+
+def decide_rollback(parallel: int, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
+    """A rollback visit to every host that belongs to the rollout."""
+    if status.stopping:
+        return () if status.busy else (results.stopped(status),)
+    if status.stage is Stage.STARTING:
+        return (Emit(EventType.ROLLBACK_STARTED, message=f"roll back rollout {status.rollout}"),)
+    ours = [host for host in status.all if not _is_of_another(host, status.rollout)]
+    pending = [host for host in ours if wants_back(host) or _wants_fence(host)]
+    if pending or status.busy:
+        return within_parallel(visits_to(pending, Ask.ROLLBACK, now), status, parallel)
+    return (_rolled_back(status),)
+
+
+def _is_of_another(host: HostStatus, rollout: str) -> bool:
+    """Whether a host that answered late turned out to belong to another rollout. The rollback leaves it alone."""
+    record = host.report.record if host.report else None
+    return host.last.ask is Ask.LOOK and record is not None and record.rollout != rollout
+
+
+def _wants_fence(host: HostStatus) -> bool:
+    """Whether the host never began and does not know yet that the rollout is undone."""
+    return host.progress is Progress.STAGED and host.fault is None and not host.visited(Ask.ROLLBACK)
+
+
+def _rolled_back(status: RolloutStatus) -> Finish:
+    back = [host for host in status.all if host.progress is Progress.ROLLED_BACK]
+    stuck = [host for host in status.all if host.fault is not None or host.needs_person]
+    foreign = [host for host in status.all if _is_foreign(host, status.rollout)]
+    others = len(status.hosts) - len(back) - len(stuck) - len(foreign)
+    before = sum(host.was_back_before for host in back)
+    already = f", {before} {'was' if before == 1 else 'were'} back already" if before else ""
+    text = f"{counted(len(back) - before)} back{already}, {others} had not begun."
+    if foreign:
+        text += f" Left alone, FOREIGN: {results.names(foreign)}."
+    if not stuck:
+        return Finish(Result.ROLLED_BACK, results.OK, f"Rollout {status.rollout} is undone: {text}")
+    text = (
+        f"Rollout {status.rollout}: {text} Not back: {results.names(stuck)}; see why above, "
+        "then run the same rollback again: it changes nothing where it is done."
+    )
+    return Finish(Result.HALTED, results.PERSON, text)
+
+
+def _is_foreign(host: HostStatus, rollout: str) -> bool:
+    return host.last.known_reason is KnownReason.FOREIGN or _is_of_another(host, rollout)

@@ -1,0 +1,50 @@
+"""Commands that begin with a look at the hosts, played over pretend hosts."""
+
+from dataclasses import replace
+from functools import partial
+
+from fleet.onhost.protocol import Ask, Record, State
+from fleet.rollout.actions import Finish
+from fleet.rollout.commit import commit_status, decide_commit
+from fleet.rollout.from_hosts import newest
+from fleet.rollout.policy import CommitWhen, Policy
+from fleet.rollout.rollback import decide_rollback, rollback_status
+from fleet.rollout.rollout_status import RolloutStatus
+from fleet.rollout.single_visit import decide_single_visit
+from tests.support.pretend.visits import NEW, OLD, Fleet
+from tests.support.rollout.playing import Play, a_play
+
+QUICK = Policy(bake_s=0.0)
+HELD = replace(QUICK, commit=CommitWhen.NEVER)
+PARALLEL = 50
+
+
+def look(fleet: Fleet) -> RolloutStatus:
+    """What the hosts say now."""
+    game = a_play(fleet, QUICK, sizes=(99,))
+    game.to_the_end(partial(decide_single_visit, Ask.LOOK, PARALLEL))
+    fleet.calls.clear()
+    fleet.tasks.clear()
+    return game.status
+
+
+def rollback(fleet: Fleet, rollout: str | None = None) -> tuple[Finish, Play]:
+    looked = look(fleet)
+    chosen = rollout or newest(looked)
+    assert chosen is not None
+    game = replace(a_play(fleet, QUICK), status=rollback_status(looked, chosen))
+    game.tasks = replace(game.tasks, target=None)
+    return game.to_the_end(partial(decide_rollback, PARALLEL)), game
+
+
+def commit(fleet: Fleet) -> tuple[Finish, Play]:
+    looked = look(fleet)
+    chosen = newest(looked)
+    assert chosen is not None
+    game = replace(a_play(fleet, QUICK), status=commit_status(looked, chosen))
+    game.tasks = replace(game.tasks, target=None)
+    return game.to_the_end(partial(decide_commit, QUICK)), game
+
+
+def a_record(rollout: str, at: str, state: State = State.BEGUN) -> Record:
+    return Record(rollout, 3, "bob@desk", NEW, OLD, OLD, at, state)
