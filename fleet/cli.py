@@ -434,7 +434,7 @@ def run(args: Sequence[str] | None = None, environment: Environment | None = Non
         click.echo("fleet: Interrupted.", err=True)
         return 130
     except FleetError as error:
-        click.echo(f"fleet: {safe(error)}", err=True)
+        click.echo("\n".join(f"fleet: {safe(line)}" for line in error.lines), err=True)
         return error.exit_code
     return code if isinstance(code, int) else 0
 

@@ -1,16 +1,20 @@
-"""What ends a command before or instead of a rollout. A host's own trouble is data (`HostOutcome`), never one of these.
+"""The errors that end a command. An error of one host is data (`HostOutcome`), never one of these.
+
+The command line prints them as `fleet: MESSAGE REMEDY`; the message therefore begins with a lower-case letter.
 
 FleetError                exit code   when
 ├── Refused               2           bad usage, inventory, release or plan; nothing was changed
 │   ├── InventoryError    2           with file, line, what is wrong and what is allowed
 │   ├── ReleaseError      2           no such file, no ELF executable
-│   └── JournalError      2           it can't be opened, read or written; in the middle of a run it turns the run back
-└── LockHeld              5           somebody else is at work on the same thing: the same journal, the same lab
+│   └── JournalError      2           it can't be opened, read or written; during a run it turns the run back
+└── LockHeld              5           another run holds the lock of the journal or of the lab
 """
+
+from fleet.onhost.text import sentences
 
 
 class FleetError(Exception):
-    """Something the operator must know; `remedy` says what to do now."""
+    """An error with a message for the operator; `remedy` says what to do."""
 
     exit_code = 1
 
@@ -20,31 +24,40 @@ class FleetError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.message} {self.remedy}".rstrip()
+        return sentences(self.message, self.remedy)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The error as the lines that the command line prints."""
+        return (str(self),)
 
 
 class Refused(FleetError):
-    """Refused before anything was touched."""
+    """The command was refused before it changed anything."""
 
     exit_code = 2
 
 
 class Interrupted(FleetError):
-    """The operator turned back before anything was changed."""
+    """The operator interrupted the command before it changed anything."""
 
     exit_code = 130
 
 
 class InventoryError(Refused):
-    """The inventory is not what it must be: `where` is `file:line`, where known."""
+    """The inventory is invalid. `where` is `file:line`, as far as known; several problems are a line each."""
 
     def __init__(self, message: str, *, where: str = "", remedy: str = "") -> None:
         super().__init__(f"{where}: {message}" if where else message, remedy)
         self.where = where
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return tuple(str(self).splitlines())
+
 
 class ReleaseError(Refused):
-    """The release is no nginx binary that could run anywhere."""
+    """The file is missing or is not an nginx binary."""
 
 
 class JournalError(Refused):
@@ -52,6 +65,6 @@ class JournalError(Refused):
 
 
 class LockHeld(FleetError):
-    """Somebody else is at work on the same thing; the message names who."""
+    """Another run holds the lock; the message names it."""
 
     exit_code = 5

@@ -1,19 +1,19 @@
-"""A host of the inventory: one nginx instance somewhere, and how to get there. Plain data, no secrets."""
+"""A host of the inventory: one nginx instance and how to connect to it. Plain data, no secrets."""
 
 from dataclasses import dataclass, field
 
 from fleet.onhost.protocol import Layout, Probe
 
 SSH_PORT = 22
-"""Where sshd listens unless the inventory or ssh_config says otherwise."""
+"""The default port of sshd."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One inventory name. `labels` are all other host variables, as text; `where` is `file:line` of its definition.
+    """One host name of the inventory. `labels` are its other variables, as text; `where` is `file:line` of its definition.
 
-    `key_files`, `known_hosts` and `ssh_config` are paths on the laptop; what is `None` or empty is for OpenSSH's
-    configuration to say.
+    `key_files`, `known_hosts` and `ssh_config` are paths on the laptop. For a field that is `None` or empty, OpenSSH's
+    configuration applies.
     """
 
     name: str

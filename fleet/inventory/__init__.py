@@ -1,9 +1,15 @@
-"""The hosts that can be upgraded: Ansible's YAML inventory, or what `ansible-inventory` makes of any other.
+"""The inventory: Ansible's YAML format, or any other that `ansible-inventory` or a program turns into JSON.
 
-From the ground up: `names` (what a host may be called, ranges) and `spelling`; `tree` (groups, hosts, variables with
-their places, merged as Ansible merges them); `yaml_file` and `ansible` (two readers that fill it); `variables` (what the
-variables of a host mean); `patterns` (what `--limit` selects); `sources` (all of it in order).
-`inventories/example.yaml` is the reference of the format.
+host_names.py  valid names, ranges (`web-[01:20]`), `name:port`
+nearest.py     "did you mean"
+tree.py        groups, hosts and variables with file and line, merged as Ansible merges them
+yaml_file.py   reads YAML into the tree
+ansible.py     reads the JSON of `ansible-inventory --list` or of an executable inventory into the tree
+variables.py   checks the variables of a host and builds a `Host`
+patterns.py    what `--limit` selects
+sources.py     loads all sources: `load`, `Inventory`
+
+`inventories/example.yaml` documents the format. May import host, errors and onhost.
 """
 
 from fleet.inventory.sources import Inventory, load

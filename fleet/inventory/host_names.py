@@ -1,7 +1,7 @@
-"""Names of hosts and groups as an inventory writes them: ranges, ports, and what is no name at all.
+"""Names of hosts and groups in an inventory, with Ansible's ranges: `web-[01:20]`, `[a:c]`, `[01:20:2]`.
 
-A name is shown on terminals, written into paths and given to ssh, so the rule is narrow: letters, digits, `_`, `.`
-and `-`, not beginning with `-`; or an IP address. Ranges are Ansible's: `web-[01:20]`, `[a:c]`, `[01:20:2]`.
+A name is shown on terminals, used in paths and passed to ssh. So it may hold only letters, digits, `_`, `.` and `-`, and
+not begin with `-`; or it is an IP address.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ _BRACKETED_ADDRESS = re.compile(r"\[([0-9A-Fa-f:.%\w]+)\](?::([0-9]+))?")
 
 
 class BadName(ValueError):
-    """Not a name, a range or a port; the text says why and what is allowed."""
+    """An invalid name, range or port; the text says why and what is allowed."""
 
 
 def is_address(text: str) -> bool:
@@ -30,22 +30,17 @@ def is_address(text: str) -> bool:
     return True
 
 
-def is_printable(text: str) -> bool:
-    """Whether a terminal shows it as it is: no control characters, no line ends."""
-    return text.isprintable()
-
-
 def checked_name(name: str) -> str:
-    """The name itself. Raises `BadName`."""
+    """The name, if it is valid. Raises `BadName`."""
     if _NAME.fullmatch(name) or is_address(name):
         return name
-    raise BadName(f"{name!r} is no name; allowed: {ALLOWED_NAME}")
+    raise BadName(f"{name!r} is not a valid name; allowed: {ALLOWED_NAME}.")
 
 
 def expand(text: str) -> tuple[tuple[str, ...], int | None]:
-    """The host names that a key of `hosts:` stands for, in order, and the port, if `name:port` gave one.
+    """The host names that a key of `hosts:` stands for, in order, and the port of `name:port`, else `None`.
 
-    Raises `BadName` where a range is none, or a result is no name.
+    Raises `BadName`.
     """
     if is_address(text):
         return (text,), None
@@ -61,7 +56,7 @@ def _port(text: str | None) -> int | None:
         return None
     port = int(text) if len(text) < 6 else 0
     if not 0 < port < 65536:
-        raise BadName(f"port {text} is no port; allowed: 1 to 65535")
+        raise BadName(f"port {text} is not valid; allowed: 1 to 65535.")
     return port
 
 
@@ -80,12 +75,12 @@ def _expanded(text: str) -> list[str]:
     for choice in choices:
         count *= len(choice)
     if count > MOST_HOSTS_OF_A_RANGE:
-        raise BadName(f"the range stands for {count} hosts; allowed: at most {MOST_HOSTS_OF_A_RANGE}")
+        raise BadName(f"{text} stands for {count} hosts; allowed: at most {MOST_HOSTS_OF_A_RANGE}.")
     return ["".join(parts) for parts in itertools.product(*choices)]
 
 
 def _range(text: str) -> list[str]:
-    """What stands between the brackets: `first:last` or `first:last:step`, the last one included."""
+    """The values of `first:last` or `first:last:step`, the text between the brackets; `last` is included."""
     parts = text.split(":")
     if len(parts) not in (2, 3) or not parts[1]:
         raise _bad_range(text)
@@ -110,9 +105,11 @@ def _numbers(text: str, first: str, last: str, step: int) -> list[str]:
         raise _bad_range(text)
     numbers = range(int(first), int(last) + 1, step)
     if len(numbers) > MOST_HOSTS_OF_A_RANGE:
-        raise BadName(f"the range [{text}] stands for {len(numbers)} hosts; allowed: at most {MOST_HOSTS_OF_A_RANGE}")
+        raise BadName(f"[{text}] stands for {len(numbers)} hosts; allowed: at most {MOST_HOSTS_OF_A_RANGE}.")
     return [str(number).zfill(len(first) if padded else 0) for number in numbers]
 
 
 def _bad_range(text: str) -> BadName:
-    return BadName(f"[{text}] is no range; allowed: [1:20], [01:20] (both ends as long), [01:20:2] or [a:f]")
+    return BadName(
+        f"[{text}] is not a valid range; allowed: [1:20], [01:20] (the same number of digits), [01:20:2] or [a:f]."
+    )

@@ -1,6 +1,6 @@
-"""Every source into one tree, everything that is wrong said at once, and frozen values out.
+"""Loads every source into one tree, reports all errors at once, and builds frozen hosts.
 
-Nothing that Ansible would honour and fleet does not is passed over: it is refused by name.
+A setting that Ansible supports and fleet does not is never ignored: it is refused by name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,45 +13,45 @@ from fleet.host import Host
 from fleet.inventory.ansible import YAML_SUFFIXES, add_listed_by_ansible, add_listed_by_itself, is_executable
 from fleet.inventory.host_names import BadName, expand
 from fleet.inventory.patterns import select_names
-from fleet.inventory.tree import ALL, Origin, Problem, Tree, Variable, refuse
-from fleet.inventory.variables import host_of, wrong_names
+from fleet.inventory.tree import ALL, Origin, Problem, Tree, Variable, flatten_command, refuse
+from fleet.inventory.variables import build_host, variable_problems
 from fleet.inventory.yaml_file import add_yaml, is_plugin_configuration, parse
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All hosts in the order in which the sources name them; `groups` has `all` and `ungrouped`, too."""
+    """All hosts, in the order of the sources; `groups` includes `all` and `ungrouped`."""
 
     hosts: tuple[Host, ...]
     groups: Mapping[str, tuple[str, ...]]
 
     def select(self, patterns: Sequence[str] = ()) -> tuple[Host, ...]:
-        """The hosts that Ansible's host patterns select, in the inventory's order; all of them without a pattern.
+        """The hosts that Ansible's host patterns select, in the order of the inventory; all hosts without a pattern.
 
-        Raises `InventoryError` where a pattern matches nothing, or no host is left.
+        Raises `InventoryError` if a pattern matches nothing, or no host is left.
         """
         chosen = frozenset(select_names(patterns, self.groups)) if patterns else frozenset(self.groups[ALL])
         return tuple(host for host in self.hosts if host.name in chosen)
 
 
 def load(paths: Sequence[Path]) -> Inventory:
-    """The inventory of all sources together, a later one winning. Raises `InventoryError`."""
+    """The merged inventory of all sources; a later one wins. Raises `InventoryError`."""
     if not paths:
-        raise InventoryError("no inventory is given.", remedy="Name one with -i FILE, or in $FLEET_INVENTORY.")
+        raise InventoryError("no inventory given.", remedy="Name one with -i FILE or in $FLEET_INVENTORY.")
     tree = Tree()
     problems: list[Problem] = []
     for path in paths:
         _add_source(tree, Path(path), problems)
     for group in tree.groups.values():
-        problems.extend(wrong_names(group.variables))
+        problems.extend(variable_problems(group.variables))
     for entry in tree.hosts.values():
-        problems.extend(wrong_names(entry.variables))
+        problems.extend(variable_problems(entry.variables))
     refuse(problems)
     inventory = _inventory_of(tree, problems)
     refuse(problems)
     if not inventory.hosts:
         where = ", ".join(str(path) for path in paths)
-        raise InventoryError("there is no host in it.", where=where, remedy="Write hosts under all: hosts:.")
+        raise InventoryError("the inventory has no hosts.", where=where, remedy="Add hosts under all: hosts:.")
     return inventory
 
 
@@ -61,7 +61,7 @@ def _add_source(tree: Tree, path: Path, problems: list[Problem]) -> None:
         _add_names(tree, path, problems)
         return
     if not path.exists():
-        raise InventoryError("no such inventory.", where=str(path), remedy="Name one with -i FILE.")
+        raise InventoryError("no such file or directory.", where=str(path), remedy="Name an inventory with -i FILE.")
     if path.is_file() and is_executable(path):
         _refuse_variable_folders(path)
         add_listed_by_itself(tree, path, problems)
@@ -77,30 +77,29 @@ def _add_source(tree: Tree, path: Path, problems: list[Problem]) -> None:
     add_yaml(tree, path, root, problems)
 
 
-def _add_names(tree: Tree, listed: Path, problems: list[Problem]) -> None:
-    """Adds the hosts of `-i web-01,web-02,`, as Ansible takes a word with a comma."""
-    for word in filter(None, str(listed).split(",")):
+def _add_names(tree: Tree, words: Path, problems: list[Problem]) -> None:
+    """Adds the hosts of `-i web-01,web-02,`: Ansible reads a word with a comma as a list of hosts."""
+    for word in filter(None, str(words).split(",")):
         try:
             names, port = expand(word.strip())
         except BadName as error:
-            problems.append(Problem(Origin(listed), f"host {error}"))
+            problems.append(Problem(Origin(words), str(error)))
             continue
         for name in names:
-            entry = tree.add_host(ALL, name, Origin(listed))
+            entry = tree.add_host(ALL, name, Origin(words))
             if port is not None:
-                entry.variables["ansible_port"] = Variable(port, str(port), Origin(listed))
+                entry.variables["ansible_port"] = Variable(port, str(port), Origin(words))
 
 
 def _refuse_variable_folders(path: Path) -> None:
-    """Ansible would read `group_vars` and `host_vars` beside the file; leaving them unread would be a silent lie."""
+    """Raises `InventoryError` for `group_vars` and `host_vars` beside the file: Ansible reads them, fleet does not."""
     for name in ("group_vars", "host_vars"):
         folder = path.parent / name
         if folder.exists():
             raise InventoryError(
-                f"there is a {name} folder beside {path.name}, which fleet does not read.",
+                f"fleet does not read the {name} directory beside {path.name}.",
                 where=str(folder),
-                remedy=f"Let Ansible merge it: 'ansible-inventory -i {path} --list --yaml --output flat.yaml', "
-                "and give fleet flat.yaml from a folder without it.",
+                remedy=f"Let Ansible merge it: {flatten_command(path)}, and use flat.yaml from another directory.",
             )
 
 
@@ -115,8 +114,8 @@ def _inventory_of(tree: Tree, problems: list[Problem]) -> Inventory:
         for group in own:
             variables.update(tree.groups[group].variables)
         variables.update(entry.variables)
-        listed = tuple(group for group in own if group != ALL)
-        host = host_of(name, variables, groups=listed, origin=entry.origin, problems=problems)
+        named = tuple(group for group in own if group != ALL)
+        host = build_host(name, variables, groups=named, origin=entry.origin, problems=problems)
         if host is not None:
             hosts.append(host)
     return Inventory(tuple(hosts), MappingProxyType(groups))

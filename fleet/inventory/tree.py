@@ -1,15 +1,17 @@
-"""Groups, hosts and variables as the sources give them, each with its place, merged as Ansible merges them.
+"""Groups, hosts and variables of all sources, each with its file and line, merged as Ansible merges them.
 
-Every reader (YAML, JSON) fills one `Tree`; only then is it read as hosts. So precedence is written once: `all`, then
-groups from the outermost to the innermost (alphabetical on the same level), then the host; a later source wins.
-What is wrong is collected as `Problem`s, because an operator wants to mend a file once, not line by line.
+The readers (YAML, JSON) fill one `Tree`, from which the hosts are built afterwards, so that the precedence stands in one
+place: `all`, then groups from the outermost to the innermost (alphabetical on the same level), then the host; a later
+source wins. Errors are collected as `Problem`s, so that an operator sees all errors of a file at once.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.errors import InventoryError
+from fleet.onhost.text import counted, safe, sentences
 
 ALL = "all"
 UNGROUPED = "ungrouped"
@@ -18,7 +20,7 @@ MOST_PROBLEMS_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A place in a source: `line` counts from 1, and is `None` where a source has none (JSON from a program)."""
+    """File and line of a definition. `line` counts from 1; it is `None` for JSON from a program."""
 
     path: Path
     line: int | None = None
@@ -29,7 +31,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A value with the text that was written for it; lists and maps have compact JSON as their text."""
+    """A value, and the text that was written for it; the text of lists and maps is compact JSON."""
 
     value: object
     text: str
@@ -38,19 +40,19 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong in an inventory: where, what and what is allowed, and what to do now."""
+    """One error in an inventory: where it is, what is wrong and what is allowed, what to do."""
 
     origin: Origin
     message: str
     remedy: str = ""
 
     def __str__(self) -> str:
-        return f"{self.origin}: {on_one_line(self.message)} {self.remedy}".rstrip()
+        return safe(f"{self.origin}: {sentences(self.message, self.remedy)}")
 
 
 @dataclass(slots=True)
 class Group:
-    """A group as defined so far; `hosts` and `children` are ordered sets."""
+    """A group as read so far; `hosts` and `children` are ordered sets."""
 
     variables: dict[str, Variable] = field(default_factory=dict)
     children: dict[str, None] = field(default_factory=dict)
@@ -59,37 +61,37 @@ class Group:
 
 @dataclass(slots=True)
 class HostEntry:
-    """A host as defined so far; `origin` is where it was named first."""
+    """A host as read so far; `origin` is its first definition."""
 
     origin: Origin
     variables: dict[str, Variable] = field(default_factory=dict)
 
 
 class Tree:
-    """The merged sources. Filled by readers, then only asked."""
+    """The merged sources: filled by the readers, read-only afterwards."""
 
     def __init__(self) -> None:
         self.groups: dict[str, Group] = {ALL: Group(), UNGROUPED: Group()}
         self.hosts: dict[str, HostEntry] = {}
 
     def group(self, name: str) -> Group:
-        """The group of that name, made if it is new."""
+        """The group of that name, created if it is new."""
         return self.groups.setdefault(name, Group())
 
     def add_child(self, parent: str, child: str) -> bool:
-        """Makes one group a child of another; false, and nothing is done, if that would close a circle."""
+        """Makes one group a child of another. Returns false, and changes nothing, if that would close a cycle."""
         if child == ALL or parent in self._descendants(child):
             return False
         self.group(parent).children[child] = None
         return True
 
     def add_host(self, group: str, name: str, origin: Origin) -> HostEntry:
-        """The host's entry, now a member of the group."""
+        """Adds the host to the group and returns its entry."""
         self.group(group).hosts[name] = None
         return self.hosts.setdefault(name, HostEntry(origin))
 
     def members(self) -> dict[str, tuple[str, ...]]:
-        """Every group with all its hosts, those of its children too, in the order of the inventory."""
+        """Every group with its hosts and those of its children, in the order of the inventory."""
         inside = {name: self._all_hosts(name) for name in self.groups}
         inside[ALL] = set(self.hosts)
         grouped = set().union(*(hosts for name, hosts in inside.items() if name not in (ALL, UNGROUPED)))
@@ -97,7 +99,7 @@ class Tree:
         return {name: tuple(host for host in self.hosts if host in hosts) for name, hosts in inside.items()}
 
     def precedence(self) -> list[str]:
-        """All groups, the weakest first."""
+        """All groups, lowest precedence first."""
         depths = dict.fromkeys(self.groups, 1)
         depths[ALL] = 0
         changed = True
@@ -124,21 +126,30 @@ class Tree:
         return found
 
 
-def on_one_line(text: str) -> str:
-    """The text with what a terminal would not show as it is (line ends, control characters) written as escapes."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+def variable_text(value: object) -> str:
+    """A value as text: a string as it is, anything else as compact JSON, and as JSON what a terminal can't show."""
+    if isinstance(value, str):
+        text = value
+    else:
+        text = "" if value is None else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(text)
+
+
+def flatten_command(path: Path) -> str:
+    """The command that writes an inventory as one YAML file, with all variables resolved, for remedies."""
+    return f"`ansible-inventory -i {path} --list --yaml --output flat.yaml`"
 
 
 def refuse(problems: Sequence[Problem]) -> None:
-    """Raises one `InventoryError` for all problems, each once, the first ten in full; returns if there are none."""
+    """Raises one `InventoryError` with all problems, a line each; returns if there are none."""
     distinct = sorted(dict.fromkeys(problems), key=lambda problem: (str(problem.origin.path), problem.origin.line or 0))
     if not distinct:
         return
     if len(distinct) == 1:
         problem = distinct[0]
-        raise InventoryError(on_one_line(problem.message), where=str(problem.origin), remedy=problem.remedy)
+        raise InventoryError(safe(problem.message), where=str(problem.origin), remedy=problem.remedy)
     lines = [str(problem) for problem in distinct[:MOST_PROBLEMS_SHOWN]]
     rest = len(distinct) - len(lines)
     if rest:
-        lines.append(f"… and {rest} more.")
+        lines.append(f"… and {counted(rest, 'more problem')}.")
     raise InventoryError("\n".join(lines))

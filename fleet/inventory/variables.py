@@ -1,8 +1,8 @@
-"""What the variables of a host mean: Ansible's connection variables, the nginx layout, fleet's settings, labels.
+"""Checks the variables of a host and builds a `Host`: Ansible's connection variables, nginx layout, settings, labels.
 
-`HostVariables` is the whole list of what is honoured, with what each one may be (its description, which is also the
-error's text). Any other `ansible_…`, `nginx_…` or `fleet_…` name is refused: taking `ansible_ssh_common_args` for a
-label would go to the wrong machine without a word. pydantic stays in this module; what leaves it is a `Host`.
+`HostVariables` lists every supported variable; its descriptions say what is allowed and are part of the error messages.
+Any other `ansible_…`, `nginx_…` or `fleet_…` name is refused: to treat `ansible_ssh_common_args` as a label would connect
+to the wrong machine. Only this module uses pydantic.
 """
 
 import os
@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fleet.host import Host
-from fleet.inventory.host_names import is_address, is_printable
+from fleet.inventory.host_names import is_address
 from fleet.inventory.nearest import did_you_mean
-from fleet.inventory.tree import Origin, Problem, Variable
+from fleet.inventory.tree import Origin, Problem, Variable, flatten_command
 from fleet.onhost.protocol import Layout, Probe
 
 ALIASES = {
@@ -26,22 +26,20 @@ ALIASES = {
     "ansible_ssh_user": "ansible_user",
     "ansible_private_key_file": "ansible_ssh_private_key_file",
 }
-_FLAT = "'ansible-inventory -i INVENTORY --list --yaml --output flat.yaml' writes one to edit."
-_SSH_REMEDY = f"Say it in ansible_host, ansible_port, ansible_user and the key, and take it out: {_FLAT}"
 _SECRET_REMEDY = (
-    "Secrets don't belong in an inventory: use a key or an SSH agent, and sudo without a password or --ask-become-pass."
+    "Keep secrets out of the inventory: use an SSH key or agent, and sudo without a password or --ask-become-pass."
 )
 _DISCOVERED_PYTHONS = ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 
 
 def _not_a_bool(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("true and false are no numbers")
+        raise ValueError("true and false are not numbers")
     return value
 
 
 def _one_line(text: str) -> str:
-    if not text or not is_printable(text):
+    if not text or not text.isprintable():
         raise ValueError("empty, or with control characters")
     return text
 
@@ -54,19 +52,19 @@ def _absolute(text: str) -> str:
 
 def _file(text: str) -> str:
     if _absolute(text).endswith("/"):
-        raise ValueError("a folder")
+        raise ValueError("a directory")
     return text
 
 
 def _address(text: str) -> str:
     if not re.fullmatch(r"\w[\w.-]{0,252}", text) and not is_address(text):
-        raise ValueError("no address")
+        raise ValueError("not an address")
     return text
 
 
 def _user(text: str) -> str:
     if not re.fullmatch(r"[^\s:@/-][^\s:/]{0,255}", _one_line(text)):
-        raise ValueError("no user")
+        raise ValueError("not a user name")
     return text
 
 
@@ -74,14 +72,14 @@ def _python(text: str) -> str | None:
     if text in _DISCOVERED_PYTHONS:
         return None
     if not re.fullmatch(r"/?\w[\w.+/-]*", text) or ("/" in text and not text.startswith("/")):
-        raise ValueError("no interpreter")
+        raise ValueError("not an interpreter")
     return text
 
 
 def _url(text: str) -> str:
     parts = urlsplit(_one_line(text))
     if parts.scheme not in ("http", "https") or not parts.hostname or " " in text or parts.fragment:
-        raise ValueError("no http URL")
+        raise ValueError("not an http URL")
     if parts.username is not None or parts.port == 0:
         raise ValueError("with a user, or with port 0")
     return text
@@ -99,87 +97,90 @@ class ProbeVariables(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     url: Annotated[str, AfterValidator(_url)] = Field(
-        description="http://host[:port]/path or https://…, without a user, as the host itself would ask it"
+        description="http://host[:port]/path or https://…, without a user; the host itself requests it"
     )
     status: Annotated[int, _Number] = Field(200, ge=100, le=599, description="an HTTP status from 100 to 599")
     contains: Annotated[str, Field(min_length=1)] | None = Field(None, description="text that the answer must contain")
-    timeout_s: Annotated[float, _Number] = Field(5.0, gt=0, le=300, description="seconds, more than 0, at most 300")
-    host_header: _Line | None = Field(None, description="the name to ask for in the Host header")
+    timeout_s: Annotated[float, _Number] = Field(5.0, gt=0, le=300, description="seconds, more than 0 and at most 300")
+    host_header: _Line | None = Field(None, description="the value of the Host header")
 
 
 class HostVariables(BaseModel):
-    """Every variable that is not a label."""
+    """Every supported variable that is not a label."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     ansible_host: Annotated[str, AfterValidator(_address)] | None = Field(None, description="a host name or IP address")
     ansible_port: Annotated[int, _Number] | None = Field(None, ge=1, le=65535, description="a port from 1 to 65535")
-    ansible_user: Annotated[str, AfterValidator(_user)] | None = Field(None, description="a user's name on the host")
+    ansible_user: Annotated[str, AfterValidator(_user)] | None = Field(
+        None, description="the name of a user on the host"
+    )
     ansible_ssh_private_key_file: _Line | None = Field(None, description="the path of a private key on this machine")
     ansible_connection: Literal["ssh", "smart", "paramiko", "paramiko_ssh"] | None = Field(
-        None, description="ssh (fleet knows no other way)"
+        None, description="ssh (fleet supports no other connection)"
     )
     ansible_become: bool | None = Field(None, description="true or false")
     ansible_become_method: Literal["sudo", "doas"] | None = Field(None, description="sudo or doas")
-    ansible_become_user: Literal["root"] | None = Field(None, description="root (nginx's master belongs to it)")
+    ansible_become_user: Literal["root"] | None = Field(None, description="root (the nginx master runs as root)")
     ansible_python_interpreter: Annotated[str, AfterValidator(_python)] | None = Field(
-        None, description="an absolute path, a command's name such as python3, or auto"
+        None, description="an absolute path, a command such as python3, or auto"
     )
-    nginx_binary: _File | None = Field(None, description="an absolute path of a file on the host")
-    nginx_pid_file: _File | None = Field(None, description="an absolute path of a file on the host")
-    nginx_config: _File | None = Field(None, description="an absolute path of a file on the host")
-    nginx_prefix: _Folder | None = Field(None, description="an absolute path of a folder on the host, not /")
+    nginx_binary: _File | None = Field(None, description="the absolute path of a file on the host")
+    nginx_pid_file: _File | None = Field(None, description="the absolute path of a file on the host")
+    nginx_config: _File | None = Field(None, description="the absolute path of a file on the host")
+    nginx_prefix: _Folder | None = Field(None, description="the absolute path of a directory on the host, not /")
     fleet_probes: tuple[ProbeVariables, ...] | None = Field(
         None, description="a list of {url, status, contains, timeout_s, host_header}"
     )
-    fleet_state_dir: _Folder | None = Field(None, description="an absolute path of a folder on the host, not /")
+    fleet_state_dir: _Folder | None = Field(None, description="the absolute path of a directory on the host, not /")
     fleet_known_hosts: _Line | None = Field(
-        None, description="the path of a known_hosts file, relative to the inventory's folder"
+        None, description="the path of a known_hosts file, relative to the inventory's directory"
     )
     fleet_ssh_config: _Line | None = Field(
-        None, description="the path of an ssh_config file, relative to the inventory's folder, or none"
+        None, description="the path of an ssh_config file, relative to the inventory's directory, or none"
     )
 
 
 KNOWN = tuple(HostVariables.model_fields)
 
 
-def wrong_names(variables: Mapping[str, Variable]) -> Iterable[Problem]:
-    """What is wrong with variables wherever they stand: names not honoured, values that only Ansible resolves."""
+def variable_problems(variables: Mapping[str, Variable]) -> Iterable[Problem]:
+    """The problems of the variables of a group or host: unsupported names, and values that only Ansible can resolve."""
     for name, variable in variables.items():
-        if not name or not is_printable(name):
-            yield Problem(variable.origin, f"{name!r} is no name of a variable; allowed: printable characters")
+        if not name or not name.isprintable():
+            yield Problem(variable.origin, f"{name!r} is not a valid variable name; allowed: printable characters.")
         elif name in KNOWN or name in ALIASES or not name.startswith(("ansible_", "nginx_", "fleet_")):
             if any(mark in variable.text for mark in ("{{", "{%", "__ansible_vault")):
                 kind = "vault" if "__ansible_vault" in variable.text else "Jinja"
                 yield Problem(
                     variable.origin,
-                    f"{name} holds {kind}, which fleet does not resolve.",
-                    f"Write the value itself, or leave the variable out: {_FLAT}",
+                    f"{name} contains {kind}, which fleet can't resolve.",
+                    f"Let Ansible resolve it: {flatten_command(variable.origin.path)}, and use flat.yaml.",
                 )
         else:
-            yield _not_honoured(name, variable.origin)
+            yield _unsupported(name, variable.origin)
 
 
-def _not_honoured(name: str, origin: Origin) -> Problem:
+def _unsupported(name: str, origin: Origin) -> Problem:
     prefix = name.split("_")[0] + "_"
     allowed = [known for known in (*KNOWN, *ALIASES) if known.startswith(prefix)]
-    # Ansible has many more variables than fleet honours: only a near-miss is taken for a slip of the pen.
+    # Ansible has many more variables than fleet supports: only a very similar name is likely a typing error.
     guess = did_you_mean(name, allowed, likeness=0.9 if prefix == "ansible_" else 0.6)
     if prefix != "ansible_":
-        return Problem(origin, f"{name} is unknown{guess}; allowed: {', '.join(allowed)}")
-    remedy = f"Take it out of the inventory: {_FLAT}"
+        return Problem(origin, f"{name} is unknown{guess}; allowed: {', '.join(allowed)}.")
+    flatten = flatten_command(origin.path)
+    remedy = f"Remove it from the inventory, or from a copy that {flatten} writes."
     if any(word in name for word in ("pass", "secret", "token")):
         remedy = _SECRET_REMEDY
     elif name.startswith(("ansible_ssh_", "ansible_sftp_", "ansible_scp_")):
-        remedy = _SSH_REMEDY
-    return Problem(origin, f"{name} is not honoured by fleet{guess}.", remedy)
+        remedy = f"Use ansible_host, ansible_port, ansible_user and a key instead, in a copy that {flatten} writes."
+    return Problem(origin, f"fleet does not support {name}{guess}.", remedy)
 
 
-def host_of(
+def build_host(
     name: str, variables: Mapping[str, Variable], *, groups: tuple[str, ...], origin: Origin, problems: list[Problem]
 ) -> Host | None:
-    """The host that these merged variables describe; `None`, with the reasons in `problems`, if they don't."""
+    """The host that the merged variables describe; `None`, with the errors added to `problems`, if they are invalid."""
     known, clashes = _canonical(variables)
     problems.extend(clashes)
     try:
@@ -211,14 +212,14 @@ def _is_label(name: str) -> bool:
 
 
 def _canonical(variables: Mapping[str, Variable]) -> tuple[dict[str, Variable], list[Problem]]:
-    """The honoured variables under their own names, and those given twice under different ones."""
+    """The supported variables under their current names, and a problem for each that is given twice with two values."""
     known = {key: variable for key, variable in variables.items() if key in KNOWN}
     clashes = []
     for alias, name in ALIASES.items():
         if alias not in variables:
             continue
         if name in known and known[name].text != variables[alias].text:
-            clashes.append(Problem(variables[alias].origin, f"{alias} and {name} differ; keep {name} only"))
+            clashes.append(Problem(variables[alias].origin, f"{alias} and {name} differ; keep only {name}."))
         known[name] = variables[alias]
     return known, clashes
 
@@ -232,17 +233,17 @@ def _problems_of(error: ValidationError, known: Mapping[str, Variable]) -> Itera
         last = str(inner[-1]) if inner else ""
         if detail["type"] == "extra_forbidden":
             fields = list(ProbeVariables.model_fields)
-            message = f"{where} is unknown{did_you_mean(last, fields)}; allowed: {', '.join(fields)}"
+            message = f"{where} is unknown{did_you_mean(last, fields)}; allowed: {', '.join(fields)}."
             yield Problem(variable.origin, message)
             continue
         if last in ProbeVariables.model_fields:
             description = ProbeVariables.model_fields[last].description
         if detail["type"] == "missing":
-            yield Problem(variable.origin, f"{where} is missing; it must be {description}")
+            yield Problem(variable.origin, f"{where} is missing; it must be {description}.")
             continue
-        # A URL with a user in it may hold a password; what is refused must not reach a log.
-        shown = "with a user" if "@" in str(detail["input"]) else repr(detail["input"])[:80]
-        yield Problem(variable.origin, f"{where} is {shown}; allowed: {description}")
+        # A URL with a user in it may hold a password, which must not be printed.
+        so = "contains a user" if "@" in str(detail["input"]) else f"is {repr(detail['input'])[:80]}"
+        yield Problem(variable.origin, f"{where} {so}; allowed: {description}.")
 
 
 def _layout(model: HostVariables) -> Layout:
@@ -256,7 +257,7 @@ def _layout(model: HostVariables) -> Layout:
 
 
 def _key_files(model: HostVariables) -> tuple[str, ...]:
-    """The key's path as Ansible takes it: `~` is the home folder, a relative path starts where fleet was started."""
+    """The path of the key, as Ansible reads it: `~` is the home directory, a relative path starts at the current one."""
     key_file = model.ansible_ssh_private_key_file
     return () if key_file is None else (os.path.abspath(os.path.expanduser(key_file)),)
 
@@ -266,7 +267,7 @@ def _ssh_config(model: HostVariables, known: Mapping[str, Variable]) -> str | No
 
 
 def _beside(known: Mapping[str, Variable], name: str, path: str | None) -> str | None:
-    """The path that a variable gives, which starts at the folder of the inventory that says so."""
+    """The absolute path of a variable's value, which is relative to the directory of the inventory that sets it."""
     if path is None:
         return None
     source = known[name].origin.path

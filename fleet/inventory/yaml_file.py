@@ -1,11 +1,9 @@
-"""One file of Ansible's YAML inventory into a `Tree`.
+"""Reads one file of Ansible's YAML inventory into a `Tree`.
 
-The file is read as YAML 1.2 nodes, not as ready values: a node still has its line, its tag (`!vault`), and the text as
-it was typed, so that `zone: no`, `version: 1.10` and `rack: 007` stay what the operator wrote, and the second of two
-equal keys is seen (PyYAML would take it in silence).
+The file is read as YAML 1.2 nodes, not as values: a node keeps its line, its tag (`!vault`) and its text, so that
+`zone: no`, `version: 1.10` and `rack: 007` stay as they were written, and a duplicate key is found (PyYAML accepts it).
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from fleet.errors import InventoryError
 from fleet.inventory.host_names import BadName, checked_name, expand
 from fleet.inventory.nearest import did_you_mean
-from fleet.inventory.tree import Origin, Problem, Tree, Variable
+from fleet.inventory.tree import Origin, Problem, Tree, Variable, flatten_command, variable_text
 
 SECTIONS = ("hosts", "vars", "children")
 MOST_NODES = 1_000_000
@@ -27,38 +25,45 @@ _PLAIN_TAGS = frozenset(
 
 
 def parse(path: Path) -> MappingNode:
-    """The file's top mapping. Raises `InventoryError` with file and line."""
+    """The top-level mapping of the file. Raises `InventoryError` with file and line."""
     try:
         text = path.read_text("utf-8-sig")
         root = YAML(typ="rt", pure=True).compose(text)
     except OSError as error:
-        raise InventoryError(f"can't be read: {error.strerror}.", where=str(path)) from error
+        raise InventoryError(f"it can't be read: {error.strerror}.", where=str(path)) from error
     except UnicodeDecodeError as error:
-        raise InventoryError("this is no UTF-8 text.", where=str(path), remedy="Save it as UTF-8.") from error
+        raise InventoryError("it is not UTF-8 text.", where=str(path), remedy="Save it as UTF-8.") from error
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = str(Origin(path, mark.line + 1 if mark else None))
-        raise InventoryError(f"this is no YAML: {error.problem or error.context}.", where=where) from error
+        raise InventoryError(f"not valid YAML: {_yaml_reason(error)}.", where=where) from error
     except (YAMLError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        raise InventoryError(f"this is no YAML: {reason}.", where=str(path)) from error
+        raise InventoryError(f"not valid YAML: {reason}.", where=str(path)) from error
     if root is None:
-        raise InventoryError("the inventory is empty.", where=str(path), remedy="Write hosts under all: hosts:.")
+        raise InventoryError("the inventory is empty.", where=str(path), remedy="Add hosts under all: hosts:.")
     _refuse_endless(root, path)
     if not isinstance(root, MappingNode):
         raise InventoryError(
-            "an inventory must be a map of groups, such as all: hosts: …", where=str(Origin(path, _line(root)))
+            "an inventory must be a map of groups, such as all: {hosts: {web-01: }}.",
+            where=str(Origin(path, _line(root))),
         )
     return root
 
 
+def _yaml_reason(error: MarkedYAMLError) -> str:
+    """The reason in the parser's words; one that begins with "but" is the second half of a sentence."""
+    problem = str(error.problem or error.context)
+    return f"{error.context}, {problem}" if problem.startswith("but ") else problem
+
+
 def is_plugin_configuration(root: MappingNode) -> bool:
-    """Whether the file configures one of Ansible's inventory plugins instead of naming hosts."""
+    """Whether the file is the configuration of an Ansible inventory plugin."""
     return any(key.value == "plugin" and isinstance(value, ScalarNode) for key, value in root.value)
 
 
 def add_yaml(tree: Tree, path: Path, root: MappingNode, problems: list[Problem]) -> None:
-    """Adds the file's groups, hosts and variables to the tree, and what is wrong with them to `problems`."""
+    """Adds the file's groups, hosts and variables to the tree, and its errors to `problems`."""
     _Reader(tree, path, problems).file(root)
 
 
@@ -67,14 +72,17 @@ def _line(node: Node) -> int:
 
 
 def _refuse_endless(root: Node, path: Path) -> None:
-    """Refuses an alias that contains itself, and aliases that multiply beyond all measure."""
+    """Raises `InventoryError` for an alias that contains itself, and for aliases that expand to over `MOST_NODES` nodes."""
     count = 0
     waiting: list[tuple[Node, tuple[int, ...]]] = [(root, ())]
     while waiting:
         node, above = waiting.pop()
         count += 1
         if id(node) in above or count > MOST_NODES:
-            raise InventoryError("an alias (*name) repeats itself without end.", where=str(Origin(path, _line(node))))
+            raise InventoryError(
+                "an alias (*name) contains itself, or the aliases expand to over a million nodes.",
+                where=str(Origin(path, _line(node))),
+            )
         if isinstance(node, MappingNode):
             waiting.extend((part, (*above, id(node))) for pair in node.value for part in pair)
         elif isinstance(node, SequenceNode):
@@ -82,7 +90,7 @@ def _refuse_endless(root: Node, path: Path) -> None:
 
 
 class _Reader:
-    """One file on its way into the tree; kept together by the three things that every rule needs."""
+    """Reads one file into the tree and collects its problems."""
 
     def __init__(self, tree: Tree, path: Path, problems: list[Problem]) -> None:
         self.tree = tree
@@ -92,22 +100,22 @@ class _Reader:
     def file(self, root: MappingNode) -> None:
         for key, value in self.pairs(root):
             if key.value in SECTIONS:
-                self.wrong(key, f"{key.value}: stands at the top, where groups belong; write it under all:")
+                self.wrong(key, f"{key.value}: is at the top level, where only groups are allowed; move it under all:.")
                 continue
             self.group(key, value)
 
     def group(self, key: ScalarNode, body: Node) -> bool:
-        """Reads one group; false if it is none."""
+        """Reads one group; returns false if it is not a valid one."""
         try:
             name = checked_name(key.value)
         except BadName as error:
-            self.wrong(key, f"group {error}")
+            self.wrong(key, str(error))
             return False
         self.tree.group(name)
         if _is_null(body):
             return True
         if not isinstance(body, MappingNode):
-            self.wrong(body, f"group {name} must be a map with {', '.join(SECTIONS)}")
+            self.wrong(body, f"group {name} must be a map with {', '.join(SECTIONS)}.")
             return False
         for section, content in self.pairs(body):
             self.section(name, section, content)
@@ -117,7 +125,7 @@ class _Reader:
         word = section.value
         if word not in SECTIONS:
             guess = did_you_mean(word, SECTIONS)
-            self.wrong(section, f"group {group} has an unknown key {word}{guess}; allowed: {', '.join(SECTIONS)}")
+            self.wrong(section, f"group {group} has an unknown key {word}{guess}; allowed: {', '.join(SECTIONS)}.")
             return
         if _is_null(content):
             return
@@ -127,7 +135,8 @@ class _Reader:
             pairs = self.pairs(content)
         else:
             self.wrong(
-                content, f"{word}: of group {group} must be a map: each name followed by a colon, without a dash"
+                content,
+                f"{word}: of group {group} must be a map: write each name with a colon after it and no dash before it.",
             )
             return
         for key, value in pairs:
@@ -136,16 +145,16 @@ class _Reader:
             elif word == "hosts":
                 self.host(group, key, value)
             elif self.group(key, value) and not self.tree.add_child(group, key.value):
-                self.wrong(key, f"group {key.value} would contain itself")
+                self.wrong(key, f"group {key.value} contains itself; remove it from the children of {group}.")
 
     def host(self, group: str, key: ScalarNode, body: Node) -> None:
         try:
             names, port = expand(key.value)
         except BadName as error:
-            self.wrong(key, f"host {error}")
+            self.wrong(key, str(error))
             return
         if not _is_null(body) and not isinstance(body, MappingNode):
-            self.wrong(body, f"host {key.value} must be followed by a map of variables, or by nothing")
+            self.wrong(body, f"host {key.value} must have a map of variables as its value, or no value.")
             return
         pairs = self.pairs(body) if isinstance(body, MappingNode) else iter(())
         variables = {name.value: self.variable(name, value) for name, value in pairs}
@@ -159,16 +168,16 @@ class _Reader:
         if strange is not None:
             self.wrong(
                 strange,
-                f"{key.value} has the tag {strange.tag}, which fleet does not resolve.",
-                f"Let Ansible do it: 'ansible-inventory -i {self.path} --list --yaml --output flat.yaml'.",
+                f"{key.value} has the tag {strange.tag}, which fleet can't resolve.",
+                f"Let Ansible resolve it: {flatten_command(self.path)}, and use flat.yaml.",
             )
             return Variable(None, "", self.origin(key))
         value = self.plain(node)
-        text = node.value if isinstance(node, ScalarNode) and value is not None else _json(value)
-        return Variable(value, text if text.isprintable() else json.dumps(text), self.origin(key))
+        written = node.value if isinstance(node, ScalarNode) and value is not None else value
+        return Variable(value, variable_text(written), self.origin(key))
 
     def plain(self, node: Node) -> object:
-        """The node as Python's plain data."""
+        """The node as plain Python data."""
         if isinstance(node, MappingNode):
             return {key.value: self.plain(value) for key, value in self.pairs(node)}
         if isinstance(node, SequenceNode):
@@ -176,22 +185,22 @@ class _Reader:
         return _scalar(node)
 
     def pairs(self, node: MappingNode) -> Iterator[tuple[ScalarNode, Node]]:
-        """Keys and values, merged ones (`<<`) last unless given here; a key that is repeated is a problem."""
+        """Keys and values, merged ones (`<<`) last; a key here wins over a merged one, a duplicate key is a problem."""
         seen: dict[str, Node] = {}
         merged: list[Node] = []
         for key, value in node.value:
             if key.tag == _TAG + "merge":
                 merged.extend(value.value if isinstance(value, SequenceNode) else [value])
             elif not isinstance(key, ScalarNode):
-                self.wrong(key, "a key must be a plain word")
+                self.wrong(key, "a key must be a scalar.")
             elif key.value in seen:
-                self.wrong(key, f"{key.value} is already given in line {_line(seen[key.value])}; each name once")
+                self.wrong(key, f"{key.value} is already defined in line {_line(seen[key.value])}; define it once.")
             else:
                 seen[key.value] = key
                 yield key, value
         for other in merged:
             if not isinstance(other, MappingNode):
-                self.wrong(other, "<<: must be followed by an alias (*name) of a map")
+                self.wrong(other, "<<: must have an alias (*name) of a map as its value.")
                 continue
             for key, value in self.pairs(other):
                 if key.value not in seen:
@@ -235,7 +244,3 @@ def _scalar(node: Node) -> object:
     if node.tag == _TAG + "bool":
         return text.lower() == "true"
     return None if node.tag == _TAG + "null" else text
-
-
-def _json(value: object) -> str:
-    return "" if value is None else json.dumps(value, separators=(",", ":"), ensure_ascii=False)

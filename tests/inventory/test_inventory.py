@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.cli import run
 from fleet.errors import InventoryError
 from fleet.host import Host
 from fleet.inventory import Inventory, load
@@ -66,6 +67,13 @@ def test_all_problems_of_a_file_are_said_at_once_in_the_order_of_its_lines(monke
     assert places == ["3", "3", "6", "7"]
 
 
+def test_the_command_prints_each_problem_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["inventory", "-i", str(BAD / "every-problem-at-once.yaml")]) == 2
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(str(BAD))[0] for line in lines] == ["fleet: "] * 4
+
+
 def test_after_ten_problems_the_others_are_counted(tmp_path: Path) -> None:
     lines = "".join(f"    web-{number:02}: {{nginx_x{number}: 1}}\n" for number in range(14))
 
@@ -73,7 +81,7 @@ def test_after_ten_problems_the_others_are_counted(tmp_path: Path) -> None:
         read(tmp_path, f"all:\n  hosts:\n{lines}")
 
     assert len(str(refused.value).splitlines()) == 11
-    assert str(refused.value).endswith("… and 4 more.")
+    assert str(refused.value).endswith("… and 4 more problems.")
 
 
 def test_a_wrong_variable_of_a_range_is_said_once(tmp_path: Path) -> None:
@@ -303,12 +311,12 @@ def test_merged_maps_give_what_is_not_said_here(tmp_path: Path) -> None:
 def test_a_folder_of_variables_beside_the_file_is_refused_by_name(folder: str, tmp_path: Path) -> None:
     (tmp_path / folder).mkdir()
 
-    with pytest.raises(InventoryError, match=f"there is a {folder} folder .*ansible-inventory -i"):
+    with pytest.raises(InventoryError, match=f"fleet does not read the {folder} directory .*ansible-inventory -i"):
         read(tmp_path, "all: {hosts: {web-01: }}")
 
 
 def test_a_missing_inventory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InventoryError, match=r"nope\.yaml: no such inventory"):
+    with pytest.raises(InventoryError, match=r"nope\.yaml: no such file"):
         load([tmp_path / "nope.yaml"])
 
 
@@ -320,7 +328,7 @@ def test_no_inventory_at_all_names_the_option() -> None:
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_bytes(b"all:\n  hosts: {w\xff: }\n")
 
-    with pytest.raises(InventoryError, match="no UTF-8"):
+    with pytest.raises(InventoryError, match="not UTF-8"):
         load([tmp_path / "x.yaml"])
 
 
@@ -340,7 +348,7 @@ def test_what_only_ansible_reads_is_refused_without_it(
     else:
         path.write_text("plugin: amazon.aws.aws_ec2" if kind.endswith("yaml") else "[web]\nweb-01\n", "utf-8")
 
-    with pytest.raises(InventoryError, match="through ansible-inventory, and that is not installed") as refused:
+    with pytest.raises(InventoryError, match="fleet needs ansible-inventory to read it") as refused:
         load([path])
 
     assert "--list --yaml --output" in refused.value.remedy
@@ -399,20 +407,23 @@ def test_an_executable_without_meta_is_asked_for_each_host(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("echo no cloud today >&2; exit 3", "ended with 3: no cloud today"),
-        ("echo nonsense", "printed no JSON"),
-        ("echo '[]'", "no object of groups"),
+        ("echo no cloud today >&2; exit 3", "exited with 3: no cloud today"),
+        ("echo nonsense", "did not print valid JSON"),
+        ("echo '[]'", "did not print a JSON object of groups"),
         ("""echo '{"web": 1}'""", "group web must be an object"),
         ("""echo '{"web": {"host": []}}'""", "group web has an unknown key host"),
         ("""echo '{"web": {"hosts": "w1"}}'""", "hosts of group web must be a list"),
-        ("""echo '{"web": {"hosts": ["-x"]}}'""", "'-x' is no name"),
+        ("""echo '{"web": {"hosts": ["-x"]}}'""", "'-x' is not a valid name"),
         ("""echo '{"web": {"hosts": ["w1"], "vars": {"nginx_pidfile": "/x"}}}'""", "nginx_pidfile is unknown"),
         (
             """echo '{"web": {"hosts": ["w1"], "vars": {"ansible_ssh_args": "x"}}}'""",
-            "ansible_ssh_args is not honoured",
+            "fleet does not support ansible_ssh_args",
         ),
-        ("""echo '{"a": {"children": ["b"]}, "b": {"children": ["a"]}}'""", "group a would contain itself"),
-        ("""echo '{"web": ["w1"], "_meta": {"hostvars": {"w1": {"s": {"__ansible_vault": "x"}}}}}'""", "s holds vault"),
+        ("""echo '{"a": {"children": ["b"]}, "b": {"children": ["a"]}}'""", "group a contains itself"),
+        (
+            """echo '{"web": ["w1"], "_meta": {"hostvars": {"w1": {"s": {"__ansible_vault": "x"}}}}}'""",
+            "s contains vault",
+        ),
     ],
 )
 def test_an_executable_that_fails_or_talks_nonsense_is_refused(script: str, message: str, tmp_path: Path) -> None:
