@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -112,3 +113,17 @@ def test_every_section_that_the_code_cites_is_a_heading_of_that_page() -> None:
         for source, page, section in cited
         if not re.search(rf"^## {section}\. ", (ROOT / page).read_text(), re.M)
     ] == []
+
+
+def test_every_floor_that_import_linter_holds_is_in_the_architecture() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    floors = [contract for contract in contracts if contract["type"] == "layers"]
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = set(re.findall(r"\w+", " ".join(re.findall(r"^\| [a-z ]+ \| (.*?) \|", page, re.M))))
+
+    assert len(floors) == 3
+    for contract in floors:
+        folder = contract["containers"][0].replace(".", "/") + "/"
+        named = rows if folder == "fleet/" else set(re.findall(rf"`{folder}(\w+)", page))
+        packages = {name.strip("() ") for layer in contract["layers"] for name in layer.split(":")}
+        assert packages - named - {"__main__"} == set(), folder
