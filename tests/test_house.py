@@ -60,7 +60,7 @@ DOORS = {
     "pydantic": ("fleet.inventory",),
     "ruamel": ("fleet.inventory",),
     "rich": (*FACES, "fleet.lab.cli"),
-    "rich_click": ("fleet.cli", "fleet.options", "fleet.commands", "fleet.lab.cli"),
+    "rich_click": ("fleet.cli", "fleet.options", "fleet.lab.cli", "fleet.reference"),
     "elftools": ("fleet.release", "fleet.lab.releases.elf"),
     "sqlalchemy": ("fleet.journal",),
     "platformdirs": ("fleet.journal", "fleet.ssh"),

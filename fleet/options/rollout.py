@@ -65,8 +65,9 @@ def budget_options(overrides: bool = False) -> Decorator:
             "--max-failures",
             env="MAX_FAILURES",
             panel=SAFETY,
-            metavar="N|N%",
-            help="How many hosts may fail; unreachable hosts count. When more fail, no further host is started.",
+            metavar="COUNT",
+            help="How many hosts may fail, as a number or a percentage of all; unreachable hosts count. When more fail, no "
+            "further host is started.",
             **_default("0", overrides),
         ),
         option(

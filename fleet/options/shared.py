@@ -153,9 +153,9 @@ journal_option = option(
     "--journal",
     env="JOURNAL",
     panel=LOCKS,
-    metavar="FILE|URL",
+    metavar="LOCATION",
     show_default="journal.db in your state directory, such as ~/.local/state/fleet",
-    help="Keep the journal in this SQLite file or this database.",
+    help="Where the journal is: the path of a SQLite file, or a database URL.",
 )
 lock_options = together(
     journal_option,

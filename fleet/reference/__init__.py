@@ -1,4 +1,4 @@
 """The pages of `docs/` that are made from the code.
 
-May import the catalogues of reasons; only `./dev docs` and tests import it.
+May import everything; only `./dev docs` and tests import it.
 """

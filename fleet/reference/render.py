@@ -1,6 +1,6 @@
 """`docs/reasons.md`, made from the code: every word that a host or the laptop says, and the 44 failure modes.
 
-    python -m fleet.reference docs/reasons.md
+    python -m fleet.reference docs
 
 A test holds the page against what this gives, so that it can't fall behind.
 """
