@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.lab.matrix_table import INTRODUCTION
 from tests.support.places import ROOT
 
 PAGES = tuple(sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]))
@@ -127,3 +128,7 @@ def test_every_floor_that_import_linter_holds_is_in_the_architecture() -> None:
         named = rows if folder == "fleet/" else set(re.findall(rf"`{folder}(\w+)", page))
         packages = {name.strip("() ") for layer in contract["layers"] for name in layer.split(":")}
         assert packages - named - {"__main__"} == set(), folder
+
+
+def test_the_introduction_of_the_kill_matrix_is_the_one_that_the_next_run_writes() -> None:
+    assert (ROOT / "docs" / "kill-matrix.md").read_text().startswith(INTRODUCTION)

@@ -10,15 +10,16 @@ from tests.support.lab.matrix import ROWS, Cell, Ending, Fault, impossible
 INTRODUCTION = """\
 # The kill matrix
 
-Every cell is two real runs on a lab host of its own: the fault strikes in that moment of a rollout, and then the
-operator says `fleet resume`, or, in the other run, `fleet rollback`. A run counts only if the host's own journal shows
-the step's intent and no result at the moment of the fault (`connect`, `upload` and `between`: no open intent).
+Every cell is two real runs on a lab host of its own. In each run a fault strikes at that moment of a rollout. Then the
+operator types `fleet resume` in one run, and `fleet rollback` in the other. A run counts only if the host's own journal
+shows, at the moment of the fault, that the step had begun and had no result yet (for `connect`, `upload` and `between`: that
+no step was open).
 
-A cell reads *requests that failed in both runs* · *what `fleet status` said after the fault* · *where resume ended* ·
-*where rollback ended*. Requests fail only where the power or the only serving master was taken away, and then the cell
-says for how long nobody was served. DOWN: no master is left, its old workers serve on without it, both commands say so
-(exit 4) and print the command that starts nginx; after it was typed the next upgrade worked, as after every other cell.
-What a killed worker had in hand at that moment is lost with it, and is not counted.
+A cell reads *failed requests in both runs* · *phase in `fleet status` after the fault* · *phase after resume* · *phase after
+rollback*. Requests fail only where the fault took the power or the only serving master away; the cell then says for how
+long no worker served. DOWN: no master is left, and its old workers go on serving. Both commands report that (exit code
+4) and print the command that starts nginx; after it was typed the next upgrade worked, as after every other cell. The
+requests that a killed worker was answering at that moment are lost with it, and are not counted.
 """
 
 
