@@ -1,13 +1,11 @@
-"""Carries a decision out: hands visits to an executor, puts what comes back into one status, and asks what is next.
+"""Carries decisions out: hands visits to an executor, folds the events that come back, and asks for the next actions.
 
-One thread owns the state. Visits run in the executor's workers and put their events on one queue; this thread alone
-takes them off, writes them to the journal, folds them and shows them to the observers. It never prints and never
-decides. A visit is a plain function of plain data, so that another executor (processes, workers near the hosts) can take
-the place of the threads.
+One thread owns the state. Visits run in the executor's workers and put their events on one queue. This thread alone
+takes them off, writes them to the journal, folds them and passes them to the observers. It never prints and never decides.
+A visit is a plain function of plain data, so processes or workers near the hosts can replace the threads.
 
-What is not in the journal is not done: an event is written before it is folded, and a visit's start before the visit is
-begun. A journal that can't be written, or whose lock another run has taken, turns the run back. Only what takes hosts
-back goes on without it.
+An event is written to the journal before it is folded, and the start of a visit before the visit begins. If the journal
+can't be written, or another run has taken its lock, the run stops. Only a rollback continues without the journal.
 """
 
 import queue
@@ -22,6 +20,7 @@ from typing import Any, Protocol
 from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, Note, Sink
 from fleet.onhost.protocol import Ask, Outcome
+from fleet.onhost.text import sentences
 from fleet.rollout import results
 from fleet.rollout.actions import Decide, Emit, Finish, Visit, Wait
 from fleet.rollout.initial_events import initial_events
@@ -29,9 +28,9 @@ from fleet.rollout.rollout_status import RolloutStatus, Stage, fold
 from fleet.task import HostOutcome, HostTask
 
 TICK_S = 0.25
-NAP_S = 5.0
-"""A laptop that slept for longer than this counts as interrupted: its links are dead, and the hosts went their own way."""
-CUT_PATIENCE_S = 10.0
+LONGEST_SLEEP_S = 5.0
+"""A machine that slept longer counts as interrupted: its connections are dead and the hosts' leases may have expired."""
+CUT_TIMEOUT_S = 10.0
 
 Clock = Callable[[], datetime]
 Observer = Callable[[Event, RolloutStatus], None]
@@ -39,9 +38,9 @@ Heartbeat = Callable[[RolloutStatus, datetime], None]
 
 
 class Journal(Protocol):
-    """What a run writes. `append` returns when the event is on the disk; `beat` is called often and keeps the lock.
+    """What a run writes to. `append` returns once the event is on disk; `beat` is called often and keeps the lock.
 
-    Both raise `JournalError` when it can't be written; `beat` raises `LockHeld` when another run has taken the lock.
+    Both raise `JournalError` if the journal can't be written. `beat` raises `LockHeld` if another run has taken the lock.
     """
 
     def append(self, event: Event) -> None: ...
@@ -51,9 +50,9 @@ class Journal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """The way to the hosts. `request_stop(rollout)` ends its visits in their nearest resting phase; `cut_all` now.
+    """The way to the hosts. `request_stop(rollout)` ends its visits in the nearest resting phase; `cut_all` ends them now.
 
-    `close` is called when no visit runs any more: what they shared is let go.
+    `close` is called when no visit runs any more. It closes the connections that visits share.
     """
 
     visit: Callable[[HostTask, Sink], HostOutcome]
@@ -65,39 +64,40 @@ class Visits:
 def slept_s() -> float:
     """How long this machine has slept since it was booted, in seconds.
 
-    On Linux the two clocks differ by just that. Elsewhere the wall clock stands in, which somebody may set, too.
+    On Linux `CLOCK_BOOTTIME` counts sleep and `CLOCK_MONOTONIC` does not (clock_gettime(2)). Other systems lack the first;
+    there the wall clock takes its place, so setting the clock looks like sleep.
     """
     now_s = time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
     return now_s - time.monotonic()
 
 
 def steady_clock() -> Clock:
-    """A clock that gives the time of day in UTC and never steps back, whatever is done to the laptop's clock."""
+    """A clock that gives the time of day in UTC and never steps back, even if the system clock is set."""
     began, began_s = datetime.now(UTC), time.monotonic()
     return lambda: began + timedelta(seconds=time.monotonic() - began_s)
 
 
-class Turned:
-    """The operator turned back: put on the queue by a signal handler."""
+class StopRequested:
+    """The operator pressed Ctrl-C or sent SIGTERM. A signal handler puts it on the queue."""
 
 
-class Continued:
-    """fleet had been stopped (Ctrl-Z) and goes on: put on the queue by the handler of SIGCONT."""
+class ProcessContinued:
+    """fleet was suspended (Ctrl-Z) and continues. The handler of SIGCONT puts it on the queue."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
+class _VisitDone:
     """A visit's future is done."""
 
     task: HostTask
     future: "Future[HostOutcome]"
 
 
-Item = Event | Turned | Continued | _Ended
+InboxItem = Event | StopRequested | ProcessContinued | _VisitDone
 
 
 class Engine:
-    """One run. `inbox` may be written to by any thread and by a signal handler (`SimpleQueue.put` is reentrant)."""
+    """One run. Any thread and any signal handler may write to `inbox` (`SimpleQueue.put` is reentrant)."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Engine:
         journal: Journal | None = None,
         needs_journal: bool = True,
     ) -> None:
-        self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[InboxItem] = queue.SimpleQueue()
         self._visits = visits
         self._executor = executor
         self._task_of = task_of
@@ -123,63 +123,63 @@ class Engine:
         self._slept = slept
         self._slept_s = slept()
         self._monotonic = monotonic
-        self._looked_s = monotonic()
-        self._was_stopped = False
+        self._checked_s = monotonic()
+        self._was_suspended = False
         self._journal = journal
         self._needs_journal = needs_journal
         self._status = RolloutStatus()
         self._bugs: list[BaseException] = []
-        self._turned = 0
+        self._stop_requests = 0
         self._leave_at: datetime | None = None
 
     def run(self, decide: Decide, start: RolloutStatus, message: str = "", **data: Any) -> RolloutStatus:
-        """The status at the end, which is `Stage.ENDED`. Raises what a visit raised, after all others have ended."""
+        """The status at the end, in `Stage.ENDED`. Raises what a visit raised, after all other visits have ended."""
         self._status = RolloutStatus(rollout=start.rollout)
         try:
             for event in initial_events(start, self._clock(), message, data):
                 self._fold(event)
             finish, wait_s = self._carry_out(decide)
             while finish is None:
-                self._take(wait_s)
+                self._fold_inbox(wait_s)
                 finish, wait_s = self._carry_out(decide)
         except BaseException:
             self._visits.request_stop(self._status.rollout)
             raise
         data = {"result": finish.result.value, "exit_code": finish.exit_code, "counts": self._status.counts}
-        self._say(Emit(EventType.ROLLOUT_ENDED, message=finish.message, data=data))
+        self._emit(Emit(EventType.ROLLOUT_ENDED, message=finish.message, data=data))
         if self._bugs:
             raise self._bugs[0]
         return self._status
 
     def _carry_out(self, decide: Decide) -> tuple[Finish | None, float]:
-        """Carry out the actions that are open, until one must wait for a visit or for time."""
+        """Carries out the open actions until the run must wait for a visit or for time. Gives the end, or seconds to wait."""
         while True:
             now = self._clock()
             actions = decide(self._status, now)
-            said = False
+            emitted = False
             wait_s = TICK_S
             for action in actions:
                 match action:
                     case Finish():
                         return action, 0.0
                     case Emit():
-                        self._say(action)
-                        said = True
+                        self._emit(action)
+                        emitted = True
                     case Visit():
                         self._begin(action)
                     case Wait():
                         wait_s = min(wait_s, max((action.until - now).total_seconds(), 0.0))
-            if said:
+            if emitted:
                 continue
             if self._leave_at is not None and now >= self._leave_at:
                 return results.stopped(self._status, resumable=self._journal is not None), 0.0
             return None, wait_s
 
-    def _say(self, action: Emit) -> None:
+    def _emit(self, action: Emit) -> None:
         self._fold(action.event(self._clock(), self._status.rollout))
 
     def _begin(self, action: Visit) -> None:
-        """The visit is in the journal, and then begun; neither once the journal is lost."""
+        """Writes the start of the visit to the journal, then begins it. Does nothing more once the journal is lost."""
         task = self._task_of(action, self._status)
         started = self._of_visit(task, EventType.VISIT_STARTED)
         self._write(started)
@@ -187,13 +187,13 @@ class Engine:
             return
         self._show(started)
         future = self._executor.submit(self._visits.visit, task, self.inbox.put)
-        future.add_done_callback(partial(self._ended, task))
+        future.add_done_callback(partial(self._visit_done, task))
 
-    def _ended(self, task: HostTask, future: "Future[HostOutcome]") -> None:
-        self.inbox.put(_Ended(task, future))
+    def _visit_done(self, task: HostTask, future: "Future[HostOutcome]") -> None:
+        self.inbox.put(_VisitDone(task, future))
 
-    def _take(self, wait_s: float) -> None:
-        """Fold all that came, waiting at most `wait_s` for the first."""
+    def _fold_inbox(self, wait_s: float) -> None:
+        """Folds everything in the inbox, waiting at most `wait_s` seconds for the first item."""
         try:
             item = self.inbox.get(timeout=max(wait_s, 0.001))
             while True:
@@ -201,47 +201,48 @@ class Engine:
                 item = self.inbox.get_nowait()
         except queue.Empty:
             pass
-        self._mind_naps()
+        self._check_for_sleep()
         self._beat()
         if self._heartbeat is not None:
             self._heartbeat(self._status, self._clock())
 
-    def _mind_naps(self) -> None:
-        """A laptop that slept, or whose fleet was stopped (Ctrl-Z), turns back: `fleet resume` looks at every host before
-        it moves any. That this loop was late alone means nothing: two hundred logins at once may keep it waiting.
+    def _check_for_sleep(self) -> None:
+        """Stops the run after a sleep or a Ctrl-Z; `fleet resume` then looks at every host before it moves any.
+
+        A late loop alone is no sign of sleep: two hundred logins at once may delay it.
         """
         before_s, self._slept_s = self._slept_s, self._slept()
-        last_s, self._looked_s = self._looked_s, self._monotonic()
-        stopped_s = self._looked_s - last_s - TICK_S if self._was_stopped else 0.0
-        self._was_stopped = False
-        nap_s = max(self._slept_s - before_s, stopped_s)
-        if nap_s > NAP_S and not self._turned:
-            self._turn_back(f"this machine slept, or fleet was stopped, for {nap_s:.0f} s; ")
+        last_s, self._checked_s = self._checked_s, self._monotonic()
+        suspended_s = self._checked_s - last_s - TICK_S if self._was_suspended else 0.0
+        self._was_suspended = False
+        gap_s = max(self._slept_s - before_s, suspended_s)
+        if gap_s > LONGEST_SLEEP_S and not self._stop_requests:
+            self._stop(f"this machine slept, or fleet was suspended, for {gap_s:.0f} s")
 
-    def _accept(self, item: Item) -> None:
+    def _accept(self, item: InboxItem) -> None:
         match item:
-            case Turned():
-                self._turn_back()
-            case Continued():
-                self._was_stopped = True
+            case StopRequested():
+                self._stop()
+            case ProcessContinued():
+                self._was_suspended = True
             case Event():
                 if item.type not in (EventType.VISIT_STARTED, EventType.VISIT_ENDED):
                     self._fold(item)
-            case _Ended():
+            case _VisitDone():
                 self._fold(self._outcome(item))
 
-    def _outcome(self, ended: _Ended) -> Event:
-        """The end of a visit. What it raises is a bug in fleet: nothing new is begun, and it is raised at the end."""
+    def _outcome(self, ended: _VisitDone) -> Event:
+        """The end of a visit. An exception is a bug in fleet: no further host is begun, and `run` raises it at the end."""
         bug = ended.future.exception()
         if bug is None:
             return self._of_visit(ended.task, EventType.VISIT_ENDED, ended.future.result())
         self._bugs.append(bug)
-        self._say(
-            Emit(EventType.NOTE, note=Note.FLEET_BUG, message=f"a bug in fleet: {bug!r}. No further host is begun.")
+        self._emit(
+            Emit(EventType.NOTE, note=Note.FLEET_BUG, message=f"Bug in fleet: {bug!r}. No further host is begun.")
         )
         host = ended.task.host.name
         lost = HostOutcome(
-            host, Outcome.LINK_LOST, Note.FLEET_BUG.value, f"the visit broke off by a bug in fleet: {bug!r}"
+            host, Outcome.LINK_LOST, Note.FLEET_BUG.value, f"The visit was cut off by a bug in fleet: {bug!r}."
         )
         return self._of_visit(ended.task, EventType.VISIT_ENDED, lost)
 
@@ -265,29 +266,31 @@ class Engine:
             data=data,
         )
 
-    def _turn_back(self, why: str = "") -> None:
-        self._turned += 1
-        if self._turned == 1:
-            text = f"{why}turning back: no new host is begun, running ones go to their nearest resting phase"
-            self._say(Emit(EventType.NOTE, note=Note.INTERRUPTED, message=text))
+    def _stop(self, why: str = "") -> None:
+        self._stop_requests += 1
+        if self._stop_requests == 1:
+            text = f"Interrupted{why and ', ' + why}: no new host is begun; running visits end in the nearest resting phase."
+            self._emit(Emit(EventType.NOTE, note=Note.INTERRUPTED, message=text))
             self._visits.request_stop(self._status.rollout)
-        elif self._turned == 2:
-            self._say(Emit(EventType.NOTE, note=Note.LINKS_CUT, message="leaving now: every link is cut"))
+        elif self._stop_requests == 2:
+            self._emit(
+                Emit(EventType.NOTE, note=Note.LINKS_CUT, message="Interrupted again: all connections are cut now.")
+            )
             self._visits.cut_all()
-            self._leave_at = self._clock() + timedelta(seconds=CUT_PATIENCE_S)
+            self._leave_at = self._clock() + timedelta(seconds=CUT_TIMEOUT_S)
 
     def _fold(self, event: Event) -> None:
         self._write(event)
         self._show(event)
 
     def _write(self, event: Event) -> None:
-        """The event is in the journal. What has happened is folded also when it can't be written; that is told first."""
+        """Writes the event to the journal. If that fails, a note about it is folded before the event itself."""
         if self._journal is None:
             return
         try:
             self._journal.append(event)
         except JournalError as error:
-            self._lose_journal(error, self._goes_on_alone or event.type is EventType.ROLLBACK_STARTED)
+            self._lose_journal(error, self._continues_without_journal or event.type is EventType.ROLLBACK_STARTED)
 
     def _beat(self) -> None:
         if self._journal is None:
@@ -295,28 +298,29 @@ class Engine:
         try:
             self._journal.beat()
         except JournalError as error:
-            self._lose_journal(error, self._goes_on_alone)
+            self._lose_journal(error, self._continues_without_journal)
         except LockHeld as error:
-            if self._goes_on_alone:
-                self._say(Emit(EventType.NOTE, message=f"{error.message}. What takes hosts back goes on."))
+            if self._continues_without_journal:
+                text = sentences(f"Warning: {error.message}", "The rollback continues without the lock.")
+                self._emit(Emit(EventType.NOTE, message=text))
                 return
-            self._say(Emit(EventType.NOTE, note=Note.LOCK_TAKEN_OVER, message=error.message))
+            self._emit(Emit(EventType.NOTE, note=Note.LOCK_TAKEN_OVER, message=error.message))
             self._visits.request_stop(self._status.rollout)
 
     @property
-    def _goes_on_alone(self) -> bool:
-        """Whether hosts are being taken back: that waits for no journal and for nobody."""
+    def _continues_without_journal(self) -> bool:
+        """Whether the run is a rollback, which waits for neither the journal nor its lock."""
         return not self._needs_journal or self._status.stage is Stage.ROLLING_BACK
 
-    def _lose_journal(self, error: JournalError, goes_on: bool) -> None:
-        """Nothing more is written, and nothing new begun that has to be."""
+    def _lose_journal(self, error: JournalError, continues: bool) -> None:
+        """Writes nothing more. Unless the run `continues`, no new host is begun."""
         self._journal = None
-        if goes_on:
-            text = f"{error.message} What takes hosts back goes on without it."
-            self._say(Emit(EventType.NOTE, message=text))
+        if continues:
+            text = f"Warning: {error.message} The rollback continues without it."
+            self._emit(Emit(EventType.NOTE, message=text))
             return
-        text = f"{error.message} No new host is begun, running ones go to their nearest resting phase."
-        self._say(Emit(EventType.NOTE, note=Note.JOURNAL_LOST, message=text, data={"why": error.message}))
+        text = f"Halting: {error.message} No new host is begun; running visits end in the nearest resting phase."
+        self._emit(Emit(EventType.NOTE, note=Note.JOURNAL_LOST, message=text, data={"why": error.message}))
         self._visits.request_stop(self._status.rollout)
 
     def _show(self, event: Event) -> None:
@@ -326,4 +330,9 @@ class Engine:
                 observe(event, self._status)
             except OSError as error:
                 self._observers.remove(observe)
-                self._say(Emit(EventType.NOTE, message=f"events can't be written any more: {error}. The run goes on."))
+                self._emit(
+                    Emit(
+                        EventType.NOTE,
+                        message=f"Warning: events can't be written any more: {error}. The run continues.",
+                    )
+                )

@@ -5,9 +5,12 @@ The command line prints them as `fleet: MESSAGE REMEDY`; the message therefore b
 FleetError                exit code   when
 ├── Refused               2           bad usage, inventory, release or plan; nothing was changed
 │   ├── InventoryError    2           with file, line, what is wrong and what is allowed
-│   ├── ReleaseError      2           no such file, no ELF executable
-│   └── JournalError      2           it can't be opened, read or written; during a run it turns the run back
-└── LockHeld              5           another run holds the lock of the journal or of the lab
+│   ├── ReleaseError      2           the release is no file, or no nginx binary
+│   └── JournalError      2           it can't be opened, read or written; during a run the engine stops the run
+├── Interrupted           130         the operator pressed Ctrl-C before anything was changed
+├── LockHeld              5           another run holds the lock of the journal or of the lab
+├── HostsDidNotAnswer     4           commands.find_rollout: only hosts without an answer may know the rollout
+└── TrafficError          1           lab.traffic.load: the load generator of the lab broke
 """
 
 from fleet.onhost.text import sentences

@@ -1,8 +1,7 @@
-"""What happens in a rollout, as values: visits report them, the engine folds them, the faces show them.
+"""What happens in a rollout, as values: visits report events, the engine folds them, the user interface shows them.
 
-The JSON form of an `Event` is a promise (`fleet.event/1`): further keys may come, none may change its meaning. It is for
-readers, and leaves things out. What the journal keeps is another text (`dump`, `load`), which loses nothing: a status that
-is folded from what was loaded is the very same.
+`to_json` is for readers and a promise (`fleet.event/1`): keys may be added, none changes its meaning. It leaves out the
+report. `dump` and `load` are the journal's own form and lose nothing: the events that `load` gives fold to the same status.
 """
 
 import json
@@ -17,11 +16,11 @@ from fleet.onhost.wire import Malformed, encode, from_plain
 
 SCHEMA = "fleet.event/1"
 ALARMS = frozenset({"host_key_changed", "host_key_revoked"})
-"""The reasons that must not be missed, however many hosts there are: somebody may be in between."""
+"""The reasons that the operator must not miss: someone may be intercepting the connection."""
 
 
 class EventType(Enum):
-    """Everything that a rollout can say."""
+    """Every type of event. The value is the `type` in the JSON."""
 
     ROLLOUT_STARTED = "rollout_started"
     HOST_KNOWN = "host_known"
@@ -67,7 +66,7 @@ class Result(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened. `took_s` is monotonic seconds; `data` holds the keys that only some types have."""
+    """One thing that happened. `took_s` is measured on the monotonic clock; `data` holds keys that only some types have."""
 
     at: datetime
     rollout: str
@@ -84,7 +83,7 @@ class Event:
 
     @property
     def note(self) -> Note | None:
-        """Which note about the run this event is; `None` for all other events, and for a note that only tells people."""
+        """The note about the run that this event is; `None` for other events and for notes that are only shown to people."""
         return _NOTES.get(self.reason or "") if self.type is EventType.NOTE and self.host is None else None
 
     def to_json(self) -> str:
@@ -129,7 +128,7 @@ def dump(event: Event) -> str:
 
 
 def load(text: str) -> Event:
-    """The event that `dump` wrote. Raises `Malformed` for one that this fleet doesn't know how to read."""
+    """The event that `dump` wrote. Raises `Malformed` for a text that this version of fleet can't read."""
     try:
         plain = json.loads(text)
         report = plain.get("report")
@@ -152,4 +151,4 @@ def load(text: str) -> Event:
 
 
 Sink = Callable[[Event], None]
-"""Where a visit puts its events: the engine's queue on the laptop, an engine's own channel elsewhere."""
+"""Where a visit puts its events: on the laptop the engine's queue."""

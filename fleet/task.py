@@ -13,7 +13,7 @@ from fleet.onhost.protocol import Finding, Outcome, Report, Request
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long the controller waits, in seconds. `silence_s` is the longest pause between two lines of a host."""
+    """How long the controller waits, in seconds. `silence_s` is the longest pause between two lines from a host."""
 
     connect_s: float = 10.0
     banner_s: float = 15.0
@@ -24,7 +24,7 @@ class Deadlines:
 
 
 class HostKeys(Enum):
-    """What becomes of a host key that is not known yet; one that has changed is refused in any case."""
+    """What to do with a host key that is not known yet. A changed key is refused in any case."""
 
     STRICT = "strict"
     ACCEPT_NEW = "accept-new"
@@ -32,12 +32,12 @@ class HostKeys(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
-    """How the operator wants hosts to be connected to, beyond what the inventory says of each.
+    """How to connect to hosts, beyond what the inventory says of each.
 
-    `ssh_config` is a path, or `none`; without it OpenSSH's own files are read. `host_keys` `None`: as ssh_config says.
-    `ask_password`: a password, which the operator is asked for once, is tried where no key lets us in.
-    `ask_become_pass` and `become_password_file`: where the password for sudo comes from, never what it is.
-    `limit_rate` is in bytes a second, for all uploads of a process together.
+    `ssh_config` is a path, or `none`; `None` reads OpenSSH's own files. `host_keys` `None` follows ssh_config.
+    With `ask_password` fleet asks the operator once for a password and tries it where no key is accepted.
+    `ask_become_pass` and `become_password_file` say where the sudo password comes from, never what it is.
+    `limit_rate` is in bytes per second, for all uploads of a process together.
     """
 
     ssh_config: str | None = None
@@ -66,7 +66,7 @@ class HostTask:
 
 @dataclass(frozen=True, slots=True)
 class HostOutcome:
-    """What became of a visit. `report` is what the host said of itself at its end, `None` when it could not be asked."""
+    """How a visit ended. `report` describes the host at its end; it is `None` if the host gave no answer."""
 
     host: str
     outcome: Outcome

@@ -691,7 +691,7 @@ def test_a_journal_that_breaks_in_the_middle_stops_what_goes_forward_and_no_roll
     assert {host.phase() for host in shell.fleet.hosts.values()} == phases
     assert f"the journal {shell.journal} can't be written: no room" in shell.err
     assert ("Halted: the journal" in shell.err) == (ask is Ask.UPGRADE)
-    assert ("goes on without it" in shell.err) == (ask is Ask.ROLLBACK)
+    assert ("The rollback continues without it" in shell.err) == (ask is Ask.ROLLBACK)
     assert shell("history") == 0
     assert "broke off: no end is known" in shell.out or "running" in shell.out
 

@@ -9,7 +9,16 @@ from functools import partial
 
 import pytest
 
-from fleet.engine import NAP_S, Continued, Engine, Journal, Turned, Visits, slept_s, steady_clock
+from fleet.engine import (
+    LONGEST_SLEEP_S,
+    Engine,
+    Journal,
+    ProcessContinued,
+    StopRequested,
+    Visits,
+    slept_s,
+    steady_clock,
+)
 from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, Result, Sink, dump, load
 from fleet.onhost.protocol import Ask, Outcome, Phase
@@ -41,7 +50,7 @@ class Run:
 
     def turn_back(self) -> None:
         assert self.engine is not None
-        self.engine.inbox.put(Turned())
+        self.engine.inbox.put(StopRequested())
 
     def __call__(
         self,
@@ -173,7 +182,7 @@ def test_ctrl_c_twice_cuts_every_link_and_says_what_is_unknown() -> None:
     assert "fleet commit" not in status.message
 
 
-@pytest.mark.parametrize(("slept_s", "turns"), [(NAP_S - 1, False), (NAP_S + 1, True)])
+@pytest.mark.parametrize(("slept_s", "turns"), [(LONGEST_SLEEP_S - 1, False), (LONGEST_SLEEP_S + 1, True)])
 def test_a_laptop_that_slept_turns_back(slept_s: float, turns: bool) -> None:
     """Its links are dead and the hosts went their own way: `fleet resume` looks at each of them first."""
     fleet = a_fleet(6)
@@ -185,7 +194,7 @@ def test_a_laptop_that_slept_turns_back(slept_s: float, turns: bool) -> None:
     assert status.interrupted is turns
     assert fleet.stopped == [status.rollout] * turns
     assert (status.exit_code == 130) is turns
-    assert any("or fleet was stopped, for 6 s" in event.message for event in run.events) is turns
+    assert any("or fleet was suspended, for 6 s" in event.message for event in run.events) is turns
     assert ("web-04" not in fleet.asked(Ask.UPGRADE)) is turns
 
 
@@ -198,10 +207,10 @@ def test_a_fleet_that_was_stopped_turns_back_and_one_that_was_late_does_not(was_
 
     def go_on(event: Event, _: RolloutStatus) -> None:
         if event.type is EventType.BATCH_OPENED:
-            now_s[0] += NAP_S + 1
+            now_s[0] += LONGEST_SLEEP_S + 1
             assert run.engine is not None
             if was_stopped:
-                run.engine.inbox.put(Continued())
+                run.engine.inbox.put(ProcessContinued())
 
     status = run(go_on)
 
@@ -401,7 +410,7 @@ def test_the_way_back_is_gone_to_its_end_when_the_journal_is_lost_on_it(refuses:
     assert (status.result, status.exit_code) == (Result.ROLLED_BACK, 3)
     assert [host.phase() for host in fleet.hosts.values()] == [Phase.OLD] * 6
     assert status.journal_lost is None
-    assert any("goes on without it" in event.message for event in run.events)
+    assert any("The rollback continues without it" in event.message for event in run.events)
 
 
 def test_a_run_that_needs_no_journal_warns_and_goes_on() -> None:
@@ -412,7 +421,7 @@ def test_a_run_that_needs_no_journal_warns_and_goes_on() -> None:
 
     assert (status.result, status.exit_code) == (Result.COMPLETED, 0)
     assert [event.message for event in run.events if event.type is EventType.NOTE] == [
-        "the journal x can't be written: database or disk is full. What takes hosts back goes on without it."
+        "Warning: the journal x can't be written: database or disk is full. The rollback continues without it."
     ]
 
 

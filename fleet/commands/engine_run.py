@@ -9,7 +9,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from fleet.engine import Continued, Engine, Journal, Turned
+from fleet.engine import Engine, Journal, ProcessContinued, StopRequested
 from fleet.environment import CommandOptions, Environment
 from fleet.errors import Refused
 from fleet.host import Host
@@ -73,7 +73,7 @@ def run_engine(
             journal=journal,
             needs_journal=needs_journal,
         )
-        turn, go_on = partial(engine.inbox.put, Turned()), partial(engine.inbox.put, Continued())
+        turn, go_on = partial(engine.inbox.put, StopRequested()), partial(engine.inbox.put, ProcessContinued())
         with closing(visits), stop_on_signals(turn, go_on):
             return engine.run(decide, start, message, **(data or {}))
 

@@ -4,7 +4,6 @@ from datetime import datetime
 
 from fleet.events import EventType, Result
 from fleet.onhost.protocol import Ask, Phase, State
-from fleet.onhost.text import counted
 from fleet.rollout import results
 from fleet.rollout.actions import Action, Emit, Finish, Visit, visits_to, within_parallel
 from fleet.rollout.from_hosts import as_reported, left_alone, start_status, without_answer
@@ -12,7 +11,7 @@ from fleet.rollout.host_status import FaultKind, HostStatus, KnownReason, Progre
 from fleet.rollout.lease_renewal import renewals, with_room_for_renewals
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus, Stage
-from fleet.rollout.upgrade import wants_commit
+from fleet.rollout.upgrade import needs_commit
 
 
 def commit_status(looked: RolloutStatus, rollout: str) -> RolloutStatus:
@@ -23,7 +22,7 @@ def commit_status(looked: RolloutStatus, rollout: str) -> RolloutStatus:
             return at_fault(without_answer(host), FaultKind.UNREACHABLE)
         record = host.report.record
         if record is None or record.rollout != rollout:
-            return left_alone(host, KnownReason.OTHER_ROLLOUT.value, "not of this rollout")
+            return left_alone(host, KnownReason.OTHER_ROLLOUT.value, "The host is not of this rollout.")
         if record.state is State.ROLLED_BACK or host.phase is Phase.OLD:
             why = f"The host is {host.report.phase.value}: it went back. Only a new `fleet upgrade` moves it forward."
             back = explained(as_reported(host, Progress.ROLLED_BACK), "went_back", why)
@@ -41,7 +40,7 @@ def decide_commit(policy: Policy, status: RolloutStatus, now: datetime) -> tuple
         return () if status.busy else (results.stopped(status),)
     if status.stage is Stage.STARTING:
         return (Emit(EventType.COMMIT_STARTED, message=f"commit rollout {status.rollout}"),)
-    pending = [host for host in status.all if wants_commit(host)]
+    pending = [host for host in status.all if needs_commit(host)]
     if pending or status.busy:
         commits = with_room_for_renewals(policy, status, visits_to(pending, Ask.COMMIT, now))
         renewed = tuple(action for action in renewals(policy, status, now) if _has_lease(action, status))
@@ -61,11 +60,12 @@ def _committed(status: RolloutStatus) -> Finish:
     failed = [host for host in status.all if host.fault is not None]
     waiting = [host for host in status.all if host.drain_pending]
     done = [host for host in status.all if host.progress is Progress.COMMITTED]
-    text = f"Rollout {status.rollout}: {counted(len(done))} of {len(status.hosts)} committed."
-    if waiting:
-        text += f" Old connections still drain on {results.names(waiting)}: commit again later, or with --cut."
-    if failed:
-        text += f" Not committed: {results.names(failed)}; see why above."
     code = results.OK if not failed and not waiting else results.HALTED
     code = results.PERSON if any(host.needs_person for host in status.all) else code
+    parts = [
+        f"{'Not finished' if code else 'Committed'}: {results.some_of(len(done), status)} of rollout {status.rollout}.",
+        f"Not committed: {results.names(failed)}; the reasons are above." if failed else "",
+        results.drain_pending(waiting, status.rollout),
+    ]
+    text = " ".join(filter(None, parts)) + results.needs_person(status)
     return Finish(Result.HALTED if code else Result.COMPLETED, code, text)

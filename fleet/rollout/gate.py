@@ -1,7 +1,7 @@
-"""A gate stands between two batches: what the hosts said while they were watched, as one verdict.
+"""A gate stands between two batches: one verdict on the hosts that were watched during the bake.
 
-Pure: a look at a host becomes a `Verdict`, and the worst verdict of the hosts is the gate's. What follows from it (go
-on, halt, go back) is decided in `rollout.upgrade`, by the operator's policy and the budget.
+`judge` gives the verdict of one look at one host. `rollout.upgrade` combines the hosts' verdicts into the gate's and decides
+what follows, by the policy and the budget.
 """
 
 from enum import Enum

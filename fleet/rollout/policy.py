@@ -1,4 +1,4 @@
-"""What the operator chose for a rollout, as one frozen value."""
+"""The options that the operator chose for a rollout, as one frozen value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 CLAIM_S = 600.0
-"""How long a host is kept for a run that is not heard of any more; a rollback never waits for it."""
+"""How long a claim lasts, in seconds, once its run no longer renews it. A rollback never waits for a claim."""
 
 
 class OnFailure(Enum):
@@ -27,8 +27,9 @@ class CommitWhen(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`max_failures` is a number of hosts: the rollout stops as soon as it is exceeded. `lease_s` 0 is no lease;
-    `lock_wait_s` is how long hosts are waited for that somebody else is at work on.
+    """The options of a rollout. `max_failures` is a number of hosts; the rollout stops as soon as more have failed.
+
+    A `lease_s` of 0 is no lease. `lock_wait_s` is how long to wait for hosts that another run has.
     """
 
     bake_s: float = 30.0
@@ -45,21 +46,21 @@ class Policy:
 
     @property
     def renew_every_s(self) -> float:
-        """How long a host in the rollout's hands goes without a visit that renews its lease and claim."""
+        """The longest time between two visits that renew a waiting host's lease and claim, in seconds."""
         return min(self.lease_s or CLAIM_S, CLAIM_S) / 2
 
     @property
     def look_every_s(self) -> float:
-        """How long a host is left alone between two looks of a bake."""
+        """The time between two looks at a host during a bake, in seconds."""
         return min(max(self.bake_s / 6, 1.0), 10.0, self.renew_every_s)
 
     def to_plain(self) -> dict[str, Any]:
-        """Every field as JSON has it, for the rollout's first event."""
+        """Every field as plain JSON, for the rollout's first event."""
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Policy":
-        """The policy that `to_plain` gave. A field that it doesn't name (an older fleet's) has its default."""
+        """The policy from what `to_plain` gave. A field that an older fleet did not write gets its default."""
         found = {field.name: field.default for field in fields(cls)}
         known = {name: plain[name] for name in found if name in plain}
         return cls(**{**found, **{name: _like(found[name], value) for name, value in known.items()}})
@@ -72,5 +73,5 @@ def _plain(value: Any) -> Any:
 
 
 def _like(default: Any, value: Any) -> Any:
-    """The JSON value as the type that the field's default has."""
+    """The JSON value, converted to the type of the field's default."""
     return type(default)(value)

@@ -15,7 +15,7 @@ from fleet.rollout.actions import Action, Emit, Finish, visits_to, within_parall
 from fleet.rollout.from_hosts import as_reported, left_alone, records, start_status, without_answer
 from fleet.rollout.host_status import HostStatus, KnownReason, Progress, UnresolvedVisit
 from fleet.rollout.rollout_status import RolloutStatus, Stage
-from fleet.rollout.upgrade import wants_back
+from fleet.rollout.upgrade import needs_rollback
 
 
 def rollback_status(looked: RolloutStatus, rollout: str) -> RolloutStatus:
@@ -58,7 +58,7 @@ def decide_rollback(parallel: int, status: RolloutStatus, now: datetime) -> tupl
     if status.stage is Stage.STARTING:
         return (Emit(EventType.ROLLBACK_STARTED, message=f"roll back rollout {status.rollout}"),)
     ours = [host for host in status.all if not _is_of_another(host, status.rollout)]
-    pending = [host for host in ours if wants_back(host) or _wants_fence(host)]
+    pending = [host for host in ours if needs_rollback(host) or _needs_fence(host)]
     if pending or status.busy:
         return within_parallel(visits_to(pending, Ask.ROLLBACK, now), status, parallel)
     return (_rolled_back(status),)
@@ -70,7 +70,7 @@ def _is_of_another(host: HostStatus, rollout: str) -> bool:
     return host.last.ask is Ask.LOOK and record is not None and record.rollout != rollout
 
 
-def _wants_fence(host: HostStatus) -> bool:
+def _needs_fence(host: HostStatus) -> bool:
     """Whether the host never began and does not know yet that the rollout is undone."""
     return host.progress is Progress.STAGED and host.fault is None and not host.visited(Ask.ROLLBACK)
 
@@ -81,15 +81,15 @@ def _rolled_back(status: RolloutStatus) -> Finish:
     foreign = [host for host in status.all if _is_foreign(host, status.rollout)]
     others = len(status.hosts) - len(back) - len(stuck) - len(foreign)
     before = sum(host.was_back_before for host in back)
-    already = f", {before} {'was' if before == 1 else 'were'} back already" if before else ""
-    text = f"{counted(len(back) - before)} back{already}, {others} had not begun."
+    earlier = f", {before} before" if before else ""
+    text = f"{counted(len(back) - before)} now{earlier}, {others} had not begun."
     if foreign:
-        text += f" Left alone, FOREIGN: {results.names(foreign)}."
+        text += f" Left alone, FOREIGN: {results.names(foreign)}. See `fleet status`."
     if not stuck:
-        return Finish(Result.ROLLED_BACK, results.OK, f"Rollout {status.rollout} is undone: {text}")
+        return Finish(Result.ROLLED_BACK, results.OK, f"Rolled back rollout {status.rollout}: {text}")
     text = (
-        f"Rollout {status.rollout}: {text} Not back: {results.names(stuck)}; see why above, "
-        "then run the same rollback again: it changes nothing where it is done."
+        f"Not rolled back: {results.names(stuck)}; the reasons are above. Rolled back: {text} "
+        f"Run it again, which changes no host that is back: `fleet rollback {status.rollout}`."
     )
     return Finish(Result.HALTED, results.PERSON, text)
 

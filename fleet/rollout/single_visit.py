@@ -29,10 +29,10 @@ def _checked(status: RolloutStatus, is_staged: bool) -> Finish:
         return results.refused(status)
     count = counted(len(status.hosts))
     if is_staged:
-        return Finish(Result.COMPLETED, results.OK, f"{count} can be upgraded.")
+        return Finish(Result.COMPLETED, results.OK, f"{count} can be upgraded: `fleet upgrade RELEASE`.")
     text = (
-        f"Preflight passed on {count}; the release was not staged. A host that does not keep the release already has not "
-        "run it or tested its configuration with it: `fleet check` without --no-stage does."
+        f"Preflight passed on {count}; the release was not staged. Hosts without a copy of it have not tested their "
+        "configuration with it: `fleet check RELEASE` does."
     )
     return Finish(Result.COMPLETED, results.OK, text)
 
@@ -40,6 +40,8 @@ def _checked(status: RolloutStatus, is_staged: bool) -> Finish:
 def _answered(status: RolloutStatus) -> Finish:
     missing = [host for host in status.all if host.report is None]
     if missing:
-        text = f"{counted(len(missing))} of {len(status.hosts)} did not answer: {results.names(missing)}."
+        text = (
+            f"{results.some_of(len(missing), status)} did not answer: {results.names(missing)}; the reasons are above."
+        )
         return Finish(Result.HALTED, results.PERSON, text)
     return Finish(Result.COMPLETED, results.OK, f"{counted(len(status.hosts))} answered.")

@@ -1,16 +1,16 @@
-"""What `fleet upgrade` does next: stage everywhere, then batch by batch upgrade, bake, judge, and at the end commit.
+"""Decides what `fleet upgrade` does next: stage every host, then upgrade, bake and judge each batch, then commit.
 
-    no host is changed before every host has passed preflight     a refusal or a silent host there ends it: exit 2
-    a batch closes when each of its hosts is settled              upgraded or at fault; one in doubt is asked first
-    a gate opens when the hosts upgraded so far were seen well    at the end of the bake, at the earliest
-    a batch of which no host was seen well is the last one        within the budget, too (but for `continue`)
-    the budget is looked at before anything new begins            exceeded: nobody new; then back, or halt
-    a host at fault inside the budget is taken back alone         at once, when `on_failure` is rollback: its users
-                                                                  would else meet a bad release until the end
-    a host that went back by itself is never moved forward
+- No host is changed before every host has passed preflight; one refusal or one unreachable host ends the run with 2.
+- A batch closes when each of its hosts is upgraded or has a fault. An unresolved visit is looked at first.
+- A gate opens when every host upgraded so far passed a look at the end of the bake.
+- If no host of a batch passed its bake, no further batch opens, even within the budget (except with `continue`).
+- Once the budget is exceeded no new host is begun; then every begun host is rolled back, or the run halts.
+- With `on_failure` rollback a faulty host within the budget is rolled back at once, so that its users do not stay on a
+  bad release until the end.
+- A host that went back by itself is never moved forward.
 
-`decide` is pure and has no memory: all of it is in the status. It may be asked at any moment and gives the actions that
-are open now; when it gives none, the engine waits for a visit to end.
+`decide` is pure and keeps no state outside the status. It may be called at any moment and gives the actions that are open
+now; if there is none, the engine waits for a visit to end.
 """
 
 from datetime import datetime, timedelta
@@ -29,8 +29,8 @@ from fleet.rollout.rollout_status import RolloutStatus, Stage, is_lost
 
 RETRY_BAKE_S = 2.0
 RETRY_LOCK_S = 5.0
-MOST_AHEAD = 1_000_000
-"""By how many rollouts a host may be ahead of most others."""
+MAX_EPOCH_LEAD = 1_000_000
+"""By how much the epoch of one host may exceed the median of all hosts."""
 
 
 def decide(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
@@ -46,37 +46,37 @@ def _actions(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Acti
     if status.stage is Stage.STAGING:
         return _stage(policy, status, now)
     if status.stage is Stage.ROLLING_BACK:
-        return _go_back(policy, status, now)
+        return _roll_back(policy, status, now)
     if over_budget(policy, status):
-        return _break_off(policy, status, now)
-    back = _take_back_alone(policy, status, now)
-    on = _go_on(policy, status, now)
-    if any(isinstance(action, Finish) for action in on):
-        return back or on
-    return (*back, *renewals(policy, status, now), *with_room_for_renewals(policy, status, on))
+        return _stop_over_budget(policy, status, now)
+    rollbacks = _roll_back_faulty(policy, status, now)
+    forward = _next_in_stage(policy, status, now)
+    if any(isinstance(action, Finish) for action in forward):
+        return rollbacks or forward
+    return (*rollbacks, *renewals(policy, status, now), *with_room_for_renewals(policy, status, forward))
 
 
 def over_budget(policy: Policy, status: RolloutStatus) -> bool:
-    """Whether more hosts are at fault than the operator allowed."""
+    """Whether more hosts have a fault than the operator allowed."""
     return policy.on_failure is not OnFailure.CONTINUE and status.faults > policy.max_failures
 
 
 def _stage(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
-    unasked = [host for host in status.all if not host.visited(Ask.STAGE)]
-    if unasked or status.busy:
-        return visits_to(unasked, Ask.STAGE, now)
+    remaining = [host for host in status.all if not host.visited(Ask.STAGE)]
+    if remaining or status.busy:
+        return visits_to(remaining, Ask.STAGE, now)
     if wait := _wait_for_others(policy, status, now):
         return (wait,)
     if status.faults:
         return (results.refused(status),)
     if all(host.progress is Progress.LEFT_ALONE for host in status.all):
-        return (results.taken_back(status),)
-    if twins := same_instance(status):
-        return (results.twins(twins),)
+        return (results.nothing_to_resume(status),)
+    if pair := same_instance(status):
+        return (results.same_nginx(pair),)
     highest = max(status.all, key=_epoch_of)
     epoch = _epoch_of(highest)
-    if epoch > median_low(map(_epoch_of, status.all)) + MOST_AHEAD:
-        return (results.far_ahead(highest.name, epoch),)
+    if epoch > median_low(map(_epoch_of, status.all)) + MAX_EPOCH_LEAD:
+        return (results.epoch_too_high(highest.name, epoch),)
     return (Emit(EventType.STAGE_ENDED, message="every host passed preflight", data={"epoch": 1 + epoch}),)
 
 
@@ -85,7 +85,7 @@ def _epoch_of(host: HostStatus) -> int:
 
 
 def _wait_for_others(policy: Policy, status: RolloutStatus, now: datetime) -> Action | None:
-    """The next try at hosts that somebody else is at work on, when nothing else is wrong and the operator would wait."""
+    """The next try at hosts that another run has, if nothing else is wrong and `--lock-wait` is not over."""
     held = [host for host in status.all if host.in_use]
     until = (status.started_at or now) + timedelta(seconds=policy.lock_wait_s)
     if not held or len(held) < status.faults or now >= until:
@@ -98,7 +98,7 @@ def _wait_for_others(policy: Policy, status: RolloutStatus, now: datetime) -> Ac
 
 
 def same_instance(status: RolloutStatus) -> tuple[str, str] | None:
-    """Two names of the inventory that turned out to be the same nginx on the same machine."""
+    """Two names of the inventory that are the same nginx on the same machine."""
     seen: dict[tuple[str, str], str] = {}
     for host in status.all:
         if host.report is None or host.report.machine_id is None or host.report.instance is None:
@@ -110,16 +110,16 @@ def same_instance(status: RolloutStatus) -> tuple[str, str] | None:
     return None
 
 
-def _go_on(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
+def _next_in_stage(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
     match status.stage:
         case Stage.UPGRADING:
             return _upgrade(status, now)
         case Stage.BAKING:
             return _bake(policy, status, now)
         case Stage.CLOSING:
-            return _close(policy, status, now)
-        case Stage.JUDGED if _halts_here(policy, status):
-            return _close(policy, status, now)
+            return _end(policy, status, now)
+        case Stage.JUDGED if _halts_after_batch(policy, status):
+            return _end(policy, status, now)
         case Stage.JUDGED if policy.commit is CommitWhen.BATCH:
             return (Emit(EventType.COMMIT_STARTED, batch=status.batch, message=f"commit batch {status.batch}"),)
         case Stage.COMMITTING if pending := _to_commit(status):
@@ -131,15 +131,15 @@ def _go_on(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action
 
 
 def _next(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
-    """The next batch, or after the last one the commit, or after that the end."""
+    """The next batch; after the last batch the commit; after the commit the end."""
     if status.batch < len(status.batches):
         number = status.batch + 1
         names = status.batches[number - 1]
         text = f"batch {number} of {len(status.batches)}: {', '.join(names)}"
         return (Emit(EventType.BATCH_OPENED, batch=number, message=text, data={"hosts": list(names)}),)
     if policy.commit is CommitWhen.END and status.committed_batch < len(status.batches):
-        return (Emit(EventType.COMMIT_STARTED, message="commit: the held old masters are retired"),)
-    return _close(policy, status, now)
+        return (Emit(EventType.COMMIT_STARTED, message="commit: retire the held old masters"),)
+    return _end(policy, status, now)
 
 
 def _upgrade(status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
@@ -153,7 +153,7 @@ def _upgrade(status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
 
 
 def _bake(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
-    """Looks at every host that runs the new release by this rollout, until each was seen at the end of the bake."""
+    """Looks at every host that this rollout upgraded, until each was looked at once after the end of the bake."""
     bake_s = 0.0 if _nothing_to_watch(status) else policy.bake_s
     end = (status.closed_at or now) + timedelta(seconds=bake_s)
     watched = [host for host in status.all if _watched(host)]
@@ -188,10 +188,10 @@ def _next_look(policy: Policy, host: HostStatus, end: datetime, now: datetime) -
 
 
 def _judge(policy: Policy, status: RolloutStatus) -> Action:
-    """The gate's verdict. A host that could not be asked makes it an error, unless the budget has room for it."""
+    """The gate's verdict. A host that gave no answer makes it an `ERROR`, unless the budget has room for that host."""
     failed = [host for host in status.all if _verdict(host) is Verdict.FAILED]
     silent = [host for host in status.all if _verdict(host) is Verdict.ERROR]
-    unproven = _unproven(status)
+    unproven = _no_host_passed(status)
     room = policy.on_failure is OnFailure.CONTINUE or status.faults + len(silent) <= policy.max_failures
     verdict = Verdict.PASSED
     if failed:
@@ -201,11 +201,13 @@ def _judge(policy: Policy, status: RolloutStatus) -> Action:
     why = [
         f"failed: {results.names(failed)}" if failed else "",
         f"no answer: {results.names(silent)}" if silent else "",
-        "none of its hosts was seen well" if unproven else "",
-        "its hosts ran the release already, and were watched before" if _nothing_to_watch(status) else "",
+        "no host of it passed" if unproven else "",
+        "nothing to watch: its hosts ran the release already or had passed this gate"
+        if _nothing_to_watch(status)
+        else "",
     ]
-    told = "; ".join(filter(None, why))
-    text = f"bake of batch {status.batch}: {verdict.value}" + (f" ({told})" if told else "")
+    reasons = "; ".join(filter(None, why))
+    text = f"bake of batch {status.batch}: {verdict.value}" + (f" ({reasons})" if reasons else "")
     return Emit(EventType.GATE_JUDGED, batch=status.batch, message=text, data={"verdict": verdict.value})
 
 
@@ -213,89 +215,89 @@ def _verdict(host: HostStatus) -> Verdict | None:
     return host.bake.verdict if host.bake else None
 
 
-def _unproven(status: RolloutStatus) -> bool:
-    """Whether the open batch had hosts to upgrade and none of them was seen well."""
-    well = any(_verdict(host) is Verdict.PASSED for host in status.of_batch(status.batch))
-    return not well and not _nothing_to_watch(status)
+def _no_host_passed(status: RolloutStatus) -> bool:
+    """Whether the open batch had hosts to watch and none of them passed its bake."""
+    passed = any(_verdict(host) is Verdict.PASSED for host in status.of_batch(status.batch))
+    return not passed and not _nothing_to_watch(status)
 
 
 def _nothing_to_watch(status: RolloutStatus) -> bool:
-    """Whether the open batch has no host that came to the release just now: they ran it already, or had passed this
-    gate before the run was interrupted.
-    """
-    return all(host.progress is Progress.RAN_ALREADY or _was_proven(host) for host in status.of_batch(status.batch))
+    """Whether each host of the open batch ran the release already, or had passed this gate before an interruption."""
+    return all(
+        host.progress is Progress.RAN_ALREADY or _had_passed_gate(host) for host in status.of_batch(status.batch)
+    )
 
 
-def _was_proven(host: HostStatus) -> bool:
+def _had_passed_gate(host: HostStatus) -> bool:
     found = host.first_report.phase if host.first_report else None
     return host.passed_gate and host.fault is None and found in (Phase.TRIAL, Phase.NEW)
 
 
-def _halts_here(policy: Policy, status: RolloutStatus) -> bool:
-    """Whether no further batch may open after the one that was judged."""
+def _halts_after_batch(policy: Policy, status: RolloutStatus) -> bool:
+    """Whether no further batch may open after this one."""
     goes_on = policy.on_failure is OnFailure.CONTINUE or status.batch == len(status.batches)
-    return _unproven(status) and not goes_on
+    return _no_host_passed(status) and not goes_on
 
 
 def _to_commit(status: RolloutStatus) -> list[HostStatus]:
-    """The hosts that are still to be committed. One that waits for its old connections is not asked at once again."""
-    return [host for host in status.all if (host.batch or 0) <= status.committed_batch and wants_commit(host)]
+    """The hosts that are still to be committed."""
+    return [host for host in status.all if (host.batch or 0) <= status.committed_batch and needs_commit(host)]
 
 
-def wants_commit(host: HostStatus) -> bool:
-    """Whether the host holds its old master, and was not just asked to retire it."""
+def needs_commit(host: HostStatus) -> bool:
+    """Whether the host is still to be committed. A host whose old connections still drain is not asked again at once."""
     if host.fault is not None or host.progress is not Progress.UPGRADED:
         return False
     return host.unresolved is not None or (host.last.ask is not Ask.COMMIT and host.visited(Ask.COMMIT) < MAX_TRIES)
 
 
-def wants_back(host: HostStatus) -> bool:
-    """Whether the host is still to be taken back. One that said that it failed to go back is not told so again."""
+def needs_rollback(host: HostStatus) -> bool:
+    """Whether the host is still to be rolled back. A host that answered that its rollback failed is not asked again."""
     if not host.begun or host.progress is Progress.ROLLED_BACK or host.gave_up_on(Ask.ROLLBACK):
         return False
     return host.last.ask is not Ask.ROLLBACK or host.unresolved is not None
 
 
-def _take_back_alone(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
-    """A host at fault inside the budget goes back at once: its users would be left with a release that nobody trusts."""
+def _roll_back_faulty(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
+    """A rollback of each faulty host within the budget, at once: its users must not stay on a release that failed."""
     if policy.on_failure is not OnFailure.ROLLBACK:
         return ()
     kinds = (FaultKind.FAILED, FaultKind.UNVERIFIED)
-    untrusted = [host for host in status.all if host.fault and host.fault.kind in kinds]
-    bad = [host for host in untrusted if host.phase not in (None, Phase.OLD) and wants_back(host)]
+    faulty = [host for host in status.all if host.fault and host.fault.kind in kinds]
+    bad = [host for host in faulty if host.phase not in (None, Phase.OLD) and needs_rollback(host)]
     return visits_to(bad, Ask.ROLLBACK, now)
 
 
-def _break_off(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
+def _stop_over_budget(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
     if policy.on_failure is OnFailure.ROLLBACK and any(host.begun or host.running for host in status.all):
         return (Emit(EventType.ROLLBACK_STARTED, reason="budget", message=_why(policy, status)),)
-    doubted = [host for host in status.all if host.unresolved is not None]
-    if doubted or status.busy:
-        return looks_at_unresolved(doubted, now)
-    return _close(policy, status, now)
+    lost = [host for host in status.all if host.unresolved is not None]
+    if lost or status.busy:
+        return looks_at_unresolved(lost, now)
+    return _end(policy, status, now)
 
 
 def _why(policy: Policy, status: RolloutStatus) -> str:
     bad = results.names(host for host in status.all if host.fault is not None)
-    return f"{counted(status.faults)} at fault ({bad}), {policy.max_failures} allowed: every begun host goes back"
+    return f"{counted(status.faults)} failed ({bad}), {policy.max_failures} allowed: roll back every begun host"
 
 
-def _go_back(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
-    pending = [host for host in status.all if wants_back(host)]
+def _roll_back(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
+    pending = [host for host in status.all if needs_rollback(host)]
     if pending or status.busy:
         return visits_to(pending, Ask.ROLLBACK, now)
     return (results.rolled_back(policy, status),)
 
 
-def _close(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
-    """The end, after a last look at the hosts that were changed and then fell silent."""
-    doubted = [host for host in status.all if host.unresolved is not None]
-    if status.busy or doubted:
-        return looks_at_unresolved(doubted, now)
+def _end(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
+    """The end, after a last look at the hosts that were changed and then gave no answer."""
+    lost = [host for host in status.all if host.unresolved is not None]
+    if status.busy or lost:
+        return looks_at_unresolved(lost, now)
     if status.stage is not Stage.CLOSING and any(is_lost(host) for host in status.all):
-        return (Emit(EventType.NOTE, note=Note.LAST_LOOK, message="a last look at the hosts that don't answer"),)
+        return (Emit(EventType.NOTE, note=Note.LAST_LOOK, message="a last look at the hosts that do not answer"),)
     if over_budget(policy, status):
         return (results.over_budget(policy, status),)
-    if status.batch and status.gate is not None and _halts_here(policy, status):
-        return (results.unproven(status),)
+    if status.batch and status.gate is not None and _halts_after_batch(policy, status):
+        return (results.no_proven_host(status),)
     return (results.completed(policy, status),)

@@ -20,8 +20,8 @@ def test_rollback_takes_every_begun_host_back_and_a_second_one_changes_nothing()
     assert (first.result, first.exit_code) == (Result.ROLLED_BACK, 0)
     assert [host.runs for host in fleet.hosts.values()] == [OLD] * 4
     assert second.exit_code == 0
-    assert "4 hosts back" in first.message
-    assert "0 hosts back, 4 were back already" in second.message
+    assert "4 hosts now, 0 had not begun" in first.message
+    assert "0 hosts now, 4 before" in second.message
     assert [host.report()._replace(epoch=0) for host in fleet.hosts.values()] == before
 
 

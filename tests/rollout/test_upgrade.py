@@ -272,7 +272,7 @@ def test_a_batch_of_which_no_host_was_seen_well_is_the_last_even_within_the_budg
 
     assert (end.result, end.exit_code) == (Result.HALTED, 3)
     assert fleet.asked(Ask.UPGRADE) == ["web-01"]
-    assert "no host of batch 1 was seen well" in end.message
+    assert "no host of batch 1 passed its bake" in end.message
     assert verdicts(game) == ["error" if ask is Ask.UPGRADE else "failed"]
 
 
@@ -356,7 +356,7 @@ def test_a_host_whose_rollback_was_lost_each_time_needs_a_person_though_it_answe
 
     assert fleet.hosts["web-01"].runs == NEW
     assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 4)
-    assert "A person must look at web-01" in end.message
+    assert "Needs a person: web-01. See `fleet status`." in end.message
 
 
 PATIENT = replace(QUICK, lock_wait_s=60.0)
@@ -434,7 +434,7 @@ def test_where_every_host_failed_nothing_is_said_to_be_completed() -> None:
     end, _ = play(fleet, replace(QUICK, on_failure=OnFailure.CONTINUE))
 
     assert (end.result, end.exit_code) == (Result.HALTED, 3)
-    assert end.message.startswith("Not finished: 0 hosts of 3 run the new release.")
+    assert end.message.startswith("Not finished: 0 of 3 hosts run the new release.")
 
 
 def test_a_halt_with_every_begun_host_old_again_offers_no_way_back() -> None:
@@ -445,7 +445,7 @@ def test_a_halt_with_every_begun_host_old_again_offers_no_way_back() -> None:
 
     assert end.exit_code == 3
     assert "fleet rollback" not in end.message
-    assert "nothing to take back" in end.message
+    assert "nothing to roll back" in end.message
 
 
 def test_a_lost_reply_is_asked_again_not_repeated() -> None:
@@ -582,7 +582,7 @@ def test_after_turning_back_no_host_is_begun_and_the_way_on_is_said() -> None:
     assert fleet.asked(Ask.UPGRADE) == ["web-01"]
     assert f"fleet rollback {ROLLOUT}" in end.message
     assert f"fleet commit {ROLLOUT}" in end.message
-    assert f"Go on with `fleet resume {ROLLOUT}`" in end.message
+    assert f"To continue: `fleet resume {ROLLOUT}`" in end.message
 
 
 def test_a_host_that_fails_to_go_back_needs_a_person_and_is_not_told_again() -> None:

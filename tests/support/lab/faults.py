@@ -72,7 +72,7 @@ def _stop_script(ground: Ground) -> Callable[[], None]:
     controller.signal(signal.SIGINT)
     # A look is told to nobody, and neither is that it turns back.
     with suppress(AssertionError):
-        wait_until(lambda: "turning back" in controller.said or not controller.is_running, "its answer", STOP_S)
+        wait_until(lambda: "no new host is begun" in controller.said or not controller.is_running, "its answer", STOP_S)
     controller.signal(signal.SIGINT)
     return nothing
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any
 
-from fleet.engine import Engine, Turned, Visits
+from fleet.engine import Engine, StopRequested, Visits
 from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, dump, load
 from fleet.onhost.protocol import Outcome
@@ -75,12 +75,12 @@ class TurnedByHand(Engine):
         with suppress(queue.Empty):
             while True:
                 self._accept(self.inbox.get_nowait())
-        self._mind_naps()
+        self._check_for_sleep()
         self._beat()
         self.finish = self._carry_out(self.decide)[0]
         if self.finish is not None:
             data = {"result": self.finish.result.value, "exit_code": self.finish.exit_code}
-            self._say(Emit(EventType.ROLLOUT_ENDED, message=self.finish.message, data=data))
+            self._emit(Emit(EventType.ROLLOUT_ENDED, message=self.finish.message, data=data))
 
     @property
     def status(self) -> RolloutStatus:
@@ -234,7 +234,7 @@ class Run:
 
     def turn_back(self) -> None:
         """Ctrl-C."""
-        self.engine.inbox.put(Turned())
+        self.engine.inbox.put(StopRequested())
         self.engine.turn()
 
     def end(self, pending: Pending, outcome: HostOutcome, turns: bool = True) -> None:
