@@ -43,7 +43,7 @@ def test_no_cell_of_the_page_holds_an_entity_that_code_would_show() -> None:
 
 
 def test_every_exit_code_is_explained() -> None:
-    codes = {getattr(results, name) for name in ("OK", "REFUSED", "HALTED", "PERSON", "ANOTHERS", "INTERRUPTED")}
+    codes = {getattr(results, name) for name in ("OK", "REFUSED", "HALTED", "PERSON", "HELD_BY_OTHERS", "INTERRUPTED")}
     raised = {each.exit_code for each in vars(errors).values() if isinstance(each, type) and hasattr(each, "exit_code")}
 
     assert set(EXIT_CODES) == codes | raised
