@@ -693,7 +693,7 @@ def test_a_journal_that_breaks_in_the_middle_stops_what_goes_forward_and_no_roll
     assert ("Halted: the journal" in shell.err) == (ask is Ask.UPGRADE)
     assert ("The rollback continues without it" in shell.err) == (ask is Ask.ROLLBACK)
     assert shell("history") == 0
-    assert "broke off: no end is known" in shell.out or "running" in shell.out
+    assert "running" in shell.out  # no end was written, and the process of the run is this one, which lives
 
 
 def test_the_journal_may_be_named_on_the_command_line(shell: Shell, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def run(options: CommandOptions, most: int, as_json: bool) -> int:
     if as_json:
         output.document(history_tables.document(stories))
     elif stories:
-        output.result(history_tables.listing(stories))
+        output.result(history_tables.rollout_list(stories))
     else:
         output.say(f"The journal {location.display_name} holds no rollout yet.")
     return results.OK

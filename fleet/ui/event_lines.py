@@ -55,14 +55,14 @@ def _visit_words(event: Event) -> str:
     phase = f" [{event.report.phase.value}]" if event.report and "staged" not in event.data else ""
     match event.outcome:
         case Outcome.DONE:
-            done = f"{ask} done{phase}" if is_staged else "asked, no refusal found"
+            done = f"{ask} done{phase}" if is_staged else "preflight passed (release not staged)"
             return done + (f": {event.message}" if event.message else "")
         case Outcome.REFUSED:
             return f"{ask} refused{phase}: {_reason_words(event)}"
         case Outcome.UNREACHABLE:
             return f"unreachable: {_reason_words(event)}"
         case Outcome.LINK_LOST:
-            return f"link lost during {ask}, it may have happened: {_reason_words(event)}"
+            return f"connection lost during {ask}, which may have completed: {_reason_words(event)}"
         case _:
             return f"{ask} failed{phase}: {_reason_words(event)}"
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from fleet.events import Event
 from fleet.journal.run_summary import RolloutSummary, Run, RunState
 from fleet.onhost.text import counted, safe
+from fleet.plan import duration_in_words
 from fleet.rollout.policy import OnFailure, Policy
 from fleet.ui.event_lines import plain_line
 from fleet.ui.host_text import elapsed, version
@@ -23,8 +24,8 @@ HEAD = ("command", "began (UTC)", "took", "operator")
 STYLES = {"completed": "green", "rolled_back": "blue", "halted": "red", "interrupted": "red"}
 
 
-def listing(stories: Sequence[RolloutSummary]) -> Group:
-    """A line for each rollout, and below it one for each of its runs, in columns that fit eighty characters."""
+def rollout_list(stories: Sequence[RolloutSummary]) -> Group:
+    """A line for each rollout, and below it one for each of its runs, in columns that fit 80 characters."""
     rows = {run.run: _row(run) for story in stories for run in story.runs}
     widths = [max(map(len, column)) for column in zip(HEAD, *rows.values(), strict=True)]
     lines = [Text("  " + _in_columns(HEAD, widths) + "  result", style="bold")]
@@ -48,17 +49,17 @@ def _in_columns(words: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def result_words(run: Run) -> str:
-    """How a run ended, or how it stands without an end."""
+    """The result of a run, or its state if it has no result."""
     if run.state is RunState.RUNNING:
         return "running"
     if run.result is None:
-        return "broke off, no end"
+        return "interrupted (no end recorded)"
     code = f" (exit code {run.exit_code})" if run.exit_code else ""
     return safe(run.result.replace("_", " ") + code)
 
 
 def document(stories: Sequence[RolloutSummary]) -> dict[str, Any]:
-    """The list as one document."""
+    """The document `fleet.history/1`."""
     return {"schema": SCHEMA, "rollouts": [_story_document(story) for story in stories]}
 
 
@@ -96,13 +97,13 @@ def _moment(event: Event) -> str:
 
 
 def show_document(told: Sequence[tuple[Run, Sequence[Event]]]) -> dict[str, Any]:
-    """One rollout as one document: its runs, each with all of its events as `fleet.event/1`."""
+    """The document `fleet.show/1`: one rollout, its runs, and the events of each run as `fleet.event/1`."""
     runs = [{**_run_document(run), "events": [json.loads(event.to_json()) for event in events]} for run, events in told]
     return {"schema": SHOW_SCHEMA, "rollout": told[0][0].rollout, "runs": runs}
 
 
 def heading(story: RolloutSummary, run: Run) -> Iterator[str]:
-    """What was asked for: who, when, which release, the plan, and how it ended."""
+    """The lines above a run: operator, release, times, result, plan and policy."""
     facts = run.facts
     yield f"fleet {run.command} by {safe(facts.get('operator', '?'))}: {_release(story, run)}"
     code = f", exit code {run.exit_code}" if run.ended else ""
@@ -115,35 +116,35 @@ def heading(story: RolloutSummary, run: Run) -> Iterator[str]:
     if run.command == "upgrade":
         yield _policy_words(policy)
     if policy.allow:
-        yield safe(f"Allowed: {', '.join(policy.allow)}.")
+        yield safe(" ".join(f"--allow {reason}" for reason in policy.allow))
 
 
 def run_word(run: Run) -> str:
-    """How it ended, in a word; for one that runs, where."""
+    """The result of a run in a few words; for a live run, where it runs."""
     if run.state is RunState.RUNNING:
         controller = run.facts.get("controller", {})
         return safe(f"running on {controller.get('host', '?')}, pid {controller.get('pid', '?')}")
-    return "it broke off, no end is known" if run.result is None else run.result.replace("_", " ")
+    return "interrupted, no end recorded" if run.result is None else run.result.replace("_", " ")
 
 
 def _release(story: RolloutSummary, run: Run) -> str:
     sha256, number = run.facts.get("release"), story.fact("release_version")
     path = f", {run.facts['release_path']}" if run.facts.get("release_path") else ""
-    named = f"nginx {number} " if number else "release "
-    return safe(f"{named}({str(sha256 or '?')[:12]}{path})")
+    short = str(sha256 or "?")[:12]
+    return safe(f"nginx {number} ({short}{path})" if number else f"release {short}{path}")
 
 
 def _policy_words(policy: Policy) -> str:
-    stops = "any number may fail"
-    if policy.on_failure is not OnFailure.CONTINUE:
-        then = "every begun host goes back" if policy.on_failure is OnFailure.ROLLBACK else "halt"
-        stops = f"{policy.max_failures} may fail, then {then}"
-    bake = f"watched for {policy.bake_s:g} s a batch, {policy.parallel} at a time"
-    return f"{bake}; {stops}; commit: {policy.commit.value}."
+    """The policy as the options that set it; `max_failures` is the number that the plan made of it."""
+    budget = "" if policy.on_failure is OnFailure.CONTINUE else f" --max-failures {policy.max_failures}"
+    return (
+        f"--bake {duration_in_words(policy.bake_s)} --parallel {policy.parallel} --on-failure {policy.on_failure.value}"
+        f"{budget} --commit {policy.commit.value}"
+    )
 
 
 def lines(events: Sequence[Event]) -> Iterator[str]:
-    """The events that are for people, each in its line, with its time."""
+    """The events as plain lines, without those that only programs need."""
     for event in events:
         line = plain_line(event)
         if line is not None:

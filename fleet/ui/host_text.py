@@ -42,14 +42,14 @@ def phase_text(phase: Phase | None) -> Text:
 def outcome_text(host: HostStatus) -> str:
     """What became of a host, in a few words, with the reason where something is wrong."""
     if host.drain_pending and host.fault is None:
-        return "held: drain pending"
+        return "held, drain pending"
     words = host.progress.value
     if host.progress is Progress.UPGRADED and host.held:
         words = "held"
     if host.progress is Progress.UPGRADED and host.phase is Phase.OLD:
         words = "went back"
     if host.progress is Progress.ROLLED_BACK and host.was_back_before:
-        words = "was back already"
+        words = "was rolled back before"
     if not_begun(host):
         words = "not begun"
     if host.fault is not None:
@@ -57,7 +57,7 @@ def outcome_text(host: HostStatus) -> str:
         words = f"{host.fault.kind.value} ({host.fault.reason or 'no reason given'}){then}"
     elif host.progress is Progress.LEFT_ALONE and words != "not begun":
         words = f"left alone ({host.last.reason})"
-    return safe(words + ("; a person must look" if host.needs_person else ""))
+    return safe(words + ("; needs a person" if host.needs_person else ""))
 
 
 def not_begun(host: HostStatus) -> bool:

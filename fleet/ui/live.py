@@ -1,7 +1,7 @@
 """The live view of a rollout, of a size that fits the screen for six hosts as for two hundred.
 
 `view` is a pure function of status, time and size: a headline, the counts, one letter per host with its key, and a row for
-each host that is busy or has failed. Colours repeat what the letters say.
+each host that is running or has failed. Colours repeat what the letters say.
 """
 
 from datetime import datetime, timedelta
@@ -10,12 +10,23 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fleet.onhost.protocol import Phase
-from fleet.onhost.text import safe
+from fleet.onhost.text import counted, safe
 from fleet.rollout.host_status import HostStatus, Progress
 from fleet.rollout.rollout_status import RolloutStatus, Stage
 from fleet.ui.host_text import elapsed, outcome_text
 
-KEY = "· waiting  s staged  * busy  T held  N new  < back  - left alone  x at fault  ! needs a person"
+LETTERS = {
+    "!": "needs a person",
+    "x": "failed",
+    "*": "running",
+    "T": "held",
+    "N": "new",
+    "<": "rolled back",
+    "-": "left alone",
+    "s": "staged",
+    "·": "waiting",
+}
+"""The letters of the grid with their meaning; the most important one first, in case the key is too long for a line."""
 
 
 def view(status: RolloutStatus, now: datetime, width: int, height: int) -> Group:
@@ -25,13 +36,13 @@ def view(status: RolloutStatus, now: datetime, width: int, height: int) -> Group
     lines: list[RenderableType] = [_headline(status, now, width), _counts(status, width), *grid[:most_grid]]
     if len(grid) > most_grid:
         lines.append(Text("…", no_wrap=True))
-    lines.append(_line(KEY, width, "dim"))
+    lines.append(_line(_key(status), width, "dim"))
     rows = [host for host in status.all if host.running is not None or host.fault is not None or host.needs_person]
     rows.sort(key=lambda host: (host.running is None, host.name))
     room = max(height - len(lines) - 1, 0)
     lines.extend(_row(host, now, width) for host in rows[:room])
     if len(rows) > room:
-        lines.append(_line(f"… and {len(rows) - room} more", width, "dim"))
+        lines.append(_line(f"… and {counted(len(rows) - room, 'more host')}", width, "dim"))
     return Group(*lines[:height])
 
 
@@ -46,10 +57,10 @@ def _headline(status: RolloutStatus, now: datetime, width: int) -> Text:
     if status.stage in (Stage.UPGRADING, Stage.BAKING, Stage.JUDGED):
         doing += f" batch {status.batch} of {len(status.batches)}"
     if status.stage is Stage.BAKING and status.closed_at is not None:
-        doing += f", watched for {_seconds(now - status.closed_at)}"
-    since = f" · {_seconds(now - status.started_at)}" if status.started_at else ""
-    turned = " · TURNING BACK" if status.stopping else ""
-    return _line(f"rollout {status.rollout} · {doing}{since}{turned}", width, "bold")
+        doing += f" ({_seconds(now - status.closed_at)})"
+    since = f" · total {_seconds(now - status.started_at)}" if status.started_at else ""
+    stopping = " · STOPPING" if status.stopping else ""
+    return _line(f"rollout {status.rollout} · {doing}{since}{stopping}", width, "bold")
 
 
 def _seconds(span: timedelta) -> str:
@@ -61,6 +72,12 @@ def _counts(status: RolloutStatus, width: int) -> Text:
     parts = [f"{counts['done']} of {counts['hosts']} done"]
     parts += [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if name not in ("hosts", "done")]
     return _line(" · ".join(part for part in parts if not part.startswith("0 ") or part.endswith("done")), width)
+
+
+def _key(status: RolloutStatus) -> str:
+    """The meaning of the letters that the grid shows now."""
+    shown = {_cell(host)[0] for host in status.all}
+    return "  ".join(f"{letter} {meaning}" for letter, meaning in LETTERS.items() if letter in shown)
 
 
 def _grid(status: RolloutStatus, width: int) -> list[Text]:
@@ -77,7 +94,7 @@ def _cell(host: HostStatus) -> tuple[str, str]:
     if host.fault is not None:
         return "x", "red"
     match host.progress:
-        case Progress.UPGRADED | Progress.COMMITTED:
+        case Progress.UPGRADED | Progress.COMMITTED | Progress.RAN_ALREADY:
             return ("T", "cyan") if host.phase is Phase.TRIAL else ("N", "green")
         case Progress.ROLLED_BACK:
             return "<", "blue"

@@ -61,9 +61,9 @@ def finding_line(found: Finding) -> str:
 
 def findings_table(hosts: Iterable[HostStatus], is_staged: bool = True) -> Table:
     """What preflight found, host by host; a host without findings has one row, too."""
-    fit = "can be upgraded" if is_staged else "no refusal found"
+    passed = "can be upgraded" if is_staged else "passed (release not staged)"
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("host", "finding", "what is so, and what to do"):
+    for name in ("host", "finding", "message"):
         table.add_column(name, overflow="fold")
     for host in hosts:
         if host.fault is not None and not host.findings:
@@ -72,7 +72,7 @@ def findings_table(hosts: Iterable[HostStatus], is_staged: bool = True) -> Table
                 Text(safe(host.name)), Text(safe(host.last.reason or host.fault.kind.value), style="red"), why
             )
         elif not host.findings:
-            so = "runs the release already" if host.progress is Progress.RAN_ALREADY else fit
+            so = "runs this release already" if host.progress is Progress.RAN_ALREADY else passed
             table.add_row(Text(safe(host.name)), Text("ok", style="green"), Text(so))
         for found in host.findings:
             is_refusal = found.severity is Severity.REFUSAL

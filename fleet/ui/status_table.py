@@ -18,26 +18,19 @@ from fleet.ui.host_text import phase_text, version
 
 SCHEMA = "fleet.status/1"
 MOST_MASTERS = 8
-HINTS = {
-    Phase.DOWN: "DOWN; fleet never starts nginx",
-    Phase.STRANDED: "STRANDED, no worker accepts; wake the old master now: `fleet rollback`, or kill -HUP its pid there",
-    Phase.FOREIGN: "FOREIGN, the masters are not what a rollout left there; a person must look at them and choose "
-    "which one stays",
-}
-
 UNCONFIRMED = (
-    "unconfirmed: the new release serves alone, but no visit has verified this master (the host was booted, or the old "
-    "master died). `fleet commit` verifies it first, `fleet rollback` takes it back"
+    "Only the new release runs, and fleet has not verified this master: the host was rebooted, or the old master died. "
+    "Type `fleet commit` to verify and keep it, or `fleet rollback`."
 )
 
 
 def document(status: RolloutStatus) -> dict[str, Any]:
-    """The whole document."""
+    """The document `fleet.status/1`."""
     return {"schema": SCHEMA, "hosts": [host_document(host) for host in status.all]}
 
 
 def host_document(host: HostStatus) -> dict[str, Any]:
-    """One host of it. `error` is what kept it from answering, or null."""
+    """One host of the document. `error` says why it did not answer; it is null if it did."""
     report = host.report
     record = report.record if report else None
     return {
@@ -73,9 +66,9 @@ def _master(master: MasterView) -> dict[str, Any]:
 
 
 def table(status: RolloutStatus) -> Group:
-    """One row per host, and below what a person may want to know or type."""
+    """One row per host, and below them a line for each thing that the operator must know or can type."""
     found = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("host", "phase", "running", "file at the path", "masters", "rollout"):
+    for name in ("host", "phase", "running", "file at path", "masters (workers)", "rollout"):
         found.add_column(name, overflow="fold")
     for host in status.all:
         found.add_row(Text(safe(host.name)), phase_text(host.phase), *(Text(word) for word in _row(host.report)))
@@ -91,18 +84,19 @@ def _row(report: Report | None) -> tuple[str, ...]:
 
 def _path(report: Report) -> str:
     if report.path_sha256 == report.running_sha256:
-        return "the same"
+        return "same"
     return version(report.path_version, report.path_sha256)
 
 
 def _masters(report: Report) -> str:
-    """`812 (old, 0+2 draining) 990 (4)`: workers that accept, and those that finish."""
-    words = []
-    for master in report.masters[:MOST_MASTERS]:
-        inside = ("old, " if master.is_old else "") + str(master.workers)
-        words.append(f"{master.pid} ({inside}" + (f"+{master.draining} draining)" if master.draining else ")"))
-    more = len(report.masters) - MOST_MASTERS
-    return " ".join(words + ([f"and {more} more"] if more > 0 else [])) or "none"
+    """`812 (old: 0, 2 draining) 990 (4)`: the workers that accept connections, and those that finish theirs."""
+    return listed(map(_master_words, report.masters), MOST_MASTERS, " ") or "none"
+
+
+def _master_words(master: MasterView) -> str:
+    old = "old: " if master.is_old else ""
+    draining = f", {master.draining} draining" if master.draining else ""
+    return f"{master.pid} ({old}{master.workers}{draining})"
 
 
 def _rollout(report: Report) -> str:
@@ -113,21 +107,39 @@ def _rollout(report: Report) -> str:
 def _notes(host: HostStatus) -> list[str]:
     report = host.report
     if report is None:
-        return [sentences(host.last.message, host.last.remedy) or host.last.reason or "it did not answer"]
+        return [sentences(host.last.message, host.last.remedy) or host.last.reason or "no answer"]
     notes = []
     if report.held and report.undo:
-        notes.append(f"held; to undo it there, on the host itself: {report.undo}")
+        notes.append(f"Held. To roll back on the host itself, type there: {report.undo}")
     if report.lease_left_s is not None:
-        notes.append(f"goes back by itself in {report.lease_left_s:.0f} s, unless it is committed or visited before")
+        notes.append(f"Rolls itself back in {report.lease_left_s:.0f} s, unless fleet renews its lease or commits it.")
     if report.record is not None and report.record.why:
         notes.append(report.record.why)
     if report.unconfirmed:
         notes.append(UNCONFIRMED)
     if report.drain_pending:
-        notes.append("old connections still drain: `fleet commit` waits for them, `fleet commit --cut` ends them")
-    if report.phase in HINTS:
-        start = f", the command is: {report.start_command}" if report.start_command else ""
-        notes.append(HINTS[report.phase] + (start if report.phase is Phase.DOWN else ""))
+        notes.append(
+            "Old workers still finish connections: `fleet commit` waits for them, `fleet commit --cut` closes them."
+        )
+    if report.phase in (Phase.DOWN, Phase.STRANDED, Phase.FOREIGN):
+        notes.append(f"{report.phase.value}: {_phase_note(report)}")
     if report.orphans:
-        notes.append("workers without a master serve, leave them: " + listed([str(pid) for pid in report.orphans]))
+        pids = listed(map(str, report.orphans))
+        notes.append(f"Workers without a master still serve connections, do not kill them: pid {pids}.")
     return notes
+
+
+def _phase_note(report: Report) -> str:
+    """What a phase that needs a person means, and what to type."""
+    match report.phase:
+        case Phase.DOWN:
+            start = f" Start it on the host: {report.start_command}" if report.start_command else ""
+            return f"no nginx master runs, and fleet never starts one.{start}"
+        case Phase.STRANDED:
+            old = next((str(master.pid) for master in report.masters if master.is_old), "PID_OF_THE_OLD_MASTER")
+            return f"no worker accepts connections. Type `fleet rollback` now, or on the host: kill -HUP {old}"
+        case _:
+            return (
+                "the masters are not the ones that a rollout left. Look at them on the host (ps -fC nginx) and decide "
+                "which one stays."
+            )

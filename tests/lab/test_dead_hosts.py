@@ -140,7 +140,7 @@ def test_the_others_go_back_in_time_and_each_dead_host_says_why(
     assert code == 4
     assert set(back) == {host.name for host in lab.hosts} - set(dead)
     assert last_s < last_alone_s + ONE_DEADLINE_S
-    rows = [row for row in read(lab, "show").splitlines() if "a person must look" in row]
+    rows = [row for row in read(lab, "show").splitlines() if "needs a person" in row]
     for name, way in dead.items():
         (row,) = [row for row in rows if row.startswith(f"{name} ")]
         assert any(f"unreachable ({word})" in row for word in DEAD[way]), (way, row)

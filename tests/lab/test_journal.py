@@ -129,7 +129,7 @@ def test_a_disk_that_fills_up_turns_the_run_back_and_no_rollback(lab: Lab, relea
     assert "without a journal" in ran.said
     agrees(lab, "OLD", BASE)
     (small_disk / "filler").unlink()
-    assert "broke off, no end" in read(lab, "history", "--journal", str(journal))
+    assert "interrupted (no end recorded)" in read(lab, "history", "--journal", str(journal))
 
 
 def fill(path: Path) -> None:

@@ -14,12 +14,7 @@ from fleet.rollout.single_visit import decide_single_visit
 from fleet.ui.live import view
 from tests.support.pretend.visits import AT, a_fleet
 from tests.support.rollout.playing import a_play, play
-from tests.support.screens import (
-    QUICK,
-    as_text,
-    in_the_middle,
-    three_hundred_hosts,
-)
+from tests.support.screens import QUICK, a_rollout_that_went_wrong, as_text, in_the_middle, three_hundred_hosts
 
 
 @pytest.mark.parametrize("width", [100, 60])
@@ -37,6 +32,12 @@ def test_the_live_view_never_outgrows_the_screen(height: int) -> None:
 
     assert len(lines) <= height
     assert max(len(line) for line in lines) <= 80
+
+
+def test_the_key_explains_the_letters_on_the_screen_and_no_others() -> None:
+    lines = as_text(view(a_rollout_that_went_wrong().status, AT, 80, 20), 80).splitlines()
+
+    assert lines[2:4] == ["<x!sss", "! needs a person  x failed  < rolled back  s staged"]
 
 
 def test_a_rollback_in_the_live_view_does_not_call_held_hosts_not_begun() -> None:

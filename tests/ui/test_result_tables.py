@@ -63,4 +63,4 @@ def test_a_host_that_fell_silent_has_no_phase_any_more() -> None:
 
     assert status.hosts["web-03"].phase is Phase.OLD
     assert "OLD" not in row
-    assert "a person must look" in row
+    assert "needs a person" in row

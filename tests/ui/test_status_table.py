@@ -43,6 +43,17 @@ def test_status_says_what_to_do_about_a_host_in_trouble(phase: Phase) -> None:
 
     assert f"web-01: {phase.value}" in shown
     assert ("/usr/sbin/nginx -g x" in shown) == (phase is Phase.DOWN)
+    assert ("fleet rollback" in shown) == (phase is Phase.STRANDED)
+
+
+def test_status_names_the_pid_that_revives_a_stranded_host() -> None:
+    fleet = a_fleet(1)
+    host = fleet.hosts["web-01"]
+    host.held, host.runs = OLD, NEW
+    report = host.report()._replace(phase=Phase.STRANDED)
+    status = RolloutStatus("look", {"web-01": HostStatus("web-01", report=report)})
+
+    assert "kill -HUP 812" in as_text(table(status), 200)
 
 
 def test_status_says_that_a_drain_is_pending_and_how_to_end_it() -> None:
