@@ -64,7 +64,7 @@ EVENTS = st.builds(
 
 
 @given(EVENTS)
-def test_what_the_journal_keeps_of_an_event_is_all_of_it(event: Event) -> None:
+def test_the_journal_s_form_keeps_the_whole_event(event: Event) -> None:
     text = dump(event)
 
     assert load(text) == event
@@ -86,7 +86,7 @@ def test_every_event_of_a_rollout_is_loaded_as_it_was() -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"at": 1}', dump(Event(AT, "r", EventType.NOTE)).replace("note", "x")]
 )
-def test_a_text_that_is_no_event_is_malformed(text: str) -> None:
+def test_a_text_that_is_not_an_event_is_malformed(text: str) -> None:
     with pytest.raises(Malformed):
         load(text)
 
@@ -111,9 +111,9 @@ def test_the_form_for_readers_leaves_the_report_out_and_rounds() -> None:
         allow=st.lists(WORDS, max_size=3).map(tuple),
     )
 )
-def test_a_policy_comes_back_from_the_text_as_it_was(policy: Policy) -> None:
+def test_a_policy_survives_the_round_trip_through_json(policy: Policy) -> None:
     assert Policy.from_plain(json.loads(json.dumps(policy.to_plain()))) == policy
 
 
-def test_a_policy_of_an_older_fleet_has_the_defaults_of_what_it_lacks() -> None:
+def test_a_policy_of_an_older_fleet_gets_defaults_for_what_it_lacks() -> None:
     assert Policy.from_plain({"bake_s": 5, "unknown": 1}) == Policy(bake_s=5.0)

@@ -5,7 +5,7 @@ a model, and time and threads are ours. The rules are what may happen; the invar
 
     the journal, read again and folded, is the status that is shown
     no host is begun once the budget is exceeded; no two visits of a run are on one host
-    what was taken back moves forward by no old request
+    no old request moves a rolled-back host forward
     no visit takes a host's service away
     at the end `resume` brings every host to rest, and `rollback` brings it to what it ran before
 """
@@ -53,7 +53,7 @@ PICK = st.integers(0, 30)
 
 @dataclass(frozen=True)
 class Undone:
-    """That a rollout was taken back on a host, and with which epoch."""
+    """A rollout was rolled back on a host, with this epoch."""
 
     epoch: int
 

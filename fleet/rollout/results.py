@@ -221,7 +221,7 @@ def over_budget(policy: Policy, status: RolloutStatus) -> Finish:
     return _halted(status, text)
 
 
-def no_proven_host(status: RolloutStatus) -> Finish:
+def no_host_passed(status: RolloutStatus) -> Finish:
     """No host of the batch passed its bake, so the gate has no evidence for the release."""
     if others := _only_held_by_others(status):
         return held_by_others(others)

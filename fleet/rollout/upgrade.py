@@ -190,18 +190,18 @@ def _next_look(policy: Policy, host: HostStatus, end: datetime, now: datetime) -
 def _judge(policy: Policy, status: RolloutStatus) -> Action:
     """The gate's verdict. A host that gave no answer makes it an `ERROR`, unless the budget has room for that host."""
     failed = [host for host in status.all if _verdict(host) is Verdict.FAILED]
-    silent = [host for host in status.all if _verdict(host) is Verdict.ERROR]
-    unproven = _no_host_passed(status)
-    room = policy.on_failure is OnFailure.CONTINUE or status.faults + len(silent) <= policy.max_failures
+    unanswered = [host for host in status.all if _verdict(host) is Verdict.ERROR]
+    none_passed = _no_host_passed(status)
+    room = policy.on_failure is OnFailure.CONTINUE or status.faults + len(unanswered) <= policy.max_failures
     verdict = Verdict.PASSED
     if failed:
         verdict = Verdict.FAILED
-    elif unproven or (silent and not room):
+    elif none_passed or (unanswered and not room):
         verdict = Verdict.ERROR
     why = [
         f"failed: {results.names(failed)}" if failed else "",
-        f"no answer: {results.names(silent)}" if silent else "",
-        "no host of it passed" if unproven else "",
+        f"no answer: {results.names(unanswered)}" if unanswered else "",
+        "no host of it passed" if none_passed else "",
         "nothing to watch: its hosts ran the release already or had passed this gate"
         if _nothing_to_watch(status)
         else "",
@@ -299,5 +299,5 @@ def _end(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, 
     if over_budget(policy, status):
         return (results.over_budget(policy, status),)
     if status.batch and status.gate is not None and _halts_after_batch(policy, status):
-        return (results.no_proven_host(status),)
+        return (results.no_host_passed(status),)
     return (results.completed(policy, status),)

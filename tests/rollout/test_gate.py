@@ -21,7 +21,7 @@ A_REPORT = Pretend("web-01").report()
         (None, None, Verdict.ERROR),
     ],
 )
-def test_what_could_not_be_measured_is_an_error_and_neither_a_pass_nor_a_failure(
+def test_a_look_without_an_answer_is_an_error_and_neither_a_pass_nor_a_failure(
     outcome: Outcome | None, report: Report | None, verdict: Verdict
 ) -> None:
     assert judge(outcome, report) is verdict

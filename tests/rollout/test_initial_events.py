@@ -19,7 +19,7 @@ def folded(start: RolloutStatus) -> RolloutStatus:
     return reduce(fold, initial_events(start, AT), RolloutStatus())
 
 
-def test_a_run_of_which_nothing_is_known_has_one_first_event() -> None:
+def test_a_run_that_knows_nothing_of_its_hosts_begins_with_one_event() -> None:
     hosts = {name: HostStatus(name, 1) for name in ("web-01", "web-02")}
     start = RolloutStatus("r1", hosts, (tuple(hosts),), started_at=AT)
 
@@ -27,7 +27,7 @@ def test_a_run_of_which_nothing_is_known_has_one_first_event() -> None:
     assert folded(start) == start
 
 
-def test_all_that_can_be_known_of_a_host_is_told() -> None:
+def test_the_first_events_carry_everything_that_is_known_of_a_host() -> None:
     host = HostStatus(
         "web-01",
         1,
@@ -42,7 +42,7 @@ def test_all_that_can_be_known_of_a_host_is_told() -> None:
     assert folded(start) == start
 
 
-def test_a_rollback_and_a_commit_begin_with_what_the_look_has_told() -> None:
+def test_a_rollback_and_a_commit_begin_with_what_the_look_has_shown() -> None:
     fleet = a_fleet(4)
     fleet.trouble["web-03", Ask.UPGRADE].append(REFUSED)
     play(fleet, replace(HELD, max_failures=4))

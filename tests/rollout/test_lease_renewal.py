@@ -50,14 +50,14 @@ def test_without_a_lease_the_claim_is_renewed_all_the_same() -> None:
     assert moves(HELD, 300.0, Policy()) == (Visit("web-01", Ask.BAKE, 1),)
 
 
-def test_a_look_that_failed_is_made_again_soon_and_not_at_once() -> None:
+def test_a_failed_look_is_repeated_after_ten_seconds() -> None:
     failed = replace(HELD, last=LastVisit(Ask.BAKE, later(30.0)))
 
     assert moves(failed, 32.0) == (Wait(later(40.0)),)
     assert moves(failed, 40.0) == (Visit("web-01", Ask.BAKE, 1),)
 
 
-def test_only_hosts_that_wait_in_the_rollout_s_hands_are_looked_at() -> None:
+def test_only_idle_hosts_that_wait_for_a_gate_or_the_commit_are_looked_at() -> None:
     for other in (
         replace(HELD, running=RunningVisit(Ask.BAKE, AT)),
         replace(HELD, unresolved=UnresolvedVisit(Ask.COMMIT, AT, AT)),

@@ -34,7 +34,7 @@ def interrupted(fleet: Fleet, ask: Ask, host: str, policy: Policy = QUICK) -> Pl
     return game
 
 
-def test_a_rollout_that_went_forward_goes_forward() -> None:
+def test_an_interrupted_upgrade_continues_as_an_upgrade() -> None:
     game = interrupted(a_fleet(4), Ask.UPGRADE, "web-02")
 
     assert resume_as([("upgrade", game.status)]) is ResumeAs.UPGRADE
@@ -42,7 +42,7 @@ def test_a_rollout_that_went_forward_goes_forward() -> None:
 
 
 @pytest.mark.parametrize("broke_off", [False, True], ids=["turned back", "killed"])
-def test_what_was_being_taken_back_is_taken_back(broke_off: bool) -> None:
+def test_an_interrupted_rollback_continues_as_a_rollback(broke_off: bool) -> None:
     fleet = a_fleet(4)
     fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
     status = interrupted(fleet, Ask.ROLLBACK, "web-01").status
@@ -53,7 +53,7 @@ def test_what_was_being_taken_back_is_taken_back(broke_off: bool) -> None:
     assert resume_as([("upgrade", status)]) is ResumeAs.ROLLBACK
 
 
-def test_what_is_back_stays_back() -> None:
+def test_after_a_finished_rollback_there_is_nothing_to_resume() -> None:
     fleet = a_fleet(4)
     fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
     game = a_play(fleet, QUICK, SIZES)
@@ -63,7 +63,7 @@ def test_what_is_back_stays_back() -> None:
     assert resume_as([("upgrade", game.status)]) is ResumeAs.NOTHING
 
 
-def test_a_rollback_with_a_host_that_is_not_known_to_be_back_goes_on() -> None:
+def test_a_rollback_with_a_host_that_is_not_known_to_be_back_continues() -> None:
     fleet = a_fleet(4)
     fleet.trouble["web-02", Ask.UPGRADE].append(LOST_AFTER)
     for ask in (Ask.LOOK, Ask.ROLLBACK):
@@ -89,7 +89,7 @@ def test_a_rollback_with_a_host_that_is_not_known_to_be_back_goes_on() -> None:
         ("upgrade", None, None, ResumeAs.UPGRADE),
     ],
 )
-def test_the_last_command_and_its_end_say_which_way(
+def test_the_last_command_and_its_result_decide_how_to_resume(
     command: str, result: Result | None, code: int | None, way: ResumeAs
 ) -> None:
     assert resume_as([(command, RolloutStatus("r1", result=result, exit_code=code))]) is way
@@ -99,21 +99,21 @@ def test_the_last_command_and_its_end_say_which_way(
     ("command", "result", "way"),
     [("rollback", Result.INTERRUPTED, ResumeAs.ROLLBACK), ("upgrade", Result.COMPLETED, ResumeAs.UPGRADE)],
 )
-def test_a_commit_that_failed_settles_nothing(command: str, result: Result, way: ResumeAs) -> None:
+def test_after_a_failed_commit_the_run_before_it_decides(command: str, result: Result, way: ResumeAs) -> None:
     before = (command, RolloutStatus("r1", result=result))
     failed = ("commit", RolloutStatus("r1", result=Result.HALTED, exit_code=3))
 
     assert resume_as([before, failed, failed]) is way
 
 
-def test_hosts_are_proven_when_their_batch_has_passed_its_gate() -> None:
+def test_hosts_have_passed_when_their_batch_has_passed_its_gate() -> None:
     game = interrupted(a_fleet(4), Ask.UPGRADE, "web-03")
 
     assert game.status.batch == 3
     assert passed_gate([game.status]) == {"web-01", "web-02"}
 
 
-def test_a_host_at_fault_is_not_proven_and_the_runs_before_count() -> None:
+def test_a_faulty_host_has_not_passed_and_earlier_runs_count() -> None:
     fleet = a_fleet(4)
     fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
     lenient = replace(QUICK, on_failure=OnFailure.CONTINUE)
@@ -125,7 +125,7 @@ def test_a_host_at_fault_is_not_proven_and_the_runs_before_count() -> None:
     assert passed_gate([]) == frozenset()
 
 
-def test_a_resume_takes_nothing_for_granted_but_the_gates() -> None:
+def test_a_resume_keeps_of_each_host_only_whether_it_passed_its_gate() -> None:
     start = resumed_status("r1", (("web-01",), ("web-02", "web-03")), frozenset({"web-01"}))
 
     assert start.batches == (("web-01",), ("web-02", "web-03"))
@@ -134,7 +134,7 @@ def test_a_resume_takes_nothing_for_granted_but_the_gates() -> None:
     assert [host.batch for host in start.all] == [1, 2, 2]
 
 
-def test_a_proven_batch_that_is_found_held_is_not_watched_again() -> None:
+def test_a_held_batch_that_had_passed_its_gate_is_not_watched_again() -> None:
     fleet = a_fleet(4)
     policy = replace(QUICK, bake_s=60.0)
     first = interrupted(fleet, Ask.UPGRADE, "web-03", policy)

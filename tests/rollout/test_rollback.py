@@ -77,7 +77,7 @@ def test_a_lost_rollback_is_looked_at_and_then_asked_for_again() -> None:
     assert fleet.hosts["web-01"].phase() is Phase.OLD
 
 
-def test_a_rollback_that_was_done_and_whose_answer_was_lost_ends_well() -> None:
+def test_a_rollback_whose_answer_was_lost_ends_with_0() -> None:
     fleet = a_fleet(1)
     play(fleet, HELD)
     fleet.trouble["web-01", Ask.ROLLBACK].append(LOST_AFTER)

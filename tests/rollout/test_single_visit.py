@@ -9,7 +9,7 @@ from tests.support.rollout.from_hosts import PARALLEL, QUICK
 from tests.support.rollout.playing import a_play
 
 
-def test_a_look_at_silent_hosts_ends_with_4() -> None:
+def test_a_look_at_a_host_that_does_not_answer_ends_with_4() -> None:
     fleet = a_fleet(3)
     fleet.trouble["web-02", Ask.LOOK].append(UNREACHABLE)
     game = a_play(fleet, QUICK)
@@ -20,7 +20,7 @@ def test_a_look_at_silent_hosts_ends_with_4() -> None:
     assert "web-02" in end.message
 
 
-def test_a_check_tells_all_hosts_that_refuse() -> None:
+def test_a_check_names_all_hosts_that_refuse() -> None:
     fleet = a_fleet(3)
     fleet.trouble["web-01", Ask.STAGE].append(REFUSED)
     fleet.trouble["web-03", Ask.STAGE].append(REFUSED)

@@ -105,7 +105,7 @@ def test_the_epoch_is_one_above_the_highest_that_any_host_knows() -> None:
     assert {task.request.epoch for task in fleet.tasks if task.request.ask is not Ask.STAGE} == {8}
 
 
-def test_an_epoch_that_no_rollouts_led_to_is_not_given_to_the_other_hosts() -> None:
+def test_an_epoch_far_above_all_others_is_refused() -> None:
     """They would keep it: one above the largest number would shut fleet out of all of them."""
     fleet = a_fleet(3)
     fleet.hosts["web-02"].epoch = 10**9
@@ -138,7 +138,7 @@ def test_a_host_that_runs_the_release_already_is_left_alone() -> None:
     assert game.status.hosts["web-02"].progress is Progress.RAN_ALREADY
 
 
-def test_a_failure_beyond_the_budget_takes_every_begun_host_back_and_begins_no_other() -> None:
+def test_a_failure_beyond_the_budget_rolls_back_every_begun_host_and_begins_no_other() -> None:
     fleet = a_fleet(6)
     fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
 
@@ -173,7 +173,7 @@ def test_halt_leaves_the_begun_hosts_as_they_are() -> None:
     assert f"fleet rollback {ROLLOUT}" in end.message
 
 
-def test_continue_goes_on_whatever_fails() -> None:
+def test_with_continue_no_number_of_failures_stops_the_rollout() -> None:
     fleet = a_fleet(6)
     fleet.trouble["web-01", Ask.UPGRADE].append(WENT_BACK)
     fleet.trouble["web-04", Ask.UPGRADE].append(WENT_BACK)
@@ -184,7 +184,7 @@ def test_continue_goes_on_whatever_fails() -> None:
     assert sorted(fleet.asked(Ask.UPGRADE)) == names(6)
 
 
-def test_a_host_that_fails_its_bake_inside_the_budget_is_taken_back_alone_and_the_rollout_goes_on() -> None:
+def test_a_host_that_fails_its_bake_within_the_budget_is_rolled_back_alone_and_the_rollout_continues() -> None:
     fleet = a_fleet(4)
     bad = replace(WENT_BACK, reason="log_bad")
     fleet.trouble["web-01", Ask.BAKE].append(bad)
@@ -244,7 +244,7 @@ def test_a_host_that_misses_one_look_is_asked_again_before_it_counts() -> None:
     assert end.exit_code == 0
 
 
-def test_a_host_that_stays_silent_at_the_gate_counts_as_unreachable_and_needs_a_person() -> None:
+def test_a_host_that_gives_no_answer_at_the_gate_counts_as_unreachable_and_needs_a_person() -> None:
     fleet = a_fleet(2)
     for ask in (Ask.BAKE, Ask.LOOK, Ask.ROLLBACK):
         fleet.trouble["web-01", ask].extend([UNREACHABLE] * 99)
@@ -262,7 +262,7 @@ def verdicts(game: Play) -> list[object]:
 
 @pytest.mark.parametrize("ask", [Ask.UPGRADE, Ask.BAKE])
 @pytest.mark.parametrize("on_failure", [OnFailure.ROLLBACK, OnFailure.HALT])
-def test_a_batch_of_which_no_host_was_seen_well_is_the_last_even_within_the_budget(
+def test_a_batch_of_which_no_host_passed_its_bake_is_the_last_even_within_the_budget(
     ask: Ask, on_failure: OnFailure
 ) -> None:
     fleet = a_fleet(4)
@@ -276,7 +276,7 @@ def test_a_batch_of_which_no_host_was_seen_well_is_the_last_even_within_the_budg
     assert verdicts(game) == ["error" if ask is Ask.UPGRADE else "failed"]
 
 
-def test_a_silent_canary_within_the_budget_halts_after_a_last_look() -> None:
+def test_a_canary_without_an_answer_within_the_budget_halts_after_a_last_look() -> None:
     fleet = a_fleet(4)
     for ask in (Ask.BAKE, Ask.LOOK):
         fleet.trouble["web-01", ask].extend([UNREACHABLE] * 99)
@@ -288,7 +288,7 @@ def test_a_silent_canary_within_the_budget_halts_after_a_last_look() -> None:
     assert verdicts(game) == ["error"]
 
 
-def test_a_silent_host_that_the_budget_has_room_for_does_not_close_the_gate() -> None:
+def test_a_host_without_an_answer_within_the_budget_does_not_close_the_gate() -> None:
     fleet = a_fleet(4)
     fleet.trouble["web-01", Ask.BAKE].extend([UNREACHABLE] * 99)
 
@@ -299,7 +299,7 @@ def test_a_silent_host_that_the_budget_has_room_for_does_not_close_the_gate() ->
     assert sorted(fleet.asked(Ask.UPGRADE)) == names(4)
 
 
-def test_a_gate_with_nobody_to_watch_has_passed_where_all_ran_the_release_already() -> None:
+def test_a_gate_with_no_host_to_watch_passes_where_all_ran_the_release_already() -> None:
     fleet = a_fleet(2)
     for host in fleet.hosts.values():
         host.runs = NEW
@@ -318,7 +318,7 @@ HELD = HostOutcome("", Outcome.REFUSED, "upgrade_in_progress", "two masters run 
 @pytest.mark.parametrize("trouble", [BUSY, HELD], ids=lambda trouble: trouble.reason)
 @pytest.mark.parametrize("ask", [Ask.STAGE, Ask.UPGRADE])
 @pytest.mark.parametrize("on_failure", OnFailure)
-def test_hosts_that_another_rollout_holds_end_it_with_5_when_nothing_was_changed(
+def test_hosts_held_by_another_rollout_end_the_run_with_5_when_nothing_was_changed(
     trouble: HostOutcome, ask: Ask, on_failure: OnFailure
 ) -> None:
     fleet = a_fleet(3)
@@ -333,7 +333,7 @@ def test_hosts_that_another_rollout_holds_end_it_with_5_when_nothing_was_changed
     assert fleet.asked(Ask.ROLLBACK) == []
 
 
-def test_hosts_that_somebody_else_has_end_a_resume_with_5_whatever_was_begun_before() -> None:
+def test_hosts_held_by_another_rollout_end_a_resume_with_5_whatever_was_begun_before() -> None:
     fleet = a_fleet(3)
     fleet.hosts["web-01"].record = Record("r1", 1, "alice@desk", NEW, OLD, OLD, "2026-11-23T09:00:00.000Z")
     fleet.trouble["web-02", Ask.STAGE].append(CLAIMED)
@@ -367,7 +367,7 @@ def held_for(fleet: Fleet, tries: int, host: str = "web-02") -> None:
     fleet.trouble[host, Ask.STAGE].extend([CLAIMED] * tries)
 
 
-def test_hosts_that_somebody_is_at_work_on_are_asked_again_as_long_as_the_operator_would_wait() -> None:
+def test_claimed_hosts_are_asked_again_until_the_lock_wait_is_over() -> None:
     fleet = a_fleet(3)
     held_for(fleet, 4)
 
@@ -380,7 +380,7 @@ def test_hosts_that_somebody_is_at_work_on_are_asked_again_as_long_as_the_operat
     assert game.now - AT < timedelta(seconds=60)
 
 
-def test_whoever_waits_in_vain_is_told_5_when_the_time_is_over() -> None:
+def test_the_run_ends_with_5_when_the_lock_wait_is_over() -> None:
     fleet = a_fleet(3)
     held_for(fleet, 99)
 
@@ -391,7 +391,7 @@ def test_whoever_waits_in_vain_is_told_5_when_the_time_is_over() -> None:
     assert {ask for _, ask in fleet.calls} == {Ask.STAGE}
 
 
-def test_nobody_is_waited_for_where_another_host_is_refused_anyway() -> None:
+def test_claimed_hosts_are_not_waited_for_when_another_host_is_refused() -> None:
     fleet = a_fleet(3)
     held_for(fleet, 99)
     fleet.trouble["web-03", Ask.STAGE].append(REFUSED)
@@ -401,7 +401,7 @@ def test_nobody_is_waited_for_where_another_host_is_refused_anyway() -> None:
     assert fleet.asked(Ask.STAGE).count("web-02") == 1
 
 
-def test_two_masters_that_no_rollout_accounts_for_are_a_refusal_like_any_other() -> None:
+def test_two_masters_that_no_rollout_left_there_are_an_ordinary_refusal() -> None:
     fleet = a_fleet(2)
     fleet.trouble["web-02", Ask.STAGE].append(HELD)
 
@@ -410,7 +410,7 @@ def test_two_masters_that_no_rollout_accounts_for_are_a_refusal_like_any_other()
     assert end.exit_code == 2
 
 
-def test_a_host_held_by_another_after_others_were_begun_is_a_failure_like_any_other() -> None:
+def test_a_host_held_by_another_after_others_were_begun_is_an_ordinary_failure() -> None:
     fleet = a_fleet(3)
     fleet.trouble["web-02", Ask.UPGRADE].append(HELD)
 
@@ -419,14 +419,14 @@ def test_a_host_held_by_another_after_others_were_begun_is_a_failure_like_any_ot
     assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 3)
 
 
-def test_begun_hosts_are_counted_apart_from_those_that_were_not() -> None:
+def test_begun_hosts_are_counted_separately() -> None:
     status = RolloutStatus("r", {"a": HostStatus("a", progress=Progress.BEGUN), "b": HostStatus("b")})
 
     assert status.counts["begun"] == 1
     assert status.counts["not_begun"] == 1
 
 
-def test_where_every_host_failed_nothing_is_said_to_be_completed() -> None:
+def test_a_rollout_in_which_every_host_failed_is_not_called_completed() -> None:
     fleet = a_fleet(3)
     for name in fleet.hosts:
         fleet.trouble[name, Ask.UPGRADE].append(WENT_BACK)
@@ -437,7 +437,7 @@ def test_where_every_host_failed_nothing_is_said_to_be_completed() -> None:
     assert end.message.startswith("Not finished: 0 of 3 hosts run the new release.")
 
 
-def test_a_halt_with_every_begun_host_old_again_offers_no_way_back() -> None:
+def test_a_halt_with_every_begun_host_old_again_names_no_rollback() -> None:
     fleet = a_fleet(3)
     fleet.trouble["web-01", Ask.UPGRADE].append(WENT_BACK)
 
@@ -483,7 +483,7 @@ def test_a_host_lost_during_its_upgrade_and_silent_ever_since_needs_a_person() -
     assert "web-01" in end.message
 
 
-def test_what_a_host_was_lost_by_is_its_cause_whatever_later_looks_meet() -> None:
+def test_the_fault_keeps_the_words_of_the_visit_that_was_lost() -> None:
     """A host that freezes in a step says nothing to a look either, like one whose sshd never answered."""
     fleet = a_fleet(2)
     fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
@@ -496,7 +496,7 @@ def test_what_a_host_was_lost_by_is_its_cause_whatever_later_looks_meet() -> Non
     assert (fault.reason, fault.message) == (LOST_AFTER.reason, LOST_AFTER.message)
 
 
-def test_a_changed_key_is_told_whatever_a_host_was_lost_by() -> None:
+def test_a_changed_host_key_replaces_the_words_of_the_visit_that_was_lost() -> None:
     fleet = a_fleet(2)
     changed = replace(UNREACHABLE, reason="host_key_changed", message="THE HOST KEY HAS CHANGED")
     fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
@@ -523,7 +523,7 @@ def test_a_lost_commit_is_given_again_only_after_a_look() -> None:
     assert fleet.hosts["web-01"].phase() is Phase.NEW
 
 
-def test_commit_never_ends_held_and_says_both_ways_on() -> None:
+def test_with_commit_never_the_hosts_end_held_and_both_commands_are_named() -> None:
     fleet = a_fleet(2)
 
     end, _ = play(fleet, replace(QUICK, commit=CommitWhen.NEVER))
@@ -548,7 +548,7 @@ def test_a_drain_that_does_not_end_leaves_the_host_held_and_the_rollout_unfinish
     assert fleet.asked(Ask.COMMIT) == ["web-01", "web-02"]
 
 
-def test_whoever_took_over_is_named_and_no_further_host_is_begun() -> None:
+def test_the_operator_who_took_over_is_named_and_no_further_host_is_begun() -> None:
     fleet = a_fleet(6)
 
     def meanwhile(task: HostTask) -> None:
@@ -566,7 +566,7 @@ def test_whoever_took_over_is_named_and_no_further_host_is_begun() -> None:
     assert fleet.asked(Ask.ROLLBACK) == []
 
 
-def test_after_turning_back_no_host_is_begun_and_the_way_on_is_said() -> None:
+def test_after_an_interruption_no_host_is_begun_and_the_next_commands_are_named() -> None:
     fleet = a_fleet(6)
     game = a_play(fleet, QUICK)
 
@@ -585,7 +585,7 @@ def test_after_turning_back_no_host_is_begun_and_the_way_on_is_said() -> None:
     assert f"To continue: `fleet resume {ROLLOUT}`" in end.message
 
 
-def test_a_host_that_fails_to_go_back_needs_a_person_and_is_not_told_again() -> None:
+def test_a_host_whose_rollback_failed_needs_a_person_and_is_not_asked_again() -> None:
     fleet = a_fleet(2)
     fleet.trouble["web-01", Ask.BAKE].append(replace(WENT_BACK, reason="probe_failed"))
     fleet.trouble["web-01", Ask.ROLLBACK].append(

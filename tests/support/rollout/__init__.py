@@ -1,1 +1,1 @@
-"""Rollouts played by hand: without threads, without time."""
+"""Rollouts played step by step, without threads and without real time."""

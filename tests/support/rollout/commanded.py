@@ -1,6 +1,6 @@
-"""The commands of a laptop, begun as `fleet.commands` begins them, over the ground that the runs share.
+"""The commands of a laptop, started as `fleet.commands` starts them, over the hosts that all laptops share.
 
-Each gives the `Run` that it began, or `None` where the command is refused before any host is asked for anything.
+Each gives the `Run` that it started, or `None` where the command is refused before any host is visited.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -29,7 +29,7 @@ Watch = Callable[[Run, HostTask], None]
 
 @dataclass
 class Laptop:
-    """One operator's laptop with its journal. `runs` are those that are at work or have ended here."""
+    """One operator's laptop with its journal. `runs` are the runs that it has started."""
 
     name: str
     ground: Ground
@@ -45,11 +45,11 @@ class Laptop:
         return tuple(self.ground.hosts)
 
     def is_free(self) -> bool:
-        """Whether no run that lives has the journal's lock."""
+        """Whether the journal's lock is free."""
         return self.book.holder is None
 
     def let_go(self, run: Run) -> None:
-        """The run is over, or was killed: the lock is nobody's."""
+        """Frees the lock of a run that ended or was killed."""
         if self.book.holder is run.recorder:
             self.book.holder = None
 
@@ -62,7 +62,7 @@ class Laptop:
         return self._roll_out("upgrade", start, target, policy, reopen=False)
 
     def resume(self, wanted: str | None = None) -> Run | None:
-        """`fleet resume`, of the newest rollout that this journal has begun; else of the newest that the hosts know."""
+        """`fleet resume` of the newest rollout in this journal, else of the newest that the hosts know."""
         known = [written.rollout for written in self.book.runs if written.command == "upgrade"]
         rollout = wanted or (known[-1] if known else None)
         runs = [written for written in self.book.runs if written.rollout == rollout]
@@ -106,7 +106,9 @@ class Laptop:
         rollout = wanted or newest(looked)
         if rollout is None or rollout not in records(looked):
             return None
-        return self._errand("commit", commit_status(looked, rollout), partial(decide_commit, Policy()), takes_lock=True)
+        return self._run_on_all(
+            "commit", commit_status(looked, rollout), partial(decide_commit, Policy()), takes_lock=True
+        )
 
     def rollback(self, wanted: str | None = None) -> Run | None:
         """`fleet rollback`."""
@@ -116,14 +118,14 @@ class Laptop:
             return None
         holder = self.book.holder
         takes_lock = holder is None or holder.written.rollout == rollout
-        return self._errand(
+        return self._run_on_all(
             "rollback", rollback_status(looked, rollout), partial(decide_rollback, PARALLEL), takes_lock
         )
 
     # What they share
 
     def look(self) -> RolloutStatus:
-        """What every host says of itself now."""
+        """The status after one look at every host."""
         start = RolloutStatus("look", {name: HostStatus(name) for name in self.names}, (self.names,))
         run = Run(self.ground, self._tasks(Policy()), partial(decide_single_visit, Ask.LOOK, PARALLEL), start)
         run.to_the_end()
@@ -140,7 +142,7 @@ class Laptop:
         recorder.take_lock()
         return self._begun(Run(self.ground, tasks, partial(decide, policy), start, recorder, watch=self.watch))
 
-    def _errand(
+    def _run_on_all(
         self,
         command: str,
         start: RolloutStatus,
@@ -170,7 +172,7 @@ class Laptop:
 
 
 def batches_of(names: Iterable[str], sizes: Sequence[int]) -> tuple[tuple[str, ...], ...]:
-    """The hosts in batches of these sizes; what is left is the last one."""
+    """The hosts in batches of these sizes; the remaining hosts are the last batch."""
     left = list(names)
     found = []
     for size in (*sizes, len(left)):

@@ -20,7 +20,7 @@ PARALLEL = 50
 
 
 def look(fleet: Fleet) -> RolloutStatus:
-    """What the hosts say now."""
+    """The status after one look at every host."""
     game = a_play(fleet, QUICK, sizes=(99,))
     game.to_the_end(partial(decide_single_visit, Ask.LOOK, PARALLEL))
     fleet.calls.clear()

@@ -43,7 +43,7 @@ class Pending:
 
 
 class Desk(Executor):
-    """Visits lie here until they are ended."""
+    """An executor that keeps visits until the test ends them."""
 
     def __init__(self, check: Callable[[HostTask], None]) -> None:
         self.pending: list[Pending] = []
@@ -56,7 +56,7 @@ class Desk(Executor):
 
 
 class TurnedByHand(Engine):
-    """The engine whose loop waits for nobody: each turn folds what has come and carries out what is open."""
+    """The engine without its waiting loop: each turn folds the inbox and carries out the open actions."""
 
     finish: Finish | None = None
 
@@ -151,7 +151,7 @@ class Ground:
         return self.now
 
     def pass_time(self, seconds: float) -> None:
-        """Scripts come to rest and leases run out on the way, each at its time."""
+        """Lets late step scripts act and leases expire, each at its time."""
         until = self.now + timedelta(seconds=seconds)
         while self.late and self.late[0][0] <= until:
             at, task, mishap = self.late.pop(0)
@@ -163,7 +163,7 @@ class Ground:
                 host.mind_lease()
 
     def act(self, task: HostTask, mishap: Mishap) -> HostOutcome:
-        """The visit as the host carries it out, and what it would answer."""
+        """Carries out the visit on the pretend host; gives its answer."""
         name, host = task.host.name, self.hosts[task.host.name]
         if name in self.off:
             return HostOutcome(name, UNREACHABLE.outcome, UNREACHABLE.reason, UNREACHABLE.message)
@@ -178,7 +178,7 @@ class Ground:
         return HostOutcome(name, *end, report=host.report(), took_s=1.0)
 
     def lose(self, task: HostTask, mishap: Mishap, late_s: float) -> HostOutcome:
-        """The link is lost; the script acts at its own time."""
+        """Loses the connection; the step script acts `late_s` seconds later."""
         self.late.append((self.now + timedelta(seconds=min(late_s, LATE_S)), task, mishap))
         self.late.sort(key=lambda item: item[0])
         return HostOutcome(task.host.name, Outcome.LINK_LOST, LOST_AFTER.reason, LOST_AFTER.message)
@@ -220,7 +220,7 @@ class Run:
         self.stops = True
 
     def _stop_all(self) -> None:
-        """Every link is cut: the scripts turn back by themselves."""
+        """Cuts every connection; the step scripts stop by themselves."""
         for pending in list(self.desk.pending):
             self.end(pending, self.ground.lose(pending.task, Mishap(turns_after=0), 1.0), turns=False)
 
@@ -238,14 +238,14 @@ class Run:
         self.engine.turn()
 
     def end(self, pending: Pending, outcome: HostOutcome, turns: bool = True) -> None:
-        """The visit has ended so, and the engine has heard of it."""
+        """Ends the visit with this outcome and lets the engine fold it."""
         self.desk.pending.remove(pending)
         pending.future.set_result(outcome)
         if turns:
             self.engine.turn()
 
     def to_the_end(self) -> Finish:
-        """What it comes to when all goes well from now on."""
+        """Runs to the end with no further mishap."""
         for _ in range(3000):
             if self.engine.finish is not None:
                 return self.engine.finish
@@ -258,7 +258,7 @@ class Run:
         raise AssertionError(f"the run never ends: {self.status}")
 
     def is_told_rightly(self) -> None:
-        """What is in the journal, read again and folded, is the status that is shown."""
+        """Checks that the journal, loaded and folded, gives the shown status."""
         if self.recorder is None or self.engine._journal is None:
             return
         texts = self.recorder.written.texts

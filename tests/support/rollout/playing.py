@@ -23,7 +23,7 @@ MOST_TURNS = 5000
 
 @dataclass
 class Play:
-    """One rollout, turn by turn. `now` only actions when something takes time."""
+    """One rollout, turn by turn. `now` moves only when something takes time."""
 
     fleet: Fleet
     tasks: TaskBuilder
@@ -36,7 +36,7 @@ class Play:
     watch: Callable[[RolloutStatus, tuple[object, ...]], None] = lambda status, actions: None
 
     def to_the_end(self, decide: Decide) -> Finish:
-        """The end that the decision comes to."""
+        """Plays to the end and gives it."""
         for event in initial_events(self.status, self.now):
             self._fold(event)
         for _ in range(MOST_TURNS):
@@ -60,11 +60,11 @@ class Play:
         raise AssertionError("the rollout never ends")
 
     def say(self, note: Note) -> None:
-        """A note of the engine's, such as that the operator turned back."""
+        """Emits a note as the engine does, such as that the operator pressed Ctrl-C."""
         self._say(Emit(EventType.NOTE, note=note))
 
     def fault(self, name: str) -> FaultKind | None:
-        """What is wrong with a host by now."""
+        """The kind of the host's fault, `None` without one."""
         found = self.status.hosts[name].fault
         return found.kind if found else None
 
@@ -120,6 +120,6 @@ def a_play(fleet: Fleet, policy: Policy, sizes: Sequence[int] = (1, 2, 3)) -> Pl
 
 
 def play(fleet: Fleet, policy: Policy, sizes: Sequence[int] = (1, 2, 3)) -> tuple[Finish, Play]:
-    """The end of an upgrade, and how it went."""
+    """Plays an upgrade to its end; gives the end and the play."""
     game = a_play(fleet, policy, sizes)
     return game.to_the_end(partial(decide, policy)), game
