@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fleet.onhost.procedure import MoveKind, Situation, Way, next_step
+from fleet.onhost.protocol import MAY_DO, Ask, Phase, Rest, Step
 from tests.support.lab.matrix_table import INTRODUCTION
 from tests.support.places import ROOT
 
@@ -132,3 +134,26 @@ def test_every_floor_that_import_linter_holds_is_in_the_architecture() -> None:
 
 def test_the_introduction_of_the_kill_matrix_is_the_one_that_the_next_run_writes() -> None:
     assert (ROOT / "docs" / "kill-matrix.md").read_text().startswith(INTRODUCTION)
+
+
+def test_the_page_of_the_procedure_has_every_phase_and_every_step() -> None:
+    page = (ROOT / "docs" / "procedure.md").read_text()
+
+    assert re.findall(r"^\| `([A-Z]+)` \|", page, re.M) == [phase.value for phase in Phase]
+    steps = {words.split()[0] for words in re.findall(r"^\| [a-z]* ?\| `[A-Z`, ]+ \| ([a-z ()]+) \|", page, re.M)}
+    assert steps | {"stage"} == {step.value for step in Step}
+
+
+def test_the_page_of_the_procedure_names_the_step_that_the_table_gives() -> None:
+    page = (ROOT / "docs" / "procedure.md").read_text()
+    rows = re.findall(r"^\| ([a-z]*) ?\| `([A-Z]+)` \| ([a-z]+)[a-z ()]* \|", page, re.M)
+    way = ""
+    for named, phase, step in rows:
+        way = named or way
+        # Seen from the release that a rollback aims at, a swapped host runs it and has the wrong file at the path.
+        looks = (Phase.NEW, False) if step == "restore" else (Phase(phase), True)
+        now = Situation(looks[0], Way(way), path_right=looks[1], litter=False)
+        allowed = (*MAY_DO[Ask.UPGRADE], *MAY_DO[Ask.ROLLBACK])
+        moves = {next_step(rest, now, verified, allowed) for rest in Rest for verified in (False, True)}
+        assert Step(step) in {move.step for move in moves if move.kind is MoveKind.ACT}, (way, phase, step)
+    assert len(rows) == 8

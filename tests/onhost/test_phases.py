@@ -1,4 +1,4 @@
-"""Every row of the design's phase table, on observations of real nginx."""
+"""Every row of the table of phases (docs/procedure.md), on observations of real nginx."""
 
 import pytest
 
