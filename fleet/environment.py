@@ -1,6 +1,6 @@
-"""What a command needs of the world outside: the way to the hosts, the clock, names, and whether somebody is there to ask.
+"""What a command needs from outside: the way to the hosts, the clock, rollout ids, the operator, a terminal.
 
-A test hands a command another one (as click's `obj`); nothing else is patched anywhere.
+A test passes a command an `Environment` of its own, as click's `obj`, so that the command contacts no real host.
 """
 
 import getpass
@@ -22,7 +22,7 @@ LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 def ssh_visits() -> Visits:
-    """Visits over SSH. Imported here, because fabric takes longer to load than `--help` may."""
+    """Visits over SSH. The import is here because fabric is too slow to load for `--help`."""
     from fleet.ssh import visit
     from fleet.ssh.transport import bastion
 
@@ -30,35 +30,35 @@ def ssh_visits() -> Visits:
 
 
 def ssh_prepare(hosts: Sequence[Host], connecting: Connecting) -> tuple[str, ...]:
-    """What a person must be asked for before the first visit was asked for; what a person should know is returned."""
+    """Asks for the passwords that visits will need; returns notes for the operator."""
     from fleet.ssh.auth.prompts import prepare
 
     return prepare(hosts, connecting, ask_secret)
 
 
 def ssh_prepare_survey(hosts: Sequence[Host], connecting: Connecting) -> tuple[str, ...]:
-    """The same before host keys are looked at."""
+    """Asks for the passwords that a survey of host keys will need; returns notes for the operator."""
     from fleet.ssh.auth.prompts import prepare_survey
 
     return prepare_survey(hosts, connecting, ask_secret)
 
 
 def ask_secret(prompt: str) -> str:
-    """What the person at the terminal types, unseen. Raises `Refused` when there is none."""
+    """What the operator types at the terminal, without echo. Raises `Refused` if there is no terminal."""
     if not is_terminal():
         raise Refused(
-            f"there is no terminal to ask for this on: {prompt.strip(' :')}.", "Give it in a file, or use an agent."
+            f"There is no terminal to ask for this: {prompt.strip(' :')}.", "Give it in a file, or use an ssh-agent."
         )
     return getpass.getpass(prompt, sys.stderr)
 
 
 def rollout_id(at: datetime) -> str:
-    """`20261123-1012-k7qd`: sorts by time, and no two are the same by chance."""
+    """An id such as `20261123-1012-k7qd`: sorts by time, ends in four random characters."""
     return f"{at:%Y%m%d-%H%M}-" + "".join(random.SystemRandom().choices(LETTERS, k=4))
 
 
 def operator() -> str:
-    """`user@laptop`: who asks, as the hosts will remember it."""
+    """`user@laptop`, as the hosts record it."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):
@@ -67,13 +67,13 @@ def operator() -> str:
 
 
 def is_terminal() -> bool:
-    """Whether there is somebody to ask."""
+    """Whether there is a terminal to ask the operator on."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The outside, each part replaceable."""
+    """The parts of the outside, each replaceable by a test."""
 
     visits: Callable[[], Visits] = ssh_visits
     prepare: Prepare = ssh_prepare
@@ -86,7 +86,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class CommandOptions:
-    """What every command was given."""
+    """The options that commands share, as the operator gave them."""
 
     inventories: tuple[Path, ...] = ()
     limits: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ import rich_click as click
 from syrupy.assertion import SnapshotAssertion
 
 from fleet import cli
-from fleet.commands.upgrade import LEASE_S
+from fleet.commands.lease_option import LEASE_S
 from fleet.environment import rollout_id
 from fleet.journal.journal import Journal
 from fleet.journal.process_identity import Process, this_process
@@ -347,7 +347,7 @@ def test_a_rollback_with_a_dead_host_takes_the_others_back_and_ends_4(shell: She
         (("upgrade", NEW, "-y", "--max-failures", "many"), "--max-failures 'many'"),
         (("upgrade", NEW, "-y", "--allow", "everything"), "--allow everything"),
         (("upgrade", NEW, "-y", "--limit", "web-99"), "web-99"),
-        (("upgrade", "abababab", "-y"), "no host knows a release abababab"),
+        (("upgrade", "abababab", "-y"), "No host knows a release abababab"),
         (("upgrade",), "Missing argument"),
         (("status", "--nonsense"), "--nonsense"),
         (("launch",), "launch"),
@@ -525,7 +525,7 @@ def test_what_is_shown_as_events_is_what_was_told_as_events(shell: Shell) -> Non
 
 def test_a_rollout_that_the_journal_does_not_know_is_refused_with_those_it_knows(shell: Shell) -> None:
     assert shell("show") == 2
-    assert "there is no journal" in shell.err
+    assert "There is no journal" in shell.err
     assert not shell.journal.exists()
     shell("upgrade", NEW, "-y", *QUICK)
     shell("rollback", "-y")
@@ -616,7 +616,7 @@ def test_a_run_may_wait_for_the_lock_and_says_for_whom(shell: Shell) -> None:
     with Elsewhere(shell):
         assert shell("upgrade", NEW, "-y", *QUICK, "--lock-wait", "100ms") == 5
 
-    assert "Waiting at most 0.1 s for the journal's lock, held by bob@couch" in shell.err
+    assert "Waiting up to 0.1 s for the journal's lock, held by bob@couch" in shell.err
     assert shell.fleet.calls == []
 
 
@@ -641,7 +641,7 @@ def test_a_rollback_waits_for_nobody(shell: Shell, rollout: str) -> None:
         assert shell("rollback", "-y") == 0
         assert other.owner() == (None if rollout == ROLLOUT else "bob@couch")
 
-    said = "held by bob@couch (fleet upgrade of rollout 20261123-0900-else, pid 4711 on couch). The rollback goes on"
+    said = "pid 4711 on couch). The rollback continues without the lock."
     assert (said in shell.err) == (rollout != ROLLOUT)
     with Journal.open(str(shell.journal)) as journal:
         assert [run.result for run in journal.runs(ROLLOUT)] == ["completed", "rolled_back"]
@@ -659,7 +659,7 @@ def test_a_journal_that_can_t_be_opened_refuses_what_goes_forward_and_nothing_el
     assert len(shell.fleet.calls) == before
 
     assert shell("rollback", "-y") == 0
-    assert "file is not a database. The rollback goes on without a journal." in shell.err
+    assert "file is not a database. The rollback continues without a journal." in shell.err
     assert [host.phase() for host in shell.fleet.hosts.values()] == [Phase.OLD] * 4
 
 

@@ -1,1 +1,4 @@
-"""One module per command: what was asked for in, exit code out. `cli` declares the options and imports these lazily."""
+"""One module per command, with a `run` that returns the exit code; the other modules are what commands share.
+
+May import everything below the command line. `cli` declares the options and imports a command when it is called.
+"""

@@ -1,4 +1,4 @@
-"""Commit and rollback visit all hosts of a rollout at once; the hosts themselves say which rollout is meant."""
+"""What commit and rollback share: both visit all hosts at once, and find the rollout in the hosts' own records."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -22,12 +22,12 @@ VERBS = {"rollback": "Roll back", "commit": "Commit"}
 
 
 Recording = Callable[[str], AbstractContextManager[Recorder | None]]
-"""Given the rollout that is meant: what the run writes to while it is entered."""
+"""Given the rollout: a context in which the run has a recorder, or `None` if it runs without a journal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What makes a commit a commit, and a rollback a rollback."""
+    """Where commit and rollback differ. `begin` gives the status that the run starts with."""
 
     command: str
     policy: Policy
@@ -44,6 +44,7 @@ def run_on_all_hosts(
     recording: Recording,
     newest_here: str | None = None,
 ) -> int:
+    """Runs the operation on every selected host; returns the exit code. `newest_here` is the journal's newest rollout."""
     hosts = selected_hosts(options)
     looked = look_at(environment, output, hosts, options)
     if looked.interrupted:
@@ -51,11 +52,11 @@ def run_on_all_hosts(
         return looked.exit_code or results.INTERRUPTED
     rollout = choose_rollout(looked, wanted, newest_here)
     if rollout is None:
-        output.say("No host has a record of any rollout: there is nothing to do.")
+        output.say("No host has a record of a rollout. There is nothing to do.")
         return results.OK
     record = records(looked)[rollout]
     verb = VERBS[operation.command]
-    output.say(f"{verb} rollout {rollout} of {record.operator}, which brought release {record.target[:12]}.")
+    output.say(f"Rollout {rollout} by {record.operator}, release {record.target[:12]}.")
     confirm(environment, output, options, f"{verb} rollout {rollout} on {counted(len(hosts))}?")
     start = replace(operation.begin(looked, rollout), batches=(tuple(host.name for host in hosts),))
     tasks = TaskBuilder(

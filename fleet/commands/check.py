@@ -1,4 +1,4 @@
-"""`fleet check RELEASE`: preflight on every host. Stages the release there, unless told not to; nothing that runs changes."""
+"""`fleet check RELEASE`: preflight on every host, with the release staged there unless `--no-stage`."""
 
 from functools import partial
 
@@ -28,13 +28,13 @@ def run(
     allow: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """The findings are on stdout. 0 when every host can be upgraded, else 2."""
+    """Prints the findings. Returns 0 if every host can be upgraded, else 2."""
     output = command_output(options)
     policy = Policy(parallel=options.parallel, allow=parse_allow(allow))
     hosts = selected_hosts(options)
     target, words = find_target(environment, output, options, hosts, release)
-    how = "brings the release there" if may_stage else "brings nothing there"
-    output.say(f"check {words} on {counted(len(hosts))}: {how} and changes nothing that runs")
+    how = "The release is staged on the hosts" if may_stage else "The release is not staged"
+    output.say(f"Checking {words} on {counted(len(hosts))}. {how}; nothing that runs changes.")
     names = {host.name: host for host in hosts}
     tasks = TaskBuilder(
         names, environment.operator(), policy, target, may_stage=may_stage, connecting=options.connecting
@@ -52,7 +52,7 @@ def run(
 
 
 def document(status: RolloutStatus, is_staged: bool) -> dict[str, object]:
-    """Every host with all of its findings. Without staging, `can_be_upgraded` is false or null: not known."""
+    """The document `fleet.check/1`. Without staging, `can_be_upgraded` is false or null, because the release was not tried."""
     fit = True if is_staged else None
     return {
         "schema": SCHEMA,

@@ -6,8 +6,8 @@ from functools import partial
 
 from fleet.commands.all_hosts import Operation, run_on_all_hosts
 from fleet.commands.engine_run import command_output
+from fleet.commands.lease_option import LEASE_S
 from fleet.commands.recording import Recorder, journal_lock
-from fleet.commands.upgrade import LEASE_S
 from fleet.environment import CommandOptions, Environment
 from fleet.journal.journal import Journal
 from fleet.rollout.commit import commit_status, decide_commit
@@ -17,19 +17,19 @@ from fleet.rollout.policy import Policy
 def run(
     environment: Environment, options: CommandOptions, wanted: str | None, *, drain_timeout_s: float, cut: bool
 ) -> int:
-    """No host of the rollout holds an old master any more; the exit code."""
+    """Retires the old masters on all hosts of the rollout; returns the exit code."""
     policy = Policy(parallel=options.parallel, drain_timeout_s=drain_timeout_s, cut=cut, lease_s=LEASE_S)
     operation = Operation("commit", policy, commit_status, partial(decide_commit, policy))
     output = command_output(options)
-    # The hosts are looked at under the lock: what was seen while another run was at work would be out of date.
+    # Look at the hosts under the lock, so that no other run of this journal changes them after the look.
     with (
         Journal.open(options.journal) as journal,
         journal_lock(journal, output, options, environment.operator(), "commit", wanted or "") as recorder,
     ):
-        return run_on_all_hosts(environment, options, output, wanted, operation, partial(_named, recorder))
+        return run_on_all_hosts(environment, options, output, wanted, operation, partial(_name_lock, recorder))
 
 
 @contextmanager
-def _named(recorder: Recorder, rollout: str) -> Iterator[Recorder]:
+def _name_lock(recorder: Recorder, rollout: str) -> Iterator[Recorder]:
     recorder.set_rollout(rollout)
     yield recorder

@@ -1,7 +1,7 @@
-"""`fleet demo`: trust comes from trying. Real hosts, real load, a good release, a bad one, and the whole fleet back.
+"""`fleet demo`: a good release, a bad one, and a rollback of the whole fleet, on pretend hosts under load.
 
-Nothing is told that was not asked of the hosts or counted by the clients: every part ends with what is promised beside
-what was found, and the exit code is 0 only when they agree. The lab is gone afterwards, however it ended.
+Every promise is checked against what the hosts report and what the clients counted. The exit code is 0 only if all
+promises were kept. The lab is removed at the end, however the demo ends.
 """
 
 import signal
@@ -38,7 +38,7 @@ QUICK = upgrade.UpgradeOptions(batches="1,2,3", bake_s=2.0, settle_s=1.0, drain_
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """One thing that the demo says beforehand, and what was found."""
+    """One promise of the demo, and what was found."""
 
     what: str
     found: str
@@ -56,27 +56,27 @@ class Stage:
     folder: Path
 
     def say(self, text: str) -> None:
-        """A heading on stdout."""
+        """Prints a heading on stdout."""
         self.output.result(Rule(text, style="bold", align="left"))
 
     def look(self) -> RolloutStatus:
-        """What the hosts say now, shown as a table."""
+        """Asks the hosts for their state, and prints it as a table."""
         looked = look_at(self.environment, self.output, selected_hosts(self.options), self.options)
         self.output.result(status_table.table(looked))
         return looked
 
 
 def run(environment: Environment, name: str) -> int:
-    """0 when everything was as promised, 3 when not, 130 when the operator turned back."""
+    """Returns 0 if every promise was kept, 3 if not, 130 if interrupted."""
     began_s = time.monotonic()
     output = command_output(CommandOptions())
     try:
-        with _ends_calmly(), tempfile.TemporaryDirectory(prefix="fleet-demo-") as folder:
+        with _signals_interrupt(), tempfile.TemporaryDirectory(prefix="fleet-demo-") as folder:
             promises, last = _show(environment, name, Path(folder), output)
     except KeyboardInterrupt:
-        sys.stderr.write("fleet: demo interrupted; its lab is gone.\n")
+        sys.stderr.write("fleet: Interrupted. The demo's lab is removed.\n")
         return results.INTERRUPTED
-    output.result(Rule(f"what was promised, and what was found ({time.monotonic() - began_s:.0f} s)", align="left"))
+    output.result(Rule(f"promised, and found ({time.monotonic() - began_s:.0f} s)", align="left"))
     for promise in promises:
         output.result(Text(f"{'kept  ' if promise.kept else 'BROKEN'}  {promise.what}: {promise.found}"))
     output.result(status_table.table(last))
@@ -84,13 +84,13 @@ def run(environment: Environment, name: str) -> int:
 
 
 @contextmanager
-def _ends_calmly() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does, so that its lab is taken down."""
+def _signals_interrupt() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP end the demo as Ctrl-C does, so that its lab is removed."""
 
-    def heard(signum: int, frame: FrameType | None) -> None:
+    def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
@@ -99,14 +99,14 @@ def _ends_calmly() -> Iterator[None]:
 
 
 def _show(environment: Environment, name: str, folder: Path, output: Output) -> tuple[list[Promise], RolloutStatus]:
-    """Every promise with what was found, and what the hosts said last."""
+    """Every promise with what was found, and the hosts' last state."""
     lab = Lab.up(name, HOSTS, owner=this_process())
     try:
         targets = {host.name: f"{host.address}:80" for host in lab.hosts}
         options = CommandOptions(inventories=(lab.inventory,), yes=True, journal=str(folder / "journal.db"))
         with Traffic(targets) as traffic:
             stage = Stage(environment, options, output, traffic, folder)
-            stage.say(f"a lab of {HOSTS} hosts with nginx, and clients that ask each of them without a pause")
+            stage.say(f"a lab of {HOSTS} hosts with nginx, and clients that send requests to each of them all the time")
             before = stage.look()
             promises, rollout, upgraded = _good_release(stage)
             promises += _bad_release(stage, upgraded)
@@ -118,26 +118,26 @@ def _show(environment: Environment, name: str, folder: Path, output: Output) -> 
 
 
 def _bad_release(stage: Stage, before: RolloutStatus) -> list[Promise]:
-    stage.say(f"2. a bad release ({BAD} answers 500): found out on the first host, which goes back by itself")
+    stage.say(f"2. a bad release ({BAD} answers 500): it fails on the first host, which fleet rolls back")
     path = make_release("errors", stage.folder / "bad", version=BAD)
     stage.traffic.mark("bad")
     code = upgrade.run(stage.environment, stage.options, str(path), QUICK)
     stage.traffic.mark("back")
-    _go_on(code)
+    _stop_if_interrupted(code)
     after = stage.look()
     return [
-        Promise("the bad release is taken back by itself, exit code 3", f"exit code {code}", code == results.HALTED),
-        _same("after it every host runs what it ran before", before, after),
+        Promise("the bad release is rolled back, exit code 3", f"exit code {code}", code == results.HALTED),
+        _same("after it, every host runs what it ran before", before, after),
     ]
 
 
 def _good_release(stage: Stage) -> tuple[list[Promise], str | None, RolloutStatus]:
-    """What was promised and found, the id of the rollout, and what the hosts said after it."""
+    """The promises with what was found, the rollout's id, and the hosts' state after it."""
     stage.say(f"1. a good release ({GOOD}), batch by batch, committed at the end")
     stage.traffic.mark("good")
     path = make_release("new", stage.folder / "good", version=GOOD)
     code = upgrade.run(stage.environment, stage.options, str(path), QUICK)
-    _go_on(code)
+    _stop_if_interrupted(code)
     after = stage.look()
     promises = [
         Promise("the good release is completed, exit code 0", f"exit code {code}", code == results.OK),
@@ -147,23 +147,23 @@ def _good_release(stage: Stage) -> tuple[list[Promise], str | None, RolloutStatu
 
 
 def _way_back(stage: Stage, before: RolloutStatus, rollout: str | None) -> tuple[list[Promise], RolloutStatus]:
-    stage.say("3. the whole fleet back to what it ran first, though the good release was committed")
+    stage.say("3. a rollback of the whole fleet, although the good release was committed")
     began_s = time.monotonic()
     code = rollback.run(stage.environment, stage.options, rollout, drain_timeout_s=QUICK.drain_timeout_s, cut=False)
     took_s = time.monotonic() - began_s
     stage.traffic.mark("end")
-    _go_on(code)
+    _stop_if_interrupted(code)
     after = look_at(stage.environment, stage.output, selected_hosts(stage.options), stage.options)
     found = f"exit code {code}, {took_s:.1f} s"
     promises = [
         Promise("the rollback ends with exit code 0", found, code == results.OK),
-        _same("after it every host runs what it ran first", before, after),
+        _same("after it, every host runs what it ran at the start", before, after),
     ]
     return promises, after
 
 
-def _go_on(code: int) -> None:
-    """A run that was interrupted interrupts the demo."""
+def _stop_if_interrupted(code: int) -> None:
+    """Interrupts the demo if the run was interrupted."""
     if code == results.INTERRUPTED:
         raise KeyboardInterrupt
 
@@ -188,15 +188,15 @@ def _all_are(what: str, after: RolloutStatus, phase: Phase, version: str) -> Pro
 
 
 def _counted(report: TrafficReport) -> list[Promise]:
-    """The zero, counted: while the good release came and went, and off the canary while the bad one was tried."""
+    """What the clients counted: during the good release and the rollback, and on the other hosts during the bad one."""
     good, bad, back_again = (report.between(*span) for span in (("good", "bad"), ("bad", "back"), ("back", "end")))
     canary = report.hosts[0]
     met = bad.failed(host=canary)
     elsewhere = bad.failed() - met
     lost, requests = good.failed() + back_again.failed(), good.requests() + back_again.requests()
     found = f"{lost} failed of {requests}, {good.rate:.0f} new connections/s on each host"
-    other = f"{elsewhere} failed of {bad.requests()}; on {canary} {met} met the bad release before it was dismissed"
+    other = f"{elsewhere} failed of {bad.requests()}; on {canary} {met} reached the bad release before it was dismissed"
     return [
-        Promise("no request fails while the good release comes and goes", found, lost == 0),
-        Promise("no other host's request fails while the bad release is tried", other, elsewhere == 0),
+        Promise("no request fails during the good release and the rollback", found, lost == 0),
+        Promise("no request to another host fails during the bad release", other, elsewhere == 0),
     ]

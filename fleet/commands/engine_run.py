@@ -1,4 +1,4 @@
-"""What the commands share: the hosts that are meant, a run of the engine with everything around it, and the question."""
+"""What the commands share: the selected hosts, a run of the engine with progress and signals, the confirmation."""
 
 import signal
 import sys
@@ -23,7 +23,7 @@ from fleet.rollout.single_visit import decide_single_visit
 from fleet.rollout.tasks import TaskBuilder
 from fleet.ui.output import Output, output_for
 
-TURN_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def selected_hosts(options: CommandOptions) -> tuple[Host, ...]:
@@ -37,7 +37,7 @@ def command_output(options: CommandOptions) -> Output:
 
 
 def initial_status(rollout: str, batches: Sequence[Sequence[Host]]) -> RolloutStatus:
-    """The status of a run in which nothing has happened."""
+    """The status of a run in which nothing has happened yet."""
     hosts = {host.name: HostStatus(host.name) for batch in batches for host in batch}
     return RolloutStatus(rollout, hosts, tuple(tuple(host.name for host in batch) for batch in batches))
 
@@ -55,7 +55,7 @@ def run_engine(
     journal: Journal | None = None,
     needs_journal: bool = True,
 ) -> RolloutStatus:
-    """The status at the end of a run that is told to people, and that Ctrl-C turns back. No thread is left behind."""
+    """Runs the engine to its end, shows its progress, and returns its last status. Ctrl-C stops it; no thread is left."""
     for note in environment.prepare(tuple(tasks.hosts.values()), tasks.connecting):
         output.say(note)
     visits = environment.visits()
@@ -73,26 +73,27 @@ def run_engine(
             journal=journal,
             needs_journal=needs_journal,
         )
-        turn, go_on = partial(engine.inbox.put, StopRequested()), partial(engine.inbox.put, ProcessContinued())
-        with closing(visits), stop_on_signals(turn, go_on):
+        stop, continued = partial(engine.inbox.put, StopRequested()), partial(engine.inbox.put, ProcessContinued())
+        with closing(visits), stop_on_signals(stop, continued):
             return engine.run(decide, start, message, **(data or {}))
 
 
 @contextmanager
-def stop_on_signals(turn: Callable[[], None], go_on: Callable[[], None]) -> Iterator[None]:
-    """While it is entered, Ctrl-C, SIGTERM and SIGHUP turn the run back instead of killing it; `nohup` is honoured.
-    `go_on` is called when the process had been stopped and goes on.
+def stop_on_signals(stop: Callable[[], None], continued: Callable[[], None]) -> Iterator[None]:
+    """Inside, SIGINT, SIGTERM and SIGHUP call `stop` instead of killing the process, and SIGCONT calls `continued`.
+
+    SIGHUP stays ignored under `nohup`.
     """
 
-    def heard(signum: int, frame: FrameType | None) -> None:
+    def handle(signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGCONT:
-            go_on()
+            continued()
         else:
-            turn()
+            stop()
 
     is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    minded = [number for number in TURN_BACK if number is not signal.SIGHUP or not is_nohup]
-    before = {number: signal.signal(number, heard) for number in (*minded, signal.SIGCONT)}
+    handled = [number for number in STOP_SIGNALS if number is not signal.SIGHUP or not is_nohup]
+    before = {number: signal.signal(number, handle) for number in (*handled, signal.SIGCONT)}
     try:
         yield
     finally:
@@ -101,7 +102,7 @@ def stop_on_signals(turn: Callable[[], None], go_on: Callable[[], None]) -> Iter
 
 
 def look_at(environment: Environment, output: Output, hosts: Sequence[Host], options: CommandOptions) -> RolloutStatus:
-    """What every host says of itself now; nothing is claimed and nothing changed."""
+    """Asks every host for its state; nothing is claimed and nothing is changed."""
     policy = Policy(parallel=options.parallel)
     tasks = TaskBuilder(
         {host.name: host for host in hosts}, environment.operator(), policy, connecting=options.connecting
@@ -111,13 +112,15 @@ def look_at(environment: Environment, output: Output, hosts: Sequence[Host], opt
 
 
 def confirm(
-    environment: Environment, output: Output, options: CommandOptions, question: str, does: str = "changes hosts"
+    environment: Environment, output: Output, options: CommandOptions, question: str, effect: str = "changes hosts"
 ) -> None:
-    """The operator said yes. Raises `Refused` when he didn't, or when there is nobody to ask."""
+    """Returns once the operator has said yes. Raises `Refused` for another answer, and without a terminal to ask on."""
     if options.yes:
         return
     if not environment.is_terminal():
-        raise Refused(f"there is no terminal to ask on, and this command {does}.", "Say yes beforehand: -y.")
+        raise Refused(
+            f"This command {effect} and needs your confirmation, but there is no terminal.", "Confirm with -y."
+        )
     output.err.print(f"{question} [y/N] ", end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Refused("not confirmed. Nothing was changed.")
+        raise Refused("Not confirmed. Nothing was changed.")

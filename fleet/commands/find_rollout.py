@@ -1,4 +1,4 @@
-"""Which rollout ROLLOUT names, by what the hosts say of themselves."""
+"""Which rollout the argument ROLLOUT names, according to the records on the hosts."""
 
 from fleet.errors import FleetError, Refused
 from fleet.onhost.protocol import State
@@ -8,18 +8,18 @@ from fleet.rollout.rollout_status import RolloutStatus
 
 
 class HostsDidNotAnswer(FleetError):
-    """No host that answered has the rollout, and some did not answer."""
+    """The rollout can't be determined, because hosts that may know it did not answer."""
 
     exit_code = results.PERSON
 
 
 def choose_rollout(looked: RolloutStatus, wanted: str | None, newest_here: str | None = None) -> str | None:
-    """The rollout that is meant: the newest, or the only one that begins with `wanted`. `None`: the hosts know of none.
+    """The newest rollout, or the only one whose id starts with `wanted`; `None` if no host has a record.
 
-    With silent hosts the newest may be one that only they know: then the older one is not taken for it, where the
-    journal knows a newer one (`newest_here`), or where all that answered are done with theirs.
+    A host that does not answer may be in a newer rollout than those that do. So the newest record is not enough if the
+    journal has a newer rollout (`newest_here`), or if that record's rollout is finished.
 
-    Raises `Refused`, or `HostsDidNotAnswer` when the hosts that could tell are silent.
+    Raises `Refused`, and `HostsDidNotAnswer`.
     """
     known = records(looked)
     silent = [host for host in looked.all if host.report is None]
@@ -27,14 +27,14 @@ def choose_rollout(looked: RolloutStatus, wanted: str | None, newest_here: str |
         found = newest(looked)
         if found is None and silent:
             raise HostsDidNotAnswer(
-                f"no host that answered has a record of a rollout, and {results.names(silent)} did not answer.",
-                "Mend their connection, or name the rollout in full.",
+                f"No host that answered has a record of a rollout, and {results.names(silent)} did not answer.",
+                "See why: fleet status. Or leave those hosts out with --limit.",
             )
         if found is not None and silent and _may_be_older(looked, found, newest_here):
             raise HostsDidNotAnswer(
-                f"{results.names(silent)} did not answer, and may be in a newer rollout than {found}, the newest that the "
-                "others know.",
-                f"Name the rollout that is meant: {found}" + (f", or {newest_here}." if newest_here else "."),
+                f"{results.names(silent)} did not answer, and may be in a newer rollout than {found}, which is the newest "
+                "that the other hosts know.",
+                f"Name the rollout: {found}" + (f", or {newest_here}." if newest_here else "."),
             )
         return found
     matches = sorted(rollout for rollout in known if rollout.startswith(wanted))
@@ -43,14 +43,14 @@ def choose_rollout(looked: RolloutStatus, wanted: str | None, newest_here: str |
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise Refused(f"{wanted} matches several rollouts: {', '.join(matches)}.", "Give more characters of the id.")
+        raise Refused(f"{wanted} matches several rollouts: {', '.join(matches)}.", "Type more characters of the id.")
     if silent:
         raise HostsDidNotAnswer(
-            f"no host that answered knows a rollout {wanted}, and {results.names(silent)} did not answer.",
-            "Mend their connection, and run it again.",
+            f"No host that answered knows a rollout {wanted}, and {results.names(silent)} did not answer.",
+            "See why: fleet status.",
         )
     names = ", ".join(sorted(known)) or "none"
-    raise Refused(f"no host knows a rollout {wanted}.", f"They know: {names}.")
+    raise Refused(f"No host knows a rollout {wanted}.", f"The hosts know: {names}.")
 
 
 def _may_be_older(looked: RolloutStatus, found: str, newest_here: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""`fleet history`: the rollouts that the journal knows. No host is asked."""
+"""`fleet history`: the rollouts in the journal. No host is contacted."""
 
 from fleet.commands.engine_run import command_output
 from fleet.environment import CommandOptions
@@ -10,18 +10,18 @@ from fleet.ui import history_tables
 
 
 def run(options: CommandOptions, most: int, as_json: bool) -> int:
-    """The rollouts are on stdout, the newest first; 0. A journal that isn't there yet knows none, and is not made."""
+    """Prints the rollouts, the newest first; returns 0. A journal that does not exist is empty, and is not created."""
     output = command_output(options)
     location = journal_location(options.journal)
     if location.path is not None and not location.path.exists():
-        stories: tuple[RolloutSummary, ...] = ()
+        summaries: tuple[RolloutSummary, ...] = ()
     else:
         with Journal.open(options.journal) as journal:
-            stories = journal.rollouts(most)
+            summaries = journal.rollouts(most)
     if as_json:
-        output.document(history_tables.document(stories))
-    elif stories:
-        output.result(history_tables.rollout_list(stories))
+        output.document(history_tables.document(summaries))
+    elif summaries:
+        output.result(history_tables.rollout_list(summaries))
     else:
         output.say(f"The journal {location.display_name} holds no rollout yet.")
     return results.OK

@@ -1,4 +1,4 @@
-"""`fleet inventory`: the hosts that are selected, with labels and layout."""
+"""`fleet inventory`: the selected hosts, with labels and layout."""
 
 from rich.table import Table
 from rich.text import Text
@@ -12,7 +12,7 @@ SCHEMA = "fleet.inventory/1"
 
 
 def run(options: CommandOptions, as_json: bool) -> int:
-    """The hosts are on stdout; 0."""
+    """Prints the hosts; returns 0."""
     hosts = selected_hosts(options)
     output = command_output(options)
     if as_json:
@@ -28,7 +28,7 @@ def run(options: CommandOptions, as_json: bool) -> int:
 
 
 def document(host: Host) -> dict[str, object]:
-    """The host as `--json` shows it."""
+    """The host in the document `fleet.inventory/1`."""
     return {
         "name": host.name,
         "address": host.address,

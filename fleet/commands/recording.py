@@ -1,7 +1,7 @@
-"""The journal around a command that changes hosts: opened before anything is asked, locked before anything is changed.
+"""The journal of a command that changes hosts: opened before a host is asked, locked before one is changed.
 
-A rollback is never kept waiting: with no journal that works it goes on without one, and with a lock that another rollout
-holds it goes on without the lock. Either is said in one line.
+A rollback never waits: without a working journal it runs without one, and while another rollout holds the lock it runs
+without the lock. It says so in one line.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ from fleet.ui.output import Output
 
 
 class Recorder:
-    """What the engine writes: one run's events, and the beat of the lock where the run has it."""
+    """Writes one run's events to the journal, and renews the journal's lock if the run holds it."""
 
     def __init__(self, journal: Journal, run: str, lock: JournalLock) -> None:
         self._journal = journal
@@ -30,24 +30,24 @@ class Recorder:
 
     @property
     def sender(self) -> Sender:
-        """Who asks, as the hosts will name it to others."""
+        """This process and this journal, as hosts name them to other runs."""
         return sender(self._journal.id)
 
     def append(self, event: Event) -> None:
-        """The event is on the disk. Raises `JournalError`."""
+        """Writes the event to the disk. Raises `JournalError`."""
         self._journal.append(self._run, event)
 
     def beat(self) -> None:
-        """The lock, if we have it, doesn't expire. Raises `LockHeld` when somebody has taken it, and `JournalError`."""
+        """Renews the lock, if the run holds it. Raises `LockHeld` when another run has taken it, and `JournalError`."""
         self._lock.beat()
 
     def set_rollout(self, rollout: str) -> None:
-        """The lock says which rollout it is held for. Raises `LockHeld` when it is not ours any more."""
+        """Records in the lock which rollout it is held for. Raises `LockHeld` when another run has taken it."""
         self._lock.set_rollout(rollout)
 
 
 def sender(journal: str = "") -> Sender:
-    """This process, and the journal that its run is written into."""
+    """This process, and the id of the journal it writes to."""
     me = this_process()
     return Sender(journal, me.host, me.pid)
 
@@ -56,12 +56,12 @@ def sender(journal: str = "") -> Sender:
 def journal_lock(
     journal: Journal, output: Output, options: CommandOptions, operator: str, command: str, rollout: str = ""
 ) -> Iterator[Recorder]:
-    """While it is entered, the journal's lock is ours. Raises `LockHeld`, after having waited as long as was asked for."""
+    """Holds the journal's lock inside. Raises `LockHeld` when another run still holds it after `--lock-wait`."""
     run = new_token()
     lock = journal.lock(operator, command, rollout, run)
 
     def say(holder: Holder) -> None:
-        output.say(f"Waiting at most {options.lock_wait_s:g} s for the journal's lock, held by {holder.description}.")
+        output.say(f"Waiting up to {options.lock_wait_s:g} s for the journal's lock, held by {holder.description}.")
 
     lock.acquire(options.lock_wait_s, options.force, say)
     try:
@@ -72,11 +72,11 @@ def journal_lock(
 
 @contextmanager
 def journal_or_none(output: Output, options: CommandOptions) -> Iterator[Journal | None]:
-    """The journal, or `None` for one that can't be opened, which is said."""
+    """The journal; `None`, with a warning, if it can't be opened."""
     try:
         journal = Journal.open(options.journal)
     except JournalError as error:
-        output.say(f"Warning: {error.message} The rollback goes on without a journal.")
+        output.say(f"Warning: {error.message} The rollback continues without a journal.")
         yield None
         return
     with journal:
@@ -85,7 +85,7 @@ def journal_or_none(output: Output, options: CommandOptions) -> Iterator[Journal
 
 @contextmanager
 def rollback_lock(journal: Journal | None, output: Output, operator: str, rollout: str) -> Iterator[Recorder | None]:
-    """While it is entered, the lock is ours if it was nobody's or the undone rollout's. Nothing is waited for."""
+    """Holds the journal's lock inside, if it was free or the undone rollout held it. Never waits."""
     if journal is None:
         yield None
         return
@@ -94,11 +94,11 @@ def rollback_lock(journal: Journal | None, output: Output, operator: str, rollou
     try:
         other = lock.take_over(rollout)
     except JournalError as error:
-        output.say(f"Warning: {error.message} The rollback goes on without a journal.")
+        output.say(f"Warning: {error.message} The rollback continues without a journal.")
         yield None
         return
     if other is not None:
-        output.say(f"The journal's lock is held by {other.description}. The rollback goes on without the lock.")
+        output.say(f"The journal's lock is held by {other.description}. The rollback continues without the lock.")
     try:
         yield Recorder(journal, run, lock)
     finally:
@@ -106,7 +106,7 @@ def rollback_lock(journal: Journal | None, output: Output, operator: str, rollou
 
 
 def run_data(command: str, options: CommandOptions, tasks: TaskBuilder, release: str) -> Mapping[str, Any]:
-    """What the first event of a run holds for those who read it later, and for going on with it. All of it plain JSON."""
+    """The data of a run's first event, as plain JSON: what `history` shows, and what `resume` needs."""
     target = tasks.target
     return {
         "command": command,
@@ -123,7 +123,7 @@ def run_data(command: str, options: CommandOptions, tasks: TaskBuilder, release:
 
 
 def _absolute(limit: str) -> str:
-    """A limit that names a file names it from everywhere."""
+    """The limit with absolute paths for `@FILE`, so that `resume` can run in another directory."""
     parts = [
         f"@{Path(part[1:]).expanduser().absolute()}" if part.startswith("@") else part for part in limit.split(",")
     ]

@@ -1,4 +1,4 @@
-"""RELEASE on the command line: a file, or the first digits of a hash that the hosts keep."""
+"""The argument RELEASE: a file, or the first digits of a hash that the hosts keep."""
 
 from collections.abc import Sequence
 
@@ -17,34 +17,34 @@ FULL_DIGITS = 64
 def find_target(
     environment: Environment, output: Output, options: CommandOptions, hosts: Sequence[Host], text: str
 ) -> tuple[Target, str]:
-    """The release that is meant, and the words for it. Raises `ReleaseError`."""
+    """The release, and its description for people. Asks the hosts if RELEASE is part of a hash. Raises `ReleaseError`."""
     found = find_release(text)
     if isinstance(found, Release):
         target = Target(found.sha256, found.size_bytes, found.path, found.version)
-        return target, _words(found)
+        return target, _description(found)
     if len(found.prefix) == FULL_DIGITS:
-        return Target(found.prefix), _words(found)
+        return Target(found.prefix), _description(found)
     looked = look_at(environment, output, hosts, options)
     if looked.interrupted:
-        raise Interrupted("interrupted while the hosts were asked for that release. Nothing was changed.")
-    sha256 = _known(looked, found)
+        raise Interrupted("Interrupted while asking the hosts for that release. Nothing was changed.")
+    sha256 = _find_on_hosts(looked, found)
     return Target(sha256), f"release {sha256[:12]}"
 
 
 def describe_release(text: str) -> str:
-    """The words for the release that is meant, as far as they are known without asking a host. Raises `ReleaseError`."""
-    return _words(find_release(text))
+    """The release's description for people, without asking a host. Raises `ReleaseError`."""
+    return _description(find_release(text))
 
 
-def _words(found: Release | KeptRelease) -> str:
+def _description(found: Release | KeptRelease) -> str:
     if isinstance(found, KeptRelease):
         return f"release {found.prefix[:12]}"
     version = found.version or "of unknown version"
     return f"{found.product or 'nginx'} {version} ({found.sha256[:12]}, {found.path})"
 
 
-def _known(looked: RolloutStatus, kept: KeptRelease) -> str:
-    """The one hash that the hosts know by this prefix: what they run, hold at the path, or have a record of."""
+def _find_on_hosts(looked: RolloutStatus, kept: KeptRelease) -> str:
+    """The only hash with this prefix that a host runs, has at its path, or has in its record. Raises `ReleaseError`."""
     known: set[str | None] = set()
     for host in looked.all:
         if host.report is None:
@@ -58,5 +58,8 @@ def _known(looked: RolloutStatus, kept: KeptRelease) -> str:
         return found[0]
     if found:
         names = ", ".join(sha256[:16] for sha256 in found)
-        raise ReleaseError(f"{kept.prefix} is the start of several releases: {names}.", "Give more digits.")
-    raise ReleaseError(f"no host knows a release {kept.prefix}….", "Name the file, or more hosts.")
+        raise ReleaseError(f"{kept.prefix} matches several releases: {names}.", "Type more digits.")
+    raise ReleaseError(
+        f"No host knows a release {kept.prefix}….",
+        "Give the path of its file instead, or select more hosts with -i and --limit.",
+    )

@@ -1,4 +1,4 @@
-"""`fleet rollback [ROLLOUT]`: every host back to what it ran before that rollout."""
+"""`fleet rollback [ROLLOUT]`: return every host to the release it ran before that rollout."""
 
 from functools import partial
 
@@ -13,12 +13,12 @@ from fleet.rollout.rollback import decide_rollback, rollback_status
 def run(
     environment: Environment, options: CommandOptions, wanted: str | None, *, drain_timeout_s: float, cut: bool
 ) -> int:
-    """Every host is back at what it ran before the rollout; the exit code. Works with no journal at all."""
+    """Rolls all hosts of the rollout back; returns the exit code. Works without a journal."""
     policy = Policy(parallel=options.parallel, drain_timeout_s=drain_timeout_s, cut=cut)
     operation = Operation("rollback", policy, rollback_status, partial(decide_rollback, options.parallel))
     output = command_output(options)
     with journal_or_none(output, options) as journal:
         recording = partial(rollback_lock, journal, output, environment.operator())
-        newest_here = journal.rollouts(most=1) if journal is not None else ()
-        known = newest_here[0].rollout if newest_here else None
-        return run_on_all_hosts(environment, options, output, wanted, operation, recording, known)
+        rollouts = journal.rollouts(most=1) if journal is not None else ()
+        newest_here = rollouts[0].rollout if rollouts else None
+        return run_on_all_hosts(environment, options, output, wanted, operation, recording, newest_here)

@@ -1,4 +1,4 @@
-"""`fleet show ROLLOUT`: what happened in a rollout, by the journal. No host is asked."""
+"""`fleet show ROLLOUT`: what happened in a rollout, from the journal. No host is contacted."""
 
 from fleet.commands.engine_run import command_output
 from fleet.environment import CommandOptions
@@ -14,27 +14,27 @@ from fleet.ui.result_tables import host_errors, summary_table
 
 
 def run(options: CommandOptions, wanted: str | None, as_json: bool) -> int:
-    """What happened in a rollout is on stdout, run after run; 0. Raises `Refused` when no or no single one is meant."""
+    """Prints the rollout, run after run; returns 0. Raises `Refused` if `wanted` matches none or several."""
     output = command_output(options)
     location = journal_location(options.journal)
     if location.path is not None and not location.path.exists():
-        raise Refused(f"there is no journal {location.display_name} yet.", "`fleet status` asks the hosts themselves.")
+        raise Refused(f"There is no journal {location.display_name} yet.", "Ask the hosts instead: fleet status.")
     with Journal.open(options.journal) as journal:
-        story = RolloutSummary(journal.runs(journal.find(wanted)))
-        told = [(run, journal.events(run.rollout, run.run)) for run in story.runs]
+        summary = RolloutSummary(journal.runs(journal.find(wanted)))
+        recorded = [(run, journal.events(run.rollout, run.run)) for run in summary.runs]
     if as_json:
-        output.document(history_tables.show_document(told))
+        output.document(history_tables.show_document(recorded))
         return results.OK
     if output.mode is Mode.JSONL:
-        for _, events in told:
+        for _, events in recorded:
             output.events(events)
         return results.OK
-    output.line(f"Rollout {story.rollout}")
-    for run, events in told:
+    output.line(f"Rollout {summary.rollout}")
+    for run, events in recorded:
         status = RolloutStatus(run.rollout)
         for event in events:
             status = fold(status, event)
-        _show_run(output, tuple(history_tables.heading(story, run)), status, tuple(history_tables.lines(events)))
+        _show_run(output, tuple(history_tables.heading(summary, run)), status, tuple(history_tables.lines(events)))
     return results.OK
 
 

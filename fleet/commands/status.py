@@ -1,4 +1,4 @@
-"""`fleet status`: what every host says of itself now."""
+"""`fleet status`: every host's own state, asked now."""
 
 from fleet.commands.engine_run import command_output, look_at, selected_hosts
 from fleet.environment import CommandOptions, Environment
@@ -8,7 +8,7 @@ from fleet.ui.alarms import alarms
 
 
 def run(environment: Environment, options: CommandOptions, as_json: bool) -> int:
-    """The table or the document is on stdout. 0 when every host answered, else 4."""
+    """Prints the table or the document. Returns 0 if every host answered, else 4."""
     output = command_output(options)
     looked = look_at(environment, output, selected_hosts(options), options)
     if as_json:

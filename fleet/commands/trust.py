@@ -1,7 +1,7 @@
-"""`fleet trust`: the host keys that are not known yet, shown with their fingerprints, agreed on once, stored at once.
+"""`fleet trust`: show the host keys that are not known yet, with their fingerprints, and store them after one question.
 
-What an operator does by hand at the first login to each host. The fingerprints are as `ssh-keygen -l` shows them on the
-host's console; comparing them is the operator's part, nobody can do it for him.
+It replaces the question that ssh asks at the first login to each host. The fingerprints have the form of `ssh-keygen -l`,
+so that the operator can compare them with the host's console.
 """
 
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ NAMES = {"ssh-ed25519": "ED25519", "ssh-rsa": "RSA"}
 
 
 def run(environment: Environment, options: CommandOptions, as_json: bool) -> int:
-    """What is not known is shown and, agreed on, stored. 0 when every key is known then, else 2."""
+    """Shows the unknown keys, and stores them if the operator agrees. Returns 0 if every key is known then, else 2."""
     output = command_output(options)
     hosts = selected_hosts(options)
     for note in environment.prepare_survey(hosts, options.connecting):
         output.say(note)
-    output.say(f"Asking {counted(len(hosts))} for host keys: nobody logs in, but at bastions.")
+    output.say(f"Asking {counted(len(hosts))} for host keys. fleet logs in to bastions only.")
     found = survey(hosts, options.connecting, Deadlines(), options.parallel)
     if as_json:
         output.document(document(found))
@@ -50,12 +50,12 @@ def run(environment: Environment, options: CommandOptions, as_json: bool) -> int
         _store(output, files)
     left = [each for each in found if not each.is_known and not each.is_new]
     if left:
-        output.say(f"Not trusted, see above: {listed([_where(each) for each in left])}.")
+        output.say(f"Not trusted, for the reasons above: {listed([_where(each) for each in left])}.")
     return REFUSED if left else OK
 
 
 def _stores(new: Sequence[Found]) -> dict[str, list[tuple[Any, Shown]]]:
-    """The new keys by the file that each goes to. Raises `Refused` when one has none."""
+    """The new keys, grouped by the known_hosts file that each is stored in. Raises `Refused` if there is no such file."""
     files: dict[str, list[tuple[Any, Shown]]] = {}
     for each in new:
         if each.settings is None or each.shown is None:
@@ -63,8 +63,8 @@ def _stores(new: Sequence[Found]) -> dict[str, list[tuple[Any, Shown]]]:
         file = store_of(each.settings)
         if file is None:
             raise Refused(
-                f"{each.name}: there is no known_hosts file of yours that can be written.",
-                "Look at UserKnownHostsFile: ssh -G with the host's name shows it.",
+                f"{each.name}: you have no known_hosts file that can be written.",
+                f"See which files ssh uses: ssh -G {(each.hosts or (each.name,))[0]} | grep userknownhostsfile.",
             )
         files.setdefault(file, []).append((each.settings, each.shown))
     return files
@@ -82,7 +82,7 @@ def _store(output: Output, files: dict[str, list[tuple[Any, Shown]]]) -> None:
 
 
 def _show(output: Output, found: Sequence[Found]) -> None:
-    """The unknown keys are on stdout, then what could not be asked, then how many are known."""
+    """Prints the unknown keys, then the hosts that showed no key, then how many keys are known."""
     new = [each for each in found if each.is_new]
     for each in new:
         output.line(_where(each))
@@ -94,11 +94,11 @@ def _show(output: Output, found: Sequence[Found]) -> None:
     ):
         output.line(line)
     known = sum(each.is_known for each in found)
-    output.line(f"{known} of {counted(len(found), 'key')} known." if known or not new else "None is known yet.")
+    output.line(f"{known} of {counted(len(found), 'key')} known." if known or not new else "No key is known yet.")
 
 
 def _as_ssh_keygen(each: Found) -> str:
-    """The key as the line of `ssh-keygen -l` on the host, to be compared word for word; its name stands for the comment."""
+    """The key as `ssh-keygen -l` prints it on the host, with the host's name as the comment."""
     if each.shown is None:
         return ""
     size, kind = bits_and_type(each.shown)
@@ -106,7 +106,7 @@ def _as_ssh_keygen(each: Found) -> str:
 
 
 def bits_and_type(key: Shown) -> tuple[int, str]:
-    """How many bits the key has and what `ssh-keygen -l` calls its type."""
+    """The key's size in bits, and its type as `ssh-keygen -l` names it."""
     kind = NAMES.get(key.type, "ECDSA")
     if key.type != "ssh-rsa":
         return BITS.get(key.type, 0), kind
@@ -118,8 +118,8 @@ def bits_and_type(key: Shown) -> tuple[int, str]:
 
 
 def _where(each: Found) -> str:
-    """The inventory's names for it, else its own; for a bastion, how many hosts are behind it."""
-    return (listed(each.hosts) or each.name) + (f" (bastion before {counted(len(each.before))})" if each.before else "")
+    """The host's names in the inventory; for a bastion its own name, and the number of hosts behind it."""
+    return (listed(each.hosts) or each.name) + (f" (bastion for {counted(len(each.before))})" if each.before else "")
 
 
 def _alarm(found: Sequence[Found]) -> Text | None:
@@ -131,7 +131,7 @@ def _alarm(found: Sequence[Found]) -> Text | None:
 
 
 def document(found: Sequence[Found]) -> dict[str, Any]:
-    """Every key as JSON, as it was found: `unknown` ones are what the command offers to store."""
+    """The document `fleet.trust/1`: every key as it was found, before any is stored."""
     return {"schema": SCHEMA, "keys": [_document(each) for each in found]}
 
 

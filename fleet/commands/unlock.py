@@ -1,7 +1,7 @@
-"""`fleet unlock`: who holds which lock, since when; `--force` frees them.
+"""`fleet unlock`: which run holds the journal's lock and each host's claim, and since when; `--force` releases them.
 
-The journal's lock keeps the runs of one journal apart; a host's claim keeps out the runs of other journals. Neither holds
-for longer than its expiry, and a rollback waits for neither, so this is for those who can't wait and know why.
+The lock keeps the runs of one journal apart; a claim keeps the runs of other journals off a host. Both expire by
+themselves, and a rollback waits for neither.
 """
 
 from functools import partial
@@ -29,7 +29,7 @@ SCHEMA = "fleet.locks/1"
 
 
 def run(environment: Environment, options: CommandOptions, as_json: bool) -> int:
-    """Who holds what is on stdout. 0, or 4 when a host could not be asked or freed."""
+    """Prints the holders. Returns 0, or 4 if a host did not answer or could not be released."""
     output = command_output(options)
     hosts = selected_hosts(options) if options.inventories else ()
     with Journal.open(options.journal) as journal:
@@ -40,24 +40,26 @@ def run(environment: Environment, options: CommandOptions, as_json: bool) -> int
         if as_json:
             output.document(document(journal, holder, looked))
         else:
-            _tell(output, journal, holder, looked)
+            _show(output, journal, holder, looked)
         output.alarm(alarms(looked))
         code = looked.exit_code or results.OK
         if looked.interrupted:
             return results.INTERRUPTED
         if not options.force or (holder is None and not claimed):
             return code
-        confirm(environment, output, options, "Free them? Whoever is at work there turns back.")
+        confirm(environment, output, options, "Release them? A run that holds the journal's lock halts.")
         if holder is not None:
             lock.force_release()
         names = {host.name for host in claimed}
-        freed = _free(environment, output, options, [host for host in hosts if host.name in names]) if claimed else None
-    bad = [host for host in freed.all if host.last.outcome is not Outcome.DONE] if freed else []
-    output.say(f"Not freed: {results.names(bad)}." if bad else "Freed.")
+        released = (
+            _release(environment, output, options, [host for host in hosts if host.name in names]) if claimed else None
+        )
+    bad = [host for host in released.all if host.last.outcome is not Outcome.DONE] if released else []
+    output.say(f"Not released: {results.names(bad)}. See why: fleet status." if bad else "Released.")
     return results.PERSON if bad else code
 
 
-def _free(environment: Environment, output: Output, options: CommandOptions, hosts: list[Host]) -> RolloutStatus:
+def _release(environment: Environment, output: Output, options: CommandOptions, hosts: list[Host]) -> RolloutStatus:
     tasks = TaskBuilder(
         {host.name: host for host in hosts},
         environment.operator(),
@@ -71,7 +73,7 @@ def _free(environment: Environment, output: Output, options: CommandOptions, hos
 
 
 def document(journal: Journal, holder: Holder | None, looked: RolloutStatus) -> dict[str, Any]:
-    """What is held, as JSON; `null` where nobody holds it."""
+    """The document `fleet.locks/1`; `null` where no run holds the journal or the host."""
     return {
         "schema": SCHEMA,
         "journal": {"name": journal.display_name, "holder": holder and _holder(holder)},
@@ -100,9 +102,9 @@ def _error(host: HostStatus) -> str | None:
     return None if host.report else host.last.message or "it did not answer"
 
 
-def _tell(output: Output, journal: Journal, holder: Holder | None, looked: RolloutStatus) -> None:
+def _show(output: Output, journal: Journal, holder: Holder | None, looked: RolloutStatus) -> None:
     if holder is None:
-        output.result(f"The journal {safe(journal.display_name)}: nobody holds it.")
+        output.result(f"The journal {safe(journal.display_name)}: no run holds it.")
     else:
         beat = f", last heartbeat at {holder.beat:%H:%M:%S} UTC" if holder.beat else ""
         output.result(
@@ -116,4 +118,4 @@ def _tell(output: Output, journal: Journal, holder: Holder | None, looked: Rollo
         elif host.report is None:
             output.result(safe(f"{host.name}: not known, {_error(host)}"))
     if looked.all and not any(_claim(host) for host in looked.all):
-        output.result("No host is held.")
+        output.result("No host is claimed.")

@@ -1,4 +1,4 @@
-"""`fleet resume`: which way a rollout goes on, by the journal or by the hosts alone, and when it is refused."""
+"""`fleet resume`: how a rollout continues, from the journal or from the hosts alone, and when it is refused."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ FIRST, SECOND = names(2)
 
 
 def interrupting(shell: Shell, ask: Ask, host: str) -> Callable[[HostTask], None]:
-    """Ctrl-C while this visit is under way, once."""
+    """Sends Ctrl-C once, during this visit."""
     heard: list[str] = []
 
     def meanwhile(task: HostTask) -> None:
@@ -57,7 +57,7 @@ def policy_of_last_run(shell: Shell) -> Policy:
         return Policy.from_plain(journal.runs(ROLLOUT)[-1].facts["policy"])
 
 
-def test_what_is_missing_is_done_and_nothing_else(halfway: Shell) -> None:
+def test_a_resume_does_the_missing_steps_and_no_other(halfway: Shell) -> None:
     assert phases(halfway) == [Phase.TRIAL, Phase.TRIAL, Phase.OLD, Phase.OLD]
     steps = steps_of(halfway)
 
@@ -69,7 +69,7 @@ def test_what_is_missing_is_done_and_nothing_else(halfway: Shell) -> None:
         **dict.fromkeys(names(4)[2:], Step.SWAP),
     }
     assert [ask for _, ask in halfway.fleet.calls[:4]] == [Ask.STAGE] * 4
-    assert f"Resume rollout {ROLLOUT}: release bbbbbbbbbbbb, 4 hosts, each asked first where it is." in halfway.err
+    assert f"Resuming the interrupted upgrade of rollout {ROLLOUT}: release bbbbbbbbbbbb, 4 hosts." in halfway.err
     assert {task.request.rollout for task in halfway.fleet.tasks} == {ROLLOUT}
 
 
@@ -79,7 +79,7 @@ def test_every_request_of_a_resume_says_so(halfway: Shell) -> None:
     assert {task.request.reopen for task in halfway.fleet.tasks} == {True}
 
 
-def test_a_host_that_failed_is_begun_again(shell: Shell) -> None:
+def test_a_failed_host_is_upgraded_again(shell: Shell) -> None:
     shell.fleet.trouble[SECOND, Ask.UPGRADE].append(WENT_BACK)
     assert shell("upgrade", NEW, "-y", *QUICK, "--on-failure", "halt") == 3
     steps = steps_of(shell)
@@ -91,7 +91,7 @@ def test_a_host_that_failed_is_begun_again(shell: Shell) -> None:
     assert steps[SECOND][0] is Step.SWAP
 
 
-def test_a_rollout_that_is_complete_is_looked_at_and_left_so(shell: Shell) -> None:
+def test_a_completed_rollout_is_looked_at_and_left_alone(shell: Shell) -> None:
     shell("upgrade", NEW, "-y", *QUICK)
     shell.fleet.calls.clear()
 
@@ -100,17 +100,17 @@ def test_a_rollout_that_is_complete_is_looked_at_and_left_so(shell: Shell) -> No
     assert {Ask.UPGRADE, Ask.COMMIT}.isdisjoint(ask for _, ask in shell.fleet.calls)
 
 
-def test_it_asks_before_it_goes_on(halfway: Shell) -> None:
+def test_a_resume_asks_for_confirmation(halfway: Shell) -> None:
     assert halfway("resume") == 2
 
     assert "-y" in halfway.err
     assert halfway.fleet.calls == []
 
 
-def test_another_release_is_refused_by_both_hashes(halfway: Shell) -> None:
+def test_another_release_is_refused_with_both_hashes(halfway: Shell) -> None:
     assert halfway("resume", "-y", "--release", "c" * 64) == 2
 
-    assert f"is not the release of rollout {ROLLOUT}: its hash is cccccccccccc, that of the rollout" in halfway.err
+    assert f"is not the release of rollout {ROLLOUT}: its hash is cccccccccccc, the rollout's is" in halfway.err
     assert "--release FILE" in halfway.err
     assert halfway.fleet.calls == []
 
@@ -119,7 +119,7 @@ def test_the_release_may_be_named_by_the_start_of_its_hash(halfway: Shell) -> No
     assert halfway("resume", "-y", "--release", NEW[:8]) == 0
 
 
-def test_options_that_are_given_replace_those_of_the_beginning(halfway: Shell) -> None:
+def test_given_options_override_the_settings_the_rollout_started_with(halfway: Shell) -> None:
     before = policy_of_last_run(halfway)
 
     assert halfway("resume", ROLLOUT[:6], "-y", "--commit", "never", "--max-failures", "50%", "--batches", "4") == 0
@@ -134,7 +134,7 @@ def test_a_lease_that_is_too_short_is_refused(halfway: Shell) -> None:
     assert "too short" in halfway.err
 
 
-def test_only_the_selected_hosts_go_on(halfway: Shell) -> None:
+def test_only_the_selected_hosts_are_resumed(halfway: Shell) -> None:
     assert halfway("resume", "-y", "--limit", "web-01:web-03") == 0
 
     assert phases(halfway) == [Phase.NEW, Phase.TRIAL, Phase.NEW, Phase.OLD]
@@ -145,43 +145,43 @@ def test_a_selection_without_a_host_of_the_rollout_is_refused(halfway: Shell) ->
 
     assert halfway("-i", str(more), "resume", "-y", "--limit", "web-05") == 2
 
-    assert f"none of the selected hosts is in rollout {ROLLOUT}" in halfway.err
+    assert f"None of the selected hosts is in rollout {ROLLOUT}" in halfway.err
 
 
-def test_hosts_that_the_inventory_has_no_more_are_named(halfway: Shell) -> None:
+def test_hosts_that_are_no_longer_in_the_inventory_are_named(halfway: Shell) -> None:
     an_inventory(halfway.inventory, 3)
 
     assert halfway("resume", "-y") == 2
-    assert f"rollout {ROLLOUT} has hosts that the inventory does not have: web-04." in halfway.err
+    assert f"Rollout {ROLLOUT} has hosts that the inventory does not have: web-04." in halfway.err
     assert halfway.fleet.calls == []
 
     assert halfway("resume", "-y", "--limit", "web-*") == 0
     assert phases(halfway) == [Phase.NEW] * 3 + [Phase.OLD]
 
 
-def test_without_a_journal_the_hosts_own_records_are_gone_by(halfway: Shell, tmp_path: Path) -> None:
+def test_without_a_journal_the_hosts_records_say_what_to_resume(halfway: Shell, tmp_path: Path) -> None:
     words = ("resume", "-y", "--bake", "0", "--journal", str(tmp_path / "other.db"))
     assert halfway(*words) == 5
     assert (
-        f"This journal did not begin rollout {ROLLOUT}: going by the hosts' own records, begun by alice@desk"
+        f"Rollout {ROLLOUT} is not in this journal. Resuming from the hosts' records: 2 hosts, release bbbbbbbbbbbb, started by"
         in halfway.err
     )
     assert "another rollout holds web-01, web-02: " in halfway.err
 
     assert halfway(*words, "--force") == 0
-    assert phases(halfway) == [Phase.NEW] * 2 + [Phase.OLD] * 2, "nobody has said that the others are meant"
+    assert phases(halfway) == [Phase.NEW] * 2 + [Phase.OLD] * 2, "the others were not selected"
 
     assert halfway(*words, "--force", "--limit", "all") == 0
     assert phases(halfway) == [Phase.NEW] * 4
 
 
-def test_where_nobody_knows_a_rollout_nothing_is_begun(shell: Shell) -> None:
+def test_without_any_known_rollout_a_resume_is_refused(shell: Shell) -> None:
     assert shell("resume", "-y") == 2
 
-    assert "neither this journal nor any host knows a rollout" in shell.err
+    assert "Neither this journal nor any host knows a rollout" in shell.err
 
 
-def test_where_only_silent_hosts_could_know_the_rollout_a_person_is_needed(shell: Shell) -> None:
+def test_a_resume_ends_4_if_only_silent_hosts_could_know_the_rollout(shell: Shell) -> None:
     shell.fleet.trouble[FIRST, Ask.LOOK].append(UNREACHABLE)
 
     assert shell("resume", "-y") == 4
@@ -189,19 +189,19 @@ def test_where_only_silent_hosts_could_know_the_rollout_a_person_is_needed(shell
     assert FIRST in shell.err
 
 
-def test_a_rollout_that_was_taken_back_is_not_gone_on_with(shell: Shell) -> None:
+def test_a_rolled_back_rollout_is_not_resumed(shell: Shell) -> None:
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
     shell("rollback", "-y")
     shell.fleet.calls.clear()
 
     assert shell("resume", "-y") == 2
 
-    assert f"rollout {ROLLOUT} was taken back: there is nothing to go on with" in shell.err
+    assert f"Rollout {ROLLOUT} was rolled back. There is nothing to resume." in shell.err
     assert shell.fleet.calls == []
 
 
 @pytest.mark.parametrize(("ask", "phase"), [(Ask.ROLLBACK, Phase.OLD), (Ask.COMMIT, Phase.NEW)])
-def test_an_interrupted_rollback_or_commit_is_gone_on_with_as_such(shell: Shell, ask: Ask, phase: Phase) -> None:
+def test_an_interrupted_rollback_or_commit_continues_as_such(shell: Shell, ask: Ask, phase: Phase) -> None:
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
     shell.fleet.meanwhile = interrupting(shell, ask, SECOND)
     assert shell(ask.value, "-y", "--parallel", "1") == 130
@@ -209,11 +209,11 @@ def test_an_interrupted_rollback_or_commit_is_gone_on_with_as_such(shell: Shell,
 
     assert shell("resume", "-y") == 0
 
-    assert f"was interrupted in its {ask.value}, which is gone on with" in shell.err
+    assert f"Resuming the interrupted {ask.value} of rollout {ROLLOUT}." in shell.err
     assert phases(shell) == [phase] * 4
 
 
-def test_a_way_back_that_the_upgrade_had_begun_is_gone_on_with(shell: Shell) -> None:
+def test_an_upgrade_interrupted_while_it_rolled_back_continues_as_a_rollback(shell: Shell) -> None:
     shell.fleet.trouble["web-03", Ask.UPGRADE].append(WENT_BACK)
     shell.fleet.meanwhile = interrupting(shell, Ask.ROLLBACK, FIRST)
     assert shell("upgrade", NEW, "-y", *QUICK) == 130
@@ -223,10 +223,8 @@ def test_a_way_back_that_the_upgrade_had_begun_is_gone_on_with(shell: Shell) -> 
     assert phases(shell) == [Phase.OLD] * 4
 
 
-def test_a_rollback_that_was_interrupted_on_another_laptop_is_gone_on_with_there_as_such(
-    shell: Shell, tmp_path: Path
-) -> None:
-    """Its journal knows of the rollout only that it was being taken back."""
+def test_a_rollback_interrupted_on_another_laptop_continues_there_as_a_rollback(shell: Shell, tmp_path: Path) -> None:
+    """The other laptop's journal knows only the rollback, not the upgrade."""
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
     elsewhere = ("--journal", str(tmp_path / "bobs.db"))
     shell.fleet.meanwhile = interrupting(shell, Ask.ROLLBACK, SECOND)

@@ -1,4 +1,4 @@
-"""`fleet unlock`: who holds the journal and the hosts, and how they are freed."""
+"""`fleet unlock`: which run holds the journal and the hosts, and how they are released."""
 
 import json
 from pathlib import Path
@@ -12,11 +12,11 @@ def claims(shell: Shell) -> list[str | None]:
     return [host.report().claim and host.report().claim.rollout for host in shell.fleet.hosts.values()]  # type: ignore[union-attr]
 
 
-def test_where_nobody_holds_anything_that_is_said(shell: Shell) -> None:
+def test_free_locks_are_shown_as_free(shell: Shell) -> None:
     assert shell("unlock") == 0
 
-    assert f"The journal {shell.journal}: nobody holds it." in shell.out
-    assert "No host is held." in shell.out
+    assert f"The journal {shell.journal}: no run holds it." in shell.out
+    assert "No host is claimed." in shell.out
     assert {ask for _, ask in shell.fleet.calls} == {Ask.LOOK}
 
 
@@ -33,7 +33,7 @@ def test_the_holder_of_the_journal_and_of_each_host_is_named(shell: Shell) -> No
     assert "web-02" not in shell.out
 
 
-def test_what_is_held_as_a_document(shell: Shell) -> None:
+def test_the_holders_as_a_json_document(shell: Shell) -> None:
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never", "--limit", "web-01")
     shell.fleet.trouble["web-04", Ask.LOOK].append(UNREACHABLE)
 
@@ -49,7 +49,7 @@ def test_what_is_held_as_a_document(shell: Shell) -> None:
     assert silent["error"] == "No answer within 10 s."
 
 
-def test_by_force_the_journal_and_the_hosts_are_freed(shell: Shell) -> None:
+def test_force_releases_the_journal_and_the_hosts(shell: Shell) -> None:
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
     assert claims(shell) == ["20261123-1000-test"] * 4
 
@@ -57,11 +57,11 @@ def test_by_force_the_journal_and_the_hosts_are_freed(shell: Shell) -> None:
         assert shell("unlock", "--force", "-y") == 0
         assert other.owner() is None
 
-    assert "Freed." in shell.err
+    assert "Released." in shell.err
     assert claims(shell) == [None] * 4
 
 
-def test_another_journal_s_claim_is_freed_by_force_too(shell: Shell, tmp_path: Path) -> None:
+def test_force_releases_the_claim_of_another_journal(shell: Shell, tmp_path: Path) -> None:
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never", "--journal", str(tmp_path / "bobs.db"))
     assert shell("upgrade", "c" * 64, "-y", *QUICK) == 5
 
@@ -70,16 +70,16 @@ def test_another_journal_s_claim_is_freed_by_force_too(shell: Shell, tmp_path: P
     assert claims(shell) == [None] * 4
 
 
-def test_a_host_that_can_t_be_freed_ends_4_and_is_named(shell: Shell) -> None:
+def test_a_host_that_can_t_be_released_ends_4_and_is_named(shell: Shell) -> None:
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
     shell.fleet.trouble["web-02", Ask.UNLOCK].append(UNREACHABLE)
 
     assert shell("unlock", "--force", "-y") == 4
 
-    assert "Not freed: web-02." in shell.err
+    assert "Not released: web-02." in shell.err
 
 
-def test_nobody_is_turned_back_without_being_asked_for(shell: Shell) -> None:
+def test_force_without_confirmation_releases_nothing(shell: Shell) -> None:
     with Elsewhere(shell) as other:
         assert shell("unlock", "--force") == 2
         assert other.owner() == "bob@couch"

@@ -63,7 +63,7 @@ def is_calm(lab: Lab, said: str) -> None:
     assert (last["type"], last["result"], last["exit_code"]) == ("rollout_ended", "interrupted", 130)
     with sqlite3.connect(journal_of(lab)) as journal:
         assert journal.execute("pragma integrity_check").fetchone() == ("ok",)
-    assert "nobody holds it" in fleet(lab, "unlock").out
+    assert "no run holds it" in fleet(lab, "unlock").out
     assert {one["phase"] for one in status(lab).values()} <= RESTING
     for host in lab.hosts:
         until = time.monotonic() + PATIENCE_S

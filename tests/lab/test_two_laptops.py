@@ -129,7 +129,7 @@ def test_a_claim_is_freed_and_the_next_one_comes_in(
 
     ran = sofa("unlock", "--force", "-y")
     assert ran.code == 0, ran.said
-    assert "Freed." in ran.said
+    assert "Released." in ran.said
     assert all(one["claim"] is None for one in status(lab).values())
 
     ran = sofa("commit", "-y")

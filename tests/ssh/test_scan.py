@@ -97,8 +97,11 @@ def test_an_unknown_bastion_is_shown_with_its_fingerprint_and_what_waits_is_name
 
     at = f"[127.0.0.1]:{fleet.server(0).port}"
     print_of = fingerprint(fleet.server(0).folder / "host_ed25519")
-    assert f"{at} (bastion before 1 host)\n    256 {print_of} {at} (ED25519)\n" in fleet.out
-    assert f"Not trusted, see above: {at.replace(str(fleet.server(0).port), str(fleet.server(1).port))}" in fleet.err
+    assert f"{at} (bastion for 1 host)\n    256 {print_of} {at} (ED25519)\n" in fleet.out
+    assert (
+        f"Not trusted, for the reasons above: {at.replace(str(fleet.server(0).port), str(fleet.server(1).port))}"
+        in fleet.err
+    )
     assert f"web-01: It was not asked: the bastion before it, [127.0.0.1]:{fleet.server(1).port}" in fleet.out
     assert "Trust that one, then ask again: fleet trust." in fleet.out
 
@@ -194,7 +197,7 @@ def test_two_keys_of_one_name_are_shown_and_neither_is_stored(fleet: Operator, t
     assert fleet("trust", "-y") == 2
 
     assert fleet.known == [fleet.line(0)]
-    assert "Not trusted, see above: one, two." in fleet.err
+    assert "Not trusted, for the reasons above: one, two." in fleet.err
     assert all(fingerprint(fleet.server(at).folder / "host_ed25519") in fleet.out for at in (1, 2))
     assert fleet.out.count("HostKeyAlias") == 2
 
@@ -224,7 +227,7 @@ def test_without_a_yes_nothing_is_stored(fleet: Operator, answer: str) -> None:
     assert fleet("trust") == 2
     assert fleet.known == []
     assert "Trust 1 key and store it in" in fleet.err
-    assert "not confirmed" in fleet.err
+    assert "Not confirmed" in fleet.err
 
 
 def test_without_a_terminal_it_must_be_said_beforehand(fleet: Operator) -> None:
@@ -232,7 +235,7 @@ def test_without_a_terminal_it_must_be_said_beforehand(fleet: Operator) -> None:
     fleet.inventory_of(f"gate: {{ansible_host: {name_of(0)}}}")
 
     assert fleet("trust") == 2
-    assert "this command writes to known_hosts" in fleet.err
+    assert "This command writes to known_hosts" in fleet.err
     assert fleet.known == []
 
     assert fleet("trust", "-y") == 0
@@ -282,7 +285,7 @@ def test_what_cannot_be_reached_is_listed_and_the_others_are_trusted(fleet: Oper
     assert fleet.known == [fleet.line(0)]
     assert "down: 127.0.0.1 port" in fleet.out
     assert "refuses the connection" in fleet.out
-    assert "Not trusted, see above: down." in fleet.err
+    assert "Not trusted, for the reasons above: down." in fleet.err
 
 
 def test_a_document_says_what_was_found(fleet: Operator) -> None:

@@ -34,7 +34,7 @@ RATE_PER_S = 20.0
 WAY_BACK = ("-y", "--drain-timeout", "20s")
 NO_ROLLOUT = "00000000-0000-none"
 """Named where the command was ended before it had given itself an id: nobody can know that rollout."""
-NOBODY_KNOWS = ("neither this journal nor any host knows a rollout", "no host knows a rollout")
+NOBODY_KNOWS = ("Neither this journal nor any host knows a rollout", "No host knows a rollout")
 BUG, REFUSED, PERSON = 1, 2, 4
 
 
