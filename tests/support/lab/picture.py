@@ -22,7 +22,8 @@ from fleet.lab.processes import this_process
 from fleet.lab.releases.build import make_release
 
 WIDTH, HEIGHT = 108, 40
-MIDDLE = "upgrading batch 3 of 3"
+MIDDLE, BUSY = "upgrading batch 3 of 3", ": upgrade "
+"""What the live view shows in the last batch, and once for each host that is at work: the busiest moment is kept."""
 POLL_S, PATIENCE_S = 0.05, 120.0
 
 
@@ -30,7 +31,7 @@ def main(picture: Path) -> None:
     """The picture is at this path."""
     lab = Lab.up("picture", 6, owner=this_process())
     try:
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory(prefix="fleet-") as folder:
             release = make_release("new", Path(folder) / "nginx-1.22.9")
             middle, end = screens(lab, release)
     finally:
@@ -52,7 +53,8 @@ def screens(lab: Lab, release: Path) -> tuple[str, str]:
             if time.monotonic() > until_s:
                 raise TimeoutError(f"the rollout did not end; the terminal shows:\n{screen()}")
             shown = screen()
-            middle = shown if MIDDLE in shown else middle
+            if MIDDLE in shown and shown.count(BUSY) >= middle.count(BUSY):
+                middle = shown
             time.sleep(POLL_S)
         return middle, screen()
     finally:
