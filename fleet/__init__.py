@@ -1,8 +1,9 @@
-"""Upgrade the nginx binary on many servers over SSH without losing a request, and take it back as calmly.
+"""Upgrade the nginx binary on many servers over SSH without losing a request, and roll it back the same way.
 
-How to read this package, from the ground up: nouns (`host`, `task`, `events`, `inventory`, `release`, `plan`), decisions
-(`gates`, `rollout`), effects (`ssh`, `engine`), faces (`console`, `status`, `cli`). A file imports only from floors
-below its own. `onhost` is the part that travels to the host and runs there; `lab` makes pretend hosts to try it all on.
+From the bottom up: nouns (`host`, `task`, `events`, `errors`, `inventory`, `release`, `plan`), decisions (`rollout`),
+effects (`ssh`, `journal`, `engine`), faces (`ui`, `commands`, `options`, `cli`). A module imports only from lower floors.
+`onhost` is sent to the hosts and runs there; `lab` runs real sshd and nginx on this machine as test hosts; `reference`
+makes pages of `docs/` from the code.
 """
 
 __version__ = "0.3.0"

@@ -1,7 +1,7 @@
-"""The plan: the hosts in order, cut into batches, and the numbers an operator writes (`10%`, `30s`), read once.
+"""The plan: the hosts in order, split into batches; and the parsers of `--batches`, `--max-failures` and durations.
 
-Pure. Sizes are Ansible's `serial`: successive sizes, a percentage is of *all* hosts, rounded down but at least 1, the
-last size repeats. A plan has every host exactly once, and no instance under two names.
+Pure functions. Batch sizes work as Ansible's `serial`: successive sizes, a percentage of *all* hosts rounded down but at
+least 1, and the last size repeats. A plan holds every host once, and no nginx under two names.
 """
 
 import math
@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from fleet.errors import Refused
 from fleet.host import SSH_PORT, Host
+from fleet.onhost.text import counted
 
 T = TypeVar("T")
 DEFAULT_BATCHES = "1,10%,50%,100%"
@@ -33,43 +34,43 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All batches in order, and the sizes as they were written."""
+    """All batches in order, and their sizes as the operator wrote them."""
 
     batches: tuple[Batch, ...]
     sizes: str = DEFAULT_BATCHES
 
     @property
     def hosts(self) -> tuple[Host, ...]:
-        """Every host, in the order of the rollout."""
+        """All hosts, in the order of the rollout."""
         return tuple(host for batch in self.batches for host in batch.hosts)
 
     def batch_of(self, name: str) -> int | None:
-        """The number of the batch that a host is in."""
+        """The number of the batch that holds the host, or `None`."""
         return next((batch.number for batch in self.batches for host in batch.hosts if host.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Count:
-    """A number of hosts, or a part of all of them in percent."""
+    """A number of hosts, or a percentage of all hosts."""
 
     amount: Fraction
     is_percent: bool
 
     def of(self, hosts: int) -> int:
-        """How many of so many hosts, rounded down."""
+        """The number for this many hosts, rounded down."""
         return math.floor(self.amount * hosts / 100) if self.is_percent else int(self.amount)
 
 
 def make_plan(hosts: Sequence[Host], batches: str = DEFAULT_BATCHES) -> Plan:
-    """The hosts, in their order, in batches of these sizes. Raises `Refused`."""
+    """The plan for the hosts, in their order, with batches of these sizes. Raises `Refused`."""
     if not hosts:
-        raise Refused("there is no host to plan for.", "See what 'fleet inventory' selects.")
-    _refuse_two_names(hosts)
-    return Plan(tuple(Batch(number, each) for number, each in enumerate(cut(hosts, batches), 1)), batches)
+        raise Refused("the plan has no hosts.", "`fleet inventory` lists the selected hosts.")
+    _refuse_duplicates(hosts)
+    return Plan(tuple(Batch(number, each) for number, each in enumerate(split(hosts, batches), 1)), batches)
 
 
-def cut(items: Sequence[T], batches: str) -> tuple[tuple[T, ...], ...]:
-    """The items, in their order, in batches of these sizes. Raises `Refused`."""
+def split(items: Sequence[T], batches: str) -> tuple[tuple[T, ...], ...]:
+    """The items, in their order, split into batches of these sizes. Raises `Refused`."""
     sizes = _sizes(batches)
     found: list[tuple[T, ...]] = []
     begin = 0
@@ -81,20 +82,20 @@ def cut(items: Sequence[T], batches: str) -> tuple[tuple[T, ...], ...]:
 
 
 def parse_budget(text: str, hosts: int) -> int:
-    """How many of so many hosts may fail: a number, or a percentage rounded down. Raises `Refused`."""
+    """How many of this many hosts may fail: a number, or a percentage rounded down. Raises `Refused`."""
     return _budget(text).of(hosts)
 
 
 def budget_in_words(text: str, hosts: int) -> str:
-    """What `--max-failures` means for so many hosts, as the plan says it."""
+    """What `--max-failures` means for this many hosts, for the text of the plan."""
     count = _budget(text)
     most = count.of(hosts)
     source = f" ({text.strip()} of {hosts})" if count.is_percent and count.amount else ""
     if most >= hosts:
-        return f"never stops for failures: all {hosts} hosts{source} may fail"
+        return f"does not stop: all {counted(hosts)}{source} may fail"
     if most == 0:
-        return f"stops at the 1st host that fails{source}"
-    return f"stops as soon as more than {most} {'host' if most == 1 else 'hosts'}{source} failed"
+        return f"stops at the first host that fails{source}"
+    return f"stops when more than {counted(most)}{source} failed"
 
 
 def parse_duration(text: str) -> float:
@@ -105,11 +106,12 @@ def parse_duration(text: str) -> float:
     parts = _AMOUNT.findall(word)
     if not parts or "".join(amount + unit for amount, unit in parts) != word:
         raise Refused(
-            f"{text!r} is no duration.", "Allowed: a number with ms, s, m, h or d, such as 30s or 10m; 0; off."
+            f"{text!r} is not a valid duration.",
+            "Allowed: a number with ms, s, m, h or d, such as 30s or 1h30m; 0; off.",
         )
     seconds = float(sum(Fraction(amount) * _UNIT_S[unit] for amount, unit in parts))
     if seconds > LONGEST_S:
-        raise Refused(f"{text!r} is longer than any rollout should wait.", "Allowed: at most 30d.")
+        raise Refused(f"{text!r} is too long.", "Allowed: at most 30d.")
     return seconds
 
 
@@ -126,8 +128,8 @@ def _sizes(text: str) -> tuple[_Count, ...]:
     counts = tuple(_count(part) for part in text.split(","))
     good = [count for count in counts if count is not None and count.amount > 0]
     if len(good) != len(counts):
-        remedy = "Allowed: numbers from 1 and percentages up to 100% with commas between them, such as 1,10%,50%,100%."
-        raise Refused(f"--batches {text!r} is no list of sizes.", remedy)
+        remedy = "Allowed: numbers from 1 and percentages up to 100%, separated by commas, such as 1,10%,50%,100%."
+        raise Refused(f"--batches {text!r} is not a valid list of sizes.", remedy)
     return tuple(good)
 
 
@@ -135,12 +137,12 @@ def _budget(text: str) -> _Count:
     count = _count(text)
     if count is None:
         remedy = "Allowed: a number of hosts from 0, or a percentage up to 100%, such as 10%."
-        raise Refused(f"--max-failures {text!r} is no number of hosts.", remedy)
+        raise Refused(f"--max-failures {text!r} is not a valid number of hosts.", remedy)
     return count
 
 
 def _count(text: str) -> _Count | None:
-    """A whole number, or a percentage of at most 100; `None` if it is neither."""
+    """The count that the text gives: a whole number, or a percentage up to 100; `None` if it is neither."""
     found = _COUNT.fullmatch(text.strip())
     if found is None:
         return None
@@ -149,19 +151,23 @@ def _count(text: str) -> _Count | None:
     return count if is_sound else None
 
 
-def _refuse_two_names(hosts: Sequence[Host]) -> None:
+def _refuse_duplicates(hosts: Sequence[Host]) -> None:
     names: dict[str, Host] = {}
     instances: dict[tuple[str, int, str | None], Host] = {}
     for host in hosts:
         if host.name in names:
-            raise Refused(f"{host.name} is in the plan twice.", "Name each host once.")
+            raise Refused(f"{host.name} is in the plan twice.", "List each host once.")
         names[host.name] = host
         key = (host.address.lower(), host.port or SSH_PORT, host.layout.pid_file)
         other = instances.setdefault(key, host)
         if other is not host:
             pid_file = f" with the pid file {host.layout.pid_file}" if host.layout.pid_file else ""
             raise Refused(
-                f"{other.name} ({other.where or 'no place'}) and {host.name} ({host.where or 'no place'}) are the same "
-                f"nginx: {host.address} port {host.port or SSH_PORT}{pid_file}.",
-                f"Leave one out, --limit '!{host.name}', or give each its own nginx_pid_file.",
+                f"{_described(other)} and {_described(host)} are the same nginx: "
+                f"{host.address} port {host.port or SSH_PORT}{pid_file}.",
+                f"Leave one out with --limit '!{host.name}', or set nginx_pid_file for each of them.",
             )
+
+
+def _described(host: Host) -> str:
+    return f"{host.name} ({host.where})" if host.where else host.name

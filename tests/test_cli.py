@@ -342,8 +342,8 @@ def test_a_rollback_with_a_dead_host_takes_the_others_back_and_ends_4(shell: She
     ("words", "said"),
     [
         (("upgrade", "/no/such/file", "-y"), "/no/such/file: no such file"),
-        (("upgrade", NEW, "-y", "--bake", "soon"), "'soon' is no duration"),
-        (("upgrade", NEW, "-y", "--batches", "0"), "--batches '0' is no list of sizes"),
+        (("upgrade", NEW, "-y", "--bake", "soon"), "'soon' is not a valid duration"),
+        (("upgrade", NEW, "-y", "--batches", "0"), "--batches '0' is not a valid list of sizes"),
         (("upgrade", NEW, "-y", "--max-failures", "many"), "--max-failures 'many'"),
         (("upgrade", NEW, "-y", "--allow", "everything"), "--allow everything"),
         (("upgrade", NEW, "-y", "--limit", "web-99"), "web-99"),

@@ -44,7 +44,7 @@ def test_sizes_are_those_of_ansibles_serial(count: int, batches: str, expected: 
     assert lengths(count, batches) == expected
 
 
-def test_the_default_opens_with_one_canary() -> None:
+def test_the_first_batch_of_the_default_is_one_canary() -> None:
     plan = make_plan(hosts(200))
 
     assert plan.sizes == "1,10%,50%,100%"
@@ -64,7 +64,7 @@ def test_every_host_is_in_exactly_one_batch_in_order(count: int, batches: str) -
 
 
 @given(count=st.integers(1, 400), batches=sizes)
-def test_every_batch_but_the_last_has_the_size_that_was_said(count: int, batches: str) -> None:
+def test_every_batch_but_the_last_has_the_size_given(count: int, batches: str) -> None:
     words = batches.split(",")
     found = lengths(count, batches)
 
@@ -78,17 +78,17 @@ def test_every_batch_but_the_last_has_the_size_that_was_said(count: int, batches
 
 
 @pytest.mark.parametrize("batches", ["", "0", "0%", "101%", "-1", "1,,2", "x", "1;2", "1.5", "10 %x", "٣", "1e3", "%"])
-def test_sizes_that_are_none_are_refused_with_what_is_allowed(batches: str) -> None:
-    with pytest.raises(Refused, match=r"--batches .* is no list of sizes.*1,10%,50%,100%"):
+def test_invalid_sizes_are_refused_with_what_is_allowed(batches: str) -> None:
+    with pytest.raises(Refused, match=r"--batches .* is not a valid list of sizes.*1,10%,50%,100%"):
         make_plan(hosts(3), batches)
 
 
-def test_no_hosts_are_no_plan() -> None:
-    with pytest.raises(Refused, match="no host to plan for"):
+def test_a_plan_without_hosts_is_refused() -> None:
+    with pytest.raises(Refused, match="the plan has no hosts"):
         make_plan(())
 
 
-def test_one_instance_under_two_names_is_refused_with_both_places() -> None:
+def test_one_nginx_under_two_names_is_refused_with_both_lines() -> None:
     layout = Layout(pid_file="/run/nginx.pid")
     twins = (
         Host(name="a", address="Web.example.net", layout=layout, where="hosts.yaml:3"),
@@ -100,7 +100,7 @@ def test_one_instance_under_two_names_is_refused_with_both_places() -> None:
 
     assert str(refused.value) == (
         "a (hosts.yaml:3) and b (hosts.yaml:4) are the same nginx: web.example.net port 22 with the pid file "
-        "/run/nginx.pid. Leave one out, --limit '!b', or give each its own nginx_pid_file."
+        "/run/nginx.pid. Leave one out with --limit '!b', or set nginx_pid_file for each of them."
     )
 
 
@@ -130,24 +130,24 @@ def test_a_budget_in_percent_is_exact(percent: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-1", "101%", "1.5", "all", "5 hosts", "%"])
-def test_a_budget_that_is_none_is_refused_with_what_is_allowed(text: str) -> None:
-    with pytest.raises(Refused, match=r"--max-failures .* is no number of hosts.*10%"):
+def test_an_invalid_budget_is_refused_with_what_is_allowed(text: str) -> None:
+    with pytest.raises(Refused, match=r"--max-failures .* is not a valid number of hosts.*10%"):
         parse_budget(text, 20)
 
 
 @pytest.mark.parametrize(
     ("text", "count", "words"),
     [
-        ("0", 20, "stops at the 1st host that fails"),
-        ("1", 20, "stops as soon as more than 1 host failed"),
-        ("5", 20, "stops as soon as more than 5 hosts failed"),
-        ("10%", 20, "stops as soon as more than 2 hosts (10% of 20) failed"),
-        ("10%", 6, "stops at the 1st host that fails (10% of 6)"),
-        ("20", 20, "never stops for failures: all 20 hosts may fail"),
-        ("100%", 20, "never stops for failures: all 20 hosts (100% of 20) may fail"),
+        ("0", 20, "stops at the first host that fails"),
+        ("1", 20, "stops when more than 1 host failed"),
+        ("5", 20, "stops when more than 5 hosts failed"),
+        ("10%", 20, "stops when more than 2 hosts (10% of 20) failed"),
+        ("10%", 6, "stops at the first host that fails (10% of 6)"),
+        ("20", 20, "does not stop: all 20 hosts may fail"),
+        ("100%", 20, "does not stop: all 20 hosts (100% of 20) may fail"),
     ],
 )
-def test_a_budget_is_said_in_words(text: str, count: int, words: str) -> None:
+def test_the_budget_in_words(text: str, count: int, words: str) -> None:
     assert budget_in_words(text, count) == words
 
 
@@ -171,6 +171,6 @@ def test_a_duration_is_seconds(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "30", "s", "-1s", "1 m", "10min", "1s2", "forever", "31d", "1e3s", "nan"])
-def test_a_duration_that_is_none_is_refused_with_what_is_allowed(text: str) -> None:
+def test_an_invalid_duration_is_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(Refused, match="Allowed: "):
         parse_duration(text)

@@ -1,4 +1,4 @@
-"""What a file must be to be a release. The good ones are this machine's own nginx and its Python."""
+"""What a file must be to be a release. The valid ones are this machine's own nginx and Python."""
 
 import hashlib
 import os
@@ -51,7 +51,7 @@ def test_a_relative_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.Mo
     assert read_release(Path("nginx")).path == str(tmp_path / "nginx")
 
 
-def test_a_file_without_the_x_bit_is_refused_with_the_cure(tmp_path: Path) -> None:
+def test_a_file_without_the_x_bit_is_refused_with_the_remedy(tmp_path: Path) -> None:
     path = an_elf(tmp_path / "nginx")
     path.chmod(0o644)
 
@@ -76,7 +76,7 @@ def test_an_executable_that_names_no_version_has_none(tmp_path: Path) -> None:
         (b"freenginx version: freenginx/1.27.4\0", "freenginx", "1.27.4"),
     ],
 )
-def test_the_version_is_what_the_binary_says_of_itself(text: bytes, product: str, version: str, tmp_path: Path) -> None:
+def test_the_version_is_the_one_that_the_binary_prints(text: bytes, product: str, version: str, tmp_path: Path) -> None:
     release = read_release(an_elf(tmp_path / "nginx", text=text))
 
     assert (release.product, release.version) == (product, version)
@@ -89,7 +89,7 @@ def test_the_machine_is_named_as_uname_names_it(code: int, name: str, tmp_path: 
     assert read_release(an_elf(tmp_path / "nginx", machine=code)).machine == name
 
 
-def test_a_machine_nobody_knows_is_a_number(tmp_path: Path) -> None:
+def test_an_unknown_machine_is_named_by_its_number(tmp_path: Path) -> None:
     assert read_release(an_elf(tmp_path / "nginx", machine=64999)).machine == "elf-64999"
 
 
@@ -98,13 +98,13 @@ def test_a_machine_nobody_knows_is_a_number(tmp_path: Path) -> None:
     [
         (b"", "the file is empty"),
         (b"#!/bin/sh\nexec nginx\n", "this is a script"),
-        (b"\x1f\x8b\x08 a tarball", "this is no ELF file"),
-        (b"\x7fELF", "the ELF headers are damaged or cut off"),
-        (b"\x7fELF\x02\x01\x01" + bytes(20), "the ELF headers are damaged or cut off"),
-        (b"\x7fELF\x09\x01\x01" + bytes(200), "the ELF headers are damaged or cut off"),
+        (b"\x1f\x8b\x08 a tarball", "not an ELF file"),
+        (b"\x7fELF", "the ELF headers are damaged or truncated"),
+        (b"\x7fELF\x02\x01\x01" + bytes(20), "the ELF headers are damaged or truncated"),
+        (b"\x7fELF\x09\x01\x01" + bytes(200), "the ELF headers are damaged or truncated"),
     ],
 )
-def test_what_is_no_elf_file_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_elf_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "nginx"
     path.write_bytes(content)
 
@@ -112,7 +112,7 @@ def test_what_is_no_elf_file_is_refused(content: bytes, message: str, tmp_path: 
         read_release(path)
 
     assert str(refused.value).startswith(f"{path}: ")
-    assert refused.value.remedy
+    assert refused.value.remedy.endswith(".")
     assert refused.value.exit_code == 2
 
 
@@ -120,7 +120,7 @@ def test_what_is_no_elf_file_is_refused(content: bytes, message: str, tmp_path: 
     ("kind", "entry", "message"),
     [(1, 0x1000, "an object file"), (4, 0, "a core dump"), (3, 0, "a library or module"), (77, 1, "not an executable")],
 )
-def test_an_elf_file_that_is_no_executable_is_refused(kind: int, entry: int, message: str, tmp_path: Path) -> None:
+def test_an_elf_file_that_is_not_an_executable_is_refused(kind: int, entry: int, message: str, tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match=message):
         read_release(an_elf(tmp_path / "x.so", kind=kind, entry=entry))
 
@@ -131,7 +131,7 @@ def test_a_truncated_nginx_is_refused_wherever_it_was_cut(kept_percent: float, t
     path = tmp_path / "nginx"
     path.write_bytes(data[: int(kept_percent * len(data) / 100)])
 
-    with pytest.raises(ReleaseError, match="cut off"):
+    with pytest.raises(ReleaseError, match="truncated"):
         read_release(path)
 
 
@@ -155,15 +155,15 @@ def test_a_missing_file_names_both_ways_to_say_a_release(tmp_path: Path) -> None
         read_release(tmp_path / "nginx")
 
 
-def test_a_folder_is_refused_until_modules_come(tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match="this is a folder, and releases with modules come later"):
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="this is a directory; fleet does not support releases with modules"):
         read_release(tmp_path)
 
 
 def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
-    with pytest.raises(ReleaseError, match="no regular file"):
+    with pytest.raises(ReleaseError, match="not a regular file"):
         read_release(tmp_path / "pipe")
 
 
@@ -192,7 +192,7 @@ def test_a_sha_prefix_has_8_to_64_digits(text: str, is_one: bool) -> None:
     assert is_sha_prefix(text) is is_one
 
 
-def test_digits_that_are_no_file_name_a_kept_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digits_without_such_a_file_name_a_kept_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
     assert find_release("ABCDEF12") == KeptRelease("abcdef12")

@@ -11,7 +11,7 @@ from fleet.errors import Refused
 from fleet.journal.journal import Journal
 from fleet.journal.run_summary import Run
 from fleet.onhost.text import counted
-from fleet.plan import DEFAULT_BATCHES, cut
+from fleet.plan import DEFAULT_BATCHES, split
 from fleet.rollout.from_hosts import records
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import Policy
@@ -111,7 +111,7 @@ def from_hosts(looked: RolloutStatus, output: Output, wanted: str | None, is_lim
         rollout,
         record.target,
         None,
-        cut(names, DEFAULT_BATCHES),
+        split(names, DEFAULT_BATCHES),
         Policy(lease_s=LEASE_S),
         frozenset(),
         ResumeAs.UPGRADE,
