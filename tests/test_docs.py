@@ -157,3 +157,11 @@ def test_the_page_of_the_procedure_names_the_step_that_the_table_gives() -> None
         moves = {next_step(rest, now, verified, allowed) for rest in Rest for verified in (False, True)}
         assert Step(step) in {move.step for move in moves if move.kind is MoveKind.ACT}, (way, phase, step)
     assert len(rows) == 8
+
+
+def test_every_module_that_a_docstring_or_a_comment_names_exists() -> None:
+    names = [page_id(path) for path in SOURCES] + [page_id(path).removeprefix("tests/") for path in SOURCES]
+    named = [(page_id(path), name) for path in SOURCES for name in re.findall(r"`([a-z_/]+\.py)`", path.read_text())]
+
+    assert len(named) > 10
+    assert [(path, name) for path, name in named if not any(f"/{each}".endswith(f"/{name}") for each in names)] == []

@@ -1,4 +1,4 @@
-"""What makes a host odd: the shape of a kind, and how its name leads to it. The kinds themselves are in `odd`."""
+"""A kind of odd host: its shape, and how its name leads to it. The kinds are in `odd_nginx.py` and `odd_surroundings.py`."""
 
 import glob
 import os

@@ -1,4 +1,4 @@
-"""The clients of the lab's traffic: a program of its own, started by `traffic.py`.
+"""The clients of the lab's traffic: a program of its own, started by `load.py`.
 
 It is told what to do in one line of JSON on stdin, says one line when every host was asked once, works until stdin
 ends, and then says what happened in one line of JSON on stdout. It is one asyncio loop in one thread: 6 hosts at 50 new
@@ -35,7 +35,7 @@ SLOW_BUFFER_BYTES = 64 * 1024  # small, or the kernel would take the file at onc
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to do, as `traffic.py` sends it: targets are `address:port` by the host's name."""
+    """What to do, as `load.py` sends it: targets are `address:port` by the host's name."""
 
     targets: dict[str, str]
     rate_per_s: float

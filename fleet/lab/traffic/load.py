@@ -1,6 +1,6 @@
 """Steady HTTP clients against every host, and the count of what they did not get: the zero in "zero downtime".
 
-The clients run in a process of their own (`traffic_client.py`), so that fleet's work and theirs don't slow each other,
+The clients run in a process of their own (`client.py`), so that fleet's work and theirs don't slow each other,
 and are told to stop by the end of their stdin: they can't outlive whoever started them. Trust their zero only beside a
 control in the same test, where the same clients must count more than zero.
 """
