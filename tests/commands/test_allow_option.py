@@ -1,0 +1,38 @@
+"""`--allow`: the reasons that may be overridden."""
+
+from fleet.onhost.protocol import Finding
+from fleet.onhost.reasons.catalogue import REASONS, judged, overridable
+from fleet.options.rollout import OVERRIDABLE
+from fleet.ui.result_tables import finding_line
+from tests.support.pretend.visits import NEW, a_fleet
+from tests.support.shell import QUICK, ROLLOUT, Shell
+
+
+def test_every_printed_allow_option_may_be_typed_and_reaches_the_hosts(shell: Shell) -> None:
+    for word in overridable():
+        printed = judged((finding_of(word),), ())[0].remedy
+        typed = printed.split("--allow ")[1].rstrip(".")
+        assert finding_line(judged((finding_of(word),), ())[0]).count("--allow") == 1
+        for spelling in (typed, typed.replace("-", "_")):
+            for command in (("check", NEW), ("upgrade", NEW, "-y", *QUICK)):
+                shell.fleet, shell.ids = a_fleet(4), iter([ROLLOUT])
+                assert shell(*command, "--allow", spelling) == 0
+                assert {task.request.options.allow for task in shell.fleet.tasks} == {(word,)}
+
+
+def finding_of(word: str) -> Finding:
+    reason = REASONS[word.replace("-", "_")]
+    return Finding(reason.word, reason.severity, "Something is so.", "Cure it.", reason.overridable)
+
+
+def test_check_and_upgrade_refuse_an_unknown_reason_with_the_known_ones(shell: Shell) -> None:
+    for command in (("check", NEW), ("upgrade", NEW, "-y"), ("upgrade", NEW, "--dry-run")):
+        assert shell(*command, "--allow", "nonsense") == 2
+        assert "--allow nonsense" in shell.err
+        assert all(word in shell.err for word in overridable())
+
+    assert shell.fleet.calls == []
+
+
+def test_the_help_of_allow_lists_every_reason() -> None:
+    assert ", ".join(overridable()) == OVERRIDABLE
