@@ -10,6 +10,7 @@ import threading
 from contextlib import suppress
 from typing import List, Optional
 
+from fleet.onhost.instance import Instance
 from fleet.onhost.protocol import (
     END_MARK,
     MAY_DO,
@@ -25,8 +26,8 @@ from fleet.onhost.state import lease
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.dispatch import go_back_by_lease, serve
+from fleet.onhost.visit.end import End, ended
 from fleet.onhost.visit.heartbeat import Control
-from fleet.onhost.visit.walk import End, ended
 from fleet.onhost.wire import Malformed, decode, encode
 
 MOST_REQUEST_BYTES = 1 << 20
@@ -55,16 +56,7 @@ class Speaker:
 
     def end(self, end: End, report: Optional[Report]) -> None:
         """The outcome and the end mark: what comes without them is a lost link."""
-        self.say(
-            Reply(
-                ReplyType.OUTCOME,
-                outcome=end.outcome,
-                reason=end.reason,
-                message=end.message,
-                remedy=end.remedy,
-                report=report,
-            )
-        )
+        self.say(end.outcome_reply(report))
         self.line(END_MARK)
 
 
@@ -120,9 +112,16 @@ def watch(machine: Machine, state_dir: str, name: str) -> int:
 
 def log_lease(machine: Machine, own: InstanceStore, found: lease.Lease) -> bool:
     """The host has gone back, as far as it could; syslog says so, too. Whether it should be tried again."""
-    end = go_back_by_lease(machine, own, found)
+    end = _gone_back(machine, own, found)
     machine.syslog("the lease of rollout %s ran out: %s %s" % (found.rollout, end.outcome.value, end.message))
     return end.outcome is not Outcome.DONE and end.reason not in HOPELESS
+
+
+def _gone_back(machine: Machine, own: InstanceStore, found: lease.Lease) -> End:
+    layout, record = own.layout, own.record
+    if layout is None or record is None:
+        return ended(Outcome.FAILED, "bad_record", error="%s is not whole" % own.folder)
+    return go_back_by_lease(Instance.at(machine, layout)._replace(kept=own), record, found)
 
 
 def undo(machine: Machine, state_dir: str, words: List[str]) -> int:

@@ -1,4 +1,4 @@
-"""The procedure: what phase a host is in, and which step comes next. Pure: a look and a goal in, a move out.
+"""The procedure: the phase a host is in, the next step, and where a visit that ended badly must leave the host. Pure.
 
     one master          runs the target: NEW · runs another, path holds the target: SWAPPED · else OLD
     O accepts, N holds listeners                        OVERLAP
@@ -10,14 +10,14 @@
     two masters, the target is neither's; anything else FOREIGN
 
 O is the parent, N its child. With two masters the way is forward when the child runs the target and back when only the
-parent does. A new master whose workers do not accept yet (or never will) is in OVERLAP, too: nothing is lost by it, and
-`verify` is the step that finds it out. Upgrade, resume, retry and rollback are all the same walk through `next_step`.
+parent does. A new master whose workers do not accept (yet) is in OVERLAP, too: it costs nothing, and `verify` finds it
+out. Upgrade, resume, retry and rollback are all the same walk through `next_step`.
 """
 
 from enum import Enum
-from typing import Collection, NamedTuple, Optional
+from typing import Collection, Dict, NamedTuple, Optional, Tuple
 
-from fleet.onhost.protocol import Master, Observation, Phase, Rest, Step
+from fleet.onhost.protocol import Ask, Goal, Master, Observation, Phase, Record, Rest, State, Step
 
 
 class Way(Enum):
@@ -28,38 +28,88 @@ class Way(Enum):
 
 
 class Situation(NamedTuple):
-    """All that the next step hangs on. `path_right`: the file at the path is the one that belongs there."""
+    """All that the next step depends on: first what the host shows, then what this visit knows.
+
+    `path_right`: the file at the path is the one that belongs there. `litter`: there is something to sweep. `verified`:
+    the master that runs the target has been verified; where that is not wanted (on the way back) it counts as verified.
+    `drain_pending`: the old master still had connections at the drain timeout. `taken`: the steps of this visit since the
+    newest master appeared.
+    """
 
     phase: Phase
     way: Way
     path_right: bool
     litter: bool
+    verified: bool = False
+    drain_pending: bool = False
+    taken: Tuple[Step, ...] = ()
 
 
 class MoveKind(Enum):
-    """What the host should do now."""
+    """What the walk does next. `PENDING`: it ends here, the goal is reached once the old connections end. `UNDONE`: a
+    step of this visit has been undone from outside, and is not repeated.
+    """
 
     ACT = "act"
     WAIT = "wait"
     ARRIVED = "arrived"
+    PENDING = "pending"
+    UNDONE = "undone"
     BLOCKED = "blocked"
 
 
 class Move(NamedTuple):
-    """The next move; `step` is set when it is an act, or the act that is missing from what the visit may do."""
+    """The next move. `step` is the act, the act that was undone, or the act that the visit may not do."""
 
     kind: MoveKind
     step: Optional[Step] = None
 
 
+class Retreat(Enum):
+    """What a visit that ended badly does before it leaves the host."""
+
+    STAY = "stay"
+    RESTORE_FILE = "restore_file"
+    GO_BACK = "go_back"
+
+
+class Unfinished(NamedTuple):
+    """What a visit that ended badly has done, and what it leaves behind.
+
+    `file_before`: the path holds the file that lay there before the rollout. `winch_pending`: WINCH was sent to the old
+    master and its effect never showed.
+    """
+
+    phase: Phase
+    path_right: bool
+    has_master: bool
+    file_before: bool
+    has_swapped: bool
+    has_verified: bool
+    winch_pending: bool
+
+
 ARRIVED = Move(MoveKind.ARRIVED)
 WAIT = Move(MoveKind.WAIT)
+PENDING = Move(MoveKind.PENDING)
 BLOCKED = Move(MoveKind.BLOCKED)
 
 RANK = {Phase.OLD: 0, Phase.SWAPPED: 1, Phase.OVERLAP: 2, Phase.TRIAL: 2, Phase.RETIRING: 3, Phase.NEW: 4}
 """How far the phases are on the way forward; a host found before where it was left went back by itself. A held host
-whose old workers somebody revived by a reload did not: it is drained again.
+whose old workers were revived by a reload did not: it is drained again.
 """
+IN_BETWEEN = (Phase.SWAPPED, Phase.OVERLAP, Phase.TRIAL, Phase.RETIRING, Phase.DISMISSING, Phase.STRANDED)
+"""Where a rollout that has begun on a host can have been left."""
+WATCHED = (Phase.OVERLAP, Phase.TRIAL, Phase.RETIRING, Phase.NEW)
+"""Where a bake finds the new release serving."""
+RESTING = (Phase.OLD, Phase.TRIAL, Phase.RETIRING)
+GOING_BACK = (Step.REVIVE, Step.DISMISS, Step.RESTORE, Step.RETIRE, Step.SWEEP)
+"""What a retreat may do."""
+REACHED: Dict[Ask, State] = {
+    Ask.ROLLBACK: State.ROLLED_BACK,
+    Ask.LEASE: State.ROLLED_BACK,
+    Ask.COMMIT: State.COMMITTED,
+}
 
 
 def classify(seen: Observation, target: str) -> Phase:
@@ -104,7 +154,7 @@ def way(seen: Observation, target: str) -> Way:
 
 
 def situation(seen: Observation, target: str, path_target: Optional[str] = None) -> Situation:
-    """What `next_step` must know. `path_target` is what belongs at the path, when that is another file than runs."""
+    """What the host shows. `path_target` is the file that belongs at the path, where it is another one than runs."""
     return Situation(
         phase=classify(seen, target),
         way=way(seen, target),
@@ -113,43 +163,45 @@ def situation(seen: Observation, target: str, path_target: Optional[str] = None)
     )
 
 
-def next_step(rest: Rest, now: Situation, verified: bool, allowed: Collection[Step]) -> Move:
+def next_step(rest: Rest, now: Situation, allowed: Collection[Step]) -> Move:
     """The next move towards the goal. Total: every combination has an answer."""
-    move = _settled(now) or _back(now) or _forward(rest, now, verified)
-    if move.kind is MoveKind.ACT and move.step not in allowed:
-        return _without(now, move, allowed)
-    return move
+    move = _settled(now, allowed) or _back(now) or _forward(rest, now)
+    if move.step is None:
+        return move
+    if move.step not in allowed:
+        return Move(MoveKind.BLOCKED, move.step)
+    return Move(MoveKind.UNDONE, move.step) if move.step in now.taken else move
 
 
-def _without(now: Situation, move: Move, allowed: Collection[Step]) -> Move:
-    """A visit that may not tidy up has arrived all the same; any other missing right blocks it."""
-    if move.step is Step.RESTORE and Step.SWEEP in allowed:
-        return _act(Step.SWEEP)
-    if move.step in (Step.RESTORE, Step.SWEEP) and now.phase is Phase.NEW:
-        return ARRIVED
-    return Move(MoveKind.BLOCKED, move.step)
-
-
-def _settled(now: Situation) -> Optional[Move]:
-    """The moves that do not hang on the way."""
+def _settled(now: Situation, allowed: Collection[Step]) -> Optional[Move]:
+    """The moves that are the same on either way."""
     if now.phase in (Phase.DOWN, Phase.FOREIGN):
         return BLOCKED
     if now.phase is Phase.STRANDED:
         return _act(Step.REVIVE)
-    if now.phase is Phase.NEW:
-        if not now.path_right:
-            return _act(Step.RESTORE)
-        return _act(Step.SWEEP) if now.litter else ARRIVED
-    return None
+    return _alone(now, allowed) if now.phase is Phase.NEW else None
 
 
-def _forward(rest: Rest, now: Situation, verified: bool) -> Move:
-    if now.phase is Phase.TRIAL:
-        return _act(Step.RETIRE) if rest is Rest.FINAL else ARRIVED
+def _alone(now: Situation, allowed: Collection[Step]) -> Move:
+    """The target serves alone: verify it if it never was, and tidy up. A visit that may not do these has arrived."""
+    if not now.path_right and Step.RESTORE in allowed:
+        return _act(Step.RESTORE)
+    if not now.verified and Step.VERIFY in allowed:
+        return _act(Step.VERIFY)
+    is_tidy = now.path_right and not now.litter
+    return ARRIVED if is_tidy or Step.SWEEP not in allowed else _act(Step.SWEEP)
+
+
+def _forward(rest: Rest, now: Situation) -> Move:
+    if now.phase is Phase.TRIAL and rest is Rest.HELD:
+        return ARRIVED
+    if now.phase in (Phase.TRIAL, Phase.RETIRING) and now.drain_pending:
+        return PENDING
     return {
         Phase.OLD: _act(Step.SWAP),
         Phase.SWAPPED: _act(Step.LAUNCH),
-        Phase.OVERLAP: _act(Step.DRAIN) if verified else _act(Step.VERIFY),
+        Phase.OVERLAP: _act(Step.DRAIN) if now.verified else _act(Step.VERIFY),
+        Phase.TRIAL: _act(Step.RETIRE),
         Phase.RETIRING: WAIT,
         Phase.DISMISSING: WAIT,
     }[now.phase]
@@ -168,6 +220,45 @@ def _back(now: Situation) -> Optional[Move]:
 
 def _act(step: Step) -> Move:
     return Move(MoveKind.ACT, step)
+
+
+def retreat(left: Unfinished) -> Retreat:
+    """How the host comes to rest. Total: every combination has an answer.
+
+    Before `drain` it goes back to what the elder master runs; from `drain` on it is held and stays. A path whose file was
+    swapped by this visit and then replaced from outside is put right, too: the next start of nginx would run it. Without
+    a master only the file can be put right, so that the next start runs no release that was never verified. A WINCH that
+    waits in the old master would drain it as soon as the new one ends: then everything stays.
+    """
+    if not left.has_master:
+        return Retreat.RESTORE_FILE if left.has_swapped and not left.has_verified else Retreat.STAY
+    if left.winch_pending or left.phase in (Phase.FOREIGN, Phase.DOWN):
+        return Retreat.STAY
+    if left.phase is Phase.OLD and left.has_swapped and not left.file_before:
+        return Retreat.GO_BACK
+    if left.phase in RESTING or (left.phase is Phase.NEW and left.path_right):
+        return Retreat.STAY
+    return Retreat.GO_BACK
+
+
+def elder_release(seen: Observation, record: Record) -> str:
+    """Where a retreat goes: the release of the elder master."""
+    return seen.masters[0].sha256 or record.before_process
+
+
+def state_reached(ask: Ask, goal: Optional[Goal]) -> Optional[State]:
+    """What the record says once this request has arrived; `None`: what it said before."""
+    if ask in REACHED:
+        return REACHED[ask]
+    return State.COMMITTED if goal is not None and goal.rest is Rest.FINAL else None
+
+
+def is_unconfirmed(seen: Observation, record: Optional[Record], verified: Optional[Tuple[int, int]]) -> bool:
+    """Whether the release of the record serves alone, by another master than the verified one (pid, start)."""
+    if record is None or record.state is not State.BEGUN or len(seen.masters) != 1:
+        return False
+    master = seen.masters[0]
+    return master.sha256 == record.target and (master.pid, master.start) != verified
 
 
 def is_behind(found: Phase, left_at: Optional[Phase]) -> bool:

@@ -87,7 +87,7 @@ def test_a_failed_host_is_upgraded_again(shell: Shell) -> None:
     assert shell("resume", "-y", "--parallel", "1") == 0
 
     assert phases(shell) == [Phase.NEW] * 4
-    assert steps[FIRST] == [Step.RETIRE]
+    assert steps[FIRST] == [Step.RETIRE, Step.SWEEP]
     assert steps[SECOND][0] is Step.SWAP
 
 

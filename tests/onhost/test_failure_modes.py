@@ -19,7 +19,7 @@ from fleet.lab.releases.build import make_release
 from fleet.onhost.protocol import Ask, Outcome, Phase, Reply, ReplyType, Report, Step
 from fleet.onhost.steps import forward
 from fleet.onhost.system.machine import Machine
-from fleet.onhost.visit.walk import End
+from fleet.onhost.visit.end import End
 from tests.onhost.visit.test_dispatch import Host, is_as_before
 from tests.support.private_nginx import PrivateNginx, wait_until
 

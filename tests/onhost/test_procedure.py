@@ -1,50 +1,95 @@
 """The table of the procedure, and walks over the model nginx with everything going wrong in between."""
 
 from collections.abc import Callable
-from itertools import product
+from itertools import product, starmap
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.onhost.procedure import (
+    GOING_BACK,
     RANK,
+    RESTING,
     Move,
     MoveKind,
+    Retreat,
     Situation,
+    Unfinished,
     Way,
     classify,
+    elder_release,
     is_behind,
+    is_unconfirmed,
     next_step,
+    retreat,
     situation,
+    state_reached,
     way,
 )
-from fleet.onhost.protocol import MAY_DO, Ask, Observation, Phase, Rest, Step, Worker
+from fleet.onhost.protocol import MAY_DO, Ask, Goal, Observation, Phase, Record, Rest, State, Step, Worker
 from tests.support.onhost.model import NEW_SHA, OLD_SHA, Model, refuses, take
 
 EVERYTHING = tuple(Step)
-GOING_BACK = (Step.REVIVE, Step.DISMISS, Step.RESTORE, Step.RETIRE, Step.SWEEP)
+A_RECORD = Record("r1", 1, "ada", NEW_SHA, OLD_SHA, OLD_SHA, "2026-11-23T10:00:00.000Z")
+YES_NO = (False, True)
+SITUATIONS = tuple(starmap(Situation, product(Phase, Way, YES_NO, YES_NO, YES_NO, YES_NO)))
+UNFINISHED = tuple(starmap(Unfinished, product(Phase, *[YES_NO] * 6)))
+
+
+def a_situation(
+    phase: Phase,
+    direction: Way = Way.FORWARD,
+    path_right: bool = True,
+    litter: bool = False,
+    verified: bool = True,
+    drain_pending: bool = False,
+) -> Situation:
+    return Situation(phase, direction, path_right, litter, verified, drain_pending)
 
 
 @pytest.mark.parametrize("ask", list(Ask))
 def test_every_combination_has_an_answer(ask: Ask) -> None:
-    """Goal x phase x verified x allowed: the table is total, and a visit never does what it may not."""
-    for rest, phase, direction, right, litter, verified in product(
-        Rest, Phase, Way, (True, False), (True, False), (True, False)
-    ):
-        move = next_step(rest, Situation(phase, direction, right, litter), verified, MAY_DO[ask])
+    """Goal x situation x allowed: the table is total, and a visit never does what it may not."""
+    for rest, now in product(Rest, SITUATIONS):
+        move = next_step(rest, now, MAY_DO[ask])
 
         assert isinstance(move, Move)
         assert (move.kind is MoveKind.ACT) <= (move.step in MAY_DO[ask])
-        assert (move.kind is MoveKind.ARRIVED) <= (phase in (Phase.NEW, Phase.TRIAL))
+        assert (move.kind is MoveKind.ARRIVED) <= (now.phase in (Phase.NEW, Phase.TRIAL))
+        assert (move.kind is MoveKind.PENDING) <= (now.phase in (Phase.TRIAL, Phase.RETIRING) and now.drain_pending)
 
 
-@given(st.sets(st.sampled_from(list(Step))), st.sampled_from(list(Phase)), st.sampled_from(list(Way)))
-def test_any_set_of_rights_has_an_answer(allowed: set[Step], phase: Phase, direction: Way) -> None:
-    for rest, right, litter, verified in product(Rest, (True, False), (True, False), (True, False)):
-        move = next_step(rest, Situation(phase, direction, right, litter), verified, allowed)
+@given(st.sets(st.sampled_from(list(Step))), st.sampled_from(SITUATIONS))
+def test_any_set_of_rights_has_an_answer(allowed: set[Step], now: Situation) -> None:
+    for rest in Rest:
+        move = next_step(rest, now, allowed)
 
         assert move.kind is not MoveKind.ACT or move.step in allowed
+
+
+def test_nothing_goes_forward_without_verify() -> None:
+    """No step takes workers from the old master, and no visit ends with the target alone, before it was verified."""
+    for rest, now in product(Rest, SITUATIONS):
+        move = next_step(rest, now, EVERYTHING)
+        if now.verified or now.way is Way.BACK:
+            continue
+
+        assert move.step is not Step.DRAIN
+        assert not (now.phase is Phase.NEW and move.kind is MoveKind.ARRIVED)
+        assert not (now.phase is Phase.NEW and move.step is Step.SWEEP)
+
+
+def test_a_step_that_this_visit_has_taken_is_never_repeated() -> None:
+    """If this visit has taken the next step since the newest master came, something outside has undone it."""
+    for rest, now in product(Rest, SITUATIONS):
+        move = next_step(rest, now, EVERYTHING)
+        if move.step is None:
+            continue
+        others = tuple(step for step in Step if step is not move.step)
+
+        assert next_step(rest, now._replace(taken=(move.step,)), EVERYTHING) == Move(MoveKind.UNDONE, move.step)
+        assert next_step(rest, now._replace(taken=others), EVERYTHING) == move
 
 
 @pytest.mark.parametrize(
@@ -55,6 +100,7 @@ def test_any_set_of_rights_has_an_answer(allowed: set[Step], phase: Phase, direc
         (Phase.OVERLAP, Way.FORWARD, Rest.HELD, False, Step.VERIFY),
         (Phase.OVERLAP, Way.FORWARD, Rest.HELD, True, Step.DRAIN),
         (Phase.TRIAL, Way.FORWARD, Rest.FINAL, False, Step.RETIRE),
+        (Phase.NEW, Way.FORWARD, Rest.FINAL, False, Step.VERIFY),
         (Phase.TRIAL, Way.BACK, Rest.FINAL, False, Step.REVIVE),
         (Phase.OVERLAP, Way.BACK, Rest.FINAL, False, Step.DISMISS),
         (Phase.DISMISSING, Way.BACK, Rest.FINAL, False, Step.DISMISS),
@@ -66,29 +112,109 @@ def test_any_set_of_rights_has_an_answer(allowed: set[Step], phase: Phase, direc
 def test_the_table_says_what_the_design_says(
     phase: Phase, direction: Way, rest: Rest, verified: bool, step: Step
 ) -> None:
-    move = next_step(rest, Situation(phase, direction, True, False), verified, EVERYTHING)
+    move = next_step(rest, a_situation(phase, direction, verified=verified), EVERYTHING)
 
     assert move == Move(MoveKind.ACT, step)
 
 
 def test_a_held_goal_is_reached_in_trial_and_a_final_one_in_new() -> None:
-    trial, new = Situation(Phase.TRIAL, Way.FORWARD, True, False), Situation(Phase.NEW, Way.FORWARD, True, False)
+    assert next_step(Rest.HELD, a_situation(Phase.TRIAL), EVERYTHING).kind is MoveKind.ARRIVED
+    assert next_step(Rest.FINAL, a_situation(Phase.NEW), EVERYTHING).kind is MoveKind.ARRIVED
 
-    assert next_step(Rest.HELD, trial, False, EVERYTHING).kind is MoveKind.ARRIVED
-    assert next_step(Rest.FINAL, new, False, EVERYTHING).kind is MoveKind.ARRIVED
+
+@pytest.mark.parametrize("phase", [Phase.TRIAL, Phase.RETIRING])
+def test_a_final_goal_rests_where_old_connections_outlast_the_drain_timeout(phase: Phase) -> None:
+    assert next_step(Rest.FINAL, a_situation(phase, drain_pending=True), EVERYTHING).kind is MoveKind.PENDING
 
 
 def test_nothing_is_done_where_a_person_must_look() -> None:
-    for phase, rest in product((Phase.DOWN, Phase.FOREIGN), Rest):
-        assert next_step(rest, Situation(phase, Way.FORWARD, True, True), True, EVERYTHING).kind is MoveKind.BLOCKED
+    for rest, now in product(Rest, SITUATIONS):
+        if now.phase in (Phase.DOWN, Phase.FOREIGN):
+            assert next_step(rest, now, EVERYTHING).kind is MoveKind.BLOCKED
 
 
 def test_the_wrong_file_at_the_path_is_put_right_before_the_rest_is_swept() -> None:
-    now = Situation(Phase.NEW, Way.FORWARD, path_right=False, litter=True)
+    now = a_situation(Phase.NEW, path_right=False, litter=True)
 
-    assert next_step(Rest.FINAL, now, False, EVERYTHING).step is Step.RESTORE
-    assert next_step(Rest.FINAL, now, False, MAY_DO[Ask.COMMIT]).step is Step.SWEEP
-    assert next_step(Rest.FINAL, now, False, ()).kind is MoveKind.ARRIVED
+    assert next_step(Rest.FINAL, now, EVERYTHING).step is Step.RESTORE
+    assert next_step(Rest.FINAL, now, MAY_DO[Ask.COMMIT]).step is Step.SWEEP
+    assert next_step(Rest.FINAL, now, ()).kind is MoveKind.ARRIVED
+
+
+# Where a visit that ended badly leaves the host
+
+
+def test_every_bad_end_has_a_retreat() -> None:
+    for left in UNFINISHED:
+        assert isinstance(retreat(left), Retreat)
+
+
+def test_no_host_with_a_master_is_left_between_two_phases_of_rest() -> None:
+    """The exceptions: masters that are not ours, and a WINCH that would act as soon as the new master ends."""
+    for left in UNFINISHED:
+        is_ours = left.has_master and left.phase not in (Phase.DOWN, Phase.FOREIGN)
+        if is_ours and not left.winch_pending and left.phase not in (*RESTING, Phase.NEW):
+            assert retreat(left) is Retreat.GO_BACK
+
+
+def test_a_host_at_rest_is_left_alone_unless_its_file_was_replaced_after_the_swap() -> None:
+    for left in UNFINISHED:
+        if not left.has_master or left.phase not in RESTING:
+            continue
+        is_astray = left.phase is Phase.OLD and left.has_swapped and not left.file_before and not left.winch_pending
+
+        assert retreat(left) is (Retreat.GO_BACK if is_astray else Retreat.STAY)
+
+
+def test_a_host_that_runs_the_target_alone_stays_so_unless_the_next_start_would_run_another_file() -> None:
+    for left in UNFINISHED:
+        if left.has_master and left.phase is Phase.NEW and not left.winch_pending:
+            assert retreat(left) is (Retreat.STAY if left.path_right else Retreat.GO_BACK)
+
+
+def test_without_a_master_only_the_file_of_an_unverified_release_is_taken_back() -> None:
+    for left in UNFINISHED:
+        if not left.has_master:
+            goes = left.has_swapped and not left.has_verified
+            assert retreat(left) is (Retreat.RESTORE_FILE if goes else Retreat.STAY)
+
+
+def test_a_retreat_ends_in_the_elder_release_alone_from_every_phase_in_between() -> None:
+    swapped = Model(path=NEW_SHA)
+    between = [swapped, swapped.usr2_old(), swapped.usr2_old().winch_old().hup_old(), swapped.winch_old()]
+    for model in [*between, swapped.usr2_old().winch_old().winch_new()]:
+        assert classify(model.observe(), NEW_SHA) not in RESTING
+        walk = Walk(model, elder_release(model.observe(), A_RECORD), Rest.FINAL, GOING_BACK)
+
+        assert walk.to_the_end().kind is MoveKind.ARRIVED
+        assert classify(walk.model.observe(), OLD_SHA) is Phase.NEW
+        assert walk.model.path == OLD_SHA
+
+
+@pytest.mark.parametrize("ask", list(Ask))
+def test_the_record_says_what_was_asked_and_how_far(ask: Ask) -> None:
+    """A rollback or a lease takes back; a commit, or an upgrade straight to the end, commits; a held upgrade does neither."""
+    always = {Ask.ROLLBACK: State.ROLLED_BACK, Ask.LEASE: State.ROLLED_BACK, Ask.COMMIT: State.COMMITTED}
+
+    assert state_reached(ask, None) is always.get(ask)
+    assert state_reached(ask, Goal(NEW_SHA, Rest.HELD)) is always.get(ask)
+    assert state_reached(ask, Goal(NEW_SHA, Rest.FINAL)) is always.get(ask, State.COMMITTED)
+
+
+def test_the_release_of_the_record_alone_under_a_master_that_no_visit_has_verified_is_unconfirmed() -> None:
+    alone = Model(path=NEW_SHA, old=NEW_SHA, ids=(5, 0)).observe()
+    two = Model(path=NEW_SHA).usr2_old().observe()
+
+    assert is_unconfirmed(alone, A_RECORD, None)
+    assert is_unconfirmed(alone, A_RECORD, (4, 4))
+    assert not is_unconfirmed(alone, A_RECORD, (5, 5))
+    assert not is_unconfirmed(alone, A_RECORD._replace(state=State.COMMITTED), None)
+    assert not is_unconfirmed(alone, None, None)
+    assert not is_unconfirmed(two, A_RECORD, None)
+    assert not is_unconfirmed(Model().observe(), A_RECORD, None)
+
+
+# What the host looks like
 
 
 def test_two_masters_of_strange_releases_are_foreign() -> None:
@@ -165,15 +291,16 @@ DEADLY: tuple[Callable[[Model], Model], ...] = (Model.kill_old, Model.winch_new,
 class Walk:
     """The procedure over the model, as a visit does it: look, ask the table, act."""
 
-    def __init__(self, model: Model, target: str, rest: Rest) -> None:
-        self.model, self.target, self.rest = model, target, rest
+    def __init__(self, model: Model, target: str, rest: Rest, allowed: tuple[Step, ...] = EVERYTHING) -> None:
+        self.model, self.target, self.rest, self.allowed = model, target, rest, allowed
         self.verified: tuple[int, int] | None = None
         self.last: Move | None = None
 
     def move(self, lost: bool = False) -> Move:
         """One look and one move; a lost request changes nothing, a lost reply is the same as a fresh look."""
         seen = self.model.observe()
-        self.last = next_step(self.rest, situation(seen, self.target), self._is_verified(seen), EVERYTHING)
+        now = situation(seen, self.target)._replace(verified=self._is_verified(seen))
+        self.last = next_step(self.rest, now, self.allowed)
         if self.last.kind is MoveKind.ACT and self.last.step and not lost:
             before = self.model
             if refuses(before, self.last.step):
@@ -181,7 +308,7 @@ class Walk:
                 return self.last
             self.model = take(self.model, self.last.step, self.target)
             if self.last.step is Step.VERIFY:
-                self.verified = (seen.masters[1].pid, seen.masters[1].start)
+                self.verified = (seen.masters[-1].pid, seen.masters[-1].start)
             assert self.model.master_accepts or not before.master_accepts, "a step of fleet's took the service away"
         return self.last
 
@@ -190,7 +317,7 @@ class Walk:
         self.target, self.rest = seen.masters[0].sha256 or OLD_SHA, Rest.FINAL
 
     def _is_verified(self, seen: Observation) -> bool:
-        return len(seen.masters) == 2 and self.verified == (seen.masters[1].pid, seen.masters[1].start)
+        return bool(seen.masters) and self.verified == (seen.masters[-1].pid, seen.masters[-1].start)
 
     def to_the_end(self) -> Move:
         for _ in range(20):
@@ -258,7 +385,7 @@ def test_what_a_visit_going_back_may_do_is_enough_from_everywhere() -> None:
         swapped.usr2_old().winch_old(),
         swapped.usr2_old().winch_old().hup_old(),
     ):
-        walk = Walk(model, OLD_SHA, Rest.FINAL)
+        walk = Walk(model, OLD_SHA, Rest.FINAL, GOING_BACK)
         while walk.move().kind is MoveKind.ACT:
             assert walk.last is not None
             assert walk.last.step in GOING_BACK

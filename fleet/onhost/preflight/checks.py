@@ -6,6 +6,7 @@ because `nginx -t` creates an empty pid file in place of a missing one (docs/ngi
 
 from typing import Callable, List, NamedTuple, Optional, Tuple
 
+from fleet.onhost.instance import Instance
 from fleet.onhost.nginx.binary import (
     Build,
     ask_build,
@@ -19,14 +20,12 @@ from fleet.onhost.preflight import in_memory, listeners, resources, service
 from fleet.onhost.preflight.master import at_its_path, configuration_of, obeys, pid_file, the_master
 from fleet.onhost.preflight.release import differs, runs
 from fleet.onhost.preflight.subject import Subject
-from fleet.onhost.protocol import Finding, Observation, Record, Request, Severity
+from fleet.onhost.protocol import Finding, Observation, Request, Severity
 from fleet.onhost.reasons.catalogue import finding, judged
-from fleet.onhost.state.store import Serving
 from fleet.onhost.system.machine import Machine
 
 __all__ = ["before_staging", "dump_configuration", "preflight", "test_configuration"]
 
-NOTHING_KNOWN = Serving()
 TEST_TIMEOUT_S = 50.0  # Two of these must end before the controller takes the silence for a dead link.
 
 
@@ -38,22 +37,16 @@ class Tested(NamedTuple):
     new: Optional[Configuration]
 
 
-def preflight(
-    machine: Machine,
-    request: Request,
-    seen: Observation,
-    staged: Optional[str],
-    record: Optional[Record],
-    serving: Serving = NOTHING_KNOWN,
-) -> Tuple[Finding, ...]:
+def preflight(instance: Instance, request: Request, seen: Observation, staged: Optional[str]) -> Tuple[Finding, ...]:
     """All reasons against an upgrade of this instance. Refusals that the operator allows are turned into warnings."""
+    machine = instance.machine
     if machine.user() != 0:
         return (finding("no_root", uid=machine.user()),)  # Without root every other check would give a wrong answer.
     found = _host(machine, request)
-    about, old = the_master(machine, request, seen, record)
+    about, old = the_master(machine, request, seen, instance.record)
     found += about
     if old is not None and not _is_done(request, seen):
-        found += _instance(Subject(machine, request, seen, old, staged, record, serving))
+        found += _instance(Subject(instance, request, seen, old, staged))
     return judged(tuple(found), request.options.allow)
 
 

@@ -1,7 +1,8 @@
-"""What preflight looks at: one host, one instance, its one master, and what was asked."""
+"""What preflight judges: an instance, its one master, and the request."""
 
 from typing import NamedTuple, Optional
 
+from fleet.onhost.instance import Instance
 from fleet.onhost.nginx.command_line import Command, read_command
 from fleet.onhost.protocol import Master, Observation, Record, Request
 from fleet.onhost.state.store import Serving
@@ -9,17 +10,25 @@ from fleet.onhost.system.machine import Machine
 
 
 class Subject(NamedTuple):
-    """`old` is the running master, `staged` the path of the new binary in the store, if it is there; `serving` is what
-    fleet remembers of that master.
-    """
+    """`old` is the running master, `staged` the path of the new binary in the store, if it is there."""
 
-    machine: Machine
+    instance: Instance
     request: Request
     seen: Observation
     old: Master
     staged: Optional[str]
-    record: Optional[Record]
-    serving: Serving = Serving()
+
+    @property
+    def machine(self) -> Machine:
+        return self.instance.machine
+
+    @property
+    def record(self) -> Optional[Record]:
+        return self.instance.record
+
+    @property
+    def serving(self) -> Serving:
+        return self.instance.serving
 
     @property
     def command(self) -> Command:
@@ -27,12 +36,12 @@ class Subject(NamedTuple):
 
     @property
     def image(self) -> str:
-        """A path by which the running image can be read and executed, also when its file has been replaced."""
+        """A path by which the running image can be read and executed, even after its file was replaced."""
         return "/proc/%d/exe" % self.old.pid
 
     @property
     def release_bytes(self) -> int:
-        """How big the new binary is; as big as the old one when nobody knows."""
+        """The size of the new binary; the size of the old one where the new one's is unknown."""
         if self.request.release_bytes is not None:
             return self.request.release_bytes
         seen = self.machine.stat(self.staged or self.image)

@@ -152,7 +152,7 @@ def watch(own: InstanceStore, ready: Callable[[], None], go_back: Callable[[Leas
                 if _is_out(own):
                     tries += 1
                     wait_s = RETRY_S * 2 ** (tries - 1)
-                    _act(own, go_back, is_last=tries == MOST_TRIES)
+                    act_if_out(own, go_back, is_last=tries == MOST_TRIES)
                 else:
                     wait_s, tries = min(wait_s, left_s(own) or 0.0), 0
             except Exception as error:  # whatever it was: a watcher that dies has broken its promise
@@ -178,7 +178,7 @@ def _is_out(own: InstanceStore) -> bool:
     return found is not None and found.until_s <= own.machine.boottime_s()
 
 
-def _act(own: InstanceStore, go_back: Callable[[Lease], bool], is_last: bool) -> None:
+def act_if_out(own: InstanceStore, go_back: Callable[[Lease], bool], is_last: bool) -> None:
     """The host went back, if the lease is still out under the lock; after the last try there is no lease any more."""
     with own.lock(LOCK_WAIT_S):
         found = lease_of(own)

@@ -15,7 +15,7 @@ from fleet.onhost.nginx.configuration import read_configuration
 from fleet.onhost.nginx.loaded import changed_since
 from fleet.onhost.nginx.log_files import moved_away
 from fleet.onhost.protocol import Master, Observation
-from fleet.onhost.steps.context import Site, find
+from fleet.onhost.steps.context import StepContext, find
 from fleet.onhost.steps.verify import workers_before
 from fleet.onhost.system.machine import Gone
 from fleet.onhost.system.systemd import followed
@@ -27,58 +27,60 @@ REOPEN_SEEN_S = 3.0
 FOLLOW_SEEN_S = 3.0
 
 
-def put_right(site: Site) -> None:
+def put_right(context: StepContext) -> None:
     """Whatever of this does not come off is a warning: the host is back all the same."""
     try:
         for put_it in (_reload_if_due, _reopen_logs, _compare_main_pid):
-            seen = site.look()
+            seen = context.look()
             if len(seen.masters) != 1 or not seen.masters[0].accepting:
                 return
-            put_it(site, seen.masters[0])
+            put_it(context, seen.masters[0])
     except (Gone, OSError, Malformed) as error:
-        site.warn("not_put_right", error=error)
+        context.warn("not_put_right", error=error)
 
 
-def _reload_if_due(site: Site, old: Master) -> None:
+def _reload_if_due(context: StepContext, old: Master) -> None:
     """The old master has the configuration that was reloaded while it was held and one set of workers, or it is said why not.
 
     Its revived workers serve what it had in memory (certificates!): HUP beside a new master reads no file. So the old
     binary tests the files, and then there is one HUP. A poisoned master is not told to: its HUP would add workers, too.
     """
-    record = site.own.record or site.record
+    record = context.own.record or context.record
     if record.poisoned == (old.pid, old.start):
-        site.warn("still_poisoned", pid=old.pid)
-    elif site.own.serving.reload_due:
-        why = _why_not_reloaded(site, old)
+        context.warn("still_poisoned", pid=old.pid)
+    elif context.own.serving.reload_due:
+        why = _why_not_reloaded(context, old)
         if why:
-            site.warn("config_not_reloaded", why=why)
-    elif len(old.accepting) > workers_before(site, old):
-        _undouble(site, old, workers_before(site, old))
+            context.warn("config_not_reloaded", why=why)
+    elif len(old.accepting) > workers_before(context, old):
+        _undouble(context, old, workers_before(context, old))
 
 
-def _undouble(site: Site, old: Master, wanted: int) -> None:
+def _undouble(context: StepContext, old: Master, wanted: int) -> None:
     """One set of workers. Only a reload makes it that, and a reload would put a change live that is only pending yet."""
-    said = dump_configuration(site.machine, "/proc/%d/exe" % old.pid, old, site.layout, RELOAD_TEST_S)
+    said = dump_configuration(context.machine, "/proc/%d/exe" % old.pid, old, context.instance.layout, RELOAD_TEST_S)
     config = read_configuration(said.output, read_command(old.argv)) if said.code == 0 else None
-    changed = changed_since(site.machine, config, site.own.serving.loaded_at_s or 0.0) if config is not None else ""
-    why = "%s changed since it was loaded" % changed if changed else _why_not_reloaded(site, old)
+    changed = (
+        changed_since(context.machine, config, context.own.serving.loaded_at_s or 0.0) if config is not None else ""
+    )
+    why = "%s changed since it was loaded" % changed if changed else _why_not_reloaded(context, old)
     if why:
-        site.warn("workers_left_doubled", pid=old.pid, has=len(old.accepting), wanted=wanted, why=why)
+        context.warn("workers_left_doubled", pid=old.pid, has=len(old.accepting), wanted=wanted, why=why)
     else:
-        site.warn("workers_normal", pid=old.pid, count=wanted)
+        context.warn("workers_normal", pid=old.pid, count=wanted)
 
 
-def _why_not_reloaded(site: Site, old: Master) -> str:
+def _why_not_reloaded(context: StepContext, old: Master) -> str:
     """One HUP to the old master, after a test with its own binary, has had its effect; or why not."""
-    tested = test_configuration(site.machine, "/proc/%d/exe" % old.pid, old, site.layout, RELOAD_TEST_S)
+    tested = test_configuration(context.machine, "/proc/%d/exe" % old.pid, old, context.instance.layout, RELOAD_TEST_S)
     if tested.code != 0:
         return "the old release refuses it: %s" % complaint(tested.output)
-    site.send(old, signal.SIGHUP)
+    context.send(old, signal.SIGHUP)
     before = {worker.pid for worker in old.accepting}
-    came, _ = site.wait(lambda look: _replaced(look, old, before), RELOAD_SEEN_S)
+    came, _ = context.wait(lambda look: _replaced(look, old, before), RELOAD_SEEN_S)
     if not came:
         return "the master (pid %d) has not reloaded within %.0f s of HUP" % (old.pid, RELOAD_SEEN_S)
-    site.remember(lambda serving: serving._replace(reload_due=False, revived=()))
+    context.remember(lambda serving: serving._replace(reload_due=False, revived=()))
     return ""
 
 
@@ -87,36 +89,36 @@ def _replaced(seen: Observation, master: Master, before: Collection[int]) -> boo
     return now is not None and bool(now.accepting) and not any(worker.pid in before for worker in now.accepting)
 
 
-def _reopen_logs(site: Site, old: Master) -> None:
+def _reopen_logs(context: StepContext, old: Master) -> None:
     """The old master and its workers write to the files that bear the names of the logs, not to rotated ones."""
-    serving = site.own.serving
+    serving = context.own.serving
     if serving.master != (old.pid, old.start):
         return
-    moved = moved_away(site.machine, serving.logs, _writers(old))
+    moved = moved_away(context.machine, serving.logs, _writers(old))
     if not moved:
         return
-    site.send(old, signal.SIGUSR1)
+    context.send(old, signal.SIGUSR1)
 
     def reopened(look: Observation) -> bool:
         now = find(look, old.pid, old.start)
-        return now is not None and not moved_away(site.machine, moved, _writers(now))
+        return now is not None and not moved_away(context.machine, moved, _writers(now))
 
-    came, _ = site.wait(reopened, REOPEN_SEEN_S)
-    site.warn("log_reopened" if came else "log_not_reopened", paths=", ".join(moved), pid=old.pid)
+    came, _ = context.wait(reopened, REOPEN_SEEN_S)
+    context.warn("log_reopened" if came else "log_not_reopened", paths=", ".join(moved), pid=old.pid)
 
 
 def _writers(master: Master) -> Collection[int]:
     return [master.pid] + [worker.pid for worker in master.accepting]
 
 
-def _compare_main_pid(site: Site, old: Master) -> None:
+def _compare_main_pid(context: StepContext, old: Master) -> None:
     """systemd follows the pid file when it is told to reload, also by somebody in mid-upgrade; then it follows the dead."""
-    until = site.machine.monotonic_s() + FOLLOW_SEEN_S
+    until = context.machine.monotonic_s() + FOLLOW_SEEN_S
     while True:
-        shown = followed(site.machine, old.pid)
+        shown = followed(context.machine, old.pid)
         if shown is None or shown.main_pid == old.pid:
             return
-        if site.machine.monotonic_s() >= until:
-            site.warn("unit_main_pid_stale", unit=shown.unit, main=shown.main_pid, pid=old.pid)
+        if context.machine.monotonic_s() >= until:
+            context.warn("unit_main_pid_stale", unit=shown.unit, main=shown.main_pid, pid=old.pid)
             return
-        site.machine.pause(0.2)
+        context.machine.pause(0.2)

@@ -10,7 +10,7 @@ from typing import Iterable, Tuple
 from fleet.onhost.nginx.observe import OLDBIN
 from fleet.onhost.nginx.probe import ask
 from fleet.onhost.protocol import Master, Observation, Worker
-from fleet.onhost.steps.context import Site, StepFailed, StepRefused, accepting, find, identities, pair
+from fleet.onhost.steps.context import StepContext, StepFailed, StepRefused, accepting, find, identities, pair
 from fleet.onhost.steps.forward import USR1_SEEN_S, beside, must_hear, path_of
 from fleet.onhost.steps.recover_release import has_or_rescued
 from fleet.onhost.steps.verify import floods, say_doubled
@@ -23,7 +23,7 @@ TERM_PATIENCE_S = 5.0
 KILL_PATIENCE_S = 5.0
 
 
-def revive(site: Site, seen: Observation) -> None:
+def revive(context: StepContext, seen: Observation) -> None:
     """The master that still holds its sockets has accepting workers again, and they answer.
 
     HUP is not idempotent: each one adds a full set of workers. So workers are counted first, and a HUP that an earlier
@@ -31,15 +31,15 @@ def revive(site: Site, seen: Observation) -> None:
     """
     master = _to_revive(seen)
     if not any(one.accepting for one in seen.masters):
-        site.warn("nobody_accepted", pid=master.pid)
-    if not master.accepting and not _hup_is_pending(site, master):
-        site.send(master, signal.SIGHUP)
+        context.warn("nobody_accepted", pid=master.pid)
+    if not master.accepting and not _hup_is_pending(context, master):
+        context.send(master, signal.SIGHUP)
     wanted = max([1] + [len(other.accepting) for other in seen.masters if other.pid != master.pid])
-    came, now = site.wait(lambda look: len(accepting(look, master)) >= wanted, REVIVE_SEEN_S)
+    came, now = context.wait(lambda look: len(accepting(look, master)) >= wanted, REVIVE_SEEN_S)
     if not came and not accepting(now, master):
         raise StepFailed("revive_unseen", pid=master.pid, waited=REVIVE_SEEN_S)
-    _answers(site, now, master)
-    site.remember(lambda serving: serving._replace(revived=identities(accepting(now, master))))
+    _answers(context, now, master)
+    context.remember(lambda serving: serving._replace(revived=identities(accepting(now, master))))
 
 
 def _to_revive(seen: Observation) -> Master:
@@ -49,26 +49,26 @@ def _to_revive(seen: Observation) -> Master:
     raise StepRefused("no_listeners")
 
 
-def _hup_is_pending(site: Site, master: Master) -> bool:
-    last = site.own.last_signal(master.pid, master.start, ("SIGWINCH", "SIGHUP"))
+def _hup_is_pending(context: StepContext, master: Master) -> bool:
+    last = context.own.last_signal(master.pid, master.start, ("SIGWINCH", "SIGHUP"))
     if last is None or last["signal"] != "SIGHUP":
         return False
-    came, _ = site.wait(lambda look: bool(accepting(look, master)), PENDING_HUP_S)
+    came, _ = context.wait(lambda look: bool(accepting(look, master)), PENDING_HUP_S)
     return came
 
 
-def _answers(site: Site, seen: Observation, master: Master) -> None:
+def _answers(context: StepContext, seen: Observation, master: Master) -> None:
     now = find(seen, master.pid, master.start)
     workers = [worker.pid for worker in now.accepting] if now else []
-    for probe in site.options.probes:
-        answer = ask(site.machine, probe, workers)
+    for probe in context.options.probes:
+        answer = ask(context.machine, probe, workers)
         if answer.by is None:
             raise StepFailed("old_not_answering", trouble=answer.trouble)
         if answer.trouble:
-            site.warn("old_answers_badly", trouble=answer.trouble)
+            context.warn("old_answers_badly", trouble=answer.trouble)
 
 
-def dismiss(site: Site, seen: Observation) -> None:
+def dismiss(context: StepContext, seen: Observation) -> None:
     """The new master is gone with all of its workers; the old one serves and has its pid file back.
 
     QUIT, then TERM, then KILL; TERM at once when its workers crash in a loop that fills the disk. After KILL the workers
@@ -76,39 +76,39 @@ def dismiss(site: Site, seen: Observation) -> None:
     """
     old, new = pair(seen)
     must_hear(old)
-    _let_winch_happen(site, old)
-    seen = site.look()
+    _let_winch_happen(context, old)
+    seen = context.look()
     old, new = pair(seen)
     if not old.accepting:
         raise StepRefused("old_not_serving")
     workers = new.workers
-    say_doubled(site, seen, old)
-    _note_reload(site, new)
-    _end_master(site, seen, new)
-    end_workers(site, workers)
-    _old_alone(site, old)
+    say_doubled(context, seen, old)
+    _note_reload(context, new)
+    _end_master(context, seen, new)
+    end_workers(context, workers)
+    _old_alone(context, old)
 
 
-def _end_master(site: Site, seen: Observation, new: Master) -> None:
-    hears = not new.stopped or _goes_on(site, new)
-    patience_s = site.options.dismiss_timeout_s if new.accepting or new.draining else UNSERVED_PATIENCE_S
-    gone = hears and not floods(site, seen, new) and _ended(site, new, signal.SIGQUIT, patience_s)
+def _end_master(context: StepContext, seen: Observation, new: Master) -> None:
+    hears = not new.stopped or _goes_on(context, new)
+    patience_s = context.options.dismiss_timeout_s if new.accepting or new.draining else UNSERVED_PATIENCE_S
+    gone = hears and not floods(context, seen, new) and _ended(context, new, signal.SIGQUIT, patience_s)
     if not gone:
-        _say_cut(site, site.look(), new)
-        gone = hears and _ended(site, new, signal.SIGTERM, min(TERM_PATIENCE_S, patience_s))
+        _say_cut(context, context.look(), new)
+        gone = hears and _ended(context, new, signal.SIGTERM, min(TERM_PATIENCE_S, patience_s))
     if not gone:
-        site.warn("new_master_killed", pid=new.pid, workers=_pids(new.workers) or "it had none")
-        gone = _ended(site, new, signal.SIGKILL, KILL_PATIENCE_S)
+        context.warn("new_master_killed", pid=new.pid, workers=_pids(new.workers) or "it had none")
+        gone = _ended(context, new, signal.SIGKILL, KILL_PATIENCE_S)
     if not gone:
         raise StepFailed("dismiss_unseen", pid=new.pid)
 
 
-def _goes_on(site: Site, new: Master) -> bool:
+def _goes_on(context: StepContext, new: Master) -> bool:
     """Whether a stopped new master goes on once it is told to: then it can end its workers itself."""
-    site.try_send(new.pid, new.start, signal.SIGCONT)
-    came, now = site.wait(lambda look: not _is_stopped(look, new), CONT_SEEN_S)
+    context.try_send(new.pid, new.start, signal.SIGCONT)
+    came, now = context.wait(lambda look: not _is_stopped(look, new), CONT_SEEN_S)
     if came and find(now, new.pid, new.start) is not None:
-        site.warn("new_master_woken", pid=new.pid)
+        context.warn("new_master_woken", pid=new.pid)
     return came
 
 
@@ -117,64 +117,64 @@ def _is_stopped(seen: Observation, master: Master) -> bool:
     return now is not None and now.stopped
 
 
-def _let_winch_happen(site: Site, old: Master) -> None:
+def _let_winch_happen(context: StepContext, old: Master) -> None:
     """No WINCH waits in the old master: it would drain it just when the new one's end wakes it up.
 
     After a WINCH whose effect was never seen USR1 makes it happen now, while the new master serves; then it is revived.
     """
-    last = site.own.last_signal(old.pid, old.start, ("SIGWINCH", "SIGHUP"))
+    last = context.own.last_signal(old.pid, old.start, ("SIGWINCH", "SIGHUP"))
     if not old.accepting or last is None or last["signal"] != "SIGWINCH":
         return
-    site.send(old, signal.SIGUSR1)
-    went_idle, now = site.wait(lambda look: not accepting(look, old), USR1_SEEN_S)
+    context.send(old, signal.SIGUSR1)
+    went_idle, now = context.wait(lambda look: not accepting(look, old), USR1_SEEN_S)
     if went_idle:
-        revive(site, now)
+        revive(context, now)
 
 
-def _note_reload(site: Site, new: Master) -> None:
+def _note_reload(context: StepContext, new: Master) -> None:
     """Whether the configuration was reloaded while the new master served: none of the workers that verify saw is left."""
-    verified = set(site.own.serving.verified)
+    verified = set(context.own.serving.verified)
     if verified and not verified & set(identities(new.workers)):
-        site.remember(lambda serving: serving._replace(reload_due=True))
+        context.remember(lambda serving: serving._replace(reload_due=True))
 
 
-def _ended(site: Site, master: Master, signum: int, patience_s: float) -> bool:
-    if not site.try_send(master.pid, master.start, signum):
+def _ended(context: StepContext, master: Master, signum: int, patience_s: float) -> bool:
+    if not context.try_send(master.pid, master.start, signum):
         return True
-    gone, _ = site.wait(lambda look: find(look, master.pid, master.start) is None, patience_s)
+    gone, _ = context.wait(lambda look: find(look, master.pid, master.start) is None, patience_s)
     return gone
 
 
-def _say_cut(site: Site, seen: Observation, new: Master) -> None:
+def _say_cut(context: StepContext, seen: Observation, new: Master) -> None:
     now = find(seen, new.pid, new.start)
-    cut = site.machine.established([worker.pid for worker in now.workers]) if now else 0
+    cut = context.machine.established([worker.pid for worker in now.workers]) if now else 0
     if cut:
-        site.warn("connections_cut", count=cut, whose="new")
+        context.warn("connections_cut", count=cut, whose="new")
 
 
-def end_workers(site: Site, workers: Iterable[Worker]) -> None:
+def end_workers(context: StepContext, workers: Iterable[Worker]) -> None:
     """None of these workers is left: QUIT lets them finish, TERM and KILL end those that hang."""
-    left = [worker for worker in workers if _alive(site, worker)]
+    left = [worker for worker in workers if _alive(context, worker)]
     for signum, patience_s in (
-        (signal.SIGQUIT, site.options.dismiss_timeout_s),
+        (signal.SIGQUIT, context.options.dismiss_timeout_s),
         (signal.SIGTERM, TERM_PATIENCE_S),
         (signal.SIGKILL, KILL_PATIENCE_S),
     ):
-        left = [worker for worker in left if site.try_send(worker.pid, worker.start, signum)]
+        left = [worker for worker in left if context.try_send(worker.pid, worker.start, signum)]
         if not left:
             return
-        _await_end(site, left, patience_s)
-        left = [worker for worker in left if _alive(site, worker)]
+        _await_end(context, left, patience_s)
+        left = [worker for worker in left if _alive(context, worker)]
     if left:
         raise StepFailed("orphans_left", pids=_pids(left))
 
 
-def _await_end(site: Site, workers: Iterable[Worker], patience_s: float) -> None:
-    site.wait(lambda _: not any(_alive(site, worker) for worker in workers), patience_s)
+def _await_end(context: StepContext, workers: Iterable[Worker], patience_s: float) -> None:
+    context.wait(lambda _: not any(_alive(context, worker) for worker in workers), patience_s)
 
 
-def _alive(site: Site, worker: Worker) -> bool:
-    process = site.machine.process(worker.pid)
+def _alive(context: StepContext, worker: Worker) -> bool:
+    process = context.machine.process(worker.pid)
     return process is not None and process.start == worker.start and process.state not in "ZX"
 
 
@@ -182,70 +182,70 @@ def _pids(workers: Iterable[Worker]) -> str:
     return ", ".join(str(worker.pid) for worker in workers)
 
 
-def _old_alone(site: Site, old: Master) -> None:
+def _old_alone(context: StepContext, old: Master) -> None:
     """nginx gives the old master its pid file back by itself, within a millisecond of the new one's end."""
 
     def back(now: Observation) -> bool:
         return len(now.masters) == 1 and now.pid_file_pid == old.pid
 
-    came, now = site.wait(back, KILL_PATIENCE_S)
+    came, now = context.wait(back, KILL_PATIENCE_S)
     if not came and len(now.masters) == 1 and now.pid_file:
-        site.warn("pid_file_rewritten", path=now.pid_file, held=now.pid_file_pid, pid=old.pid)
-        site.machine.write(now.pid_file, "%d\n" % old.pid, mode=0o644)
+        context.warn("pid_file_rewritten", path=now.pid_file, held=now.pid_file_pid, pid=old.pid)
+        context.machine.write(now.pid_file, "%d\n" % old.pid, mode=0o644)
 
 
-def restore(site: Site, seen: Observation) -> None:
+def restore(context: StepContext, seen: Observation) -> None:
     """The path holds what it held before: the kept file renamed back, or a copy out of the store."""
-    wanted = site.belongs_at_path()
+    wanted = context.belongs_at_path()
     if seen.path_sha256 == wanted:
         return
     path = path_of(seen)
     kept, fresh = beside(path, "kept"), beside(path, "new")
     try:
-        if seen.path_sha256 not in (None, site.record.target):
-            site.store.keep(path, str(seen.path_sha256))
-        if site.machine.sha256(kept) == wanted:
-            site.machine.rename(kept, path)
+        if seen.path_sha256 not in (None, context.record.target):
+            context.store.keep(path, str(seen.path_sha256))
+        if context.machine.sha256(kept) == wanted:
+            context.machine.rename(kept, path)
         else:
-            _from_store(site, wanted, fresh, path)
+            _from_store(context, wanted, fresh, path)
     except OSError as error:
         raise StepFailed("restore_failed", path=path, error=error)
-    if site.look().path_sha256 != wanted:
+    if context.look().path_sha256 != wanted:
         raise StepFailed("restore_unseen", path=path)
 
 
-def _from_store(site: Site, wanted: str, fresh: str, path: str) -> None:
-    if not has_or_rescued(site, wanted):
+def _from_store(context: StepContext, wanted: str, fresh: str, path: str) -> None:
+    if not has_or_rescued(context, wanted):
         raise StepFailed("release_lost", sha256=wanted[:12])
-    like = path if site.machine.exists(path) else site.store.release(wanted)
-    site.machine.unlink(fresh)
-    site.machine.copy(site.store.release(wanted), fresh, like=like)
-    site.machine.rename(fresh, path)
+    like = path if context.machine.exists(path) else context.store.release(wanted)
+    context.machine.unlink(fresh)
+    context.machine.copy(context.store.release(wanted), fresh, like=like)
+    context.machine.rename(fresh, path)
 
 
-def sweep(site: Site, seen: Observation) -> None:
+def sweep(context: StepContext, seen: Observation) -> None:
     """No orphan workers, no `.oldbin` that names nobody, no temporary files, and the right file at the path."""
-    if seen.path_sha256 != site.belongs_at_path():
-        site.warn("path_put_right", path=seen.path)
-        restore(site, seen)
-    orphans = _orphans(site, seen)
-    end_workers(site, orphans)
+    if seen.path_sha256 != context.belongs_at_path():
+        context.warn("path_put_right", path=seen.path)
+        restore(context, seen)
+    orphans = _orphans(context, seen)
+    end_workers(context, orphans)
     if orphans:
-        site.warn("orphans_ended", pids=_pids(orphans))
+        context.warn("orphans_ended", pids=_pids(orphans))
     for path in seen.litter:
-        site.machine.unlink(path)
+        context.machine.unlink(path)
         if path.endswith(OLDBIN):
-            site.warn("stale_oldbin", path=path)
-    left = site.look()
+            context.warn("stale_oldbin", path=path)
+    left = context.look()
     if left.litter or left.orphans:
         names = ", ".join(left.litter + tuple("worker %d" % pid for pid in left.orphans))
         raise StepFailed("sweep_unseen", names=names)
 
 
-def _orphans(site: Site, seen: Observation) -> Tuple[Worker, ...]:
+def _orphans(context: StepContext, seen: Observation) -> Tuple[Worker, ...]:
     found = []
     for pid in seen.orphans:
-        process = site.machine.process(pid)
+        process = context.machine.process(pid)
         if process is not None:
             found.append(Worker(pid, process.start, False, True))
     return tuple(found)

@@ -1,21 +1,11 @@
-"""One instance during one visit: what every step needs to look, act, remember and turn back."""
+"""What every step needs: the instance, what the request wants of it, and a way to speak, remember and turn back."""
 
 import signal
 from typing import Callable, Iterable, NamedTuple, Optional, Tuple
 
-from fleet.onhost.nginx.observe import Observer
-from fleet.onhost.protocol import (
-    Finding,
-    Layout,
-    Master,
-    Observation,
-    Options,
-    Record,
-    Severity,
-    State,
-    Worker,
-)
-from fleet.onhost.reasons.catalogue import REASONS, finding
+from fleet.onhost.instance import Instance
+from fleet.onhost.protocol import Finding, Master, Observation, Options, Outcome, Record, Severity, State, Worker
+from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.state.store import InstanceStore, Serving, Store
 from fleet.onhost.system.machine import POLL_S, Gone, Machine
 from fleet.onhost.wire import Malformed
@@ -23,61 +13,63 @@ from fleet.onhost.wire import Malformed
 SLOWEST_POLL_S = 0.2
 
 
-class StepRefused(Exception):
-    """The step was not begun: nothing was changed by it."""
+class StepError(Exception):
+    """A step did not do what it should; `finding` says why."""
+
+    outcome = Outcome.FAILED
 
     def __init__(self, word: str, **facts: object) -> None:
-        found = finding(word, **facts)
-        super().__init__(found.message)
-        self.reason = found.reason
-        self.message = found.message
-        self.remedy = found.remedy
+        self.finding = finding(word, **facts)
+        super().__init__(self.finding.message)
 
 
-class StepFailed(StepRefused):
-    """The step acted and its effect did not show in time, or showed to be bad."""
+class StepRefused(StepError):
+    """The step did not begin: it changed nothing."""
+
+    outcome = Outcome.REFUSED
 
 
-class TurnedBack(Exception):
-    """The operator turned back, the controller is gone, or somebody else has taken the host over."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.remedy = REASONS[reason].remedy
+class StepFailed(StepError):
+    """The step acted, and its effect did not show in time or showed to be bad."""
 
 
-class Site(NamedTuple):
-    """The instance and the visit. `go_on` raises `TurnedBack` when nothing new should begin."""
+class TurnedBack(StepError):
+    """The operator turned back, the controller is gone, or another rollout has taken the host over."""
 
-    machine: Machine
-    observer: Observer
-    store: Store
-    own: InstanceStore
-    layout: Layout
-    options: Options
+
+class StepContext(NamedTuple):
+    """The instance, its record, the release to reach and the operator's options.
+
+    `say` sends a finding to the controller. `go_on` raises `TurnedBack` when nothing new should begin.
+    """
+
+    instance: Instance
     record: Record
     target: str
+    options: Options
     say: Callable[[Finding], None]
     go_on: Callable[[], None]
 
+    @property
+    def machine(self) -> Machine:
+        return self.instance.machine
+
+    @property
+    def store(self) -> Store:
+        return self.instance.store
+
+    @property
+    def own(self) -> InstanceStore:
+        return self.instance.own
+
     def look(self) -> Observation:
-        return self.observer.look()
+        return self.instance.look()
 
     def warn(self, word: str, **facts: object) -> None:
-        """The warning is on its way to the operator and in the host's journal."""
+        """Send the warning to the operator and write it into the host's journal."""
         found = finding(word, **facts)._replace(severity=Severity.WARNING)
-        self.note(warning=word, message=found.message)
+        self.instance.note(warning=word, message=found.message)
         self.say(found)
-
-    def note(self, **entry: object) -> bool:
-        """Whether the entry is in the host's journal. A full disk must not stop a host from going back."""
-        try:
-            self.own.note(**entry)
-        except OSError:
-            return False
-        return True
 
     def wants(self, state: State, why: str = "") -> bool:
         """Whether the record says that its rollout has come to `state` here, and why."""
@@ -103,7 +95,7 @@ class Site(NamedTuple):
         self.send_to(master.pid, master.start, signum)
 
     def send_to(self, pid: int, start: int, signum: int) -> None:
-        self.note(signal=signal.Signals(signum).name, pid=pid, start=start)
+        self.instance.note(signal=signal.Signals(signum).name, pid=pid, start=start)
         self.machine.signal(pid, start, signum)
 
     def try_send(self, pid: int, start: int, signum: int) -> bool:

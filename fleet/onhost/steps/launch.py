@@ -17,7 +17,7 @@ from fleet.onhost.nginx.loaded import loaded_at_s
 from fleet.onhost.nginx.log_files import written_by
 from fleet.onhost.protocol import Master, Observation
 from fleet.onhost.state.store import Serving
-from fleet.onhost.steps.context import Site, StepFailed, StepRefused, find, identities
+from fleet.onhost.steps.context import StepContext, StepError, StepFailed, StepRefused, find, identities
 from fleet.onhost.steps.forward import beside, must_hear, path_of
 from fleet.onhost.steps.launch_failures import is_ignored, why_not_started, why_not_tested
 
@@ -43,97 +43,99 @@ class Start(NamedTuple):
         return LAUNCH_FACTOR * self.tested_s + LAUNCH_FLOOR_S
 
 
-def launch(site: Site, seen: Observation) -> None:
+def launch(context: StepContext, seen: Observation) -> None:
     """A second master, child of the old one, runs the target, and both pid files say so."""
     if len(seen.masters) == 2:
         return
     must_hear(seen.masters[0])
-    _name_the_master(site, seen)
-    failure = _try(site, seen)
-    if failure is not None and _mended(site, seen, failure):
-        site.go_on()
-        failure = _try(site, site.look())
+    _name_the_master(context, seen)
+    failure = _try(context, seen)
+    if failure is not None and _mended(context, seen, failure):
+        context.go_on()
+        failure = _try(context, context.look())
     if failure is not None:
         raise failure
-    _is_cured(site, seen.masters[0])
+    _is_cured(context, seen.masters[0])
 
 
-def _name_the_master(site: Site, seen: Observation) -> None:
+def _name_the_master(context: StepContext, seen: Observation) -> None:
     """An upgrade's preflight refuses a pid file that lies; a rollback must get through, and USR2 would poison."""
     old = seen.masters[0]
     if seen.pid_file and seen.pid_file_pid != old.pid:
-        site.warn("pid_file_rewritten", path=seen.pid_file, held=seen.pid_file_pid, pid=old.pid)
-        site.machine.write(seen.pid_file, "%d\n" % old.pid, mode=0o644)
+        context.warn("pid_file_rewritten", path=seen.pid_file, held=seen.pid_file_pid, pid=old.pid)
+        context.machine.write(seen.pid_file, "%d\n" % old.pid, mode=0o644)
 
 
-def _try(site: Site, seen: Observation) -> Optional[StepRefused]:
+def _try(context: StepContext, seen: Observation) -> Optional[StepError]:
     """One test and one USR2; why there is no new master, or `None`."""
     old, path = seen.masters[0], path_of(seen)
-    tested = test_configuration(site.machine, path, old, site.layout, TEST_TIMEOUT_S)
+    tested = test_configuration(context.machine, path, old, context.instance.layout, TEST_TIMEOUT_S)
     if tested.code != 0:
         cause = why_not_tested(tested, path)
         return StepRefused(cause.word, **cause.facts)
-    before = site.machine.stat(seen.pid_file) if seen.pid_file else None
-    start = Start(old, before, mark(site.machine, old.pid), tested.took_s)
-    _remember(site, start)
-    site.send(old, signal.SIGUSR2)
-    came, now = site.wait(lambda look: _is_over(site, look, start), start.deadline_s)
-    return None if _launched(site, now, old) else _why_not(site, now, start, came)
+    before = context.machine.stat(seen.pid_file) if seen.pid_file else None
+    start = Start(old, before, mark(context.machine, old.pid), tested.took_s)
+    _remember(context, start)
+    context.send(old, signal.SIGUSR2)
+    came, now = context.wait(lambda look: _is_over(context, look, start), start.deadline_s)
+    return None if _launched(context, now, old) else _why_not(context, now, start, came)
 
 
-def _remember(site: Site, start: Start) -> None:
+def _remember(context: StepContext, start: Start) -> None:
     """Later visits know what can't be seen any more then. Raises OSError: without it nothing is begun."""
     old, log = start.old, start.log
-    site.own.write_serving(
+    context.own.write_serving(
         Serving(
             old.argv,
             log.path,
             log.inode,
             log.offset,
-            loaded_at_s(site.machine, old, site.own.serving),
+            loaded_at_s(context.machine, old, context.own.serving),
             revived=identities(old.accepting),
             master=(old.pid, old.start),
             workers=len(old.accepting),
-            logs=written_by(site.machine, old.pid),
+            logs=written_by(context.machine, old.pid),
         )
     )
 
 
-def _is_over(site: Site, now: Observation, start: Start) -> bool:
+def _is_over(context: StepContext, now: Observation, start: Start) -> bool:
     return (
-        _launched(site, now, start.old) or _given_up(site, now, start) or _elsewhere(site, now, start.old) is not None
+        _launched(context, now, start.old)
+        or _given_up(context, now, start)
+        or _elsewhere(context, now, start.old) is not None
     )
 
 
-def _launched(site: Site, now: Observation, old: Master) -> bool:
-    new = _child(site, now, old)
+def _launched(context: StepContext, now: Observation, old: Master) -> bool:
+    new = _child(context, now, old)
     return new is not None and (now.pid_file_pid, now.oldbin_pid) == (new.pid, old.pid)
 
 
-def _child(site: Site, now: Observation, old: Master) -> Optional[Master]:
+def _child(context: StepContext, now: Observation, old: Master) -> Optional[Master]:
     """The old master's child that runs the target."""
     if len(now.masters) != 2 or find(now, old.pid, old.start) is None:
         return None
     new = now.masters[1]
-    return new if (new.ppid, new.sha256) == (old.pid, site.target) else None
+    return new if (new.ppid, new.sha256) == (old.pid, context.target) else None
 
 
-def _elsewhere(site: Site, now: Observation, old: Master) -> Optional[Master]:
+def _elsewhere(context: StepContext, now: Observation, old: Master) -> Optional[Master]:
     """A new master that has workers and is not named by the pid file: nginx writes that before it forks them."""
-    new = _child(site, now, old)
+    new = _child(context, now, old)
     return new if new is not None and new.accepting and now.pid_file_pid != new.pid else None
 
 
-def _given_up(site: Site, now: Observation, start: Start) -> bool:
+def _given_up(context: StepContext, now: Observation, start: Start) -> bool:
     """nginx renames the pid file away and back: its changed ctime is the only trace of an attempt that has failed."""
     old, before = start.old, start.before
     if len(now.masters) != 1 or now.pid_file_pid != old.pid or now.oldbin_exists or before is None:
         return False
-    after = site.machine.stat(now.pid_file or "")
-    return after is not None and after.st_ctime_ns != before.st_ctime_ns and not _starting(site, old)
+    after = context.machine.stat(now.pid_file or "")
+    return after is not None and after.st_ctime_ns != before.st_ctime_ns and not _starting(context, old)
 
 
-def _starting(site: Site, old: Master) -> bool:
+def _starting(context: StepContext, old: Master) -> bool:
     """Whether the old master has a child that may yet become the new one."""
     known = {worker.pid for worker in old.workers}
     return any(
@@ -141,21 +143,21 @@ def _starting(site: Site, old: Master) -> bool:
         and process.pid not in known
         and "worker process" not in process.title
         and "cache" not in process.title
-        for process in site.machine.processes()
+        for process in context.machine.processes()
     )
 
 
-def _why_not(site: Site, now: Observation, start: Start, came: bool) -> StepFailed:
+def _why_not(context: StepContext, now: Observation, start: Start, came: bool) -> StepFailed:
     old = start.old
-    elsewhere = _elsewhere(site, now, old)
+    elsewhere = _elsewhere(context, now, old)
     if elsewhere is not None:
-        other = pid_path(site.machine, elsewhere) or "another file"
+        other = pid_path(context.machine, elsewhere) or "another file"
         return StepFailed("other_pid_file", pid=elsewhere.pid, other=other, path=now.pid_file)
-    lines = lines_since(site.machine, start.log, (old.pid,)) or []
+    lines = lines_since(context.machine, start.log, (old.pid,)) or []
     workers = [worker.pid for worker in old.workers]
     cause = why_not_started(lines, old.pid, workers, path_of(now), now.pid_file or "")
     if cause is not None and cause.word in POISONS:
-        site.amend(lambda record: record._replace(poisoned=(old.pid, old.start)))
+        context.amend(lambda record: record._replace(poisoned=(old.pid, old.start)))
     if cause is not None:
         return StepFailed(cause.word, **cause.facts)
     return _unexplained(now, start, came, is_ignored(lines, old.pid))
@@ -172,60 +174,60 @@ def _unexplained(now: Observation, start: Start, came: bool, ignored: Optional[s
     return StepFailed("usr2_ignored", pid=start.old.pid, waited=start.deadline_s, line=line)
 
 
-def _mended(site: Site, seen: Observation, failure: StepRefused) -> bool:
+def _mended(context: StepContext, seen: Observation, failure: StepError) -> bool:
     """Whether a second try is worth it, because what forbade the execution has been put right."""
-    if failure.reason == "exec_denied":
-        return _made_executable(site, seen, failure.message)
-    if failure.reason == "text_busy":
-        return _closed(site, path_of(seen))
-    if failure.reason == "poisoned_by_rename":
-        return _pid_file_is_back(site, seen.masters[0])
+    if failure.finding.reason == "exec_denied":
+        return _made_executable(context, seen, failure.finding.message)
+    if failure.finding.reason == "text_busy":
+        return _closed(context, path_of(seen))
+    if failure.finding.reason == "poisoned_by_rename":
+        return _pid_file_is_back(context, seen.masters[0])
     return False
 
 
-def _pid_file_is_back(site: Site, old: Master) -> bool:
+def _pid_file_is_back(context: StepContext, old: Master) -> bool:
     """Whether the pid file was gone, and is there again: then a new master that comes up cures the poisoned one."""
-    now = site.look()
+    now = context.look()
     if len(now.masters) != 1 or now.pid_file_pid is not None:
         return False
     try:
-        _name_the_master(site, now)
+        _name_the_master(context, now)
     except OSError:
         return False
     return find(now, old.pid, old.start) is not None
 
 
-def _made_executable(site: Site, seen: Observation, line: str) -> bool:
+def _made_executable(context: StepContext, seen: Observation, line: str) -> bool:
     """The file at the path is a fresh copy with owner, mode, labels and capabilities of the image that runs."""
     path, running = path_of(seen), "/proc/%d/exe" % seen.masters[0].pid
     fresh = beside(path, "new")
     try:
-        site.machine.unlink(fresh)
-        site.machine.copy(site.store.release(site.target), fresh, like=running)
-        site.machine.rename(fresh, path)
+        context.machine.unlink(fresh)
+        context.machine.copy(context.store.release(context.target), fresh, like=running)
+        context.machine.rename(fresh, path)
     except OSError:
-        site.machine.unlink(fresh)
+        context.machine.unlink(fresh)
         return False
-    site.warn("file_mended", line=line)
+    context.warn("file_mended", line=line)
     return True
 
 
-def _closed(site: Site, path: str) -> bool:
+def _closed(context: StepContext, path: str) -> bool:
     """Whether nobody has the file open for writing any more, within the time that there is for it."""
-    until = site.machine.monotonic_s() + BUSY_PATIENCE_S
+    until = context.machine.monotonic_s() + BUSY_PATIENCE_S
     while True:
-        ran = site.machine.run((path, "-v"), TEST_TIMEOUT_S)
+        ran = context.machine.run((path, "-v"), TEST_TIMEOUT_S)
         if not ran.output.startswith(BUSY):
-            site.warn("text_was_busy", path=path)
+            context.warn("text_was_busy", path=path)
             return True
-        if site.machine.monotonic_s() >= until:
+        if context.machine.monotonic_s() >= until:
             return False
-        site.go_on()
-        site.machine.pause(BUSY_POLL_S)
+        context.go_on()
+        context.machine.pause(BUSY_POLL_S)
 
 
-def _is_cured(site: Site, old: Master) -> None:
+def _is_cured(context: StepContext, old: Master) -> None:
     """A poisoned master that has started a new one forgets what failed before (docs/nginx-facts.md, section 3)."""
-    record = site.own.record
+    record = context.own.record
     if record is not None and record.poisoned == (old.pid, old.start):
-        site.amend(lambda record: record._replace(poisoned=None))
+        context.amend(lambda record: record._replace(poisoned=None))

@@ -2,19 +2,19 @@
 
 from typing import Dict, Optional, Tuple
 
-from fleet.onhost.steps.context import Site
+from fleet.onhost.steps.context import StepContext
 from fleet.onhost.system.machine import Machine
 
 
-def has_or_rescued(site: Site, sha256: str) -> bool:
+def has_or_rescued(context: StepContext, sha256: str) -> bool:
     """Whether the store has the release, be it that it was taken out of a running process just now. Raises OSError."""
-    if site.store.has(sha256):
+    if context.store.has(sha256):
         return True
-    pid = runs_it(site.machine, sha256)
+    pid = runs_it(context.machine, sha256)
     if pid is None:
         return False
-    site.store.keep("/proc/%d/exe" % pid, sha256)
-    site.warn("release_rescued", sha256=sha256[:12], pid=pid)
+    context.store.keep("/proc/%d/exe" % pid, sha256)
+    context.warn("release_rescued", sha256=sha256[:12], pid=pid)
     return True
 
 

@@ -43,11 +43,11 @@ class Control:
         """Raises `TurnedBack` when the operator turned back or the controller is gone."""
         silent_s = self._clock() - self._heard_s
         if self._over is None and silent_s > SILENCE_S:
-            raise TurnedBack("controller_gone", "nothing was heard of the controller for %.0f s" % silent_s)
+            raise TurnedBack("controller_gone", how="it has sent nothing for %.0f s" % silent_s)
         if self._over == "interrupted":
-            raise TurnedBack("interrupted", "the operator turned back")
+            raise TurnedBack("interrupted")
         if self._over is not None:
-            raise TurnedBack(self._over, "the controller has closed the line")
+            raise TurnedBack("controller_gone", how="it has closed the connection")
 
 
 def fenced(own: InstanceStore, rollout: str, epoch: int, go_on: Callable[[], None]) -> Callable[[], None]:
@@ -58,6 +58,6 @@ def fenced(own: InstanceStore, rollout: str, epoch: int, go_on: Callable[[], Non
         try:
             check(own, rollout, epoch)
         except TakenOver as error:
-            raise TurnedBack("taken_over", str(error))
+            raise TurnedBack("taken_over", by=error)
 
     return ask

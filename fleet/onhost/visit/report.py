@@ -4,13 +4,13 @@ import re
 from shlex import quote
 from typing import Dict, Optional
 
+from fleet.onhost.instance import Instance
 from fleet.onhost.nginx.command_line import grouped
-from fleet.onhost.procedure import classify
-from fleet.onhost.protocol import Layout, Master, MasterView, Observation, Phase, Report
+from fleet.onhost.procedure import classify, is_unconfirmed
+from fleet.onhost.protocol import Master, MasterView, Observation, Phase, Report
 from fleet.onhost.state.fence import Fence, claim_of, fence_of
 from fleet.onhost.state.lease import left_s
-from fleet.onhost.state.store import InstanceStore, Serving
-from fleet.onhost.steps.verify import is_unconfirmed
+from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.system.machine import Machine
 
 VERSION = re.compile(r"version: \S+?/(\S+)")
@@ -36,13 +36,14 @@ class Versions:
         return self._known[sha256]
 
 
-def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], layout: Layout) -> Report:
-    """The look as `status` shows it, seen from the release of the rollout that the record names."""
-    record = own.record if own else None
+def report(instance: Instance) -> Report:
+    """A fresh look as `status` shows it, seen from the release of the rollout that the record names."""
+    seen = instance.look()
+    own, record = instance.kept, instance.record
     phase = classify(seen, record.target if record else NO_RECORD) if seen.masters or seen.alone else Phase.DOWN
     if record is None and len(seen.masters) == 1 and phase is not Phase.STRANDED:
         phase = Phase.OLD if seen.masters[0].accepting else phase
-    versions = Versions(machine)
+    versions = Versions(instance.machine)
     fence = fence_of(own) if own else Fence()
     views = tuple(_view(versions, seen, master) for master in seen.masters)
     running = _running(seen)
@@ -58,19 +59,17 @@ def report(machine: Machine, seen: Observation, own: Optional[InstanceStore], la
         record=record,
         epoch=fence.epoch,
         instance=own.name if own else None,
-        machine_id=(machine.read("/etc/machine-id") or "").strip() or None,
+        machine_id=(instance.machine.read("/etc/machine-id") or "").strip() or None,
         pid_file=seen.pid_file,
         drain_pending=phase is Phase.TRIAL and bool(seen.masters[0].draining),
-        undo=_undo(layout.state_dir, own)
-        if own and record and phase in (Phase.TRIAL, Phase.OVERLAP, Phase.RETIRING)
-        else None,
-        start_command=start_command(seen, own, layout) if phase is Phase.DOWN else None,
+        undo=_undo(own) if own and record and phase in (Phase.TRIAL, Phase.OVERLAP, Phase.RETIRING) else None,
+        start_command=start_command(instance, seen) if phase is Phase.DOWN else None,
         orphans=seen.orphans,
         previous=own.previous if own else None,
         claim=claim_of(own) if own else None,
         lease_left_s=left_s(own) if own else None,
         undone=fence.undone,
-        unconfirmed=is_unconfirmed(seen, record, own.serving if own else Serving()),
+        unconfirmed=is_unconfirmed(seen, record, instance.serving.verified_master),
     )
 
 
@@ -93,13 +92,13 @@ def _running(seen: Observation) -> Optional[Master]:
     return None
 
 
-def _undo(root: str, own: InstanceStore) -> str:
-    return "%s/undo %s" % (root, own.name)
+def _undo(own: InstanceStore) -> str:
+    return "%s/undo %s" % (own.root, own.name)
 
 
-def start_command(seen: Observation, own: Optional[InstanceStore], layout: Layout) -> Optional[str]:
-    """The command that starts nginx as it was started before, as far as anybody knows."""
-    words = own.serving.argv if own else ()
+def start_command(instance: Instance, seen: Observation) -> Optional[str]:
+    """The command that starts nginx as it was started before; `None` where neither fleet nor the layout knows it."""
+    words, layout = instance.serving.argv, instance.layout
     if not words and seen.path:
         given = (("-p", layout.prefix) if layout.prefix else ()) + (("-c", layout.config) if layout.config else ())
         words = (seen.path,) + given

@@ -1,28 +1,33 @@
-"""One request and the place it is about: what every answer to it needs."""
+"""One request and the instance it is about: what every answer to it needs."""
 
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional, Tuple
 
-from fleet.onhost.nginx.observe import Observer
-from fleet.onhost.protocol import Finding, Reply, ReplyType, Request
-from fleet.onhost.state.store import InstanceStore, Store
-from fleet.onhost.system.machine import Machine
+from fleet.onhost.instance import Instance
+from fleet.onhost.preflight import checks
+from fleet.onhost.protocol import FORWARD_STEPS, Finding, Observation, Outcome, Record, Reply, ReplyType, Request, Step
+from fleet.onhost.steps.context import StepContext
+from fleet.onhost.visit.end import End, ended
+from fleet.onhost.visit.heartbeat import fenced
 
 Say = Callable[[Reply], None]
+Preflight = Callable[[Instance, Request, Observation, Optional[str]], Tuple[Finding, ...]]
 
 
 class Visit(NamedTuple):
-    """One request and the place it is about."""
+    """One request and the instance it is about.
 
-    machine: Machine
+    `say` sends a reply to the controller, `go_on` raises `TurnedBack` when nothing new should begin. `preflight` is the
+    host's own, unless a test runs the visit on a model of nginx.
+    """
+
+    instance: Instance
     request: Request
-    store: Store
-    observer: Observer
-    own: Optional[InstanceStore]
     say: Say
     go_on: Callable[[], None]
+    preflight: Preflight = checks.preflight
 
     def find(self, finding: Finding) -> None:
-        """The finding is on its way to the operator."""
+        """Send the finding to the operator."""
         self.say(
             Reply(
                 ReplyType.FINDING,
@@ -33,3 +38,28 @@ class Visit(NamedTuple):
                 overridable=finding.overridable,
             )
         )
+
+    def fenced(self, epoch: int) -> "Visit":
+        """This visit; nothing begins any more once the host has been given to another rollout."""
+        return self._replace(go_on=fenced(self.instance.own, self.request.rollout, epoch, self.go_on))
+
+    def context(self, record: Record, target: str) -> StepContext:
+        """What the steps of this visit need."""
+        return StepContext(self.instance, record, target, self.request.options, self.find, self.go_on)
+
+    def take(self, step: Step, act: Callable[[], End]) -> End:
+        """How the step ended. The host's journal and the controller are told before and after it.
+
+        No step forward begins that the journal does not hold: a full disk stops an upgrade, never a way back.
+        """
+        machine, note = self.instance.machine, self.instance.note
+        began_s = machine.monotonic_s()
+        written = note(intent=step.value, rollout=self.request.rollout)
+        if not written and step in FORWARD_STEPS:
+            return ended(Outcome.REFUSED, "journal_unwritable", folder=self.instance.own.folder)
+        self.say(Reply(ReplyType.STEP_STARTED, step=step))
+        end = act()
+        took_s = machine.monotonic_s() - began_s
+        note(result=step.value, outcome=end.outcome.value, reason=end.reason, message=end.message)
+        self.say(end.step_reply(step, took_s))
+        return end

@@ -1,29 +1,25 @@
-"""An upgrade of a host that is ours: what is wanted is written down, the way back lies ready, and off it goes."""
+"""An upgrade: the host writes down what is wanted and how to go back, and then walks to the release."""
 
 import os
 import sys
 from shlex import quote
 from typing import Optional
 
-from fleet.onhost.preflight import checks
 from fleet.onhost.preflight.master import in_progress
-from fleet.onhost.procedure import classify
+from fleet.onhost.procedure import IN_BETWEEN, classify
 from fleet.onhost.protocol import Observation, Outcome, Phase, Record, State
 from fleet.onhost.state import lease
 from fleet.onhost.state.fence import may_reopen
-from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.system.machine import Machine
-from fleet.onhost.visit.drive import site_of, walk
+from fleet.onhost.visit.end import End, end_of, ended
 from fleet.onhost.visit.request import Visit
-from fleet.onhost.visit.staging import judged, serving_of
-from fleet.onhost.visit.walk import End, ended, went_back
-
-IN_BETWEEN = (Phase.SWAPPED, Phase.OVERLAP, Phase.TRIAL, Phase.RETIRING, Phase.DISMISSING, Phase.STRANDED)
+from fleet.onhost.visit.staging import judged
+from fleet.onhost.visit.walk import behind, walk
 
 
-def upgrade(visit: Visit, own: InstanceStore, epoch: Optional[int], record: Optional[Record], seen: Observation) -> End:
-    """The host has the release that is asked for, or is as it was; with the host claimed and locked."""
-    request = visit.request
+def upgrade(visit: Visit, record: Optional[Record], seen: Observation) -> End:
+    """The host has the release, or is as it was. The host is claimed and locked."""
+    request, own = visit.request, visit.instance.own
     assert request.goal is not None
     target = request.goal.target
     phase = classify(seen, target)
@@ -31,44 +27,43 @@ def upgrade(visit: Visit, own: InstanceStore, epoch: Optional[int], record: Opti
     if request.reopen and may_reopen(record, request.rollout):
         ours = False
     else:
-        behind = went_back(request, record, phase, own.folder)
-        if behind is not None:
-            return behind
+        end = behind(request, record, phase, own.folder)
+        if end is not None:
+            return end
     if not ours:
         if phase is Phase.NEW:
             return ended(Outcome.DONE, "runs_it")
         if record is not None and record.state is State.BEGUN and classify(seen, record.target) in IN_BETWEEN:
             if record.target != target:
-                found = in_progress(record)
-                return End(Outcome.REFUSED, found.reason, found.message, found.remedy)
-            record = _adopt(visit, own, record)
+                return end_of(Outcome.REFUSED, in_progress(record))
+            record = _adopt(visit, record)
             ours = True
     if not ours or record is None:
-        changed = _may_still(visit, seen, phase, record)
+        changed = _may_still(visit, seen, phase)
         if changed.outcome is not Outcome.DONE:
             return changed
-        record = _begin(visit, own, record, seen, target)
+        record = _begin(visit, record, seen, target)
     try:
         lease.arm(own, request)
     except lease.Unwatched as error:
         return ended(Outcome.REFUSED, "lease_unwatched", error=error)
-    return walk(visit, site_of(visit, own, record, epoch, target), request.goal)
+    return walk(visit, record, request.goal)
 
 
-def _adopt(visit: Visit, own: InstanceStore, record: Record) -> Record:
-    """A host that another rollout to the same release left half-way or held goes on as ours; its way back stays."""
-    request = visit.request
+def _adopt(visit: Visit, record: Record) -> Record:
+    """Take over a host that another rollout to the same release left half-way or held; its way back stays."""
+    request, instance = visit.request, visit.instance
     mine = record._replace(
-        rollout=request.rollout, epoch=request.epoch, operator=request.operator, at=visit.machine.utc()
+        rollout=request.rollout, epoch=request.epoch, operator=request.operator, at=instance.machine.utc()
     )
-    own.write_record(mine)
+    instance.own.write_record(mine)
     return mine
 
 
-def _may_still(visit: Visit, seen: Observation, phase: Phase, record: Optional[Record]) -> End:
-    """Preflight once more: batches and bakes ago the host was fit, and may have been changed since.
+def _may_still(visit: Visit, seen: Observation, phase: Phase) -> End:
+    """Preflight once more: the host may have changed in the batches and bakes since the first one.
 
-    A host that somebody has brought half-way by hand is past most of what preflight asks.
+    A host that was brought half-way by hand is past most of what preflight checks.
     """
     if not seen.masters or seen.masters[0].sha256 is None:
         return ended(Outcome.REFUSED, "no_master", named="")
@@ -76,19 +71,19 @@ def _may_still(visit: Visit, seen: Observation, phase: Phase, record: Optional[R
         return ended(Outcome.REFUSED, "foreign", who="somebody else has been at work on this nginx")
     if phase not in (Phase.OLD, Phase.SWAPPED):
         return End(Outcome.DONE)
-    goal = visit.request.goal
-    assert goal is not None
-    staged = visit.store.release(goal.target)
-    return judged(visit, checks.preflight(visit.machine, visit.request, seen, staged, record, serving_of(visit)))
+    request, instance = visit.request, visit.instance
+    assert request.goal is not None
+    staged = instance.store.release(request.goal.target)
+    return judged(visit, visit.preflight(instance, request, seen, staged))
 
 
-def _begin(visit: Visit, own: InstanceStore, last: Optional[Record], seen: Observation, target: str) -> Record:
-    """What is wanted here is written down before the first change, and the way back lies ready on the host."""
+def _begin(visit: Visit, last: Optional[Record], seen: Observation, target: str) -> Record:
+    """Write down what is wanted before the first change, and make the way back ready on the host."""
+    request, instance = visit.request, visit.instance
     old = seen.masters[0]
     assert old.sha256 is not None
-    visit.store.keep("/proc/%d/exe" % old.pid, old.sha256)
+    instance.store.keep("/proc/%d/exe" % old.pid, old.sha256)
     at_path = seen.path_sha256 if len(seen.masters) == 1 and seen.path_sha256 else old.sha256
-    request = visit.request
     record = Record(
         request.rollout,
         request.epoch,
@@ -96,13 +91,13 @@ def _begin(visit: Visit, own: InstanceStore, last: Optional[Record], seen: Obser
         target,
         before_process=old.sha256,
         before_file=at_path,
-        at=visit.machine.utc(),
+        at=instance.machine.utc(),
         poisoned=last.poisoned if last else None,
         allow=request.options.allow,
     )
-    own.write_layout(visit.observer.layout._replace(binary=seen.path))
-    _write_undo(visit.machine, visit.store.root)
-    own.begin(record)
+    instance.own.write_layout(instance.layout._replace(binary=seen.path))
+    _write_undo(instance.machine, instance.store.root)
+    instance.own.begin(record)
     return record
 
 

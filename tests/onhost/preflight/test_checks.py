@@ -31,7 +31,7 @@ from fleet.onhost.protocol import (
 )
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.locate import locate
-from tests.support.onhost.recorded import RecordedMachine, a_look, a_master, a_request
+from tests.support.onhost.recorded import RecordedMachine, a_look, a_master, a_request, an_instance
 from tests.support.private_nginx import wait_until
 
 CONFIG = """
@@ -44,7 +44,7 @@ TEMPORARY = " ".join(f"{name}_temp_path tmp;" for name in ("client_body", "proxy
 
 
 @dataclass(frozen=True)
-class Instance:
+class Nginx:
     """A running nginx in a folder of its own."""
 
     folder: Path
@@ -72,7 +72,8 @@ class Instance:
         target = machine.sha256(str(staged)) if staged else None
         goal = Goal(target or "0" * 64, Rest.HELD)
         request = Request(PROTOCOL, Ask.STAGE, "r1", 1, "ada", goal, (Step.STAGE,), self.layout, Options(allow=allow))
-        return {one.reason: one for one in preflight(machine, request, seen, str(staged) if staged else None, record)}
+        found = preflight(an_instance(machine, record), request, seen, str(staged) if staged else None)
+        return {one.reason: one for one in found}
 
 
 def free_port() -> int:
@@ -83,8 +84,8 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def nginx(tmp_path: Path) -> Iterator[Instance]:
-    own = Instance(tmp_path, tmp_path / "nginx", free_port())
+def nginx(tmp_path: Path) -> Iterator[Nginx]:
+    own = Nginx(tmp_path, tmp_path / "nginx", free_port())
     (tmp_path / "more").mkdir()
     shutil.copy("/usr/sbin/nginx", own.binary)
     (tmp_path / "nginx.conf").write_text(CONFIG.format(port=own.port, temporary=TEMPORARY))
@@ -111,13 +112,13 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_release("new", tmp_path_factory.mktemp("release") / "nginx")
 
 
-def test_an_ordinary_nginx_and_a_good_release_give_no_finding(nginx: Instance, release: Path) -> None:
+def test_an_ordinary_nginx_and_a_good_release_give_no_finding(nginx: Nginx, release: Path) -> None:
     assert nginx.judged(release) == {}
     assert Path(f"/proc/{nginx.pid()}").exists()
     assert not (nginx.folder / "nginx.pid.oldbin").exists()
 
 
-def test_without_the_release_all_that_does_not_need_it_is_looked_at(nginx: Instance) -> None:
+def test_without_the_release_all_that_does_not_need_it_is_looked_at(nginx: Nginx) -> None:
     assert set(nginx.judged(None)) == {"not_staged"}, nginx.judged(None)
 
 
@@ -132,7 +133,7 @@ def test_without_the_release_all_that_does_not_need_it_is_looked_at(nginx: Insta
     ],
 )
 def test_a_bad_release_is_found_out_before_anything_has_begun(
-    nginx: Instance, tmp_path: Path, kind: str, reason: str
+    nginx: Nginx, tmp_path: Path, kind: str, reason: str
 ) -> None:
     bad = make_release(kind, tmp_path / "release")
 
@@ -142,13 +143,13 @@ def test_a_bad_release_is_found_out_before_anything_has_begun(
     assert found[reason].severity is Severity.REFUSAL
 
 
-def test_nginxs_own_words_are_passed_on(nginx: Instance, tmp_path: Path) -> None:
+def test_nginxs_own_words_are_passed_on(nginx: Nginx, tmp_path: Path) -> None:
     found = nginx.judged(make_release("bad-config", tmp_path / "release"))
 
     assert 'unknown directive "worker_processes"' in found["config_rejected"].message
 
 
-def test_nothing_is_tested_and_no_pid_file_is_made_when_it_is_missing(nginx: Instance, release: Path) -> None:
+def test_nothing_is_tested_and_no_pid_file_is_made_when_it_is_missing(nginx: Nginx, release: Path) -> None:
     pid_file = nginx.folder / "nginx.pid"
     kept = pid_file.read_text()
     pid_file.unlink()
@@ -161,7 +162,7 @@ def test_nothing_is_tested_and_no_pid_file_is_made_when_it_is_missing(nginx: Ins
     pid_file.write_text(kept)
 
 
-def test_all_reasons_come_at_once(nginx: Instance, tmp_path: Path) -> None:
+def test_all_reasons_come_at_once(nginx: Nginx, tmp_path: Path) -> None:
     kept = (nginx.folder / "nginx.pid").read_text()
     (nginx.folder / "nginx.pid").write_text("")
     nginx.binary.unlink()
@@ -172,9 +173,7 @@ def test_all_reasons_come_at_once(nginx: Instance, tmp_path: Path) -> None:
     (nginx.folder / "nginx.pid").write_text(kept)
 
 
-def test_a_configuration_written_since_is_pending_until_it_is_reloaded_or_allowed(
-    nginx: Instance, release: Path
-) -> None:
+def test_a_configuration_written_since_is_pending_until_it_is_reloaded_or_allowed(nginx: Nginx, release: Path) -> None:
     text = f"server {{ listen 127.0.0.1:{free_port()}; }}"
     nginx.write(text)
     while not (found := nginx.judged(release)).get("pending_config"):
@@ -192,11 +191,11 @@ def test_a_configuration_written_since_is_pending_until_it_is_reloaded_or_allowe
     assert nginx.judged(release) == {}
 
 
-def test_a_running_release_needs_nothing(nginx: Instance) -> None:
+def test_a_running_release_needs_nothing(nginx: Nginx) -> None:
     assert nginx.judged(nginx.binary) == {}
 
 
-def test_two_masters_of_another_rollout_are_somebody_elses_upgrade(nginx: Instance, release: Path) -> None:
+def test_two_masters_of_another_rollout_are_somebody_elses_upgrade(nginx: Nginx, release: Path) -> None:
     old = nginx.pid()
     os.kill(old, signal.SIGUSR2)
     while len(nginx.look().masters) < 2 or nginx.look().pid_file_pid in (None, old):
@@ -213,7 +212,7 @@ def test_two_masters_of_another_rollout_are_somebody_elses_upgrade(nginx: Instan
 
 
 def test_whoever_is_not_root_hears_just_that() -> None:
-    found = preflight(RecordedMachine(uid=1000), a_request(), a_look(a_master()), None, None)
+    found = preflight(an_instance(RecordedMachine(uid=1000)), a_request(), a_look(a_master()), None)
 
     assert [one.reason for one in found] == ["no_root"]
 
@@ -229,6 +228,6 @@ def test_a_release_is_not_sent_to_a_host_that_could_not_take_it() -> None:
 
 
 def test_a_host_that_tells_nothing_raises_nothing() -> None:
-    found = preflight(RecordedMachine(), a_request(), a_look(a_master()), "/s", None)
+    found = preflight(an_instance(RecordedMachine()), a_request(), a_look(a_master()), "/s")
 
     assert {"pid_file_missing", "wrong_architecture", "not_checked"} <= {one.reason for one in refusals(found)}

@@ -23,8 +23,7 @@ SOURCES = {
 EVERY_REASON = pytest.mark.parametrize("reason", EVERY, ids=lambda reason: reason.word)
 
 # Who names a word, and where among the arguments it stands; the rest of the arguments are its facts.
-TAKES_FACTS = {"finding": 0, "StepFailed": 0, "StepRefused": 0, "warn": 0, "ended": 1}
-TAKES_TEXT = {"TurnedBack": 0, "End": 1}
+TAKES_FACTS = {"finding": 0, "StepFailed": 0, "StepRefused": 0, "TurnedBack": 0, "warn": 0, "ended": 1}
 
 
 class Named(NamedTuple):
@@ -46,11 +45,11 @@ def named() -> Iterator[Named]:
 
 def _named(name: str, call: ast.Call) -> Iterator[Named]:
     how = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-    position = {**TAKES_FACTS, **TAKES_TEXT}.get(how)
+    position = TAKES_FACTS.get(how)
     if position is None or len(call.args) <= position:
         return
     given = [keyword.arg for keyword in call.keywords]
-    facts = None if None in given or how in TAKES_TEXT else frozenset(str(one) for one in given)
+    facts = None if None in given else frozenset(str(one) for one in given)
     for word in _literals(call.args[position]):
         yield Named(f"{name}:{call.lineno}", how, word, facts)
 

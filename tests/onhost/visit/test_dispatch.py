@@ -36,7 +36,7 @@ from fleet.onhost.state.store import Store
 from fleet.onhost.steps.context import TurnedBack
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.dispatch import serve
-from fleet.onhost.visit.walk import End
+from fleet.onhost.visit.end import End
 from tests.support.private_nginx import PrivateNginx, wait_until
 
 
@@ -185,7 +185,7 @@ def after(host: Host, step: Step, reason: str) -> Callable[[], None]:
 
     def go_on() -> None:
         if (step, Outcome.DONE) in host.steps:
-            raise TurnedBack(reason, "turned back")
+            raise TurnedBack(reason, how="the test says so")
 
     return go_on
 

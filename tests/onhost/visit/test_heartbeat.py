@@ -60,7 +60,7 @@ def test_a_beat_lets_steps_begin_and_silence_does_not(line: Line) -> None:
     clock.now_s += 0.1
     with pytest.raises(TurnedBack) as gone:
         control.go_on()
-    assert gone.value.reason == "controller_gone"
+    assert gone.value.finding.reason == "controller_gone"
 
     line.say(BEAT, "")
     wait_until(lambda: line.heard == 2, "the beat was heard")
@@ -75,7 +75,7 @@ def test_stop_turns_back_and_is_not_forgotten(line: Line) -> None:
 
     with pytest.raises(TurnedBack) as turned:
         control.go_on()
-    assert turned.value.reason == "interrupted"
+    assert turned.value.finding.reason == "interrupted"
 
 
 def test_the_end_of_the_line_is_the_end_of_the_controller(line: Line) -> None:
@@ -87,7 +87,7 @@ def test_the_end_of_the_line_is_the_end_of_the_controller(line: Line) -> None:
         try:
             control.go_on()
         except TurnedBack as turned:
-            return turned.reason == "controller_gone"
+            return turned.finding.reason == "controller_gone"
         return False
 
     wait_until(is_over, "the end was heard")

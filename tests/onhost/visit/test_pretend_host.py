@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fleet.lab.releases.build import make_release
+from fleet.onhost.instance import Instance
 from fleet.onhost.protocol import (
     MAY_DO,
     PROTOCOL,
@@ -23,8 +24,6 @@ from fleet.onhost.protocol import (
     Outcome,
     Phase,
     Probe,
-    Reply,
-    ReplyType,
     Report,
     Request,
     Rest,
@@ -33,11 +32,10 @@ from fleet.onhost.protocol import (
 from fleet.onhost.state.fence import claim_of
 from fleet.onhost.state.lease import WATCH_LOCK, lease_of
 from fleet.onhost.state.store import InstanceStore, Store
-from fleet.onhost.steps.context import TurnedBack
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.dispatch import go_back_by_lease, serve
 from tests.onhost.visit.test_dispatch import Host
-from tests.support.pretend.script import WELL, Killed, Mishap
+from tests.support.pretend.visit import WELL, Controller, Killed, Mishap
 from tests.support.pretend.visits import AT, NEW, OLD, Pretend
 
 LEASE_S = 60.0
@@ -56,10 +54,6 @@ class Clock(Machine):
 
     def boot_id(self) -> str:
         return self.boot
-
-
-class Unwound(BaseException):
-    """Stands for SIGKILL: no handler of the script runs."""
 
 
 @dataclass
@@ -97,22 +91,10 @@ class Both:
         layout = Layout(pid_file=str(self.host.nginx.pid_file), state_dir=str(self.host.state_dir))
         probes = (Probe(f"http://{self.host.nginx.target}/health"),)
         request = request._replace(layout=layout, options=request.options._replace(probes=probes))
-        steps = 0
-
-        def say(reply: Reply) -> None:
-            nonlocal steps
-            if reply.type is ReplyType.STEP_STARTED and request.ask is not Ask.STAGE:
-                if steps == mishap.killed_after:
-                    raise Unwound
-                steps += 1
-
-        def go_on() -> None:
-            if mishap.turns_after is not None and steps >= mishap.turns_after:
-                raise TurnedBack(mishap.why, "turned back")
-
+        controller = Controller(request, mishap)
         try:
-            end, _ = serve(self.machine, request, say, go_on)
-        except Unwound:
+            end, _ = serve(self.machine, request, controller.say, controller.go_on)
+        except Killed:
             return None, None
         return end.outcome, end.reason
 
@@ -132,7 +114,10 @@ class Both:
         self.pretend.mind_lease()
         found = lease_of(self.own)
         if found is not None and found.until_s <= self.machine.boottime_s():
-            go_back_by_lease(self.machine, self.own, found)
+            layout, record = self.own.layout, self.own.record
+            assert layout is not None
+            assert record is not None
+            go_back_by_lease(Instance.at(self.machine, layout), record, found)
 
     def boot(self) -> None:
         """Both are switched off and on."""

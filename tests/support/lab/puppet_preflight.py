@@ -4,7 +4,7 @@ import json
 import os
 import sys
 
-from fleet.onhost.nginx.observe import Observer
+from fleet.onhost.instance import Instance
 from fleet.onhost.preflight.checks import preflight
 from fleet.onhost.protocol import PROTOCOL, Ask, Goal, Layout, Options, Request, Rest, Step
 from fleet.onhost.system.machine import Machine
@@ -18,10 +18,11 @@ def main() -> None:
         os.setuid(asked["uid"])
     machine = Machine()
     layout = locate(machine, Layout(pid_file=asked["pid_file"]))
+    instance = Instance.at(machine, layout)._replace(kept=None)
     goal = Goal((asked["staged"] and machine.sha256(asked["staged"])) or "0" * 64, Rest.HELD)
     options = Options(allow=tuple(asked["allow"]))
     request = Request(PROTOCOL, Ask.STAGE, "r1", 1, "ada", goal, (Step.STAGE,), layout, options)
-    found = preflight(machine, request, Observer(machine, layout).look(), asked["staged"], None)
+    found = preflight(instance, request, instance.look(), asked["staged"])
     print(json.dumps([json.loads(encode(one)) for one in found]))
 
 

@@ -12,6 +12,8 @@ from fleet.onhost.protocol import Master, Observation, Step, Worker
 OLD_SHA, NEW_SHA = "a" * 64, "b" * 64
 WORKERS = 2
 PATH, PID_FILE = "/nginx", "/nginx.pid"
+LISTENER = 7
+ORPHANS = range(10_000_000, 10_000_100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class Model:
     `counted` is nginx's own `live`: it falls with the last worker and rises again only when a child is reaped or the
     master reloads. Workers that HUP revives while there is a child master are not counted, so a QUIT to the parent just
     then ends it at once and leaves them behind as orphans (ngx_master_process_cycle; found by the lab's histories).
+    `forks` counts the reloads of either master: each one makes new workers.
     """
 
     path: str = OLD_SHA
@@ -32,6 +35,7 @@ class Model:
     oldbin: bool = False
     counted: bool = True
     ids: tuple[int, int] = field(default=(1, 0))
+    forks: tuple[int, int] = field(default=(0, 0))
 
     def put(self, sha256: str) -> "Model":
         """The file at the path is another one."""
@@ -54,11 +58,14 @@ class Model:
         if self.old is None:
             return self
         if self.new is None:
-            return replace(self, old_accepting=WORKERS, counted=True)
+            return replace(self, old_accepting=WORKERS, counted=True, forks=(self.forks[0] + 1, 0))
         return replace(self, old_accepting=self.old_accepting + WORKERS)
 
     def hup_new(self) -> "Model":
-        return self if self.new is None else replace(self, new_accepting=WORKERS)
+        """It reloads: one fresh set of workers."""
+        return (
+            self if self.new is None else replace(self, new_accepting=WORKERS, forks=(self.forks[0], self.forks[1] + 1))
+        )
 
     def quit_old(self) -> "Model":
         """Its workers are idle, so it leaves at once; the child is the one master then."""
@@ -87,6 +94,7 @@ class Model:
             oldbin=oldbin,
             counted=self.new is None or self.new_accepting > 0,
             ids=(self.ids[1] or max(self.ids), 0),
+            forks=(self.forks[1], 0),
         )
 
     def _new_left(self, orphans: int) -> "Model":
@@ -100,6 +108,7 @@ class Model:
             oldbin=False,
             counted=True,
             ids=(self.ids[0], 0),
+            forks=(self.forks[0], 0),
         )
 
     @property
@@ -115,9 +124,9 @@ class Model:
         """What fleet would see."""
         masters = []
         if self.old is not None:
-            masters.append(_master(self.ids[0], 1, self.old, self.old_accepting))
+            masters.append(_master(self.ids[0], 1, self.old, self.old_accepting, self.forks[0]))
         if self.new is not None:
-            masters.append(_master(self.ids[1], self.ids[0], self.new, self.new_accepting))
+            masters.append(_master(self.ids[1], self.ids[0], self.new, self.new_accepting, self.forks[1]))
         return Observation(
             masters=tuple(masters),
             path=PATH,
@@ -126,14 +135,14 @@ class Model:
             pid_file_pid=masters[-1].pid if masters else None,
             oldbin_pid=masters[0].pid if self.oldbin and masters else None,
             oldbin_exists=self.oldbin,
-            orphans=tuple(range(900, 900 + self.orphans)),
+            orphans=tuple(ORPHANS[: self.orphans]),
             litter=(PID_FILE + ".oldbin",) if self.oldbin and self.new is None else (),
         )
 
 
-def _master(pid: int, ppid: int, sha256: str, accepting: int) -> Master:
-    workers = tuple(Worker(pid * 100 + n, 1, False, True) for n in range(accepting))
-    return Master(pid, pid, ppid, sha256, (PATH,), workers, (7,))
+def _master(pid: int, ppid: int, sha256: str, accepting: int, forks: int) -> Master:
+    workers = tuple(Worker(pid * 100 + n, 1 + forks, False, True) for n in range(accepting))
+    return Master(pid, pid, ppid, sha256, (PATH,), workers, (LISTENER,))
 
 
 def take(model: Model, step: Step, target: str) -> Model:
@@ -155,6 +164,8 @@ def take(model: Model, step: Step, target: str) -> Model:
 
 def refuses(model: Model, step: Step) -> bool:
     """Whether the step's own guards stop it: the new workers must accept before the old ones may go, and vice versa."""
+    if step is Step.VERIFY and model.new is None:
+        return not model.old_accepting
     if step in (Step.VERIFY, Step.DRAIN, Step.RETIRE):
         return not model.new_accepting
     return step is Step.DISMISS and not model.old_accepting

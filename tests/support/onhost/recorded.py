@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
+from fleet.onhost.instance import Instance
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import (
     Ask,
@@ -21,6 +22,7 @@ from fleet.onhost.protocol import (
 )
 from fleet.onhost.system.machine import Machine, Process, Ran
 from fleet.onhost.system.sockets import Listener
+from tests.support.onhost.kept import KeptInMemory
 
 OLD, NEW = "a" * 64, "b" * 64
 PATH = "/usr/sbin/nginx"
@@ -192,7 +194,12 @@ def a_subject(
     staged: str | None = None,
 ) -> Subject:
     master = old or a_master()
-    return Subject(machine, request or a_request(), look or a_look(master), master, staged, record)
+    return Subject(an_instance(machine, record), request or a_request(), look or a_look(master), master, staged)
+
+
+def an_instance(machine: Machine, record: Record | None = None) -> Instance:
+    """An instance on this machine, of which the host keeps no more than the record."""
+    return Instance.at(machine, Layout())._replace(kept=KeptInMemory(machine, record=record))
 
 
 def a_record(rollout: str = "r0", poisoned: tuple[int, int] | None = None) -> Record:

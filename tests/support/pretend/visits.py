@@ -67,7 +67,7 @@ class Fleet:
         if bad.outcome in (Outcome.UNREACHABLE, Outcome.LINK_LOST):
             return replace(bad, host=host.name)
         if task.request.ask is Ask.UPGRADE and bad.outcome is Outcome.FAILED:
-            host.begin(task.request, host.model.observe())
+            host.begin(task.request)
         return replace(bad, host=host.name, report=host.report(), took_s=0.2)
 
     def request_stop(self, rollout: str) -> None:

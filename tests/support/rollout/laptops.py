@@ -23,7 +23,7 @@ from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus, fold
 from fleet.rollout.tasks import TaskBuilder
 from fleet.task import HostOutcome, HostTask
-from tests.support.pretend.script import WELL, Killed, Mishap
+from tests.support.pretend.visit import WELL, Killed, Mishap
 from tests.support.pretend.visits import AT, LOST_AFTER, UNREACHABLE, Pretend
 
 LATE_S = 5.0
