@@ -1,10 +1,8 @@
 """What a host says, taken as data: decoded, checked for sense, made harmless, and told on as events."""
 
-from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
-from fleet.events import Event, EventType
+from fleet.events import EventType
 from fleet.onhost.protocol import (
     PROTOCOL,
     Ask,
@@ -21,7 +19,6 @@ from fleet.onhost.text import safe
 from fleet.onhost.wire import Malformed, decode
 from fleet.ssh.link_errors import Trouble
 from fleet.ssh.reasons import WORDS
-from fleet.task import HostTask
 
 EVENT_TYPES = {
     ReplyType.STEP_STARTED: EventType.STEP_STARTED,
@@ -94,8 +91,8 @@ def harmless(value: Any) -> Any:
     return value
 
 
-def event_of(reply: Reply, task: HostTask, now: Callable[[], datetime]) -> Event | None:
-    """What the engine is told of this reply; `None` for those that are the visit's own business."""
+def event_fields(reply: Reply) -> dict[str, Any] | None:
+    """The fields of the event that tells of this reply; `None` for replies that are not told on."""
     kind = EVENT_TYPES.get(reply.type)
     if kind is None:
         return None
@@ -103,19 +100,15 @@ def event_of(reply: Reply, task: HostTask, now: Callable[[], datetime]) -> Event
     if kind is EventType.FINDING:
         data["severity"] = (reply.severity or Severity.REFUSAL).value
         data["overridable"] = reply.overridable
-    return Event(
-        at=now(),
-        rollout=task.request.rollout,
-        type=kind,
-        host=task.host.name,
-        batch=task.batch,
-        step=reply.step,
-        outcome=reply.outcome,
-        reason=reply.reason,
-        message=reply.message,
-        took_s=reply.took_s,
-        data=data,
-    )
+    return {
+        "type": kind,
+        "step": reply.step,
+        "outcome": reply.outcome,
+        "reason": reply.reason,
+        "message": reply.message,
+        "took_s": reply.took_s,
+        "data": data,
+    }
 
 
 def finding_of(reply: Reply) -> Finding:

@@ -22,11 +22,12 @@ from fleet.onhost.text import safe
 from fleet.onhost.wire import encode
 from fleet.ssh.delivery.bundle import GENERIC, Bundle, bundles, start_text
 from fleet.ssh.delivery.provision import Supply, bundle_failed, refuse_unstarted
+from fleet.ssh.delivery.rate_limit import shared_rate
 from fleet.ssh.link_errors import Refusal, Trouble
-from fleet.ssh.remote.become import begins, lines_as_root
-from fleet.ssh.remote.command import MOST_REPLIES, PULSE_S, START_S, Command, ended_early, too_much
-from fleet.ssh.remote.start_line import MISSING, Platform, missing_platform, run_line
-from fleet.ssh.replies import check_claims, event_of, finding_of, read_reply
+from fleet.ssh.remote.command import MOST_REPLIES, PULSE_S, too_much
+from fleet.ssh.remote.root_command import RootCommand
+from fleet.ssh.remote.start_line import MISSING, Platform
+from fleet.ssh.replies import check_claims, event_fields, finding_of, read_reply
 from fleet.ssh.transport.bastion import close_bastions
 from fleet.ssh.transport.connection import Link
 from fleet.task import HostOutcome, HostTask
@@ -125,7 +126,8 @@ class _Visit:
     def __init__(self, task: HostTask, sink: Sink, available: Mapping[str, Bundle]) -> None:
         self.task = task
         self.link = Link(task.host, task.deadlines, task.connecting, tell=self._note)
-        self._supply = Supply(self.link, task.connecting, available, self._note)
+        connecting = task.connecting
+        self._supply = Supply(self.link, available, self._note, connecting.transfer, shared_rate(connecting.limit_rate))
         self.sent = False
         self._sink = sink
         self._findings: list[Finding] = []
@@ -164,11 +166,12 @@ class _Visit:
         self._supply.bring_release(release, goal.target, self._refuse_if_stopped)
 
     def tell(self, kind: EventType, **values: Any) -> None:
-        """An event of this visit is put into the sink."""
+        """Puts an event of this visit into the sink."""
+        self._sink(self._event(type=kind, **values))
+
+    def _event(self, **values: Any) -> Event:
         task = self.task
-        self._sink(
-            Event(at=_now(), rollout=task.request.rollout, type=kind, host=task.host.name, batch=task.batch, **values)
-        )
+        return Event(at=_now(), rollout=task.request.rollout, host=task.host.name, batch=task.batch, **values)
 
     def _note(self, reason: str | None, message: str, **values: Any) -> None:
         self.tell(EventType.NOTE, reason=reason, message=message, **values)
@@ -205,20 +208,15 @@ class _Visit:
     def _converse(self, without: str = "") -> Reply | Platform:
         """The outcome that the step script gave, or the platform of a host that has no bundle yet."""
         self._refuse_if_stopped()
-        command = Command(self.link, run_line(self.task.host, self._supply.keys(without)))
-        begun = False
+        command = RootCommand.run_bundle(self.link, self._supply.keys(without))
+        if not command.begin(self._refuse_if_stopped):
+            if command.platform is None:
+                raise command.ended_early()
+            command.close()
+            return command.platform
+        self._send_request(command)
         final: Reply | None = None
-        for line in lines_as_root(command, self.task.host, lambda: self._beat(command)):
-            if not begun:
-                platform = missing_platform(line)
-                if platform is not None:
-                    command.close()
-                    return platform
-                begun = begins(line, command)
-                if begun:
-                    command.got_on()
-                    self._send_request(command)
-                continue
+        for line in command.lines(lambda: self._beat(command)):
             if line == END and final is not None:
                 command.close()
                 return final
@@ -230,21 +228,20 @@ class _Visit:
                 if reply.type is not ReplyType.HELLO:
                     command.got_on()  # a step began or ended, or something was found: it does something there
                 final = self._take(reply, final)
-        raise ended_early(self.link, command, begun=begun)
+        raise command.ended_early()
 
-    def _send_request(self, command: Command) -> None:
+    def _send_request(self, command: RootCommand) -> None:
         self._refuse_if_stopped()
         self.sent = True
         self._asked_at = time.monotonic()
         command.send(start_text() + encode(self.task.request).encode("utf-8") + b"\n")
         self._beat_at = 0.0
 
-    def _beat(self, command: Command) -> float:
-        """The step script hears from us at least once a second, once it has its request. Returns how long it may take to
-        say the next thing. Raises `Trouble` when it has taken too long for all of them."""
-        if not self.sent:
-            self._refuse_if_stopped()
-            return START_S
+    def _beat(self, command: RootCommand) -> float:
+        """Sends a beat once a second. Returns how long the step script may take to its next reply, in seconds.
+
+        Raises `Trouble` when it has taken too long for all of them.
+        """
         now = time.monotonic()
         if now >= self._beat_at:
             word = STOP if _RUNNING.is_stopped(self.task.request.rollout) else BEAT
@@ -272,8 +269,9 @@ class _Visit:
             return reply
         if reply.type is ReplyType.FINDING:
             self._findings.append(finding_of(reply))
-        event = event_of(reply, self.task, _now)
-        if event is not None:
+        fields = event_fields(reply)
+        if fields is not None:
+            event = self._event(**fields)
             if self._held_back is None:
                 self._sink(event)
             else:

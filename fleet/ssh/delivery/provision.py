@@ -15,14 +15,12 @@ from fleet.onhost.text import safe
 from fleet.ssh.delivery.bundle import GENERIC, Bundle, Shelf, fitting, receive_text
 from fleet.ssh.delivery.compress import packed
 from fleet.ssh.delivery.psutil_wheels import NoWheel
-from fleet.ssh.delivery.rate_limit import shared_rate
+from fleet.ssh.delivery.rate_limit import Rate
 from fleet.ssh.delivery.upload import Source, transferring, upload
 from fleet.ssh.link_errors import Refusal
-from fleet.ssh.remote.become import begins, lines_as_root
-from fleet.ssh.remote.command import START_S, Command, ended_early
-from fleet.ssh.remote.start_line import Platform, receive_line
+from fleet.ssh.remote.root_command import START_S, RootCommand
+from fleet.ssh.remote.start_line import Platform
 from fleet.ssh.transport.connection import Link
-from fleet.task import Connecting
 
 UNSAFE, FAILED = "fleet-unsafe ", "fleet-failed "
 
@@ -38,13 +36,14 @@ class Tell(Protocol):
 class Supply:
     """Brings them over one link. `no_psutil` is why the host has to have psutil of its own, if it has to."""
 
-    def __init__(self, link: Link, connecting: Connecting, bundles: Mapping[str, Bundle], tell: Tell) -> None:
+    def __init__(self, link: Link, bundles: Mapping[str, Bundle], tell: Tell, transfer: str, rate: Rate) -> None:
         self.no_psutil = ""
         self._link = link
+        self._state_dir = link.host.layout.state_dir
         self._bundles = bundles
         self._tell = tell
-        self._transfer = connecting.transfer
-        self._rate = shared_rate(connecting.limit_rate)
+        self._transfer = transfer
+        self._rate = rate
 
     @property
     def can_fetch(self) -> bool:
@@ -72,40 +71,38 @@ class Supply:
         Raises `Refusal` with the host's own reason, `Trouble`.
         """
         with transferring(self._link, "the step script") as watch:
-            command = Command(self._link, receive_line(self._link.host))
+            command = RootCommand.run_text(self._link)
             source = Source(bundle.data, self._link, watch, self._rate, proceed)
-            said = self._said_of(bundle, command, source, proceed)
+
+            def waiting() -> None:
+                proceed()
+                source.moved()  # a login that is slow to begin is not an upload that stalls
+
+            said = self._sent(bundle, command, source, proceed) if command.begin(waiting) else ""
         if not said:
-            raise ended_early(self._link, command, begun=False)
+            raise command.ended_early()
         command.close()
         if said != "fleet-stored":
             raise _not_taken(said, command.stderr)
         log.info("%s: the bundle for %s was stored", self._link.host.name, bundle.tag)
 
-    def _said_of(self, bundle: Bundle, command: Command, source: Source, proceed: Callable[[], None]) -> str:
-        """The host's word on the bundle that was sent to it; nothing if it never began to listen."""
-        host, idle_s = self._link.host, self._link.deadlines.transfer_idle_s
-        said = ""
+    def _sent(self, bundle: Bundle, command: RootCommand, source: Source, proceed: Callable[[], None]) -> str:
+        """The host's answer to the bundle, `fleet-begun` if it gave none."""
+        idle_s = self._link.deadlines.transfer_idle_s
+        source.moved()
+        # The host's answer says more than that it did not take everything.
+        with suppress(OSError):
+            command.send(receive_text(bundle, self._state_dir))
+            source.pour_into(command, idle_s)
 
         def patience_s() -> float:
             proceed()
-            if said:
-                return START_S + idle_s
-            source.moved()  # a login that is slow to begin is not an upload that stalls
-            return START_S
+            return START_S + idle_s
 
-        for line in lines_as_root(command, host, patience_s):
-            if not said and begins(line, command):
-                said = "fleet-begun"
-                source.moved()
-                command.got_on()
-                # What the host says of it counts more than that it didn't take everything.
-                with suppress(OSError):
-                    command.send(receive_text(bundle, host.layout.state_dir))
-                    source.pour_into(command, idle_s)
-            elif line.startswith(b"fleet-"):
+        for line in command.lines(patience_s):
+            if line.startswith(b"fleet-"):
                 return safe(line.decode("utf-8", "replace"))
-        return said
+        return "fleet-begun"
 
     def bring_release(self, release: Path, target: str, proceed: Callable[[], None]) -> None:
         """The release lies packed beside its place on the host; the step script unpacks it and checks its hash.
@@ -117,7 +114,7 @@ class Supply:
         way = upload(
             self._link,
             brought.data,
-            f"{self._link.host.layout.state_dir}/releases/{target}/nginx.part.gz",
+            f"{self._state_dir}/releases/{target}/nginx.part.gz",
             how=self._transfer,
             rate=self._rate,
             proceed=proceed,

@@ -27,9 +27,8 @@ from scp import SCPClient, SCPException
 from fleet.onhost.text import safe
 from fleet.ssh.delivery.rate_limit import UNLIMITED, Rate
 from fleet.ssh.link_errors import Refusal, Trouble
-from fleet.ssh.remote.become import begins, lines_as_root
-from fleet.ssh.remote.command import START_S, Command
-from fleet.ssh.remote.start_line import shell_line
+from fleet.ssh.remote.command import Command
+from fleet.ssh.remote.root_command import RootCommand
 from fleet.ssh.transport.connection import LIBRARY_ERRORS, Link
 from fleet.ssh.transport.watchdog import Watch
 
@@ -246,25 +245,17 @@ def _run(link: Link, script: str, moved: Callable[[], None] = lambda: None, sour
 
     `moved` is called while the login only begins: one that is slow then is not an upload that stalls.
     """
-    command = Command(link, shell_line(link.host, f"{script} && echo && echo {DONE.decode()}"))
+    command = RootCommand.run_shell(link, f"{script} && echo && echo {DONE.decode()}")
     idle_s = link.deadlines.transfer_idle_s + LATER_S
-    begun = done = False
-
-    def patience_s() -> float:
-        if not begun:
-            moved()
-        return idle_s if begun else START_S
-
-    for line in lines_as_root(command, link.host, patience_s):
-        if not begun and begins(line, command):
-            begun = True
-            command.got_on()
-            if source is not None:
-                # What the script complains of says more than that it didn't take everything.
-                with suppress(OSError):
-                    source.pour_into(command, idle_s)
-            command.end()
-        done = done or line == DONE
+    done = False
+    if command.begin(moved):
+        if source is not None:
+            # What the script complains of says more than that it didn't take everything.
+            with suppress(OSError):
+                source.pour_into(command, idle_s)
+        command.end()
+        for line in command.lines(lambda: idle_s):
+            done = done or line == DONE
     complaint = command.stderr
     command.close()
     if not done:

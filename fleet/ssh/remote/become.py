@@ -1,13 +1,17 @@
-"""Root on a host whose login is not root: what is said to the start line until the command itself speaks.
+"""Becoming root by sudo or doas on a host whose login is not root.
 
-First the host tries `sudo -n` (or `doas -n`), which counts as no failed login. Where that isn't let in, the host
-says so and waits; then `bootstrap/become_root.py` is sent, with the password if one was given, and tries once more on a
-terminal of its own; from then on it is asked there at once. A password that a host has refused is never sent there
-again, and none is sent to all hosts before one has taken it (`trial`).
+The host first tries `sudo -n` (or `doas -n`), which counts as no failed login. If that is refused, the host says so and
+waits. fleet then sends `bootstrap/become_root.py`, with the password if one was given, which tries once more on a terminal
+of its own. For the rest of this process such an account is asked on a terminal at once: each refused `sudo -n` is a line
+in the host's log.
+
+A password that an account refused is not sent to it again, and no password is sent to all hosts before one of them has
+accepted it (`auth/password_gate.py`). The password travels on stdin only.
 """
 
 import re
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -17,85 +21,162 @@ from fleet.onhost.text import safe
 from fleet.ssh.auth.password_gate import NotGiven, Trial
 from fleet.ssh.auth.secrets import SECRETS, Kind
 from fleet.ssh.link_errors import Refusal
-from fleet.ssh.remote.become_memory import place, remember
-from fleet.ssh.remote.command import Command
-from fleet.ssh.remote.start_line import BECOME_WORDS, BEGIN, MISSING, WANTS_ROOT, is_begin
+from fleet.ssh.remote.start_line import BECOME_WORDS, BEGIN, MISSING, root_line
 
-GO = b"go\n"
+WANTS_ROOT = b"fleet-wants-root "
 WRONG = BECOME_WORDS + b"wrong "
 DENIED = BECOME_WORDS + b"denied "
-"""The password was not enough, or it was wrong and sudo asks only once (passwd_tries), or nobody asked for it."""
+"""The password is not enough; or it is wrong and sudo asks only once (passwd_tries); or no password was asked for."""
 NO_RULE = re.compile(r"is not in the sudoers file|not allowed to|may not run")
-"""sudo's words for a login whose password was right: it looks at that first."""
+"""sudo's words for a login without a rule. sudo checks the password first, so the password was right."""
 CALL = "\n\nimport sys\n\nsys.exit(main(sys.argv[1], sys.argv[2:]))\n"
+# The exit status of sudo or doas itself is 1. A command that ended with another status did run, and is not run again.
+BECOME = (
+    'set -- /bin/sh -c {script}; [ "$(id -u)" = 0 ] && exec "$@"; '
+    'tell() {{ echo; printf %s "$*"; echo; }}; say() {{ tell "$@"; exit 0; }}; '
+    'command -v {method} >/dev/null 2>&1 || say fleet-missing become-missing {method} "$(id -un)"; '
+    "{tried}"
+    'tell fleet-wants-root "$(id -un)"; read -r go || exit 1; '
+    "{find_python}"
+    'exec "$p" -I -S -B -c "exec(eval(open(0, \'rb\', 0, closefd=False).readline()))" {method} "$@"'
+)
+TRY = 'LC_ALL=C {method} -n -- "$@"; s=$?; [ $s = 1 ] || exit $s; '
+
+_ASKING: set[str] = set()
+"""The accounts that became root with a password or on a terminal in this process."""
 
 
-def lines_as_root(command: Command, host: Host, pulse: Callable[[], float]) -> Iterator[bytes]:
-    """The lines of a command begun by a line of `startline`, which became root first, where the inventory says how.
-
-    Raises as `Command.lines` does, and `Refusal` when a password is wanted that is not there or must not be given.
-    """
-    begun = False
-    giving: _Giving | None = None
-    try:
-        for line in command.lines(pulse):
-            # The password is for the hosts that are to have it, however another one may ask.
-            if not (host.become and line.startswith(WANTS_ROOT)):
-                if giving is not None and not begun:
-                    giving.hear(line, command)
-                begun = begun or line == BEGIN
-                yield line
-            elif begun or giving is not None:
-                command.end()  # it did become root, and ended as sudo itself does when it refuses
-            else:
-                giving = _Giving(host, line)
-                command.send(GO + _terminal_line() + giving.begin(pulse) + b"\n")
-                command.got_on()  # what sudo tried without a password may have taken its time
-    finally:
-        if giving is not None:
-            giving.end(None)
+def forget_asking() -> None:
+    """Every account is tried without a password first again (tests)."""
+    _ASKING.clear()
 
 
-class _Giving:
-    """The password on its way to a host that has said that it wants it; without one, the second try on a terminal."""
+class Become:
+    """How one command becomes root on one host. The gate is told once what became of the password."""
 
-    def __init__(self, host: Host, wanted: bytes) -> None:
-        self._host = host
-        self._user = safe(wanted[len(WANTS_ROOT) :].decode("utf-8", "replace")).strip()
+    def __init__(self, host: Host) -> None:
+        # Two names of the inventory may be the same account.
+        self._account = f"{host.user or ''}@{host.address}:{host.port or ''}"
+        self._name = host.name
+        self._method = host.become_method
+        self._is_on = host.become
+        self._user = ""
+        self._has_answered = False
         self._trial: Trial | None = None
 
-    def begin(self, proceed: Callable[[], object]) -> bytes:
-        """The password, nothing when none was given. Waits for its turn. Raises `Refusal`, and what `proceed` raises."""
+    def wrapped(self, script: str, find_python: str) -> str:
+        """The script, run as root where the inventory sets `ansible_become`; the same script elsewhere."""
+        if not self._is_on:
+            return script
+        # sudo's messages are in English for fleet; the command has the host's own locale.
+        quoted = shlex.quote("unset LC_ALL; " + script)
+        tried = "" if self._account in _ASKING else TRY.format(method=self._method)
+        return BECOME.format(script=quoted, method=self._method, tried=tried, find_python=find_python)
+
+    def is_wanted(self, line: bytes) -> bool:
+        """Whether the host waits for `answer`. Without `ansible_become` no host is given a password, whatever it says."""
+        return self._is_on and line.startswith(WANTS_ROOT)
+
+    def answer(self, line: bytes, proceed: Callable[[], object]) -> bytes | None:
+        """What to send to a host that waits: the script for a terminal, and the password or an empty line.
+
+        `None` when the host was answered before. Waits until the password may be given; `proceed` is called meanwhile.
+        Raises `Refusal` when it may not, and what `proceed` raises.
+        """
+        if self._has_answered:
+            return None
+        self._has_answered = True
+        self._user = safe(line[len(WANTS_ROOT) :].decode("utf-8", "replace")).strip()
+        return b"go\n" + _terminal_script() + self._password(proceed) + b"\n"
+
+    def _password(self, proceed: Callable[[], object]) -> bytes:
         secret = SECRETS.get(Kind.BECOME)
         if secret is None:
-            if self._host.become_method == "doas":
-                is_begin(b"%s %s %s" % (BECOME_WORDS + b"password", b"doas", self._user.encode()))
+            if self._method == "doas":
+                raise not_become("password", self._method, self._user)
             return b""
         trial = SECRETS.trial(Kind.BECOME, self._user)
         try:
-            trial.begin(place(self._host), proceed)
+            trial.begin(self._account, proceed)
         except NotGiven as error:
-            raise _not_given(self._host.become_method, error.refused_by) from None
+            raise _not_given(self._method, error.refused_by) from None
         self._trial = trial
         return secret.encode("utf-8", "surrogateescape")
 
-    def hear(self, line: bytes, command: Command) -> None:
-        """What the host says after it was given the password tells whether it was right."""
+    def hear(self, line: bytes, complaint: Callable[[], str]) -> None:
+        """Learns from a line before the begin whether the password was right. `complaint` gives sudo's own words."""
+        if not self._has_answered:
+            return
         if line.startswith(WRONG):
-            self.end(False)
+            self.settle(False)
         elif line.startswith(DENIED) and not line.rstrip().endswith(become_root.UNASKED.encode()):
-            self.end(NO_RULE.search(_complaint(command)) is not None)
+            self.settle(NO_RULE.search(complaint()) is not None)
         elif line.startswith(BECOME_WORDS):
-            self.end(None)
+            self.settle(None)
         elif line == BEGIN or line.startswith(MISSING):
-            remember(self._host)
-            self.end(True)
+            _ASKING.add(self._account)
+            self.settle(True)
 
-    def end(self, taken: bool | None) -> None:
-        """The host took the password or refused it; what is said later of it doesn't count."""
+    def settle(self, taken: bool | None) -> None:
+        """The password was accepted or refused; `None` when that is not known. Only the first call counts."""
         trial, self._trial = self._trial, None
         if trial is not None:
-            trial.end(place(self._host), self._host.name, taken)
+            trial.end(self._account, self._name, taken)
+
+
+def refusal_of(said: str, complaint: str) -> Refusal:
+    """Why the login did not become root, by the host's words after `fleet-missing become-`, with sudo's own words."""
+    what, method, user, why = (said.strip().split(maxsplit=3) + [""] * 4)[:4]
+    refusal = not_become(what, method, user, why)
+    if not complaint:
+        return refusal
+    return Refusal(refusal.reason, f"{refusal.message} It said: {_without_script(complaint)}.", refusal.remedy)
+
+
+def not_become(what: str, method: str, user: str, why: str = "") -> Refusal:
+    """Why the login did not become root, and the line that would let it."""
+    allow = root_line(method, user)
+    if what == "missing":
+        return Refusal(
+            "sudo_missing",
+            f"The login is {user}, ansible_become is set, and the host has no {method}.",
+            f"Install {method} there, or log in as root (ansible_user: root).",
+        )
+    if what == "wrong":
+        return Refusal(
+            "become_password_wrong",
+            f"{method} refused the password that was given for {user}; it is not tried again on this host in this run.",
+            "Run the command again with the right one; see first that the account was not locked (faillock).",
+        )
+    if what == "denied" and why == become_root.UNASKED:
+        return Refusal(
+            "become_denied",
+            f"{method} doesn't let {user} become root, and asked for no password.",
+            f"Allow it on the host: {allow}",
+        )
+    if what == "denied":
+        return Refusal(
+            "become_denied",
+            f"{method} was given the password, and doesn't let {user} become root: it is wrong, or not enough.",
+            f"If it is right, allow it on the host (as here, no password is needed then): {allow}",
+        )
+    if what == "asks":
+        return Refusal(
+            "become_asks",
+            f"{method} asks {user} for something else than a password, which fleet can't answer.",
+            f"Let it in without, on the host: {allow}",
+        )
+    if what == "terminal":
+        return Refusal(
+            "become_terminal",
+            f"{method} needs a terminal, and the host gives none: {why or 'it did not say why'}.",
+            f"See that /dev/pts is mounted there; or let {user} in without a password on the host: {allow}",
+        )
+    return Refusal(
+        "sudo_password",
+        f"{method} doesn't let {user} become root without a password.",
+        f"Give it with --ask-become-pass or --become-password-file, or allow it without on the host: {allow}",
+    )
 
 
 def _not_given(method: str, refused_by: tuple[str, ...]) -> Refusal:
@@ -111,35 +192,15 @@ def _not_given(method: str, refused_by: tuple[str, ...]) -> Refusal:
     )
 
 
-def begins(line: bytes, command: Command) -> bool:
-    """Whether the far end is ours from the next line on. Raises `Refusal`, with sudo's own words if it was that."""
-    try:
-        return is_begin(line)
-    except Refusal as refusal:
-        if not line.startswith(BECOME_WORDS):
-            raise
-        complaint = _complaint(command)
-        if not complaint:
-            raise
-        said = f"{refusal.message} It said: {_without_script(complaint)}."
-        raise Refusal(refusal.reason, said, refusal.remedy) from refusal
-
-
-def _complaint(command: Command) -> str:
-    """sudo's own words, which come by another way than ours, and may come later."""
-    command.end()
-    command.exit_status()
-    return command.stderr
-
-
 @cache
-def _terminal_line() -> bytes:
+def _terminal_script() -> bytes:
+    """`become_root.py` as one line, which the host's Python evaluates."""
     source = Path(become_root.__file__).read_text(encoding="utf-8")
     return repr(source + CALL).encode("utf-8") + b"\n"
 
 
 def _without_script(complaint: str) -> str:
-    """sudo repeats the whole command that it was asked for."""
+    """sudo's complaint without the command, which it repeats whole."""
     before, found, rest = complaint.partition("/bin/sh -c ")
     _, ends, after = rest.rpartition("' as ")
     return f"{before}/bin/sh -c …{ends}{after}" if found and ends else complaint

@@ -13,7 +13,7 @@ from contextlib import suppress
 import paramiko
 
 from fleet.onhost.text import safe
-from fleet.ssh.link_errors import Refusal, Trouble
+from fleet.ssh.link_errors import Trouble
 from fleet.ssh.transport.connection import Link
 
 MOST_LINE_BYTES = 1 << 20
@@ -25,8 +25,6 @@ MOST_STDERR_BYTES = 4 << 20
 STDERR_BYTES = 8 << 10
 CHUNK_BYTES = 64 << 10
 PULSE_S = 1.0
-START_S = 60.0
-"""For a login shell that reads slow files, and a Python that starts on a busy host. Whatever is said meanwhile."""
 
 log = logging.getLogger("fleet.ssh")
 log.addHandler(logging.NullHandler())
@@ -152,33 +150,6 @@ class Command:
             self._complained_bytes += len(chunk)
             if self._complained_bytes > MOST_STDERR_BYTES:
                 raise too_much()
-
-
-def ended_early(link: Link, command: Command, *, begun: bool) -> Trouble:
-    """What to say of a conversation without an end mark."""
-    status = command.exit_status()
-    if status is None and link.is_active:
-        # The end of a connection ends its commands first: for a moment it still looks alive.
-        try:
-            link.ask_alive()
-        except Trouble as trouble:
-            return trouble
-    if not link.is_active:
-        return Trouble("link_lost", "The connection was lost.", "Ask the host again: fleet status.")
-    ended = "without an exit status" if status is None else f"with exit status {status}"
-    said = f": {command.stderr}" if command.stderr else ""
-    log.warning("%s: the remote command ended %s%s", link.host.name, ended, said)
-    if not begun:
-        return Refusal(
-            "no_shell",
-            f"The login ended {ended} without running fleet's command{said}.",
-            "The login shell must run commands (not nologin), and ForceCommand must pass them on.",
-        )
-    return Trouble(
-        "script_died",
-        f"The step script ended {ended} before it was done{said}.",
-        "Ask the host again: fleet status. If it says the same, this is a bug of fleet: keep the log.",
-    )
 
 
 def _silent(patience_s: float) -> Trouble:

@@ -9,17 +9,13 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from fleet.host import Host
-from fleet.onhost.bootstrap.become_root import UNASKED
 from fleet.onhost.bootstrap.receive import IDLE_S
 from fleet.onhost.text import safe
 from fleet.ssh.link_errors import Refusal
-from fleet.ssh.remote.become_memory import is_asking
 
 BEGIN = b"fleet-begin"
 MISSING = b"fleet-missing "
 BECOME_WORDS = b"fleet-missing become-"
-WANTS_ROOT = b"fleet-wants-root "
 CANDIDATES = (
     "python3 /usr/libexec/platform-python /usr/bin/python3.[0-9] /usr/bin/python3.[0-9][0-9] /usr/local/bin/python3"
 )
@@ -59,17 +55,6 @@ RUN = (
 )
 SPEAK = "echo; echo fleet-begin; "
 RECEIVE = 'echo; echo fleet-begin; exec "$p" -I -S ' + READ
-# What sudo or doas itself ends with. What the command ended with is the end of it all, unless it is the same.
-BECOME = (
-    'set -- /bin/sh -c {script}; [ "$(id -u)" = 0 ] && exec "$@"; '
-    'tell() {{ echo; printf %s "$*"; echo; }}; say() {{ tell "$@"; exit 0; }}; '
-    'command -v {method} >/dev/null 2>&1 || say fleet-missing become-missing {method} "$(id -un)"; '
-    "{tried}"
-    'tell fleet-wants-root "$(id -un)"; read -r go || exit 1; '
-    "{find_python}"
-    'exec "$p" -I -S -B -c "exec(eval(open(0, \'rb\', 0, closefd=False).readline()))" {method} "$@"'
-)
-TRY = 'LC_ALL=C {method} -n -- "$@"; s=$?; [ $s = 1 ] || exit $s; '
 ROOT_RULES = {
     "sudo": ("{user} ALL=(root) NOPASSWD: /bin/sh", "> /etc/sudoers.d/zz-fleet"),
     "doas": ("permit nopass {user} as root cmd /bin/sh", ">> /etc/doas.conf"),
@@ -95,30 +80,25 @@ class Platform:
         return f"{self.machine}-{self.libc}"
 
 
-def run_line(host: Host, keys: tuple[str, ...]) -> str:
-    """The command that starts the first of these bundles that the host has, by the Python text on the first line of
-    stdin. Raises `Refusal` for an odd path."""
-    bundles = shlex.quote(f"{host.layout.state_dir}/bundles")
-    run = RUN.format(keys=" ".join(keys), bundles=bundles, read=READ, whole=WHOLE)
-    return _line(host, AS_ROOT + _find_python(host) + run)
+def login_line(script: str) -> str:
+    """What the login shell is given to run this script in a POSIX shell."""
+    return "exec /bin/sh -c " + shlex.quote(script)
 
 
-def receive_line(host: Host) -> str:
-    """The command that executes the Python text on the first line of stdin, as root."""
-    return _line(host, AS_ROOT + _find_python(host) + RECEIVE)
+def run_script(keys: tuple[str, ...], state_dir: str, python: str | None) -> str:
+    """Starts the first of these bundles that the host has, by the Python text on the first line of stdin."""
+    bundles = shlex.quote(f"{state_dir}/bundles")
+    return AS_ROOT + find_python(python) + RUN.format(keys=" ".join(keys), bundles=bundles, read=READ, whole=WHOLE)
 
 
-def shell_line(host: Host, script: str) -> str:
-    """The command that runs this POSIX shell script on the host after a first word, as root where the inventory says
-    how. What is sent to it is sent after that word."""
-    return _line(host, SPEAK + script)
+def text_script(python: str | None) -> str:
+    """Executes the Python text on the first line of stdin, as root."""
+    return AS_ROOT + find_python(python) + RECEIVE
 
 
-def is_begin(line: bytes) -> bool:
-    """Whether the step script speaks from the next line on. Raises `Refusal` when it can't be started."""
-    if line.startswith(MISSING):
-        _refuse(safe(line[len(MISSING) :].decode("utf-8", "replace")).strip())
-    return line == BEGIN
+def shell_script(script: str) -> str:
+    """Runs this POSIX shell script after the begin. What is sent to it is sent after the begin, too."""
+    return SPEAK + script
 
 
 def root_line(method: str, user: str) -> str:
@@ -141,21 +121,12 @@ def missing_platform(line: bytes) -> Platform | None:
     return Platform.told(machine + bits, libc)
 
 
-def _find_python(host: Host) -> str:
-    return FIND_PYTHON.format(candidates=_quoted(host.python) if host.python else CANDIDATES)
+def find_python(python: str | None) -> str:
+    """Shell that sets `$p` to a Python that is new enough, or to `python` where the inventory names one."""
+    return FIND_PYTHON.format(candidates=quoted(python) if python else CANDIDATES)
 
 
-def _line(host: Host, script: str) -> str:
-    _quoted(host.layout.state_dir)
-    if host.become:
-        # sudo speaks English to us; the command has the host's own language.
-        quoted = shlex.quote("unset LC_ALL; " + script)
-        tried = "" if is_asking(host) else TRY.format(method=host.become_method)
-        script = BECOME.format(script=quoted, method=host.become_method, tried=tried, find_python=_find_python(host))
-    return "exec /bin/sh -c " + shlex.quote(script)
-
-
-def _quoted(path: str) -> str:
+def quoted(path: str) -> str:
     """The path as one word for sh. Raises `Refusal` for what some login shell would not leave alone."""
     if SPECIAL.search(path):
         raise Refusal(
@@ -166,8 +137,11 @@ def _quoted(path: str) -> str:
     return shlex.quote(path)
 
 
-def _refuse(said: str) -> None:
-    """Raises the `Refusal` that the start line's answer means; a missing bundle is none."""
+def refuse_missing(line: bytes) -> None:
+    """Raises the `Refusal` that this line means, if the host says in it what the start line misses there."""
+    if not line.startswith(MISSING):
+        return
+    said = safe(line[len(MISSING) :].decode("utf-8", "replace")).strip()
     what, _, rest = (part.strip() for part in said.partition(" "))
     if what == "root":
         raise Refusal(
@@ -175,8 +149,6 @@ def _refuse(said: str) -> None:
             f"The login is {rest or 'not root'}, and only root may signal nginx and change its binary.",
             f"Set ansible_become: true for the host and allow it there: {root_line('sudo', rest)}. Or log in as root.",
         )
-    if what.startswith("become-"):
-        raise _not_become(what.removeprefix("become-"), *(rest.split(maxsplit=2) + ["", ""])[:3])
     if what == "python" and not rest:
         raise Refusal(
             "python_missing",
@@ -196,49 +168,3 @@ def _refuse(said: str) -> None:
             "Install the whole of it (Debian, Ubuntu: python3, not only python3-minimal), or name another one: "
             "ansible_python_interpreter.",
         )
-
-
-def _not_become(what: str, method: str, user: str, why: str) -> Refusal:
-    """Why the login did not become root, and the line that would let it."""
-    allow = root_line(method, user)
-    if what == "missing":
-        return Refusal(
-            "sudo_missing",
-            f"The login is {user}, ansible_become is set, and the host has no {method}.",
-            f"Install {method} there, or log in as root (ansible_user: root).",
-        )
-    if what == "wrong":
-        return Refusal(
-            "become_password_wrong",
-            f"{method} refused the password that was given for {user}; it is not tried again on this host in this run.",
-            "Run the command again with the right one; see first that the account was not locked (faillock).",
-        )
-    if what == "denied" and why == UNASKED:
-        return Refusal(
-            "become_denied",
-            f"{method} doesn't let {user} become root, and asked for no password.",
-            f"Allow it on the host: {allow}",
-        )
-    if what == "denied":
-        return Refusal(
-            "become_denied",
-            f"{method} was given the password, and doesn't let {user} become root: it is wrong, or not enough.",
-            f"If it is right, allow it on the host (as here, no password is needed then): {allow}",
-        )
-    if what == "asks":
-        return Refusal(
-            "become_asks",
-            f"{method} asks {user} for something else than a password, which fleet can't answer.",
-            f"Let it in without, on the host: {allow}",
-        )
-    if what == "terminal":
-        return Refusal(
-            "become_terminal",
-            f"{method} needs a terminal, and the host gives none: {why or 'it did not say why'}.",
-            f"See that /dev/pts is mounted there; or let {user} in without a password on the host: {allow}",
-        )
-    return Refusal(
-        "sudo_password",
-        f"{method} doesn't let {user} become root without a password.",
-        f"Give it with --ask-become-pass or --become-password-file, or allow it without on the host: {allow}",
-    )

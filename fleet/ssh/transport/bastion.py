@@ -17,7 +17,6 @@ import paramiko
 from fleet.onhost.text import safe
 from fleet.ssh.link_errors import Trouble
 from fleet.ssh.openssh_config import Settings
-from fleet.task import Deadlines
 
 
 class Link(Protocol):
@@ -45,11 +44,11 @@ PROHIBITED, CONNECT_FAILED = 1, 2
 """Why an sshd opens no channel (RFC 4254, 5.1)."""
 
 
-def channel_through(to: Settings, deadlines: Deadlines, tell: Tell, make: MakeLink) -> Any:
+def channel_through(to: Settings, connect_s: float, tell: Tell, make: MakeLink) -> Any:
     """A channel to a host, through the one connection of its bastion, which `make` makes. Raises `Trouble`."""
     if to.jump is None:
         raise ValueError(f"{to.there} has no bastion")
-    return _ALL.of(to.jump).channel(to, deadlines, tell, make)
+    return _ALL.of(to.jump).channel(to, connect_s, tell, make)
 
 
 def close_bastions() -> None:
@@ -127,7 +126,7 @@ class _Bastion:
             if link is not None:
                 link.close()
 
-    def channel(self, to: Settings, deadlines: Deadlines, tell: Tell, make: MakeLink) -> Any:
+    def channel(self, to: Settings, connect_s: float, tell: Tell, make: MakeLink) -> Any:
         said = ""
         for _ in range(MOST_LOSSES):
             link = self._opened(tell, make)
@@ -135,15 +134,15 @@ class _Bastion:
             try:
                 return _Passage(
                     link.transport.open_channel(
-                        "direct-tcpip", (to.hostname, to.port), ("127.0.0.1", 0), timeout=deadlines.connect_s
+                        "direct-tcpip", (to.hostname, to.port), ("127.0.0.1", 0), timeout=connect_s
                     )
                 )
             except paramiko.ChannelException as error:
                 raise self._refused(to, error) from error
             except (Trouble, paramiko.SSHException, EOFError, OSError) as error:
-                late = time.monotonic() - began_at >= deadlines.connect_s
+                late = time.monotonic() - began_at >= connect_s
                 if late and self._answers(link):
-                    raise _timed_out(self._settings, to, deadlines) from error
+                    raise _timed_out(self._settings, to, connect_s) from error
                 said = safe(str(error))
                 link.close()
         raise _hung_up(self._settings, to, said)
@@ -230,10 +229,10 @@ class _Bastion:
         )
 
 
-def _timed_out(bastion: Settings, to: Settings, deadlines: Deadlines) -> Trouble:
+def _timed_out(bastion: Settings, to: Settings, connect_s: float) -> Trouble:
     return Trouble(
         "timed_out",
-        f"{to.there} did not answer the bastion {bastion.there} within {deadlines.connect_s:g} s.",
+        f"{to.there} did not answer the bastion {bastion.there} within {connect_s:g} s.",
         "See that the host is up and that no firewall swallows the connection.",
         may_pass=True,
     )

@@ -181,7 +181,7 @@ class Link:
     def _streaming(self, settings: Settings) -> Any:
         """The bytes come through to the host; whoever closes the link from now on closes them, too."""
         self._refuse_if_closed()
-        stream = stream_to(settings, self.deadlines, self._tell, self._bastion)
+        stream = stream_to(settings, self.deadlines.connect_s, self._tell, self._bastion)
         with self._lock:
             self._stream = stream
         if self._closed.is_set():

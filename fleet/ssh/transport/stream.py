@@ -14,7 +14,6 @@ from fleet.ssh.link_errors import Trouble
 from fleet.ssh.openssh_config import Settings
 from fleet.ssh.transport.bastion import MakeLink, Tell, channel_through
 from fleet.ssh.transport.dial import dial
-from fleet.task import Deadlines
 
 MOST_WORDS_BYTES = 2048
 # An `ssh -W` that met MaxStartups at its bastion, before it had said who it is.
@@ -23,13 +22,13 @@ TURNED_AWAY = re.compile(r"exchange_identification: (read: )?Connection (closed|
 LAST_WORDS_S = 0.5
 
 
-def stream_to(settings: Settings, deadlines: Deadlines, tell: Tell, make: MakeLink) -> Any:
+def stream_to(settings: Settings, connect_s: float, tell: Tell, make: MakeLink) -> Any:
     """What paramiko takes for a socket, connected to the host; `make` makes a bastion's connection. Raises `Trouble`."""
     if settings.jump is not None:
-        return channel_through(settings, deadlines, tell, make)
+        return channel_through(settings, connect_s, tell, make)
     if settings.proxy_command is not None:
         return _CommandSocket.start(settings.proxy_command)
-    return dial(settings, deadlines.connect_s)
+    return dial(settings, connect_s)
 
 
 def close_stream(stream: Any) -> None:

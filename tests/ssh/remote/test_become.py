@@ -19,9 +19,8 @@ from fleet.ssh.auth.secrets import SECRETS, Kind
 from fleet.ssh.delivery.bundle import Bundle
 from fleet.ssh.delivery.upload import upload
 from fleet.ssh.link_errors import Refusal
-from fleet.ssh.remote import become_memory
-from fleet.ssh.remote.become import lines_as_root
-from fleet.ssh.remote.command import Command
+from fleet.ssh.remote.become import forget_asking
+from fleet.ssh.remote.root_command import RootCommand
 from fleet.ssh.transport.connection import Link
 from fleet.ssh.visit import forget_stop, request_stop, visit
 from fleet.task import HostOutcome
@@ -60,7 +59,7 @@ def machine(shared: Ordinary) -> Iterator[Ordinary]:
         path.unlink()
     shared.forbid()
     SECRETS.forget()
-    become_memory.forget()
+    forget_asking()
     yield shared
     SECRETS.forget()
 
@@ -126,20 +125,23 @@ def test_a_password_that_nobody_gave_is_named_with_the_line_that_spares_it(
 
 def test_what_was_tried_without_a_password_is_not_counted_once_it_asks_for_one(link: Link) -> None:
     """A sudo that asks a directory may take its time at both."""
-    got_on = []
+    told: list[str] = []
 
-    class Told(Command):
+    class Told(RootCommand):
+        def send(self, data: bytes) -> bool:
+            told.append("answered")
+            return super().send(data)
+
         def got_on(self) -> None:
-            got_on.append("so")
+            told.append("got on")
             super().got_on()
 
-    speech = "echo fleet-wants-root ann; read go; echo fleet-begin; echo fleet-wants-root ann; echo end"
-    command = Told(link, f"exec sh -c '{speech}'")
+    link.host = replace(link.host, become=True)
+    command = Told(link, "echo fleet-wants-root ann; read go; echo fleet-begin; echo fleet-wants-root ann; echo end")
 
-    lines = list(lines_as_root(command, replace(link.host, become=True), lambda: QUICK.silence_s))
-
-    assert lines == [b"fleet-begin", b"end"]
-    assert got_on == ["so"]
+    assert command.begin(lambda: None)
+    assert list(command.lines(lambda: QUICK.silence_s)) == [b"end"]
+    assert told == ["answered", "got on", "got on"]
 
 
 @pytest.mark.parametrize("method", ["sudo", "doas"])
