@@ -38,9 +38,9 @@ def ssh_prepare(hosts: Sequence[Host], connecting: Connecting) -> tuple[str, ...
 
 def ssh_prepare_survey(hosts: Sequence[Host], connecting: Connecting) -> tuple[str, ...]:
     """Asks for the passwords that a survey of host keys will need; returns notes for the operator."""
-    from fleet.ssh.auth.prompts import prepare_survey
+    from fleet.ssh.auth.prompts import prepare_scan
 
-    return prepare_survey(hosts, connecting, ask_secret)
+    return prepare_scan(hosts, connecting, ask_secret)
 
 
 def ask_secret(prompt: str) -> str:

@@ -14,10 +14,10 @@ from fleet.environment import CommandOptions, Environment
 from fleet.errors import Refused
 from fleet.onhost.text import counted, listed, sentences
 from fleet.rollout.results import OK, REFUSED
-from fleet.ssh.hostkeys.acceptance import UNKNOWN, Shown
+from fleet.ssh.hostkeys.acceptance import UNKNOWN, PresentedKey
 from fleet.ssh.hostkeys.added_keys import add, store_of
-from fleet.ssh.link_errors import Trouble
-from fleet.ssh.scan import Found, survey
+from fleet.ssh.link_errors import LinkError
+from fleet.ssh.scan import ScannedAddress, scan_host_keys
 from fleet.task import Deadlines
 from fleet.ui.alarms import alarm, grouped_by_message
 from fleet.ui.output import Output
@@ -34,7 +34,7 @@ def run(environment: Environment, options: CommandOptions, as_json: bool) -> int
     for note in environment.prepare_survey(hosts, options.connecting):
         output.say(note)
     output.say(f"Asking {counted(len(hosts))} for host keys. fleet logs in to bastions only.")
-    found = survey(hosts, options.connecting, Deadlines(), options.parallel)
+    found = scan_host_keys(hosts, options.connecting, Deadlines(), options.parallel)
     if as_json:
         output.document(document(found))
     else:
@@ -54,9 +54,9 @@ def run(environment: Environment, options: CommandOptions, as_json: bool) -> int
     return REFUSED if left else OK
 
 
-def _stores(new: Sequence[Found]) -> dict[str, list[tuple[Any, Shown]]]:
+def _stores(new: Sequence[ScannedAddress]) -> dict[str, list[tuple[Any, PresentedKey]]]:
     """The new keys, grouped by the known_hosts file that each is stored in. Raises `Refused` if there is no such file."""
-    files: dict[str, list[tuple[Any, Shown]]] = {}
+    files: dict[str, list[tuple[Any, PresentedKey]]] = {}
     for each in new:
         if each.settings is None or each.shown is None:
             continue
@@ -70,34 +70,34 @@ def _stores(new: Sequence[Found]) -> dict[str, list[tuple[Any, Shown]]]:
     return files
 
 
-def _store(output: Output, files: dict[str, list[tuple[Any, Shown]]]) -> None:
+def _store(output: Output, files: dict[str, list[tuple[Any, PresentedKey]]]) -> None:
     for file, keys in files.items():
         try:
             output.say(f"{counted(add(keys, file), 'key')} stored in {file}.")
-        except Trouble as trouble:
-            raise Refused(f"Nothing was stored in {file}: {trouble.message}", trouble.remedy) from trouble
+        except LinkError as failure:
+            raise Refused(f"Nothing was stored in {file}: {failure.message}", failure.remedy) from failure
 
 
 # What is shown
 
 
-def _show(output: Output, found: Sequence[Found]) -> None:
+def _show(output: Output, found: Sequence[ScannedAddress]) -> None:
     """Prints the unknown keys, then the hosts that showed no key, then how many keys are known."""
     new = [each for each in found if each.is_new]
     for each in new:
         output.line(_where(each))
         output.line(f"    {_as_ssh_keygen(each)}")
     for line in grouped_by_message(
-        (_where(each), sentences(each.trouble.message, each.trouble.remedy))
+        (_where(each), sentences(each.failure.message, each.failure.remedy))
         for each in found
-        if each.trouble is not None and not each.is_new and not each.is_alarming
+        if each.failure is not None and not each.is_new and not each.is_alarming
     ):
         output.line(line)
     known = sum(each.is_known for each in found)
     output.line(f"{known} of {counted(len(found), 'key')} known." if known or not new else "No key is known yet.")
 
 
-def _as_ssh_keygen(each: Found) -> str:
+def _as_ssh_keygen(each: ScannedAddress) -> str:
     """The key as `ssh-keygen -l` prints it on the host, with the host's name as the comment."""
     if each.shown is None:
         return ""
@@ -105,7 +105,7 @@ def _as_ssh_keygen(each: Found) -> str:
     return f"{size} {each.shown.fingerprint} {each.name} ({kind})"
 
 
-def bits_and_type(key: Shown) -> tuple[int, str]:
+def bits_and_type(key: PresentedKey) -> tuple[int, str]:
     """The key's size in bits, and its type as `ssh-keygen -l` names it."""
     kind = NAMES.get(key.type, "ECDSA")
     if key.type != "ssh-rsa":
@@ -117,25 +117,25 @@ def bits_and_type(key: Shown) -> tuple[int, str]:
     return int.from_bytes(data[4:], "big").bit_length(), kind
 
 
-def _where(each: Found) -> str:
+def _where(each: ScannedAddress) -> str:
     """The host's names in the inventory; for a bastion its own name, and the number of hosts behind it."""
     return (listed(each.hosts) or each.name) + (f" (bastion for {counted(len(each.before))})" if each.before else "")
 
 
-def _alarm(found: Sequence[Found]) -> Text | None:
+def _alarm(found: Sequence[ScannedAddress]) -> Text | None:
     return alarm(
-        (_where(each), sentences(each.trouble.message, each.trouble.remedy))
+        (_where(each), sentences(each.failure.message, each.failure.remedy))
         for each in found
-        if each.trouble is not None and each.is_alarming
+        if each.failure is not None and each.is_alarming
     )
 
 
-def document(found: Sequence[Found]) -> dict[str, Any]:
+def document(found: Sequence[ScannedAddress]) -> dict[str, Any]:
     """The document `fleet.trust/1`: every key as it was found, before any is stored."""
     return {"schema": SCHEMA, "keys": [_document(each) for each in found]}
 
 
-def _document(each: Found) -> dict[str, Any]:
+def _document(each: ScannedAddress) -> dict[str, Any]:
     key = each.shown
     size, kind = bits_and_type(key) if key else (None, None)
     return {
@@ -147,14 +147,14 @@ def _document(each: Found) -> dict[str, Any]:
         "fingerprint": key.fingerprint if key else None,
         "bits": size,
         "kind": kind,
-        "reason": each.trouble.reason if each.trouble else None,
-        "message": sentences(each.trouble.message, each.trouble.remedy) if each.trouble else None,
+        "reason": each.failure.reason if each.failure else None,
+        "message": sentences(each.failure.message, each.failure.remedy) if each.failure else None,
     }
 
 
-def _state(each: Found) -> str:
-    if each.trouble is None:
+def _state(each: ScannedAddress) -> str:
+    if each.failure is None:
         return "known"
-    if each.trouble.reason == UNKNOWN:
+    if each.failure.reason == UNKNOWN:
         return "unknown"
     return "refused" if each.shown is not None else "not_asked"

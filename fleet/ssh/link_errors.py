@@ -3,12 +3,12 @@
 Raised anywhere in this package, turned into a `HostOutcome` in one place (`session.visit`), never seen outside. Whether
 the host may have been changed is not known here: it depends on whether the request was sent.
 
-Trouble     before the request: UNREACHABLE · after it: LINK_LOST (it may have happened: ask the host)
-└── Refusal the host was reached and can't be worked with: REFUSED, nothing was changed
+LinkError     before the request: UNREACHABLE · after it: LINK_LOST (it may have happened: ask the host)
+└── HostRefused the host was reached and can't be worked with: REFUSED, nothing was changed
 """
 
 
-class Trouble(Exception):
+class LinkError(Exception):
     """The link or the far end failed us. `reason` is a word for scripts, the rest is for people.
 
     `may_pass`: it was about the way there, not about who we are; the same may work a little later.
@@ -22,5 +22,5 @@ class Trouble(Exception):
         self.remedy = remedy
 
 
-class Refusal(Trouble):
+class HostRefused(LinkError):
     """The host answered and something about it must be changed first."""

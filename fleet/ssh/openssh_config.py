@@ -19,11 +19,11 @@ from hashlib import sha1
 from pathlib import Path
 
 from fleet.host import SSH_PORT, Host
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.task import Connecting, HostKeys
 
 ASK_TIMEOUT_S = 20.0
-MOST_JUMPS = 8
+MAX_JUMPS = 8
 NONE = "none"
 KEY_NAMES = ("id_rsa", "id_ecdsa", "id_ed25519")
 KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
@@ -72,7 +72,7 @@ class Settings:
     family: int = socket.AF_UNSPEC
 
     @property
-    def there(self) -> str:
+    def endpoint(self) -> str:
         """The address, for people."""
         return f"{self.hostname} port {self.port}"
 
@@ -89,7 +89,7 @@ class _Asked:
 
 
 def resolve(host: Host, connecting: Connecting) -> Settings:
-    """The settings for a host of the inventory. Raises `Trouble` when ssh_config can't be read or makes no sense."""
+    """The settings for a host of the inventory. Raises `LinkError` when ssh_config can't be read or makes no sense."""
     config = connecting.ssh_config or host.ssh_config
     asked = _Asked(host.address, host.user, host.port, os.path.expanduser(config) if config else None)
     found = _settings(asked, _options(asked), connecting)
@@ -162,10 +162,10 @@ def _jump(jumps: str, asked: _Asked, connecting: Connecting, depth: int) -> Sett
     """The last hop of the chain, which is reached through the ones before it; the first one by its own ProxyJump."""
     before, _, last = jumps.rpartition(",")
     found = JUMP.fullmatch(last.strip().removeprefix("ssh://").rstrip("/"))
-    if found is None or depth >= MOST_JUMPS:
-        raise Trouble(
+    if found is None or depth >= MAX_JUMPS:
+        raise LinkError(
             "ssh_config_refused",
-            f"ProxyJump {jumps} of {asked.name} is no chain of at most {MOST_JUMPS} hosts.",
+            f"ProxyJump {jumps} of {asked.name} is no chain of at most {MAX_JUMPS} hosts.",
             f"Look at it with: ssh -G {asked.name} | grep -i proxyjump",
         )
     name = found["bracketed"] or found["host"]
@@ -198,15 +198,15 @@ def _state(config: str | None) -> tuple[int, ...]:
 
 @lru_cache(maxsize=8192)
 def _answer(words: tuple[str, ...], state: tuple[int, ...]) -> Options:
-    """What ssh prints. `state` only makes a changed file another question. Raises `Trouble`."""
+    """What ssh prints. `state` only makes a changed file another question. Raises `LinkError`."""
     shown = " ".join(words)
     try:
         asked = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=ASK_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Trouble("ssh_config_refused", f"`{shown}` gives no answer: {error}.", "Run it by hand.") from error
+        raise LinkError("ssh_config_refused", f"`{shown}` gives no answer: {error}.", "Run it by hand.") from error
     if asked.returncode != 0:
         said = "; ".join(asked.stderr.decode("utf-8", "replace").split("\n")).strip("; \r")
-        raise Trouble(
+        raise LinkError(
             "ssh_config_refused", f"ssh refuses its configuration: {said}.", f"Mend it until this works: {shown}"
         )
     found: dict[str, tuple[str, ...]] = {}
@@ -235,7 +235,7 @@ def _defaults(asked: _Asked) -> Options:
 
 
 def _home() -> str:
-    """OpenSSH takes the home folder of the user database, not $HOME. Raises `Trouble`."""
+    """OpenSSH takes the home folder of the user database, not $HOME. Raises `LinkError`."""
     return _me().pw_dir
 
 
@@ -248,7 +248,7 @@ def _me() -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(os.getuid())
     except KeyError as error:
-        raise Trouble(
+        raise LinkError(
             "ssh_config_refused",
             f"The user {os.getuid()}, as whom fleet runs, has no name and no home folder: ssh doesn't run without them.",
             "Give that number a line in /etc/passwd, or run fleet as a user who has one.",

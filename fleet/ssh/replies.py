@@ -1,4 +1,4 @@
-"""What a host says, taken as data: decoded, checked for sense, made harmless, and told on as events."""
+"""What a host says, taken as data: decoded, checked for sense, made sanitized, and told on as events."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from fleet.onhost.protocol import (
 from fleet.onhost.reasons.catalogue import REASONS
 from fleet.onhost.text import safe
 from fleet.onhost.wire import Malformed, decode
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.reasons import WORDS
 
 EVENT_TYPES = {
@@ -26,18 +26,18 @@ EVENT_TYPES = {
     ReplyType.FINDING: EventType.FINDING,
 }
 # The others are the controller's words: a host can't know them of itself.
-A_HOST_S = (Outcome.DONE, Outcome.REFUSED, Outcome.FAILED)
+HOST_OUTCOMES = (Outcome.DONE, Outcome.REFUSED, Outcome.FAILED)
 SHOWN_BYTES = 120
-MOST_ITEMS = 10_000
+MAX_ITEMS = 10_000
 """Of one list: workers without a master, say, after many reloads."""
-MOST_S = 1e10
+MAX_S = 1e10
 """More seconds than a host can mean (317 years), and no more than a `datetime` can bear."""
 # A word of the link in a host's mouth would be told as what fleet itself has found: that a key has changed, say.
-NOT_A_HOST_S = frozenset(WORDS) - frozenset(REASONS)
+LINK_ONLY = frozenset(WORDS) - frozenset(REASONS)
 
 
 def read_reply(line: bytes) -> Reply:
-    """The reply that a line holds, without anything in it that a terminal would obey. Raises `Trouble`: `garbled`."""
+    """The reply that a line holds, without anything in it that a terminal would obey. Raises `LinkError`: `garbled`."""
     try:
         reply: Reply = decode(Reply, line.decode("utf-8", "replace"))
     except (Malformed, RecursionError) as error:
@@ -45,18 +45,18 @@ def read_reply(line: bytes) -> Reply:
         raise _garbled(f"{safe(str(error))} in the line {shown!r}") from error
     if reply.protocol != PROTOCOL:
         raise _garbled(f"it speaks protocol {reply.protocol}, this fleet {PROTOCOL}")
-    if reply.outcome not in (None, *A_HOST_S):
+    if reply.outcome not in (None, *HOST_OUTCOMES):
         raise _garbled(f"it says of itself {reply.outcome.value}")
     if reply.type is ReplyType.OUTCOME and reply.outcome is None:
         raise _garbled("its outcome says nothing")
-    if reply.reason in NOT_A_HOST_S:
+    if reply.reason in LINK_ONLY:
         raise _garbled(f"it says of itself {reply.reason}")
-    found: Reply = harmless(reply)
+    found: Reply = sanitized(reply)
     return found
 
 
-def check_claims(reply: Reply, request: Request) -> None:
-    """What an outcome says does not contradict itself. Raises `Trouble`: `garbled`.
+def check_consistency(reply: Reply, request: Request) -> None:
+    """What an outcome says does not contradict itself. Raises `LinkError`: `garbled`.
 
     Who runs the new release (TRIAL, NEW) runs the one that was asked for, or that its record names; who says that an
     upgrade is done shows where it stands.
@@ -76,18 +76,18 @@ def check_claims(reply: Reply, request: Request) -> None:
         raise _garbled(f"it says {report.phase.value} of release {meant}, and runs {shown}")
 
 
-def harmless(value: Any) -> Any:
-    """The same value with every text in it made printable. Raises `Trouble` (`garbled`) for what is beyond all sense."""
+def sanitized(value: Any) -> Any:
+    """The same value with every text in it made printable. Raises `LinkError` (`garbled`) for what is beyond all sense."""
     if isinstance(value, str):
         return safe(value)
-    if isinstance(value, float) and not abs(value) <= MOST_S:
+    if isinstance(value, float) and not abs(value) <= MAX_S:
         raise _garbled(f"it says {value:g} seconds")
     if hasattr(value, "_fields"):
-        return type(value)(*(harmless(item) for item in value))
+        return type(value)(*(sanitized(item) for item in value))
     if isinstance(value, tuple):
-        if len(value) > MOST_ITEMS:
+        if len(value) > MAX_ITEMS:
             raise _garbled(f"a list of {len(value)}")
-        return tuple(harmless(item) for item in value)
+        return tuple(sanitized(item) for item in value)
     return value
 
 
@@ -117,8 +117,8 @@ def finding_of(reply: Reply) -> Finding:
     return Finding(reply.reason or "unnamed", severity, reply.message, reply.remedy, reply.overridable)
 
 
-def _garbled(why: str) -> Trouble:
-    return Trouble(
+def _garbled(why: str) -> LinkError:
+    return LinkError(
         "garbled",
         f"What the host answered is not the step script's language: {why}.",
         "See what else writes to that login's stdout; then ask again: fleet status.",

@@ -18,9 +18,9 @@ from functools import partial
 
 from fleet.events import ALARMS
 from fleet.host import Host
-from fleet.ssh.hostkeys.acceptance import UNKNOWN, Shown, known_for
+from fleet.ssh.hostkeys.acceptance import UNKNOWN, PresentedKey, known_host_for
 from fleet.ssh.hostkeys.added_keys import store_of
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import Settings, resolve
 from fleet.ssh.transport.bastion import close_bastions
 from fleet.ssh.transport.connection import Link
@@ -30,30 +30,30 @@ Place = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ScannedAddress:
     """What was found at one address. `hosts` are the inventory's names for it, none for a bastion; `before` are the hosts
-    that are reached through it. Without `trouble` its key is known. `settings` is `None` when ssh_config is of no use.
+    that are reached through it. Without `failure` its key is known. `settings` is `None` when ssh_config is of no use.
     """
 
     settings: Settings | None
     hosts: tuple[str, ...]
     before: tuple[str, ...] = ()
-    shown: Shown | None = None
-    trouble: Trouble | None = None
+    shown: PresentedKey | None = None
+    failure: LinkError | None = None
 
     @property
     def is_known(self) -> bool:
-        return self.trouble is None
+        return self.failure is None
 
     @property
     def is_new(self) -> bool:
         """Whether its key may be accepted."""
-        return self.shown is not None and self.trouble is not None and self.trouble.reason == UNKNOWN
+        return self.shown is not None and self.failure is not None and self.failure.reason == UNKNOWN
 
     @property
     def is_alarming(self) -> bool:
         """Whether it shows a key that must not be accepted, where another is known."""
-        return self.trouble is not None and self.trouble.reason in ALARMS
+        return self.failure is not None and self.failure.reason in ALARMS
 
     @property
     def name(self) -> str:
@@ -61,34 +61,36 @@ class Found:
         return self.settings.key_name if self.settings else ", ".join(self.hosts)
 
 
-def survey(hosts: Sequence[Host], connecting: Connecting, deadlines: Deadlines, parallel: int) -> tuple[Found, ...]:
+def scan_host_keys(
+    hosts: Sequence[Host], connecting: Connecting, deadlines: Deadlines, parallel: int
+) -> tuple[ScannedAddress, ...]:
     """What every host shows, and every bastion before them, each address once, bastions before what is behind them."""
     strict = replace(connecting, host_keys=HostKeys.STRICT)
-    surveying = _Survey(deadlines, ThreadPoolExecutor(parallel, thread_name_prefix="fleet-survey"))
+    scanning = _Scan(deadlines, ThreadPoolExecutor(parallel, thread_name_prefix="fleet-scan_host_keys"))
     try:
-        return surveying.run(hosts, strict)
+        return scanning.run(hosts, strict)
     finally:
-        surveying.close()
+        scanning.close()
 
 
-class _Survey:
-    """One survey under way, so that it can be broken off."""
+class _Scan:
+    """One scan_host_keys under way, so that it can be broken off."""
 
     def __init__(self, deadlines: Deadlines, executor: Executor) -> None:
         self._deadlines = deadlines
         self._executor = executor
         self._links: list[Link] = []
 
-    def run(self, hosts: Sequence[Host], connecting: Connecting) -> tuple[Found, ...]:
+    def run(self, hosts: Sequence[Host], connecting: Connecting) -> tuple[ScannedAddress, ...]:
         resolved = list(self._executor.map(partial(_resolved, connecting), hosts))
         unresolved = []
-        places: dict[Place, Found] = {}
+        places: dict[Place, ScannedAddress] = {}
         for host, settings in zip(hosts, resolved, strict=True):
-            if isinstance(settings, Trouble):
-                unresolved.append(Found(None, (host.name,), trouble=settings))
+            if isinstance(settings, LinkError):
+                unresolved.append(ScannedAddress(None, (host.name,), failure=settings))
                 continue
             for hop in _way(settings):
-                found = places.get(_place(hop), Found(hop, ()))
+                found = places.get(_place(hop), ScannedAddress(hop, ()))
                 at_end = hop is settings
                 places[_place(hop)] = replace(
                     found,
@@ -108,26 +110,26 @@ class _Survey:
             link.close()
         close_bastions()
 
-    def _look(self, found: Found, jump: Found | None) -> Found:
+    def _look(self, found: ScannedAddress, jump: ScannedAddress | None) -> ScannedAddress:
         """The same, with what it shows, unless the bastion before it can't be passed yet."""
         settings = found.settings
         if settings is None:
             return found
         if jump is not None and not jump.is_known:
-            return replace(found, trouble=_waiting(jump))
+            return replace(found, failure=_waiting(jump))
         host = Host(name=settings.hostname, address=settings.hostname)
         link = Link(host, self._deadlines, settings=settings)
         self._links.append(link)
         try:
-            shown = link.shown_key()
-            return replace(found, shown=shown, trouble=known_for(settings).trouble_with(shown, time.time()))
-        except Trouble as trouble:
-            return replace(found, trouble=trouble)
+            shown = link.presented_key()
+            return replace(found, shown=shown, failure=known_host_for(settings).rejection(shown, time.time()))
+        except LinkError as failure:
+            return replace(found, failure=failure)
         finally:
             link.close()
 
 
-def _told_apart(found: Sequence[Found]) -> list[Found]:
+def _told_apart(found: Sequence[ScannedAddress]) -> list[ScannedAddress]:
     """The same, but that new keys which differ under one name of the file that they would go to are none to be accepted:
     each place would then pass for the other. A name that stands for several machines (HostKeyAlias) or one address in two
     networks makes such.
@@ -136,30 +138,30 @@ def _told_apart(found: Sequence[Found]) -> list[Found]:
     shown = {(place, each.shown.blob) for place, each in zip(places, found, strict=True) if place and each.shown}
     keys = Counter(place for place, _ in shown)
     return [
-        replace(each, trouble=_ambiguous(each)) if place is not None and keys[place] > 1 else each
+        replace(each, failure=_ambiguous(each)) if place is not None and keys[place] > 1 else each
         for place, each in zip(places, found, strict=True)
     ]
 
 
-def _new_place(found: Found) -> tuple[str, str | None] | None:
+def _new_place(found: ScannedAddress) -> tuple[str, str | None] | None:
     """The name and the file of a key that may be accepted; `None` for any other."""
     return (found.name, store_of(found.settings)) if found.is_new and found.settings is not None else None
 
 
-def _ambiguous(found: Found) -> Trouble:
-    key = f" ({found.shown.words})" if found.shown is not None else ""
-    return Trouble(
+def _ambiguous(found: ScannedAddress) -> LinkError:
+    key = f" ({found.shown.description})" if found.shown is not None else ""
+    return LinkError(
         "host_key_ambiguous",
         f"Its key{key} is not known, and is not the one that another host shows under the same name, {found.name}.",
         "Give each of them a HostKeyAlias of its own in ssh_config, then ask again: fleet trust.",
     )
 
 
-def _resolved(connecting: Connecting, host: Host) -> Settings | Trouble:
+def _resolved(connecting: Connecting, host: Host) -> Settings | LinkError:
     try:
         return resolve(host, connecting)
-    except Trouble as trouble:
-        return trouble
+    except LinkError as failure:
+        return failure
 
 
 def _place(settings: Settings) -> Place:
@@ -176,15 +178,15 @@ def _way(settings: Settings) -> list[Settings]:
     return found
 
 
-def _depth(found: Found) -> int:
+def _depth(found: ScannedAddress) -> int:
     return len(_way(found.settings)) - 1 if found.settings else 0
 
 
-def _jump(found: Found, places: Mapping[Place, Found]) -> Found | None:
+def _jump(found: ScannedAddress, places: Mapping[Place, ScannedAddress]) -> ScannedAddress | None:
     jump = found.settings.jump if found.settings else None
     return None if jump is None else places[_place(jump)]
 
 
-def _waiting(jump: Found) -> Trouble:
+def _waiting(jump: ScannedAddress) -> LinkError:
     cure = "Trust that one, then ask again: fleet trust." if jump.is_new else "See what is said of that one."
-    return Trouble("behind_bastion", f"It was not asked: the bastion before it, {jump.name}, can't be passed.", cure)
+    return LinkError("behind_bastion", f"It was not asked: the bastion before it, {jump.name}, can't be passed.", cure)

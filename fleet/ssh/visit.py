@@ -1,7 +1,7 @@
 """One visit to one host: connect, bring what is missing, ask for what is wanted, tell on what the host says.
 
 `visit` is a plain function of plain data, so that any `concurrent.futures.Executor` can run it, and it never raises for
-a host's trouble: that is an outcome. What matters most of a trouble is whether something can have happened on the host:
+a host's failure: that is an outcome. What matters most of a failure is whether something can have happened on the host:
 before the request is sent it can't (UNREACHABLE, REFUSED), afterwards only the host can say (LINK_LOST: ask again).
 
 The step script acts only while it hears our beat. `request_stop` turns the beats of a rollout's visits into `stop`,
@@ -21,20 +21,20 @@ from fleet.onhost.protocol import BEAT, END_MARK, STOP, Ask, Finding, Outcome, R
 from fleet.onhost.text import safe
 from fleet.onhost.wire import encode
 from fleet.ssh.delivery.bundle import GENERIC, Bundle, bundles, start_text
-from fleet.ssh.delivery.provision import Supply, bundle_failed, refuse_unstarted
+from fleet.ssh.delivery.provision import Provisioner, bundle_failed, refuse_unstarted
 from fleet.ssh.delivery.rate_limit import shared_rate
-from fleet.ssh.link_errors import Refusal, Trouble
-from fleet.ssh.remote.command import MOST_REPLIES, PULSE_S, too_much
+from fleet.ssh.link_errors import HostRefused, LinkError
+from fleet.ssh.remote.command import MAX_REPLIES, PULSE_S, too_much
 from fleet.ssh.remote.root_command import RootCommand
 from fleet.ssh.remote.start_line import MISSING, Platform
-from fleet.ssh.replies import check_claims, event_fields, finding_of, read_reply
+from fleet.ssh.replies import check_consistency, event_fields, finding_of, read_reply
 from fleet.ssh.transport.bastion import close_bastions
 from fleet.ssh.transport.connection import Link
 from fleet.task import HostOutcome, HostTask
 
 RELEASE_MISSING, PSUTIL_MISSING = "release_missing", "psutil_missing"
 END = END_MARK.encode("ascii")
-MOST_PAUSES = 6
+MAX_PAUSES = 6
 """Of the longest that there may be between two replies, so long a whole answer may take. A real one has a long step or two."""
 
 
@@ -43,18 +43,18 @@ def visit(task: HostTask, sink: Sink, available: Mapping[str, Bundle] | None = N
     began_at = time.monotonic()
     visiting = _Visit(task, sink, bundles() if available is None else available)
     _RUNNING.add(visiting)
-    visiting.tell(EventType.VISIT_STARTED)
+    visiting.emit(EventType.VISIT_STARTED)
     try:
         outcome = visiting.run()
-    except Refusal as refusal:
+    except HostRefused as refusal:
         outcome = _outcome_of(task, Outcome.REFUSED, refusal)
-    except Trouble as trouble:
-        outcome = _outcome_of(task, Outcome.LINK_LOST if visiting.sent else Outcome.UNREACHABLE, trouble)
+    except LinkError as failure:
+        outcome = _outcome_of(task, Outcome.LINK_LOST if visiting.sent else Outcome.UNREACHABLE, failure)
     finally:
         visiting.link.close()
         _RUNNING.remove(visiting)
     took_s = time.monotonic() - began_at
-    visiting.tell(
+    visiting.emit(
         EventType.VISIT_ENDED,
         outcome=outcome.outcome,
         reason=outcome.reason,
@@ -125,9 +125,11 @@ class _Visit:
 
     def __init__(self, task: HostTask, sink: Sink, available: Mapping[str, Bundle]) -> None:
         self.task = task
-        self.link = Link(task.host, task.deadlines, task.connecting, tell=self._note)
+        self.link = Link(task.host, task.deadlines, task.connecting, notify=self._note)
         connecting = task.connecting
-        self._supply = Supply(self.link, available, self._note, connecting.transfer, shared_rate(connecting.limit_rate))
+        self._provisioner = Provisioner(
+            self.link, available, self._note, connecting.transfer, shared_rate(connecting.limit_rate)
+        )
         self.sent = False
         self._sink = sink
         self._findings: list[Finding] = []
@@ -137,7 +139,7 @@ class _Visit:
         self._replies = 0
 
     def run(self) -> HostOutcome:
-        """The outcome as the host told it. Raises `Trouble`, `Refusal`."""
+        """The outcome as the host told it. Raises `LinkError`, `HostRefused`."""
         self._refuse_if_stopped()
         self.link.open()
         # A first answer that only asks for the release is not worth telling: the second one says it all again.
@@ -146,7 +148,7 @@ class _Visit:
         if final.outcome is Outcome.REFUSED and final.reason == RELEASE_MISSING and self.task.release_path:
             self._held_back = None
             self._findings.clear()
-            self._bring_release(Path(self.task.release_path))
+            self._upload_release(Path(self.task.release_path))
             final = self._ask()
         self._let_go()
         return HostOutcome(
@@ -159,13 +161,13 @@ class _Visit:
             tuple(self._findings),
         )
 
-    def _bring_release(self, release: Path) -> None:
+    def _upload_release(self, release: Path) -> None:
         goal = self.task.request.goal
         if goal is None:
             raise ValueError("a host asked for a release that the request doesn't name")
-        self._supply.bring_release(release, goal.target, self._refuse_if_stopped)
+        self._provisioner.upload_release(release, goal.target, self._refuse_if_stopped)
 
-    def tell(self, kind: EventType, **values: Any) -> None:
+    def emit(self, kind: EventType, **values: Any) -> None:
         """Puts an event of this visit into the sink."""
         self._sink(self._event(type=kind, **values))
 
@@ -174,7 +176,7 @@ class _Visit:
         return Event(at=_now(), rollout=task.request.rollout, host=task.host.name, batch=task.batch, **values)
 
     def _note(self, reason: str | None, message: str, **values: Any) -> None:
-        self.tell(EventType.NOTE, reason=reason, message=message, **values)
+        self.emit(EventType.NOTE, reason=reason, message=message, **values)
 
     # The conversation
 
@@ -184,14 +186,14 @@ class _Visit:
         if isinstance(answer, Reply) and answer.reason == PSUTIL_MISSING:
             answer = self._with_psutil(answer)
         if isinstance(answer, Platform):
-            self._supply.bring_bundle(self._supply.bundle_for(answer), self._refuse_if_stopped)
+            self._provisioner.upload_bundle(self._provisioner.bundle_for(answer), self._refuse_if_stopped)
             answer = self._converse()
         if isinstance(answer, Platform):
             raise bundle_failed("it was stored and is not found there")
-        check_claims(answer, self.task.request)
+        check_consistency(answer, self.task.request)
         self.sent = False
         if answer.reason == PSUTIL_MISSING:
-            return answer._replace(message=f"{answer.message} {self._supply.no_psutil}".strip())
+            return answer._replace(message=f"{answer.message} {self._provisioner.no_psutil}".strip())
         return answer
 
     def _with_psutil(self, refused: Reply) -> Reply | Platform:
@@ -200,15 +202,15 @@ class _Visit:
         It says its platform then; for one that has no wheel the refusal stands.
         """
         self.sent = False
-        answer = self._converse(without=GENERIC) if self._supply.can_fetch else refused
-        if isinstance(answer, Platform) and self._supply.bundle_for(answer).tag == GENERIC:
+        answer = self._converse(without=GENERIC) if self._provisioner.can_fetch else refused
+        if isinstance(answer, Platform) and self._provisioner.bundle_for(answer).tag == GENERIC:
             return refused
         return answer
 
     def _converse(self, without: str = "") -> Reply | Platform:
         """The outcome that the step script gave, or the platform of a host that has no bundle yet."""
         self._refuse_if_stopped()
-        command = RootCommand.run_bundle(self.link, self._supply.keys(without))
+        command = RootCommand.run_bundle(self.link, self._provisioner.keys(without))
         if not command.begin(self._refuse_if_stopped):
             if command.platform is None:
                 raise command.ended_early()
@@ -224,9 +226,9 @@ class _Visit:
                 break  # sudo came back: the step script has ended
             refuse_unstarted(line)
             if line.strip():
-                reply = self._heard(line)
+                reply = self._parsed(line)
                 if reply.type is not ReplyType.HELLO:
-                    command.got_on()  # a step began or ended, or something was found: it does something there
+                    command.progressed()  # a step began or ended, or something was found: it does something there
                 final = self._take(reply, final)
         raise command.ended_early()
 
@@ -240,7 +242,7 @@ class _Visit:
     def _beat(self, command: RootCommand) -> float:
         """Sends a beat once a second. Returns how long the step script may take to its next reply, in seconds.
 
-        Raises `Trouble` when it has taken too long for all of them.
+        Raises `LinkError` when it has taken too long for all of them.
         """
         now = time.monotonic()
         if now >= self._beat_at:
@@ -248,18 +250,18 @@ class _Visit:
             command.send(word.encode("ascii") + b"\n")
             self._beat_at = now + PULSE_S
         pause_s = self._pause_s()
-        if now - self._asked_at >= MOST_PAUSES * pause_s:
-            raise Trouble(
+        if now - self._asked_at >= MAX_PAUSES * pause_s:
+            raise LinkError(
                 "endless",
-                f"The step script talked on and did not come to its end within {MOST_PAUSES * pause_s:g} s.",
+                f"The step script talked on and did not come to its end within {MAX_PAUSES * pause_s:g} s.",
                 "Look what it does there; then ask again: fleet status.",
             )
         return pause_s
 
-    def _heard(self, line: bytes) -> Reply:
-        """The reply that a line holds. Raises `Trouble`: `garbled`, `too_much_output`."""
+    def _parsed(self, line: bytes) -> Reply:
+        """The reply that a line holds. Raises `LinkError`: `garbled`, `too_much_output`."""
         self._replies += 1
-        if self._replies > MOST_REPLIES:
+        if self._replies > MAX_REPLIES:
             raise too_much()
         return read_reply(line)
 
@@ -295,11 +297,11 @@ class _Visit:
 
     def _refuse_if_stopped(self) -> None:
         if _RUNNING.is_stopped(self.task.request.rollout):
-            raise Refusal("stopped", "The operator turned back before anything was asked of this host.")
+            raise HostRefused("stopped", "The operator turned back before anything was asked of this host.")
 
 
-def _outcome_of(task: HostTask, outcome: Outcome, trouble: Trouble) -> HostOutcome:
-    return HostOutcome(task.host.name, outcome, trouble.reason, safe(trouble.message), safe(trouble.remedy))
+def _outcome_of(task: HostTask, outcome: Outcome, failure: LinkError) -> HostOutcome:
+    return HostOutcome(task.host.name, outcome, failure.reason, safe(failure.message), safe(failure.remedy))
 
 
 def _now() -> datetime:

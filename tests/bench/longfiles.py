@@ -14,7 +14,7 @@ import fabric
 import paramiko
 
 from fleet.host import Host
-from fleet.ssh.hostkeys.acceptance import known_for
+from fleet.ssh.hostkeys.acceptance import known_host_for
 from fleet.ssh.openssh_config import resolve
 from fleet.task import PLAIN
 from tests.support.ssh.server import make_key, public
@@ -40,7 +40,7 @@ def settings_by_fabric(config: Path) -> None:
 def keys_by_fleet(known_hosts: Path) -> None:
     for name in names():
         host = Host(name=name, address=name, known_hosts=str(known_hosts))
-        assert known_for(resolve(host, replace(PLAIN, ssh_config="none"))).keys
+        assert known_host_for(resolve(host, replace(PLAIN, ssh_config="none"))).keys
 
 
 def keys_by_paramiko(known_hosts: Path) -> None:

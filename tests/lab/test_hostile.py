@@ -14,7 +14,7 @@ from fleet.lab.lab import Lab
 from fleet.lab.releases.build import DEFAULT_BASE
 from fleet.onhost.protocol import END_MARK, MasterView, Outcome, Phase, Reply, ReplyType, Report, Severity
 from fleet.onhost.wire import encode
-from fleet.ssh.remote.command import MOST_REPLIES
+from fleet.ssh.remote.command import MAX_REPLIES
 from tests.lab.conftest import MakeLab
 from tests.support.lab.operator import fleet, look, read, sha256, start
 
@@ -141,7 +141,7 @@ def test_who_finds_without_end_fills_no_journal(lab: Lab, release: Path) -> None
     found = [one for one in ran.events if one["type"] == "finding"]
     ended = [one["reason"] for one in ran.events if one["type"] == "visit_ended"]
     assert set(ended) == {"too_much_output"}, ran.said
-    assert len(found) <= MOST_REPLIES * len(ended)
+    assert len(found) <= MAX_REPLIES * len(ended)
 
 
 def test_a_rollout_without_them_goes_on_and_with_the_liar_says_who_lied(lab: Lab, release: Path) -> None:

@@ -20,8 +20,8 @@ import pytest
 from fleet.host import Host
 from fleet.lab.releases.build import make_release
 from fleet.onhost.protocol import MAY_DO, Ask, Goal, Layout, Options, Outcome, Phase, Probe, Report, Rest
-from fleet.ssh.delivery.bundle import GENERIC, PACKAGE, Shelf, build
-from fleet.ssh.delivery.psutil_wheels import Wheels
+from fleet.ssh.delivery.bundle import GENERIC, PACKAGE, BundleStore, build
+from fleet.ssh.delivery.psutil_wheels import WheelCache
 from fleet.ssh.visit import visit
 from fleet.task import Deadlines
 from tests.support.private_nginx import PrivateNginx, wait_until
@@ -86,7 +86,7 @@ class Foreign:
 
     host: Host
     nginx: PrivateNginx
-    shelf: Shelf
+    shelf: BundleStore
 
     def visit(self, ask: Ask, release: Path | None = None, lease_s: float = 0.0) -> Report:
         """What the host says after a visit that did all that it should."""
@@ -114,7 +114,7 @@ def foreign(tmp_path: Path) -> Iterator[Foreign]:
     qemu = from_debian(tmp_path / "qemu", native.strip(), "qemu-user-static") / "usr/bin/qemu-aarch64-static"
     root = from_debian(tmp_path / "arm64", "arm64", "python3")
     nginx = PrivateNginx(tmp_path / "nginx")
-    shelf = Shelf({GENERIC: build(GENERIC, PACKAGE)}, Wheels(tmp_path / "wheels"))
+    shelf = BundleStore({GENERIC: build(GENERIC, PACKAGE)}, WheelCache(tmp_path / "wheels"))
     within = ("/bin/sh", "-ec", WITH_ALL_USERS, "sh", "/bin/sh", "-ec", WITH_QEMU, "sh")
     mine = (str(qemu), str(nginx.binary), str(nginx.folder))
     (tmp_path / "sshd").mkdir()

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.host import Host
 from fleet.ssh import openssh_config as module
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import NamedBy, Settings, resolve
 from fleet.task import PLAIN, HostKeys
 
@@ -212,7 +212,7 @@ def test_no_jump_is_none(tmp_path: Path) -> None:
     ids=["one", "two"],
 )
 def test_bastions_behind_each_other_are_refused(tmp_path: Path, config: str, words: str) -> None:
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         settings(tmp_path, config)
 
     assert caught.value.reason == "ssh_config_refused"
@@ -231,7 +231,7 @@ def test_a_proxy_command_gets_its_tokens(tmp_path: Path) -> None:
     ids=["a slip", "no port", "an unknown Match"],
 )
 def test_a_configuration_that_ssh_refuses_is_refused_with_its_words(tmp_path: Path, config: str) -> None:
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         settings(tmp_path, config)
 
     assert caught.value.reason == "ssh_config_refused"
@@ -244,14 +244,14 @@ def test_a_user_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch, ssh_c
     """As in a container that runs as a number."""
     monkeypatch.setattr("os.getuid", lambda: 54321)
 
-    with pytest.raises(Trouble, match="The user 54321") as caught:
+    with pytest.raises(LinkError, match="The user 54321") as caught:
         resolve(a_host(), replace(PLAIN, ssh_config=ssh_config))
 
     assert caught.value.reason == "ssh_config_refused"
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Trouble, match="No such file"):
+    with pytest.raises(LinkError, match="No such file"):
         resolve(a_host(), replace(PLAIN, ssh_config=str(tmp_path / "gone")))
 
 

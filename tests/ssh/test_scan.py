@@ -16,9 +16,9 @@ from fleet import cli
 from fleet.commands.trust import bits_and_type
 from fleet.environment import Environment
 from fleet.host import Host
-from fleet.ssh.hostkeys.acceptance import Shown
+from fleet.ssh.hostkeys.acceptance import PresentedKey
 from fleet.ssh.hostkeys.known_hosts import keys_of
-from fleet.ssh.scan import Found, _Survey
+from fleet.ssh.scan import ScannedAddress, _Scan
 from fleet.task import Connecting
 from tests.support.ssh.hops import Hops, hops, name_of
 from tests.support.ssh.server import Sshd, fingerprint, free_port, make_key, public
@@ -145,14 +145,14 @@ def test_keys_come_through_a_proxy_command_too(fleet: Operator, tmp_path: Path) 
 def test_a_survey_that_is_broken_off_waits_for_nobody(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = Host("web-01", "127.0.0.1", silent.getsockname()[1], known_hosts=str(tmp_path / "known_hosts"))
-        surveying = _Survey(replace(QUICK, banner_s=600), ThreadPoolExecutor(1))
-        found: list[Found] = []
-        thread = threading.Thread(target=lambda: found.extend(surveying.run([host], Connecting(ssh_config="none"))))
+        scanning = _Scan(replace(QUICK, banner_s=600), ThreadPoolExecutor(1))
+        found: list[ScannedAddress] = []
+        thread = threading.Thread(target=lambda: found.extend(scanning.run([host], Connecting(ssh_config="none"))))
         thread.start()
         near, _ = silent.accept()
         near.recv(1)
 
-        surveying.close()
+        scanning.close()
 
         thread.join()
         near.close()
@@ -323,6 +323,6 @@ def test_a_key_is_described_as_ssh_keygen_does(tmp_path: Path, kind: str) -> Non
         ["ssh-keygen", "-lf", f"{path}.pub"], check=True, capture_output=True, text=True
     ).stdout.split()
 
-    size, name = bits_and_type(Shown(key.type, key.blob))
+    size, name = bits_and_type(PresentedKey(key.type, key.blob))
 
-    assert (str(size), Shown(key.type, key.blob).fingerprint, f"({name})") == (said[0], said[1], said[-1])
+    assert (str(size), PresentedKey(key.type, key.blob).fingerprint, f"({name})") == (said[0], said[1], said[-1])

@@ -20,7 +20,7 @@ from fleet.onhost.protocol import Ask, Goal, Options, Outcome, Phase, Probe, Res
 from fleet.ssh import visit as visit_module
 from fleet.ssh.delivery.bundle import GENERIC, build
 from fleet.ssh.remote import root_command
-from fleet.ssh.remote.command import MOST_REPLIES
+from fleet.ssh.remote.command import MAX_REPLIES
 from fleet.ssh.visit import cut_all, forget_stop, request_stop, visit
 from fleet.task import Connecting, HostOutcome
 from tests.support.private_nginx import wait_until
@@ -164,7 +164,7 @@ def test_a_python_that_is_too_old_is_named(fresh: Host, tmp_path: Path) -> None:
     assert f"{old} (3 5)" in outcome.message
 
 
-# Trouble
+# Failures
 
 
 def test_a_host_that_is_not_reached_was_not_changed(fresh: Host, tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_script_that_gets_on_may_take_longer_than_one_pause(fresh: Host, tmp_p
 def test_a_script_that_gets_on_for_ever_is_given_up(
     fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visit_module, "MOST_PAUSES", 0.1)
+    monkeypatch.setattr(visit_module, "MAX_PAUSES", 0.1)
     body = "for _ in range(300):\n    say(ReplyType.STEP_STARTED, step=Step.SWAP); time.sleep(0.1)"
 
     assert of(visit(a_task(fresh), Heard(), stub(tmp_path, body))) == (Outcome.LINK_LOST, "endless")
@@ -334,13 +334,13 @@ def test_a_login_that_dribbles_is_given_up(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("kind", ["FINDING", "STEP_STARTED", "OUTCOME"])
 def test_a_visit_says_no_more_than_a_real_one_could(fresh: Host, tmp_path: Path, kind: str) -> None:
     """Each reply may be an event, and each event is written to the disk before the next one."""
-    body = f"for n in range({MOST_REPLIES}):\n    say(ReplyType.{kind}, message='m', outcome=Outcome.DONE)\nend()"
+    body = f"for n in range({MAX_REPLIES}):\n    say(ReplyType.{kind}, message='m', outcome=Outcome.DONE)\nend()"
     heard = Heard()
 
     outcome = visit(a_task(fresh), heard, stub(tmp_path, body))
 
     assert of(outcome) == (Outcome.LINK_LOST, "too_much_output")
-    assert len(heard.events) <= MOST_REPLIES + 2
+    assert len(heard.events) <= MAX_REPLIES + 2
 
 
 def test_a_link_that_is_cut_before_anything_was_asked_is_told_as_that(

@@ -14,7 +14,7 @@ from paramiko.agent import ALGORITHM_FLAG_MAP, SSH2_AGENT_SIGN_RESPONSE, AgentSS
 from paramiko.pkey import UnknownKeyType
 
 from fleet.onhost.text import safe
-from fleet.ssh.auth.key_files import Public
+from fleet.ssh.auth.key_files import PublicKey
 
 SIGN_REQUEST = b"\x0d"
 LIST_S = 10.0
@@ -22,10 +22,10 @@ AGENT_ERRORS = (OSError, ValueError, TypeError, LookupError, paramiko.SSHExcepti
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class AgentKey:
     """A key that the agent holds, with the comment that it was added with."""
 
-    public: Public
+    public: PublicKey
     comment: str
 
 
@@ -44,9 +44,9 @@ class Agent(AgentSSH):
             connection.close()
             raise OSError(str(error)) from error
         connection.settimeout(sign_s)
-        self.held = tuple(Held(Public(key.name, key.blob), safe(key.comment)) for key in self.get_keys())
+        self.held = tuple(AgentKey(PublicKey(key.name, key.blob), safe(key.comment)) for key in self.get_keys())
 
-    def sign(self, public: Public, data: bytes, algorithm: str) -> bytes:
+    def sign(self, public: PublicKey, data: bytes, algorithm: str) -> bytes:
         """The signature by a key that it holds. Raises OSError when it gives none."""
         message = paramiko.Message()
         message.add_byte(SIGN_REQUEST)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import paramiko
 
-from fleet.ssh.auth.agent import Agent, Held
-from fleet.ssh.auth.key_files import Holds, KeyFile, Public, certified, public_file
+from fleet.ssh.auth.agent import Agent, AgentKey
+from fleet.ssh.auth.key_files import KeyFile, KeyFileState, PublicKey, certified, public_file
 
 Sign = Callable[[bytes, str], bytes]
 """The signature of some bytes by an algorithm. Raises OSError when there is none."""
@@ -24,7 +24,7 @@ Sign = Callable[[bytes, str], bytes]
 class Offer:
     """A public key or certificate, with whoever signs for it; `shown` is its name for people."""
 
-    public: Public
+    public: PublicKey
     shown: str
     sign: Sign
 
@@ -37,7 +37,7 @@ class Offers:
     unused: tuple[KeyFile, ...]
 
 
-def is_held(file: KeyFile, held: Sequence[Held]) -> bool:
+def is_held(file: KeyFile, held: Sequence[AgentKey]) -> bool:
     """Whether the agent holds the key of this file."""
     return file.public is not None and any(key.public == file.public for key in held)
 
@@ -68,13 +68,13 @@ def offers_of(
         key = _private(file, passphrase_of(file.path))
         if key is not None:
             by_file += _by_file(file, key, certificates)
-        elif file.holds is not Holds.NOTHING:
+        elif file.state is not KeyFileState.NOTHING:
             unused.append(file)
     others = list(_others(agent, held, certificates)) if agent is not None and not identities_only else []
     plain = [offer for offer in others if not offer.public.is_token]
     tokens = [offer for offer in others if offer.public.is_token]
     rest = (*plain, *by_file, *tokens) if agent_first else (*by_file, *plain, *tokens)
-    found: dict[Public, Offer] = {}
+    found: dict[PublicKey, Offer] = {}
     for offer in (*by_agent, *rest):
         found.setdefault(offer.public, offer)
     return Offers(tuple(found.values()), tuple(unused))
@@ -91,17 +91,17 @@ class _Certificates:
             if (certificate := public_file(path)) is not None and (plain := certified(certificate)) is not None
         ]
 
-    def of(self, public: Public) -> list[tuple[Public, str]]:
+    def of(self, public: PublicKey) -> list[tuple[PublicKey, str]]:
         """The certificates of a plain key, each with its file."""
         return [(certificate, path) for plain, certificate, path in self._all if plain == public]
 
 
 def _private(file: KeyFile, passphrase: str | None) -> paramiko.PKey | None:
     """The private key of the file; `None` when it can't be had."""
-    if file.holds is not Holds.PRIVATE and not (file.holds is Holds.LOCKED and passphrase):
+    if file.state is not KeyFileState.PRIVATE and not (file.state is KeyFileState.LOCKED and passphrase):
         return None
     try:
-        return file.private(passphrase if file.holds is Holds.LOCKED else None)
+        return file.private(passphrase if file.state is KeyFileState.LOCKED else None)
     except ValueError:
         return None
 
@@ -110,13 +110,13 @@ def _by_file(file: KeyFile, key: paramiko.PKey, certificates: _Certificates) -> 
     def sign(data: bytes, algorithm: str) -> bytes:
         return key.sign_ssh_data(data, algorithm).asbytes()
 
-    public = Public(key.get_name(), key.asbytes())
+    public = PublicKey(key.get_name(), key.asbytes())
     for certificate, path in certificates.of(public):
         yield Offer(certificate, path, sign)
     yield Offer(public, file.path, sign)
 
 
-def _by_agent(agent: Agent, file: KeyFile, known: Sequence[Held], certificates: _Certificates) -> Iterator[Offer]:
+def _by_agent(agent: Agent, file: KeyFile, known: Sequence[AgentKey], certificates: _Certificates) -> Iterator[Offer]:
     """The key of a file that the agent holds. It signs with what it lists: the plain key, or the certificate alone."""
     plain = next((key.public for key in known if key.public == file.public), None)
     for certificate, path in certificates.of(file.public) if file.public else ():
@@ -127,7 +127,7 @@ def _by_agent(agent: Agent, file: KeyFile, known: Sequence[Held], certificates: 
         yield Offer(plain, f"{file.path} (held by the agent)", partial(agent.sign, plain))
 
 
-def _others(agent: Agent, held: Sequence[Held], certificates: _Certificates) -> Iterator[Offer]:
+def _others(agent: Agent, held: Sequence[AgentKey], certificates: _Certificates) -> Iterator[Offer]:
     """What else the agent holds."""
     for key in held:
         shown = f"{key.comment or key.public.type} (of the agent)"

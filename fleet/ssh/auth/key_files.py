@@ -28,7 +28,7 @@ TOKEN_FIELDS = {"sk-ssh-ed25519@openssh.com": 2, "sk-ecdsa-sha2-nistp256@openssh
 UNPARSED = (ValueError, TypeError, LookupError, UnsupportedAlgorithm, paramiko.SSHException)
 
 
-class Holds(Enum):
+class KeyFileState(Enum):
     """What lies at a key's path. `TOKEN`: a FIDO key, whose private half never leaves the token."""
 
     NOTHING = "is not there"
@@ -40,7 +40,7 @@ class Holds(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Public:
+class PublicKey:
     """A public key or a certificate, as it goes over the wire."""
 
     type: str
@@ -58,11 +58,11 @@ class Public:
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """A file and what it holds. `public` is `None` where only the passphrase would show it. `why` is the trouble."""
+    """A file and what it holds. `public` is `None` where only the passphrase would show it. `why` is the failure."""
 
     path: str
-    holds: Holds
-    public: Public | None = None
+    state: KeyFileState
+    public: PublicKey | None = None
     why: str = ""
 
     def private(self, passphrase: str | None = None) -> paramiko.PKey:
@@ -73,31 +73,31 @@ class KeyFile:
             raise ValueError(str(error)) from error
 
 
-def look(path: str) -> KeyFile:
+def read_key_file(path: str) -> KeyFile:
     """What lies at this path. Nothing is asked of anybody."""
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
         beside = public_file(f"{path}.pub")
-        return KeyFile(path, Holds.PUBLIC if beside else Holds.NOTHING, beside)
+        return KeyFile(path, KeyFileState.PUBLIC if beside else KeyFileState.NOTHING, beside)
     except OSError as error:
-        return KeyFile(path, Holds.NO_KEY, public_file(f"{path}.pub"), error.strerror or str(error))
+        return KeyFile(path, KeyFileState.NO_KEY, public_file(f"{path}.pub"), error.strerror or str(error))
     listed = _line(data)
     if listed is not None:
-        return KeyFile(path, Holds.PUBLIC, listed)
+        return KeyFile(path, KeyFileState.PUBLIC, listed)
     public = _inside(data) or public_file(f"{path}.pub")
     if public is not None and public.is_token:
-        return KeyFile(path, Holds.TOKEN, public)
+        return KeyFile(path, KeyFileState.TOKEN, public)
     try:
         key = _shared(data, None)
     except TypeError:  # cryptography's word for a key that needs a passphrase
-        return KeyFile(path, Holds.LOCKED, public)
+        return KeyFile(path, KeyFileState.LOCKED, public)
     except UNPARSED as error:
-        return KeyFile(path, Holds.NO_KEY, public, str(error))
-    return KeyFile(path, Holds.PRIVATE, Public(key.get_name(), key.asbytes()))
+        return KeyFile(path, KeyFileState.NO_KEY, public, str(error))
+    return KeyFile(path, KeyFileState.PRIVATE, PublicKey(key.get_name(), key.asbytes()))
 
 
-def public_file(path: str) -> Public | None:
+def public_file(path: str) -> PublicKey | None:
     """The public key or certificate of a `.pub` file; `None` when there is none."""
     try:
         return _line(Path(path).read_bytes())
@@ -105,7 +105,7 @@ def public_file(path: str) -> Public | None:
         return None
 
 
-def certified(certificate: Public) -> Public | None:
+def certified(certificate: PublicKey) -> PublicKey | None:
     """The plain public key that a user's certificate speaks of; `None` when it is no such certificate."""
     if certificate.is_token:
         return _token_of(certificate)
@@ -116,13 +116,13 @@ def certified(certificate: Public) -> Public | None:
     return _line(found.public_key().public_bytes(*openssh))
 
 
-def ends_at_s(certificate: Public) -> int | None:
+def ends_at_s(certificate: PublicKey) -> int | None:
     """When a certificate ends, in seconds since 1970; `None` when it can't be read."""
     found = _certificate(certificate)
     return None if found is None else found.valid_before
 
 
-def _token_of(certificate: Public) -> Public | None:
+def _token_of(certificate: PublicKey) -> PublicKey | None:
     """The FIDO key of such a certificate, which cryptography doesn't know (OpenSSH: PROTOCOL.u2f)."""
     kind = f"{certificate.type.removesuffix(CERTIFICATE_SUFFIX)}@openssh.com"
     if kind not in TOKEN_FIELDS:
@@ -134,10 +134,10 @@ def _token_of(certificate: Public) -> Public | None:
     plain.add_string(kind)
     for _ in range(TOKEN_FIELDS[kind]):
         plain.add_string(message.get_binary())
-    return Public(kind, plain.asbytes())
+    return PublicKey(kind, plain.asbytes())
 
 
-def _certificate(certificate: Public) -> serialization.SSHCertificate | None:
+def _certificate(certificate: PublicKey) -> serialization.SSHCertificate | None:
     try:
         line = f"{certificate.type} {base64.b64encode(certificate.blob).decode('ascii')}"
         found = serialization.load_ssh_public_identity(line.encode("ascii"))
@@ -146,7 +146,7 @@ def _certificate(certificate: Public) -> serialization.SSHCertificate | None:
     return found if isinstance(found, serialization.SSHCertificate) else None
 
 
-def _line(data: bytes) -> Public | None:
+def _line(data: bytes) -> PublicKey | None:
     """The key of a line `TYPE BASE64 [COMMENT]`; `None` when it is no such line."""
     fields = data.split(None, 2)
     if len(fields) < 2 or data.startswith(b"-----"):
@@ -155,10 +155,10 @@ def _line(data: bytes) -> Public | None:
         blob = base64.b64decode(fields[1], validate=True)
     except (binascii.Error, ValueError):
         return None
-    return Public(fields[0].decode("ascii"), blob) if fields[0].isascii() and _type_of(blob) == fields[0] else None
+    return PublicKey(fields[0].decode("ascii"), blob) if fields[0].isascii() and _type_of(blob) == fields[0] else None
 
 
-def _inside(data: bytes) -> Public | None:
+def _inside(data: bytes) -> PublicKey | None:
     """The public half that OpenSSH's own format shows without the passphrase (PROTOCOL.key)."""
     if not data.lstrip().startswith(OPENSSH):
         return None
@@ -172,7 +172,7 @@ def _inside(data: bytes) -> Public | None:
     message.get_int()
     blob = message.get_binary()
     kind = _type_of(blob)
-    return Public(kind.decode("ascii"), blob) if kind and kind.isascii() else None
+    return PublicKey(kind.decode("ascii"), blob) if kind and kind.isascii() else None
 
 
 def _type_of(blob: bytes) -> bytes:

@@ -11,14 +11,14 @@ import paramiko
 from fleet.onhost.text import safe
 from fleet.ssh.auth.agent import Agent
 from fleet.ssh.auth.identities import Offer, is_held, offers_of
-from fleet.ssh.auth.key_files import Holds, KeyFile, ends_at_s, look
-from fleet.ssh.auth.password_gate import NotGiven
-from fleet.ssh.auth.secrets import SECRETS, Kind
-from fleet.ssh.auth.userauth import INTERACTIVE, PASSWORD, PUBLICKEY, HungUp, NoAnswer, UserAuth
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.auth.key_files import KeyFile, KeyFileState, ends_at_s, read_key_file
+from fleet.ssh.auth.password_gate import PasswordWithheld
+from fleet.ssh.auth.secrets import SECRETS, SecretKind
+from fleet.ssh.auth.userauth import INTERACTIVE, PASSWORD, PUBLICKEY, AuthTimeout, Disconnected, UserAuth
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import NamedBy, Settings
 
-MOST_OFFERS = 6
+MAX_OFFERS = 6
 """OpenSSH's server hangs up at the sixth key that it doesn't know (MaxAuthTries)."""
 NAME_IT = "ansible_ssh_private_key_file in the inventory, or IdentityFile with IdentitiesOnly in ssh_config"
 
@@ -27,21 +27,21 @@ class Login:
     """What one connection may be let in with. `authenticate` is called by paramiko's client."""
 
     def __init__(self, settings: Settings, timeout_s: float, password: str | None = None) -> None:
-        """Raises `Trouble` when a key that is named can't be used, and there is nothing else."""
+        """Raises `LinkError` when a key that is named can't be used, and there is nothing else."""
         self._settings = settings
         self._timeout_s = timeout_s
         self._password = password
         self._notes: list[str] = []
         self._offered: list[str] = []
         self._withheld = ""
-        files = tuple(look(path) for path in settings.identity_files)
+        files = tuple(read_key_file(path) for path in settings.identity_files)
         self._agent = self._open_agent(settings)
         if settings.named_by is NamedBy.INVENTORY:
             self._refuse_unreadable(files)
         found = offers_of(
             files,
             settings.certificate_files,
-            lambda path: SECRETS.get(Kind.PASSPHRASE, path),
+            lambda path: SECRETS.get(SecretKind.PASSPHRASE, path),
             self._agent,
             identities_only=settings.identities_only,
             agent_first=settings.named_by is NamedBy.OPENSSH,
@@ -57,17 +57,17 @@ class Login:
             self._agent.close()
 
     def authenticate(self, transport: paramiko.Transport) -> list[str]:
-        """We are in. Raises `Trouble` when we aren't, and paramiko's errors when the connection broke."""
+        """We are in. Raises `LinkError` when we aren't, and paramiko's errors when the connection broke."""
         asking = UserAuth(transport, self._settings.user, self._timeout_s)
         try:
             if asking.begin() or self._by_keys(asking) or self._by_password(asking):
                 return []
-        except HungUp as error:
+        except Disconnected as error:
             raise self._not_let_in(asking, has_hung_up=True) from error
-        except NoAnswer as error:
-            raise Trouble(
+        except AuthTimeout as error:
+            raise LinkError(
                 "no_answer",
-                f"{self._settings.there} did not answer the login of {self._settings.user} within "
+                f"{self._settings.endpoint} did not answer the login of {self._settings.user} within "
                 f"{self._timeout_s:g} s.",
                 "Look at its sshd log: it may wait for a name server, a directory or a full disk.",
             ) from error
@@ -86,19 +86,19 @@ class Login:
         """A file that holds no key that we can use is a mistake in the inventory, unless the agent holds its key."""
         held = self._agent.held if self._agent is not None else ()
         for file in files:
-            if file.holds not in (Holds.NOTHING, Holds.NO_KEY) or is_held(file, held):
+            if file.state not in (KeyFileState.NOTHING, KeyFileState.NO_KEY) or is_held(file, held):
                 continue
             self.close()
             why = f": {file.why}" if file.why else ""
             add = f", or, if `ssh` can use it: ssh-add {file.path}" if file.public else ""
-            raise Trouble(
+            raise LinkError(
                 "key_unreadable",
-                f"The private key {file.path} {file.holds.value}{why}.",
+                f"The private key {file.path} {file.state.value}{why}.",
                 f"Correct ansible_ssh_private_key_file in the inventory, or the file{add}.",
             )
 
     def _by_keys(self, asking: UserAuth) -> bool:
-        left = MOST_OFFERS - (self._password is not None)
+        left = MAX_OFFERS - (self._password is not None)
         for offer in self._offers[:left]:
             if PUBLICKEY not in asking.accepted:
                 return False
@@ -119,11 +119,11 @@ class Login:
     def _by_password(self, asking: UserAuth) -> bool:
         if self._password is None or not {PASSWORD, INTERACTIVE} & set(asking.accepted):
             return False
-        there = self._settings.there
-        trial = SECRETS.trial(Kind.LOGIN, self._settings.user)
+        there = self._settings.endpoint
+        gate = SECRETS.gate(SecretKind.LOGIN, self._settings.user)
         try:
-            trial.begin(there)
-        except NotGiven as error:
+            gate.enter(there)
+        except PasswordWithheld as error:
             self._withheld = _withheld(error.refused_by)
             return False
         self._offered.append("the password")
@@ -131,17 +131,17 @@ class Login:
         try:
             is_in = asking.give(self._password)
             taken = is_in or asking.proofs > proofs
-        except HungUp:  # as sshd does when that was one try too many
+        except Disconnected:  # as sshd does when that was one try too many
             taken = False
             raise
         finally:
-            trial.end(there, there, taken)
+            gate.report(there, there, taken)
         return is_in
 
-    def _not_let_in(self, asking: UserAuth, *, has_hung_up: bool = False) -> Trouble:
+    def _not_let_in(self, asking: UserAuth, *, has_hung_up: bool = False) -> LinkError:
         """Names what was offered and what can be done. A named key that could not be used is the likely cause."""
         settings = self._settings
-        facts = [f"{settings.there} doesn't let {settings.user} in"]
+        facts = [f"{settings.endpoint} doesn't let {settings.user} in"]
         facts.append(f"offered: {', '.join(self._offered) or 'nothing'}")
         if has_hung_up:
             facts.append(f"it hung up after {len(self._offered)}")
@@ -155,8 +155,8 @@ class Login:
         named = settings.named_by is not NamedBy.OPENSSH
         if self._unused and (named or not self._offered):
             return _unusable(self._unused, "; ".join(facts))
-        facts += [f"{file.path} {file.holds.value}" for file in self._unused]
-        return Trouble("auth_failed", "; ".join(facts) + ".", self._cure(asking, has_hung_up=has_hung_up))
+        facts += [f"{file.path} {file.state.value}" for file in self._unused]
+        return LinkError("auth_failed", "; ".join(facts) + ".", self._cure(asking, has_hung_up=has_hung_up))
 
     def _cure(self, asking: UserAuth, *, has_hung_up: bool) -> str:
         if self._withheld:
@@ -171,7 +171,7 @@ class Login:
         if PUBLICKEY not in accepts and "the password" in self._offered:
             return "See that the password is right, and the user (ansible_user)."
         also = ", that the password is right" if "the password" in self._offered else ""
-        locked = next((file.path for file in self._unused if file.holds is Holds.LOCKED), None)
+        locked = next((file.path for file in self._unused if file.state is KeyFileState.LOCKED), None)
         if locked is not None:
             also += f" (if it is {locked}: ssh-add it first)"
         return (
@@ -199,18 +199,18 @@ def _withheld(refused_by: tuple[str, ...]) -> str:
     )
 
 
-def _unusable(unused: tuple[KeyFile, ...], facts: str = "") -> Trouble:
+def _unusable(unused: tuple[KeyFile, ...], facts: str = "") -> LinkError:
     """Told of the first of them: what is right for one is likely to be for the others."""
     file = unused[0]
-    others = "".join(f"; {each.path} {each.holds.value}" for each in unused[1:])
+    others = "".join(f"; {each.path} {each.state.value}" for each in unused[1:])
     why = f" ({file.why})" if file.why else ""
     cure = {
-        Holds.LOCKED: f"Unlock it once for all hosts: ssh-add {file.path}",
-        Holds.TOKEN: f"Add it to the agent: ssh-add {file.path}",
-        Holds.PUBLIC: f"Add the private half to the agent: ssh-add {file.path.removesuffix('.pub')}",
+        KeyFileState.LOCKED: f"Unlock it once for all hosts: ssh-add {file.path}",
+        KeyFileState.TOKEN: f"Add it to the agent: ssh-add {file.path}",
+        KeyFileState.PUBLIC: f"Add the private half to the agent: ssh-add {file.path.removesuffix('.pub')}",
     }
-    return Trouble(
+    return LinkError(
         "key_unreadable",
-        f"The private key {file.path} {file.holds.value}{why}{others}{'; ' if facts else ''}{facts}.",
-        cure.get(file.holds, f"Correct the file, or what names it: {NAME_IT}."),
+        f"The private key {file.path} {file.state.value}{why}{others}{'; ' if facts else ''}{facts}.",
+        cure.get(file.state, f"Correct the file, or what names it: {NAME_IT}."),
     )

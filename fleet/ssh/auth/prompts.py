@@ -7,12 +7,12 @@ from functools import cache, partial
 
 from fleet.errors import Refused
 from fleet.host import Host
-from fleet.ssh.auth.agent import LIST_S, Agent, Held
-from fleet.ssh.auth.become_password import bring_become_password
+from fleet.ssh.auth.agent import LIST_S, Agent, AgentKey
+from fleet.ssh.auth.become_password import load_become_password
 from fleet.ssh.auth.identities import is_held
-from fleet.ssh.auth.key_files import Holds, KeyFile, look
-from fleet.ssh.auth.secrets import SECRETS, Kind
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.auth.key_files import KeyFile, KeyFileState, read_key_file
+from fleet.ssh.auth.secrets import SECRETS, SecretKind
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import NamedBy, Settings, has_openssh, resolve
 from fleet.task import Connecting
 
@@ -22,7 +22,7 @@ WITHOUT_OPENSSH = (
     "There is no `ssh` on this machine: ssh_config is not read, and all that counts is the inventory and OpenSSH's defaults. "
     "Install OpenSSH's client (Debian: openssh-client)."
 )
-MOST_TRIES = 3
+MAX_TRIES = 3
 RESOLVERS = 8
 """`ssh -G` takes 10 ms, in a process of its own."""
 
@@ -35,14 +35,14 @@ def prepare(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> tu
     nobody can be asked for, the visits of its hosts say so.
     """
     _ask_passphrases(hops_of(hosts, connecting), ask, or_password=connecting.ask_password)
-    if connecting.ask_password and SECRETS.get(Kind.LOGIN) is None:
-        SECRETS.put(Kind.LOGIN, _given(ask("Password of the login: ")))
-    bring_become_password(hosts, connecting, ask)
+    if connecting.ask_password and SECRETS.get(SecretKind.LOGIN) is None:
+        SECRETS.put(SecretKind.LOGIN, _given(ask("Password of the login: ")))
+    load_become_password(hosts, connecting, ask)
     return _notes()
 
 
-def prepare_survey(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> tuple[str, ...]:
-    """The same for a survey of host keys, which logs in at the bastions alone, and by their keys."""
+def prepare_scan(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> tuple[str, ...]:
+    """The same for a scan_host_keys of host keys, which logs in at the bastions alone, and by their keys."""
     hops = hops_of(hosts, connecting)
     _ask_passphrases(tuple(dict.fromkeys(hop.jump for hop in hops if hop.jump is not None)), ask)
     return _notes()
@@ -65,7 +65,7 @@ def hops_of(hosts: Sequence[Host], connecting: Connecting) -> tuple[Settings, ..
 def _resolved(connecting: Connecting, host: Host) -> Settings | None:
     try:
         return resolve(host, connecting)
-    except Trouble:
+    except LinkError:
         return None
 
 
@@ -102,16 +102,18 @@ def _locked(hops: Sequence[Settings], *, or_password: bool) -> Iterator[KeyFile]
     ways = ((hop.named_by, hop.identity_files, hop.agent, or_password and hop not in bastions) for hop in hops)
     for named_by, paths, agent, by_password in dict.fromkeys(ways):
         is_named = named_by is not NamedBy.OPENSSH
-        if is_named or not (by_password or any(look(path).holds is Holds.PRIVATE for path in paths) or held_by(agent)):
+        if is_named or not (
+            by_password or any(read_key_file(path).state is KeyFileState.PRIVATE for path in paths) or held_by(agent)
+        ):
             wanted.update(((path, agent), None) for path in paths)
     for path, agent in wanted:
-        file = look(path)
-        is_known = SECRETS.get(Kind.PASSPHRASE, path) is not None
-        if file.holds is Holds.LOCKED and not is_known and not is_held(file, held_by(agent)):
+        file = read_key_file(path)
+        is_known = SECRETS.get(SecretKind.PASSPHRASE, path) is not None
+        if file.state is KeyFileState.LOCKED and not is_known and not is_held(file, held_by(agent)):
             yield file
 
 
-def _held_by(agent: str | None) -> tuple[Held, ...]:
+def _held_by(agent: str | None) -> tuple[AgentKey, ...]:
     if agent is None:
         return ()
     try:
@@ -124,7 +126,7 @@ def _held_by(agent: str | None) -> tuple[Held, ...]:
 def _unlock(file: KeyFile, ask: AskSecret) -> None:
     """The passphrase is known, if the person knows it; an empty answer leaves the key out, as with `ssh`."""
     prompt = f"Passphrase of {file.path}: "
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_TRIES):
         passphrase = ask(prompt)
         if not passphrase:
             break
@@ -133,6 +135,6 @@ def _unlock(file: KeyFile, ask: AskSecret) -> None:
         except ValueError:
             prompt = f"Wrong. Passphrase of {file.path}: "
             continue
-        SECRETS.put(Kind.PASSPHRASE, passphrase, file.path)
+        SECRETS.put(SecretKind.PASSPHRASE, passphrase, file.path)
         return
-    SECRETS.put(Kind.PASSPHRASE, "", file.path)
+    SECRETS.put(SecretKind.PASSPHRASE, "", file.path)

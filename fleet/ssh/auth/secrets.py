@@ -6,10 +6,10 @@ Never in a task, a journal, a log, an argument or the environment: a task names 
 from enum import Enum
 from threading import Lock
 
-from fleet.ssh.auth.password_gate import Trial
+from fleet.ssh.auth.password_gate import PasswordGate
 
 
-class Kind(Enum):
+class SecretKind(Enum):
     """What a secret is for. Its name is the key file of a passphrase, and empty for the other two."""
 
     PASSPHRASE = "passphrase"
@@ -22,15 +22,15 @@ class Secrets:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._known: dict[tuple[Kind, str], str] = {}
-        self._trials: dict[tuple[Kind, str], Trial] = {}
+        self._known: dict[tuple[SecretKind, str], str] = {}
+        self._gates: dict[tuple[SecretKind, str], PasswordGate] = {}
 
-    def put(self, kind: Kind, value: str, name: str = "") -> None:
+    def put(self, kind: SecretKind, value: str, name: str = "") -> None:
         """The secret is known from now on."""
         with self._lock:
             self._known[kind, name] = value
 
-    def get(self, kind: Kind, name: str = "") -> str | None:
+    def get(self, kind: SecretKind, name: str = "") -> str | None:
         """The secret, or `None` when nobody was asked for it."""
         with self._lock:
             return self._known.get((kind, name))
@@ -39,12 +39,12 @@ class Secrets:
         """Nothing is known any more."""
         with self._lock:
             self._known.clear()
-            self._trials.clear()
+            self._gates.clear()
 
-    def trial(self, kind: Kind, user: str) -> Trial:
+    def gate(self, kind: SecretKind, user: str) -> PasswordGate:
         """What became of the secret of that kind on the hosts where this user gave it."""
         with self._lock:
-            return self._trials.setdefault((kind, user), Trial())
+            return self._gates.setdefault((kind, user), PasswordGate())
 
 
 SECRETS = Secrets()

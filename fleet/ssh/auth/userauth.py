@@ -13,17 +13,17 @@ import paramiko
 from paramiko.auth_handler import AuthHandler
 from paramiko.common import MSG_USERAUTH_PK_OK, cMSG_USERAUTH_REQUEST
 
-from fleet.ssh.auth.key_files import Public
+from fleet.ssh.auth.key_files import PublicKey
 
 SERVICE = "ssh-connection"
 PUBLICKEY, PASSWORD, INTERACTIVE = "publickey", "password", "keyboard-interactive"
 
 
-class NoAnswer(Exception):
+class AuthTimeout(Exception):
     """The server didn't answer within the time for a login."""
 
 
-class HungUp(Exception):
+class Disconnected(Exception):
     """The server ended the connection, and said so: to it the login is over."""
 
 
@@ -48,7 +48,7 @@ class UserAuth(AuthHandler):
         self.auth_none(self._user, event)
         return self._wait(event)
 
-    def offer(self, public: Public, sign: Callable[[bytes, str], bytes]) -> bool:
+    def offer(self, public: PublicKey, sign: Callable[[bytes, str], bytes]) -> bool:
         """Whether this key lets us in. Raises OSError when there is no signature, SSHException for no algorithm."""
         algorithm: str = self._finalize_pubkey_algorithm(public.type)  # type: ignore[attr-defined]
         self._is_wanted = False
@@ -80,7 +80,7 @@ class UserAuth(AuthHandler):
             self._parse_userauth_info_request(message)  # type: ignore[attr-defined]
             return
         self._is_wanted = self.auth_method == PUBLICKEY
-        self._tell()
+        self._wake()
 
     def _answer(self, title: str, text: str, prompts: list[tuple[str, bool]]) -> list[str]:
         """The password to the first question that is not echoed; whatever else is asked gets an empty answer."""
@@ -89,9 +89,9 @@ class UserAuth(AuthHandler):
     def _parse_userauth_failure(self, message: paramiko.Message) -> None:
         self.accepted = tuple(message.get_list())
         self.proofs += message.get_boolean()
-        self._tell()
+        self._wake()
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         if self.auth_event is not None:
             self.auth_event.set()
 
@@ -121,10 +121,10 @@ class UserAuth(AuthHandler):
     def _wait(self, event: threading.Event) -> bool:
         """Whether we are in, now that the server has answered; its thread sets the event at its end, too."""
         if not event.wait(self._timeout_s):
-            raise NoAnswer
+            raise AuthTimeout
         if self._peer.is_active():
             return bool(self.is_authenticated())
         error = self._peer.get_exception()
         if error is None:
-            raise HungUp
+            raise Disconnected
         raise error

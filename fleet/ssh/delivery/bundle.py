@@ -20,7 +20,7 @@ from threading import Lock
 
 import fleet.onhost
 from fleet.onhost.bootstrap import receive, unpack
-from fleet.ssh.delivery.psutil_wheels import NoWheel, Wheels, files_of, wanted_files
+from fleet.ssh.delivery.psutil_wheels import WheelCache, WheelUnavailable, files_of, wanted_files
 from fleet.ssh.remote.start_line import Platform
 
 GENERIC = "generic"
@@ -83,27 +83,27 @@ class Bundle:
         return self.sha256[:KEY_LETTERS]
 
 
-class Shelf(Mapping[str, Bundle]):
+class BundleStore(Mapping[str, Bundle]):
     """The bundles at hand, by platform tag, with `generic` for all others; more are made when their psutil is fetched."""
 
-    def __init__(self, at_hand: Mapping[str, Bundle], wheels: Wheels) -> None:
+    def __init__(self, at_hand: Mapping[str, Bundle], wheels: WheelCache) -> None:
         self._at_hand = dict(at_hand)
         self._wheels = wheels
         self._fetching = Lock()
         self._failed: dict[str, str] = {}
 
     def fetch(self, tag: str) -> Bundle:
-        """The bundle for a platform, with psutil. It is asked for once in a run. Raises `NoWheel`."""
+        """The bundle for a platform, with psutil. It is asked for once in a run. Raises `WheelUnavailable`."""
         found = self._at_hand.get(tag)
         if found is not None:
             return found  # without waiting for pip, which may be after another platform's
         with self._fetching:
             if tag in self._failed:
-                raise NoWheel(self._failed[tag])
+                raise WheelUnavailable(self._failed[tag])
             if tag not in self._at_hand:
                 try:
-                    made = build(tag, PACKAGE, files_of(self._wheels.fetched(tag)))
-                except NoWheel as error:
+                    made = build(tag, PACKAGE, files_of(self._wheels.fetch(tag)))
+                except WheelUnavailable as error:
                     self._failed[tag] = str(error)
                     raise
                 # Another dict, for those who are reading this one.
@@ -120,25 +120,25 @@ class Shelf(Mapping[str, Bundle]):
         return len(self._at_hand)
 
 
-def bundles() -> Shelf:
+def bundles() -> BundleStore:
     """This process's bundles: the generic one, this machine's own, and those whose psutil was fetched before."""
     with _MAKING:  # all visits begin at once, and one shelf is what fetches once
         return _made()
 
 
 @cache
-def _made() -> Shelf:
-    wheels = Wheels()
+def _made() -> BundleStore:
+    wheels = WheelCache()
     own = own_tag()
     found = {GENERIC: build(GENERIC, PACKAGE)}
     files = dict(psutil_files())
     if own is not None and files:
         found[own] = build(own, PACKAGE, files)
     for tag in wheels.platforms:
-        kept = wheels.kept(tag)
+        kept = wheels.cached(tag)
         if tag not in found and kept is not None:
             found[tag] = build(tag, PACKAGE, files_of(kept))
-    return Shelf(found, wheels)
+    return BundleStore(found, wheels)
 
 
 def fitting(tag: str, among: Mapping[str, Bundle]) -> Bundle:

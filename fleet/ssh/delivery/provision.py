@@ -1,6 +1,6 @@
 """What a host needs before it can be asked: the step script's bundle, and the release that it is to run.
 
-Both are known by their hash. Nothing that is brought here changes what the host runs, so a trouble on the way is one
+Both are known by their hash. Nothing that is brought here changes what the host runs, so a failure on the way is one
 of before the request.
 """
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fleet.onhost.text import safe
-from fleet.ssh.delivery.bundle import GENERIC, Bundle, Shelf, fitting, receive_text
-from fleet.ssh.delivery.compress import packed
-from fleet.ssh.delivery.psutil_wheels import NoWheel
+from fleet.ssh.delivery.bundle import GENERIC, Bundle, BundleStore, fitting, receive_text
+from fleet.ssh.delivery.compress import compressed_release
+from fleet.ssh.delivery.psutil_wheels import WheelUnavailable
 from fleet.ssh.delivery.rate_limit import Rate
 from fleet.ssh.delivery.upload import Source, transferring, upload
-from fleet.ssh.link_errors import Refusal
+from fleet.ssh.link_errors import HostRefused
 from fleet.ssh.remote.root_command import START_S, RootCommand
 from fleet.ssh.remote.start_line import Platform
 from fleet.ssh.transport.connection import Link
@@ -27,28 +27,28 @@ UNSAFE, FAILED = "fleet-unsafe ", "fleet-failed "
 log = logging.getLogger("fleet.ssh")
 
 
-class Tell(Protocol):
+class NoteSink(Protocol):
     """Tells the operator of what was brought, or could not be, and then by which word."""
 
     def __call__(self, reason: str | None, message: str, **values: Any) -> None: ...
 
 
-class Supply:
+class Provisioner:
     """Brings them over one link. `no_psutil` is why the host has to have psutil of its own, if it has to."""
 
-    def __init__(self, link: Link, bundles: Mapping[str, Bundle], tell: Tell, transfer: str, rate: Rate) -> None:
+    def __init__(self, link: Link, bundles: Mapping[str, Bundle], notify: NoteSink, transfer: str, rate: Rate) -> None:
         self.no_psutil = ""
         self._link = link
         self._state_dir = link.host.layout.state_dir
         self._bundles = bundles
-        self._tell = tell
+        self._notify = notify
         self._transfer = transfer
         self._rate = rate
 
     @property
     def can_fetch(self) -> bool:
         """Whether a psutil that is not at hand may be had."""
-        return isinstance(self._bundles, Shelf)
+        return isinstance(self._bundles, BundleStore)
 
     def keys(self, without: str = "") -> tuple[str, ...]:
         """The bundles that will do, the best first, but the one with this tag."""
@@ -57,18 +57,18 @@ class Supply:
 
     def bundle_for(self, platform: Platform) -> Bundle:
         """The bundle with psutil for that platform, fetched if need be, or the one for hosts that have their own."""
-        if isinstance(self._bundles, Shelf):
+        if isinstance(self._bundles, BundleStore):
             try:
                 return self._bundles.fetch(platform.tag)
-            except NoWheel as error:
+            except WheelUnavailable as error:
                 self.no_psutil = f"fleet has no psutil for {platform.tag}: {error}."
-                self._tell("psutil_not_fetched", f"{self.no_psutil} The host's own is used.")
+                self._notify("psutil_not_fetched", f"{self.no_psutil} The host's own is used.")
         return fitting(platform.tag, self._bundles)
 
-    def bring_bundle(self, bundle: Bundle, proceed: Callable[[], None]) -> None:
+    def upload_bundle(self, bundle: Bundle, proceed: Callable[[], None]) -> None:
         """The host has the bundle, checked by hash. `proceed` is called again and again; what it raises ends the upload.
 
-        Raises `Refusal` with the host's own reason, `Trouble`.
+        Raises `HostRefused` with the host's own reason, `LinkError`.
         """
         with transferring(self._link, "the step script") as watch:
             command = RootCommand.run_text(self._link)
@@ -76,7 +76,7 @@ class Supply:
 
             def waiting() -> None:
                 proceed()
-                source.moved()  # a login that is slow to begin is not an upload that stalls
+                source.progressed()  # a login that is slow to begin is not an upload that stalls
 
             said = self._sent(bundle, command, source, proceed) if command.begin(waiting) else ""
         if not said:
@@ -89,11 +89,11 @@ class Supply:
     def _sent(self, bundle: Bundle, command: RootCommand, source: Source, proceed: Callable[[], None]) -> str:
         """The host's answer to the bundle, `fleet-begun` if it gave none."""
         idle_s = self._link.deadlines.transfer_idle_s
-        source.moved()
+        source.progressed()
         # The host's answer says more than that it did not take everything.
         with suppress(OSError):
             command.send(receive_text(bundle, self._state_dir))
-            source.pour_into(command, idle_s)
+            source.write_to(command, idle_s)
 
         def patience_s() -> float:
             proceed()
@@ -104,13 +104,13 @@ class Supply:
                 return safe(line.decode("utf-8", "replace"))
         return "fleet-begun"
 
-    def bring_release(self, release: Path, target: str, proceed: Callable[[], None]) -> None:
-        """The release lies packed beside its place on the host; the step script unpacks it and checks its hash.
+    def upload_release(self, release: Path, target: str, proceed: Callable[[], None]) -> None:
+        """The release lies compressed_release beside its place on the host; the step script unpacks it and checks its hash.
 
         `proceed` is called again and again; what it raises ends the upload. Raises as `upload` does.
         """
         began_at = time.monotonic()
-        brought = packed(release)
+        brought = compressed_release(release)
         way = upload(
             self._link,
             brought.data,
@@ -120,7 +120,7 @@ class Supply:
             proceed=proceed,
         )
         sent_bytes = len(brought.data)
-        self._tell(
+        self._notify(
             None,
             f"uploaded the release by {way} ({_mb(sent_bytes)}, unpacked {_mb(brought.unpacked_bytes)})",
             took_s=time.monotonic() - began_at,
@@ -129,12 +129,12 @@ class Supply:
 
 
 def refuse_unstarted(line: bytes) -> None:
-    """Raises the `Refusal` that this line means, if it is the answer of a host that does not start its bundle."""
+    """Raises the `HostRefused` that this line means, if it is the answer of a host that does not start its bundle."""
     if line.startswith((UNSAFE.encode(), FAILED.encode())):
         raise _not_taken(safe(line.decode("utf-8", "replace")), "")
 
 
-def _not_taken(said: str, complaint: str) -> Refusal:
+def _not_taken(said: str, complaint: str) -> HostRefused:
     """What the host's answer means (`fleet.onhost.bootstrap.receive`), or its complaint."""
     if said.startswith(UNSAFE):
         return _unsafe(said.removeprefix(UNSAFE))
@@ -142,8 +142,8 @@ def _not_taken(said: str, complaint: str) -> Refusal:
     return bundle_failed(f"{why} {complaint}".strip() or "the host did not say why")
 
 
-def _unsafe(place: str) -> Refusal:
-    return Refusal(
+def _unsafe(place: str) -> HostRefused:
+    return HostRefused(
         "bundle_failed",
         "No step script is put into the state folder or run there: somebody else than root can write to "
         f"{safe(place)}, or put another in its place.",
@@ -153,9 +153,9 @@ def _unsafe(place: str) -> Refusal:
     )
 
 
-def bundle_failed(why: str) -> Refusal:
+def bundle_failed(why: str) -> HostRefused:
     """What to say when the bundle is not where it was to be."""
-    return Refusal(
+    return HostRefused(
         "bundle_failed",
         f"The step script could not be put on the host: {safe(why)}.",
         "See that the state folder (fleet_state_dir, /var/lib/fleet) has room and that only root can write there.",

@@ -34,7 +34,7 @@ FETCH_TIMEOUT_S = 120.0
 FOREIGN = ("_psaix.py", "_psbsd.py", "_psosx.py", "_pssunos.py", "_pswindows.py")
 
 
-class NoWheel(Exception):
+class WheelUnavailable(Exception):
     """There is no psutil for that platform here, and why."""
 
 
@@ -57,7 +57,7 @@ def read_pins(text: str) -> dict[str, Pin]:
     return found
 
 
-class Wheels:
+class WheelCache:
     """The wheels in one folder, and those that pip can bring there."""
 
     def __init__(self, folder: Path | None = None, pins: Mapping[str, Pin] | None = None) -> None:
@@ -69,7 +69,7 @@ class Wheels:
         """Those that a wheel is known for."""
         return tuple(self._pins)
 
-    def kept(self, platform: str) -> bytes | None:
+    def cached(self, platform: str) -> bytes | None:
         """The wheel, if the cache has it whole."""
         try:
             data = self._path(self._pins[platform]).read_bytes()
@@ -77,11 +77,11 @@ class Wheels:
             return None
         return data if hashlib.sha256(data).hexdigest() == self._pins[platform].sha256 else None
 
-    def fetched(self, platform: str) -> bytes:
-        """The wheel, from the cache or through pip, which puts it there. Raises `NoWheel`."""
+    def fetch(self, platform: str) -> bytes:
+        """The wheel, from the cache or through pip, which puts it there. Raises `WheelUnavailable`."""
         if platform not in self._pins:
-            raise NoWheel("psutil has no wheel for it")
-        found = self.kept(platform)
+            raise WheelUnavailable("psutil has no wheel for it")
+        found = self.cached(platform)
         if found is not None:
             return found
         pin = self._pins[platform]
@@ -90,10 +90,10 @@ class Wheels:
             with TemporaryDirectory(prefix=".fetch.", dir=self._folder) as name:
                 self._take(pin, _download(pin, platform, Path(name)))
         except OSError as error:
-            raise NoWheel(f"the cache can't be written: {error}") from error
-        found = self.kept(platform)
+            raise WheelUnavailable(f"the cache can't be written: {error}") from error
+        found = self.cached(platform)
         if found is None:
-            raise NoWheel("pip brought another file than the pinned one")
+            raise WheelUnavailable("pip brought another file than the pinned one")
         return found
 
     def _take(self, pin: Pin, folder: Path) -> None:
@@ -105,7 +105,7 @@ class Wheels:
 
 
 def _download(pin: Pin, platform: str, folder: Path) -> Path:
-    """The folder, with the wheel that pip found; pip itself refuses one with another hash. Raises `NoWheel`, OSError."""
+    """The folder, with the wheel that pip found; pip itself refuses one with another hash. Raises `WheelUnavailable`, OSError."""
     wanted = folder / "wanted.txt"
     wanted.write_text(pin.requirement + "\n", encoding="ascii")
     command = [sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check", "--quiet", "download"]
@@ -117,9 +117,9 @@ def _download(pin: Pin, platform: str, folder: Path) -> Path:
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=FETCH_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise NoWheel(f"pip did not end within {FETCH_TIMEOUT_S:g} s") from error
+        raise WheelUnavailable(f"pip did not end within {FETCH_TIMEOUT_S:g} s") from error
     if ran.returncode != 0:
-        raise NoWheel(f"pip could not fetch it: {_complaint(ran.stderr)}")
+        raise WheelUnavailable(f"pip could not fetch it: {_complaint(ran.stderr)}")
     return folder
 
 
@@ -131,12 +131,12 @@ def _complaint(said: bytes) -> str:
 
 
 def files_of(wheel: bytes) -> dict[str, bytes]:
-    """psutil's files in a wheel, by path, with its licence. Raises `NoWheel`."""
+    """psutil's files in a wheel, by path, with its licence. Raises `WheelUnavailable`."""
     try:
         with zipfile.ZipFile(io.BytesIO(wheel)) as source:
             return {kept: source.read(name) for name, kept in wanted_files(source.namelist())}
     except zipfile.BadZipFile as error:
-        raise NoWheel(f"the wheel can't be read: {error}") from error
+        raise WheelUnavailable(f"the wheel can't be read: {error}") from error
 
 
 def wanted_files(names: Iterable[str]) -> Iterator[tuple[str, str]]:

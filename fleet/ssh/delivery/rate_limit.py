@@ -10,7 +10,7 @@ from threading import Lock
 
 PULSE_S = 1.0
 PORTION_S = 0.25
-LEAST_PORTION_BYTES = 1024
+MIN_PORTION_BYTES = 1024
 
 
 class Rate:
@@ -32,7 +32,7 @@ class Rate:
         """How much of so many bytes should be asked for at once, so that the line is shared smoothly."""
         if self._bytes_per_s is None:
             return size_bytes
-        most_bytes = max(LEAST_PORTION_BYTES, int(self._bytes_per_s * PORTION_S))
+        most_bytes = max(MIN_PORTION_BYTES, int(self._bytes_per_s * PORTION_S))
         return most_bytes if size_bytes < 0 else min(size_bytes, most_bytes)
 
     def take(self, size_bytes: int, waiting: Callable[[], None]) -> None:

@@ -15,13 +15,13 @@ from fleet.ssh.hostkeys import certificates
 from fleet.ssh.hostkeys.certificates import HostCertificate
 from fleet.ssh.hostkeys.known_hosts import AUTHORITY, REVOKED, KnownKey, fingerprint, keys_of
 from fleet.ssh.hostkeys.revocation import revokes
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import Settings
 
-Look = Callable[[tuple[str, ...], str], tuple[KnownKey, ...]]
+FindKeys = Callable[[tuple[str, ...], str], tuple[KnownKey, ...]]
 ANOTHER_KEY = "Give the host a new key or certificate; the revoked one may be in other hands."
 UNKNOWN = "host_key_unknown"
-"""The only trouble with a key that may be cured by accepting it."""
+"""The only failure with a key that may be cured by accepting it."""
 
 
 class _ParamikoKey(Protocol):
@@ -32,7 +32,7 @@ class _ParamikoKey(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PresentedKey:
     """What a host shows of itself: its key, and the whole certificate around it, if it has one."""
 
     type: str
@@ -44,19 +44,19 @@ class Shown:
         return fingerprint(self.blob)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The key, for people."""
         return f"{self.type} {self.fingerprint}"
 
 
-def shown(key: _ParamikoKey) -> Shown:
+def presented(key: _ParamikoKey) -> PresentedKey:
     """What paramiko says of the key that a host has proved to have."""
     certificate = getattr(key.public_blob, "key_blob", None)
-    return Shown(key.get_name(), key.asbytes(), certificate)
+    return PresentedKey(key.get_name(), key.asbytes(), certificate)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownHost:
     """What the known_hosts files say of a host. `host` is the name in a certificate, `name` the one in the files.
 
     `borrowed` keys are known for the name without the port: another key than these is unknown, not changed.
@@ -77,8 +77,8 @@ class Known:
         """The types of the known keys, each once: the server should be asked for one of these first."""
         return tuple(dict.fromkeys(key.type for key in self.keys))
 
-    def trouble_with(self, shown: Shown, at_s: float) -> Trouble | None:
-        """Why what the host shows is not accepted at that time (seconds since 1970); `None` when it is. Raises `Trouble` when
+    def rejection(self, shown: PresentedKey, at_s: float) -> LinkError | None:
+        """Why what the host shows is not accepted at that time (seconds since 1970); `None` when it is. Raises `LinkError` when
         the revoked keys can't be read.
 
         As OpenSSH: a certificate that proves nothing is looked at as the plain key inside it.
@@ -100,8 +100,8 @@ class Known:
         return _unknown(self, shown, certificate)
 
 
-def known_for(settings: Settings, look: Look = keys_of) -> Known:
-    """What is known of this host, by what `look` finds in its files. Raises `Trouble` when one can't be read."""
+def known_host_for(settings: Settings, look: FindKeys = keys_of) -> KnownHost:
+    """What is known of this host, by what `look` finds in its files. Raises `LinkError` when one can't be read."""
     files, name = settings.known_hosts, settings.key_name
     plain = settings.hostname.lower()
     is_alias = name not in (plain, f"[{plain}]:{settings.port}")
@@ -112,7 +112,7 @@ def known_for(settings: Settings, look: Look = keys_of) -> Known:
         borrowed = look(files, plain)
     own = tuple(key for key in found if not key.marker)
     every = tuple(dict.fromkeys(found + borrowed))
-    return Known(
+    return KnownHost(
         name,
         name if is_alias else plain,
         files,
@@ -124,7 +124,7 @@ def known_for(settings: Settings, look: Look = keys_of) -> Known:
     )
 
 
-def _read(shown: Shown) -> HostCertificate | None:
+def _read(shown: PresentedKey) -> HostCertificate | None:
     """The certificate; one that nobody can read proves nothing, and its key is looked at alone."""
     if shown.certificate is None:
         return None
@@ -134,56 +134,56 @@ def _read(shown: Shown) -> HostCertificate | None:
         return None
 
 
-def _changed(known: Known, shown: Shown) -> Trouble:
+def _changed(known: KnownHost, shown: PresentedKey) -> LinkError:
     same = [key for key in known.keys if key.type == shown.type] or list(known.keys)
-    expected = ", ".join(key.words for key in same)
+    expected = ", ".join(key.description for key in same)
     files = dict.fromkeys(key.file for key in known.keys)
     forget = "; ".join(f"ssh-keygen -R {shlex.quote(known.name)} -f {shlex.quote(file)}" for file in files)
-    return Trouble(
+    return LinkError(
         "host_key_changed",
-        f"THE HOST KEY OF {known.name} HAS CHANGED: it shows {shown.words}, "
+        f"THE HOST KEY OF {known.name} HAS CHANGED: it shows {shown.description}, "
         f"known is {expected}. Somebody may be in between, or the host was installed anew. Nothing was sent.",
         "Ask who changed it and compare the fingerprint on the host's console. Only then: "
         f"{forget}, and accept the new key: fleet trust.",
     )
 
 
-def _revoked(known: Known, key: KnownKey, *, is_authority: bool) -> Trouble:
+def _revoked(known: KnownHost, key: KnownKey, *, is_authority: bool) -> LinkError:
     what = "a host certificate whose authority is revoked" if is_authority else "a host key that is revoked"
-    return Trouble(
+    return LinkError(
         "host_key_revoked",
-        f"{known.name} shows {what}: {key.words}.",
+        f"{known.name} shows {what}: {key.description}.",
         ANOTHER_KEY,
     )
 
 
-def _revoked_in(known: Known, file: str, shown: Shown) -> Trouble:
-    return Trouble(
+def _revoked_in(known: KnownHost, file: str, shown: PresentedKey) -> LinkError:
+    return LinkError(
         "host_key_revoked",
-        f"{known.name} shows {shown.words}, and {file} (RevokedHostKeys) revokes that key, its certificate or its authority.",
+        f"{known.name} shows {shown.description}, and {file} (RevokedHostKeys) revokes that key, its certificate or its authority.",
         ANOTHER_KEY,
     )
 
 
-def _refused_certificate(known: Known, certificate: HostCertificate, fault: str) -> Trouble:
+def _refused_certificate(known: KnownHost, certificate: HostCertificate, fault: str) -> LinkError:
     by = next(key for key in known.authorities if key.blob == certificate.authority)
-    return Trouble(
+    return LinkError(
         "host_certificate_refused",
-        safe(f"The host certificate of {known.name} {fault}; it is by {by.words}."),
+        safe(f"The host certificate of {known.name} {fault}; it is by {by.description}."),
         f"Have it signed anew on the host's side (ssh-keygen -h -n {known.host}), and see that both clocks are right.",
     )
 
 
-def _unknown(known: Known, shown: Shown, certificate: HostCertificate | None) -> Trouble:
+def _unknown(known: KnownHost, shown: PresentedKey, certificate: HostCertificate | None) -> LinkError:
     where = f"in none of {', '.join(known.files)}" if known.files else "not known: ssh_config names no known_hosts file"
-    text = f"The host key of {known.name} ({shown.words}) is {where}."
-    authorities = ", ".join(key.words for key in known.authorities)
+    text = f"The host key of {known.name} ({shown.description}) is {where}."
+    authorities = ", ".join(key.description for key in known.authorities)
     if certificate is not None and known.authorities:
         by = f"{certificate.authority_type} {fingerprint(certificate.authority)}"
         text += f" Its certificate is by another authority, {by}, than the known one: {authorities}."
     elif known.authorities:
         text += f" It shows no certificate, though an authority is known for it: {authorities}."
-    return Trouble(
+    return LinkError(
         "host_key_unknown",
         text,
         "See its fingerprint, compare it with the host's console (ssh-keygen -lf on its public key), and accept it: "

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fleet.ssh.hostkeys.acceptance import UNKNOWN, Look, Shown, known_for
+from fleet.ssh.hostkeys.acceptance import UNKNOWN, FindKeys, PresentedKey, known_host_for
 from fleet.ssh.hostkeys.known_hosts import Reading
 from fleet.ssh.hostkeys.known_hosts_file import hashed
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import Settings
 
 LOCK_S = 10.0
@@ -30,7 +30,7 @@ POLL_S = 0.02
 SALT_BYTES = 20
 NOT_IN_A_NAME = frozenset(" \t\r\n\v\f\0,*?!")
 NOT_FIRST = ("#", "@", "|")
-NewKey = tuple[Settings, Shown]
+NewKey = tuple[Settings, PresentedKey]
 UNWRITABLE = "known_hosts_unwritable"
 _IN_THIS_PROCESS = threading.Lock()
 
@@ -57,7 +57,7 @@ def store_of(settings: Settings) -> str | None:
 def add(new: Sequence[NewKey], file: str, now: Callable[[], float] = time.time) -> int:
     """All of the keys are known; so many of them were not before, and are now in `file`.
 
-    Raises `Trouble`, and then none was added: one is known to be another by now, two differ under one name, or the file
+    Raises `LinkError`, and then none was added: one is known to be another by now, two differ under one name, or the file
     can't be written.
     """
     try:
@@ -80,25 +80,25 @@ def _once(new: Sequence[NewKey]) -> list[NewKey]:
 def _refuse_ambiguous(new: Sequence[NewKey]) -> None:
     for name, count in Counter(settings.key_name for settings, _ in new).items():
         if count > 1:
-            raise Trouble(
+            raise LinkError(
                 "host_key_ambiguous",
                 f"Different keys were shown under the one name {name}.",
                 "Give each of these hosts a HostKeyAlias of its own in ssh_config.",
             )
 
 
-def accept(settings: Settings, key: Shown) -> str:
-    """The key is known from now on, if it can be stored; what is to be told of it. Raises `Trouble` when it is another."""
-    text = f"the host key of {settings.key_name} was not known and is accepted: {key.words}"
+def accept(settings: Settings, key: PresentedKey) -> str:
+    """The key is known from now on, if it can be stored; what is to be told of it. Raises `LinkError` when it is another."""
+    text = f"the host key of {settings.key_name} was not known and is accepted: {key.description}"
     file = store_of(settings)
     if file is None:
         return f"{text}. It is stored nowhere: {_no_store(settings)}"
     try:
         add([(settings, key)], file)
-    except Trouble as trouble:
-        if trouble.reason != UNWRITABLE:
+    except LinkError as failure:
+        if failure.reason != UNWRITABLE:
             raise
-        return f"{text}. It is NOT stored: {trouble.message}"
+        return f"{text}. It is NOT stored: {failure.message}"
     return f"{text}. It is stored in {file}"
 
 
@@ -107,18 +107,18 @@ def _no_store(settings: Settings) -> str:
     return f"{named} can't keep it" if named else "ssh_config names no file for it"
 
 
-def _is_new(settings: Settings, key: Shown, look: Look, at_s: float) -> bool:
-    """Whether the key is still unknown. Raises `Trouble` when it is known to be another."""
-    trouble = known_for(settings, look).trouble_with(key, at_s)
-    if trouble is not None and trouble.reason != UNKNOWN:
-        raise trouble
-    return trouble is not None
+def _is_new(settings: Settings, key: PresentedKey, look: FindKeys, at_s: float) -> bool:
+    """Whether the key is still unknown. Raises `LinkError` when it is known to be another."""
+    failure = known_host_for(settings, look).rejection(key, at_s)
+    if failure is not None and failure.reason != UNKNOWN:
+        raise failure
+    return failure is not None
 
 
-def _line(settings: Settings, key: Shown) -> str:
+def _line(settings: Settings, key: PresentedKey) -> str:
     name = settings.key_name
     if not name or NOT_IN_A_NAME & set(name) or name.startswith(NOT_FIRST):
-        raise Trouble(
+        raise LinkError(
             "known_hosts_unwritable",
             f"{name!r} can't stand in a known_hosts file as a host's name.",
             "Correct HostKeyAlias in ssh_config, or the address in the inventory.",
@@ -137,7 +137,7 @@ def _can_be_made(path: Path) -> bool:
 
 @contextmanager
 def _locked(file: str) -> Iterator[int]:
-    """The file, made if it was missing, open to read and append; no other fleet has it. Raises `OSError`, `Trouble`."""
+    """The file, made if it was missing, open to read and append; no other fleet has it. Raises `OSError`, `LinkError`."""
     ends_at = time.monotonic() + LOCK_S
     if not _IN_THIS_PROCESS.acquire(timeout=QUEUE_S):
         raise _unwritable(file, f"the keys of other hosts are being written for {QUEUE_S:g} s already", "Run it again.")
@@ -196,5 +196,5 @@ def _append(handle: int, lines: bytes) -> None:
 
 def _unwritable(
     file: str, why: str, remedy: str = "See to its mode and its owner, and to room on its disk."
-) -> Trouble:
-    return Trouble("known_hosts_unwritable", f"{file} can't be written: {why}.", remedy)
+) -> LinkError:
+    return LinkError("known_hosts_unwritable", f"{file} can't be written: {why}.", remedy)

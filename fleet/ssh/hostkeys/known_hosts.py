@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fleet.ssh.hostkeys.known_hosts_file import Line, lines_about, lines_of
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 
 ASK_TIMEOUT_S = 10.0
 REVOKED = "@revoked"
@@ -36,13 +36,13 @@ class KnownKey:
         return f"{self.file}:{self.line}"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The key and where it stands, for people."""
         return f"{self.type} {fingerprint(self.blob)} ({self.where})"
 
 
 def keys_of(files: tuple[str, ...], name: str) -> tuple[KnownKey, ...]:
-    """What the files hold for the name, in their order. Raises `Trouble` when one can't be read; a missing one is empty."""
+    """What the files hold for the name, in their order. Raises `LinkError` when one can't be read; a missing one is empty."""
     found: list[KnownKey] = []
     for file in files:
         try:
@@ -131,5 +131,7 @@ def _blob(fields: list[str]) -> bytes | None:
     return blob if blob.startswith(len(kind).to_bytes(4, "big") + kind) else None
 
 
-def _unreadable(file: str, why: str) -> Trouble:
-    return Trouble("known_hosts_unreadable", f"{file} can't be read: {why}.", f"Look at it with: ssh-keygen -lf {file}")
+def _unreadable(file: str, why: str) -> LinkError:
+    return LinkError(
+        "known_hosts_unreadable", f"{file} can't be read: {why}.", f"Look at it with: ssh-keygen -lf {file}"
+    )

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 
 ASK_TIMEOUT_S = 10.0
 KRL = b"SSHKRL\n\0"
@@ -17,7 +17,7 @@ KRL = b"SSHKRL\n\0"
 
 
 def revokes(file: str, shown: bytes, keys: Collection[bytes]) -> bool:
-    """Whether the file revokes what a host shows, a key or a certificate, or one of the plain keys in it. Raises `Trouble`."""
+    """Whether the file revokes what a host shows, a key or a certificate, or one of the plain keys in it. Raises `LinkError`."""
     try:
         data = Path(file).read_bytes()
     except OSError as error:
@@ -40,7 +40,7 @@ def revokes(file: str, shown: bytes, keys: Collection[bytes]) -> bool:
 
 
 def _listed(file: str, data: bytes) -> Iterator[bytes]:
-    """The keys of a list, a line `TYPE BASE64 [COMMENT]` for each. Raises `Trouble` for a line that is none, as ssh does."""
+    """The keys of a list, a line `TYPE BASE64 [COMMENT]` for each. Raises `LinkError` for a line that is none, as ssh does."""
     for number, line in enumerate(data.split(b"\n"), 1):
         fields = line.split(None, 2)
         if not fields or fields[0].startswith(b"#"):
@@ -60,8 +60,8 @@ def _line(blob: bytes) -> bytes:
     return kind + b" " + base64.b64encode(blob) + b"\n"
 
 
-def _unreadable(file: str, why: str) -> Trouble:
-    return Trouble(
+def _unreadable(file: str, why: str) -> LinkError:
+    return LinkError(
         "known_hosts_unreadable",
         f"The revoked host keys in {file} can't be read, so no host key is accepted: {why}.",
         "See to the file, or to RevokedHostKeys in ssh_config, which names it.",

@@ -18,9 +18,9 @@ from pathlib import Path
 from fleet.host import Host
 from fleet.onhost.bootstrap import become_root
 from fleet.onhost.text import safe
-from fleet.ssh.auth.password_gate import NotGiven, Trial
-from fleet.ssh.auth.secrets import SECRETS, Kind
-from fleet.ssh.link_errors import Refusal
+from fleet.ssh.auth.password_gate import PasswordGate, PasswordWithheld
+from fleet.ssh.auth.secrets import SECRETS, SecretKind
+from fleet.ssh.link_errors import HostRefused
 from fleet.ssh.remote.start_line import BECOME_WORDS, BEGIN, MISSING, root_line
 
 WANTS_ROOT = b"fleet-wants-root "
@@ -62,7 +62,7 @@ class Become:
         self._is_on = host.become
         self._user = ""
         self._has_answered = False
-        self._trial: Trial | None = None
+        self._gate: PasswordGate | None = None
 
     def wrapped(self, script: str, find_python: str) -> str:
         """The script, run as root where the inventory sets `ansible_become`; the same script elsewhere."""
@@ -81,7 +81,7 @@ class Become:
         """What to send to a host that waits: the script for a terminal, and the password or an empty line.
 
         `None` when the host was answered before. Waits until the password may be given; `proceed` is called meanwhile.
-        Raises `Refusal` when it may not, and what `proceed` raises.
+        Raises `HostRefused` when it may not, and what `proceed` raises.
         """
         if self._has_answered:
             return None
@@ -90,17 +90,17 @@ class Become:
         return b"go\n" + _terminal_script() + self._password(proceed) + b"\n"
 
     def _password(self, proceed: Callable[[], object]) -> bytes:
-        secret = SECRETS.get(Kind.BECOME)
+        secret = SECRETS.get(SecretKind.BECOME)
         if secret is None:
             if self._method == "doas":
                 raise not_become("password", self._method, self._user)
             return b""
-        trial = SECRETS.trial(Kind.BECOME, self._user)
+        gate = SECRETS.gate(SecretKind.BECOME, self._user)
         try:
-            trial.begin(self._account, proceed)
-        except NotGiven as error:
+            gate.enter(self._account, proceed)
+        except PasswordWithheld as error:
             raise _not_given(self._method, error.refused_by) from None
-        self._trial = trial
+        self._gate = gate
         return secret.encode("utf-8", "surrogateescape")
 
     def hear(self, line: bytes, complaint: Callable[[], str]) -> None:
@@ -119,72 +119,72 @@ class Become:
 
     def settle(self, taken: bool | None) -> None:
         """The password was accepted or refused; `None` when that is not known. Only the first call counts."""
-        trial, self._trial = self._trial, None
-        if trial is not None:
-            trial.end(self._account, self._name, taken)
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.report(self._account, self._name, taken)
 
 
-def refusal_of(said: str, complaint: str) -> Refusal:
+def refusal_of(said: str, complaint: str) -> HostRefused:
     """Why the login did not become root, by the host's words after `fleet-missing become-`, with sudo's own words."""
     what, method, user, why = (said.strip().split(maxsplit=3) + [""] * 4)[:4]
     refusal = not_become(what, method, user, why)
     if not complaint:
         return refusal
-    return Refusal(refusal.reason, f"{refusal.message} It said: {_without_script(complaint)}.", refusal.remedy)
+    return HostRefused(refusal.reason, f"{refusal.message} It said: {_without_script(complaint)}.", refusal.remedy)
 
 
-def not_become(what: str, method: str, user: str, why: str = "") -> Refusal:
+def not_become(what: str, method: str, user: str, why: str = "") -> HostRefused:
     """Why the login did not become root, and the line that would let it."""
     allow = root_line(method, user)
     if what == "missing":
-        return Refusal(
+        return HostRefused(
             "sudo_missing",
             f"The login is {user}, ansible_become is set, and the host has no {method}.",
             f"Install {method} there, or log in as root (ansible_user: root).",
         )
     if what == "wrong":
-        return Refusal(
+        return HostRefused(
             "become_password_wrong",
             f"{method} refused the password that was given for {user}; it is not tried again on this host in this run.",
             "Run the command again with the right one; see first that the account was not locked (faillock).",
         )
     if what == "denied" and why == become_root.UNASKED:
-        return Refusal(
+        return HostRefused(
             "become_denied",
             f"{method} doesn't let {user} become root, and asked for no password.",
             f"Allow it on the host: {allow}",
         )
     if what == "denied":
-        return Refusal(
+        return HostRefused(
             "become_denied",
             f"{method} was given the password, and doesn't let {user} become root: it is wrong, or not enough.",
             f"If it is right, allow it on the host (as here, no password is needed then): {allow}",
         )
     if what == "asks":
-        return Refusal(
+        return HostRefused(
             "become_asks",
             f"{method} asks {user} for something else than a password, which fleet can't answer.",
             f"Let it in without, on the host: {allow}",
         )
     if what == "terminal":
-        return Refusal(
+        return HostRefused(
             "become_terminal",
             f"{method} needs a terminal, and the host gives none: {why or 'it did not say why'}.",
             f"See that /dev/pts is mounted there; or let {user} in without a password on the host: {allow}",
         )
-    return Refusal(
+    return HostRefused(
         "sudo_password",
         f"{method} doesn't let {user} become root without a password.",
         f"Give it with --ask-become-pass or --become-password-file, or allow it without on the host: {allow}",
     )
 
 
-def _not_given(method: str, refused_by: tuple[str, ...]) -> Refusal:
+def _not_given(method: str, refused_by: tuple[str, ...]) -> HostRefused:
     remedy = "Run the command again with the right one; see first that the account was not locked (faillock)."
     if not refused_by:
         said = f"The password for {method} was refused here before in this run, and is not tried again."
-        return Refusal("become_password_wrong", said, remedy)
-    return Refusal(
+        return HostRefused("become_password_wrong", said, remedy)
+    return HostRefused(
         "become_password_wrong",
         f"The password for {method} did not do on {' and '.join(refused_by)}, and no host has taken it: it is not given "
         "to this one, because a directory behind all of them would lock the account.",

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from fleet.onhost.text import safe
-from fleet.ssh.link_errors import Refusal, Trouble
+from fleet.ssh.link_errors import HostRefused, LinkError
 from fleet.ssh.remote import start_line
 from fleet.ssh.remote.become import Become, refusal_of
 from fleet.ssh.remote.command import Command
@@ -25,7 +25,7 @@ class RootCommand(Command):
     """A command under way. `has_begun`: it runs as root. `platform`: that of a host which has no bundle to run."""
 
     def __init__(self, link: Link, script: str) -> None:
-        """The login shell was given the script. Raises `Refusal` for a path that not every login shell can be given."""
+        """The login shell was given the script. Raises `HostRefused` for a path that not every login shell can be given."""
         host = link.host
         start_line.quoted(host.layout.state_dir)
         self._become = Become(host)
@@ -54,7 +54,7 @@ class RootCommand(Command):
     def begin(self, proceed: Callable[[], object]) -> bool:
         """Whether the command itself speaks from now on. Otherwise it has ended: see `platform` and `ended_early`.
 
-        `proceed` is called at least once a second; what it raises ends the wait. Raises `Refusal` when the command can't
+        `proceed` is called at least once a second; what it raises ends the wait. Raises `HostRefused` when the command can't
         run there or may not become root, and what `Command.lines` raises: `silent` after `START_S`.
         """
 
@@ -77,31 +77,31 @@ class RootCommand(Command):
         self._patience_s = pulse
         for line in self._every_line:
             if self._become.is_wanted(line):
-                self.end()  # the command ran, and ended with the status by which sudo refuses: it is not run again
+                self.close_stdin()  # the command ran, and ended with the status by which sudo refuses: it is not run again
             else:
                 yield line
 
-    def ended_early(self) -> Trouble:
+    def ended_early(self) -> LinkError:
         """Why there is no answer: the link was lost, the login ran nothing, or the command ended before it was done."""
         status = self.exit_status()
         if status is None and self._link.is_active:
             # sshd ends the commands of a connection before the connection, which looks alive for a moment longer.
             try:
-                self._link.ask_alive()
-            except Trouble as trouble:
-                return trouble
+                self._link.check_alive()
+            except LinkError as failure:
+                return failure
         if not self._link.is_active:
-            return Trouble("link_lost", "The connection was lost.", "Ask the host again: fleet status.")
+            return LinkError("link_lost", "The connection was lost.", "Ask the host again: fleet status.")
         ended = "without an exit status" if status is None else f"with exit status {status}"
         said = f": {self.stderr}" if self.stderr else ""
         log.warning("%s: the remote command ended %s%s", self._link.host.name, ended, said)
         if not self.has_begun:
-            return Refusal(
+            return HostRefused(
                 "no_shell",
                 f"The login ended {ended} without running fleet's command{said}.",
                 "The login shell must run commands (not nologin), and ForceCommand must pass them on.",
             )
-        return Trouble(
+        return LinkError(
             "script_died",
             f"The step script ended {ended} before it was done{said}.",
             "Ask the host again: fleet status. If it says the same, this is a bug of fleet: keep the log.",
@@ -118,19 +118,19 @@ class RootCommand(Command):
             raise refusal_of(said, self._complaint())
         start_line.refuse_missing(line)
         if line == BEGIN:
-            self.got_on()
+            self.progressed()
         return line == BEGIN
 
     def _answer(self, line: bytes, proceed: Callable[[], object]) -> None:
         answer = self._become.answer(line, proceed)
         if answer is None:
-            self.end()  # it ran, and ended with the status by which sudo refuses
+            self.close_stdin()  # it ran, and ended with the status by which sudo refuses
         else:
             self.send(answer)
-            self.got_on()  # the time that sudo took without a password doesn't count
+            self.progressed()  # the time that sudo took without a password doesn't count
 
     def _complaint(self) -> str:
         """What sudo itself said. It comes on stderr, and may come later than the host's own words."""
-        self.end()
+        self.close_stdin()
         self.exit_status()
         return self.stderr

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fleet.onhost.bootstrap.receive import IDLE_S
 from fleet.onhost.text import safe
-from fleet.ssh.link_errors import Refusal
+from fleet.ssh.link_errors import HostRefused
 
 BEGIN = b"fleet-begin"
 MISSING = b"fleet-missing "
@@ -127,9 +127,9 @@ def find_python(python: str | None) -> str:
 
 
 def quoted(path: str) -> str:
-    """The path as one word for sh. Raises `Refusal` for what some login shell would not leave alone."""
+    """The path as one word for sh. Raises `HostRefused` for what some login shell would not leave alone."""
     if SPECIAL.search(path):
-        raise Refusal(
+        raise HostRefused(
             "path_refused",
             f"The path {path!r} holds a control character, an exclamation mark or a backslash.",
             "Choose another path in the inventory: not every login shell can be given this one.",
@@ -138,31 +138,31 @@ def quoted(path: str) -> str:
 
 
 def refuse_missing(line: bytes) -> None:
-    """Raises the `Refusal` that this line means, if the host says in it what the start line misses there."""
+    """Raises the `HostRefused` that this line means, if the host says in it what the start line misses there."""
     if not line.startswith(MISSING):
         return
     said = safe(line[len(MISSING) :].decode("utf-8", "replace")).strip()
     what, _, rest = (part.strip() for part in said.partition(" "))
     if what == "root":
-        raise Refusal(
+        raise HostRefused(
             "not_root",
             f"The login is {rest or 'not root'}, and only root may signal nginx and change its binary.",
             f"Set ansible_become: true for the host and allow it there: {root_line('sudo', rest)}. Or log in as root.",
         )
     if what == "python" and not rest:
-        raise Refusal(
+        raise HostRefused(
             "python_missing",
             "The host has no Python 3 where it was looked for (python3, platform-python, /usr/bin/python3.*).",
             "Install it (Debian, RHEL, Alpine: package python3), or name one: ansible_python_interpreter.",
         )
     if what == "python":
-        raise Refusal(
+        raise HostRefused(
             "python_old",
             f"The host's Python is too old or doesn't run: {rest}. The step script needs 3.6 or newer.",
             "Install a newer Python 3, or name one: ansible_python_interpreter.",
         )
     if what == "library":
-        raise Refusal(
+        raise HostRefused(
             "python_incomplete",
             f"The host's Python lacks a part of its own library: {rest}.",
             "Install the whole of it (Debian, Ubuntu: python3, not only python3-minimal), or name another one: "

@@ -23,14 +23,14 @@ from paramiko.ssh_exception import IncompatiblePeer
 from fleet.host import Host
 from fleet.onhost.text import safe
 from fleet.ssh.auth.login import Login
-from fleet.ssh.auth.secrets import SECRETS, Kind
-from fleet.ssh.hostkeys.acceptance import Known, Shown, known_for, shown
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.auth.secrets import SECRETS, SecretKind
+from fleet.ssh.hostkeys.acceptance import KnownHost, PresentedKey, known_host_for, presented
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import Settings, resolve
-from fleet.ssh.transport.bastion import Tell
-from fleet.ssh.transport.paramiko_transport import KEX_TIMEOUT_S, KnownKeys, Transport, new_transport
+from fleet.ssh.transport.bastion import Notify
+from fleet.ssh.transport.paramiko_transport import KEX_TIMEOUT_S, HostKeyPolicy, Transport, new_transport
 from fleet.ssh.transport.stream import close_stream, complaint, stream_to
-from fleet.ssh.transport.watchdog import Watch
+from fleet.ssh.transport.watchdog import Watchdog
 from fleet.task import PLAIN, Connecting, Deadlines
 
 T = TypeVar("T")
@@ -53,9 +53,9 @@ LIBRARY_ERRORS = (
 )
 QUIET_S = 10.0
 TURNED_AWAY = ("no_banner", "handshake_failed", "proxy_turned_away")
-MOST_LOGINS = 5
+MAX_LOGINS = 5
 RETRY_S = 0.25
-MOST_HANDSHAKES = 8
+MAX_HANDSHAKES = 8
 """With one sshd at a time: OpenSSH begins to turn logins away at 10 that have not ended (MaxStartups)."""
 
 # Without a handler of their own, these print through logging's last resort and tear the live view.
@@ -63,21 +63,21 @@ for _name in ("paramiko", "fabric", "invoke"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
-class _Ramp:
+class _LoginLimits:
     """Lets so many logins at one sshd begin that it turns none away."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._turns: dict[tuple[Settings | None, str, int], threading.Semaphore] = {}
+        self._slots: dict[tuple[Settings | None, str, int], threading.Semaphore] = {}
 
-    def turn(self, settings: Settings) -> threading.Semaphore:
+    def slot(self, settings: Settings) -> threading.Semaphore:
         """Entered for the time of a login."""
         with self._lock:
             there = (settings.jump, settings.hostname, settings.port)
-            return self._turns.setdefault(there, threading.Semaphore(MOST_HANDSHAKES))
+            return self._slots.setdefault(there, threading.Semaphore(MAX_HANDSHAKES))
 
 
-_RAMP = _Ramp()
+_LOGIN_LIMITS = _LoginLimits()
 
 
 class Link:
@@ -90,14 +90,14 @@ class Link:
         connecting: Connecting = PLAIN,
         *,
         settings: Settings | None = None,
-        tell: Tell = lambda reason, message: None,
+        notify: Notify = lambda reason, message: None,
     ) -> None:
         self.host = host
         self.deadlines = deadlines if settings is None else _as_configured(deadlines, settings)
         self._given = deadlines
         self._connecting = connecting
         self._settings = settings
-        self._tell = tell
+        self._notify = notify
         self.fabric: Any = None  # Fabric's `Connection`
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -106,73 +106,73 @@ class Link:
         self._transport: Transport | None = None
 
     def open(self) -> None:
-        """The connection is there, the host's key is a known one, and it let us in. Raises `Trouble`.
+        """The connection is there, the host's key is a known one, and it let us in. Raises `LinkError`.
 
         A login that a busy sshd turned away before the key exchange is tried again: nothing can have happened.
         """
         settings = self.settings
-        known = known_for(settings)
+        known = known_host_for(settings)
         self._tried(settings, lambda: self._open(settings, known))
 
-    def shown_key(self) -> Shown:
-        """The key that the host shows. Nobody logs in, but at the bastions before it. Raises `Trouble`."""
+    def presented_key(self) -> PresentedKey:
+        """The key that the host shows. Nobody logs in, but at the bastions before it. Raises `LinkError`."""
         settings = self.settings
-        known = known_for(settings)
-        return self._tried(settings, lambda: self._shown_key(settings, known))
+        known = known_host_for(settings)
+        return self._tried(settings, lambda: self._presented_key(settings, known))
 
     def _tried(self, settings: Settings, begin: Callable[[], T]) -> T:
-        """What `begin` gives, which is called again while sshd turns us away. Raises `Trouble`."""
+        """What `begin` gives, which is called again while sshd turns us away. Raises `LinkError`."""
         tries = 0
         while True:
             tries += 1
             began_at = time.monotonic()
             try:
-                with _RAMP.turn(settings):
+                with _LOGIN_LIMITS.slot(settings):
                     return begin()
-            except Trouble as trouble:
+            except LinkError as failure:
                 at_once = time.monotonic() - began_at < self.deadlines.banner_s
-                # A bastion's trouble may have the same word; it was tried again by the bastion's own link.
-                turned_away = trouble.may_pass and trouble.reason in TURNED_AWAY
-                if not turned_away or not at_once or tries == MOST_LOGINS or self._closed.is_set():
+                # A bastion's failure may have the same word; it was tried again by the bastion's own link.
+                turned_away = failure.may_pass and failure.reason in TURNED_AWAY
+                if not turned_away or not at_once or tries == MAX_LOGINS or self._closed.is_set():
                     raise
-                self._tell(trouble.reason, f"login {tries} was turned away and is tried again: {trouble.message}")
+                self._notify(failure.reason, f"login {tries} was turned away and is tried again: {failure.message}")
             self._closed.wait(RETRY_S * 2**tries * Random().uniform(0.5, 1.0))
 
     @property
     def settings(self) -> Settings:
-        """How the host is connected to. Raises `Trouble` when ssh_config can't be read."""
+        """How the host is connected to. Raises `LinkError` when ssh_config can't be read."""
         if self._settings is None:
             self._settings = resolve(self.host, self._connecting)
             self.deadlines = _as_configured(self._given, self._settings)
         return self._settings
 
-    def _open(self, settings: Settings, known: Known) -> None:
+    def _open(self, settings: Settings, known: KnownHost) -> None:
         self._refuse_if_closed()
-        password = SECRETS.get(Kind.LOGIN) if self._connecting.ask_password else None
+        password = SECRETS.get(SecretKind.LOGIN) if self._connecting.ask_password else None
         self._login = login = Login(settings, self.deadlines.auth_s, password)
         stream = self._streaming(settings)
         self.fabric = _connection(settings, self.deadlines, login, stream)
-        self.fabric.client.set_missing_host_key_policy(KnownKeys(settings, known, self._tell))
+        self.fabric.client.set_missing_host_key_policy(HostKeyPolicy(settings, known, self._notify))
         self.fabric.connect_kwargs["transport_factory"] = self._transport_factory(known)
         try:
-            with self.watch(self.deadlines.banner_s + KEX_TIMEOUT_S + self.deadlines.auth_s):
+            with self.watchdog(self.deadlines.banner_s + KEX_TIMEOUT_S + self.deadlines.auth_s):
                 self.fabric.open()
-        except Trouble:
+        except LinkError:
             self._drop()
             raise
         except LIBRARY_ERRORS as error:
-            trouble = complaint(stream) or _explain(settings, self.deadlines, self._transport, login, error)
+            failure = complaint(stream) or _explain(settings, self.deadlines, self._transport, login, error)
             self._drop()
-            raise trouble from error
+            raise failure from error
 
-    def _shown_key(self, settings: Settings, known: Known) -> Shown:
+    def _presented_key(self, settings: Settings, known: KnownHost) -> PresentedKey:
         stream = self._streaming(settings)
         self._transport = transport = new_transport(stream, known)
         transport.banner_timeout = self.deadlines.banner_s
         try:
-            with self.watch(self.deadlines.banner_s + KEX_TIMEOUT_S):
+            with self.watchdog(self.deadlines.banner_s + KEX_TIMEOUT_S):
                 transport.start_client()
-                return shown(transport.get_remote_server_key())
+                return presented(transport.get_remote_server_key())
         except LIBRARY_ERRORS as error:
             raise complaint(stream) or _explain(settings, self.deadlines, transport, None, error) from error
         finally:
@@ -181,7 +181,7 @@ class Link:
     def _streaming(self, settings: Settings) -> Any:
         """The bytes come through to the host; whoever closes the link from now on closes them, too."""
         self._refuse_if_closed()
-        stream = stream_to(settings, self.deadlines.connect_s, self._tell, self._bastion)
+        stream = stream_to(settings, self.deadlines.connect_s, self._notify, self._bastion)
         with self._lock:
             self._stream = stream
         if self._closed.is_set():
@@ -192,19 +192,19 @@ class Link:
     def _bastion(self, settings: Settings) -> "Link":
         """A connection to a bastion that this host is behind, not open yet."""
         host = Host(name=settings.hostname, address=settings.hostname)
-        return Link(host, self._given, settings=settings, tell=self._tell)
+        return Link(host, self._given, settings=settings, notify=self._notify)
 
     def _refuse_if_closed(self) -> None:
         if self._closed.is_set():
-            raise Trouble("cut", "The visit was cut off by the operator before it began.")
+            raise LinkError("cut", "The visit was cut off by the operator before it began.")
 
     @property
-    def quiet_s(self) -> float:
+    def alive_interval_s(self) -> float:
         """How long the far end may say nothing before it is asked whether it lives (ServerAliveInterval)."""
         return self._settings.alive_every_s if self._settings and self._settings.alive_every_s else QUIET_S
 
     @property
-    def answer_s(self) -> float:
+    def alive_timeout_s(self) -> float:
         """How long it may then take to answer (ServerAliveCountMax times the interval)."""
         if self._settings is None or not self._settings.alive_every_s:
             return self.deadlines.channel_s
@@ -212,9 +212,9 @@ class Link:
 
     @property
     def transport(self) -> Transport:
-        """paramiko's transport. Raises `Trouble` when the link is gone."""
+        """paramiko's transport. Raises `LinkError` when the link is gone."""
         if self._transport is None or not self._transport.is_active():
-            raise Trouble("link_lost", "The connection was lost.", "Ask the host again: fleet status.")
+            raise LinkError("link_lost", "The connection was lost.", "Ask the host again: fleet status.")
         return self._transport
 
     @property
@@ -222,26 +222,26 @@ class Link:
         """Whether the connection is still thought to be there; a cut link looks like this for a while."""
         return self._transport is not None and self._transport.is_active()
 
-    def watch(self, idle_s: float) -> Watch:
+    def watchdog(self, idle_s: float) -> Watchdog:
         """While it is entered, `idle_s` without progress closes the link."""
-        return Watch(self.close, idle_s)
+        return Watchdog(self.close, idle_s)
 
-    def ask_alive(self) -> None:
-        """The far end answered us just now. Raises `Trouble` when it doesn't within the time for a channel."""
-        with self.watch(self.answer_s) as watch:
+    def check_alive(self) -> None:
+        """The far end answered us just now. Raises `LinkError` when it doesn't within the time for a channel."""
+        with self.watchdog(self.alive_timeout_s) as watch:
             try:
-                self.hear()
+                self.ping()
             except OSError as error:
                 if not watch.fired:
-                    raise Trouble("link_lost", f"The connection was lost: {safe(str(error))}.") from error
+                    raise LinkError("link_lost", f"The connection was lost: {safe(str(error))}.") from error
         if watch.fired:
-            raise Trouble(
+            raise LinkError(
                 "no_answer",
-                f"The host's sshd did not answer for {self.answer_s:g} s: the host hangs, or something on the way.",
+                f"The host's sshd did not answer for {self.alive_timeout_s:g} s: the host hangs, or something on the way.",
                 "Look at the host's console; then ask again: fleet status.",
             )
 
-    def hear(self) -> None:
+    def ping(self) -> None:
         """The far end answered, and so has everything that was sent before. There is no deadline, but `close` ends the
         wait. Raises OSError when the connection is gone."""
         try:
@@ -272,7 +272,7 @@ class Link:
         if self._login is not None:
             self._login.close()
 
-    def _transport_factory(self, known: Known) -> Any:
+    def _transport_factory(self, known: KnownHost) -> Any:
         """Makes the transport, and keeps it: it must be closed whatever Fabric does."""
 
         def make(sock: socket.socket, disabled_algorithms: Any = None) -> paramiko.Transport:
@@ -311,25 +311,25 @@ def _connection(settings: Settings, deadlines: Deadlines, login: Login, stream: 
 
 def _explain(
     settings: Settings, deadlines: Deadlines, transport: Any, login: Login | None, error: BaseException
-) -> Trouble:
+) -> LinkError:
     """What went wrong, told by how far the connection had come: paramiko's texts are not for people."""
-    there = settings.there
+    there = settings.endpoint
     said = safe(str(error) or type(error).__name__)
     if isinstance(error, IncompatiblePeer):
-        return Trouble(
+        return LinkError(
             "incompatible",
             f"{there} and fleet have no way of encryption in common: {said}.",
             "Its sshd is too old (OpenSSH before 7.2) or its settings leave nothing modern: update it.",
         )
     if transport is None or not transport.remote_version:
         if settings.jump is None and settings.proxy_command is not None:
-            return Trouble(
+            return LinkError(
                 "no_banner",
                 f"The ProxyCommand for {there} runs, but no SSH banner came through it within {deadlines.banner_s:g} s.",
                 f"Run it by hand: {settings.proxy_command}",
                 may_pass=True,
             )
-        return Trouble(
+        return LinkError(
             "no_banner",
             f"Something accepts connections on {there}, but it is no SSH server or too busy to answer: no SSH banner "
             f"within {deadlines.banner_s:g} s ({said}).",
@@ -337,10 +337,10 @@ def _explain(
             may_pass=True,
         )
     if not transport.initial_kex_done or login is None:
-        return Trouble(
+        return LinkError(
             "handshake_failed",
             f"{there} answers, but the key exchange did not end: {said}.",
             "Try it with ssh -v and look at the host's sshd log.",
             may_pass=True,
         )
-    return Trouble("link_lost", f"{there} closed the connection during the login: {said}.", "Look at its sshd log.")
+    return LinkError("link_lost", f"{there} closed the connection during the login: {said}.", "Look at its sshd log.")

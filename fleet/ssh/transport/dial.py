@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import Settings
 
 # How long sent bytes may stay unacknowledged before the kernel gives the connection up. Beats go out every second, so
@@ -47,7 +47,7 @@ class QuickSocket(socket.socket):
 
 
 def dial(settings: Settings, timeout_s: float, lookup: Callable[..., Any] = socket.getaddrinfo) -> QuickSocket:
-    """A connected socket. Each address gets its share of what is left of `timeout_s`. Raises `Trouble`."""
+    """A connected socket. Each address gets its share of what is left of `timeout_s`. Raises `LinkError`."""
     found = _addresses(settings, lookup)
     ends_at = time.monotonic() + timeout_s
     failures: list[tuple[str, OSError]] = []
@@ -78,14 +78,14 @@ def _addresses(settings: Settings, lookup: Callable[..., Any]) -> list[tuple[soc
     try:
         found = answer.get(timeout=LOOKUP_S)
     except queue.Empty:
-        raise Trouble(
+        raise LinkError(
             "timed_out",
             f"The address {settings.hostname!r} was not looked up within {LOOKUP_S:g} s.",
             "See that this machine's name servers answer (/etc/resolv.conf); or give the IP address: ansible_host.",
             may_pass=True,
         ) from None
     if isinstance(found, Exception):
-        raise Trouble(
+        raise LinkError(
             "name_not_found",
             f"The address {settings.hostname!r} can't be looked up: {found}.",
             "Correct ansible_host in the inventory, or this machine's DNS or /etc/hosts.",
@@ -115,32 +115,32 @@ def _tune(found: socket.socket) -> None:
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPALIVE, KEEPALIVE_IDLE_S)
 
 
-def _failed(settings: Settings, failures: list[tuple[str, OSError]], timeout_s: float) -> Trouble:
+def _failed(settings: Settings, failures: list[tuple[str, OSError]], timeout_s: float) -> LinkError:
     """The most telling of the failures: a refusal says that the machine is there, a missing route that it can't be."""
-    there = settings.there
+    there = settings.endpoint
     tried = ", ".join(f"{address}: {error.strerror or error}" for address, error in failures)
     if any(isinstance(error, ConnectionRefusedError) for _, error in failures):
-        return Trouble(
+        return LinkError(
             "refused",
             f"{there} refuses the connection ({tried}).",
             "See that sshd runs there and that ansible_port is right.",
             may_pass=True,
         )
     if any(error.errno in NO_ROUTE for _, error in failures):
-        return Trouble(
+        return LinkError(
             "unreachable_no_route",
             f"There is no way to {there} ({tried}).",
             "See that the host is up and that this machine's network or VPN reaches it.",
             may_pass=True,
         )
     if failures and not any(isinstance(error, TimeoutError) for _, error in failures):
-        return Trouble(
+        return LinkError(
             "connect_failed",
             f"{there} can't be connected to ({tried}).",
             "Try: nc -v with that address.",
             may_pass=True,
         )
-    return Trouble(
+    return LinkError(
         "timed_out",
         f"{there} did not answer within {timeout_s:g} s (tried {', '.join(address for address, _ in failures)}).",
         "See that the host is up and that no firewall swallows the connection.",

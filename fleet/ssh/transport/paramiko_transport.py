@@ -15,50 +15,50 @@ from paramiko.buffered_pipe import BufferedPipe
 from paramiko.common import OPEN_FAILED_CONNECT_FAILED, cMSG_GLOBAL_REQUEST
 from paramiko.packet import Packetizer
 
-from fleet.ssh.hostkeys.acceptance import UNKNOWN, Known, shown
+from fleet.ssh.hostkeys.acceptance import UNKNOWN, KnownHost, presented
 from fleet.ssh.hostkeys.added_keys import accept
 from fleet.ssh.hostkeys.certificates import SUFFIX
 from fleet.ssh.openssh_config import Settings
-from fleet.ssh.transport.bastion import Tell
+from fleet.ssh.transport.bastion import Notify
 from fleet.task import HostKeys
 
 # Less work per byte than paramiko's first choice, on both ends.
 FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 KEX_TIMEOUT_S = 15.0
-MOST_UNREAD_BYTES = 4 << 20
+MAX_UNREAD_BYTES = 4 << 20
 """Twice what we let a peer send before we have read it."""
 ALIVE = "keepalive@openssh.com"
 """No sshd knows such a request, and each one says so."""
 ANSWER_PULSE_S = 0.1
 NEXT_SESSION_S = 2.0
 NEXT_TRY_S = 0.05
-MOST_PACKET_BYTES = 256 << 10
+MAX_PACKET_BYTES = 256 << 10
 """OpenSSH's own limit."""
-MOST_BANNER_BYTES = 64 << 10
+MAX_BANNER_BYTES = 64 << 10
 """For the line with the version and what is said before it; OpenSSH reads 1024 lines of at most 8 kB."""
 
 
-class KnownKeys(paramiko.MissingHostKeyPolicy):
+class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
     """Accepts what is known for this host, and no other key unless new ones are wanted."""
 
-    def __init__(self, settings: Settings, known: Known, tell: Tell) -> None:
+    def __init__(self, settings: Settings, known: KnownHost, notify: Notify) -> None:
         self._settings = settings
         self._known = known
-        self._tell = tell
+        self._notify = notify
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        """Returns when the key is accepted. Raises `Trouble`."""
-        found = shown(key)
-        trouble = self._known.trouble_with(found, time.time())
-        if trouble is None:
+        """Returns when the key is accepted. Raises `LinkError`."""
+        found = presented(key)
+        failure = self._known.rejection(found, time.time())
+        if failure is None:
             return
-        if trouble.reason != UNKNOWN or self._settings.host_keys is not HostKeys.ACCEPT_NEW:
-            raise trouble
-        self._tell("host_key_accepted", accept(self._settings, found))
+        if failure.reason != UNKNOWN or self._settings.host_keys is not HostKeys.ACCEPT_NEW:
+            raise failure
+        self._notify("host_key_accepted", accept(self._settings, found))
 
 
-def new_transport(sock: socket.socket, known: Known, disabled_algorithms: Any = None) -> "Transport":
+def new_transport(sock: socket.socket, known: KnownHost, disabled_algorithms: Any = None) -> "Transport":
     """A transport, not begun yet, that asks for a key that would be accepted first: a certificate, a known type."""
     transport = Transport(sock, disabled_algorithms=disabled_algorithms, packetizer_class=_Packetizer)
     transport.wants_certificate = bool(known.authorities)
@@ -78,7 +78,7 @@ class _Packetizer(Packetizer):
 
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:
         """So many bytes. Raises SSHException."""
-        if not 0 <= n <= MOST_PACKET_BYTES:
+        if not 0 <= n <= MAX_PACKET_BYTES:
             raise paramiko.SSHException(f"it sends a packet of {n} bytes")
         found: bytes = super().read_all(n, check_rekey)
         return found
@@ -86,8 +86,8 @@ class _Packetizer(Packetizer):
     def _read_timeout(self, timeout: float) -> bytes:
         found: bytes = super()._read_timeout(timeout)  # type: ignore[misc]  # the stubs lack it
         self._greeted_bytes += len(found)
-        if self._greeted_bytes > MOST_BANNER_BYTES:
-            raise paramiko.SSHException(f": more than {MOST_BANNER_BYTES >> 10} kB before its version")
+        if self._greeted_bytes > MAX_BANNER_BYTES:
+            raise paramiko.SSHException(f": more than {MAX_BANNER_BYTES >> 10} kB before its version")
         return found
 
 
@@ -95,8 +95,8 @@ class _Pipe(BufferedPipe):  # type: ignore[type-arg]  # of characters, on Python
     """What a command said and nobody has read yet; paramiko doesn't mind a peer that says more than it was let to."""
 
     def feed(self, data: bytes) -> None:
-        if len(self) + len(data) > MOST_UNREAD_BYTES:
-            raise paramiko.SSHException(f"more than {MOST_UNREAD_BYTES >> 20} MB of output lie unread")
+        if len(self) + len(data) > MAX_UNREAD_BYTES:
+            raise paramiko.SSHException(f"more than {MAX_UNREAD_BYTES >> 20} MB of output lie unread")
         super().feed(data)
 
 

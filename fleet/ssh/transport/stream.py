@@ -10,22 +10,22 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 from fleet.onhost.text import safe
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import Settings
-from fleet.ssh.transport.bastion import MakeLink, Tell, channel_through
+from fleet.ssh.transport.bastion import MakeLink, Notify, channel_through
 from fleet.ssh.transport.dial import dial
 
-MOST_WORDS_BYTES = 2048
+MAX_WORDS_BYTES = 2048
 # An `ssh -W` that met MaxStartups at its bastion, before it had said who it is.
 TURNED_AWAY = re.compile(r"exchange_identification: (read: )?Connection (closed|reset)")
 # Its output ends a moment before it does.
 LAST_WORDS_S = 0.5
 
 
-def stream_to(settings: Settings, connect_s: float, tell: Tell, make: MakeLink) -> Any:
-    """What paramiko takes for a socket, connected to the host; `make` makes a bastion's connection. Raises `Trouble`."""
+def stream_to(settings: Settings, connect_s: float, notify: Notify, make: MakeLink) -> Any:
+    """What paramiko takes for a socket, connected to the host; `make` makes a bastion's connection. Raises `LinkError`."""
     if settings.jump is not None:
-        return channel_through(settings, connect_s, tell, make)
+        return channel_through(settings, connect_s, notify, make)
     if settings.proxy_command is not None:
         return _CommandSocket.start(settings.proxy_command)
     return dial(settings, connect_s)
@@ -40,8 +40,8 @@ def close_stream(stream: Any) -> None:
         stream.said.close()
 
 
-def complaint(stream: Any) -> Trouble | None:
-    """What a ProxyCommand that has ended by itself said, as the trouble that it is; `None` for anything else."""
+def complaint(stream: Any) -> LinkError | None:
+    """What a ProxyCommand that has ended by itself said, as the failure that it is; `None` for anything else."""
     return stream.complaint() if isinstance(stream, _CommandSocket) else None
 
 
@@ -58,7 +58,7 @@ class _CommandSocket(socket.socket):
 
     @classmethod
     def start(cls, command: str) -> "_CommandSocket":
-        """The command was begun, as OpenSSH begins it: by the shell, which it replaces. Raises `Trouble`."""
+        """The command was begun, as OpenSSH begins it: by the shell, which it replaces. Raises `LinkError`."""
         ours, theirs = socket.socketpair()
         with theirs:
             found = cls(fileno=ours.detach())
@@ -74,10 +74,12 @@ class _CommandSocket(socket.socket):
             except OSError as error:
                 found.said.close()
                 socket.socket.close(found)
-                raise Trouble("proxy_failed", f"The ProxyCommand can't be run: {error}.", "Run it by hand.") from error
+                raise LinkError(
+                    "proxy_failed", f"The ProxyCommand can't be run: {error}.", "Run it by hand."
+                ) from error
         return found
 
-    def complaint(self) -> Trouble | None:
+    def complaint(self) -> LinkError | None:
         """Its last words, if it has ended by itself."""
         if not self.by_itself:
             return None
@@ -85,13 +87,13 @@ class _CommandSocket(socket.socket):
             self.process.wait(LAST_WORDS_S)
         if self.process.poll() is None or self.said.closed:
             return None
-        self.said.seek(max(0, self.said.seek(0, os.SEEK_END) - MOST_WORDS_BYTES))
+        self.said.seek(max(0, self.said.seek(0, os.SEEK_END) - MAX_WORDS_BYTES))
         words = safe(self.said.read().decode("utf-8", "replace")).strip()
         said = f"The ProxyCommand ended with status {self.process.returncode}{': ' + words if words else ''}."
         remedy = f"Run it by hand: {self.command}"
         if TURNED_AWAY.search(words):
-            return Trouble("proxy_turned_away", said, f"{remedy}. It may need more MaxStartups there.", may_pass=True)
-        return Trouble("proxy_failed", said, remedy, may_pass=True)
+            return LinkError("proxy_turned_away", said, f"{remedy}. It may need more MaxStartups there.", may_pass=True)
+        return LinkError("proxy_failed", said, remedy, may_pass=True)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         try:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 
 
-class Watch:
-    """While it is entered: `close` is called once when nothing has `moved` for `idle_s` seconds."""
+class Watchdog:
+    """While it is entered: `close` is called once when nothing has `progressed` for `idle_s` seconds."""
 
     def __init__(self, close: Callable[[], None], idle_s: float) -> None:
         self.fired = False
@@ -21,11 +21,11 @@ class Watch:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._wait, name="fleet-watch", daemon=True)
 
-    def moved(self) -> None:
+    def progressed(self) -> None:
         """The far end, or our way to it, made progress: the deadline starts afresh."""
         self._moved_at = time.monotonic()
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "Watchdog":
         self._moved_at = time.monotonic()
         self._thread.start()
         return self

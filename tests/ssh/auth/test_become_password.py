@@ -10,7 +10,7 @@ import pytest
 from fleet.errors import Refused
 from fleet.host import Host
 from fleet.ssh.auth.prompts import prepare
-from fleet.ssh.auth.secrets import SECRETS, Kind
+from fleet.ssh.auth.secrets import SECRETS, SecretKind
 from fleet.task import Connecting
 from tests.support.shell import Shell
 
@@ -56,7 +56,7 @@ def test_it_is_asked_for_once_for_all_hosts_and_all_runs_of_a_command() -> None:
     prepare(hosts, ASKING, person)
 
     assert person.asked == ["Password of doas for deploy, sudo for deploy: "]
-    assert SECRETS.get(Kind.BECOME) == SECRET
+    assert SECRETS.get(SecretKind.BECOME) == SECRET
 
 
 def test_nobody_is_asked_for_what_no_host_wants() -> None:
@@ -66,13 +66,13 @@ def test_nobody_is_asked_for_what_no_host_wants() -> None:
     prepare((ORDINARY,), Connecting(), person)
 
     assert person.asked == []
-    assert SECRETS.get(Kind.BECOME) is None
+    assert SECRETS.get(SecretKind.BECOME) is None
 
 
 def test_the_first_line_of_the_file_is_taken(file: Path) -> None:
     prepare((ORDINARY,), Connecting(become_password_file=str(file)), Person("not asked"))
 
-    assert SECRETS.get(Kind.BECOME) == SECRET
+    assert SECRETS.get(SecretKind.BECOME) == SECRET
 
 
 def test_a_pipe_will_do_for_the_file() -> None:
@@ -83,7 +83,7 @@ def test_a_pipe_will_do_for_the_file() -> None:
     prepare((ORDINARY,), Connecting(become_password_file=f"/dev/fd/{read}"), Person())
 
     os.close(read)
-    assert SECRETS.get(Kind.BECOME) == SECRET
+    assert SECRETS.get(SecretKind.BECOME) == SECRET
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602])
@@ -94,7 +94,7 @@ def test_a_file_that_others_can_read_or_change_is_refused(file: Path, mode: int)
         prepare((ORDINARY,), Connecting(become_password_file=str(file)), Person())
 
     assert f"chmod 600 {file}" in caught.value.remedy
-    assert SECRETS.get(Kind.BECOME) is None
+    assert SECRETS.get(SecretKind.BECOME) is None
 
 
 def test_a_file_that_belongs_to_somebody_else_is_refused(file: Path) -> None:
@@ -115,7 +115,7 @@ def test_what_no_terminal_would_take_as_it_is_is_refused_without_being_shown(giv
         prepare((ORDINARY,), ASKING, Person(given))
 
     assert not given or given not in str(caught.value)
-    assert SECRETS.get(Kind.BECOME) is None
+    assert SECRETS.get(SecretKind.BECOME) is None
 
 
 def test_the_command_line_and_the_environment_say_where_it_comes_from(

@@ -12,8 +12,8 @@ import pytest
 
 from fleet.host import Host
 from fleet.ssh.auth import key_files
-from fleet.ssh.auth.secrets import SECRETS, Kind
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.auth.secrets import SECRETS, SecretKind
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.transport.bastion import close_bastions
 from fleet.ssh.transport.connection import Link
 from fleet.task import PLAIN, Connecting
@@ -60,7 +60,7 @@ def with_key(server: Sshd, key: Path) -> Host:
 
 
 def is_in(host: Host, connecting: Connecting = PLAIN) -> bool:
-    """Whether the login succeeds. Raises `Trouble`."""
+    """Whether the login succeeds. Raises `LinkError`."""
     link = Link(host, QUICK, connecting)
     try:
         link.open()
@@ -69,8 +69,8 @@ def is_in(host: Host, connecting: Connecting = PLAIN) -> bool:
         link.close()
 
 
-def trouble_with(host: Host, connecting: Connecting = PLAIN) -> Trouble:
-    with pytest.raises(Trouble) as caught:
+def rejection(host: Host, connecting: Connecting = PLAIN) -> LinkError:
+    with pytest.raises(LinkError) as caught:
         is_in(host, connecting)
     assert caught.value.remedy
     return caught.value
@@ -105,11 +105,11 @@ def test_older_formats_of_key_files_let_us_in(server: Sshd, tmp_path: Path, kind
 def test_a_key_that_the_host_does_not_know_is_named_with_what_the_host_accepts(strict: Sshd, tmp_path: Path) -> None:
     key = make_key(tmp_path / "other")
 
-    trouble = trouble_with(with_key(strict, key))
+    failure = rejection(with_key(strict, key))
 
-    assert trouble.reason == "auth_failed"
-    assert f"doesn't let root in; offered: {key}; it accepts publickey" in trouble.message
-    assert "authorized_keys of root" in trouble.remedy
+    assert failure.reason == "auth_failed"
+    assert f"doesn't let root in; offered: {key}; it accepts publickey" in failure.message
+    assert "authorized_keys of root" in failure.remedy
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_a_key_file_of_the_inventory_that_cannot_be_read_is_named(
     if content is not None:
         key.write_bytes(content)
 
-    trouble = trouble_with(with_key(server, key))
+    failure = rejection(with_key(server, key))
 
-    assert trouble.reason == "key_unreadable"
-    assert str(key) in trouble.message
-    assert "ansible_ssh_private_key_file" in trouble.remedy
+    assert failure.reason == "key_unreadable"
+    assert str(key) in failure.message
+    assert "ansible_ssh_private_key_file" in failure.remedy
 
 
 def test_a_key_file_of_ssh_config_that_is_not_there_is_passed_over(strict: Sshd, tmp_path: Path) -> None:
@@ -140,9 +140,9 @@ def test_many_visits_parse_a_key_once(server: Sshd, tmp_path: Path) -> None:
     key_files._parsed.cache_clear()
 
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(key_files.look, [str(key)] * 8))
+        found = list(pool.map(key_files.read_key_file, [str(key)] * 8))
 
-    assert {file.holds for file in found} == {key_files.Holds.PRIVATE}
+    assert {file.state for file in found} == {key_files.KeyFileState.PRIVATE}
     assert key_files._parsed.cache_info().misses == 1
 
 
@@ -198,10 +198,10 @@ def test_a_locked_key_that_nobody_named_is_in_the_cure(strict: Sshd, tmp_path: P
     locked = make_key(home / "id_ed25519", passphrase=RIGHT)
     ssh_add(agent, make_key(tmp_path / "other"))
 
-    trouble = trouble_with(configured(strict, tmp_path, f"IdentityAgent {agent}"))
+    failure = rejection(configured(strict, tmp_path, f"IdentityAgent {agent}"))
 
-    assert trouble.reason == "auth_failed"
-    assert f"(if it is {locked}: ssh-add it first)" in trouble.remedy
+    assert failure.reason == "auth_failed"
+    assert f"(if it is {locked}: ssh-add it first)" in failure.remedy
 
 
 def test_with_identities_only_no_other_key_of_the_agent_is_offered(strict: Sshd, tmp_path: Path, agent: Path) -> None:
@@ -209,9 +209,9 @@ def test_with_identities_only_no_other_key_of_the_agent_is_offered(strict: Sshd,
     ssh_add(agent, strict.folder / "login", key)
     lines = (f"IdentityAgent {agent}", f"IdentityFile {key}", "IdentitiesOnly yes")
 
-    trouble = trouble_with(configured(strict, tmp_path, *lines))
+    failure = rejection(configured(strict, tmp_path, *lines))
 
-    assert f"offered: {key} (held by the agent); it accepts" in trouble.message
+    assert f"offered: {key} (held by the agent); it accepts" in failure.message
 
 
 def test_a_public_key_file_picks_its_key_from_the_agent(strict: Sshd, tmp_path: Path, agent: Path) -> None:
@@ -237,10 +237,10 @@ def test_a_key_file_that_cannot_be_read_and_that_the_agent_holds_lets_us_in(
         Path(f"{key}.pub").unlink()
 
     assert is_in(replace(configured(strict, tmp_path, f"IdentityAgent {agent}"), key_files=(str(key),)))
-    trouble = trouble_with(with_key(strict, key))
-    assert trouble.reason == "key_unreadable"
-    assert "Unsupported cipher" in trouble.message
-    assert f"ssh-add {key}" in trouble.remedy
+    failure = rejection(with_key(strict, key))
+    assert failure.reason == "key_unreadable"
+    assert "Unsupported cipher" in failure.message
+    assert f"ssh-add {key}" in failure.remedy
 
 
 def test_a_server_that_hangs_up_at_too_many_keys_is_told_with_the_cure(
@@ -248,12 +248,12 @@ def test_a_server_that_hangs_up_at_too_many_keys_is_told_with_the_cure(
 ) -> None:
     ssh_add(agent, *(make_key(tmp_path / f"other-{number}") for number in range(3)))
 
-    trouble = trouble_with(configured(strict, tmp_path, f"IdentityAgent {agent}", "IdentityFile none"))
+    failure = rejection(configured(strict, tmp_path, f"IdentityAgent {agent}", "IdentityFile none"))
 
-    assert trouble.reason == "auth_failed"
-    assert "it hung up after 2" in trouble.message
-    assert "(of the agent)" in trouble.message
-    assert "IdentitiesOnly" in trouble.remedy
+    assert failure.reason == "auth_failed"
+    assert "it hung up after 2" in failure.message
+    assert "(of the agent)" in failure.message
+    assert "IdentitiesOnly" in failure.remedy
 
 
 def test_a_host_is_not_offered_the_keys_of_the_hosts_before_it(strict: Sshd, tmp_path: Path) -> None:
@@ -264,29 +264,29 @@ def test_a_host_is_not_offered_the_keys_of_the_hosts_before_it(strict: Sshd, tmp
     host = configured(strict, tmp_path, "HostName 127.0.0.1", f"IdentityFile {tmp_path}/%n")
 
     for name in ("db-01", "db-02", "db-03"):
-        trouble = trouble_with(replace(host, name=name, address=name))
-        assert trouble.reason == "auth_failed"
+        failure = rejection(replace(host, name=name, address=name))
+        assert failure.reason == "auth_failed"
     assert is_in(replace(host, name="web-01", address="web-01"))
 
 
 def test_no_more_keys_are_offered_than_sshd_takes_by_default(server: Sshd, tmp_path: Path, agent: Path) -> None:
     ssh_add(agent, *(make_key(tmp_path / f"other-{number}") for number in range(8)))
     host = configured(server, tmp_path, f"IdentityAgent {agent}", "IdentityFile none")
-    SECRETS.put(Kind.LOGIN, "wrong")
+    SECRETS.put(SecretKind.LOGIN, "wrong")
 
-    trouble = trouble_with(host, WITH_PASSWORD)
+    failure = rejection(host, WITH_PASSWORD)
 
-    assert trouble.message.count("(of the agent)") == 5
-    assert "3 more keys of the agent were not offered" in trouble.message
+    assert failure.message.count("(of the agent)") == 5
+    assert "3 more keys of the agent were not offered" in failure.message
 
 
 def test_an_agent_that_is_gone_is_told_when_nothing_else_lets_us_in(strict: Sshd, tmp_path: Path) -> None:
-    trouble = trouble_with(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/gone", "IdentityFile none"))
+    failure = rejection(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/gone", "IdentityFile none"))
 
-    assert trouble.reason == "auth_failed"
-    assert "offered: nothing" in trouble.message
-    assert f"the agent at {tmp_path}/gone doesn't answer" in trouble.message
-    assert "ssh-add" in trouble.remedy
+    assert failure.reason == "auth_failed"
+    assert "offered: nothing" in failure.message
+    assert f"the agent at {tmp_path}/gone doesn't answer" in failure.message
+    assert "ssh-add" in failure.remedy
 
 
 # Certificates
@@ -341,9 +341,9 @@ def test_a_certificate_that_has_run_out_is_called_so(strict: Sshd, tmp_path: Pat
     key = make_key(tmp_path / "key")
     certificate = certify(strict.folder / "ca", key, "-V", "20200101:20200102")
 
-    trouble = trouble_with(with_key(strict, key))
+    failure = rejection(with_key(strict, key))
 
-    assert f"{certificate} (a certificate that has run out), {key}" in trouble.message
+    assert f"{certificate} (a certificate that has run out), {key}" in failure.message
 
 
 # FIDO keys
@@ -369,9 +369,9 @@ def test_a_certificate_file_is_used_with_the_fido_key_that_the_agent_holds(stric
 
 def test_no_touch_is_asked_for_a_key_that_the_host_does_not_want(strict: Sshd, tmp_path: Path) -> None:
     with FidoAgent(tmp_path / "fido") as fido:
-        trouble = trouble_with(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido", "IdentityFile none"))
+        failure = rejection(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido", "IdentityFile none"))
 
-    assert "offered: token (of the agent)" in trouble.message
+    assert "offered: token (of the agent)" in failure.message
     assert fido.touches == 0
 
 
@@ -382,9 +382,9 @@ def test_a_token_that_is_unplugged_does_not_end_the_login(strict: Sshd, tmp_path
         lines = (f"IdentityAgent {tmp_path}/fido", f"IdentityFile {tmp_path}/token")
 
         assert is_in(configured(strict, tmp_path, *lines, f"IdentityFile {strict.folder}/login"))
-        trouble = trouble_with(configured(strict, tmp_path, *lines))
+        failure = rejection(configured(strict, tmp_path, *lines))
 
-    assert "the agent gave no signature: not touched, not confirmed, or locked" in trouble.message
+    assert "the agent gave no signature: not touched, not confirmed, or locked" in failure.message
 
 
 def test_a_fido_key_file_without_the_agent_is_told_what_to_do(server: Sshd, tmp_path: Path) -> None:
@@ -397,11 +397,11 @@ def test_a_fido_key_file_without_the_agent_is_told_what_to_do(server: Sshd, tmp_
         f"{key_files.OPENSSH.decode()}\n{base64.b64encode(body).decode()}\n-----END OPENSSH PRIVATE KEY-----\n"
     )
 
-    trouble = trouble_with(with_key(server, key))
+    failure = rejection(with_key(server, key))
 
-    assert trouble.reason == "key_unreadable"
-    assert "is a FIDO key, which fleet can use through the agent only" in trouble.message
-    assert trouble.remedy == f"Add it to the agent: ssh-add {key}"
+    assert failure.reason == "key_unreadable"
+    assert "is a FIDO key, which fleet can use through the agent only" in failure.message
+    assert failure.remedy == f"Add it to the agent: ssh-add {key}"
 
 
 # Passphrases
@@ -416,9 +416,9 @@ def test_a_key_with_a_passphrase_comes_from_the_agent_or_not_at_all(server: Sshd
     )
     Path(f"{key}.pub").unlink()
 
-    trouble = trouble_with(with_key(server, key))
-    assert trouble.reason == "key_unreadable"
-    assert trouble.remedy == f"Unlock it once for all hosts: ssh-add {key}"
+    failure = rejection(with_key(server, key))
+    assert failure.reason == "key_unreadable"
+    assert failure.remedy == f"Unlock it once for all hosts: ssh-add {key}"
 
     lines = (f"IdentityAgent {agent}",)
     assert is_in(replace(configured(server, tmp_path, *lines), key_files=(str(key),)))
@@ -427,7 +427,7 @@ def test_a_key_with_a_passphrase_comes_from_the_agent_or_not_at_all(server: Sshd
 def test_a_passphrase_that_was_asked_for_unlocks_its_key(server: Sshd, tmp_path: Path) -> None:
     key = make_key(tmp_path / "key", passphrase=RIGHT)
     allow(server, public(key))
-    SECRETS.put(Kind.PASSPHRASE, RIGHT, str(key))
+    SECRETS.put(SecretKind.PASSPHRASE, RIGHT, str(key))
 
     assert is_in(with_key(server, key))
 
@@ -436,11 +436,11 @@ def test_a_locked_key_is_the_likely_cause_when_the_others_were_refused(strict: S
     locked = make_key(tmp_path / "locked", passphrase=RIGHT)
     other = make_key(tmp_path / "other")
 
-    trouble = trouble_with(configured(strict, tmp_path, f"IdentityFile {locked}", f"IdentityFile {other}"))
+    failure = rejection(configured(strict, tmp_path, f"IdentityFile {locked}", f"IdentityFile {other}"))
 
-    assert trouble.reason == "key_unreadable"
-    assert f"offered: {other}" in trouble.message
-    assert "ssh-add" in trouble.remedy
+    assert failure.reason == "key_unreadable"
+    assert f"offered: {other}" in failure.message
+    assert "ssh-add" in failure.remedy
 
 
 # Passwords
@@ -467,40 +467,40 @@ def by_password(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 def test_a_password_that_was_asked_for_lets_us_in_where_no_key_does(by_password: Sshd, tmp_path: Path) -> None:
     host = with_key(by_password, make_key(tmp_path / "other"))
-    SECRETS.put(Kind.LOGIN, RIGHT)
+    SECRETS.put(SecretKind.LOGIN, RIGHT)
 
     assert is_in(host, WITH_PASSWORD)
-    assert trouble_with(host).reason == "auth_failed"
+    assert rejection(host).reason == "auth_failed"
 
 
 def test_a_wrong_password_is_given_once_and_told(by_password: Sshd) -> None:
-    SECRETS.put(Kind.LOGIN, "wrong")
+    SECRETS.put(SecretKind.LOGIN, "wrong")
     host = configured(by_password, by_password.folder, "IdentityFile none")
 
-    trouble = trouble_with(host, WITH_PASSWORD)
+    failure = rejection(host, WITH_PASSWORD)
 
-    assert trouble.reason == "auth_failed"
-    assert "offered: the password" in trouble.message
-    assert "wrong" not in trouble.message
-    assert "password is right" in trouble.remedy
+    assert failure.reason == "auth_failed"
+    assert "offered: the password" in failure.message
+    assert "wrong" not in failure.message
+    assert "password is right" in failure.remedy
     log = (by_password.folder / "sshd.log").read_text()
     assert log.count("Failed password") + log.count("Failed keyboard-interactive") <= 1
 
 
 def test_a_password_that_others_refused_and_none_has_taken_is_not_given(by_password: Sshd) -> None:
-    SECRETS.put(Kind.LOGIN, RIGHT)
-    trial = SECRETS.trial(Kind.LOGIN, "root")
+    SECRETS.put(SecretKind.LOGIN, RIGHT)
+    gate = SECRETS.gate(SecretKind.LOGIN, "root")
     host = configured(by_password, by_password.folder, "IdentityFile none")
     for other in ("web-02 port 22", "web-03 port 22"):
-        trial.begin(other)
-        trial.end(other, other, False)
+        gate.enter(other)
+        gate.report(other, other, False)
 
-    trouble = trouble_with(host, WITH_PASSWORD)
+    failure = rejection(host, WITH_PASSWORD)
 
-    assert trouble.reason == "auth_failed"
-    assert "offered: nothing" in trouble.message
-    assert "the password was refused by web-02 port 22 and web-03 port 22, and no host has taken it" in trouble.message
-    assert "right password" in trouble.remedy
+    assert failure.reason == "auth_failed"
+    assert "offered: nothing" in failure.message
+    assert "the password was refused by web-02 port 22 and web-03 port 22, and no host has taken it" in failure.message
+    assert "right password" in failure.remedy
 
 
 @pytest.mark.parametrize("keys_before", [0, 5], ids=["alone", "as the last try that sshd takes"])
@@ -510,30 +510,30 @@ def test_a_password_that_was_refused_is_not_given_there_again(
     for number in range(keys_before):
         ssh_add(agent, make_key(tmp_path / f"other-{number}"))
     host = configured(by_password, tmp_path, f"IdentityAgent {agent}", "IdentityFile none")
-    SECRETS.put(Kind.LOGIN, "wrong")
+    SECRETS.put(SecretKind.LOGIN, "wrong")
 
     said = "it hung up after 6" if keys_before else "it accepts"
-    assert f"the password; {said}" in trouble_with(host, WITH_PASSWORD).message
-    assert "the password was refused here before" in trouble_with(host, WITH_PASSWORD).message
+    assert f"the password; {said}" in rejection(host, WITH_PASSWORD).message
+    assert "the password was refused here before" in rejection(host, WITH_PASSWORD).message
 
 
 def test_a_host_that_takes_passwords_only_says_which_option_gives_one(tmp_path: Path) -> None:
     with sshd(tmp_path, "PubkeyAuthentication no") as server:
-        trouble = trouble_with(server.host)
+        failure = rejection(server.host)
 
-    assert "offered: nothing" in trouble.message
-    assert "--ask-pass" in trouble.remedy
+    assert "offered: nothing" in failure.message
+    assert "--ask-pass" in failure.remedy
 
 
 def test_a_bastion_is_not_given_the_hosts_password(by_password: Sshd, tmp_path: Path) -> None:
     key = make_key(tmp_path / "other")
-    SECRETS.put(Kind.LOGIN, RIGHT)
+    SECRETS.put(SecretKind.LOGIN, RIGHT)
 
-    trouble = trouble_with(behind_itself(by_password, tmp_path, key), WITH_PASSWORD)
+    failure = rejection(behind_itself(by_password, tmp_path, key), WITH_PASSWORD)
 
-    assert trouble.message.startswith(f"The bastion {by_password.host.address} port {by_password.port} can't be passed")
-    assert f"doesn't let root in; offered: {key}; it accepts publickey" in trouble.message
-    assert trouble.reason == "auth_failed"
+    assert failure.message.startswith(f"The bastion {by_password.host.address} port {by_password.port} can't be passed")
+    assert f"doesn't let root in; offered: {key}; it accepts publickey" in failure.message
+    assert failure.reason == "auth_failed"
 
 
 def behind_itself(server: Sshd, tmp_path: Path, bastion_key: Path) -> Host:
@@ -560,5 +560,5 @@ def test_a_host_that_wants_two_proofs_gets_both(tmp_path: Path) -> None:
         second = make_key(tmp_path / "second")
         allow(server, public(second))
 
-        assert "it took a part of it and wants more" in trouble_with(server.host).message
+        assert "it took a part of it and wants more" in rejection(server.host).message
         assert is_in(replace(server.host, key_files=(*server.host.key_files, str(second))))

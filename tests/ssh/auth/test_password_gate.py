@@ -6,12 +6,12 @@ from threading import Barrier, Lock
 
 import pytest
 
-from fleet.ssh.auth.password_gate import MOST_REFUSALS, NotGiven, Trial
+from fleet.ssh.auth.password_gate import MAX_REFUSALS, PasswordGate, PasswordWithheld
 
 HOSTS = [f"web-{number:02}" for number in range(20)]
 
 
-def given_to(trial: Trial, right_at: set[str], judging_s: float = 0.0) -> list[str]:
+def given_to(gate: PasswordGate, right_at: set[str], judging_s: float = 0.0) -> list[str]:
     """The hosts that were given the password when all of them wanted it at once; it is right at these, who take so long
     to say it."""
     given: list[str] = []
@@ -20,13 +20,13 @@ def given_to(trial: Trial, right_at: set[str], judging_s: float = 0.0) -> list[s
     def want(host: str) -> None:
         together.wait()
         try:
-            trial.begin(host)
-        except NotGiven:
+            gate.enter(host)
+        except PasswordWithheld:
             return
         with lock:
             given.append(host)
         time.sleep(judging_s)
-        trial.end(host, host, host in right_at)
+        gate.report(host, host, host in right_at)
 
     with ThreadPoolExecutor(len(HOSTS)) as pool:
         list(pool.map(want, HOSTS))
@@ -34,70 +34,70 @@ def given_to(trial: Trial, right_at: set[str], judging_s: float = 0.0) -> list[s
 
 
 def test_a_wrong_password_reaches_two_of_many_hosts_that_want_it_at_once() -> None:
-    trial = Trial()
+    gate = PasswordGate()
 
-    given = given_to(trial, set())
+    given = given_to(gate, set())
 
-    assert len(given) == MOST_REFUSALS
-    with pytest.raises(NotGiven) as caught:
-        trial.begin("late")
+    assert len(given) == MAX_REFUSALS
+    with pytest.raises(PasswordWithheld) as caught:
+        gate.enter("late")
     assert sorted(caught.value.refused_by) == sorted(given)
 
 
 def test_a_right_one_reaches_all_and_a_host_with_another_one_is_alone_with_that() -> None:
-    trial = Trial()
-    trial.begin("odd")
-    trial.end("odd", "odd", False)
+    gate = PasswordGate()
+    gate.enter("odd")
+    gate.report("odd", "odd", False)
 
-    assert sorted(given_to(trial, set(HOSTS))) == HOSTS
-    with pytest.raises(NotGiven) as caught:
-        trial.begin("odd")
+    assert sorted(given_to(gate, set(HOSTS))) == HOSTS
+    with pytest.raises(PasswordWithheld) as caught:
+        gate.enter("odd")
     assert caught.value.refused_by == ()
 
 
 def test_a_host_that_was_lost_before_it_had_answered_proves_nothing() -> None:
-    trial = Trial()
+    gate = PasswordGate()
     for host in HOSTS:
-        trial.begin(host)
-        trial.end(host, host, None)
+        gate.enter(host)
+        gate.report(host, host, None)
 
-    assert len(given_to(trial, set())) == MOST_REFUSALS
+    assert len(given_to(gate, set())) == MAX_REFUSALS
 
 
 def test_a_host_that_does_not_answer_holds_nobody_up() -> None:
-    trial = Trial(proving_s=0.05)
-    trial.begin("hangs")
+    gate = PasswordGate(proving_s=0.05)
+    gate.enter("hangs")
 
-    assert sorted(given_to(trial, set(HOSTS))) == HOSTS
+    assert sorted(given_to(gate, set(HOSTS))) == HOSTS
 
 
 def test_a_directory_that_is_slow_to_refuse_is_asked_by_few() -> None:
     """Each of all the others would count, and lock the account."""
-    trial = Trial(proving_s=0.2, most_wait_s=60)
+    gate = PasswordGate(proving_s=0.2, most_wait_s=60)
 
-    assert len(given_to(trial, set(), judging_s=0.3)) < len(HOSTS) / 2
+    assert len(given_to(gate, set(), judging_s=0.3)) < len(HOSTS) / 2
 
 
 def test_who_turns_back_while_he_waits_for_his_turn_is_given_nothing() -> None:
-    trial = Trial()
-    trial.begin("slow")
+    gate = PasswordGate()
+    gate.enter("slow")
     asked: list[None] = []
 
     def turned_back() -> None:
         asked.append(None)
         if len(asked) == 2:
-            trial.end("slow", "slow", None)  # nobody is before him now
+            gate.report("slow", "slow", None)  # nobody is before him now
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        trial.begin("late", turned_back)
+        gate.enter("late", turned_back)
 
-    assert sorted(given_to(trial, set(HOSTS))) == HOSTS
+    assert sorted(given_to(gate, set(HOSTS))) == HOSTS
 
 
 def test_nobody_waits_for_hosts_that_hang_one_after_the_other() -> None:
-    trial = Trial(proving_s=0.05, most_wait_s=0.15)
+    gate = PasswordGate(proving_s=0.05, most_wait_s=0.15)
     for number in range(3):
-        trial.begin(f"hangs-{number}")
+        gate.enter(f"hangs-{number}")
 
-    assert sorted(given_to(trial, set(HOSTS))) == HOSTS
+    assert sorted(given_to(gate, set(HOSTS))) == HOSTS

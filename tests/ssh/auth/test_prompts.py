@@ -8,8 +8,8 @@ import pytest
 
 from fleet.errors import Refused
 from fleet.host import Host
-from fleet.ssh.auth.prompts import MOST_TRIES, hops_of, prepare, prepare_survey
-from fleet.ssh.auth.secrets import SECRETS, Kind
+from fleet.ssh.auth.prompts import MAX_TRIES, hops_of, prepare, prepare_scan
+from fleet.ssh.auth.secrets import SECRETS, SecretKind
 from fleet.ssh.openssh_config import NamedBy
 from fleet.task import PLAIN, Connecting
 from tests.support.ssh.agents import ssh_add, ssh_agent
@@ -62,7 +62,7 @@ def test_a_passphrase_is_asked_once_for_all_hosts_and_runs(locked: Path) -> None
         prepare(hosts(20, key_files=(str(locked),)), Connecting(ssh_config="none"), person)
 
     assert person.prompts == [f"Passphrase of {locked}: "]
-    assert SECRETS.get(Kind.PASSPHRASE, str(locked)) == RIGHT
+    assert SECRETS.get(SecretKind.PASSPHRASE, str(locked)) == RIGHT
 
 
 def test_a_key_of_a_bastion_is_asked_for_too(tmp_path: Path, locked: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_survey_asks_for_the_keys_of_bastions_alone(tmp_path: Path, locked: Pa
     lines = ("Host gate", f"IdentityFile {locked}", "Match host 192.0.2.*", "ProxyJump gate")
     connecting = replace(config(tmp_path, *lines), ask_password=True, ask_become_pass=True)
 
-    prepare_survey(hosts(2, key_files=(str(other),), become=True), connecting, person)
+    prepare_scan(hosts(2, key_files=(str(other),), become=True), connecting, person)
 
     assert person.prompts == [f"Passphrase of {locked}: "]
 
@@ -97,13 +97,13 @@ def test_a_wrong_passphrase_is_asked_again_and_given_up_in_the_end(locked: Path)
     person = Person("wrong", RIGHT)
     prepare(hosts(key_files=(str(locked),)), PLAIN, person)
     assert person.prompts[1].startswith("Wrong. ")
-    assert SECRETS.get(Kind.PASSPHRASE, str(locked)) == RIGHT
+    assert SECRETS.get(SecretKind.PASSPHRASE, str(locked)) == RIGHT
     SECRETS.forget()
 
-    person = Person(*["wrong"] * MOST_TRIES)
+    person = Person(*["wrong"] * MAX_TRIES)
     for _ in range(2):
         prepare(hosts(key_files=(str(locked),)), PLAIN, person)
-    assert len(person.prompts) == MOST_TRIES
+    assert len(person.prompts) == MAX_TRIES
 
 
 def test_an_empty_answer_leaves_the_key_out_and_asks_for_the_next(tmp_path: Path, locked: Path) -> None:
@@ -113,7 +113,7 @@ def test_an_empty_answer_leaves_the_key_out_and_asks_for_the_next(tmp_path: Path
     prepare(hosts(key_files=(str(locked), str(other))), PLAIN, person)
 
     assert len(person.prompts) == 2
-    assert SECRETS.get(Kind.PASSPHRASE, str(other)) == RIGHT
+    assert SECRETS.get(SecretKind.PASSPHRASE, str(other)) == RIGHT
 
 
 def test_a_key_that_the_agent_holds_is_not_asked_for(tmp_path: Path, locked: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_key_that_the_agent_holds_is_not_asked_for(tmp_path: Path, locked: Pat
 def test_without_a_terminal_nothing_is_asked_and_nothing_fails(locked: Path) -> None:
     prepare(hosts(key_files=(str(locked),)), PLAIN, nobody)
 
-    assert SECRETS.get(Kind.PASSPHRASE, str(locked)) is None
+    assert SECRETS.get(SecretKind.PASSPHRASE, str(locked)) is None
 
 
 @pytest.fixture
@@ -189,12 +189,12 @@ def test_a_password_is_asked_for_once_and_only_if_wanted() -> None:
     person = Person("secret")
 
     prepare(hosts(), PLAIN, person)
-    assert SECRETS.get(Kind.LOGIN) is None
+    assert SECRETS.get(SecretKind.LOGIN) is None
     for _ in range(2):
         prepare(hosts(), Connecting(ask_password=True), person)
 
     assert person.prompts == ["Password of the login: "]
-    assert SECRETS.get(Kind.LOGIN) == "secret"
+    assert SECRETS.get(SecretKind.LOGIN) == "secret"
 
 
 def test_a_password_that_nobody_can_give_is_refused() -> None:
@@ -206,7 +206,7 @@ def test_an_empty_password_is_not_tried_on_any_host() -> None:
     with pytest.raises(Refused, match="is empty"):
         prepare(hosts(), Connecting(ask_password=True), Person(""))
 
-    assert SECRETS.get(Kind.LOGIN) is None
+    assert SECRETS.get(SecretKind.LOGIN) is None
 
 
 def test_without_openssh_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.host import Host
-from fleet.ssh.auth.secrets import SECRETS, Kind
+from fleet.ssh.auth.secrets import SECRETS, SecretKind
 from tests.support.private_nginx import wait_until
 from tests.support.ssh.ordinary import PASSWORD, USER, Ordinary, ordinary
 from tests.support.ssh.stubs import a_task
@@ -199,8 +199,8 @@ def test_the_search_would_find_it(tmp_path: Path) -> None:
 
 
 def test_a_task_and_the_secrets_themselves_show_none() -> None:
-    SECRETS.put(Kind.BECOME, PASSWORD)
-    SECRETS.put(Kind.PASSPHRASE, PASSWORD, "/key")
+    SECRETS.put(SecretKind.BECOME, PASSWORD)
+    SECRETS.put(SecretKind.PASSPHRASE, PASSWORD, "/key")
     carried = pickle.dumps(a_task(Host(name="web-01", address="web-01", become=True)))
     shown = f"{SECRETS!r} {SECRETS}".encode()
     SECRETS.forget()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.ssh.delivery.compress import packed
-from fleet.ssh.link_errors import Refusal
+from fleet.ssh.delivery.compress import compressed_release
+from fleet.ssh.link_errors import HostRefused
 
 
 def test_a_release_is_compressed_once_for_all_who_ask_at_a_time(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_a_release_is_compressed_once_for_all_who_ask_at_a_time(tmp_path: Path) 
     release.write_bytes(b"nginx " * 100_000)
 
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(packed, [release] * 8))
+        found = list(threads.map(compressed_release, [release] * 8))
 
     assert all(one is found[0] for one in found)
     assert gzip.decompress(found[0].data) == release.read_bytes()
@@ -27,15 +27,15 @@ def test_a_release_is_compressed_once_for_all_who_ask_at_a_time(tmp_path: Path) 
 def test_a_file_that_was_built_anew_is_packed_anew(tmp_path: Path) -> None:
     release = tmp_path / "nginx"
     release.write_bytes(b"old")
-    packed(release)
+    compressed_release(release)
     (tmp_path / "built").write_bytes(b"new")
     os.replace(tmp_path / "built", release)
 
-    assert gzip.decompress(packed(release).data) == b"new"
+    assert gzip.decompress(compressed_release(release).data) == b"new"
 
 
 def test_a_release_that_is_gone_from_the_laptop_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(Refusal) as caught:
-        packed(tmp_path / "nginx")
+    with pytest.raises(HostRefused) as caught:
+        compressed_release(tmp_path / "nginx")
 
     assert caught.value.reason == "release_unreadable"

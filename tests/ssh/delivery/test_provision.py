@@ -15,7 +15,7 @@ from fleet.ssh.delivery.bundle import GENERIC, build
 from fleet.ssh.delivery.upload import WAYS
 from fleet.ssh.remote import command
 from fleet.ssh.transport import connection
-from fleet.ssh.transport.watchdog import Watch
+from fleet.ssh.transport.watchdog import Watchdog
 from fleet.ssh.visit import visit
 from fleet.task import Connecting, HostOutcome
 from tests.support.ssh.server import Proxy, Sshd, sshd
@@ -264,16 +264,16 @@ def test_a_login_that_is_slow_to_begin_is_no_upload_that_stalls(
     """The login begins only after the upload's deadline has been put off three times: it may take as long as it likes."""
     monkeypatch.setattr(command, "PULSE_S", 0.1)
 
-    class Watching(Watch):
+    class Watching(Watchdog):
         times = 0
 
-        def moved(self) -> None:
-            super().moved()
+        def progressed(self) -> None:
+            super().progressed()
             self.times += 1
             if self.times == 3:
                 (tmp_path / "go").touch()
 
-    monkeypatch.setattr(connection, "Watch", Watching)
+    monkeypatch.setattr(connection, "Watchdog", Watching)
     (tmp_path / "login.sh").write_text(SLEEPY.format(go=tmp_path / "go"))
     (tmp_path / "login.sh").chmod(0o755)
     release = tmp_path / "nginx"

@@ -16,8 +16,16 @@ import pytest
 from fleet.events import EventType
 from fleet.host import Host
 from fleet.onhost.protocol import Outcome
-from fleet.ssh.delivery.bundle import GENERIC, PACKAGE, Bundle, Shelf, build, bundles, own_tag, psutil_files
-from fleet.ssh.delivery.psutil_wheels import PINS_FILE, PIP_PLATFORMS, NoWheel, Pin, Wheels, files_of, read_pins
+from fleet.ssh.delivery.bundle import GENERIC, PACKAGE, Bundle, BundleStore, build, bundles, own_tag, psutil_files
+from fleet.ssh.delivery.psutil_wheels import (
+    PINS_FILE,
+    PIP_PLATFORMS,
+    Pin,
+    WheelCache,
+    WheelUnavailable,
+    files_of,
+    read_pins,
+)
 from fleet.ssh.remote.start_line import missing_platform
 from fleet.ssh.visit import visit
 from tests.support.onhost.pythons import found_pythons
@@ -110,8 +118,8 @@ def test_the_pinned_wheels_are_those_of_the_psutil_that_is_locked() -> None:
 
 @pytest.mark.parametrize("platform", FILE_TAGS)
 def test_pip_brings_the_wheel_of_the_platform_and_it_is_unpacked(platform: str, index: Index, tmp_path: Path) -> None:
-    wheels = Wheels(tmp_path / "cache", index.pins)
-    shelf = Shelf({GENERIC: build(GENERIC, PACKAGE)}, wheels)
+    wheels = WheelCache(tmp_path / "cache", index.pins)
+    shelf = BundleStore({GENERIC: build(GENERIC, PACKAGE)}, wheels)
 
     found = shelf.fetch(platform)
 
@@ -147,8 +155,8 @@ def test_what_a_host_s_python_tells_of_its_libc_names_the_platform(told: str, pl
 
 @pytest.mark.parametrize("platform", ["riscv64-glibc", "x86_64-glibc-32bit", "armv7l-musl"])
 def test_a_platform_without_a_wheel_asks_nobody(platform: str, tmp_path: Path) -> None:
-    with pytest.raises(NoWheel, match="no wheel for it"):
-        Wheels(tmp_path / "cache").fetched(platform)
+    with pytest.raises(WheelUnavailable, match="no wheel for it"):
+        WheelCache(tmp_path / "cache").fetch(platform)
 
     assert not (tmp_path / "cache").exists()
 
@@ -166,62 +174,62 @@ def test_this_machine_s_own_psutil_needs_no_wheel() -> None:
 def test_a_wheel_with_another_hash_is_refused_by_pip(index: Index, tmp_path: Path) -> None:
     pin = index.pins["x86_64-musl"]
     index.hold("x86_64-musl", make_wheel({"psutil/__init__.py": b"evil"}, FILE_TAGS["x86_64-musl"]))
-    wheels = Wheels(tmp_path / "cache", {"x86_64-musl": pin})
+    wheels = WheelCache(tmp_path / "cache", {"x86_64-musl": pin})
 
-    with pytest.raises(NoWheel, match="(?i)hash"):
-        wheels.fetched("x86_64-musl")
+    with pytest.raises(WheelUnavailable, match="(?i)hash"):
+        wheels.fetch("x86_64-musl")
 
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_wheel_that_changed_in_the_cache_is_fetched_anew(index: Index, tmp_path: Path) -> None:
-    wheels = Wheels(tmp_path / "cache", index.pins)
+    wheels = WheelCache(tmp_path / "cache", index.pins)
     good = make_wheel(fake_files("aarch64-musl"), FILE_TAGS["aarch64-musl"])
     kept = tmp_path / "cache" / f"{index.pins['aarch64-musl'].sha256}.whl"
     kept.parent.mkdir()
     kept.write_bytes(good + b"evil")
 
-    assert wheels.kept("aarch64-musl") is None
-    assert wheels.fetched("aarch64-musl") == good == kept.read_bytes()
+    assert wheels.cached("aarch64-musl") is None
+    assert wheels.fetch("aarch64-musl") == good == kept.read_bytes()
 
 
 # Once
 
 
 def test_a_second_run_needs_no_network(index: Index, tmp_path: Path) -> None:
-    Wheels(tmp_path / "cache", index.pins).fetched("aarch64-glibc")
+    WheelCache(tmp_path / "cache", index.pins).fetch("aarch64-glibc")
     index.go_away()
 
-    again = Wheels(tmp_path / "cache", index.pins).fetched("aarch64-glibc")
+    again = WheelCache(tmp_path / "cache", index.pins).fetch("aarch64-glibc")
 
     assert files_of(again)["psutil/__init__.py"] == b"aarch64-glibc"
 
 
 def test_what_could_not_be_fetched_is_asked_for_once_in_a_run(index: Index, tmp_path: Path) -> None:
     index.go_away()
-    shelf = Shelf({GENERIC: build(GENERIC, PACKAGE)}, Wheels(tmp_path / "cache", index.pins))
+    shelf = BundleStore({GENERIC: build(GENERIC, PACKAGE)}, WheelCache(tmp_path / "cache", index.pins))
 
-    with pytest.raises(NoWheel, match="pip could not fetch it"):
+    with pytest.raises(WheelUnavailable, match="pip could not fetch it"):
         shelf.fetch("x86_64-musl")
     index.hold("x86_64-musl", make_wheel(fake_files("x86_64-musl"), FILE_TAGS["x86_64-musl"]))
-    with pytest.raises(NoWheel, match="pip could not fetch it"):
+    with pytest.raises(WheelUnavailable, match="pip could not fetch it"):
         shelf.fetch("x86_64-musl")
 
 
 def test_a_platform_that_is_at_hand_does_not_wait_for_another_one_s_wheel(tmp_path: Path) -> None:
-    class Slow(Wheels):
+    class Slow(WheelCache):
         """As pip is without a network."""
 
         begun, ended = Event(), Event()
 
-        def fetched(self, platform: str) -> bytes:
+        def fetch(self, platform: str) -> bytes:
             self.begun.set()
             self.ended.wait()
-            raise NoWheel("it took too long")
+            raise WheelUnavailable("it took too long")
 
     slow = Slow(tmp_path / "cache")
     mine = build("x86_64-glibc", PACKAGE)
-    shelf = Shelf({GENERIC: build(GENERIC, PACKAGE), mine.tag: mine}, slow)
+    shelf = BundleStore({GENERIC: build(GENERIC, PACKAGE), mine.tag: mine}, slow)
     with ThreadPoolExecutor(2) as threads:
         other = threads.submit(shelf.fetch, "aarch64-musl")
         slow.begun.wait()
@@ -231,7 +239,7 @@ def test_a_platform_that_is_at_hand_does_not_wait_for_another_one_s_wheel(tmp_pa
 
     assert done == {found}
     assert found.result() is mine
-    assert isinstance(other.exception(), NoWheel)
+    assert isinstance(other.exception(), WheelUnavailable)
 
 
 # On a host
@@ -248,14 +256,14 @@ class Laptop:
         self.tag = tag
         index.hold(tag, make_wheel(dict(psutil_files()), FILE_TAGS[tag]))
 
-    def shelf(self) -> Shelf:
+    def shelf(self) -> BundleStore:
         """As a new process has it."""
         found: dict[str, Bundle] = {GENERIC: build(GENERIC, PACKAGE)}
-        wheels = Wheels(self.cache, self.index.pins)
-        kept = wheels.kept(self.tag)
+        wheels = WheelCache(self.cache, self.index.pins)
+        kept = wheels.cached(self.tag)
         if kept is not None:
             found[self.tag] = build(self.tag, PACKAGE, files_of(kept))
-        return Shelf(found, wheels)
+        return BundleStore(found, wheels)
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import pytest
 
 from fleet.ssh.delivery.rate_limit import PORTION_S, Rate
 from fleet.ssh.delivery.upload import WAYS, Source, upload
-from fleet.ssh.link_errors import Refusal, Trouble
+from fleet.ssh.link_errors import HostRefused, LinkError
 from fleet.ssh.transport.connection import Link
-from fleet.ssh.transport.watchdog import Watch
+from fleet.ssh.transport.watchdog import Watchdog
 from tests.support.private_nginx import wait_until
 from tests.support.ssh.server import Proxy, Sshd, sshd
 from tests.support.ssh.stubs import QUICK
@@ -87,7 +87,7 @@ def test_each_way_does_without_the_two_others(tmp_path: Path, way: str, settings
         assert only_file(folder).read_bytes() == CONTENT
 
         for other in set(WAYS) - {way}:
-            with pytest.raises(Refusal) as caught:
+            with pytest.raises(HostRefused) as caught:
                 upload(link, CONTENT, f"{folder}/other", how=other)
             assert caught.value.reason == "upload_failed"
             assert f"{other}: " in caught.value.message
@@ -116,7 +116,7 @@ def test_a_way_that_was_asked_for_is_the_only_one_tried(tmp_path: Path) -> None:
         link = Link(poor.host, QUICK)
         link.open()
 
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(HostRefused) as caught:
             upload(link, CONTENT, f"{tmp_path}/nginx.part", how="sftp")
 
         link.close()
@@ -136,7 +136,7 @@ def test_under_sudo_the_exec_channel_is_the_way(server: Sshd, tmp_path: Path) ->
 
 
 def test_a_folder_that_is_not_there_is_said_for_every_way(link: Link, tmp_path: Path) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(HostRefused) as caught:
         upload(link, CONTENT, f"{tmp_path}/no/nginx.part")
 
     assert caught.value.reason == "upload_failed"
@@ -161,7 +161,7 @@ def test_what_a_dead_upload_still_holds_open_is_not_written_to_again(
         upload(link, CONTENT, f"{tmp_path}/nginx.part", how=how)
 
         dead.close()
-        assert isinstance(hanging.exception(), Trouble)
+        assert isinstance(hanging.exception(), LinkError)
     assert half
     assert (tmp_path / "nginx.part").stat().st_ino not in half
 
@@ -178,7 +178,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("how", ["auto", "sftp", "scp", "exec"])
 def test_a_disk_that_is_full_leaves_nothing_under_the_final_name(link: Link, small_disk: Path, how: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(HostRefused) as caught:
         upload(link, CONTENT, f"{small_disk}/nginx.part", how=how)
 
     assert caught.value.reason == "upload_failed"
@@ -194,7 +194,7 @@ def test_an_upload_that_freezes_ends_and_leaves_nothing_under_the_final_name(
         link = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=1))
         link.open()
 
-        with pytest.raises(Trouble) as caught:
+        with pytest.raises(LinkError) as caught:
             upload(link, CONTENT, f"{tmp_path}/nginx.part", how=how)
 
         link.close()
@@ -256,12 +256,12 @@ def test_a_host_that_falls_silent_at_the_end_of_an_upload_is_told_as_that(tmp_pa
             bringing = threads.submit(upload, link, b"it", f"{tmp_path}/nginx.part", how="exec")
             wait_until((tmp_path / "counting").exists, "everything has arrived")
             proxy.freeze()
-            trouble = bringing.exception()
+            failure = bringing.exception()
         link.close()
 
-    assert isinstance(trouble, Trouble)
-    assert trouble.reason == "transfer_stalled"
-    assert "did not answer for 1 s" in trouble.message
+    assert isinstance(failure, LinkError)
+    assert failure.reason == "transfer_stalled"
+    assert "did not answer for 1 s" in failure.message
 
 
 def test_a_host_that_begins_again_and_again_is_not_waited_for_at_the_end(
@@ -274,7 +274,7 @@ def test_a_host_that_begins_again_and_again_is_not_waited_for_at_the_end(
         link = Link(server.host, replace(QUICK, transfer_idle_s=1.5))
         link.open()
 
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(HostRefused) as caught:
             upload(link, b"bytes", f"{tmp_path}/no/folder", how="exec")
 
         link.close()
@@ -295,10 +295,10 @@ def test_waiting_for_the_rate_is_no_standstill(link: Link) -> None:
     """The far end may be quiet for 20 s; here each portion waits for 100."""
     now_s = [0.0]
 
-    class Watching(Watch):
+    class Watching(Watchdog):
         at: ClassVar[list[float]] = []
 
-        def moved(self) -> None:
+        def progressed(self) -> None:
             self.at.append(now_s[0])
 
     def pause(seconds: float) -> None:
@@ -319,7 +319,7 @@ def test_who_waits_for_the_rate_is_not_held_when_the_link_is_cut(link: Link, tmp
         if len(told) == 3:
             link.close()
 
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         upload(link, CONTENT, f"{tmp_path}/nginx.part", rate=Rate(1), proceed=cut)
 
     assert caught.value.reason == "link_lost"
@@ -327,9 +327,9 @@ def test_who_waits_for_the_rate_is_not_held_when_the_link_is_cut(link: Link, tmp
 
 def test_who_is_turned_back_stops_sending(link: Link, tmp_path: Path) -> None:
     def stopped() -> None:
-        raise Refusal("stopped", "")
+        raise HostRefused("stopped", "")
 
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(HostRefused) as caught:
         upload(link, CONTENT, f"{tmp_path}/nginx.part", proceed=stopped)
 
     assert caught.value.reason == "stopped"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.ssh.hostkeys.acceptance import Shown, known_for
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.hostkeys.acceptance import PresentedKey, known_host_for
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import resolve
 from fleet.ssh.transport.connection import Link
 from fleet.task import PLAIN
@@ -16,7 +16,7 @@ from tests.support.ssh.stubs import QUICK
 
 
 def connect(server: Sshd) -> None:
-    """Log in and out. Raises `Trouble`."""
+    """Log in and out. Raises `LinkError`."""
     link = Link(server.host, QUICK)
     try:
         link.open()
@@ -24,8 +24,8 @@ def connect(server: Sshd) -> None:
         link.close()
 
 
-def refusal(server: Sshd) -> Trouble:
-    with pytest.raises(Trouble) as caught:
+def refusal(server: Sshd) -> LinkError:
+    with pytest.raises(LinkError) as caught:
         connect(server)
     return caught.value
 
@@ -73,11 +73,11 @@ def test_the_server_is_asked_for_the_type_that_is_known(server: Sshd) -> None:
 def test_an_unknown_host_is_refused_with_its_fingerprint(server: Sshd, lines: list[str]) -> None:
     server.know(*lines)
 
-    trouble = refusal(server)
+    failure = refusal(server)
 
-    assert trouble.reason == "host_key_unknown"
-    assert fingerprint(server.folder / "host_ed25519") in trouble.message
-    assert str(server.known_hosts) in trouble.message
+    assert failure.reason == "host_key_unknown"
+    assert fingerprint(server.folder / "host_ed25519") in failure.message
+    assert str(server.known_hosts) in failure.message
 
 
 def test_a_host_without_any_known_hosts_file_is_refused(server: Sshd) -> None:
@@ -90,13 +90,13 @@ def test_a_changed_key_is_refused_with_the_line_and_both_fingerprints(server: Ss
     other = make_key(tmp_path / "other")
     server.know("# the old one", "{name} " + public(other))
 
-    trouble = refusal(server)
+    failure = refusal(server)
 
-    assert trouble.reason == "host_key_changed"
-    assert "HAS CHANGED" in trouble.message
-    assert f"{server.known_hosts}:2" in trouble.message
-    assert fingerprint(other) in trouble.message
-    assert fingerprint(server.folder / "host_ed25519") in trouble.message
+    assert failure.reason == "host_key_changed"
+    assert "HAS CHANGED" in failure.message
+    assert f"{server.known_hosts}:2" in failure.message
+    assert fingerprint(other) in failure.message
+    assert fingerprint(server.folder / "host_ed25519") in failure.message
 
 
 def test_what_is_said_of_a_changed_key_makes_it_unknown_in_every_file(server: Sshd, tmp_path: Path) -> None:
@@ -105,13 +105,13 @@ def test_what_is_said_of_a_changed_key_makes_it_unknown_in_every_file(server: Ss
         file.write_text(f"web {public(make_key(tmp_path / f'key of {file.name}'))}\n")
     names = tuple(map(str, files))
     settings = replace(resolve(server.host, PLAIN), key_name="web", known_hosts=names)
-    trouble = known_for(settings).trouble_with(Shown("ssh-ed25519", b"another"), 0)
-    assert trouble is not None
+    failure = known_host_for(settings).rejection(PresentedKey("ssh-ed25519", b"another"), 0)
+    assert failure is not None
 
-    said = trouble.remedy.partition("Only then: ")[2].partition(", and accept")[0]
+    said = failure.remedy.partition("Only then: ")[2].partition(", and accept")[0]
     subprocess.run(["/bin/sh", "-c", said], check=True, capture_output=True)
 
-    assert known_for(settings).keys == ()
+    assert known_host_for(settings).keys == ()
 
 
 def test_a_key_of_another_type_than_the_known_one_is_a_change(server: Sshd, tmp_path: Path) -> None:
@@ -131,33 +131,33 @@ def test_a_revoked_key_is_refused_even_where_it_is_known(server: Sshd, names: st
     """A key that is revoked for the plain name is so for each of its ports."""
     server.know(f"@revoked {names} {{key}}", "{name} {key}")
 
-    trouble = refusal(server)
+    failure = refusal(server)
 
-    assert trouble.reason == "host_key_revoked"
-    assert f"{server.known_hosts}:1" in trouble.message
+    assert failure.reason == "host_key_revoked"
+    assert f"{server.known_hosts}:1" in failure.message
 
 
 def test_a_certificate_authority_alone_is_no_known_key_and_is_named(server: Sshd) -> None:
     server.know("@cert-authority * {key}")
 
-    trouble = refusal(server)
+    failure = refusal(server)
 
-    assert trouble.reason == "host_key_unknown"
-    assert "It shows no certificate, though an authority is known for it" in trouble.message
-    assert f"({server.known_hosts}:1)" in trouble.message
+    assert failure.reason == "host_key_unknown"
+    assert "It shows no certificate, though an authority is known for it" in failure.message
+    assert f"({server.known_hosts}:1)" in failure.message
 
 
 def test_a_file_that_changes_is_read_again(server: Sshd) -> None:
     server.know("other.example {key}")
-    assert known_for(resolve(server.host, PLAIN)).keys == ()
+    assert known_host_for(resolve(server.host, PLAIN)).keys == ()
 
     server.know("{name} {key}")
 
-    assert [key.line for key in known_for(resolve(server.host, PLAIN)).keys] == [1]
+    assert [key.line for key in known_host_for(resolve(server.host, PLAIN)).keys] == [1]
 
 
 def test_the_default_files_are_those_of_the_user_and_the_system(server: Sshd) -> None:
-    files = known_for(resolve(replace(server.host, known_hosts=None), PLAIN)).files
+    files = known_host_for(resolve(replace(server.host, known_hosts=None), PLAIN)).files
 
     assert files[0].endswith("/.ssh/known_hosts")
     assert "/etc/ssh/ssh_known_hosts" in files

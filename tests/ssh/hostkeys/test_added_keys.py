@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from fleet.ssh.hostkeys import added_keys
-from fleet.ssh.hostkeys.acceptance import Shown, known_for
+from fleet.ssh.hostkeys.acceptance import PresentedKey, known_host_for
 from fleet.ssh.hostkeys.added_keys import accept, add, store_of
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import Settings, resolve
 from fleet.ssh.transport.bastion import close_bastions
 from fleet.ssh.transport.connection import Link
@@ -26,18 +26,18 @@ from tests.support.ssh.server import Sshd, fingerprint, make_key, public
 from tests.support.ssh.stubs import QUICK
 
 NEW = Connecting(host_keys=HostKeys.ACCEPT_NEW)
-KEY = Shown("ssh-ed25519", b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + b"k" * 32)
+KEY = PresentedKey("ssh-ed25519", b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + b"k" * 32)
 OTHER = replace(KEY, blob=KEY.blob[:-1] + b"o")
 ADDING = """
 import sys
-from fleet.ssh.hostkeys.acceptance import Shown
+from fleet.ssh.hostkeys.acceptance import PresentedKey
 from fleet.ssh.hostkeys.added_keys import add
 from fleet.ssh.openssh_config import Settings
 
 file, prefix, blob = sys.argv[1:]
 for number in range(20):
     name = f"{prefix}-{number}"
-    add([(Settings(name, 22, "root", name, (file,), (file,)), Shown("ssh-ed25519", bytes.fromhex(blob)))], file)
+    add([(Settings(name, 22, "root", name, (file,), (file,)), PresentedKey("ssh-ed25519", bytes.fromhex(blob)))], file)
 """
 
 
@@ -45,14 +45,14 @@ def a_host(file: Path, name: str = "web-01") -> Settings:
     return Settings(name, 22, "root", name, (str(file),), (str(file),))
 
 
-def line(name: str, key: Shown = KEY) -> str:
+def line(name: str, key: PresentedKey = KEY) -> str:
     return f"{name} {key.type} {b64encode(key.blob).decode()}\n"
 
 
 def connect(server: Sshd, connecting: Connecting = NEW) -> list[tuple[str, str]]:
-    """Log in and out; what was told. Raises `Trouble`."""
+    """Log in and out; what was told. Raises `LinkError`."""
     told: list[tuple[str, str]] = []
-    link = Link(server.host, QUICK, connecting, tell=lambda reason, message: told.append((reason, message)))
+    link = Link(server.host, QUICK, connecting, notify=lambda reason, message: told.append((reason, message)))
     try:
         link.open()
     finally:
@@ -87,7 +87,7 @@ def test_a_changed_or_revoked_key_is_never_accepted(server: Sshd, known: str, re
     server.know(known)
     before = server.known_hosts.read_text()
 
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         connect(server)
 
     assert caught.value.reason == reason
@@ -156,7 +156,7 @@ def behind(running: Hops) -> Iterator[Hops]:
 def opened(behind: Hops, host_keys: HostKeys | None = None) -> list[tuple[str, str]]:
     told: list[tuple[str, str]] = []
     connecting = replace(behind.connecting, host_keys=host_keys)
-    link = Link(behind.host, QUICK, connecting, tell=lambda reason, message: told.append((reason, message)))
+    link = Link(behind.host, QUICK, connecting, notify=lambda reason, message: told.append((reason, message)))
     try:
         link.open()
     finally:
@@ -168,7 +168,7 @@ def opened(behind: Hops, host_keys: HostKeys | None = None) -> list[tuple[str, s
 def test_every_hop_is_strict(behind: Hops, known: tuple[int, ...], unknown: int) -> None:
     behind.know(*known)
 
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         opened(behind)
 
     assert caught.value.reason == "host_key_unknown"
@@ -179,7 +179,7 @@ def test_every_hop_is_strict(behind: Hops, known: tuple[int, ...], unknown: int)
 def test_a_changed_key_of_a_bastion_is_refused_though_new_ones_are_accepted(behind: Hops) -> None:
     behind.known_hosts.write_text(line(f"[127.0.0.1]:{behind.servers[0].port}"))
 
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         opened(behind, HostKeys.ACCEPT_NEW)
 
     assert caught.value.reason == "host_key_changed"
@@ -251,7 +251,7 @@ def test_what_became_known_as_another_key_meanwhile_keeps_every_key_out(tmp_path
     file = tmp_path / "known_hosts"
     file.write_text(line("web-02", OTHER))
 
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         add([(a_host(file), KEY), (a_host(file, "web-02"), KEY)], str(file))
 
     assert caught.value.reason == "host_key_changed"
@@ -261,7 +261,7 @@ def test_what_became_known_as_another_key_meanwhile_keeps_every_key_out(tmp_path
 def test_two_keys_of_one_name_keep_every_key_out(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
 
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         add([(a_host(file), KEY), (a_host(file, "web-02"), KEY), (a_host(file), OTHER)], str(file))
 
     assert caught.value.reason == "host_key_ambiguous"
@@ -272,7 +272,7 @@ def test_two_keys_of_one_name_keep_every_key_out(tmp_path: Path) -> None:
 def test_a_name_that_would_mean_something_else_there_is_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / "known_hosts"
 
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         add([(replace(a_host(file), key_name=name), KEY)], str(file))
 
     assert caught.value.reason == "known_hosts_unwritable"
@@ -341,7 +341,7 @@ def test_a_lock_that_is_never_given_back_is_named(tmp_path: Path, monkeypatch: p
     with file.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
 
-        with pytest.raises(Trouble) as caught:
+        with pytest.raises(LinkError) as caught:
             add([(a_host(file), KEY)], str(file))
 
     assert caught.value.reason == "known_hosts_unwritable"
@@ -364,16 +364,16 @@ def test_the_settings_say_where_and_how_new_keys_are_kept(tmp_path: Path, server
     assert found.user_known_hosts == (f"{tmp_path}/a", f"{tmp_path}/b")
     assert found.hash_known_hosts
     assert store_of(found) == f"{tmp_path}/a"
-    assert known_for(found).keys == ()
+    assert known_host_for(found).keys == ()
 
 
 def test_a_key_made_by_ssh_keygen_is_the_one_that_is_stored(tmp_path: Path) -> None:
     made = public(make_key(tmp_path / "key")).split()
     file = tmp_path / "known_hosts"
     file.write_text(f"web-01 {' '.join(made)}\n")
-    (key,) = known_for(a_host(file)).keys
+    (key,) = known_host_for(a_host(file)).keys
     file.unlink()
 
-    add([(a_host(file), Shown(key.type, key.blob))], str(file))
+    add([(a_host(file), PresentedKey(key.type, key.blob))], str(file))
 
     assert file.read_text() == f"web-01 {' '.join(made)}\n"

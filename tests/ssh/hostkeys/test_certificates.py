@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleet.ssh.hostkeys import certificates
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.transport.connection import Link
 from fleet.task import Connecting, HostKeys
 from tests.support.ssh.server import Sshd, fingerprint, make_key, public, sshd
@@ -62,7 +62,7 @@ def certified(running: Certified) -> Certified:
 
 
 def connect(server: Sshd, host_keys: HostKeys = HostKeys.STRICT) -> None:
-    """Log in and out. Raises `Trouble`."""
+    """Log in and out. Raises `LinkError`."""
     link = Link(server.host, QUICK, Connecting(host_keys=host_keys))
     try:
         link.open()
@@ -70,8 +70,8 @@ def connect(server: Sshd, host_keys: HostKeys = HostKeys.STRICT) -> None:
         link.close()
 
 
-def trouble_with(server: Sshd, host_keys: HostKeys = HostKeys.STRICT) -> Trouble:
-    with pytest.raises(Trouble) as caught:
+def rejection(server: Sshd, host_keys: HostKeys = HostKeys.STRICT) -> LinkError:
+    with pytest.raises(LinkError) as caught:
         connect(server, host_keys)
     assert not is_accepted_by_ssh(server)
     assert caught.value.remedy
@@ -156,18 +156,18 @@ def test_a_certificate_that_proves_nothing_is_refused_with_the_reason(
 ) -> None:
     certified.certify(*options)
 
-    trouble = trouble_with(certified.server)
+    failure = rejection(certified.server)
 
-    assert trouble.reason == "host_certificate_refused"
-    assert words in trouble.message
-    assert f"{certified.server.known_hosts}:1" in trouble.message
+    assert failure.reason == "host_certificate_refused"
+    assert words in failure.message
+    assert f"{certified.server.known_hosts}:1" in failure.message
 
 
 def test_a_certificate_that_proves_nothing_is_not_accepted_as_new(certified: Certified) -> None:
     certified.certify("-h", "-n", "web-02")
     before = certified.server.known_hosts.read_text()
 
-    assert trouble_with(certified.server, HostKeys.ACCEPT_NEW).reason == "host_certificate_refused"
+    assert rejection(certified.server, HostKeys.ACCEPT_NEW).reason == "host_certificate_refused"
     assert certified.server.known_hosts.read_text() == before
 
 
@@ -175,28 +175,28 @@ def test_a_signature_with_sha1_is_refused(certified: Certified) -> None:
     certified.certify("-h", "-n", "127.0.0.1", ca="ours_rsa", by=("-t", "ssh-rsa"))
     certified.server.know("@cert-authority * " + public(certified.ca("ours_rsa")))
 
-    trouble = trouble_with(certified.server)
+    failure = rejection(certified.server)
 
-    assert trouble.reason == "host_certificate_refused"
-    assert "is signed with ssh-rsa" in trouble.message
+    assert failure.reason == "host_certificate_refused"
+    assert "is signed with ssh-rsa" in failure.message
 
 
 def test_a_certificate_by_another_authority_names_both(certified: Certified) -> None:
     certified.certify("-h", "-n", "127.0.0.1", ca="theirs")
 
-    trouble = trouble_with(certified.server)
+    failure = rejection(certified.server)
 
-    assert trouble.reason == "host_key_unknown"
-    assert "by another authority" in trouble.message
-    assert fingerprint(certified.ca("theirs")) in trouble.message
-    assert fingerprint(certified.ca("ours")) in trouble.message
+    assert failure.reason == "host_key_unknown"
+    assert "by another authority" in failure.message
+    assert fingerprint(certified.ca("theirs")) in failure.message
+    assert fingerprint(certified.ca("ours")) in failure.message
 
 
 def test_an_authority_for_other_hosts_is_none_for_this_one(certified: Certified) -> None:
     certified.certify("-h", "-n", "127.0.0.1")
     certified.server.know("@cert-authority *.example.net " + public(certified.ca("ours")))
 
-    assert trouble_with(certified.server).reason == "host_key_unknown"
+    assert rejection(certified.server).reason == "host_key_unknown"
 
 
 def test_a_known_key_is_accepted_whatever_is_wrong_with_its_certificate(certified: Certified) -> None:
@@ -214,10 +214,10 @@ def test_what_is_revoked_is_refused_in_a_certificate_too(certified: Certified, r
     which = ours if revoked == "the authority" else "{key}"
     certified.server.know(f"@revoked * {which}", f"@cert-authority * {ours}", "{name} {key}")
 
-    trouble = trouble_with(certified.server)
+    failure = rejection(certified.server)
 
-    assert trouble.reason == "host_key_revoked"
-    assert f"{certified.server.known_hosts}:1" in trouble.message
+    assert failure.reason == "host_key_revoked"
+    assert f"{certified.server.known_hosts}:1" in failure.message
 
 
 def test_a_certificate_whose_signature_is_broken_is_not_signed(certified: Certified) -> None:

@@ -9,7 +9,7 @@ import pytest
 from fleet.ssh.hostkeys import known_hosts
 from fleet.ssh.hostkeys.known_hosts import KnownKey, keys_of
 from fleet.ssh.hostkeys.known_hosts_file import hashed, lines_about, lines_of
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from tests.support.ssh.server import make_key, public
 
 ODD = """\
@@ -86,7 +86,7 @@ def test_without_ssh_keygen_the_file_is_read_here(odd: Path, monkeypatch: pytest
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
 
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         keys_of((str(tmp_path),), "web-01")
 
     assert caught.value.reason == "known_hosts_unreadable"
@@ -96,7 +96,7 @@ def test_a_file_that_may_be_there_and_cannot_be_looked_at_is_no_empty_one(tmp_pa
     """As behind a folder that is not ours to look into: root may look everywhere, but not along links in a circle."""
     (tmp_path / "known_hosts").symlink_to(tmp_path / "known_hosts")
 
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         keys_of((str(tmp_path / "gone"), str(tmp_path / "known_hosts")), "web-01")
 
     assert caught.value.reason == "known_hosts_unreadable"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.ssh.hostkeys.revocation import revokes
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.transport.connection import Link
 from fleet.task import Connecting, HostKeys
 from tests.support.ssh.server import Sshd, fingerprint, make_key, public
@@ -32,7 +32,7 @@ def a_krl(path: Path, *keys: Path) -> Path:
 
 
 def connect(server: Sshd, folder: Path, revoked: Path, host_keys: HostKeys | None = None) -> None:
-    """Log in and out by an ssh_config that names these revoked keys. Raises `Trouble` where ssh does not connect either."""
+    """Log in and out by an ssh_config that names these revoked keys. Raises `LinkError` where ssh does not connect either."""
     config = folder / "config"
     config.write_text(f"Host *\n  RevokedHostKeys {revoked}\n  UserKnownHostsFile {server.known_hosts}\n")
     link = Link(server.host, QUICK, Connecting(ssh_config=str(config), host_keys=host_keys))
@@ -40,7 +40,7 @@ def connect(server: Sshd, folder: Path, revoked: Path, host_keys: HostKeys | Non
     is_accepted = subprocess.run(["ssh", "-n", "-F", config, *words], check=False, capture_output=True).returncode == 0
     try:
         link.open()
-    except Trouble:
+    except LinkError:
         assert not is_accepted
         raise
     finally:
@@ -54,7 +54,7 @@ def test_a_known_key_that_is_revoked_there_is_refused(server: Sshd, tmp_path: Pa
     key = server.folder / "host_ed25519"
 
     connect(server, tmp_path, make(tmp_path / "others", other))
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         connect(server, tmp_path, make(tmp_path / "revoked", other, key))
 
     assert caught.value.reason == "host_key_revoked"
@@ -65,7 +65,7 @@ def test_a_known_key_that_is_revoked_there_is_refused(server: Sshd, tmp_path: Pa
 def test_an_unknown_key_that_is_revoked_is_not_accepted_as_new(server: Sshd, tmp_path: Path) -> None:
     server.know()
 
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         connect(server, tmp_path, a_list(tmp_path / "revoked", server.folder / "host_ed25519"), HostKeys.ACCEPT_NEW)
 
     assert caught.value.reason == "host_key_revoked"
@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_read_lets_nobody_be_trusted(server: Sshd, tmp_pat
     if content is not None:
         (tmp_path / "revoked").write_bytes(content)
 
-    with pytest.raises(Trouble, match="no host key is accepted") as caught:
+    with pytest.raises(LinkError, match="no host key is accepted") as caught:
         connect(server, tmp_path, tmp_path / "revoked")
 
     assert caught.value.reason == "known_hosts_unreadable"

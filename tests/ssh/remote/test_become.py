@@ -15,10 +15,10 @@ import pytest
 
 from fleet.host import Host
 from fleet.onhost.protocol import Ask, Layout, Outcome
-from fleet.ssh.auth.secrets import SECRETS, Kind
+from fleet.ssh.auth.secrets import SECRETS, SecretKind
 from fleet.ssh.delivery.bundle import Bundle
 from fleet.ssh.delivery.upload import upload
-from fleet.ssh.link_errors import Refusal
+from fleet.ssh.link_errors import HostRefused
 from fleet.ssh.remote.become import forget_asking
 from fleet.ssh.remote.root_command import RootCommand
 from fleet.ssh.transport.connection import Link
@@ -100,7 +100,7 @@ def test_a_password_that_is_not_asked_for_is_not_taken_for_the_request(
     machine: Ordinary, host: Host, tmp_path: Path
 ) -> None:
     machine.allow("Defaults requiretty", FREE)
-    SECRETS.put(Kind.BECOME, PASSWORD)
+    SECRETS.put(SecretKind.BECOME, PASSWORD)
 
     assert visit(a_task(host), Heard(), stub(tmp_path, WHO)).message == "0 ann@laptop"
 
@@ -132,9 +132,9 @@ def test_what_was_tried_without_a_password_is_not_counted_once_it_asks_for_one(l
             told.append("answered")
             return super().send(data)
 
-        def got_on(self) -> None:
+        def progressed(self) -> None:
             told.append("got on")
-            super().got_on()
+            super().progressed()
 
     link.host = replace(link.host, become=True)
     command = Told(link, "echo fleet-wants-root ann; read go; echo fleet-begin; echo fleet-wants-root ann; echo end")
@@ -172,7 +172,7 @@ def test_a_login_of_a_windows_domain_becomes_root_as_any_other(
 @pytest.mark.parametrize("defaults", [*TERMINALS, "Defaults timestamp_timeout=0", "Defaults passprompt_override"])
 def test_the_password_lets_the_login_become_root(machine: Ordinary, host: Host, tmp_path: Path, defaults: str) -> None:
     machine.allow(defaults, ASKED)
-    SECRETS.put(Kind.BECOME, PASSWORD)
+    SECRETS.put(SecretKind.BECOME, PASSWORD)
 
     outcome = visit(a_task(host), Heard(), stub(tmp_path, WHO))
 
@@ -184,7 +184,7 @@ def test_the_password_lets_the_login_become_root(machine: Ordinary, host: Host, 
 def test_sudo_is_not_made_to_refuse_at_every_visit(machine: Ordinary, host: Host, tmp_path: Path) -> None:
     log = machine.new_folder() / "sudo.log"
     machine.allow(f"Defaults logfile={log}, loglinelen=0", ASKED)
-    SECRETS.put(Kind.BECOME, PASSWORD)
+    SECRETS.put(SecretKind.BECOME, PASSWORD)
     available = stub(tmp_path, WHO)
 
     outcomes = [visit(a_task(host), Heard(), available) for _ in range(2)]
@@ -201,7 +201,7 @@ def test_a_wrong_password_is_said_once_and_never_tried_again_on_that_host(
     """Two failures are counted for one try: the second is sudo's own, which asks again and is not answered."""
     machine.allow(ASKED)
     machine.forget_failures()
-    SECRETS.put(Kind.BECOME, "wrong")
+    SECRETS.put(SecretKind.BECOME, "wrong")
     available = stub(tmp_path, WHO)
 
     first = visit(a_task(host), Heard(), available)
@@ -242,7 +242,7 @@ def test_a_wrong_password_is_not_given_to_all_hosts_before_one_has_taken_it(
     """A directory behind all of them would count each, and lock the account."""
     machine.allow(defaults, ASKED)
     machine.forget_failures()
-    SECRETS.put(Kind.BECOME, "wrong")
+    SECRETS.put(SecretKind.BECOME, "wrong")
     available = stub(tmp_path, WHO)
     hosts = several(machine, host, tmp_path)
 
@@ -250,7 +250,7 @@ def test_a_wrong_password_is_not_given_to_all_hosts_before_one_has_taken_it(
     counted = machine.failed_logins
     machine.forget_failures()
     SECRETS.forget()
-    SECRETS.put(Kind.BECOME, PASSWORD)
+    SECRETS.put(SecretKind.BECOME, PASSWORD)
     cured = visited(hosts, available)
 
     spared = [outcome.message for outcome in outcomes if "no host has taken it" in outcome.message]
@@ -267,16 +267,16 @@ def test_a_password_is_not_given_after_the_operator_turned_back(
     """He may have seen that it was a typing error, while the others waited for what the first host says of it."""
     machine.allow(ASKED)
     machine.forget_failures()
-    SECRETS.put(Kind.BECOME, "wrong")
-    trial = SECRETS.trial(Kind.BECOME, USER)
-    trial.begin("the first host")
-    begin = trial.begin
+    SECRETS.put(SecretKind.BECOME, "wrong")
+    gate = SECRETS.gate(SecretKind.BECOME, USER)
+    gate.enter("the first host")
+    enter = gate.enter
 
     def turned_back(*words: Any) -> None:
         request_stop("r-stopped")
-        begin(*words)
+        enter(*words)
 
-    monkeypatch.setattr(trial, "begin", turned_back)
+    monkeypatch.setattr(gate, "enter", turned_back)
     outcome = visit(a_task(host, rollout="r-stopped"), Heard(), stub(tmp_path, WHO))
     forget_stop("r-stopped")
 
@@ -288,7 +288,7 @@ def test_a_password_that_is_right_and_not_enough_is_told_apart_with_a_line_that_
     machine: Ordinary, host: Host, tmp_path: Path
 ) -> None:
     machine.allow(f"{USER} ALL=(root) /bin/true")
-    SECRETS.put(Kind.BECOME, PASSWORD)
+    SECRETS.put(SecretKind.BECOME, PASSWORD)
 
     refused = visit(a_task(host), Heard(), stub(tmp_path, WHO))
     carry_out(machine, refused.remedy)
@@ -306,7 +306,7 @@ def test_hosts_without_a_rule_say_nothing_against_the_password(
     machine: Ordinary, host: Host, tmp_path: Path, method: str
 ) -> None:
     """Two of them come first; the third host, which has the rule, is given the password as if they were not there."""
-    SECRETS.put(Kind.BECOME, PASSWORD)
+    SECRETS.put(SecretKind.BECOME, PASSWORD)
     available = stub(tmp_path, WHO)
     hosts = [replace(each, become_method=method) for each in several(machine, host, tmp_path)[:3]]
 
@@ -325,7 +325,7 @@ def test_the_length_of_a_password_is_told_to_nobody(machine: Ordinary, host: Hos
     """`pwfeedback` shows a star for each letter."""
     machine.allow("Defaults pwfeedback", ASKED)
     machine.forget_failures()
-    SECRETS.put(Kind.BECOME, "wrong")
+    SECRETS.put(SecretKind.BECOME, "wrong")
 
     refused = visit(a_task(host), Heard(), stub(tmp_path, WHO))
     machine.forget_failures()
@@ -337,7 +337,7 @@ def test_the_length_of_a_password_is_told_to_nobody(machine: Ordinary, host: Hos
 def test_a_host_that_gives_no_terminal_says_so(tmp_path: Path) -> None:
     with ordinary(first="mount -t tmpfs none /dev/pts") as bare:
         bare.allow(ASKED)
-        SECRETS.put(Kind.BECOME, PASSWORD)
+        SECRETS.put(SecretKind.BECOME, PASSWORD)
         host = replace(bare.sshd.host, layout=Layout(state_dir=str(bare.new_folder() / "state")))
 
         refused = visit(a_task(host), Heard(), stub(tmp_path, WHO))
@@ -354,7 +354,7 @@ def test_a_password_that_has_expired_is_not_changed(tmp_path: Path) -> None:
         with (late.etc / "pam.d" / "sudo").open("a") as sink:
             sink.write("password required pam_unix.so\n")
         late.allow(ASKED)
-        SECRETS.put(Kind.BECOME, PASSWORD)
+        SECRETS.put(SecretKind.BECOME, PASSWORD)
         host = replace(late.sshd.host, layout=Layout(state_dir=str(late.new_folder() / "state")))
 
         refused = visit(a_task(host), Heard(), stub(tmp_path, WHO))
@@ -367,7 +367,7 @@ def test_a_script_that_dies_as_sudo_does_is_not_run_a_second_time(
     machine: Ordinary, host: Host, tmp_path: Path
 ) -> None:
     machine.allow(FREE)
-    SECRETS.put(Kind.BECOME, PASSWORD)
+    SECRETS.put(SecretKind.BECOME, PASSWORD)
     seen = Path(host.layout.state_dir) / "runs"
     body = f"open({str(seen)!r}, 'a').write('x')\nsys.exit(1)"
 
@@ -386,7 +386,7 @@ def test_a_host_that_is_not_to_become_root_is_not_given_the_password(server: Ssh
     keys = server.folder / "authorized_keys"
     before = keys.read_text()
     keys.write_text(f'command="{thief}" {before}')
-    SECRETS.put(Kind.BECOME, PASSWORD)
+    SECRETS.put(SecretKind.BECOME, PASSWORD)
     try:
         outcome = visit(a_task(server.host), Heard(), stub(tmp_path, WHO))
     finally:
@@ -407,7 +407,7 @@ def test_doas_lets_in_without_a_password_or_with_one(machine: Ordinary, host: Ho
     machine.do(f"permit nopass {USER} as root cmd /bin/sh")
     free = visit(a_task(host), Heard(), available)
     machine.do(f"permit {USER} as root cmd /bin/sh")
-    SECRETS.put(Kind.BECOME, PASSWORD)
+    SECRETS.put(SecretKind.BECOME, PASSWORD)
     asked = visit(a_task(host), Heard(), available)
 
     assert free.message == asked.message == "0 ann@laptop"
@@ -421,7 +421,7 @@ def test_doas_that_wants_a_password_is_told_with_its_own_cure(machine: Ordinary,
 
     refused = visit(a_task(host), Heard(), available)
     counted = machine.failed_logins
-    SECRETS.put(Kind.BECOME, "wrong")
+    SECRETS.put(SecretKind.BECOME, "wrong")
     wrong = visit(a_task(host), Heard(), available)
     machine.forget_failures()
     carry_out(machine, refused.remedy)
@@ -438,7 +438,7 @@ def test_doas_that_wants_a_password_is_told_with_its_own_cure(machine: Ordinary,
 @pytest.mark.parametrize("defaults", TERMINALS)
 def test_the_release_arrives_byte_for_byte_as_root_s_alone(machine: Ordinary, host: Host, defaults: str) -> None:
     machine.allow(defaults, ASKED)
-    SECRETS.put(Kind.BECOME, PASSWORD)
+    SECRETS.put(SecretKind.BECOME, PASSWORD)
     folder = Path(host.layout.state_dir)
     folder.chmod(0o700)
     link = Link(host, QUICK)
@@ -458,7 +458,7 @@ def test_an_upload_that_may_not_become_root_is_refused_with_the_same_word(machin
     link = Link(host, QUICK)
     link.open()
 
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(HostRefused) as caught:
         upload(link, CONTENT, f"{host.layout.state_dir}/nginx.part")
 
     link.close()
@@ -467,7 +467,7 @@ def test_an_upload_that_may_not_become_root_is_refused_with_the_same_word(machin
 
 def test_a_visit_brings_bundle_and_release_through_sudo(machine: Ordinary, host: Host, tmp_path: Path) -> None:
     machine.allow("Defaults requiretty", ASKED)
-    SECRETS.put(Kind.BECOME, PASSWORD)
+    SECRETS.put(SecretKind.BECOME, PASSWORD)
     release = tmp_path / "nginx"
     release.write_bytes(CONTENT)
     outcome = visit(a_task(host, Ask.STAGE, release=release), Heard(), stub(tmp_path, STAGES))

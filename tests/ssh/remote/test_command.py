@@ -31,7 +31,7 @@ def test_a_command_needs_no_thread_of_its_own(link: Link) -> None:
     command = Command(link, "exec cat")
 
     assert threading.active_count() == before
-    command.end()
+    command.close_stdin()
     assert list(command.lines(silence_s)) == []
 
 
@@ -40,8 +40,8 @@ def test_a_command_hears_what_is_sent_to_it_and_no_more(link: Link) -> None:
     said = b"x" * (1 << 20) + b"\n"
     command = Command(link, "exec wc -c")
 
-    command.pour(memoryview(said), QUICK.transfer_idle_s)
-    command.end()
+    command.write_all(memoryview(said), QUICK.transfer_idle_s)
+    command.close_stdin()
 
     assert [int(line) for line in command.lines(silence_s)] == [len(said)]
 

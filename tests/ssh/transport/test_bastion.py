@@ -18,7 +18,7 @@ from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_DATA
 from paramiko.message import Message
 
 from fleet.host import Host
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.remote.command import Command
 from fleet.ssh.transport import bastion, connection
 from fleet.ssh.transport.bastion import close_bastions
@@ -67,7 +67,7 @@ class Ways:
         return replace(self.last.host, address="last", ssh_config=None)
 
     def link(self, connecting: Connecting, deadlines: Deadlines = QUICK, host: Host | None = None) -> Link:
-        return Link(host or self.host, deadlines, connecting, tell=lambda reason, _: self.told.append(reason))
+        return Link(host or self.host, deadlines, connecting, notify=lambda reason, _: self.told.append(reason))
 
 
 @pytest.fixture(scope="module")
@@ -190,10 +190,10 @@ def test_a_bastion_that_comes_back_is_waited_for(ways: Ways) -> None:
 def test_a_bastion_that_stays_away_is_the_bastion_s_trouble(ways: Ways) -> None:
     connecting = ways.config(outer=free_port())
 
-    trouble = trouble_with(ways.link(connecting))
+    failure = rejection(ways.link(connecting))
 
-    assert trouble.reason == "refused"
-    assert "The bastion 127.0.0.1 port" in trouble.message
+    assert failure.reason == "refused"
+    assert "The bastion 127.0.0.1 port" in failure.message
 
 
 def test_each_dial_in_vain_is_told(ways: Ways) -> None:
@@ -207,7 +207,7 @@ def test_each_dial_in_vain_is_told(ways: Ways) -> None:
         wait_until(lambda: ways.told.count("bastion_away") == 2, "it was dialled in vain twice")
         close_bastions()
 
-    assert isinstance(waiting.exception(), Trouble)
+    assert isinstance(waiting.exception(), LinkError)
 
 
 def test_all_hosts_behind_a_bastion_that_says_nothing_wait_for_one_dial(ways: Ways) -> None:
@@ -217,14 +217,14 @@ def test_all_hosts_behind_a_bastion_that_says_nothing_wait_for_one_dial(ways: Wa
         connecting = ways.config(outer=silent.getsockname()[1])
 
         with ThreadPoolExecutor(MANY) as threads:
-            troubles = list(threads.map(lambda _: trouble_with(ways.link(connecting, hasty)), range(MANY)))
+            troubles = list(threads.map(lambda _: rejection(ways.link(connecting, hasty)), range(MANY)))
 
         dials = 0
         with suppress(BlockingIOError):
             while True:
                 silent.accept()[0].close()
                 dials += 1
-    assert [trouble.reason for trouble in troubles] == ["no_banner"] * MANY
+    assert [failure.reason for failure in troubles] == ["no_banner"] * MANY
     assert dials < MANY / 2, "some may have come after it was over"
 
 
@@ -233,12 +233,12 @@ def test_a_bastion_that_turns_everybody_away_is_not_tried_again_by_each_of_its_h
 ) -> None:
     monkeypatch.setattr(connection, "RETRY_S", 0.01)
     switch = Switch(free_port())
-    trouble = trouble_with(ways.link(ways.config(outer=switch.port)))
+    failure = rejection(ways.link(ways.config(outer=switch.port)))
 
     switch.close()
-    assert trouble.reason in ("no_banner", "handshake_failed")
-    assert "The bastion" in trouble.message
-    assert switch.refused == connection.MOST_LOGINS
+    assert failure.reason in ("no_banner", "handshake_failed")
+    assert "The bastion" in failure.message
+    assert switch.refused == connection.MAX_LOGINS
 
 
 def test_nothing_is_sent_to_a_host_after_its_channel_was_closed(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,13 +284,13 @@ def test_a_bastion_that_refuses_our_login_is_asked_once_for_all_hosts_behind_it(
         config.read_text().replace(str(ways.outer.host.key_files[0]), str(make_key(tmp_path / "stranger")))
     )
 
-    troubles = [trouble_with(ways.link(connecting)) for _ in range(3)]
+    troubles = [rejection(ways.link(connecting)) for _ in range(3)]
     asked = switch.passed
     monkeypatch.setattr(bastion, "REFUSED_S", 0.0)
-    later = trouble_with(ways.link(connecting))
+    later = rejection(ways.link(connecting))
 
     switch.close()
-    assert [trouble.reason for trouble in (*troubles, later)] == ["auth_failed"] * 4
+    assert [failure.reason for failure in (*troubles, later)] == ["auth_failed"] * 4
     assert (asked, switch.passed) == (1, 2), "it is asked anew after a while: somebody may have let us in"
 
 
@@ -298,12 +298,12 @@ def test_a_bastion_that_hangs_up_whenever_it_is_asked_is_not_asked_for_ever(ways
     before = logins(ways.outer)
     switch = Switch(ways.outer.port)
     switch.passes_on = lambda: logins(ways.outer) - before < switch.passed
-    trouble = trouble_with(ways.link(ways.config(outer=switch.port)))
+    failure = rejection(ways.link(ways.config(outer=switch.port)))
 
     switch.close()
-    assert trouble.reason == "jump_refused"
-    assert "hung up" in trouble.message
-    assert logins(ways.outer) - before == bastion.MOST_LOSSES
+    assert failure.reason == "jump_refused"
+    assert "hung up" in failure.message
+    assert logins(ways.outer) - before == bastion.MAX_LOSSES
 
 
 def test_each_hop_has_the_connect_timeout_that_ssh_config_gives_it(ways: Ways) -> None:
@@ -312,14 +312,14 @@ def test_each_hop_has_the_connect_timeout_that_ssh_config_gives_it(ways: Ways) -
         path = Path(str(connecting.ssh_config))
         path.write_text(f"Host outer\n  ConnectTimeout 1\nHost last\n  ConnectTimeout 20\n{path.read_text()}")
 
-        trouble = trouble_with(ways.link(connecting))
+        failure = rejection(ways.link(connecting))
 
-    assert trouble.reason == "timed_out"
-    assert "within 1 s" in trouble.message
+    assert failure.reason == "timed_out"
+    assert "within 1 s" in failure.message
 
 
-def trouble_with(link: Link) -> Trouble:
-    with pytest.raises(Trouble) as caught:
+def rejection(link: Link) -> LinkError:
+    with pytest.raises(LinkError) as caught:
         link.open()
     link.close()
     assert caught.value.remedy
@@ -332,19 +332,19 @@ def test_the_bastion_s_host_key_is_checked_as_strictly(ways: Ways, tmp_path: Pat
     (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{ways.outer.port} {other}\n")
     before = logins(ways.outer)
 
-    trouble = trouble_with(ways.link(connecting))
+    failure = rejection(ways.link(connecting))
 
-    assert trouble.reason == "host_key_changed"
-    assert "The bastion" in trouble.message
+    assert failure.reason == "host_key_changed"
+    assert "The bastion" in failure.message
     assert logins(ways.outer) == before
 
 
 def test_a_host_behind_a_bastion_that_refuses_is_told_as_the_host_s(ways: Ways) -> None:
-    trouble = trouble_with(ways.link(ways.config(), host=replace(ways.host, port=free_port())))
+    failure = rejection(ways.link(ways.config(), host=replace(ways.host, port=free_port())))
 
-    assert trouble.reason == "unreachable_from_bastion"
-    assert trouble.message.startswith("The bastion 127.0.0.1 port")
-    assert "can't connect to 127.0.0.1 port" in trouble.message
+    assert failure.reason == "unreachable_from_bastion"
+    assert failure.message.startswith("The bastion 127.0.0.1 port")
+    assert "can't connect to 127.0.0.1 port" in failure.message
 
 
 def test_a_bastion_that_passes_nothing_on_is_told_so(ways: Ways, tmp_path: Path) -> None:
@@ -352,11 +352,11 @@ def test_a_bastion_that_passes_nothing_on_is_told_so(ways: Ways, tmp_path: Path)
     folder.mkdir()
     with sshd(folder, "AllowTcpForwarding no") as closed:
         found = Ways(closed, ways.inner, ways.last, tmp_path)
-        trouble = trouble_with(found.link(found.config()))
+        failure = rejection(found.link(found.config()))
         close_bastions()
 
-    assert trouble.reason == "jump_refused"
-    assert "AllowTcpForwarding" in trouble.remedy
+    assert failure.reason == "jump_refused"
+    assert "AllowTcpForwarding" in failure.remedy
 
 
 def test_sessions_are_not_what_a_bastion_gives(ways: Ways, tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_a_run_that_is_cut_off_waits_for_no_bastion(ways: Ways) -> None:
 
         error = waiting.exception(timeout=bastion.REDIAL_S / 2)
 
-    assert isinstance(error, Trouble)
+    assert isinstance(error, LinkError)
     assert error.reason == "cut"
 
 
@@ -397,11 +397,11 @@ def test_a_proxy_command_that_fails_is_named(ways: Ways) -> None:
     path = Path(str(connecting.ssh_config))
     path.write_text(f"Host last\n  ProxyCommand echo no way >&2; false\n{path.read_text()}")
 
-    trouble = trouble_with(ways.link(connecting))
+    failure = rejection(ways.link(connecting))
 
-    assert trouble.reason == "proxy_failed"
-    assert "no way" in trouble.message
-    assert "echo no way" in trouble.remedy
+    assert failure.reason == "proxy_failed"
+    assert "no way" in failure.message
+    assert "echo no way" in failure.remedy
 
 
 def test_a_proxy_command_that_brings_nothing_is_not_told_as_a_host_that_accepts(ways: Ways) -> None:
@@ -409,11 +409,11 @@ def test_a_proxy_command_that_brings_nothing_is_not_told_as_a_host_that_accepts(
     path = Path(str(connecting.ssh_config))
     path.write_text(f"Host last\n  ProxyCommand sleep 60\n{path.read_text()}")
 
-    trouble = trouble_with(ways.link(connecting, replace(QUICK, banner_s=0.5)))
+    failure = rejection(ways.link(connecting, replace(QUICK, banner_s=0.5)))
 
-    assert trouble.reason == "no_banner"
-    assert trouble.message.startswith("The ProxyCommand for last port")
-    assert trouble.remedy == "Run it by hand: sleep 60"
+    assert failure.reason == "no_banner"
+    assert failure.message.startswith("The ProxyCommand for last port")
+    assert failure.remedy == "Run it by hand: sleep 60"
 
 
 def test_a_host_that_is_too_old_is_told_so_behind_a_proxy_command_too(ways: Ways, tmp_path: Path) -> None:
@@ -426,7 +426,7 @@ def test_a_host_that_is_too_old_is_told_so_behind_a_proxy_command_too(ways: Ways
         line = f"ssh -F {path} -W 127.0.0.1:{old.port} outer"
         path.write_text(f"Host last\n  ProxyCommand {line}\n{path.read_text()}")
 
-        assert trouble_with(found.link(connecting)).reason == "incompatible"
+        assert rejection(found.link(connecting)).reason == "incompatible"
 
 
 class Switch:

@@ -13,7 +13,7 @@ import paramiko
 import pytest
 
 from fleet.host import Host
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import resolve
 from fleet.ssh.remote.command import Command
 from fleet.ssh.transport.connection import Link
@@ -26,7 +26,7 @@ HASTY = replace(QUICK, channel_s=0.5)
 
 
 def output(host: Host, line: str) -> list[bytes]:
-    """What the command printed on the host. Raises `Trouble`."""
+    """What the command printed on the host. Raises `LinkError`."""
     link = Link(host, QUICK)
     try:
         link.open()
@@ -35,9 +35,9 @@ def output(host: Host, line: str) -> list[bytes]:
         link.close()
 
 
-def trouble_with(host: Host, deadlines: Deadlines = QUICK) -> Trouble:
+def rejection(host: Host, deadlines: Deadlines = QUICK) -> LinkError:
     link = Link(host, deadlines)
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(LinkError) as caught:
         link.open()
     link.close()
     assert caught.value.remedy
@@ -58,18 +58,18 @@ def test_a_private_fabric_file_changes_nothing(server: Sshd, tmp_path: Path, mon
 
 
 def test_a_port_that_nobody_listens_on_refuses(server: Sshd) -> None:
-    assert trouble_with(replace(server.host, port=free_port())).reason == "refused"
+    assert rejection(replace(server.host, port=free_port())).reason == "refused"
 
 
 def test_an_address_that_is_no_name_is_not_found(server: Sshd) -> None:
-    assert trouble_with(replace(server.host, address="a..b")).reason == "name_not_found"
+    assert rejection(replace(server.host, address="a..b")).reason == "name_not_found"
 
 
 LOOKUP = """
 import socket, sys, time
 from fleet.ssh.transport import dial
 from fleet.ssh.openssh_config import Settings
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 
 deaf = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 deaf.bind(("127.0.0.53", 53))
@@ -77,8 +77,8 @@ dial.LOOKUP_S = 1.0
 began_at = time.monotonic()
 try:
     dial.dial(Settings("web-01.example.net", 22, "root", "web-01", ()), 1.0)
-except Trouble as trouble:
-    print(trouble.reason, time.monotonic() - began_at < 4, trouble.message)
+except LinkError as failure:
+    print(failure.reason, time.monotonic() - began_at < 4, failure.message)
 """
 
 
@@ -110,10 +110,10 @@ def test_a_slow_lookup_takes_nothing_from_the_time_to_connect(server: Sshd) -> N
 def test_a_full_backlog_times_out(server: Sshd) -> None:
     """A listener that never accepts, its queue full, drops further connections without a word."""
     with deaf() as port:
-        trouble = trouble_with(replace(server.host, port=port), replace(QUICK, connect_s=0.5))
+        failure = rejection(replace(server.host, port=port), replace(QUICK, connect_s=0.5))
 
-    assert trouble.reason == "timed_out"
-    assert "(tried 127.0.0.1)" in trouble.message
+    assert failure.reason == "timed_out"
+    assert "(tried 127.0.0.1)" in failure.message
 
 
 def test_the_next_address_is_tried_when_the_first_one_refuses(server: Sshd) -> None:
@@ -142,7 +142,7 @@ def test_the_next_address_is_tried_when_the_first_one_times_out(server: Sshd) ->
 def test_a_peer_that_says_nothing_has_no_banner(server: Sshd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = replace(server.host, port=silent.getsockname()[1])
-        assert trouble_with(host, replace(QUICK, banner_s=0.5)).reason == "no_banner"
+        assert rejection(host, replace(QUICK, banner_s=0.5)).reason == "no_banner"
 
 
 def test_a_peer_that_is_no_ssh_server_has_no_banner(server: Sshd) -> None:
@@ -155,10 +155,10 @@ def test_a_peer_that_is_no_ssh_server_has_no_banner(server: Sshd) -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        trouble = trouble_with(replace(server.host, port=listener.getsockname()[1]), replace(QUICK, banner_s=1.0))
+        failure = rejection(replace(server.host, port=listener.getsockname()[1]), replace(QUICK, banner_s=1.0))
         thread.join()
 
-    assert trouble.reason == "no_banner"
+    assert failure.reason == "no_banner"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_peer_that_is_no_ssh_server_has_no_banner(server: Sshd) -> None:
 )
 def test_a_server_with_only_sha1_is_too_old(tmp_path: Path, setting: str) -> None:
     with sshd(tmp_path, setting, host_keys=("ed25519", "rsa")) as old:
-        assert trouble_with(old.host).reason == "incompatible"
+        assert rejection(old.host).reason == "incompatible"
 
 
 def test_lines_of_ssh_config_that_are_not_followed_do_no_harm(server: Sshd, tmp_path: Path) -> None:
@@ -189,12 +189,12 @@ def test_lines_of_ssh_config_that_are_not_followed_do_no_harm(server: Sshd, tmp_
 CONNECT = """
 from fleet.host import Host
 from fleet.ssh.transport.connection import Link
-from fleet.ssh.link_errors import Trouble
+from fleet.ssh.link_errors import LinkError
 from fleet.task import Deadlines
 try:
     Link(Host("web-01", "127.0.0.1", {port}, ssh_config="none"), Deadlines(banner_s=0.1)).open()
-except Trouble as trouble:
-    print(trouble.reason)
+except LinkError as failure:
+    print(failure.reason)
 """
 
 
@@ -208,7 +208,7 @@ def test_no_traceback_of_a_library_reaches_the_screen() -> None:
 
 
 def test_a_server_without_sessions_refuses_the_channel(tmp_path: Path) -> None:
-    with sshd(tmp_path, "MaxSessions 0") as stingy, pytest.raises(Trouble) as caught:
+    with sshd(tmp_path, "MaxSessions 0") as stingy, pytest.raises(LinkError) as caught:
         output(stingy.host, "exec true")
 
     assert caught.value.reason == "channel_refused"
@@ -221,7 +221,7 @@ def test_a_peer_that_freezes_after_the_login_does_not_hang_us(server: Sshd) -> N
         link.open()
         proxy.freeze()
 
-        with pytest.raises(Trouble) as caught:
+        with pytest.raises(LinkError) as caught:
             Command(link, "exec true")
 
         link.close()
@@ -246,7 +246,7 @@ def test_a_peer_that_freezes_before_it_answers_a_channel_request_is_cut_off(serv
         channel = link.transport.open_session()
         proxy.freeze()
 
-        with link.watch(0.2) as watch, pytest.raises((paramiko.SSHException, EOFError)):
+        with link.watchdog(0.2) as watch, pytest.raises((paramiko.SSHException, EOFError)):
             channel.exec_command("true")
 
         link.close()
@@ -256,12 +256,12 @@ def test_a_peer_that_freezes_before_it_answers_a_channel_request_is_cut_off(serv
 def test_a_login_that_is_cut_off_by_the_operator_ends_at_once(server: Sshd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         link = Link(replace(server.host, port=silent.getsockname()[1]), replace(QUICK, banner_s=600))
-        caught: list[Trouble] = []
+        caught: list[LinkError] = []
 
         def log_in() -> None:
-            with pytest.raises(Trouble) as trouble:
+            with pytest.raises(LinkError) as failure:
                 link.open()
-            caught.append(trouble.value)
+            caught.append(failure.value)
 
         thread = threading.Thread(target=log_in)
         thread.start()

@@ -7,14 +7,14 @@ from contextlib import closing, suppress
 import paramiko
 import pytest
 
-from fleet.ssh.hostkeys.acceptance import Known
+from fleet.ssh.hostkeys.acceptance import KnownHost
 from fleet.ssh.transport.connection import Link
 from fleet.ssh.transport.paramiko_transport import new_transport
 from tests.support.private_nginx import wait_until
 from tests.support.ssh.server import Sshd
 from tests.support.ssh.stubs import QUICK
 
-MOST_BYTES = 4 << 20
+MAX_BYTES = 4 << 20
 """What a peer may get rid of before he is cut off, the buffers of two sockets included."""
 VERSION = b"SSH-2.0-OpenSSH_9.2\r\n"
 
@@ -32,21 +32,21 @@ def test_a_peer_that_says_more_than_sense_allows_is_cut_off(first: bytes, why: s
     near, far = socket.socketpair()
     poured: list[int] = []
 
-    def pour() -> None:
+    def write_all() -> None:
         with suppress(OSError):
             far.sendall(first)
-            while sum(poured) <= MOST_BYTES:
+            while sum(poured) <= MAX_BYTES:
                 poured.append(far.send(bytes(1 << 16)))
 
-    thread = threading.Thread(target=pour)
-    with closing(new_transport(near, Known("host", "host", ()))) as transport, closing(far):
+    thread = threading.Thread(target=write_all)
+    with closing(new_transport(near, KnownHost("host", "host", ()))) as transport, closing(far):
         thread.start()
 
         with pytest.raises(paramiko.SSHException, match=why):
             transport.start_client(timeout=20)
 
     thread.join()
-    assert sum(poured) <= MOST_BYTES
+    assert sum(poured) <= MAX_BYTES
 
 
 def test_a_host_that_says_more_than_it_was_let_to_is_cut_off(server: Sshd) -> None:
@@ -58,5 +58,5 @@ def test_a_host_that_says_more_than_it_was_let_to_is_cut_off(server: Sshd) -> No
     channel.exec_command("exec head -c 64000000 /dev/zero")
 
     wait_until(lambda: not link.is_active, "the link is closed")
-    assert len(channel.in_buffer) <= MOST_BYTES
+    assert len(channel.in_buffer) <= MAX_BYTES
     link.close()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from fleet.host import Host
 from fleet.ssh.remote.command import Command
-from fleet.ssh.transport.connection import MOST_HANDSHAKES, Link
+from fleet.ssh.transport.connection import MAX_HANDSHAKES, Link
 from tests.support.ssh.server import sshd
 from tests.support.ssh.stubs import QUICK
 
-MANY = 5 * MOST_HANDSHAKES
+MANY = 5 * MAX_HANDSHAKES
 
 
 def said_and_told(hosts: list[Host]) -> tuple[set[bytes], list[str]]:
@@ -18,7 +18,7 @@ def said_and_told(hosts: list[Host]) -> tuple[set[bytes], list[str]]:
     told: list[str] = []
 
     def say(host: Host) -> bytes:
-        link = Link(host, QUICK, tell=lambda reason, _: told.append(reason))
+        link = Link(host, QUICK, notify=lambda reason, _: told.append(reason))
         link.open()
         try:
             return b"".join(Command(link, "exec echo in").lines(lambda: QUICK.silence_s))
@@ -36,7 +36,7 @@ def at_most(logins: int) -> str:
 
 def test_logins_queue_so_that_none_is_turned_away(tmp_path: Path) -> None:
     """sshd's own limit is ten; this one leaves room for logins that have ended here and not yet there."""
-    with sshd(tmp_path, at_most(2 * MOST_HANDSHAKES + 2)) as server:
+    with sshd(tmp_path, at_most(2 * MAX_HANDSHAKES + 2)) as server:
         said, told = said_and_told([server.host] * MANY)
 
     assert said == {b"in"}

@@ -17,7 +17,7 @@ from fleet.errors import FleetError
 from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.lab import Lab
 from fleet.lab.traffic.load import Traffic
-from fleet.ssh.delivery.compress import packed
+from fleet.ssh.delivery.compress import compressed_release
 from tests.support.lab import faulty
 from tests.support.lab.controllers import Controller, Controllers
 from tests.support.lab.end_state import Result, Wanted, count, must_be_whole, scripts, start_as_told, until_quiet
@@ -304,7 +304,7 @@ class Play:
 @cache
 def packed_size(release: Path) -> int:
     """How many bytes of a release go over the wire."""
-    return len(packed(release).data)
+    return len(compressed_release(release).data)
 
 
 def rollout_in(said: Controller) -> tuple[str, ...]:
