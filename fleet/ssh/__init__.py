@@ -1,4 +1,5 @@
-"""How a visit reaches its host: one SSH connection, the bundle, the release, the conversation with the step script.
+"""How fleet reaches a host: one SSH connection, the bundle, the release, and the conversation with the step script.
 
-This package is the only door to Fabric, paramiko and scp. From outside: `session.visit` and its three siblings.
+The only package that imports Fabric, paramiko and scp. From outside: `visit` (with `request_stop`, `forget_stop`,
+`cut_all`) for a run, `auth.prompts` before it, `scan` for `fleet trust`, `reasons` for the reference page.
 """

@@ -1,17 +1,17 @@
-"""What can go wrong between the laptop and the step script, as one exception with a reason word, a message, a remedy.
+"""What can go wrong between the laptop and the step script: one exception with a reason word, a message and a remedy.
 
-Raised anywhere in this package, turned into a `HostOutcome` in one place (`session.visit`), never seen outside. Whether
-the host may have been changed is not known here: it depends on whether the request was sent.
+`visit.visit` turns it into a `HostOutcome`, the commands that ask for host keys show it. Whether the host may have been
+changed depends on whether the request was sent, which only the visit knows.
 
-LinkError     before the request: UNREACHABLE · after it: LINK_LOST (it may have happened: ask the host)
-└── HostRefused the host was reached and can't be worked with: REFUSED, nothing was changed
+LinkError       before the request: UNREACHABLE · after it: LINK_LOST (it may have happened: ask the host)
+└── HostRefused the host was reached and something there must be changed first: REFUSED, nothing was changed
 """
 
 
 class LinkError(Exception):
-    """The link or the far end failed us. `reason` is a word for scripts, the rest is for people.
+    """The link or the far end failed. `reason` is a word for scripts; `message` and `remedy` are for people.
 
-    `may_pass`: it was about the way there, not about who we are; the same may work a little later.
+    `may_pass`: the cause is on the way to the host, so that the same may work a little later.
     """
 
     def __init__(self, reason: str, message: str, remedy: str = "", *, may_pass: bool = False) -> None:
@@ -23,4 +23,4 @@ class LinkError(Exception):
 
 
 class HostRefused(LinkError):
-    """The host answered and something about it must be changed first."""
+    """The host answered, and something about it must be changed first."""

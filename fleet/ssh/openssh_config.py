@@ -1,8 +1,8 @@
-"""What OpenSSH would do for a host: `ssh -G` is asked, so that every line of the operator's ssh_config means the same here.
+"""How to connect to a host, from `ssh -G`, so that every line of the operator's ssh_config means the same as for ssh.
 
-paramiko's own reader passes over `Include`, takes `ProxyJump none` for a host called "none" and an unknown `Match` for a
-match. What the inventory says wins over ssh_config, as an option of `ssh` would. Without OpenSSH on this machine the
-inventory and OpenSSH's defaults are all there is.
+paramiko's reader ignores `Include`, reads `ProxyJump none` as a host called "none", and an unknown `Match` as a match.
+The inventory overrides ssh_config, as an option of ssh would. Without OpenSSH on this machine, only the inventory and
+OpenSSH's defaults count.
 """
 
 import os
@@ -34,20 +34,20 @@ Options = Mapping[str, tuple[str, ...]]
 
 
 class NamedBy(Enum):
-    """Who says which key files are a host's."""
+    """What names the key files of a host."""
 
-    OPENSSH = "nobody: they are OpenSSH's own list"
+    OPENSSH = "OpenSSH's default list"
     SSH_CONFIG = "ssh_config"
     INVENTORY = "the inventory"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How one host is connected to. `key_name` is its name in `known_hosts`; `agent` the socket of the ssh-agent.
+    """How to connect to one host. `key_name`: its name in `known_hosts`. `agent`: the socket of the ssh-agent.
 
-    `user_known_hosts` are those of `known_hosts` that a new key may go to, by its hashed name if `hash_known_hosts`;
-    `revoked_keys` is a file of keys that are never accepted.
-    `jump` is the bastion before it. `alive_every_s` 0 and `connect_timeout_s` `None`: ssh_config says nothing of it.
+    `user_known_hosts`: the files for a new key, under its hashed name if `hash_known_hosts`. `revoked_keys`: a file of keys
+    that are never accepted. `jump`: the bastion before the host. `alive_every_s` 0 and `connect_timeout_s` `None`:
+    ssh_config does not set them.
     """
 
     hostname: str
@@ -79,7 +79,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A destination, as it would be typed: `ssh -F config -p port -l user -J jumps name`."""
+    """A destination as on the command line: `ssh -F config -p port -l user -J jumps name`."""
 
     name: str
     user: str | None = None
@@ -89,7 +89,7 @@ class _Asked:
 
 
 def resolve(host: Host, connecting: Connecting) -> Settings:
-    """The settings for a host of the inventory. Raises `LinkError` when ssh_config can't be read or makes no sense."""
+    """The settings for a host of the inventory. Raises `LinkError` when ssh_config can't be read."""
     config = connecting.ssh_config or host.ssh_config
     asked = _Asked(host.address, host.user, host.port, os.path.expanduser(config) if config else None)
     found = _settings(asked, _options(asked), connecting)
@@ -101,7 +101,7 @@ def resolve(host: Host, connecting: Connecting) -> Settings:
 
 
 def has_openssh() -> bool:
-    """Whether this machine has the `ssh` that is asked."""
+    """Whether this machine has the program `ssh`."""
     return shutil.which("ssh") is not None
 
 
@@ -133,7 +133,7 @@ def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: in
         agent=_agent(agent, tokens),
         jump=_jump(tokens.text(jumps), asked, connecting, depth) if jumps and jumps != NONE else None,
         proxy_command=tokens.text(command) if command != NONE and not jumps else None,
-        connect_timeout_s=None if timeout == NONE else float(timeout) or None,  # 0: as if nothing was said
+        connect_timeout_s=None if timeout == NONE else float(timeout) or None,  # 0 means the default
         alive_every_s=float(one("serveraliveinterval", "0")),
         alive_misses=int(one("serveralivecountmax", "3")),
         family=FAMILIES.get(one("addressfamily", "any"), socket.AF_UNSPEC),
@@ -146,7 +146,7 @@ def _key_name(hostname: str, port: int) -> str:
 
 
 def _host_keys(text: str) -> HostKeys:
-    """`no` is read as `accept-new`: a key that has changed is refused all the same."""
+    """`no` counts as `accept-new`: fleet refuses a changed key in any case."""
     return HostKeys.ACCEPT_NEW if text == "accept-new" or text in NO else HostKeys.STRICT
 
 
@@ -159,25 +159,25 @@ def _agent(text: str, tokens: "_Tokens") -> str | None:
 
 
 def _jump(jumps: str, asked: _Asked, connecting: Connecting, depth: int) -> Settings:
-    """The last hop of the chain, which is reached through the ones before it; the first one by its own ProxyJump."""
+    """The last hop of the chain, reached through the hops before it; the first hop is reached by its own ProxyJump."""
     before, _, last = jumps.rpartition(",")
     found = JUMP.fullmatch(last.strip().removeprefix("ssh://").rstrip("/"))
     if found is None or depth >= MAX_JUMPS:
         raise LinkError(
             "ssh_config_refused",
-            f"ProxyJump {jumps} of {asked.name} is no chain of at most {MAX_JUMPS} hosts.",
-            f"Look at it with: ssh -G {asked.name} | grep -i proxyjump",
+            f"ProxyJump {jumps} of {asked.name} is not a list of at most {MAX_JUMPS} hosts.",
+            f"Correct it in ssh_config; to see it: ssh -G {asked.name} | grep -i proxyjump",
         )
     name = found["bracketed"] or found["host"]
     hop = _Asked(name, found["user"], int(found["port"]) if found["port"] else None, asked.config, before or None)
     return _settings(hop, _options(hop), connecting, depth + 1)
 
 
-# Asking ssh
+# The options of `ssh -G`
 
 
 def _options(asked: _Asked) -> Options:
-    """Each option that `ssh -G` prints, with its values in their order; OpenSSH's defaults where there is no `ssh`."""
+    """Each option that `ssh -G` prints, with its values in order; OpenSSH's defaults without `ssh`."""
     if not has_openssh():
         return _defaults(asked)
     words = ["ssh", "-G", *(["-F", asked.config] if asked.config else [])]
@@ -187,7 +187,7 @@ def _options(asked: _Asked) -> Options:
 
 
 def _state(config: str | None) -> tuple[int, ...]:
-    """What changes when the configuration does."""
+    """A value that changes with the configuration file."""
     path = Path(config) if config else Path(_home(), ".ssh", "config")
     try:
         seen = path.stat()
@@ -198,16 +198,16 @@ def _state(config: str | None) -> tuple[int, ...]:
 
 @lru_cache(maxsize=8192)
 def _answer(words: tuple[str, ...], state: tuple[int, ...]) -> Options:
-    """What ssh prints. `state` only makes a changed file another question. Raises `LinkError`."""
+    """What ssh prints. `state` is part of the cache key, so that a changed file is read again. Raises `LinkError`."""
     shown = " ".join(words)
     try:
         asked = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=ASK_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise LinkError("ssh_config_refused", f"`{shown}` gives no answer: {error}.", "Run it by hand.") from error
+        raise LinkError("ssh_config_refused", f"`{shown}` failed: {error}.", f"Run it by hand: {shown}") from error
     if asked.returncode != 0:
         said = "; ".join(asked.stderr.decode("utf-8", "replace").split("\n")).strip("; \r")
         raise LinkError(
-            "ssh_config_refused", f"ssh refuses its configuration: {said}.", f"Mend it until this works: {shown}"
+            "ssh_config_refused", f"ssh refuses its configuration: {said}.", f"Correct it until this works: {shown}"
         )
     found: dict[str, tuple[str, ...]] = {}
     for line in asked.stdout.decode("utf-8", "replace").splitlines():
@@ -222,7 +222,7 @@ def _default_files() -> tuple[str, ...] | None:
 
 
 def _defaults(asked: _Asked) -> Options:
-    """OpenSSH's own, and what was asked for."""
+    """OpenSSH's defaults, and the user and port that were given."""
     found = {
         "identityfile": tuple(f"~/.ssh/{name}" for name in KEY_NAMES),
         "userknownhostsfile": (" ".join(KNOWN_HOSTS),),
@@ -235,7 +235,7 @@ def _defaults(asked: _Asked) -> Options:
 
 
 def _home() -> str:
-    """OpenSSH takes the home folder of the user database, not $HOME. Raises `LinkError`."""
+    """The home folder from the user database, which OpenSSH uses, not $HOME. Raises `LinkError`."""
     return _me().pw_dir
 
 
@@ -244,20 +244,20 @@ def _local_user() -> str:
 
 
 def _me() -> pwd.struct_passwd:
-    """Who runs this. In a container that may be a number without a name, for which `ssh` does nothing, too."""
+    """The user of this process. In a container it may have no name, and then ssh does not run either."""
     try:
         return pwd.getpwuid(os.getuid())
     except KeyError as error:
         raise LinkError(
             "ssh_config_refused",
-            f"The user {os.getuid()}, as whom fleet runs, has no name and no home folder: ssh doesn't run without them.",
-            "Give that number a line in /etc/passwd, or run fleet as a user who has one.",
+            f"The user {os.getuid()} has no name and no home folder, and ssh does not run without them.",
+            "Give it a line in /etc/passwd, or run fleet as another user.",
         ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class _Tokens:
-    """What `%h`, `~` and `${NAME}` stand for (ssh_config(5), TOKENS and ENVIRONMENT VARIABLES)."""
+    """The values of `%h`, `~` and `${NAME}` (ssh_config(5), TOKENS and ENVIRONMENT VARIABLES)."""
 
     name: str
     hostname: str
@@ -267,7 +267,7 @@ class _Tokens:
     jumps: str
 
     def text(self, text: str) -> str:
-        """The text with each token replaced; one that is unknown stays."""
+        """The text with each token replaced; an unknown token stays."""
         local = socket.gethostname()
         known = {
             "%": "%",
@@ -289,7 +289,7 @@ class _Tokens:
         return re.sub(r"%(.)", lambda found: known.get(found[1], found[0]), text)
 
     def paths(self, text: str) -> tuple[str, ...]:
-        """The files of a list; `none` is no file."""
+        """The files of a list, without `none`."""
         return tuple(self.path(path) for path in text.split() if path != NONE)
 
     def path(self, text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a host says, taken as data: decoded, checked for sense, made sanitized, and told on as events."""
+"""A host's replies, which are not trusted: decoded, checked, made safe for a terminal, and turned into events."""
 
 from typing import Any
 
@@ -25,74 +25,74 @@ EVENT_TYPES = {
     ReplyType.STEP_ENDED: EventType.STEP_ENDED,
     ReplyType.FINDING: EventType.FINDING,
 }
-# The others are the controller's words: a host can't know them of itself.
+# The other outcomes are the controller's: a host can't know them.
 HOST_OUTCOMES = (Outcome.DONE, Outcome.REFUSED, Outcome.FAILED)
 SHOWN_BYTES = 120
 MAX_ITEMS = 10_000
-"""Of one list: workers without a master, say, after many reloads."""
+"""In one list of a reply. The longest real one is orphan workers after many reloads."""
 MAX_S = 1e10
-"""More seconds than a host can mean (317 years), and no more than a `datetime` can bear."""
-# A word of the link in a host's mouth would be told as what fleet itself has found: that a key has changed, say.
+"""The most seconds that a reply may name (317 years): a `datetime` can still hold it."""
+# A reason of the link in a host's reply would look like fleet's own finding (a changed host key, for instance).
 LINK_ONLY = frozenset(WORDS) - frozenset(REASONS)
 
 
 def read_reply(line: bytes) -> Reply:
-    """The reply that a line holds, without anything in it that a terminal would obey. Raises `LinkError`: `garbled`."""
+    """The reply in a line, with every text safe for a terminal. Raises `LinkError`: `garbled`."""
     try:
         reply: Reply = decode(Reply, line.decode("utf-8", "replace"))
     except (Malformed, RecursionError) as error:
         shown = safe(line[:SHOWN_BYTES].decode("utf-8", "replace"))
         raise _garbled(f"{safe(str(error))} in the line {shown!r}") from error
     if reply.protocol != PROTOCOL:
-        raise _garbled(f"it speaks protocol {reply.protocol}, this fleet {PROTOCOL}")
+        raise _garbled(f"its protocol is {reply.protocol}, this fleet's is {PROTOCOL}")
     if reply.outcome not in (None, *HOST_OUTCOMES):
-        raise _garbled(f"it says of itself {reply.outcome.value}")
+        raise _garbled(f"a host can't report the outcome {reply.outcome.value}")
     if reply.type is ReplyType.OUTCOME and reply.outcome is None:
-        raise _garbled("its outcome says nothing")
+        raise _garbled("its outcome reply has no outcome")
     if reply.reason in LINK_ONLY:
-        raise _garbled(f"it says of itself {reply.reason}")
+        raise _garbled(f"a host can't report the reason {reply.reason}")
     found: Reply = sanitized(reply)
     return found
 
 
 def check_consistency(reply: Reply, request: Request) -> None:
-    """What an outcome says does not contradict itself. Raises `LinkError`: `garbled`.
+    """Raises `LinkError` (`garbled`) when an outcome contradicts itself.
 
-    Who runs the new release (TRIAL, NEW) runs the one that was asked for, or that its record names; who says that an
-    upgrade is done shows where it stands.
+    In TRIAL and NEW the host must run the release of the request, or the one in its record. An upgrade that is done must
+    carry a report.
     """
     report = reply.report
     is_upgraded = request.ask is Ask.UPGRADE and reply.outcome is Outcome.DONE
     if report is None:
         if is_upgraded:
-            raise _garbled("it says that the upgrade is done, and not where it stands")
+            raise _garbled("it reports an upgrade as done, without its phase")
         return
     if report.phase not in (Phase.TRIAL, Phase.NEW):
         return
     named = report.record.target if report.record is not None else report.running_sha256
     asked = request.goal.target if is_upgraded and request.goal is not None else named
     if {named, asked} != {report.running_sha256}:
-        shown, meant = (each[:12] if each else "nothing that is known" for each in (report.running_sha256, asked))
-        raise _garbled(f"it says {report.phase.value} of release {meant}, and runs {shown}")
+        runs, wanted = (each[:12] if each else "an unknown release" for each in (report.running_sha256, asked))
+        raise _garbled(f"it reports {report.phase.value} for release {wanted}, and runs {runs}")
 
 
 def sanitized(value: Any) -> Any:
-    """The same value with every text in it made printable. Raises `LinkError` (`garbled`) for what is beyond all sense."""
+    """The same value with every text in it printable. Raises `LinkError` (`garbled`) for absurd numbers and lists."""
     if isinstance(value, str):
         return safe(value)
     if isinstance(value, float) and not abs(value) <= MAX_S:
-        raise _garbled(f"it says {value:g} seconds")
+        raise _garbled(f"it names {value:g} seconds")
     if hasattr(value, "_fields"):
         return type(value)(*(sanitized(item) for item in value))
     if isinstance(value, tuple):
         if len(value) > MAX_ITEMS:
-            raise _garbled(f"a list of {len(value)}")
+            raise _garbled(f"it holds a list of {len(value)} items")
         return tuple(sanitized(item) for item in value)
     return value
 
 
 def event_fields(reply: Reply) -> dict[str, Any] | None:
-    """The fields of the event that tells of this reply; `None` for replies that are not told on."""
+    """The fields of the event that tells of this reply; `None` for replies that are no event."""
     kind = EVENT_TYPES.get(reply.type)
     if kind is None:
         return None
@@ -120,6 +120,6 @@ def finding_of(reply: Reply) -> Finding:
 def _garbled(why: str) -> LinkError:
     return LinkError(
         "garbled",
-        f"What the host answered is not the step script's language: {why}.",
-        "See what else writes to that login's stdout; then ask again: fleet status.",
+        f"The host's answer is not a reply of the step script: {why}.",
+        "See what else writes to stdout in that login (.bashrc, .profile); then run fleet status.",
     )

@@ -1,12 +1,11 @@
-"""Which host keys are shown by hosts, and by the bastions before them, before anybody logs in there.
+"""The host keys that hosts and their bastions present, without a login at a host: for `fleet trust`.
 
-A real key exchange over the very way that a visit takes (bastions, ProxyCommand), which ssh-keyscan can't do. A bastion
-must be logged in at to see what is behind it, so its own key must be known first: what is behind an unknown one waits.
-Strict whatever ssh_config says: nothing is accepted here, the operator is about to be asked.
+A scan runs a real key exchange over the same path as a visit (bastions, ProxyCommand), which ssh-keyscan can't. A host
+behind a bastion needs a login at the bastion, so the bastion's key must be known first: hosts behind an unknown one wait.
+The scan is strict whatever ssh_config says: it accepts no key, because the operator is about to be asked.
 
-One key of a host is shown, the one that a visit would meet (by type: a known one first, then ed25519). The host's other
-keys would cost a connection and a comparison each, and nobody would ask for them: fleet and ssh ask for the type that is
-known.
+One key of a host is scanned, the one that a visit would meet (a known type first, then ed25519). Each further key would
+cost a connection and a comparison, and neither fleet nor ssh requests another type than the known one.
 """
 
 import time
@@ -31,8 +30,9 @@ Place = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class ScannedAddress:
-    """What was found at one address. `hosts` are the inventory's names for it, none for a bastion; `before` are the hosts
-    that are reached through it. Without `failure` its key is known. `settings` is `None` when ssh_config is of no use.
+    """The result for one address. `hosts`: its names in the inventory, none for a bastion. `before`: the hosts behind it.
+
+    Without `failure` its key is known. `settings` is `None` when ssh_config could not be resolved.
     """
 
     settings: Settings | None
@@ -52,7 +52,7 @@ class ScannedAddress:
 
     @property
     def is_alarming(self) -> bool:
-        """Whether it shows a key that must not be accepted, where another is known."""
+        """Whether it presents a key that must not be accepted (changed or revoked, for instance)."""
         return self.failure is not None and self.failure.reason in ALARMS
 
     @property
@@ -64,7 +64,7 @@ class ScannedAddress:
 def scan_host_keys(
     hosts: Sequence[Host], connecting: Connecting, deadlines: Deadlines, parallel: int
 ) -> tuple[ScannedAddress, ...]:
-    """What every host shows, and every bastion before them, each address once, bastions before what is behind them."""
+    """The keys of all hosts and their bastions: each address once, a bastion before the hosts behind it."""
     strict = replace(connecting, host_keys=HostKeys.STRICT)
     scanning = _Scan(deadlines, ThreadPoolExecutor(parallel, thread_name_prefix="fleet-scan_host_keys"))
     try:
@@ -74,7 +74,7 @@ def scan_host_keys(
 
 
 class _Scan:
-    """One scan_host_keys under way, so that it can be broken off."""
+    """One scan under way, so that it can be interrupted."""
 
     def __init__(self, deadlines: Deadlines, executor: Executor) -> None:
         self._deadlines = deadlines
@@ -101,22 +101,22 @@ class _Scan:
             layer = {place: found for place, found in places.items() if _depth(found) == hops}
             jumps = [_jump(found, places) for found in layer.values()]
             places.update(zip(layer, self._executor.map(self._look, layer.values(), jumps), strict=True))
-        return (*_told_apart(list(places.values())), *unresolved)
+        return (*_without_ambiguous(list(places.values())), *unresolved)
 
     def close(self) -> None:
-        """Nothing of it is left; what still waits for a host gives up."""
+        """Closes every connection, and ends every wait."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         for link in self._links:
             link.close()
         close_bastions()
 
     def _look(self, found: ScannedAddress, jump: ScannedAddress | None) -> ScannedAddress:
-        """The same, with what it shows, unless the bastion before it can't be passed yet."""
+        """The same with its key, or with the error when the bastion before it can't be used yet."""
         settings = found.settings
         if settings is None:
             return found
         if jump is not None and not jump.is_known:
-            return replace(found, failure=_waiting(jump))
+            return replace(found, failure=_behind(jump))
         host = Host(name=settings.hostname, address=settings.hostname)
         link = Link(host, self._deadlines, settings=settings)
         self._links.append(link)
@@ -129,10 +129,10 @@ class _Scan:
             link.close()
 
 
-def _told_apart(found: Sequence[ScannedAddress]) -> list[ScannedAddress]:
-    """The same, but that new keys which differ under one name of the file that they would go to are none to be accepted:
-    each place would then pass for the other. A name that stands for several machines (HostKeyAlias) or one address in two
-    networks makes such.
+def _without_ambiguous(found: Sequence[ScannedAddress]) -> list[ScannedAddress]:
+    """The same, with an error for new keys that differ under one name in one file: each host could pass for the other.
+
+    One HostKeyAlias for several machines, or one address in two networks, leads to this.
     """
     places = [_new_place(each) for each in found]
     shown = {(place, each.shown.blob) for place, each in zip(places, found, strict=True) if place and each.shown}
@@ -144,7 +144,7 @@ def _told_apart(found: Sequence[ScannedAddress]) -> list[ScannedAddress]:
 
 
 def _new_place(found: ScannedAddress) -> tuple[str, str | None] | None:
-    """The name and the file of a key that may be accepted; `None` for any other."""
+    """The name and the file for a key that may be accepted; `None` for any other."""
     return (found.name, store_of(found.settings)) if found.is_new and found.settings is not None else None
 
 
@@ -152,8 +152,8 @@ def _ambiguous(found: ScannedAddress) -> LinkError:
     key = f" ({found.shown.description})" if found.shown is not None else ""
     return LinkError(
         "host_key_ambiguous",
-        f"Its key{key} is not known, and is not the one that another host shows under the same name, {found.name}.",
-        "Give each of them a HostKeyAlias of its own in ssh_config, then ask again: fleet trust.",
+        f"Its key{key} is not known, and another host presents a different key under the same name, {found.name}.",
+        "Give each of them its own HostKeyAlias in ssh_config, then run fleet trust.",
     )
 
 
@@ -165,13 +165,13 @@ def _resolved(connecting: Connecting, host: Host) -> Settings | LinkError:
 
 
 def _place(settings: Settings) -> Place:
-    """What makes two ways of connecting lead to one key; as whom one logs in there does not."""
+    """What identifies the key at the end of a connection. The login's user does not count."""
     way = settings.jump and _place(settings.jump)
     return settings.hostname, settings.port, settings.key_name, settings.known_hosts, settings.proxy_command, way
 
 
 def _way(settings: Settings) -> list[Settings]:
-    """The bastions before it, in the order in which they are passed, and it."""
+    """The bastions before it, the first hop first, and it."""
     found = [settings]
     while found[0].jump is not None:
         found.insert(0, found[0].jump)
@@ -187,6 +187,8 @@ def _jump(found: ScannedAddress, places: Mapping[Place, ScannedAddress]) -> Scan
     return None if jump is None else places[_place(jump)]
 
 
-def _waiting(jump: ScannedAddress) -> LinkError:
-    cure = "Trust that one, then ask again: fleet trust." if jump.is_new else "See what is said of that one."
-    return LinkError("behind_bastion", f"It was not asked: the bastion before it, {jump.name}, can't be passed.", cure)
+def _behind(jump: ScannedAddress) -> LinkError:
+    remedy = (
+        "Accept the bastion's key, then run fleet trust again." if jump.is_new else f"See the message for {jump.name}."
+    )
+    return LinkError("behind_bastion", f"It was not scanned: its bastion {jump.name} can't be used.", remedy)

@@ -1,11 +1,11 @@
-"""One visit to one host: connect, bring what is missing, ask for what is wanted, tell on what the host says.
+"""One visit to one host: connects, uploads what the host lacks, sends the request and passes on the host's replies.
 
-`visit` is a plain function of plain data, so that any `concurrent.futures.Executor` can run it, and it never raises for
-a host's failure: that is an outcome. What matters most of a failure is whether something can have happened on the host:
-before the request is sent it can't (UNREACHABLE, REFUSED), afterwards only the host can say (LINK_LOST: ask again).
+`visit` is a plain function of plain data, so that any `concurrent.futures.Executor` can run it. It never raises for a
+host's failure: that is an outcome. Before the request is sent nothing can have happened on the host (UNREACHABLE,
+REFUSED); afterwards only the host can say (LINK_LOST).
 
-The step script acts only while it hears our beat. `request_stop` turns the beats of a rollout's visits into `stop`,
-after which each ends in the nearest resting phase; `cut_all` closes every connection, after which the hosts do the same.
+The step script acts only while it receives beats. `request_stop` turns the beats of a rollout's visits into `stop`, and
+each visit ends in the nearest resting phase. `cut_all` closes every connection, and the hosts do the same by themselves.
 """
 
 import threading
@@ -35,11 +35,11 @@ from fleet.task import HostOutcome, HostTask
 RELEASE_MISSING, PSUTIL_MISSING = "release_missing", "psutil_missing"
 END = END_MARK.encode("ascii")
 MAX_PAUSES = 6
-"""Of the longest that there may be between two replies, so long a whole answer may take. A real one has a long step or two."""
+"""A whole answer may take this many times the longest pause between two replies. A real one has one or two long steps."""
 
 
 def visit(task: HostTask, sink: Sink, available: Mapping[str, Bundle] | None = None) -> HostOutcome:
-    """What became of the visit; its events went to `sink`. `available` are the bundles to choose from (tests)."""
+    """The outcome of the visit. Its events go to `sink`. `available`: the bundles to choose from, given by tests only."""
     began_at = time.monotonic()
     visiting = _Visit(task, sink, bundles() if available is None else available)
     _RUNNING.add(visiting)
@@ -67,23 +67,23 @@ def visit(task: HostTask, sink: Sink, available: Mapping[str, Bundle] | None = N
 
 
 def request_stop(rollout: str) -> None:
-    """The running visits of this rollout end in the nearest resting phase, and no other one of it acts any more."""
+    """Ends the running visits of this rollout in the nearest resting phase; later visits of it are refused."""
     _RUNNING.stop(rollout)
 
 
 def forget_stop(rollout: str) -> None:
-    """Visits of this rollout may act again: a rollback goes on under the id of what it undoes."""
+    """Lets visits of this rollout act again: a rollback runs under the id of the rollout that it undoes."""
     _RUNNING.forget(rollout)
 
 
 def cut_all() -> None:
-    """Every connection of this process is closed: leave now, the hosts end in a resting phase by themselves."""
+    """Closes every connection of this process. The hosts end in a resting phase by themselves."""
     _RUNNING.cut()
     close_bastions()
 
 
 class _Running:
-    """The visits of this process, so that the main thread can turn them back or cut them off."""
+    """The visits of this process, so that the main thread can stop them or cut their connections."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -121,7 +121,7 @@ _RUNNING = _Running()
 
 
 class _Visit:
-    """One visit under way. `sent` is whether something may have happened on the host that we have not heard of."""
+    """One visit under way. `sent`: something may have happened on the host that fleet has not heard of."""
 
     def __init__(self, task: HostTask, sink: Sink, available: Mapping[str, Bundle]) -> None:
         self.task = task
@@ -139,10 +139,10 @@ class _Visit:
         self._replies = 0
 
     def run(self) -> HostOutcome:
-        """The outcome as the host told it. Raises `LinkError`, `HostRefused`."""
+        """The outcome as the host reported it. Raises `LinkError`, `HostRefused`."""
         self._refuse_if_stopped()
         self.link.open()
-        # A first answer that only asks for the release is not worth telling: the second one says it all again.
+        # If the first answer only asks for the release, the second one repeats all of its events.
         self._held_back = [] if self.task.request.ask is Ask.STAGE and self.task.release_path else None
         final = self._ask()
         if final.outcome is Outcome.REFUSED and final.reason == RELEASE_MISSING and self.task.release_path:
@@ -164,7 +164,7 @@ class _Visit:
     def _upload_release(self, release: Path) -> None:
         goal = self.task.request.goal
         if goal is None:
-            raise ValueError("a host asked for a release that the request doesn't name")
+            raise ValueError("a host asked for a release that the request does not name")
         self._provisioner.upload_release(release, goal.target, self._refuse_if_stopped)
 
     def emit(self, kind: EventType, **values: Any) -> None:
@@ -181,7 +181,7 @@ class _Visit:
     # The conversation
 
     def _ask(self) -> Reply:
-        """The last reply of the step script to the request, its other ones told on."""
+        """The outcome reply of the step script. Its other replies are passed on as events."""
         answer = self._converse()
         if isinstance(answer, Reply) and answer.reason == PSUTIL_MISSING:
             answer = self._with_psutil(answer)
@@ -189,7 +189,7 @@ class _Visit:
             self._provisioner.upload_bundle(self._provisioner.bundle_for(answer), self._refuse_if_stopped)
             answer = self._converse()
         if isinstance(answer, Platform):
-            raise bundle_failed("it was stored and is not found there")
+            raise bundle_failed("it was stored, and the next command did not find it")
         check_consistency(answer, self.task.request)
         self.sent = False
         if answer.reason == PSUTIL_MISSING:
@@ -197,9 +197,9 @@ class _Visit:
         return answer
 
     def _with_psutil(self, refused: Reply) -> Reply | Platform:
-        """What the host says when its bundle without psutil, from a day when none could be fetched, doesn't count.
+        """The host's answer without its generic bundle, which it may have from a run that could fetch no psutil.
 
-        It says its platform then; for one that has no wheel the refusal stands.
+        The answer is its platform then. For a platform without a wheel the refusal stands.
         """
         self.sent = False
         answer = self._converse(without=GENERIC) if self._provisioner.can_fetch else refused
@@ -208,7 +208,7 @@ class _Visit:
         return answer
 
     def _converse(self, without: str = "") -> Reply | Platform:
-        """The outcome that the step script gave, or the platform of a host that has no bundle yet."""
+        """The outcome reply, or the platform of a host that has no bundle yet."""
         self._refuse_if_stopped()
         command = RootCommand.run_bundle(self.link, self._provisioner.keys(without))
         if not command.begin(self._refuse_if_stopped):
@@ -223,12 +223,12 @@ class _Visit:
                 command.close()
                 return final
             if line.startswith(MISSING):
-                break  # sudo came back: the step script has ended
+                break  # sudo or doas speaks again: the step script has ended
             refuse_unstarted(line)
             if line.strip():
                 reply = self._parsed(line)
                 if reply.type is not ReplyType.HELLO:
-                    command.progressed()  # a step began or ended, or something was found: it does something there
+                    command.progressed()  # a step began or ended, or there is a finding
                 final = self._take(reply, final)
         raise command.ended_early()
 
@@ -253,20 +253,20 @@ class _Visit:
         if now - self._asked_at >= MAX_PAUSES * pause_s:
             raise LinkError(
                 "endless",
-                f"The step script talked on and did not come to its end within {MAX_PAUSES * pause_s:g} s.",
-                "Look what it does there; then ask again: fleet status.",
+                f"The step script sent replies for {MAX_PAUSES * pause_s:g} s and did not end.",
+                "See what it does on the host (ps -ef | grep fleet.pyz); then run fleet status.",
             )
         return pause_s
 
     def _parsed(self, line: bytes) -> Reply:
-        """The reply that a line holds. Raises `LinkError`: `garbled`, `too_much_output`."""
+        """The reply in a line. Raises `LinkError`: `garbled`, `too_much_output`."""
         self._replies += 1
         if self._replies > MAX_REPLIES:
             raise too_much()
         return read_reply(line)
 
     def _take(self, reply: Reply, final: Reply | None) -> Reply | None:
-        """The outcome so far: this reply, if it is one, else what it was. Events and findings are kept or told on."""
+        """The outcome so far: this reply if it is one, else `final`. Events and findings are kept or passed on."""
         if reply.type is ReplyType.OUTCOME:
             return reply
         if reply.type is ReplyType.FINDING:
@@ -286,18 +286,18 @@ class _Visit:
         self._held_back = None
 
     def _pause_s(self) -> float:
-        """The longest pause between two replies: a step that verifies settles and probes as long as the operator wants,
-        one that retires an old master may wait for its last connections."""
+        """The longest pause between two replies, in seconds. `verify` settles and probes as long as the options say;
+        `retire` may wait for the old master's last connections."""
         request, options = self.task.request, self.task.request.options
         held = request.goal is not None and request.goal.rest is Rest.HELD
         drains_s = options.drain_timeout_s if Step.RETIRE in request.allowed and not held else 0.0
-        # Each probe is asked twice, and takes its time to be reached and again to be answered.
+        # Each probe is sent twice, and its timeout holds once for the connection and once for the answer.
         verifies_s = options.settle_s + 4 * sum(probe.timeout_s for probe in options.probes)
         return self.task.deadlines.silence_s + max(drains_s, verifies_s)
 
     def _refuse_if_stopped(self) -> None:
         if _RUNNING.is_stopped(self.task.request.rollout):
-            raise HostRefused("stopped", "The operator turned back before anything was asked of this host.")
+            raise HostRefused("stopped", "The rollout was stopped before this host got a request.", "Run fleet status.")
 
 
 def _outcome_of(task: HostTask, outcome: Outcome, failure: LinkError) -> HostOutcome:

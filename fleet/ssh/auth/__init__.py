@@ -1,4 +1,4 @@
-"""Being let in by a host, and what a person is asked for beforehand.
+"""Logging in to a host, and what the operator is asked for beforehand.
 
 May import only `openssh_config` and `link_errors`.
 """

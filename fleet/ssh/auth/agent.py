@@ -1,8 +1,7 @@
 """The ssh-agent at a socket: the keys that it holds, and signatures by them.
 
-paramiko knows only the agent of SSH_AUTH_SOCK, and signs for a certificate with the plain key, which an agent that was
-given the certificate alone doesn't list. A visit has a connection of its own: one agent connection takes one question
-at a time.
+paramiko uses only the agent of SSH_AUTH_SOCK, and signs for a certificate with the plain key, which an agent with the
+certificate alone does not list. Each visit has its own connection: an agent connection takes one request at a time.
 """
 
 import socket
@@ -30,10 +29,10 @@ class AgentKey:
 
 
 class Agent(AgentSSH):
-    """A connection to an agent. Signing may take as long as a person takes to touch a token."""
+    """A connection to an agent. Signing may wait until the operator touches a token."""
 
     def __init__(self, place: str, sign_s: float) -> None:
-        """Connected, and the keys listed. Raises OSError when nobody answers there as an agent does."""
+        """Connects and lists the keys. Raises OSError when no agent answers at the socket `place`."""
         super().__init__()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -47,7 +46,7 @@ class Agent(AgentSSH):
         self.held = tuple(AgentKey(PublicKey(key.name, key.blob), safe(key.comment)) for key in self.get_keys())
 
     def sign(self, public: PublicKey, data: bytes, algorithm: str) -> bytes:
-        """The signature by a key that it holds. Raises OSError when it gives none."""
+        """A signature by one of its keys. Raises OSError when it gives none."""
         message = paramiko.Message()
         message.add_byte(SIGN_REQUEST)
         message.add_string(public.blob)
@@ -58,11 +57,13 @@ class Agent(AgentSSH):
         except AGENT_ERRORS as error:
             raise OSError(f"the agent gave no signature: {error}") from error
         if kind != SSH2_AGENT_SIGN_RESPONSE:
-            raise OSError("the agent gave no signature: not touched, not confirmed, or locked")
+            raise OSError(
+                "the agent gave no signature: the token was not touched, the use not confirmed, or the agent is locked"
+            )
         signature: bytes = answer.get_binary()
         return signature
 
     def close(self) -> None:
-        """The connection is closed."""
+        """Closes the connection."""
         with suppress(OSError):
             self._close()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The password by which the logins become root: asked for once, or read from a file that nobody else may read."""
+"""The password for sudo or doas: asked for once, or read from a file that only the operator can read."""
 
 import os
 import stat
@@ -10,11 +10,11 @@ from fleet.ssh.auth.secrets import SECRETS, SecretKind
 from fleet.task import Connecting
 
 MAX_BYTES = 4000
-"""A terminal takes no longer line than 4095."""
+"""A terminal's input line holds at most 4095 bytes (N_TTY_BUF_SIZE)."""
 
 
 def load_become_password(hosts: Sequence[Host], connecting: Connecting, ask: Callable[[str], str]) -> None:
-    """`SECRETS` has it when the operator gives one and one of the hosts may want it. Raises `Refused`."""
+    """Puts the password into `SECRETS` if the operator gives one and a host may need it. Raises `Refused`."""
     logins = sorted({f"{host.become_method} for {host.user or 'your login'}" for host in hosts if _may_want(host)})
     if not logins or SECRETS.get(SecretKind.BECOME) is not None:
         return
@@ -31,28 +31,28 @@ def _may_want(host: Host) -> bool:
 
 
 def _read(path: str) -> str:
-    """The file's first line. A pipe will do, as `<(pass show deploy)` gives one."""
+    """The first line of the file, which may be a pipe: `<(pass show deploy)`."""
     try:
         with open(path, "rb") as source:
             seen = os.fstat(source.fileno())
             if seen.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or seen.st_uid not in (0, os.geteuid()):
-                raise Refused(f"the password file {path} can be read or changed by others.", f"chmod 600 {path}")
+                raise Refused(f"The password file {path} can be read or changed by others.", f"chmod 600 {path}")
             text = source.read(MAX_BYTES + 2)
     except OSError as error:
-        raise Refused(f"the password file {path} can't be read: {error.strerror}.", "Look at the file.") from error
+        raise Refused(f"The password file {path} can't be read: {error.strerror}.", f"ls -l {path}") from error
     return text.decode("utf-8", "surrogateescape").split("\n")[0].removesuffix("\r")
 
 
 def _checked(text: str, where: str) -> str:
-    """The password, if a terminal would take it as it is. Raises `Refused`, without a word of it."""
+    """The password, if it can be typed on a terminal. Raises `Refused`, whose text holds no part of it."""
     if not text:
-        raise Refused(f"the password to become root is empty ({where}).", "Give it, or leave the option out.")
+        raise Refused(f"The password to become root is empty ({where}).", "Give a password, or leave the option out.")
     if (
         any(ord(letter) < 32 or ord(letter) == 127 for letter in text)
         or len(text.encode("utf-8", "replace")) > MAX_BYTES
     ):
         raise Refused(
-            f"the password to become root holds a control character, or is too long ({where}).",
-            "See that the file holds the password alone, on its first line.",
+            f"The password to become root holds a control character, or is too long ({where}).",
+            "See that the first line of the file holds the password alone.",
         )
     return text

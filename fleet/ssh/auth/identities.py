@@ -1,9 +1,9 @@
-"""Which keys are offered to a host, in which order: first those that are named for it, each once, and only a few.
+"""Which keys are offered to a host, and in which order.
 
-A server counts every key that it doesn't know, and hangs up after six (MaxAuthTries). OpenSSH offers all that the agent
-holds before a file that is named; here the named files come first, so that the keys of other hosts can't use the count
-up. Where none is named (`~/.ssh/id_*` may be there or not), the agent's come first, as with OpenSSH. A certificate
-comes before its plain key, and keys that want a touch come last.
+sshd counts every key that it does not know, and disconnects after six (MaxAuthTries). OpenSSH offers all keys of the
+agent before a configured file; fleet offers the configured files first, so that the keys of other hosts can't use up the
+count. Where no file is configured (only `~/.ssh/id_*`), the agent's keys come first, as with OpenSSH. A certificate comes
+before its plain key, and keys that need a touch come last.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +17,12 @@ from fleet.ssh.auth.agent import Agent, AgentKey
 from fleet.ssh.auth.key_files import KeyFile, KeyFileState, PublicKey, certified, public_file
 
 Sign = Callable[[bytes, str], bytes]
-"""The signature of some bytes by an algorithm. Raises OSError when there is none."""
+"""Signs bytes with an algorithm. Raises OSError when there is no signature."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A public key or certificate, with whoever signs for it; `shown` is its name for people."""
+    """A public key or certificate, and the function that signs for it. `shown` is its name for people."""
 
     public: PublicKey
     shown: str
@@ -31,7 +31,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """What is offered, in this order, and the files that would have been, but can't be used."""
+    """The keys to offer, in this order, and the files that can't be used."""
 
     keys: tuple[Offer, ...]
     unused: tuple[KeyFile, ...]
@@ -51,8 +51,8 @@ def offers_of(
     identities_only: bool,
     agent_first: bool = False,
 ) -> Offers:
-    """The offers for a host whose identity files hold this; a `passphrase_of` `None` is not known. `agent_first`: nobody
-    named these files.
+    """The offers for a host with these identity files. `passphrase_of` gives `None` for an unknown passphrase.
+    `agent_first`: the files are OpenSSH's default list, and nothing configures them.
     """
     held = agent.held if agent is not None else ()
     certificates = _Certificates(files, certificate_files)
@@ -81,7 +81,7 @@ def offers_of(
 
 
 class _Certificates:
-    """The certificates on this machine: those that are named, and those beside the key files."""
+    """The certificates on this machine: the configured ones, and those beside the key files."""
 
     def __init__(self, files: Sequence[KeyFile], named: Sequence[str]) -> None:
         paths = [*named, *(f"{file.path.removesuffix('.pub')}-cert.pub" for file in files)]
@@ -97,7 +97,7 @@ class _Certificates:
 
 
 def _private(file: KeyFile, passphrase: str | None) -> paramiko.PKey | None:
-    """The private key of the file; `None` when it can't be had."""
+    """The private key of the file; `None` when it can't be read."""
     if file.state is not KeyFileState.PRIVATE and not (file.state is KeyFileState.LOCKED and passphrase):
         return None
     try:
@@ -117,7 +117,7 @@ def _by_file(file: KeyFile, key: paramiko.PKey, certificates: _Certificates) -> 
 
 
 def _by_agent(agent: Agent, file: KeyFile, known: Sequence[AgentKey], certificates: _Certificates) -> Iterator[Offer]:
-    """The key of a file that the agent holds. It signs with what it lists: the plain key, or the certificate alone."""
+    """The key of a file, signed by the agent with what the agent lists: the plain key, or the certificate alone."""
     plain = next((key.public for key in known if key.public == file.public), None)
     for certificate, path in certificates.of(file.public) if file.public else ():
         signing = next((key.public for key in known if key.public == certificate), plain)
@@ -128,7 +128,7 @@ def _by_agent(agent: Agent, file: KeyFile, known: Sequence[AgentKey], certificat
 
 
 def _others(agent: Agent, held: Sequence[AgentKey], certificates: _Certificates) -> Iterator[Offer]:
-    """What else the agent holds."""
+    """The agent's other keys."""
     for key in held:
         shown = f"{key.comment or key.public.type} (of the agent)"
         for certificate, path in certificates.of(key.public):

@@ -1,7 +1,7 @@
-"""The key files of this machine: what each holds, its public part, which needs no passphrase, and the private key.
+"""The key files of this machine: the state of each, its public key (without the passphrase), and its private key.
 
-As OpenSSH does it: a file may also be a public key whose other half the agent holds, and the certificate beside it
-(`k-cert.pub` for `k`) belongs to it. A parsed key is shared by all visits: RSA takes 30 ms to check, a passphrase more.
+As with OpenSSH, a file may hold only a public key whose private half is in the agent, and a certificate beside it
+(`k-cert.pub` for `k`) belongs to it. All visits share a parsed key: checking RSA takes 30 ms, a passphrase longer.
 """
 
 import base64
@@ -24,24 +24,24 @@ MAGIC = b"openssh-key-v1\0"
 TOKEN_PREFIX = "sk-"
 CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"
 TOKEN_FIELDS = {"sk-ssh-ed25519@openssh.com": 2, "sk-ecdsa-sha2-nistp256@openssh.com": 3}
-"""How many strings make such a public key: the curve, where there is more than one, the point, the application."""
+"""How many strings such a public key has: the curve (ecdsa only), the point, the application."""
 UNPARSED = (ValueError, TypeError, LookupError, UnsupportedAlgorithm, paramiko.SSHException)
 
 
 class KeyFileState(Enum):
-    """What lies at a key's path. `TOKEN`: a FIDO key, whose private half never leaves the token."""
+    """What is at a key's path. `TOKEN`: a FIDO key, whose private half never leaves the token."""
 
-    NOTHING = "is not there"
+    NOTHING = "does not exist"
     NO_KEY = "can't be read"
-    PUBLIC = "holds only the public half, and the agent doesn't have the other one"
+    PUBLIC = "holds only the public half, and the agent does not have the private one"
     TOKEN = "is a FIDO key, which fleet can use through the agent only"
-    LOCKED = "needs a passphrase, and the agent doesn't hold it"
+    LOCKED = "needs a passphrase, and the agent does not hold the key"
     PRIVATE = "holds the private key"
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A public key or a certificate, as it goes over the wire."""
+    """A public key or a certificate, in its wire format."""
 
     type: str
     blob: bytes
@@ -52,13 +52,13 @@ class PublicKey:
 
     @property
     def is_token(self) -> bool:
-        """Whether each signature wants a touch."""
+        """Whether each signature needs a touch of the token."""
         return self.type.startswith(TOKEN_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """A file and what it holds. `public` is `None` where only the passphrase would show it. `why` is the failure."""
+    """A file and its state. `public` is `None` where it can't be read without the passphrase. `why`: the error, if any."""
 
     path: str
     state: KeyFileState
@@ -66,7 +66,7 @@ class KeyFile:
     why: str = ""
 
     def private(self, passphrase: str | None = None) -> paramiko.PKey:
-        """The private key. Raises ValueError when it is none, or the passphrase is wrong or missing."""
+        """The private key. Raises ValueError when the file holds none, or the passphrase is wrong or missing."""
         try:
             return _shared(Path(self.path).read_bytes(), passphrase)
         except (OSError, *UNPARSED) as error:
@@ -74,7 +74,7 @@ class KeyFile:
 
 
 def read_key_file(path: str) -> KeyFile:
-    """What lies at this path. Nothing is asked of anybody."""
+    """The key file at this path. The operator is not asked for a passphrase."""
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
@@ -90,7 +90,7 @@ def read_key_file(path: str) -> KeyFile:
         return KeyFile(path, KeyFileState.TOKEN, public)
     try:
         key = _shared(data, None)
-    except TypeError:  # cryptography's word for a key that needs a passphrase
+    except TypeError:  # cryptography raises it for a key that needs a passphrase
         return KeyFile(path, KeyFileState.LOCKED, public)
     except UNPARSED as error:
         return KeyFile(path, KeyFileState.NO_KEY, public, str(error))
@@ -106,7 +106,7 @@ def public_file(path: str) -> PublicKey | None:
 
 
 def certified(certificate: PublicKey) -> PublicKey | None:
-    """The plain public key that a user's certificate speaks of; `None` when it is no such certificate."""
+    """The plain public key in a user certificate; `None` when it is no user certificate."""
     if certificate.is_token:
         return _token_of(certificate)
     found = _certificate(certificate)
@@ -123,7 +123,7 @@ def ends_at_s(certificate: PublicKey) -> int | None:
 
 
 def _token_of(certificate: PublicKey) -> PublicKey | None:
-    """The FIDO key of such a certificate, which cryptography doesn't know (OpenSSH: PROTOCOL.u2f)."""
+    """The FIDO key in a certificate, which cryptography can't read (OpenSSH: PROTOCOL.u2f)."""
     kind = f"{certificate.type.removesuffix(CERTIFICATE_SUFFIX)}@openssh.com"
     if kind not in TOKEN_FIELDS:
         return None
@@ -183,7 +183,7 @@ _PARSING = Lock()
 
 
 def _shared(data: bytes, passphrase: str | None) -> paramiko.PKey:
-    """Many visits that begin together wait for the first of them, instead of all doing the same work."""
+    """The parsed key. Visits that start together wait for the first one, which parses it once for all."""
     with _PARSING:
         return _parsed(data, passphrase)
 
@@ -212,4 +212,4 @@ def _class_of(loaded: object) -> type[paramiko.PKey]:
         return paramiko.Ed25519Key
     if isinstance(loaded, ec.EllipticCurvePrivateKey):
         return paramiko.ECDSAKey
-    raise ValueError(f"a key of the type {type(loaded).__name__} lets nobody in")
+    raise ValueError(f"a key of the type {type(loaded).__name__} can't be used for a login")

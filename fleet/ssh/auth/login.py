@@ -1,7 +1,7 @@
-"""Being let in by a host: no proof, then the keys that are named for it, then a password if the operator gave one.
+"""The login at a host: by `none`, then by keys, then by the password if the operator gave one.
 
-Nothing here asks the terminal: what a person had to say was said in `prepare`. When nobody lets us in, the message names
-what was offered, what could not be, and what the host accepts.
+Nothing here asks the terminal: `prompts.prepare` did, before the run. When the login fails, the message names what was
+offered, what could not be, and what the host accepts.
 """
 
 import time
@@ -19,15 +19,15 @@ from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import NamedBy, Settings
 
 MAX_OFFERS = 6
-"""OpenSSH's server hangs up at the sixth key that it doesn't know (MaxAuthTries)."""
+"""sshd disconnects at the sixth failed attempt (MaxAuthTries)."""
 NAME_IT = "ansible_ssh_private_key_file in the inventory, or IdentityFile with IdentitiesOnly in ssh_config"
 
 
 class Login:
-    """What one connection may be let in with. `authenticate` is called by paramiko's client."""
+    """The keys and the password for one connection. paramiko's client calls `authenticate`."""
 
     def __init__(self, settings: Settings, timeout_s: float, password: str | None = None) -> None:
-        """Raises `LinkError` when a key that is named can't be used, and there is nothing else."""
+        """Raises `LinkError` when a configured key can't be used, and there is nothing else to offer."""
         self._settings = settings
         self._timeout_s = timeout_s
         self._password = password
@@ -52,12 +52,12 @@ class Login:
             raise _unusable(self._unused)
 
     def close(self) -> None:
-        """The connection to the agent, if there was one, is closed."""
+        """Closes the connection to the agent, if there is one."""
         if self._agent is not None:
             self._agent.close()
 
     def authenticate(self, transport: paramiko.Transport) -> list[str]:
-        """We are in. Raises `LinkError` when we aren't, and paramiko's errors when the connection broke."""
+        """Logs in. Raises `LinkError` when the login fails, and paramiko's errors when the connection breaks."""
         asking = UserAuth(transport, self._settings.user, self._timeout_s)
         try:
             if asking.begin() or self._by_keys(asking) or self._by_password(asking):
@@ -69,7 +69,7 @@ class Login:
                 "no_answer",
                 f"{self._settings.endpoint} did not answer the login of {self._settings.user} within "
                 f"{self._timeout_s:g} s.",
-                "Look at its sshd log: it may wait for a name server, a directory or a full disk.",
+                "Look at the host's sshd log (journalctl -u sshd): it may wait for DNS, a directory or a full disk.",
             ) from error
         raise self._not_let_in(asking)
 
@@ -79,18 +79,18 @@ class Login:
         try:
             return Agent(settings.agent, self._timeout_s)
         except OSError as error:
-            self._notes.append(f"the agent at {settings.agent} doesn't answer: {error}")
+            self._notes.append(f"the agent at {settings.agent} does not answer: {error}")
             return None
 
     def _refuse_unreadable(self, files: tuple[KeyFile, ...]) -> None:
-        """A file that holds no key that we can use is a mistake in the inventory, unless the agent holds its key."""
+        """Raises `LinkError` for a file in the inventory without a usable key, unless the agent holds the key."""
         held = self._agent.held if self._agent is not None else ()
         for file in files:
             if file.state not in (KeyFileState.NOTHING, KeyFileState.NO_KEY) or is_held(file, held):
                 continue
             self.close()
             why = f": {file.why}" if file.why else ""
-            add = f", or, if `ssh` can use it: ssh-add {file.path}" if file.public else ""
+            add = f"; if ssh can use it, run: ssh-add {file.path}" if file.public else ""
             raise LinkError(
                 "key_unreadable",
                 f"The private key {file.path} {file.state.value}{why}.",
@@ -139,14 +139,14 @@ class Login:
         return is_in
 
     def _not_let_in(self, asking: UserAuth, *, has_hung_up: bool = False) -> LinkError:
-        """Names what was offered and what can be done. A named key that could not be used is the likely cause."""
+        """The error: what was offered, and what to do. An unusable key that was configured is the likely cause."""
         settings = self._settings
-        facts = [f"{settings.endpoint} doesn't let {settings.user} in"]
+        facts = [f"{settings.endpoint} refused the login of {settings.user}"]
         facts.append(f"offered: {', '.join(self._offered) or 'nothing'}")
         if has_hung_up:
-            facts.append(f"it hung up after {len(self._offered)}")
+            facts.append(f"it disconnected after {len(self._offered)}")
         if asking.proofs:
-            facts.append("it took a part of it and wants more")
+            facts.append("it accepted a part of it and requires more")
         if asking.accepted:
             facts.append(f"it accepts {safe(', '.join(asking.accepted))}")
         if self._withheld:
@@ -160,16 +160,16 @@ class Login:
 
     def _cure(self, asking: UserAuth, *, has_hung_up: bool) -> str:
         if self._withheld:
-            return "Run the command again with the right password; see first that the account was not locked."
+            return "See that the account is not locked (faillock --user), then run the command again with the right password."
         accepts = set(asking.accepted)
         if has_hung_up and len(self._offered) > 1:
-            return f"Name the one key that is the host's: {NAME_IT}."
+            return f"Configure the one key of this host: {NAME_IT}."
         if accepts and PUBLICKEY not in accepts and self._password is None and {PASSWORD, INTERACTIVE} & accepts:
-            return "It takes a password only: give it with --ask-pass, or allow keys in its sshd_config."
+            return "The host accepts a password only: give it with --ask-pass, or set PubkeyAuthentication in its sshd_config."
         if not self._offered:
-            return f"Give it a key: ssh-add, or {NAME_IT}."
+            return f"Configure a key: ssh-add, or {NAME_IT}."
         if PUBLICKEY not in accepts and "the password" in self._offered:
-            return "See that the password is right, and the user (ansible_user)."
+            return "See that the password and the user (ansible_user) are right."
         also = ", that the password is right" if "the password" in self._offered else ""
         locked = next((file.path for file in self._unused if file.state is KeyFileState.LOCKED), None)
         if locked is not None:
@@ -181,26 +181,26 @@ class Login:
 
 
 def _shown(offer: Offer) -> str:
-    """The offer for people, with what is noteworthy of a certificate."""
+    """The offer for people; of a certificate also whether it has expired."""
     if not offer.public.is_certificate:
         return offer.shown
     ends_at = ends_at_s(offer.public)
     is_over = ends_at is not None and ends_at < time.time()
-    return f"{offer.shown} (a certificate{' that has run out' if is_over else ''})"
+    return f"{offer.shown} (a certificate{' that has expired' if is_over else ''})"
 
 
 def _withheld(refused_by: tuple[str, ...]) -> str:
-    """Why the password was not given."""
+    """Why the password was not sent."""
     if not refused_by:
-        return "the password was refused here before in this run, and is not tried again"
+        return "the password was refused on this host before in this run, and is not sent again"
     return (
-        f"the password was refused by {' and '.join(refused_by)}, and no host has taken it: it is not given to this one, "
+        f"the password was rejected by {' and '.join(refused_by)} and accepted by no host: fleet does not send it to this one, "
         "because a directory behind all of them would lock the account"
     )
 
 
 def _unusable(unused: tuple[KeyFile, ...], facts: str = "") -> LinkError:
-    """Told of the first of them: what is right for one is likely to be for the others."""
+    """The error for unusable keys. The remedy is for the first of them."""
     file = unused[0]
     others = "".join(f"; {each.path} {each.state.value}" for each in unused[1:])
     why = f" ({file.why})" if file.why else ""

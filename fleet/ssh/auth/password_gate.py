@@ -1,8 +1,8 @@
-"""A password that may be wrong is tried on one host before the others are given it.
+"""The gate before a password: it is sent to one host first, and to the others once a host has accepted it.
 
-Behind many hosts stands often one directory (LDAP, Active Directory) that counts failed logins for all of them: a
-typing error, given to two hundred hosts at once, locks the account everywhere, and with it the way back. So the hosts
-wait until one has taken the password. `MAX_REFUSALS` and not one, because a single host may have a password of its own.
+Many hosts often share one directory (LDAP, Active Directory), which counts failed logins for all of them. A mistyped
+password, sent to two hundred hosts at once, locks the account everywhere, and makes a rollback impossible. fleet stops
+after `MAX_REFUSALS`, not after one, because a single host may have its own password.
 """
 
 import time
@@ -10,18 +10,16 @@ from collections.abc import Callable
 from threading import Condition
 
 MAX_REFUSALS = 2
-"""By so many hosts, while none has taken it. Accounts are locked at three, where they are locked early."""
+"""So many hosts may refuse it while none has accepted it. Strict directories lock an account at three failures."""
 PROVING_S = 20.0
-"""How long the others wait for one host. It hangs then, or its directory is slow: one more is tried, not all of them."""
+"""How long the others wait for one host. If it takes longer, one more host is tried, not all of them."""
 MAX_WAIT_S = 3 * PROVING_S
-"""How long anybody waits. Where three hosts have not judged a password by then, they hang, and hold nobody up."""
-
-
+"""How long any host waits. If three hosts have not answered by then, they hang, and the others go on without them."""
 PULSE_S = 1.0
 
 
 class PasswordWithheld(Exception):
-    """The password must not be given to this host. `refused_by` names others that refused it; none: this one did."""
+    """The password must not be sent to this host. `refused_by`: the hosts that refused it; empty when this one did."""
 
     def __init__(self, refused_by: tuple[str, ...] = ()) -> None:
         super().__init__(refused_by)
@@ -29,7 +27,7 @@ class PasswordWithheld(Exception):
 
 
 class PasswordGate:
-    """What became of one user's password so far. An account that refused it is never given it again."""
+    """The gate of one user's password. An account that refused it is never sent it again."""
 
     def __init__(self, proving_s: float = PROVING_S, most_wait_s: float = MAX_WAIT_S) -> None:
         self._proving_s = proving_s
@@ -41,8 +39,10 @@ class PasswordGate:
         self._refused: dict[str, str] = {}
 
     def enter(self, place: str, proceed: Callable[[], object] = lambda: None) -> None:
-        """The password may be given to this account now, and `end` says what became of it. `proceed` is called again and
-        again meanwhile, and at the end; what it raises ends the wait. Raises `PasswordWithheld`.
+        """Returns when the password may be sent to the account `place`; the caller must `report` the result.
+
+        `proceed` is called at least once a second and before the return; what it raises ends the wait. Raises
+        `PasswordWithheld`.
         """
         with self._changed:
             ends_at = time.monotonic() + self._most_wait_s
@@ -58,7 +58,7 @@ class PasswordGate:
             self._next_at = time.monotonic() + self._proving_s
 
     def report(self, place: str, name: str, taken: bool | None) -> None:
-        """The account, of the host with this name, took the password or refused it; `None` when nobody knows."""
+        """The account, on the host `name`, accepted the password or refused it; `None`: not known."""
         with self._changed:
             self._under_way -= 1
             self._is_right = self._is_right or taken is True

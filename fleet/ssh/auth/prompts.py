@@ -1,4 +1,4 @@
-"""What must be known before the first visit begins: secrets are asked for once, in the main thread, for all hosts."""
+"""The prompts before the first visit: each secret is asked for once, in the main thread, for all hosts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,22 +17,22 @@ from fleet.ssh.openssh_config import NamedBy, Settings, has_openssh, resolve
 from fleet.task import Connecting
 
 AskSecret = Callable[[str], str]
-"""Asks the person at the terminal, without echo; the prompt is given. Raises `Refused` when there is nobody."""
+"""Shows a prompt on the terminal and reads the answer without echo. Raises `Refused` without a terminal."""
 WITHOUT_OPENSSH = (
-    "There is no `ssh` on this machine: ssh_config is not read, and all that counts is the inventory and OpenSSH's defaults. "
+    "This machine has no `ssh`: ssh_config is not read, and only the inventory and OpenSSH's defaults count. "
     "Install OpenSSH's client (Debian: openssh-client)."
 )
 MAX_TRIES = 3
 RESOLVERS = 8
-"""`ssh -G` takes 10 ms, in a process of its own."""
+"""How many `ssh -G` run at a time. Each takes 10 ms, in its own process."""
 
 
 def prepare(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> tuple[str, ...]:
-    """Everything that the visits of these hosts will need to be told by a person is in `secrets.SECRETS`. What a person
-    should know of the way to them is returned.
+    """Asks for every secret that the visits of these hosts need, and puts it into `secrets.SECRETS`. Returns notes for the
+    operator.
 
-    Raises `Refused` when the operator wants a password to be asked for and nobody is there; for a passphrase that
-    nobody can be asked for, the visits of its hosts say so.
+    Raises `Refused` when a password is to be asked for without a terminal. A passphrase is left out then, and the visits
+    that need it fail with `key_unreadable`.
     """
     _ask_passphrases(hops_of(hosts, connecting), ask, or_password=connecting.ask_password)
     if connecting.ask_password and SECRETS.get(SecretKind.LOGIN) is None:
@@ -42,7 +42,7 @@ def prepare(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> tu
 
 
 def prepare_scan(hosts: Sequence[Host], connecting: Connecting, ask: AskSecret) -> tuple[str, ...]:
-    """The same for a scan_host_keys of host keys, which logs in at the bastions alone, and by their keys."""
+    """The same for a scan of host keys, which logs in at bastions only, and by keys only."""
     hops = hops_of(hosts, connecting)
     _ask_passphrases(tuple(dict.fromkeys(hop.jump for hop in hops if hop.jump is not None)), ask)
     return _notes()
@@ -53,9 +53,9 @@ def _notes() -> tuple[str, ...]:
 
 
 def hops_of(hosts: Sequence[Host], connecting: Connecting) -> tuple[Settings, ...]:
-    """Every place that a login is needed at: the hosts and the bastions before them, each once.
+    """The hosts and the bastions before them, each once: every place with a login.
 
-    What can't be resolved is left out: its visit says why.
+    A host that can't be resolved is left out: its visit reports why.
     """
     with ThreadPoolExecutor(RESOLVERS, thread_name_prefix="fleet-resolve") as pool:
         found = pool.map(partial(_resolved, connecting), hosts)
@@ -76,9 +76,9 @@ def _chain(settings: Settings | None) -> Iterator[Settings]:
 
 
 def _given(password: str) -> str:
-    """The password. Raises `Refused` when it is empty: each host would count that as a failed login."""
+    """The password. Raises `Refused` when it is empty: each host would count it as a failed login."""
     if not password:
-        raise Refused("the password of the login is empty.", "Give it, or leave --ask-pass out.")
+        raise Refused("The password of the login is empty.", "Give a password, or leave out --ask-pass.")
     return password
 
 
@@ -87,14 +87,14 @@ def _ask_passphrases(hops: Sequence[Settings], ask: AskSecret, *, or_password: b
         for file in _locked(hops, or_password=or_password):
             _unlock(file, ask)
     except Refused:
-        return  # nobody is there: a host that needs the key says `key_unreadable`
+        return  # there is no terminal: a host that needs the key fails with `key_unreadable`
 
 
 def _locked(hops: Sequence[Settings], *, or_password: bool) -> Iterator[KeyFile]:
-    """The key files that need a passphrase, which nobody has been asked for, and that the agent doesn't hold.
+    """The key files whose passphrase is not known yet, and whose key the agent does not hold.
 
-    Of OpenSSH's own list (`~/.ssh/id_*`) only where there is nothing else to offer, neither a key nor a password (which no
-    bastion is given): else whether one of them is needed at all is known only when everything else has failed.
+    Files of OpenSSH's default list (`~/.ssh/id_*`) only where there is nothing else to offer: no key, and no password
+    (which no bastion gets). Elsewhere they may not be needed, and prompting for them all would be too much.
     """
     bastions = {hop.jump for hop in hops}
     held_by = cache(_held_by)
@@ -124,7 +124,7 @@ def _held_by(agent: str | None) -> tuple[AgentKey, ...]:
 
 
 def _unlock(file: KeyFile, ask: AskSecret) -> None:
-    """The passphrase is known, if the person knows it; an empty answer leaves the key out, as with `ssh`."""
+    """Asks for the passphrase until it is right, at most `MAX_TRIES` times. An empty answer leaves the key out, as in ssh."""
     prompt = f"Passphrase of {file.path}: "
     for _ in range(MAX_TRIES):
         passphrase = ask(prompt)

@@ -1,6 +1,6 @@
-"""What the operator was asked for once: kept in this process's memory, and given to nobody but the far end that wants it.
+"""The operator's secrets: kept in this process's memory, and sent only to the host that asks for them.
 
-Never in a task, a journal, a log, an argument or the environment: a task names a host, and a worker looks here.
+They are never in a task, a journal, a log, an argument or the environment (`tests/ssh/auth/test_secrets.py`).
 """
 
 from enum import Enum
@@ -10,7 +10,7 @@ from fleet.ssh.auth.password_gate import PasswordGate
 
 
 class SecretKind(Enum):
-    """What a secret is for. Its name is the key file of a passphrase, and empty for the other two."""
+    """What a secret is for. The name of a passphrase is its key file; the other two have none."""
 
     PASSPHRASE = "passphrase"
     LOGIN = "login"
@@ -18,7 +18,7 @@ class SecretKind(Enum):
 
 
 class Secrets:
-    """Secrets by kind and name. Its own text shows none of them."""
+    """Secrets by kind and name. Its `repr` shows none of them."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -26,23 +26,23 @@ class Secrets:
         self._gates: dict[tuple[SecretKind, str], PasswordGate] = {}
 
     def put(self, kind: SecretKind, value: str, name: str = "") -> None:
-        """The secret is known from now on."""
+        """Keeps the secret."""
         with self._lock:
             self._known[kind, name] = value
 
     def get(self, kind: SecretKind, name: str = "") -> str | None:
-        """The secret, or `None` when nobody was asked for it."""
+        """The secret; `None` when it was not asked for."""
         with self._lock:
             return self._known.get((kind, name))
 
     def forget(self) -> None:
-        """Nothing is known any more."""
+        """Drops every secret and every gate."""
         with self._lock:
             self._known.clear()
             self._gates.clear()
 
     def gate(self, kind: SecretKind, user: str) -> PasswordGate:
-        """What became of the secret of that kind on the hosts where this user gave it."""
+        """The gate for that kind of secret of this user."""
         with self._lock:
             return self._gates.setdefault((kind, user), PasswordGate())
 

@@ -1,8 +1,8 @@
-"""SSH's user authentication (RFC 4252), one question at a time, as OpenSSH's client asks it.
+"""SSH user authentication (RFC 4252), one request at a time, as OpenSSH's client does it.
 
-What paramiko lacks: the server's list of methods is kept for people to read; a key is shown to the server before
-anything is signed with it, so that nobody touches a token for a key that isn't wanted; a signature is made in the
-visit's own thread, where a failure ends nothing else; and waiting ends with the connection.
+What paramiko lacks: the server's list of methods is kept for the message; a key is offered before anything is signed
+with it, so that the operator touches a token only for a key that the server accepts; the signature is made in the visit's
+own thread, where a failure ends nothing else; and a wait ends with the connection.
 """
 
 import threading
@@ -20,20 +20,23 @@ PUBLICKEY, PASSWORD, INTERACTIVE = "publickey", "password", "keyboard-interactiv
 
 
 class AuthTimeout(Exception):
-    """The server didn't answer within the time for a login."""
+    """The server did not answer within the time for a login."""
 
 
 class Disconnected(Exception):
-    """The server ended the connection, and said so: to it the login is over."""
+    """The server ended the connection with a disconnect message."""
 
 
 class UserAuth(AuthHandler):
-    """The login of one user on one connection. Each method says whether we are in; `accepted` is what may be tried."""
+    """The login of one user on one connection. Each method returns whether the login succeeded.
+
+    `accepted`: the methods that the server allows. `proofs`: how many it has accepted, where it requires several.
+    """
 
     def __init__(self, transport: paramiko.Transport, user: str, timeout_s: float) -> None:
         super().__init__(transport)
         self.accepted: tuple[str, ...] = ()
-        self.proofs = 0  # taken, by a server that wants more than one
+        self.proofs = 0
         self._peer: Any = transport
         self._user = user
         self._timeout_s = timeout_s
@@ -42,14 +45,14 @@ class UserAuth(AuthHandler):
         self._secrets: list[str] = []
 
     def begin(self) -> bool:
-        """Whether the server lets us in without any proof. Now `accepted` is known."""
+        """Tries the method `none`, after which `accepted` is known."""
         event = threading.Event()
         self._peer.auth_handler = self
         self.auth_none(self._user, event)
         return self._wait(event)
 
     def offer(self, public: PublicKey, sign: Callable[[bytes, str], bytes]) -> bool:
-        """Whether this key lets us in. Raises OSError when there is no signature, SSHException for no algorithm."""
+        """Tries this key. Raises OSError when there is no signature, SSHException without a common algorithm."""
         algorithm: str = self._finalize_pubkey_algorithm(public.type)  # type: ignore[attr-defined]
         self._is_wanted = False
         if self._ask(PUBLICKEY, False, algorithm, public.blob):
@@ -62,20 +65,20 @@ class UserAuth(AuthHandler):
         return self._ask(PUBLICKEY, True, algorithm, public.blob, sign(signed.asbytes(), algorithm))
 
     def give(self, password: str) -> bool:
-        """Whether the password lets us in. It is given once, by one method: a wrong one counts as a failed login."""
+        """Tries the password once, by one method: each wrong one counts as a failed login."""
         if PASSWORD in self.accepted:
             return self._ask(PASSWORD, False, password)
         self._secrets = [password]
         return self._ask(INTERACTIVE, "", "")
 
-    # How paramiko's own thread hands us what came
+    # Called in paramiko's thread
 
     @property
     def _client_handler_table(self) -> Any:
         return {**super()._client_handler_table, MSG_USERAUTH_PK_OK: self._number_60}  # type: ignore[misc]
 
     def _number_60(self, message: paramiko.Message) -> None:
-        """One number, three meanings: this key is wanted; the password has to be changed; questions."""
+        """Message 60 means: the key is accepted, the password must be changed, or there are prompts, by the method."""
         if self.auth_method == INTERACTIVE:
             self._parse_userauth_info_request(message)  # type: ignore[attr-defined]
             return
@@ -83,7 +86,7 @@ class UserAuth(AuthHandler):
         self._wake()
 
     def _answer(self, title: str, text: str, prompts: list[tuple[str, bool]]) -> list[str]:
-        """The password to the first question that is not echoed; whatever else is asked gets an empty answer."""
+        """The password for the first prompt without echo; an empty answer for every other prompt."""
         return ["" if is_echoed or not self._secrets else self._secrets.pop() for _, is_echoed in prompts]
 
     def _parse_userauth_failure(self, message: paramiko.Message) -> None:
@@ -95,7 +98,7 @@ class UserAuth(AuthHandler):
         if self.auth_event is not None:
             self.auth_event.set()
 
-    # Asking
+    # Requests
 
     def _request(self, method: str, *fields: str | bytes | bool) -> paramiko.Message:
         message = paramiko.Message()
@@ -112,14 +115,14 @@ class UserAuth(AuthHandler):
     def _ask(self, method: str, *fields: str | bytes | bool) -> bool:
         message = self._request(method, *fields)
         self.auth_method = method
-        # Before it is sent: the answer may come at once.
+        # Set before the request is sent: the answer may come at once.
         self.auth_event = event = threading.Event()
         with self._peer.lock:
             self._peer._send_message(message)
         return self._wait(event)
 
     def _wait(self, event: threading.Event) -> bool:
-        """Whether we are in, now that the server has answered; its thread sets the event at its end, too."""
+        """Whether the login succeeded. paramiko's thread sets the event at the answer, and at its own end."""
         if not event.wait(self._timeout_s):
             raise AuthTimeout
         if self._peer.is_active():

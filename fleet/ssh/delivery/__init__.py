@@ -1,4 +1,4 @@
-"""What a host must have before it can be asked: the bundle and the release.
+"""What a host needs before it can take a request: the bundle and the release.
 
-May import `remote` and what is below it.
+May import `remote` and the packages below it.
 """

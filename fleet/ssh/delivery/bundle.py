@@ -1,9 +1,9 @@
-"""What is sent to a host once and run there at every visit: the step script as one `.pyz`, with psutil beside it.
+"""The bundle: the step script as one `.pyz` with psutil beside it, sent to a host once and run there at every visit.
 
-The same files give the same bytes (fixed times, sorted names), and the bytes give the name, so that a host that has the
-bundle is never sent it again and can't run a stale one. There is one bundle for each platform whose psutil is at hand,
-and a generic one, for hosts that must have their own. At hand is this machine's own psutil when it is the abi3 build,
-which loads in every Python since 3.6, and what `wheels` has fetched.
+The same files give the same bytes (fixed times, sorted names), and the bytes give the name. So a host that has the
+bundle is not sent it again, and can't run an outdated one. There is one bundle for each platform whose psutil this
+machine has, and a generic one for hosts with their own psutil. This machine has its own psutil, if that is the abi3 build
+(it loads in every Python since 3.6), and the wheels that `psutil_wheels` has fetched.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ if not os.path.isdir(lib):
     why = unpack.unpack(sys.argv[0], lib)
     unpack.forget("fleet")
 if why is None:
-    # What is compiled may be kept: only root can write there, and the folder is never changed.
+    # Bytecode may be cached: only root can write there, and the folder never changes.
     sys.dont_write_bytecode = False
     sys.path[:0] = [lib, os.path.join(lib, "psutil-wheel")]
 try:
@@ -71,7 +71,7 @@ _MAKING = Lock()
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The bytes of a `.pyz` and the platform that they are for."""
+    """The bytes of a `.pyz` and the tag of its platform."""
 
     tag: str
     data: bytes
@@ -84,7 +84,7 @@ class Bundle:
 
 
 class BundleStore(Mapping[str, Bundle]):
-    """The bundles at hand, by platform tag, with `generic` for all others; more are made when their psutil is fetched."""
+    """The bundles by platform tag, and `generic` for all others. `fetch` adds more."""
 
     def __init__(self, at_hand: Mapping[str, Bundle], wheels: WheelCache) -> None:
         self._at_hand = dict(at_hand)
@@ -93,10 +93,10 @@ class BundleStore(Mapping[str, Bundle]):
         self._failed: dict[str, str] = {}
 
     def fetch(self, tag: str) -> Bundle:
-        """The bundle for a platform, with psutil. It is asked for once in a run. Raises `WheelUnavailable`."""
+        """The bundle for a platform, with psutil, which is fetched at most once in a run. Raises `WheelUnavailable`."""
         found = self._at_hand.get(tag)
         if found is not None:
-            return found  # without waiting for pip, which may be after another platform's
+            return found  # without waiting while pip fetches another platform's wheel
         with self._fetching:
             if tag in self._failed:
                 raise WheelUnavailable(self._failed[tag])
@@ -106,7 +106,7 @@ class BundleStore(Mapping[str, Bundle]):
                 except WheelUnavailable as error:
                     self._failed[tag] = str(error)
                     raise
-                # Another dict, for those who are reading this one.
+                # A new dict: other threads may be iterating over the old one.
                 self._at_hand = {**self._at_hand, tag: made}
             return self._at_hand[tag]
 
@@ -122,7 +122,7 @@ class BundleStore(Mapping[str, Bundle]):
 
 def bundles() -> BundleStore:
     """This process's bundles: the generic one, this machine's own, and those whose psutil was fetched before."""
-    with _MAKING:  # all visits begin at once, and one shelf is what fetches once
+    with _MAKING:  # all visits begin at once, and must share one store to fetch once
         return _made()
 
 
@@ -152,7 +152,7 @@ def build(tag: str, package: Path, psutil: Mapping[str, bytes] | None = None) ->
 
 
 def contents(package: Path, psutil: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
-    """What is in that bundle, by path."""
+    """The files of that bundle, by path."""
     files = {"__main__.py": ROOT_MAIN.encode(), "fleet/__init__.py": b""}
     for path in package.rglob("*.py"):
         files[f"fleet/onhost/{path.relative_to(package).as_posix()}"] = path.read_bytes()
@@ -162,7 +162,7 @@ def contents(package: Path, psutil: Mapping[str, bytes] | None = None) -> dict[s
 
 
 def pack(tag: str, files: Mapping[str, bytes]) -> Bundle:
-    """The bundle that holds these files: the same ones always give the same bytes."""
+    """The bundle of these files. The same files always give the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as sink:
         for name in sorted(files):
@@ -176,14 +176,14 @@ def pack(tag: str, files: Mapping[str, bytes]) -> Bundle:
 
 
 def own_tag() -> str | None:
-    """The platform of this machine, as `startline.Platform.tag` names it; `None` when no host can be like it."""
+    """The platform of this machine, as `start_line.Platform.tag` names it; `None` when no host can have the same."""
     if sys.platform != "linux" or sys.maxsize < 2**32:
         return None
     return Platform.told(platform.machine(), platform.libc_ver()[0]).tag
 
 
 def psutil_files() -> Iterator[tuple[str, bytes]]:
-    """The files of the psutil that is installed here, with its licence; none unless it is the abi3 build for Linux."""
+    """The files of this machine's psutil, with its licence; none unless it is the abi3 build for Linux."""
     listed = importlib.metadata.files("psutil") or []
     if not any(path.name == ABI3 for path in listed):
         return
@@ -193,13 +193,13 @@ def psutil_files() -> Iterator[tuple[str, bytes]]:
 
 
 def receive_text(bundle: Bundle, state_dir: str) -> bytes:
-    """The first line of stdin for `startline.receive_line`, after which come the bundle's bytes."""
+    """The first line of stdin for `RootCommand.run_text`; the bundle's bytes follow it."""
     return _first_line(f"main({state_dir!r}, {bundle.key!r}, {bundle.sha256!r}, {len(bundle.data)})")
 
 
 @cache
 def start_text() -> bytes:
-    """The first line of stdin for `startline.run_line`, after which comes the request."""
+    """The first line of stdin for `RootCommand.run_bundle`; the request follows it."""
     return _first_line("start(sys.argv[1])")
 
 

@@ -1,7 +1,7 @@
-"""A release as it goes over the wire: compressed once per run, by this process, for all hosts.
+"""The release, compressed once per run for all hosts.
 
-nginx shrinks to less than half, and a fleet's uploads share the operator's uplink. gzip, because every Python unpacks
-it; xz would save a tenth more. Nothing is cached on the disk: the newest release is kept in memory.
+An nginx binary shrinks to less than half, and all uploads of a run share the operator's uplink. gzip, because every
+Python can unpack it; xz would save a tenth more. The last release stays in memory; nothing is cached on disk.
 """
 
 import gzip
@@ -24,19 +24,19 @@ class CompressedRelease:
 
 
 def compressed_release(release: Path) -> CompressedRelease:
-    """The file, compressed; the same file is only compressed once. Raises `HostRefused` when it can't be read."""
+    """The file, compressed. The same file is compressed once. Raises `HostRefused` when it can't be read."""
     try:
         seen = release.stat()
-        with _ONE_AT_A_TIME:  # the others find it done
+        with _ONE_AT_A_TIME:  # other visits wait, and then find it in the cache
             return _compressed(release, (seen.st_mtime_ns, seen.st_size, seen.st_ino))
     except OSError as error:
         raise HostRefused(
-            "release_unreadable", f"{release} can't be read: {error.strerror}.", "Look at the file."
+            "release_unreadable", f"{release} can't be read: {error.strerror}.", f"Look at it: ls -l {release}"
         ) from error
 
 
 @lru_cache(maxsize=1)
 def _compressed(release: Path, state: tuple[int, int, int]) -> CompressedRelease:
-    """`state` only makes a changed file another question."""
+    """`state` is part of the cache key, so that a changed file is compressed again."""
     content = release.read_bytes()
     return CompressedRelease(gzip.compress(content, mtime=0), len(content))

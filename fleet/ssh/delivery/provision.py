@@ -1,7 +1,6 @@
-"""What a host needs before it can be asked: the step script's bundle, and the release that it is to run.
+"""Brings a host what it needs before a request: the step script's bundle, and the release that it is to run.
 
-Both are known by their hash. Nothing that is brought here changes what the host runs, so a failure on the way is one
-of before the request.
+Both are named by their hash. Nothing here changes what the host runs, so that a failure counts as one before the request.
 """
 
 import logging
@@ -28,13 +27,13 @@ log = logging.getLogger("fleet.ssh")
 
 
 class NoteSink(Protocol):
-    """Tells the operator of what was brought, or could not be, and then by which word."""
+    """Tells the operator what was uploaded, or with a reason word why something could not be."""
 
     def __call__(self, reason: str | None, message: str, **values: Any) -> None: ...
 
 
 class Provisioner:
-    """Brings them over one link. `no_psutil` is why the host has to have psutil of its own, if it has to."""
+    """Uploads over one link. `no_psutil`: why the host must have a psutil of its own; empty if it need not."""
 
     def __init__(self, link: Link, bundles: Mapping[str, Bundle], notify: NoteSink, transfer: str, rate: Rate) -> None:
         self.no_psutil = ""
@@ -47,28 +46,27 @@ class Provisioner:
 
     @property
     def can_fetch(self) -> bool:
-        """Whether a psutil that is not at hand may be had."""
+        """Whether psutil can be fetched for more platforms."""
         return isinstance(self._bundles, BundleStore)
 
     def keys(self, without: str = "") -> tuple[str, ...]:
-        """The bundles that will do, the best first, but the one with this tag."""
+        """The keys of the bundles that the host may run, the best first, except the one with the tag `without`."""
         ordered = sorted(self._bundles.values(), key=lambda each: each.tag == GENERIC)
         return tuple(bundle.key for bundle in ordered if bundle.tag != without)
 
     def bundle_for(self, platform: Platform) -> Bundle:
-        """The bundle with psutil for that platform, fetched if need be, or the one for hosts that have their own."""
+        """The bundle with psutil for that platform, fetched if needed; else the generic one for hosts with their own."""
         if isinstance(self._bundles, BundleStore):
             try:
                 return self._bundles.fetch(platform.tag)
             except WheelUnavailable as error:
                 self.no_psutil = f"fleet has no psutil for {platform.tag}: {error}."
-                self._notify("psutil_not_fetched", f"{self.no_psutil} The host's own is used.")
+                self._notify("psutil_not_fetched", f"{self.no_psutil} The host's own psutil is used.")
         return fitting(platform.tag, self._bundles)
 
     def upload_bundle(self, bundle: Bundle, proceed: Callable[[], None]) -> None:
-        """The host has the bundle, checked by hash. `proceed` is called again and again; what it raises ends the upload.
-
-        Raises `HostRefused` with the host's own reason, `LinkError`.
+        """Stores the bundle on the host, which checks its hash. `proceed` is called at least once a second; what it raises
+        ends the upload. Raises `HostRefused` with the host's own reason, and `LinkError`.
         """
         with transferring(self._link, "the step script") as watch:
             command = RootCommand.run_text(self._link)
@@ -76,7 +74,7 @@ class Provisioner:
 
             def waiting() -> None:
                 proceed()
-                source.progressed()  # a login that is slow to begin is not an upload that stalls
+                source.progressed()  # the upload's deadline does not run while the login begins
 
             said = self._sent(bundle, command, source, proceed) if command.begin(waiting) else ""
         if not said:
@@ -90,7 +88,7 @@ class Provisioner:
         """The host's answer to the bundle, `fleet-begun` if it gave none."""
         idle_s = self._link.deadlines.transfer_idle_s
         source.progressed()
-        # The host's answer says more than that it did not take everything.
+        # If the host closes its stdin early, its answer says why.
         with suppress(OSError):
             command.send(receive_text(bundle, self._state_dir))
             source.write_to(command, idle_s)
@@ -105,9 +103,9 @@ class Provisioner:
         return "fleet-begun"
 
     def upload_release(self, release: Path, target: str, proceed: Callable[[], None]) -> None:
-        """The release lies compressed_release beside its place on the host; the step script unpacks it and checks its hash.
+        """Uploads the compressed release beside its final path; the step script unpacks it and checks its hash.
 
-        `proceed` is called again and again; what it raises ends the upload. Raises as `upload` does.
+        `proceed` is called at least once a second; what it raises ends the upload. Raises as `upload` does.
         """
         began_at = time.monotonic()
         brought = compressed_release(release)
@@ -129,13 +127,13 @@ class Provisioner:
 
 
 def refuse_unstarted(line: bytes) -> None:
-    """Raises the `HostRefused` that this line means, if it is the answer of a host that does not start its bundle."""
+    """Raises `HostRefused` if the line says that the host does not start its bundle."""
     if line.startswith((UNSAFE.encode(), FAILED.encode())):
         raise _not_taken(safe(line.decode("utf-8", "replace")), "")
 
 
 def _not_taken(said: str, complaint: str) -> HostRefused:
-    """What the host's answer means (`fleet.onhost.bootstrap.receive`), or its complaint."""
+    """The error for the host's answer (`fleet.onhost.bootstrap.receive`), or for its stderr when it gave none."""
     if said.startswith(UNSAFE):
         return _unsafe(said.removeprefix(UNSAFE))
     why = said.removeprefix("fleet-").removeprefix("begun")
@@ -145,20 +143,18 @@ def _not_taken(said: str, complaint: str) -> HostRefused:
 def _unsafe(place: str) -> HostRefused:
     return HostRefused(
         "bundle_failed",
-        "No step script is put into the state folder or run there: somebody else than root can write to "
-        f"{safe(place)}, or put another in its place.",
-        "Give it to root and let nobody else write there (chown root, chmod go-w), nor to any folder on the way to the "
-        "state folder (fleet_state_dir, /var/lib/fleet), or choose another one. If somebody may have used that, remove "
-        "the folder bundles in it, too: what belongs there is brought again.",
+        f"Users other than root can write to {safe(place)}, or replace it: fleet stores and runs no step script there.",
+        "Make it and every folder above the state folder (fleet_state_dir, /var/lib/fleet) root's alone: chown root, "
+        "chmod go-w. If another user may have written there, remove its folder bundles, too; fleet uploads it again.",
     )
 
 
 def bundle_failed(why: str) -> HostRefused:
-    """What to say when the bundle is not where it was to be."""
+    """The error for a bundle that could not be stored."""
     return HostRefused(
         "bundle_failed",
         f"The step script could not be put on the host: {safe(why)}.",
-        "See that the state folder (fleet_state_dir, /var/lib/fleet) has room and that only root can write there.",
+        "See that the state folder (fleet_state_dir, /var/lib/fleet) has room (df), and that only root can write there.",
     )
 
 

@@ -1,8 +1,8 @@
-"""psutil for hosts that are not like this machine: the wheel of their platform, fetched once, known by its hash.
+"""psutil for hosts on another platform than this machine: the platform's wheel, fetched once, pinned by its hash.
 
-`host-wheels.txt` names four, by machine and libc. pip fetches one when the first host of that platform is met, from
-wherever this machine's pip gets its packages; it is kept in the user's cache folder, so that later runs need no
-network. Every time it is taken from there its hash is compared: what is root on the hosts tomorrow lies there today.
+`host-wheels.txt` pins four wheels, by machine and libc. pip fetches one when the first host of that platform is visited,
+from this machine's own package index, into the user's cache folder, so that later runs need no network. The hash is
+compared at every use: the hosts run this file as root.
 """
 
 import hashlib
@@ -28,19 +28,19 @@ PIP_PLATFORMS: Mapping[str, str] = MappingProxyType(
         "aarch64-musl": "musllinux_1_2_aarch64",
     }
 )
-"""Platform as `startline.Platform.tag` names it -> as pip does."""
+"""Platform as `start_line.Platform.tag` names it -> as pip does."""
 FETCH_TIMEOUT_S = 120.0
-# psutil's modules for other systems would only be dead weight.
+# psutil's modules for other systems, which no host needs.
 FOREIGN = ("_psaix.py", "_psbsd.py", "_psosx.py", "_pssunos.py", "_pswindows.py")
 
 
 class WheelUnavailable(Exception):
-    """There is no psutil for that platform here, and why."""
+    """This machine has no psutil for that platform; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """The one wheel that is right for a platform: what pip is asked for, and its hash."""
+    """The wheel for a platform: pip's requirement, and its hash."""
 
     requirement: str
     sha256: str
@@ -58,7 +58,7 @@ def read_pins(text: str) -> dict[str, Pin]:
 
 
 class WheelCache:
-    """The wheels in one folder, and those that pip can bring there."""
+    """The wheels in one folder, into which pip fetches more."""
 
     def __init__(self, folder: Path | None = None, pins: Mapping[str, Pin] | None = None) -> None:
         self._folder = folder or platformdirs.user_cache_path("fleet") / "wheels"
@@ -66,11 +66,11 @@ class WheelCache:
 
     @property
     def platforms(self) -> tuple[str, ...]:
-        """Those that a wheel is known for."""
+        """The platforms with a pinned wheel."""
         return tuple(self._pins)
 
     def cached(self, platform: str) -> bytes | None:
-        """The wheel, if the cache has it whole."""
+        """The wheel, if the cache has it and its hash is right; else `None`."""
         try:
             data = self._path(self._pins[platform]).read_bytes()
         except (OSError, KeyError):
@@ -78,7 +78,7 @@ class WheelCache:
         return data if hashlib.sha256(data).hexdigest() == self._pins[platform].sha256 else None
 
     def fetch(self, platform: str) -> bytes:
-        """The wheel, from the cache or through pip, which puts it there. Raises `WheelUnavailable`."""
+        """The wheel, from the cache or fetched by pip. Raises `WheelUnavailable`."""
         if platform not in self._pins:
             raise WheelUnavailable("psutil has no wheel for it")
         found = self.cached(platform)
@@ -105,7 +105,7 @@ class WheelCache:
 
 
 def _download(pin: Pin, platform: str, folder: Path) -> Path:
-    """The folder, with the wheel that pip found; pip itself refuses one with another hash. Raises `WheelUnavailable`, OSError."""
+    """The folder with the wheel that pip fetched; pip refuses another hash. Raises `WheelUnavailable`, OSError."""
     wanted = folder / "wanted.txt"
     wanted.write_text(pin.requirement + "\n", encoding="ascii")
     command = [sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check", "--quiet", "download"]
@@ -119,15 +119,15 @@ def _download(pin: Pin, platform: str, folder: Path) -> Path:
     except subprocess.TimeoutExpired as error:
         raise WheelUnavailable(f"pip did not end within {FETCH_TIMEOUT_S:g} s") from error
     if ran.returncode != 0:
-        raise WheelUnavailable(f"pip could not fetch it: {_complaint(ran.stderr)}")
+        raise WheelUnavailable(f"pip could not fetch the wheel: {_complaint(ran.stderr)}")
     return folder
 
 
 def _complaint(said: bytes) -> str:
-    """The last error of pip's, else its last line."""
+    """pip's last error, or else its last line."""
     lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (errors or lines or ["it did not say why"])[-1]
+    return (errors or lines or ["it gave no reason"])[-1]
 
 
 def files_of(wheel: bytes) -> dict[str, bytes]:
@@ -140,7 +140,7 @@ def files_of(wheel: bytes) -> dict[str, bytes]:
 
 
 def wanted_files(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Of a wheel's files those that a host needs: path, and path in the bundle."""
+    """The files of a wheel that a host needs, as pairs: path in the wheel, path in the bundle."""
     for name in names:
         parts = name.split("/")
         wanted = parts[0] == "psutil" and len(parts) == 2 and name.endswith((".py", ".so"))

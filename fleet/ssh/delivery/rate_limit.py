@@ -1,7 +1,8 @@
-"""`--limit-rate`: how fast all uploads of this process may go together, so that a rollout leaves room on the uplink.
+"""`--limit-rate`: the rate of all uploads of this process together, so that a rollout leaves room on the uplink.
 
-A token bucket without a bucket: each portion gets the moment at which it may go, right after the one before, whoever
-sends it. Who waits for his turn is not idle: he says so once a second, to the watch that looks for a dead link.
+Each portion gets the moment at which it may be sent, right after the portion before it, whichever upload that was. Time
+in which nothing was sent is not saved up. A waiting upload calls `waiting` once a second, which keeps its watchdog from
+firing.
 """
 
 import time
@@ -14,7 +15,7 @@ MIN_PORTION_BYTES = 1024
 
 
 class Rate:
-    """So many bytes a second, `None` for no limit. Every upload of a run shares one."""
+    """A limit in bytes per second, `None` for none. All uploads of a run share one."""
 
     def __init__(
         self,
@@ -29,14 +30,14 @@ class Rate:
         self._free_at = clock()
 
     def portion(self, size_bytes: int) -> int:
-        """How much of so many bytes should be asked for at once, so that the line is shared smoothly."""
+        """How many of `size_bytes` to send at once (a quarter of a second's worth), so that uploads share the line evenly."""
         if self._bytes_per_s is None:
             return size_bytes
         most_bytes = max(MIN_PORTION_BYTES, int(self._bytes_per_s * PORTION_S))
         return most_bytes if size_bytes < 0 else min(size_bytes, most_bytes)
 
     def take(self, size_bytes: int, waiting: Callable[[], None]) -> None:
-        """So many bytes may be sent now. `waiting` is called at least once a second until then; it may raise."""
+        """Waits until `size_bytes` may be sent. `waiting` is called at least once a second meanwhile; it may raise."""
         if self._bytes_per_s is None:
             return
         with self._lock:
@@ -48,7 +49,7 @@ class Rate:
 
 
 class _Rates:
-    """The one `Rate` of each limit in this process: visits share it, though each is told only the number."""
+    """One `Rate` for each limit in this process: a visit knows only the number, and all visits share the `Rate`."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -63,7 +64,7 @@ _ALL = _Rates()
 
 
 def shared_rate(bytes_per_s: float | None) -> Rate:
-    """The rate that all uploads of this process with this limit share."""
+    """The rate that all uploads with this limit share in this process."""
     return _ALL.of(bytes_per_s)
 
 

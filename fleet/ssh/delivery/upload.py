@@ -1,15 +1,15 @@
 """Bytes to a path on the host: by SFTP, the old SCP protocol, or the exec channel, whichever the host has.
 
-The bytes go to a name of this upload's own beside the path and are renamed when all are there, so that nobody ever
-meets half a file, nor one that the far end of a dead connection still holds open: that could be written to after it was
+The bytes go to a name of this upload's own beside the path and are renamed when all are there, so that nothing
+reads half a file, or a file that the far end of a dead connection still holds open: such a file could change after it was
 hashed, and could not be run ("text file busy"). The file is root's alone (mode 0600) from its first byte. The deadline
-is by progress: a slow link may take its time. Bytes that lie in a buffer on the way are no progress, so the far end is
-asked for an answer after each few of them, while more are on their way. Whether they are the right bytes is for the
-host to say, which hashes them.
+counts from the last progress, so that a slow link may take long. Bytes in a buffer on the way are no progress: fleet
+sends a keepalive after every few of them and waits for its answer, while more bytes are on the way. The host hashes what
+arrived.
 
-What is whole on the host is never sent again, but a cut upload begins anew: a compressed_release nginx is half a megabyte, a few
-seconds even on a slow link. To go on with a part one would have to copy what is good of it into a new file, for the
-reason above, and to ask the host for its length and hash: more ways to go wrong than seconds to save.
+A release that is whole on the host is not sent again, but an interrupted upload starts from the beginning: a compressed
+nginx is half a megabyte, a few seconds on a slow link. To resume, the good part would have to be copied into a new file
+(see above) and its length and hash be compared, which saves less than it can break.
 """
 
 import io
@@ -35,13 +35,13 @@ from fleet.ssh.transport.watchdog import Watchdog
 WAYS = ("sftp", "scp", "exec")
 MODE = 0o600
 SCP_CHUNK_BYTES = 32 << 10
-# The libraries' own deadlines come later than the watch, which alone says that nothing moves.
+# The libraries' own deadlines come this much later than the watchdog's, which gives the better message.
 LATER_S = 5.0
 DONE = b"fleet-done"
 PIECE_BYTES = 32 << 10
-"""After each the far end is asked: where fewer bytes than this arrive within the deadline, nothing moves."""
-# What may be on its way unanswered. Half a second or so of the link's time: enough for a fast one, and little that waits
-# in a buffer where fifty hosts share a slow one.
+"""A keepalive follows each piece. An upload that moves less than this within the deadline has stalled."""
+# How many bytes may be on the way without an answer: about half a second of the link's time. That is enough for a fast
+# link, and leaves little in the buffers where fifty hosts share a slow one.
 MIN_ON_THE_WAY_BYTES = 16 << 10
 MAX_ON_THE_WAY_BYTES = 1 << 20
 QUICK_S = 0.5
@@ -57,10 +57,10 @@ def upload(
     rate: Rate = UNLIMITED,
     proceed: Callable[[], None] = lambda: None,
 ) -> str:
-    """Which of `WAYS` brought the bytes to `remote_path`: `auto` tries them in turn; sudo needs the exec channel.
+    """Uploads the bytes to `remote_path`; returns which of `WAYS` did it. `auto` tries them in turn; sudo needs `exec`.
 
-    `proceed` is called again and again; what it raises ends the upload. Raises `HostRefused` when the host takes the bytes
-    in no way, `LinkError` when the link failed.
+    `proceed` is called at least once a second; what it raises ends the upload. Raises `HostRefused` when every way fails
+    on the host, `LinkError` when the link failed.
     """
     failures = []
     for way in _ways(link, how):
@@ -75,30 +75,34 @@ def upload(
     raise HostRefused(
         "upload_failed",
         f"{remote_path} could not be written ({'; '.join(failures)}).",
-        "See that there is room on that disk and that the login may write there.",
+        "See that the host's disk has room (df), and that the login may write there (ls -ld).",
     )
 
 
 @contextmanager
 def transferring(link: Link, what: str) -> Iterator[Watchdog]:
-    """The watch over an upload. Raises `LinkError` when it, or the link, has ended before the upload did."""
+    """A watchdog for an upload. Raises `LinkError` when the upload stalls or the link is lost."""
     idle_s = link.deadlines.transfer_idle_s
     with link.watchdog(idle_s) as watch:
         try:
             yield watch
         except LinkError as failure:
             if not watch.fired and failure.reason == "no_answer":
-                raise _stalled(f"The upload of {what} came to a halt. {failure.message}") from failure
+                raise _stalled(f"The upload of {what} stalled. {failure.message}") from failure
             if not watch.fired:
                 raise
     if watch.fired:
         raise _stalled(f"The upload of {what} made no progress for {idle_s:g} s.")
     if not link.is_active:
-        raise LinkError("link_lost", f"The connection was lost in the upload of {what}.", "Try again.")
+        raise LinkError("link_lost", f"The connection was lost during the upload of {what}.", "Run the command again.")
 
 
 def _stalled(message: str) -> LinkError:
-    return LinkError("transfer_stalled", message, "Look at the link to the host and at the host's disk.")
+    return LinkError(
+        "transfer_stalled",
+        message,
+        "See that the network path to the host is up (ping), and that its disk has room (df).",
+    )
 
 
 def _ways(link: Link, how: str) -> tuple[str, ...]:
@@ -108,7 +112,7 @@ def _ways(link: Link, how: str) -> tuple[str, ...]:
 
 
 class _Piece(NamedTuple):
-    """Bytes on their way, and the number of the question whose answer says that they have arrived."""
+    """Bytes on the way, and the number of the keepalive whose answer shows that they have arrived."""
 
     number: int
     size_bytes: int
@@ -116,8 +120,8 @@ class _Piece(NamedTuple):
 
 
 class Source:
-    """Bytes to send, as a file that tells the watch whenever what was taken has arrived, and gives no more than the
-    rate allows."""
+    """The bytes to send, as a file object. `read` returns no more than the rate and the link allow; the watchdog is told
+    when bytes have arrived."""
 
     def __init__(
         self,
@@ -138,7 +142,7 @@ class Source:
         self._asked: deque[_Piece] = deque()
 
     def read(self, size: int = -1) -> bytes:
-        """At most so many bytes, nothing at the end. Raises OSError when the link is gone."""
+        """At most `size` bytes, none at the end. Raises OSError when the link is lost."""
         self._go_on()
         if self._unasked_bytes >= MIN_ON_THE_WAY_BYTES:
             self._ask()
@@ -156,21 +160,21 @@ class Source:
         return data
 
     def write_to(self, command: Command, idle_s: float) -> None:
-        """All of it was taken by the command's stdin. Raises OSError."""
+        """Writes all of it to the command's stdin. Raises OSError."""
         for block in iter(self.read, b""):
             command.write_all(memoryview(block), idle_s)
 
     def progressed(self) -> None:
-        """There was progress, though no byte of this was taken."""
+        """There was progress other than bytes of this source."""
         self._watch.progressed()
 
     def _ask(self) -> None:
-        """The far end is asked whether it has what was taken since it was asked before."""
+        """Sends a keepalive; its answer shows that all bytes read so far have arrived."""
         self._asked.append(_Piece(self._transport.ask(self._watch.progressed), self._unasked_bytes, time.monotonic()))
         self._unasked_bytes = 0
 
     def _arrive(self) -> None:
-        """The far end has the eldest piece that is on its way; the quicker it said so, the more may be on the way."""
+        """Waits until the oldest piece has arrived. A quick answer raises the number of bytes that may be on the way."""
         if not self._asked:
             self._ask()
         piece = self._asked[0]
@@ -196,7 +200,7 @@ class Source:
             raise OSError("the connection ended")
 
     def _wait(self) -> None:
-        """It is our own rate that holds us back."""
+        """The upload waits for its own rate limit, not for the host."""
         self._watch.progressed()
         self._go_on()
 
@@ -234,28 +238,28 @@ _SENDERS: dict[str, Callable[[Link, Source, int, str, str], None]] = {
 
 
 def _discard(link: Link, part: str) -> None:
-    """What came of the file is gone, if the host lets us: the disk may be full of it."""
+    """Removes the partial file if possible: it may have filled the disk."""
     with suppress(LinkError, *LIBRARY_ERRORS), link.watchdog(link.deadlines.transfer_idle_s):
         _run(link, f"rm -f {shlex.quote(part)}")
 
 
 def _move(size_bytes: int, part: str, remote_path: str) -> str:
-    """A cut link ends `cat` like the end of the file does: the size tells them apart."""
+    """Shell that renames the file if it is whole. A cut link ends `cat` as the end of the file does, so the size counts."""
     quoted = shlex.quote(part)
     return f"[ $(wc -c < {quoted}) -eq {size_bytes} ] && mv -f {quoted} {shlex.quote(remote_path)}"
 
 
 def _run(link: Link, script: str, progressed: Callable[[], None] = lambda: None, source: Source | None = None) -> None:
-    """The script did it, with `source` on its stdin. Raises OSError with its complaint.
+    """Runs the script with `source` on its stdin. Raises OSError with its stderr when it failed.
 
-    `progressed` is called while the login only begins: one that is slow then is not an upload that stalls.
+    `progressed` is called while the login begins: the upload's deadline does not run then.
     """
     command = RootCommand.run_shell(link, f"{script} && echo && echo {DONE.decode()}")
     idle_s = link.deadlines.transfer_idle_s + LATER_S
     done = False
     if command.begin(progressed):
         if source is not None:
-            # What the script complains of says more than that it didn't take everything.
+            # If the script closes its stdin early, its stderr says why.
             with suppress(OSError):
                 source.write_to(command, idle_s)
         command.close_stdin()
@@ -264,4 +268,4 @@ def _run(link: Link, script: str, progressed: Callable[[], None] = lambda: None,
     complaint = command.stderr
     command.close()
     if not done:
-        raise OSError(complaint or "it ended without a word")
+        raise OSError(complaint or "the command failed without a message")

@@ -1,4 +1,4 @@
-"""Whether the key that a host shows is accepted, and how a new one is stored.
+"""Whether a host's key is accepted, and where a new key is stored.
 
 May import only `openssh_config` and `link_errors`.
 """

@@ -1,8 +1,8 @@
-"""Which host keys are accepted for a host, and what to say of the one that it shows.
+"""Whether the key that a host presents is accepted, and the error if it is not.
 
-Fabric never loads known_hosts and accepts any key. Here the key that a host shows is held against what `knownhosts` has
-of it, by OpenSSH's rules: a known key, or a certificate by an authority known for this name; never a revoked one. This
-judges and changes nothing: a new key is stored by `newkeys`, where that is wanted.
+Fabric never loads known_hosts and accepts any key. Here the key is compared with known_hosts by OpenSSH's rules: it must
+be a known key, or a certificate by an authority that is known for this name; never a revoked one. This module only
+judges; `added_keys` stores a new key.
 """
 
 import shlex
@@ -19,9 +19,9 @@ from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import Settings
 
 FindKeys = Callable[[tuple[str, ...], str], tuple[KnownKey, ...]]
-ANOTHER_KEY = "Give the host a new key or certificate; the revoked one may be in other hands."
+ANOTHER_KEY = "Give the host a new key (ssh-keygen -A) or certificate: others may have the revoked one."
 UNKNOWN = "host_key_unknown"
-"""The only failure with a key that may be cured by accepting it."""
+"""The only rejection that accepting the key resolves."""
 
 
 class _ParamikoKey(Protocol):
@@ -33,7 +33,7 @@ class _ParamikoKey(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PresentedKey:
-    """What a host shows of itself: its key, and the whole certificate around it, if it has one."""
+    """The key that a host presented, and the whole certificate around it, if there is one."""
 
     type: str
     blob: bytes
@@ -50,17 +50,17 @@ class PresentedKey:
 
 
 def presented(key: _ParamikoKey) -> PresentedKey:
-    """What paramiko says of the key that a host has proved to have."""
+    """The key that a host presented and proved to hold, from paramiko's key."""
     certificate = getattr(key.public_blob, "key_blob", None)
     return PresentedKey(key.get_name(), key.asbytes(), certificate)
 
 
 @dataclass(frozen=True, slots=True)
 class KnownHost:
-    """What the known_hosts files say of a host. `host` is the name in a certificate, `name` the one in the files.
+    """What the known_hosts files hold for a host. `host` is its name in a certificate, `name` its name in the files.
 
-    `borrowed` keys are known for the name without the port: another key than these is unknown, not changed.
-    `revoked_in` is a file of keys that are revoked for all hosts.
+    `borrowed`: the keys are those of the name without the port, so that a different key is unknown, not changed.
+    `revoked_in`: a file of keys that are revoked for all hosts.
     """
 
     name: str
@@ -74,14 +74,14 @@ class KnownHost:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The types of the known keys, each once: the server should be asked for one of these first."""
+        """The types of the known keys, each once: fleet requests one of these first."""
         return tuple(dict.fromkeys(key.type for key in self.keys))
 
     def rejection(self, shown: PresentedKey, at_s: float) -> LinkError | None:
-        """Why what the host shows is not accepted at that time (seconds since 1970); `None` when it is. Raises `LinkError` when
-        the revoked keys can't be read.
+        """Why the key is not accepted at the time `at_s` (seconds since 1970); `None` when it is accepted.
 
-        As OpenSSH: a certificate that proves nothing is looked at as the plain key inside it.
+        As in OpenSSH, an unusable certificate counts as the plain key in it. Raises `LinkError` when the file of revoked
+        keys can't be read.
         """
         certificate = _read(shown)
         blobs = {shown.blob, certificate.authority if certificate else shown.blob}
@@ -101,14 +101,14 @@ class KnownHost:
 
 
 def known_host_for(settings: Settings, look: FindKeys = keys_of) -> KnownHost:
-    """What is known of this host, by what `look` finds in its files. Raises `LinkError` when one can't be read."""
+    """What is known of this host; `look` finds the keys in its files. Raises `LinkError` when one can't be read."""
     files, name = settings.known_hosts, settings.key_name
     plain = settings.hostname.lower()
     is_alias = name not in (plain, f"[{plain}]:{settings.port}")
     found = look(files, name)
     borrowed: tuple[KnownKey, ...] = ()
     if not is_alias and name != plain:
-        # As OpenSSH: what is known for the plain name holds for another port, too, where nothing else is known.
+        # As in OpenSSH, a key of the plain name counts for another port, if there is no other key for that port.
         borrowed = look(files, plain)
     own = tuple(key for key in found if not key.marker)
     every = tuple(dict.fromkeys(found + borrowed))
@@ -125,7 +125,7 @@ def known_host_for(settings: Settings, look: FindKeys = keys_of) -> KnownHost:
 
 
 def _read(shown: PresentedKey) -> HostCertificate | None:
-    """The certificate; one that nobody can read proves nothing, and its key is looked at alone."""
+    """The certificate; `None` when there is none, or it can't be read: then only its plain key counts."""
     if shown.certificate is None:
         return None
     try:
@@ -141,9 +141,9 @@ def _changed(known: KnownHost, shown: PresentedKey) -> LinkError:
     forget = "; ".join(f"ssh-keygen -R {shlex.quote(known.name)} -f {shlex.quote(file)}" for file in files)
     return LinkError(
         "host_key_changed",
-        f"THE HOST KEY OF {known.name} HAS CHANGED: it shows {shown.description}, "
-        f"known is {expected}. Somebody may be in between, or the host was installed anew. Nothing was sent.",
-        "Ask who changed it and compare the fingerprint on the host's console. Only then: "
+        f"THE HOST KEY OF {known.name} HAS CHANGED: it presents {shown.description}, and known_hosts has {expected}. "
+        "An attacker may be on the way, or the host was reinstalled. Nothing was sent.",
+        "Ask who changed it, and compare the fingerprint with the host's console. Only then run: "
         f"{forget}, and accept the new key: fleet trust.",
     )
 
@@ -152,7 +152,7 @@ def _revoked(known: KnownHost, key: KnownKey, *, is_authority: bool) -> LinkErro
     what = "a host certificate whose authority is revoked" if is_authority else "a host key that is revoked"
     return LinkError(
         "host_key_revoked",
-        f"{known.name} shows {what}: {key.description}.",
+        f"{known.name} presents {what}: {key.description}.",
         ANOTHER_KEY,
     )
 
@@ -160,7 +160,8 @@ def _revoked(known: KnownHost, key: KnownKey, *, is_authority: bool) -> LinkErro
 def _revoked_in(known: KnownHost, file: str, shown: PresentedKey) -> LinkError:
     return LinkError(
         "host_key_revoked",
-        f"{known.name} shows {shown.description}, and {file} (RevokedHostKeys) revokes that key, its certificate or its authority.",
+        f"{known.name} presents {shown.description}; {file} (RevokedHostKeys) revokes that key, its certificate or its "
+        "authority.",
         ANOTHER_KEY,
     )
 
@@ -169,23 +170,22 @@ def _refused_certificate(known: KnownHost, certificate: HostCertificate, fault: 
     by = next(key for key in known.authorities if key.blob == certificate.authority)
     return LinkError(
         "host_certificate_refused",
-        safe(f"The host certificate of {known.name} {fault}; it is by {by.description}."),
-        f"Have it signed anew on the host's side (ssh-keygen -h -n {known.host}), and see that both clocks are right.",
+        safe(f"The host certificate of {known.name} {fault}; it is signed by {by.description}."),
+        f"Sign the host's key again (ssh-keygen -s CA -h -n {known.host}), and see that both clocks are right (date -u).",
     )
 
 
 def _unknown(known: KnownHost, shown: PresentedKey, certificate: HostCertificate | None) -> LinkError:
-    where = f"in none of {', '.join(known.files)}" if known.files else "not known: ssh_config names no known_hosts file"
+    where = f"in none of {', '.join(known.files)}" if known.files else "unknown: ssh_config names no known_hosts file"
     text = f"The host key of {known.name} ({shown.description}) is {where}."
     authorities = ", ".join(key.description for key in known.authorities)
     if certificate is not None and known.authorities:
         by = f"{certificate.authority_type} {fingerprint(certificate.authority)}"
-        text += f" Its certificate is by another authority, {by}, than the known one: {authorities}."
+        text += f" Its certificate is signed by another authority, {by}, than the known one: {authorities}."
     elif known.authorities:
-        text += f" It shows no certificate, though an authority is known for it: {authorities}."
+        text += f" It presents no certificate, though an authority is known for it: {authorities}."
     return LinkError(
         "host_key_unknown",
         text,
-        "See its fingerprint, compare it with the host's console (ssh-keygen -lf on its public key), and accept it: "
-        "fleet trust.",
+        "Compare its fingerprint with the host's console (ssh-keygen -lf on its public key), then accept it: fleet trust.",
     )

@@ -1,13 +1,14 @@
-"""New host keys are written to known_hosts: by `accept-new` one at a time, by `fleet trust` many at once.
+"""Writes new host keys to known_hosts: one at a time for `accept-new`, many at once for `fleet trust`.
 
-Other programs write to that file, too (ssh appends, ssh-keygen replaces it), so lines are appended by one write, as ssh
-does, never by a new file in its place, which would lose what somebody else has just appended. Fleets keep out of each
-other's way by a lock on the file itself, under which each key is judged once more: what two visits find out at once is
-stored once, and never a second, different key.
+Other programs write to that file, too (ssh appends, ssh-keygen replaces it). So fleet appends with one write, as ssh
+does; a new file in its place would lose lines that another program has just appended. Processes of fleet lock the file,
+and judge each key again under the lock, so that a key which two visits meet at once is stored once, and never a second,
+different key.
 """
 
 import fcntl
 import os
+import shlex
 import stat
 import threading
 import time
@@ -25,7 +26,7 @@ from fleet.ssh.openssh_config import Settings
 
 LOCK_S = 10.0
 QUEUE_S = 30.0
-"""For the keys of this fleet's other hosts: to find a new name in 5,000 hashed ones takes 30 ms."""
+"""For the keys of this process's other hosts: finding a new name among 5,000 hashed ones takes 30 ms."""
 POLL_S = 0.02
 SALT_BYTES = 20
 NOT_IN_A_NAME = frozenset(" \t\r\n\v\f\0,*?!")
@@ -36,9 +37,9 @@ _IN_THIS_PROCESS = threading.Lock()
 
 
 def store_of(settings: Settings) -> str | None:
-    """The file that a new key of this host goes to: the first of the user's that can be written.
+    """The file for a new key of this host: the first writable one of the user's known_hosts files.
 
-    `None` where there is none: ssh_config says `none` or /dev/null, so that nothing is to be remembered.
+    `None` when there is none: ssh_config says `none` or /dev/null, so that no key is stored.
     """
     for file in settings.user_known_hosts:
         try:
@@ -55,10 +56,10 @@ def store_of(settings: Settings) -> str | None:
 
 
 def add(new: Sequence[NewKey], file: str, now: Callable[[], float] = time.time) -> int:
-    """All of the keys are known; so many of them were not before, and are now in `file`.
+    """Adds the keys that are not known yet to `file`, and returns how many these were.
 
-    Raises `LinkError`, and then none was added: one is known to be another by now, two differ under one name, or the file
-    can't be written.
+    Raises `LinkError`, and adds none, when a name has another key by now, two keys differ under one name, or the file can't
+    be written.
     """
     try:
         Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -73,7 +74,7 @@ def add(new: Sequence[NewKey], file: str, now: Callable[[], float] = time.time) 
 
 
 def _once(new: Sequence[NewKey]) -> list[NewKey]:
-    """Each key of each name once, however many ways lead there."""
+    """Each key of each name once."""
     return list({(settings.key_name, key.blob): (settings, key) for settings, key in new}.values())
 
 
@@ -82,33 +83,33 @@ def _refuse_ambiguous(new: Sequence[NewKey]) -> None:
         if count > 1:
             raise LinkError(
                 "host_key_ambiguous",
-                f"Different keys were shown under the one name {name}.",
-                "Give each of these hosts a HostKeyAlias of its own in ssh_config.",
+                f"Hosts present different keys under the same name {name}.",
+                "Give each of these hosts its own HostKeyAlias in ssh_config.",
             )
 
 
 def accept(settings: Settings, key: PresentedKey) -> str:
-    """The key is known from now on, if it can be stored; what is to be told of it. Raises `LinkError` when it is another."""
-    text = f"the host key of {settings.key_name} was not known and is accepted: {key.description}"
+    """Stores a new key if possible; returns the note for the operator. Raises `LinkError` when the host has another key."""
+    text = f"The host key of {settings.key_name} was not known and is accepted: {key.description}"
     file = store_of(settings)
     if file is None:
-        return f"{text}. It is stored nowhere: {_no_store(settings)}"
+        return f"{text}. It is not stored: {_no_store(settings)}."
     try:
         add([(settings, key)], file)
     except LinkError as failure:
         if failure.reason != UNWRITABLE:
             raise
         return f"{text}. It is NOT stored: {failure.message}"
-    return f"{text}. It is stored in {file}"
+    return f"{text}. It is stored in {file}."
 
 
 def _no_store(settings: Settings) -> str:
     named = ", ".join(settings.user_known_hosts)
-    return f"{named} can't keep it" if named else "ssh_config names no file for it"
+    return f"{named} can't store it" if named else "ssh_config names no file for it"
 
 
 def _is_new(settings: Settings, key: PresentedKey, look: FindKeys, at_s: float) -> bool:
-    """Whether the key is still unknown. Raises `LinkError` when it is known to be another."""
+    """Whether the key is still unknown. Raises `LinkError` when the host has another key."""
     failure = known_host_for(settings, look).rejection(key, at_s)
     if failure is not None and failure.reason != UNKNOWN:
         raise failure
@@ -120,15 +121,15 @@ def _line(settings: Settings, key: PresentedKey) -> str:
     if not name or NOT_IN_A_NAME & set(name) or name.startswith(NOT_FIRST):
         raise LinkError(
             "known_hosts_unwritable",
-            f"{name!r} can't stand in a known_hosts file as a host's name.",
-            "Correct HostKeyAlias in ssh_config, or the address in the inventory.",
+            f"{name!r} can't be a host's name in a known_hosts file.",
+            "Correct HostKeyAlias in ssh_config, or ansible_host in the inventory.",
         )
     shown_name = hashed(name, os.urandom(SALT_BYTES)) if settings.hash_known_hosts else name
     return f"{shown_name} {key.type} {b64encode(key.blob).decode('ascii')}\n"
 
 
 def _can_be_made(path: Path) -> bool:
-    """Whether the file is not there and could be; its folder may be missing, too."""
+    """Whether the file does not exist and can be created, with its folder if needed."""
     if os.path.lexists(path) and not path.is_symlink():
         return False
     there = next((folder for folder in path.parents if folder.exists()), None)
@@ -137,17 +138,17 @@ def _can_be_made(path: Path) -> bool:
 
 @contextmanager
 def _locked(file: str) -> Iterator[int]:
-    """The file, made if it was missing, open to read and append; no other fleet has it. Raises `OSError`, `LinkError`."""
+    """The file, created if needed, open for reading and appending, and locked. Raises `OSError`, `LinkError`."""
     ends_at = time.monotonic() + LOCK_S
     if not _IN_THIS_PROCESS.acquire(timeout=QUEUE_S):
-        raise _unwritable(file, f"the keys of other hosts are being written for {QUEUE_S:g} s already", "Run it again.")
+        raise _unwritable(file, f"it took {QUEUE_S:g} s to write other hosts' keys", "Run fleet trust.")
     handle = -1
     try:
         handle = _opened(file)
         while not _has_lock(handle) or not _is_still(file, handle):
             if time.monotonic() >= ends_at:
-                why = f"it is locked by another program for {LOCK_S:g} s already"
-                raise _unwritable(file, why, "See which one (fuser shows it), and try again.")
+                why = f"another program holds its lock for {LOCK_S:g} s already"
+                raise _unwritable(file, why, f"See which program: fuser {shlex.quote(file)}")
             time.sleep(POLL_S)
             os.close(handle)
             handle = -1
@@ -172,7 +173,7 @@ def _has_lock(handle: int) -> bool:
 
 
 def _is_still(file: str, handle: int) -> bool:
-    """Whether the path still leads to what was opened: ssh-keygen puts a new file in its place."""
+    """Whether the path still leads to the open file: ssh-keygen replaces the file."""
     try:
         return os.path.samestat(os.stat(file), os.fstat(handle))
     except FileNotFoundError:
@@ -180,7 +181,7 @@ def _is_still(file: str, handle: int) -> bool:
 
 
 def _append(handle: int, lines: bytes) -> None:
-    """The lines are in the file and on the disk, after a whole line; or none of them is, and OSError is raised."""
+    """Appends the lines, after a whole line, and syncs them to disk. Raises OSError, and then none was appended."""
     if not lines:
         return
     before_bytes = os.fstat(handle).st_size
@@ -195,6 +196,6 @@ def _append(handle: int, lines: bytes) -> None:
 
 
 def _unwritable(
-    file: str, why: str, remedy: str = "See to its mode and its owner, and to room on its disk."
+    file: str, why: str, remedy: str = "See that its mode and owner allow it (ls -l), and that its disk has room (df)."
 ) -> LinkError:
     return LinkError("known_hosts_unwritable", f"{file} can't be written: {why}.", remedy)

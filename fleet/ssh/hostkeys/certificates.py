@@ -1,8 +1,9 @@
-"""Host certificates: a key of the host, signed by an authority that `@cert-authority` lines of known_hosts name.
+"""Host certificates: a host's key, signed by an authority in an `@cert-authority` line of known_hosts.
 
-paramiko checks that the host has the key, and knows nothing of the certificate around it. What OpenSSH asks of one is
-asked here (sshconnect.c, `sshkey_cert_check_host`): that it is for hosts, for this name, for now, without conditions, and
-truly signed, not with SHA-1. cryptography reads it; the authority's own bytes are read here (PROTOCOL.certkeys).
+paramiko checks that the host holds the key, and ignores the certificate around it. This module checks what OpenSSH
+checks (sshconnect.c, `sshkey_cert_check_host`): the certificate is for hosts, for this name, valid now, without critical
+options, and has a valid signature, not with SHA-1. cryptography reads it; the authority's bytes are read here
+(PROTOCOL.certkeys).
 """
 
 from base64 import b64encode
@@ -25,17 +26,17 @@ KEY_STRINGS = {
     "ecdsa-sha2-nistp384": 2,
     "ecdsa-sha2-nistp521": 2,
 }
-"""How many strings the key itself has, by its type."""
+"""How many strings a public key has, by its type."""
 SIGNATURES = (
     *("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
     *("rsa-sha2-512", "rsa-sha2-256"),
 )
-"""OpenSSH's CASignatureAlgorithms, less those of FIDO keys, which cryptography can't check."""
+"""OpenSSH's CASignatureAlgorithms without those of FIDO keys, which cryptography can't check."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostCertificate:
-    """A certificate that a host shows. `authority` is the key that signed it, as known_hosts would hold it."""
+    """A certificate that a host presents. `authority`: the key that signed it, in known_hosts' format."""
 
     content: SSHCertificate
     authority_type: str
@@ -43,24 +44,24 @@ class HostCertificate:
     signature_type: str
 
     def fault(self, name: str, at_s: float) -> str | None:
-        """Why it proves nothing for the host of this name, as the end of a sentence; `None` when it does.
+        """Why it is not valid for the host of this name, as the end of a sentence; `None` when it is valid.
 
-        Whether its authority may sign for that host is not asked here.
+        The caller checks that the authority may sign for the host.
         """
         content = self.content
         principals = [each.decode("utf-8", "replace") for each in content.valid_principals]
         if content.type is not SSHCertificateType.HOST:
             return "is for users, not for hosts"
-        if principals and name not in principals:  # as OpenSSH: without any name it is for every host
+        if principals and name not in principals:  # as in OpenSSH, a certificate without a name is for every host
             return f"is for {', '.join(principals)}, not for {name}"
         if at_s < content.valid_after:
-            return f"is not valid before {_time(content.valid_after)} (here it is {_time(int(at_s))} now)"
+            return f"is not valid before {_time(content.valid_after)} (this machine's clock: {_time(int(at_s))})"
         if content.valid_before != FOR_EVER and at_s >= content.valid_before:
-            return f"expired at {_time(content.valid_before)} (here it is {_time(int(at_s))} now)"
+            return f"expired at {_time(content.valid_before)} (this machine's clock: {_time(int(at_s))})"
         if content.critical_options:
             return "has critical options, which no host certificate may have"
         if self.signature_type not in SIGNATURES:
-            return f"is signed with {self.signature_type}, which fleet doesn't accept"
+            return f"is signed with {self.signature_type}, which fleet does not accept"
         return None if self._is_signed() else "is not signed by the authority that it names"
 
     def _is_signed(self) -> bool:
@@ -72,17 +73,17 @@ class HostCertificate:
 
 
 def read(blob: bytes) -> HostCertificate:
-    """The certificate. Raises `ValueError` for what is none, or none that can be read."""
+    """The certificate. Raises `ValueError` when it is none, or can't be read."""
     kind, rest = _string(blob)
     strings = KEY_STRINGS.get(kind.decode("ascii", "replace").removesuffix(SUFFIX))
     if strings is None or not kind.endswith(SUFFIX.encode("ascii")):
-        raise ValueError("no certificate of a type that fleet knows")
+        raise ValueError("not a certificate of a known type")
     try:
         content = load_ssh_public_identity(kind + b" " + b64encode(blob))
     except UnsupportedAlgorithm as error:
         raise ValueError(str(error)) from error
     if not isinstance(content, SSHCertificate):
-        raise ValueError("no certificate")
+        raise ValueError("not a certificate")
     rest = _after_strings(rest, 1 + strings)[8 + 4 :]  # a nonce and the key; then a serial number and the type
     rest = _after_strings(rest, 2)[8 + 8 :]  # the id and the names; then the times
     authority, rest = _string(_after_strings(rest, 3))  # critical options, extensions, reserved
@@ -102,7 +103,7 @@ def _after_strings(data: bytes, count: int) -> bytes:
 
 
 def _string(data: bytes) -> tuple[bytes, bytes]:
-    """The string that the data begins with, and the rest (RFC 4251, 5). Raises `ValueError`."""
+    """The first string of the data, and the rest (RFC 4251, 5). Raises `ValueError`."""
     end = 4 + int.from_bytes(data[:4], "big")
     if len(data) < max(4, end):
         raise ValueError("it is cut off")

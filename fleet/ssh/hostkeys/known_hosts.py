@@ -1,7 +1,7 @@
-"""What the known_hosts files hold for a name, read as OpenSSH reads them.
+"""The keys that known_hosts files hold for a name, read as OpenSSH reads them.
 
-paramiko's own reader fails on one marker line, doesn't know patterns and keeps one key per type. So `ssh-keygen -F` is
-asked, which knows hashed names, patterns and markers; without OpenSSH on this machine `hostsfile` reads the file.
+paramiko's reader fails on a line with a marker, ignores patterns and keeps one key per type. `ssh-keygen -F` handles
+hashed names, patterns and markers; without OpenSSH on this machine `known_hosts_file` reads the file.
 """
 
 import base64
@@ -23,7 +23,7 @@ AUTHORITY = "@cert-authority"
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
-    """A line of known_hosts that speaks of the host. `marker` is empty for a plain key."""
+    """A line of known_hosts about the host. `marker` is empty for a plain key."""
 
     file: str
     line: int
@@ -37,26 +37,26 @@ class KnownKey:
 
     @property
     def description(self) -> str:
-        """The key and where it stands, for people."""
+        """The key and its place, for people."""
         return f"{self.type} {fingerprint(self.blob)} ({self.where})"
 
 
 def keys_of(files: tuple[str, ...], name: str) -> tuple[KnownKey, ...]:
-    """What the files hold for the name, in their order. Raises `LinkError` when one can't be read; a missing one is empty."""
+    """The files' keys for the name, in their order. A missing file is empty. Raises `LinkError` when one can't be read."""
     found: list[KnownKey] = []
     for file in files:
         try:
             seen = Path(file).stat()
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except OSError as error:  # it may hold a revoked key, behind a folder that is not ours to look into
+        except OSError as error:  # it may hold a revoked key, in a folder that fleet can't read
             raise _unreadable(file, error.strerror or str(error)) from error
         found.extend(_find(file, name, (seen.st_mtime_ns, seen.st_size, seen.st_ino)))
     return tuple(found)
 
 
 class Reading:
-    """The same by our own reader, from the files as they are when they are first asked: for many questions under a lock."""
+    """The same by fleet's own reader, which reads each file once: for many names under a lock."""
 
     def __init__(self) -> None:
         self._lines: dict[str, tuple[Line, ...]] = {}
@@ -77,7 +77,7 @@ def fingerprint(blob: bytes) -> str:
 
 @lru_cache(maxsize=8192)
 def _find(file: str, name: str, state: tuple[int, int, int]) -> tuple[KnownKey, ...]:
-    """The lines of `file` that speak of `name`. `state` only makes a changed file another question."""
+    """The keys in `file` for `name`. `state` is part of the cache key, so that a changed file is read again."""
     try:
         asked = subprocess.run(
             ["ssh-keygen", "-F", name, "-f", file], capture_output=True, timeout=ASK_TIMEOUT_S, check=False
@@ -85,7 +85,7 @@ def _find(file: str, name: str, state: tuple[int, int, int]) -> tuple[KnownKey, 
     except FileNotFoundError:
         return tuple(_parsed(file, lines_about(_lines_in(file), name)))
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise _unreadable(file, f"ssh-keygen gives no answer: {error}") from error
+        raise _unreadable(file, f"ssh-keygen failed: {error}") from error
     if asked.returncode not in (0, 1):
         raise _unreadable(file, asked.stderr.decode("utf-8", "replace").strip())
     return tuple(_parsed(file, _told_by_ssh_keygen(asked.stdout.decode("utf-8", "replace"))))
@@ -99,7 +99,7 @@ def _lines_in(file: str) -> tuple[Line, ...]:
 
 
 def _told_by_ssh_keygen(output: str) -> Iterator[tuple[int, str]]:
-    """Number and text of each line: ssh-keygen says the number in a comment before it."""
+    """Number and text of each line; ssh-keygen prints the number in a comment before the line."""
     line = 0
     for text in output.splitlines():
         if text.startswith("# Host "):
@@ -110,7 +110,7 @@ def _told_by_ssh_keygen(output: str) -> Iterator[tuple[int, str]]:
 
 
 def _parsed(file: str, lines: Iterable[tuple[int, str]]) -> Iterator[KnownKey]:
-    """The keys of the lines. What is no key is passed over."""
+    """The keys in the lines. A line without a valid key is skipped."""
     for line, text in lines:
         fields = text.split()
         marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
@@ -120,7 +120,7 @@ def _parsed(file: str, lines: Iterable[tuple[int, str]]) -> Iterator[KnownKey]:
 
 
 def _blob(fields: list[str]) -> bytes | None:
-    """The key of a known_hosts line; `None` when it is cut off or of another type than it says."""
+    """The key of a known_hosts line; `None` when it is cut off, or not of the type that the line names."""
     if len(fields) < 3:
         return None
     try:
@@ -133,5 +133,5 @@ def _blob(fields: list[str]) -> bytes | None:
 
 def _unreadable(file: str, why: str) -> LinkError:
     return LinkError(
-        "known_hosts_unreadable", f"{file} can't be read: {why}.", f"Look at it with: ssh-keygen -lf {file}"
+        "known_hosts_unreadable", f"{file} can't be read: {why}.", f"Look at it: ssh-keygen -lf {file}"
     )

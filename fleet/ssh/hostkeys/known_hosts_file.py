@@ -1,7 +1,7 @@
-"""A known_hosts file by its own rules (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT): which of its lines speak of a name.
+"""A reader of known_hosts files (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT): which lines are about a name.
 
-`ssh-keygen -F` is asked wherever there is one; this stands in on a laptop without OpenSSH's client, and a test holds its
-answers to those of ssh-keygen. Names are hashed here, too, for `ssh_config`'s HashKnownHosts.
+It is used where `ssh-keygen -F` is missing, or too slow for many names; `tests/ssh/hostkeys/test_known_hosts.py` compares
+its answers with those of ssh-keygen. It also hashes names for HashKnownHosts.
 """
 
 import base64
@@ -17,7 +17,7 @@ WILD = frozenset("*?")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the file: its number (from 1), the names that it speaks of, and all of it."""
+    """A line of the file: its number (from 1), its names, and its whole text."""
 
     number: int
     names: str
@@ -25,7 +25,7 @@ class Line:
 
 
 def lines_of(text: str) -> tuple[Line, ...]:
-    """The lines of a file that speak of any name."""
+    """The lines of a file that hold names."""
     found = []
     for number, line in enumerate(text.split("\n"), 1):
         fields = line.split(None, 2)
@@ -36,12 +36,12 @@ def lines_of(text: str) -> tuple[Line, ...]:
 
 
 def lines_about(lines: Iterable[Line], name: str) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that speaks of the name, whatever its marker and its key are."""
-    return ((line.number, line.text) for line in lines if speaks_of(line.names, name))
+    """Number and text of each line about the name, with any marker and any key."""
+    return ((line.number, line.text) for line in lines if matches_name(line.names, name))
 
 
-def speaks_of(names: str, name: str) -> bool:
-    """Whether the names of a line, with their patterns, or its hash, mean this name."""
+def matches_name(names: str, name: str) -> bool:
+    """Whether the names, patterns or hash of a line match this name."""
     if names.startswith(HASHED):
         return _is_hash_of(names, name)
     lower = name.lower()
@@ -52,7 +52,7 @@ def speaks_of(names: str, name: str) -> bool:
 
 
 def hashed(name: str, salt: bytes) -> str:
-    """The name so that only who knows it recognises it. The salt has 20 bytes."""
+    """The hashed name, as HashKnownHosts writes it. The salt has 20 bytes."""
     mac = hmac.digest(salt, name.encode("utf-8"), "sha1")
     return f"{HASHED}{base64.b64encode(salt).decode('ascii')}|{base64.b64encode(mac).decode('ascii')}"
 
@@ -64,7 +64,7 @@ def _is_hash_of(text: str, name: str) -> bool:
 
 @lru_cache(maxsize=65536)
 def _salt_and_mac(text: str) -> tuple[bytes, bytes]:
-    """The parts of a hashed name, decoded; of one that is broken, what is the hash of no name."""
+    """The decoded parts of a hashed name; empty for a broken one, which matches no name."""
     try:
         _, _, salt, mac = text.split("|")
         return base64.b64decode(salt, validate=True), base64.b64decode(mac, validate=True)
@@ -73,13 +73,13 @@ def _salt_and_mac(text: str) -> tuple[bytes, bytes]:
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Most are plain names, in files of many thousands: only a pattern is worth a regular expression."""
+    """Only a pattern needs a regular expression: most of many thousand lines hold plain names."""
     return pattern == name if WILD.isdisjoint(pattern) else _compiled(pattern).fullmatch(name) is not None
 
 
 @lru_cache(maxsize=8192)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """`*` is any number of characters, `?` is one, all others are themselves (brackets, too)."""
+    """`*` matches any number of characters, `?` one; all others match themselves (brackets, too)."""
     wild = {"*": ".*", "?": "."}
-    # Two stars are no more than one, and would be slow.
+    # Several stars match what one does, and more slowly.
     return re.compile("".join(wild.get(letter, re.escape(letter)) for letter in re.sub(r"\*+", "*", pattern)))

@@ -1,6 +1,6 @@
-"""The file of revoked host keys that ssh_config's RevokedHostKeys names: a list of public keys, or OpenSSH's KRL.
+"""The file of revoked host keys (RevokedHostKeys in ssh_config): a list of public keys, or OpenSSH's KRL.
 
-As with `ssh`, a file that can't be read lets nobody be trusted: what it revokes is not known.
+As with ssh, no host key is accepted while the file can't be read.
 """
 
 import base64
@@ -13,11 +13,11 @@ from fleet.ssh.link_errors import LinkError
 
 ASK_TIMEOUT_S = 10.0
 KRL = b"SSHKRL\n\0"
-"""What a key revocation list begins with (PROTOCOL.krl); only ssh-keygen reads the rest."""
+"""The first bytes of a key revocation list (PROTOCOL.krl). Only ssh-keygen reads the rest."""
 
 
 def revokes(file: str, shown: bytes, keys: Collection[bytes]) -> bool:
-    """Whether the file revokes what a host shows, a key or a certificate, or one of the plain keys in it. Raises `LinkError`."""
+    """Whether the file revokes the presented key or certificate, or one of the plain keys in it. Raises `LinkError`."""
     try:
         data = Path(file).read_bytes()
     except OSError as error:
@@ -33,14 +33,14 @@ def revokes(file: str, shown: bytes, keys: Collection[bytes]) -> bool:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise _unreadable(file, f"ssh-keygen gives no answer: {error}") from error
+        raise _unreadable(file, f"ssh-keygen failed: {error}") from error
     if asked.returncode not in (0, 1):
         raise _unreadable(file, asked.stderr.decode("utf-8", "replace").strip())
     return asked.returncode == 1
 
 
 def _listed(file: str, data: bytes) -> Iterator[bytes]:
-    """The keys of a list, a line `TYPE BASE64 [COMMENT]` for each. Raises `LinkError` for a line that is none, as ssh does."""
+    """The keys of a list with lines `TYPE BASE64 [COMMENT]`. Raises `LinkError` for any other line, as ssh does."""
     for number, line in enumerate(data.split(b"\n"), 1):
         fields = line.split(None, 2)
         if not fields or fields[0].startswith(b"#"):
@@ -50,12 +50,12 @@ def _listed(file: str, data: bytes) -> Iterator[bytes]:
         except (IndexError, binascii.Error):
             key = b""
         if not key.startswith(len(fields[0]).to_bytes(4, "big") + fields[0]):
-            raise _unreadable(file, f"line {number} is no public key")
+            raise _unreadable(file, f"line {number} is not a public key")
         yield key
 
 
 def _line(blob: bytes) -> bytes:
-    """The line of a `.pub` file. A key begins with its own type (RFC 4253, 6.6)."""
+    """The line of a `.pub` file. A key's bytes begin with its type (RFC 4253, 6.6)."""
     kind = blob[4 : 4 + int.from_bytes(blob[:4], "big")]
     return kind + b" " + base64.b64encode(blob) + b"\n"
 
@@ -64,5 +64,5 @@ def _unreadable(file: str, why: str) -> LinkError:
     return LinkError(
         "known_hosts_unreadable",
         f"The revoked host keys in {file} can't be read, so no host key is accepted: {why}.",
-        "See to the file, or to RevokedHostKeys in ssh_config, which names it.",
+        f"Correct the file (ssh-keygen -lf {file}), or RevokedHostKeys in ssh_config, which names it.",
     )

@@ -1,4 +1,4 @@
-"""A command that runs as root on a host.
+"""A command that runs as root on a host: `root_command.RootCommand`.
 
-May import `transport` and what is below it.
+May import `transport` and the packages below it.
 """

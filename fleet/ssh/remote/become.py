@@ -29,6 +29,7 @@ DENIED = BECOME_WORDS + b"denied "
 """The password is not enough; or it is wrong and sudo asks only once (passwd_tries); or no password was asked for."""
 NO_RULE = re.compile(r"is not in the sudoers file|not allowed to|may not run")
 """sudo's words for a login without a rule. sudo checks the password first, so the password was right."""
+CHECK_LOCK = "See that the account is not locked (faillock --user), then run the command again with the right password."
 CALL = "\n\nimport sys\n\nsys.exit(main(sys.argv[1], sys.argv[2:]))\n"
 # The exit status of sudo or doas itself is 1. A command that ended with another status did run, and is not run again.
 BECOME = (
@@ -145,50 +146,49 @@ def not_become(what: str, method: str, user: str, why: str = "") -> HostRefused:
     if what == "wrong":
         return HostRefused(
             "become_password_wrong",
-            f"{method} refused the password that was given for {user}; it is not tried again on this host in this run.",
-            "Run the command again with the right one; see first that the account was not locked (faillock).",
+            f"{method} refused the password that was given for {user}. fleet does not send it to this host again in this run.",
+            CHECK_LOCK,
         )
     if what == "denied" and why == become_root.UNASKED:
         return HostRefused(
             "become_denied",
-            f"{method} doesn't let {user} become root, and asked for no password.",
+            f"{method} does not let {user} become root, and asked for no password.",
             f"Allow it on the host: {allow}",
         )
     if what == "denied":
         return HostRefused(
             "become_denied",
-            f"{method} was given the password, and doesn't let {user} become root: it is wrong, or not enough.",
-            f"If it is right, allow it on the host (as here, no password is needed then): {allow}",
+            f"{method} got the password and does not let {user} become root: it is wrong, or not enough.",
+            f"If the password is right, allow it on the host (with this rule, without a password): {allow}",
         )
     if what == "asks":
         return HostRefused(
             "become_asks",
-            f"{method} asks {user} for something else than a password, which fleet can't answer.",
-            f"Let it in without, on the host: {allow}",
+            f"{method} asks {user} for something other than a password, which fleet can't answer.",
+            f"Allow it without a question on the host: {allow}",
         )
     if what == "terminal":
         return HostRefused(
             "become_terminal",
-            f"{method} needs a terminal, and the host gives none: {why or 'it did not say why'}.",
-            f"See that /dev/pts is mounted there; or let {user} in without a password on the host: {allow}",
+            f"{method} needs a terminal, and the host has none to give: {why or 'no reason was given'}.",
+            f"See that /dev/pts is mounted there (mount | grep devpts); or allow {user} without a password: {allow}",
         )
     return HostRefused(
         "sudo_password",
-        f"{method} doesn't let {user} become root without a password.",
-        f"Give it with --ask-become-pass or --become-password-file, or allow it without on the host: {allow}",
+        f"{method} does not let {user} become root without a password.",
+        f"Give it with --ask-become-pass or --become-password-file; or allow it without a password on the host: {allow}",
     )
 
 
 def _not_given(method: str, refused_by: tuple[str, ...]) -> HostRefused:
-    remedy = "Run the command again with the right one; see first that the account was not locked (faillock)."
     if not refused_by:
-        said = f"The password for {method} was refused here before in this run, and is not tried again."
-        return HostRefused("become_password_wrong", said, remedy)
+        said = f"The password for {method} was refused on this host before in this run, and is not sent again."
+        return HostRefused("become_password_wrong", said, CHECK_LOCK)
     return HostRefused(
         "become_password_wrong",
-        f"The password for {method} did not do on {' and '.join(refused_by)}, and no host has taken it: it is not given "
-        "to this one, because a directory behind all of them would lock the account.",
-        f"{remedy} If it is those hosts that have another one, leave them out with --limit.",
+        f"The password for {method} was rejected by {' and '.join(refused_by)} and accepted by no host. fleet does not send "
+        "it to this one: a directory behind all of them would lock the account.",
+        f"{CHECK_LOCK} If only those hosts have another password, leave them out with --limit.",
     )
 
 

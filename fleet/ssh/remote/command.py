@@ -1,8 +1,8 @@
-"""A command that runs on a host: bytes go in, lines come out, and nothing of it can fill our memory or hang us.
+"""A command on a host: bytes go in, lines come out; memory and waiting are bounded, however the host behaves.
 
-Fabric's `run` needs four threads a command, polls, and joins its whole output for every chunk. This reads the raw
-channel in the visit's own thread. A host may be broken or hostile: a line, the number of lines and the whole output
-are bounded.
+Fabric's `run` needs four threads a command, polls, and joins its whole output for every chunk (`tests/bench/output.py`
+measures it). This reads the raw channel in the visit's own thread. A host may be broken or hostile, so the length of a
+line, the number of lines and the whole output have limits.
 """
 
 import logging
@@ -20,7 +20,7 @@ MAX_LINE_BYTES = 1 << 20
 MAX_BYTES = 64 << 20
 MAX_LINES = 10_000
 MAX_REPLIES = 500
-"""Of one visit, each of which may become an event that is written to the disk: a real one says a few dozen."""
+"""Replies in one visit. Each may become an event that is written to disk; a real visit has a few dozen."""
 MAX_STDERR_BYTES = 4 << 20
 STDERR_BYTES = 8 << 10
 CHUNK_BYTES = 64 << 10
@@ -31,7 +31,7 @@ log.addHandler(logging.NullHandler())
 
 
 class Command:
-    """A command begun on the host, without a terminal. `stderr` is the end of what it complained of."""
+    """A command that was started on the host, without a terminal."""
 
     def __init__(self, link: Link, line: str) -> None:
         self._link = link
@@ -43,7 +43,7 @@ class Command:
         began_at = time.monotonic()
         with link.watchdog(link.deadlines.channel_s + PULSE_S):
             try:
-                # exec_command waits for the host's answer without any deadline of paramiko's.
+                # paramiko's exec_command waits for the host's answer without a deadline.
                 self._channel = link.transport.open_session(timeout=link.deadlines.channel_s)
                 self._channel.exec_command(line)
             except (paramiko.SSHException, EOFError, OSError) as error:
@@ -52,12 +52,12 @@ class Command:
 
     @property
     def stderr(self) -> str:
-        """The last lines that it wrote to stderr, made sanitized, joined by semicolons."""
+        """The end of its stderr on one line, safe for a terminal."""
         text = self._stderr.decode("utf-8", "replace")
         return "; ".join(safe(line).strip() for line in text.splitlines() if line.strip())
 
     def send(self, data: bytes) -> bool:
-        """Whether the data was taken: a command that ended, or doesn't read, is seen when its output is read."""
+        """Whether the data was sent. Why not (the command ended, or does not read) shows when its output is read."""
         try:
             self._channel.sendall(data)
         except (TimeoutError, OSError, EOFError, paramiko.SSHException):
@@ -65,7 +65,7 @@ class Command:
         return True
 
     def write_all(self, data: memoryview, idle_s: float) -> None:
-        """All of the data was taken. Raises OSError when nothing was for `idle_s`, or the command takes no more."""
+        """Sends all of the data. Raises OSError when none of it moves for `idle_s`, or the command has ended."""
         self._channel.settimeout(idle_s)
         while data:
             try:
@@ -79,16 +79,16 @@ class Command:
         self._channel.settimeout(PULSE_S)
 
     def close_stdin(self) -> None:
-        """The command meets the end of its stdin."""
-        with suppress(OSError, EOFError, paramiko.SSHException):  # it may have ended already
+        """The command reads the end of its stdin."""
+        with suppress(OSError, EOFError, paramiko.SSHException):  # the command may have ended already
             self._channel.shutdown_write()
 
     def lines(self, pulse: Callable[[], float]) -> Iterator[bytes]:
-        """Every whole line of stdout until its end. `pulse` is called at least once a second; it returns for how many
-        seconds the host may be waited for just now, since the beginning or since `progressed` was called.
+        """Every whole line of stdout until its end. `pulse` is called at least once a second, and returns how many seconds
+        the host may take, since the start or since the last call of `progressed`.
 
-        What it writes does not count by itself: a host that dribbles would never be given up. Nor does the time that the
-        caller takes with a line. Raises `LinkError`: `too_much_output`, `silent`, `no_answer` (not even its sshd), `link_lost`.
+        Output alone is no progress, so that a host that prints for ever is given up. The time that the caller takes for a
+        line does not count. Raises `LinkError`: `too_much_output`, `silent`, `no_answer` (sshd is silent too), `link_lost`.
         """
         buffer = bytearray()
         count = 0
@@ -124,20 +124,20 @@ class Command:
         self._read_stderr()
 
     def progressed(self) -> None:
-        """It said or did what it was waited for: the wait for what comes next starts afresh."""
+        """The command did what was waited for: the time for the next step starts at zero."""
         self._waited_s = 0.0
 
     def exit_status(self, wait_s: float = 2.0) -> int | None:
-        """Its exit status; `None` when it did not say one within `wait_s`: the link was cut, or a signal ended it."""
+        """Its exit status; `None` when none came within `wait_s` seconds: the link was cut, or a signal ended it."""
         said = self._channel.status_event.wait(wait_s)
-        self._read_stderr()  # what it wrote before its end has come by now, too
+        self._read_stderr()  # all that it wrote before its end has arrived by now
         if not said or self._channel.exit_status < 0:
             return None
         return int(self._channel.exit_status)
 
     def close(self) -> None:
-        """The channel is closed; the connection stays."""
-        with suppress(OSError, EOFError, paramiko.SSHException):  # it may be gone already
+        """Closes the channel; the connection stays open."""
+        with suppress(OSError, EOFError, paramiko.SSHException):  # the connection may be lost already
             self._channel.close()
 
     def _read_stderr(self) -> None:
@@ -155,35 +155,35 @@ class Command:
 def _silent(patience_s: float) -> LinkError:
     return LinkError(
         "silent",
-        f"The host said nothing for {patience_s:g} s of what fleet waits for, though its sshd answers.",
-        "Look at the host (is it out of memory, is its disk stuck, does its login shell wait for something?); then ask "
-        "again: fleet status.",
+        f"The command on the host made no progress for {patience_s:g} s, though its sshd answers.",
+        "See whether the host is out of memory, its disk hangs or its login shell waits for input; then run fleet status.",
     )
 
 
 def too_much() -> LinkError:
-    """What to say of a host that talks without end."""
+    """The error for a host whose output exceeds a limit."""
     return LinkError(
         "too_much_output",
-        f"The host sent more than fleet takes (a line over {MAX_LINE_BYTES >> 20} MB, {MAX_LINES} lines or "
+        f"The host sent more than fleet accepts (a line over {MAX_LINE_BYTES >> 20} MB, {MAX_LINES} lines or "
         f"{MAX_BYTES >> 20} MB in all, {MAX_REPLIES} replies of the step script, {MAX_STDERR_BYTES >> 20} MB on stderr); "
         "the connection was closed.",
-        "The step script writes a few kB: see what else writes there (a noisy .bashrc?) or who does.",
+        "The step script writes a few kB: see what else writes in that login (.bashrc, .profile), or whether the host was "
+        "taken over.",
     )
 
 
 def _no_channel(link: Link, waited_s: float, error: BaseException) -> LinkError:
-    # Only the time tells a refusal from a silence: paramiko raises the same for both.
+    # Only the time tells a refusal from a timeout: paramiko raises the same exception for both.
     if waited_s >= link.deadlines.channel_s:
         return LinkError(
             "channel_timed_out",
-            f"The host did not begin a command within {link.deadlines.channel_s:g} s after the login.",
-            "The host hangs or is overloaded, or something on the way is frozen: look at its console.",
+            f"The host started no command within {link.deadlines.channel_s:g} s after the login.",
+            "It hangs, is overloaded, or the connection is frozen: look at the host's console.",
         )
     if not link.is_active:
-        return LinkError("link_lost", f"The connection was lost: {safe(str(error))}.", "Try again.")
+        return LinkError("link_lost", f"The connection was lost: {safe(str(error))}.", "Run fleet status.")
     return LinkError(
         "channel_refused",
-        f"The host's sshd let us in but opens no channel for a command: {safe(str(error))}.",
-        "Look at MaxSessions, ForceCommand and PermitTTY in its sshd_config and at options in authorized_keys.",
+        f"The host's sshd accepted the login and opens no channel for a command: {safe(str(error))}.",
+        "Look at MaxSessions and ForceCommand in its sshd_config, and at the key's options in authorized_keys.",
     )

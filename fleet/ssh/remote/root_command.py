@@ -91,7 +91,7 @@ class RootCommand(Command):
             except LinkError as failure:
                 return failure
         if not self._link.is_active:
-            return LinkError("link_lost", "The connection was lost.", "Ask the host again: fleet status.")
+            return LinkError("link_lost", "The connection was lost.", "Run fleet status.")
         ended = "without an exit status" if status is None else f"with exit status {status}"
         said = f": {self.stderr}" if self.stderr else ""
         log.warning("%s: the remote command ended %s%s", self._link.host.name, ended, said)
@@ -99,12 +99,12 @@ class RootCommand(Command):
             return HostRefused(
                 "no_shell",
                 f"The login ended {ended} without running fleet's command{said}.",
-                "The login shell must run commands (not nologin), and ForceCommand must pass them on.",
+                "See that the login shell runs commands (getent passwd USER), and that ForceCommand in sshd_config does.",
             )
         return LinkError(
             "script_died",
             f"The step script ended {ended} before it was done{said}.",
-            "Ask the host again: fleet status. If it says the same, this is a bug of fleet: keep the log.",
+            "Run fleet status. If the script ends like this again, it is a bug of fleet: keep the log.",
         )
 
     def _is_begin(self, line: bytes, proceed: Callable[[], object]) -> bool:

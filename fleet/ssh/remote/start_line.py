@@ -1,8 +1,7 @@
-"""The one short command that a visit sends to a host's login shell, and what it answers before the step script speaks.
+"""The command line that a host's login shell is given, and the host's answers before the command itself speaks.
 
-Whatever the login shell is, it only has to `exec /bin/sh -c` one quoted word: no newline, `!` or backslash in it, which
-csh and fish read differently even in quotes. What was printed before our own first word (motd, a noisy .bashrc) is
-passed over. Everything else travels on stdin.
+Any login shell only has to `exec /bin/sh -c` one quoted word. The word holds no newline, `!` or backslash, which csh and
+fish read differently even in quotes (`tests/ssh/test_hosts.py` runs them). Everything else travels on stdin.
 """
 
 import re
@@ -22,9 +21,9 @@ CANDIDATES = (
 LARGEST_64_BIT = str(2**63 - 1)
 SPECIAL = re.compile(r"[\x00-\x1f\x7f!\\]")
 
-# `echo` of some shells takes the backslash of a Windows domain's user for an escape; `printf %s` leaves it alone.
-# The command substitutions run with stdin closed: it belongs to the step script.
-# A Python of a login without a locale (3.6), or with an old one, would write other bytes for a path than we mean.
+# `echo` of some shells reads the backslash in a Windows domain's user name as an escape; `printf %s` does not.
+# The command substitutions run with stdin closed: stdin belongs to the step script.
+# Without a UTF-8 locale, Python 3.6 would encode a path differently.
 AS_ROOT = (
     'LC_ALL=C.UTF-8; export LC_ALL; say() { echo; printf %s "$*"; echo; exit 0; }; '
     '[ "$(id -u)" = 0 ] || say fleet-missing root "$(id -un)"; '
@@ -36,15 +35,15 @@ FIND_PYTHON = (
     'case "$v" in "3 "[0-5]|[0-2]" "*|"") o="$o $c ($v)";; *) p=$c; break;; esac; done; '
     '[ -n "$p" ] || say fleet-missing python "$o"; '
 )
-# Debian's python3-minimal has but a part of the library, and one that was built without OpenSSL's or zlib's headers, too.
-# ctypes is needed where Python was built with musl (fleet.onhost.system.xattr).
+# Debian's python3-minimal, and a Python that was built without OpenSSL's or zlib's headers, lack a part of the library.
+# A Python for musl needs ctypes (fleet.onhost.system.xattr).
 WHOLE = (
     'w=$("$p" -I -S -c "import sys; sys.excepthook = lambda kind, why, trace: print(why); '
     "import http.client, json, os, shutil, ssl, zipfile, zlib; hasattr(os, 'listxattr') or __import__('ctypes')"
     '" </dev/null) || say fleet-missing library "$p: $w"; '
 )
-# The first line of stdin is a Python text that judges the folders before anything in them is run (bootstrap/receive.py).
-# Who hears no such line for as long as `receive` waits for bytes just ends.
+# The first line of stdin is a Python text that checks the folders before anything in them is run (bootstrap/receive.py).
+# Without such a line the command ends after as many seconds as `receive` waits for bytes.
 READ = f'-B -c "import signal, sys; signal.alarm({IDLE_S}); exec(eval(sys.stdin.buffer.readline()))"'
 RUN = (
     'for k in {keys}; do f={bundles}/$k/fleet.pyz; if [ -O "$f" ]; then '
@@ -64,15 +63,15 @@ ROOT_RULES = {
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What a host's Python runs on: `tag` names the bundle that fits."""
+    """The machine and the libc of a host's Python. `tag` names the bundle for them."""
 
     machine: str
     libc: str
 
     @classmethod
     def told(cls, machine: str, libc: str) -> "Platform":
-        """As `platform.machine` and `platform.libc_ver` tell it. Of musl an old Python knows nothing (Alpine), or only its
-        library's name where that is libc.so (musl's own, and Debian's)."""
+        """From `platform.machine` and `platform.libc_ver`. On musl an old Python reports no libc (Alpine), or `libc` where
+        the library is libc.so (musl's own build, Debian's)."""
         return cls(machine, "musl" if libc in ("", "libc") else libc)
 
     @property
@@ -102,17 +101,17 @@ def shell_script(script: str) -> str:
 
 
 def root_line(method: str, user: str) -> str:
-    """What root runs on a host to let this login become root there."""
+    """The shell line by which root lets this login become root on the host."""
     rule, where = ROOT_RULES.get(method, ROOT_RULES["sudo"])
     if "\\" not in user:
         return f"echo '{rule.format(user=user or 'USER')}' {where}"
-    # Both languages take a backslash for an escape, and `echo` may, too.
+    # sudoers and doas.conf read a backslash as an escape, and `echo` may, too.
     escaped = user.replace("\\", "\\\\")
     return f"printf '%s\\n' '{rule.format(user=escaped)}' {where}"
 
 
 def missing_platform(line: bytes) -> Platform | None:
-    """The platform of a host that has no bundle yet; `None` if that is not what the line says."""
+    """The platform of a host that has no bundle yet; `None` for any other line."""
     words = safe(line.decode("utf-8", "replace")).split()
     if words[:2] != ["fleet-missing", "bundle"]:
         return None
@@ -127,18 +126,18 @@ def find_python(python: str | None) -> str:
 
 
 def quoted(path: str) -> str:
-    """The path as one word for sh. Raises `HostRefused` for what some login shell would not leave alone."""
+    """The path as one word for sh. Raises `HostRefused` for characters that some login shell changes."""
     if SPECIAL.search(path):
         raise HostRefused(
             "path_refused",
-            f"The path {path!r} holds a control character, an exclamation mark or a backslash.",
-            "Choose another path in the inventory: not every login shell can be given this one.",
+            f"The path {path!r} holds a control character, an exclamation mark or a backslash, which some login shells change.",
+            "Choose another path in the inventory (fleet_state_dir, ansible_python_interpreter).",
         )
     return shlex.quote(path)
 
 
 def refuse_missing(line: bytes) -> None:
-    """Raises the `HostRefused` that this line means, if the host says in it what the start line misses there."""
+    """Raises `HostRefused` for a line in which the host names what it lacks; returns for any other line."""
     if not line.startswith(MISSING):
         return
     said = safe(line[len(MISSING) :].decode("utf-8", "replace")).strip()
@@ -146,25 +145,24 @@ def refuse_missing(line: bytes) -> None:
     if what == "root":
         raise HostRefused(
             "not_root",
-            f"The login is {rest or 'not root'}, and only root may signal nginx and change its binary.",
+            f"The login is {rest or 'not root'}, and only root may signal nginx and replace its binary.",
             f"Set ansible_become: true for the host and allow it there: {root_line('sudo', rest)}. Or log in as root.",
         )
     if what == "python" and not rest:
         raise HostRefused(
             "python_missing",
-            "The host has no Python 3 where it was looked for (python3, platform-python, /usr/bin/python3.*).",
-            "Install it (Debian, RHEL, Alpine: package python3), or name one: ansible_python_interpreter.",
+            "The host has no Python 3 in the places that fleet searches (python3, platform-python, /usr/bin/python3.*).",
+            "Install it (Debian, RHEL, Alpine: package python3), or set ansible_python_interpreter.",
         )
     if what == "python":
         raise HostRefused(
             "python_old",
-            f"The host's Python is too old or doesn't run: {rest}. The step script needs 3.6 or newer.",
-            "Install a newer Python 3, or name one: ansible_python_interpreter.",
+            f"The host's Python is too old or does not run: {rest}. The step script needs 3.6 or newer.",
+            "Install a newer Python 3, or set ansible_python_interpreter.",
         )
     if what == "library":
         raise HostRefused(
             "python_incomplete",
-            f"The host's Python lacks a part of its own library: {rest}.",
-            "Install the whole of it (Debian, Ubuntu: python3, not only python3-minimal), or name another one: "
-            "ansible_python_interpreter.",
+            f"The host's Python lacks a part of its standard library: {rest}.",
+            "Install all of it (Debian, Ubuntu: python3, not only python3-minimal), or set ansible_python_interpreter.",
         )

@@ -1,4 +1,4 @@
-"""One authenticated SSH connection, through bastions or not.
+"""One authenticated SSH connection, directly, through bastions or through a ProxyCommand.
 
-May import `auth` and `hostkeys`.
+May import `auth`, `hostkeys` and the modules below them.
 """

@@ -1,8 +1,8 @@
-"""Bastions: one opened connection for all the hosts behind each, shared by every visit of this process.
+"""Bastions: one connection to each, shared by all visits of this process to the hosts behind it.
 
-Fabric would log in at the bastion once for each host. A connection that died is dialled again, by one of those who need
-it while the others wait, and share what becomes of it: two hundred hosts behind a dead bastion cost one deadline, not two
-hundred. That it was lost is told once. A frozen one looks alive, so it is asked when a host behind it can't be reached.
+Fabric would log in at the bastion once for each host. When the connection is lost, one visit reconnects while the others
+wait for the result: two hundred hosts behind a dead bastion cost one deadline, not two hundred. The loss is reported
+once. A frozen connection looks alive, so fleet sends a keepalive when a host behind it can't be reached.
 """
 
 import threading
@@ -33,38 +33,37 @@ class Link(Protocol):
 
 MakeLink = Callable[[Settings], Link]
 Notify = Callable[[str, str], None]
-"""Tells the operator of something that befell the way to the hosts: a reason word and a message."""
-REDIAL_S = 60.0
-"""How long a lost bastion is dialled before the hosts behind it count as unreachable."""
+"""Tells the operator what happened on the way to the hosts: a reason word and a message."""
+RECONNECT_S = 60.0
+"""How long fleet tries to reconnect to a lost bastion before the hosts behind it count as unreachable."""
 MAX_LOSSES = 3
-"""How often its connection may break while we ask it for one and the same host."""
+"""How often its connection may break while fleet opens a channel to one host."""
 REFUSED_S = 60.0
-"""How long a refused login holds for all hosts behind it: after five of them fail2ban shuts an address out."""
+"""How long a refused login counts for all hosts behind the bastion. fail2ban blocks an address after five of them."""
 PROHIBITED, CONNECT_FAILED = 1, 2
 """Why an sshd opens no channel (RFC 4254, 5.1)."""
 
 
 def channel_through(to: Settings, connect_s: float, notify: Notify, make: MakeLink) -> Any:
-    """A channel to a host, through the one connection of its bastion, which `make` makes. Raises `LinkError`."""
+    """A channel to a host through its bastion's shared connection, which `make` creates. Raises `LinkError`."""
     if to.jump is None:
         raise ValueError(f"{to.endpoint} has no bastion")
     return _ALL.of(to.jump).channel(to, connect_s, notify, make)
 
 
 def close_bastions() -> None:
-    """No connection to a bastion is left; who waits for one gives up."""
+    """Closes every connection to a bastion, and ends every wait for one."""
     _ALL.close()
 
 
 class _BastionChannel:
-    """A channel that takes a socket's place.
+    """A channel in the place of a socket. One thread at a time sends or closes.
 
-    paramiko closes it in a thread of its own, where a failure (the connection to the bastion may be gone) would be printed
-    on the operator's screen. And its `shutdown` may send an end of file after the close that another thread sends just
-    then, for which an sshd ends the connection, with every host behind it: so that is a close, too, which goes out whole.
-    Nor does paramiko keep bytes that one thread sends from going out after the close of another, when the bastion may have
-    given the channel's number to the next host: they would break into its stream. So one thread sends at a time. None does
-    for long: a transport gives each of its writes a tenth of a second.
+    paramiko closes it in a thread of its own, where an exception (the bastion may be gone) would be printed on the
+    operator's screen. paramiko's `shutdown` may send EOF after another thread's close; sshd then ends the connection, with
+    every host behind it, so `shutdown` is a close here. And paramiko may send one thread's data after another thread's
+    close, when the bastion may have given the channel's number to the next host, whose stream the data would corrupt. No
+    thread holds the lock for long: a transport gives each write a tenth of a second.
     """
 
     def __init__(self, channel: paramiko.Channel) -> None:
@@ -107,22 +106,22 @@ _ALL = _Bastions()
 
 
 class _Bastion:
-    """One bastion: its connection, if it has one that let us in. `_dialling` is held by whoever makes a new one."""
+    """One bastion and its connection, if there is one. `_connecting` is held while a new one is made."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._dialling = threading.Lock()
-        self._dials = 0
+        self._connecting = threading.Lock()
+        self._attempts = 0
         self._failed: LinkError | None = None
         self._failed_at = 0.0
         self._is_lost = False
         self._link: Link | None = None
-        self._coming: Link | None = None
+        self._pending: Link | None = None
         self._closed = threading.Event()
 
     def close(self) -> None:
         self._closed.set()
-        for link in (self._link, self._coming):
+        for link in (self._link, self._pending):
             if link is not None:
                 link.close()
 
@@ -154,51 +153,51 @@ class _Bastion:
         return False
 
     def _opened(self, notify: Notify, make: MakeLink) -> Link:
-        """The connection that is there, or a new one. Raises `LinkError` when none could be made in time."""
+        """The open connection, or a new one. Raises `LinkError` when none could be made in time."""
         link = self._link
         if link is not None and link.is_active:
             return link
-        dials = self._dials
-        with self._dialling:
+        attempts = self._attempts
+        with self._connecting:
             if self._link is not None and self._link.is_active:
                 return self._link
-            if self._failed is not None and (self._dials != dials or self._refuses()):
+            if self._failed is not None and (self._attempts != attempts or self._refuses()):
                 raise _not_reached(self._settings, self._failed)
             try:
-                self._link = self._dialled_again(notify, make)
+                self._link = self._reconnected(notify, make)
                 self._failed = None
                 return self._link
             except LinkError as failure:
                 self._failed, self._failed_at = failure, time.monotonic()
                 raise _not_reached(self._settings, failure) from failure
             finally:
-                self._dials += 1
+                self._attempts += 1
 
     def _refuses(self) -> bool:
-        """Whether it refused our login just now."""
+        """Whether it refused fleet's login less than `REFUSED_S` ago."""
         refused = self._failed is not None and self._failed.reason == "auth_failed"
         return refused and time.monotonic() < self._failed_at + REFUSED_S
 
-    def _dialled_again(self, notify: Notify, make: MakeLink) -> Link:
-        """A new connection; for one that was lost just now we have patience. Raises `LinkError`."""
+    def _reconnected(self, notify: Notify, make: MakeLink) -> Link:
+        """A new connection, tried for `RECONNECT_S` if there was one before. Raises `LinkError`."""
         patience_s = 0.0
         if self._link is not None:
-            self._link, self._is_lost, patience_s = None, True, REDIAL_S
+            self._link, self._is_lost, patience_s = None, True, RECONNECT_S
             notify(
-                "bastion_lost", f"the connection to the bastion {self._settings.endpoint} was lost: dialling it again"
+                "bastion_lost", f"The connection to the bastion {self._settings.endpoint} was lost; fleet reconnects."
             )
-        link = self._dialled(notify, make, patience_s)
+        link = self._connected(notify, make, patience_s)
         if self._is_lost:
             self._is_lost = False
-            notify("bastion_back", f"the bastion {self._settings.endpoint} is connected again")
+            notify("bastion_back", f"The bastion {self._settings.endpoint} is connected again.")
         return link
 
-    def _dialled(self, notify: Notify, make: MakeLink, patience_s: float) -> Link:
-        """A new connection: dialled again while nobody answers, for as long as our patience lasts."""
+    def _connected(self, notify: Notify, make: MakeLink, patience_s: float) -> Link:
+        """A new connection, tried again for `patience_s` seconds while the bastion can't be reached."""
         ends_at = time.monotonic() + patience_s
         pause_s = 0.5
         while True:
-            self._coming = link = make(self._settings)
+            self._pending = link = make(self._settings)
             self._refuse_if_closed()
             try:
                 link.open()
@@ -207,26 +206,26 @@ class _Bastion:
                 link.close()
                 if not failure.may_pass or time.monotonic() + pause_s >= ends_at:
                     raise
-                notify("bastion_away", f"the bastion is not back yet, and is dialled again: {failure.message}")
+                notify("bastion_away", f"The bastion can't be reached yet; fleet tries again. {failure.message}")
             self._closed.wait(pause_s * Random().uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, 8.0)
 
     def _refuse_if_closed(self) -> None:
         if self._closed.is_set():
-            raise LinkError("cut", "The visit was cut off by the operator before it began.")
+            raise LinkError("cut", "The run was cut off before this visit sent a request.", "Run fleet status.")
 
     def _refused(self, to: Settings, error: paramiko.ChannelException) -> LinkError:
         said = safe(error.text or "")
         if error.code == CONNECT_FAILED:
-            # OpenSSH says no more than "Connect failed".
+            # OpenSSH's text is only "Connect failed".
             return LinkError(
                 "unreachable_from_bastion",
                 f"The bastion {self._settings.endpoint} can't connect to {to.endpoint}: {said}.",
-                "See that the host is up, that sshd runs there, and that the bastion may reach it.",
+                f"On the bastion, try: nc -vz {to.hostname} {to.port}. See that the host is up and sshd runs there.",
             )
         return LinkError(
             "jump_refused",
-            f"The bastion {self._settings.endpoint} passes no connection on to {to.endpoint}: {said or error}.",
+            f"The bastion {self._settings.endpoint} forwards no connection to {to.endpoint}: {said or error}.",
             "Look at AllowTcpForwarding, PermitOpen and DisableForwarding in its sshd_config, and at its authorized_keys.",
         )
 
@@ -235,7 +234,7 @@ def _timed_out(bastion: Settings, to: Settings, connect_s: float) -> LinkError:
     return LinkError(
         "timed_out",
         f"{to.endpoint} did not answer the bastion {bastion.endpoint} within {connect_s:g} s.",
-        "See that the host is up and that no firewall swallows the connection.",
+        f"See that the host is up and no firewall drops the connection; on the bastion: nc -vz {to.hostname} {to.port}",
         may_pass=True,
     )
 
@@ -243,16 +242,16 @@ def _timed_out(bastion: Settings, to: Settings, connect_s: float) -> LinkError:
 def _hung_up(bastion: Settings, to: Settings, said: str) -> LinkError:
     return LinkError(
         "jump_refused",
-        f"The bastion {bastion.endpoint} let us in and hung up, {MAX_LOSSES} times, when it was asked for a connection to "
-        f"{to.endpoint}: {said}.",
-        "Look at the bastion's sshd log; try it by hand: ssh -J.",
+        f"The bastion {bastion.endpoint} accepted the login and closed the connection {MAX_LOSSES} times when fleet opened "
+        f"a channel to {to.endpoint}: {said}.",
+        f"Look at the bastion's sshd log, and try: ssh -J {bastion.hostname}:{bastion.port} {to.hostname}",
     )
 
 
 def _not_reached(bastion: Settings, failure: LinkError) -> LinkError:
-    """The same failure, told as the bastion's: it is about none of the hosts behind it."""
+    """The same error with the bastion named: the hosts behind it have no part in it."""
     kind: Any = type(failure)
     found: LinkError = kind(
-        failure.reason, f"The bastion {bastion.endpoint} can't be passed: {failure.message}", failure.remedy
+        failure.reason, f"The bastion {bastion.endpoint} can't be used: {failure.message}", failure.remedy
     )
     return found

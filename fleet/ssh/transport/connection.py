@@ -1,8 +1,9 @@
-"""One SSH connection to one host, by Fabric, with nothing left to chance or to files that we don't know.
+"""One SSH connection to one host, by Fabric, with explicit values only.
 
 Fabric's `Connection` reads ~/.fabric.yaml and ssh_config, accepts any host key and mirrors the operator's stdin;
-paramiko waits without deadlines. So: explicit values only, our own socket, host keys judged by `hostkeys`, a deadline
-for each stage and a watch over all of them. Commands run through `command.Command`, never through Fabric's `run`.
+paramiko waits without deadlines. Here nothing is read from files but what `openssh_config` resolved, the socket is
+fleet's own, `hostkeys` judges host keys, each stage has a deadline and a watchdog guards all of them. Commands run through
+`remote.command.Command`, never through Fabric's `run`.
 """
 
 import logging
@@ -35,7 +36,7 @@ from fleet.task import PLAIN, Connecting, Deadlines
 
 T = TypeVar("T")
 
-# A hostile or broken peer makes paramiko's parser fail in its own thread, and that exception is raised in ours.
+# A hostile or broken peer makes paramiko's parser fail in its own thread; paramiko raises that exception in the caller's.
 LIBRARY_ERRORS = (
     paramiko.SSHException,
     EOFError,
@@ -56,22 +57,22 @@ TURNED_AWAY = ("no_banner", "handshake_failed", "proxy_turned_away")
 MAX_LOGINS = 5
 RETRY_S = 0.25
 MAX_HANDSHAKES = 8
-"""With one sshd at a time: OpenSSH begins to turn logins away at 10 that have not ended (MaxStartups)."""
+"""Logins at one sshd at a time. OpenSSH starts to drop connections at 10 unauthenticated ones (MaxStartups)."""
 
-# Without a handler of their own, these print through logging's last resort and tear the live view.
+# Without a handler of their own, these loggers print to stderr and break the live view.
 for _name in ("paramiko", "fabric", "invoke"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 class _LoginLimits:
-    """Lets so many logins at one sshd begin that it turns none away."""
+    """Limits how many logins at one sshd run at a time, so that sshd drops none."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._slots: dict[tuple[Settings | None, str, int], threading.Semaphore] = {}
 
     def slot(self, settings: Settings) -> threading.Semaphore:
-        """Entered for the time of a login."""
+        """A semaphore to hold during a login."""
         with self._lock:
             there = (settings.jump, settings.hostname, settings.port)
             return self._slots.setdefault(there, threading.Semaphore(MAX_HANDSHAKES))
@@ -81,7 +82,7 @@ _LOGIN_LIMITS = _LoginLimits()
 
 
 class Link:
-    """An SSH connection to a host. It can be closed from any thread, which ends whatever waits on it."""
+    """An SSH connection to a host. Any thread may close it, which ends every wait on it."""
 
     def __init__(
         self,
@@ -106,22 +107,22 @@ class Link:
         self._transport: Transport | None = None
 
     def open(self) -> None:
-        """The connection is there, the host's key is a known one, and it let us in. Raises `LinkError`.
+        """Connects, checks the host key and logs in. Raises `LinkError`.
 
-        A login that a busy sshd turned away before the key exchange is tried again: nothing can have happened.
+        A login that a busy sshd dropped before the key exchange is tried again: nothing can have happened on the host.
         """
         settings = self.settings
         known = known_host_for(settings)
         self._tried(settings, lambda: self._open(settings, known))
 
     def presented_key(self) -> PresentedKey:
-        """The key that the host shows. Nobody logs in, but at the bastions before it. Raises `LinkError`."""
+        """The key that the host presents. fleet logs in at the bastions before it only. Raises `LinkError`."""
         settings = self.settings
         known = known_host_for(settings)
         return self._tried(settings, lambda: self._presented_key(settings, known))
 
     def _tried(self, settings: Settings, begin: Callable[[], T]) -> T:
-        """What `begin` gives, which is called again while sshd turns us away. Raises `LinkError`."""
+        """The result of `begin`, which is called again while sshd drops the connection. Raises `LinkError`."""
         tries = 0
         while True:
             tries += 1
@@ -131,16 +132,16 @@ class Link:
                     return begin()
             except LinkError as failure:
                 at_once = time.monotonic() - began_at < self.deadlines.banner_s
-                # A bastion's failure may have the same word; it was tried again by the bastion's own link.
+                # A bastion's error may have the same reason; the bastion's own link has tried again already.
                 turned_away = failure.may_pass and failure.reason in TURNED_AWAY
                 if not turned_away or not at_once or tries == MAX_LOGINS or self._closed.is_set():
                     raise
-                self._notify(failure.reason, f"login {tries} was turned away and is tried again: {failure.message}")
+                self._notify(failure.reason, f"Login {tries} was dropped; fleet tries again. {failure.message}")
             self._closed.wait(RETRY_S * 2**tries * Random().uniform(0.5, 1.0))
 
     @property
     def settings(self) -> Settings:
-        """How the host is connected to. Raises `LinkError` when ssh_config can't be read."""
+        """How to connect to the host. Raises `LinkError` when ssh_config can't be read."""
         if self._settings is None:
             self._settings = resolve(self.host, self._connecting)
             self.deadlines = _as_configured(self._given, self._settings)
@@ -179,7 +180,7 @@ class Link:
             self._drop()
 
     def _streaming(self, settings: Settings) -> Any:
-        """The bytes come through to the host; whoever closes the link from now on closes them, too."""
+        """A byte stream to the host. `close` closes it from now on."""
         self._refuse_if_closed()
         stream = stream_to(settings, self.deadlines.connect_s, self._notify, self._bastion)
         with self._lock:
@@ -190,60 +191,62 @@ class Link:
         return stream
 
     def _bastion(self, settings: Settings) -> "Link":
-        """A connection to a bastion that this host is behind, not open yet."""
+        """A connection to a bastion before this host, not open yet."""
         host = Host(name=settings.hostname, address=settings.hostname)
         return Link(host, self._given, settings=settings, notify=self._notify)
 
     def _refuse_if_closed(self) -> None:
         if self._closed.is_set():
-            raise LinkError("cut", "The visit was cut off by the operator before it began.")
+            raise LinkError("cut", "The run was cut off before this visit sent a request.", "Run fleet status.")
 
     @property
     def alive_interval_s(self) -> float:
-        """How long the far end may say nothing before it is asked whether it lives (ServerAliveInterval)."""
+        """After how many seconds without data fleet sends a keepalive (ServerAliveInterval)."""
         return self._settings.alive_every_s if self._settings and self._settings.alive_every_s else QUIET_S
 
     @property
     def alive_timeout_s(self) -> float:
-        """How long it may then take to answer (ServerAliveCountMax times the interval)."""
+        """How many seconds the answer may take (ServerAliveCountMax times the interval)."""
         if self._settings is None or not self._settings.alive_every_s:
             return self.deadlines.channel_s
         return self._settings.alive_every_s * max(1, self._settings.alive_misses)
 
     @property
     def transport(self) -> Transport:
-        """paramiko's transport. Raises `LinkError` when the link is gone."""
+        """paramiko's transport. Raises `LinkError` when the connection is lost."""
         if self._transport is None or not self._transport.is_active():
-            raise LinkError("link_lost", "The connection was lost.", "Ask the host again: fleet status.")
+            raise LinkError("link_lost", "The connection was lost.", "Run fleet status.")
         return self._transport
 
     @property
     def is_active(self) -> bool:
-        """Whether the connection is still thought to be there; a cut link looks like this for a while."""
+        """Whether the connection seems alive. A cut link seems alive for a while."""
         return self._transport is not None and self._transport.is_active()
 
     def watchdog(self, idle_s: float) -> Watchdog:
-        """While it is entered, `idle_s` without progress closes the link."""
+        """A context manager: `idle_s` seconds without progress close the link."""
         return Watchdog(self.close, idle_s)
 
     def check_alive(self) -> None:
-        """The far end answered us just now. Raises `LinkError` when it doesn't within the time for a channel."""
+        """Sends a keepalive and waits for the answer. Raises `LinkError`: `no_answer`, `link_lost`."""
         with self.watchdog(self.alive_timeout_s) as watch:
             try:
                 self.ping()
             except OSError as error:
                 if not watch.fired:
-                    raise LinkError("link_lost", f"The connection was lost: {safe(str(error))}.") from error
+                    raise LinkError(
+                        "link_lost", f"The connection was lost: {safe(str(error))}.", "Run fleet status."
+                    ) from error
         if watch.fired:
             raise LinkError(
                 "no_answer",
-                f"The host's sshd did not answer for {self.alive_timeout_s:g} s: the host hangs, or something on the way.",
-                "Look at the host's console; then ask again: fleet status.",
+                f"The host's sshd answered no keepalive for {self.alive_timeout_s:g} s: the host or the network hangs.",
+                "Look at the host's console; then run fleet status.",
             )
 
     def ping(self) -> None:
-        """The far end answered, and so has everything that was sent before. There is no deadline, but `close` ends the
-        wait. Raises OSError when the connection is gone."""
+        """Waits for the answer to a keepalive, by which all that was sent before has arrived, too. It has no deadline, but
+        `close` ends the wait. Raises OSError when the connection is lost."""
         try:
             if self._transport is not None:
                 number = self._transport.ask()
@@ -252,15 +255,15 @@ class Link:
         except (paramiko.SSHException, EOFError) as error:
             raise OSError(str(error)) from error
         if not self.is_active:
-            raise OSError("it ended")
+            raise OSError("the connection ended")
 
     def close(self) -> None:
-        """The connection is gone, also for a thread that waits on it."""
+        """Closes the connection, also for a thread that waits on it."""
         self._closed.set()
         self._drop()
 
     def _drop(self) -> None:
-        """What this login has opened is closed; another one may begin."""
+        """Closes what this login opened. Another login may follow."""
         with self._lock:
             stream = self._stream
         if stream is not None:
@@ -273,7 +276,7 @@ class Link:
             self._login.close()
 
     def _transport_factory(self, known: KnownHost) -> Any:
-        """Makes the transport, and keeps it: it must be closed whatever Fabric does."""
+        """A factory that keeps the transport it makes, so that `close` can close it whatever Fabric does."""
 
         def make(sock: socket.socket, disabled_algorithms: Any = None) -> paramiko.Transport:
             self._transport = transport = new_transport(sock, known, disabled_algorithms)
@@ -283,14 +286,14 @@ class Link:
 
 
 def _as_configured(deadlines: Deadlines, settings: Settings) -> Deadlines:
-    """The deadlines with what ssh_config says of this very hop."""
+    """The deadlines, with ssh_config's ConnectTimeout for this hop."""
     if settings.connect_timeout_s is None:
         return deadlines
     return replace(deadlines, connect_s=settings.connect_timeout_s)
 
 
 def _connection(settings: Settings, deadlines: Deadlines, login: Login, stream: Any) -> Any:
-    """A Fabric connection that is not open yet. The dict of arguments is its own: Fabric changes it."""
+    """A Fabric connection, not open yet. Each gets a new dict of arguments, because Fabric changes it."""
     arguments: dict[str, Any] = {
         "sock": stream,
         "banner_timeout": deadlines.banner_s,
@@ -312,35 +315,35 @@ def _connection(settings: Settings, deadlines: Deadlines, login: Login, stream: 
 def _explain(
     settings: Settings, deadlines: Deadlines, transport: Any, login: Login | None, error: BaseException
 ) -> LinkError:
-    """What went wrong, told by how far the connection had come: paramiko's texts are not for people."""
+    """The error, named by the stage that the connection had reached: paramiko's texts don't tell the stages apart."""
     there = settings.endpoint
     said = safe(str(error) or type(error).__name__)
     if isinstance(error, IncompatiblePeer):
         return LinkError(
             "incompatible",
-            f"{there} and fleet have no way of encryption in common: {said}.",
-            "Its sshd is too old (OpenSSH before 7.2) or its settings leave nothing modern: update it.",
+            f"{there} and fleet have no common algorithm: {said}.",
+            "Update its sshd (OpenSSH before 7.2 is too old), or allow modern algorithms in its sshd_config.",
         )
     if transport is None or not transport.remote_version:
         if settings.jump is None and settings.proxy_command is not None:
             return LinkError(
                 "no_banner",
-                f"The ProxyCommand for {there} runs, but no SSH banner came through it within {deadlines.banner_s:g} s.",
+                f"The ProxyCommand for {there} runs, but passed on no SSH banner within {deadlines.banner_s:g} s.",
                 f"Run it by hand: {settings.proxy_command}",
                 may_pass=True,
             )
         return LinkError(
             "no_banner",
-            f"Something accepts connections on {there}, but it is no SSH server or too busy to answer: no SSH banner "
-            f"within {deadlines.banner_s:g} s ({said}).",
-            "See what listens there; if it is sshd, look at its log and MaxStartups.",
+            f"{there} accepts connections and sent no SSH banner within {deadlines.banner_s:g} s ({said}): "
+            "it is no SSH server, or too busy.",
+            "On the host, see what listens there (ss -ltnp); if it is sshd, look at its log and at MaxStartups.",
             may_pass=True,
         )
     if not transport.initial_kex_done or login is None:
         return LinkError(
             "handshake_failed",
-            f"{there} answers, but the key exchange did not end: {said}.",
-            "Try it with ssh -v and look at the host's sshd log.",
+            f"{there} answers, but the key exchange failed: {said}.",
+            f"Try: ssh -v -p {settings.port} {settings.hostname}; and look at the host's sshd log.",
             may_pass=True,
         )
     return LinkError("link_lost", f"{there} closed the connection during the login: {said}.", "Look at its sshd log.")

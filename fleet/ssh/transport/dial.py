@@ -1,8 +1,7 @@
-"""An open TCP connection to a host, by whichever of its addresses answers first in turn.
+"""A TCP connection to a host: its addresses are tried in turn, each with its share of the deadline.
 
-paramiko would try the second address only after a refusal, never after a time-out, and has no deadline of its own.
-The socket is tuned for small messages (Nagle and delayed acknowledgements cost 80 ms a login) and notices a peer that
-is gone.
+paramiko tries the second address only after a refusal, never after a timeout, and has no deadline of its own. The socket
+is tuned for small messages (Nagle and delayed acknowledgements cost 80 ms a login) and detects a lost peer.
 """
 
 import errno
@@ -17,21 +16,21 @@ from typing import Any
 from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import Settings
 
-# How long sent bytes may stay unacknowledged before the kernel gives the connection up. Beats go out every second, so
-# this is what notices a cut link; shorter than a visit's silence deadline, longer than a reordering network.
+# How long sent bytes may stay unacknowledged before the kernel closes the connection. A visit sends a beat every second,
+# so this detects a cut link. It is shorter than a visit's silence deadline, and long enough for a network that reorders.
 UNACKNOWLEDGED_MS = 20_000
 KEEPALIVE_IDLE_S = 15
 LOOKUP_S = 30.0
-"""For the lookup of a name, which OpenSSH's ConnectTimeout doesn't cover: a dead name server costs 5 s before the next one
-is asked, twice, and again for each search domain.
+"""For a name lookup, which OpenSSH's ConnectTimeout does not cover. A dead name server costs 5 s, twice, and again for each
+search domain.
 """
 NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL)
 
 
 class QuickSocket(socket.socket):
-    """A socket that acknowledges at once: Linux forgets the option after each read, so it is set again.
+    """A socket that acknowledges at once (TCP_QUICKACK, which Linux resets, so it is set again after each read).
 
-    One that another thread has closed is at its end, whether the reader waited just then or not.
+    When another thread has closed it, a read gives the end of the stream.
     """
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
@@ -63,8 +62,8 @@ def dial(settings: Settings, timeout_s: float, lookup: Callable[..., Any] = sock
 
 
 def _addresses(settings: Settings, lookup: Callable[..., Any]) -> list[tuple[socket.AddressFamily, Any]]:
-    """The addresses of the name. The resolver has no deadline that we could set, so a thread waits for it, and is left
-    alone when it takes too long.
+    """The addresses of the name. The resolver has no deadline, so a thread of its own waits for it, and is abandoned
+    after `LOOKUP_S`.
     """
     answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -80,15 +79,15 @@ def _addresses(settings: Settings, lookup: Callable[..., Any]) -> list[tuple[soc
     except queue.Empty:
         raise LinkError(
             "timed_out",
-            f"The address {settings.hostname!r} was not looked up within {LOOKUP_S:g} s.",
-            "See that this machine's name servers answer (/etc/resolv.conf); or give the IP address: ansible_host.",
+            f"The name {settings.hostname!r} could not be looked up within {LOOKUP_S:g} s.",
+            "See that this machine's name servers (/etc/resolv.conf) answer, or set ansible_host to the IP address.",
             may_pass=True,
         ) from None
     if isinstance(found, Exception):
         raise LinkError(
             "name_not_found",
-            f"The address {settings.hostname!r} can't be looked up: {found}.",
-            "Correct ansible_host in the inventory, or this machine's DNS or /etc/hosts.",
+            f"The name {settings.hostname!r} can't be looked up: {found}.",
+            f"Try: getent hosts {settings.hostname}. Correct ansible_host in the inventory, or this machine's DNS.",
         ) from found
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
@@ -116,33 +115,33 @@ def _tune(found: socket.socket) -> None:
 
 
 def _failed(settings: Settings, failures: list[tuple[str, OSError]], timeout_s: float) -> LinkError:
-    """The most telling of the failures: a refusal says that the machine is there, a missing route that it can't be."""
+    """One error for all addresses: a refusal shows that the machine is up, and a missing route says more than a timeout."""
     there = settings.endpoint
     tried = ", ".join(f"{address}: {error.strerror or error}" for address, error in failures)
     if any(isinstance(error, ConnectionRefusedError) for _, error in failures):
         return LinkError(
             "refused",
             f"{there} refuses the connection ({tried}).",
-            "See that sshd runs there and that ansible_port is right.",
+            "See that sshd runs there (systemctl status sshd), and that ansible_port is right.",
             may_pass=True,
         )
     if any(error.errno in NO_ROUTE for _, error in failures):
         return LinkError(
             "unreachable_no_route",
-            f"There is no way to {there} ({tried}).",
-            "See that the host is up and that this machine's network or VPN reaches it.",
+            f"There is no route to {there} ({tried}).",
+            f"See that the host is up, and that this machine's network or VPN reaches it: ip route get {settings.hostname}",
             may_pass=True,
         )
     if failures and not any(isinstance(error, TimeoutError) for _, error in failures):
         return LinkError(
             "connect_failed",
-            f"{there} can't be connected to ({tried}).",
-            "Try: nc -v with that address.",
+            f"The connection to {there} failed ({tried}).",
+            f"Try: nc -vz {settings.hostname} {settings.port}",
             may_pass=True,
         )
     return LinkError(
         "timed_out",
         f"{there} did not answer within {timeout_s:g} s (tried {', '.join(address for address, _ in failures)}).",
-        "See that the host is up and that no firewall swallows the connection.",
+        f"See that the host is up and no firewall drops the connection: nc -vz {settings.hostname} {settings.port}",
         may_pass=True,
     )

@@ -1,7 +1,7 @@
-"""The first part of a connection: which algorithms are asked for, and whether the key that the host shows is accepted.
+"""paramiko's transport with what it lacks: OpenSSH's order of host key types, keepalives, and limits on a peer's data.
 
-paramiko is told of no known key, so that it always asks here. It would ask for a certificate last, and for the types of
-keys in an order of its own; OpenSSH asks first for what it knows of the host.
+paramiko itself is given no known key, so that it asks `HostKeyPolicy` for every host. It would request a certificate
+last, and key types in an order of its own; OpenSSH requests first what known_hosts has for the host.
 """
 
 import socket
@@ -22,25 +22,25 @@ from fleet.ssh.openssh_config import Settings
 from fleet.ssh.transport.bastion import Notify
 from fleet.task import HostKeys
 
-# Less work per byte than paramiko's first choice, on both ends.
+# These cost less CPU per byte than paramiko's first choice, on both ends.
 FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 KEX_TIMEOUT_S = 15.0
 MAX_UNREAD_BYTES = 4 << 20
-"""Twice what we let a peer send before we have read it."""
+"""Twice the window that paramiko gives a peer."""
 ALIVE = "keepalive@openssh.com"
-"""No sshd knows such a request, and each one says so."""
+"""A global request that no sshd knows, so that each one answers it with a failure."""
 ANSWER_PULSE_S = 0.1
 NEXT_SESSION_S = 2.0
 NEXT_TRY_S = 0.05
 MAX_PACKET_BYTES = 256 << 10
-"""OpenSSH's own limit."""
+"""OpenSSH's own limit (packet.c, PACKET_MAX_SIZE)."""
 MAX_BANNER_BYTES = 64 << 10
-"""For the line with the version and what is said before it; OpenSSH reads 1024 lines of at most 8 kB."""
+"""For the version line and the lines before it. OpenSSH reads 1024 lines of at most 8 kB."""
 
 
 class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
-    """Accepts what is known for this host, and no other key unless new ones are wanted."""
+    """Accepts the known keys of a host; a new key only with `accept-new`."""
 
     def __init__(self, settings: Settings, known: KnownHost, notify: Notify) -> None:
         self._settings = settings
@@ -48,7 +48,7 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
         self._notify = notify
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        """Returns when the key is accepted. Raises `LinkError`."""
+        """Returns when the key is accepted; raises `LinkError` otherwise."""
         found = presented(key)
         failure = self._known.rejection(found, time.time())
         if failure is None:
@@ -59,7 +59,7 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
 
 
 def new_transport(sock: socket.socket, known: KnownHost, disabled_algorithms: Any = None) -> "Transport":
-    """A transport, not begun yet, that asks for a key that would be accepted first: a certificate, a known type."""
+    """A transport, not started yet, that requests an acceptable key first: a certificate, or a known type."""
     transport = Transport(sock, disabled_algorithms=disabled_algorithms, packetizer_class=_Packetizer)
     transport.wants_certificate = bool(known.authorities)
     transport.handshake_timeout = KEX_TIMEOUT_S
@@ -71,15 +71,15 @@ def new_transport(sock: socket.socket, known: KnownHost, disabled_algorithms: An
 
 
 class _Packetizer(Packetizer):
-    """Reads no more than sense allows: paramiko believes a peer that announces a packet of 4 GB or never ends its first
-    line, and keeps all of it, before the peer has proven who it is."""
+    """Limits what is read: paramiko buffers all of a packet announced as 4 GB, and of a first line without an end, before
+    the peer has proven its key."""
 
     _greeted_bytes = 0
 
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:
-        """So many bytes. Raises SSHException."""
+        """`n` bytes. Raises SSHException beyond the limit."""
         if not 0 <= n <= MAX_PACKET_BYTES:
-            raise paramiko.SSHException(f"it sends a packet of {n} bytes")
+            raise paramiko.SSHException(f"it sent a packet of {n} bytes")
         found: bytes = super().read_all(n, check_rekey)
         return found
 
@@ -92,19 +92,16 @@ class _Packetizer(Packetizer):
 
 
 class _Pipe(BufferedPipe):  # type: ignore[type-arg]  # of characters, on Python 2
-    """What a command said and nobody has read yet; paramiko doesn't mind a peer that says more than it was let to."""
+    """The unread output of a command, limited: paramiko accepts more from a peer than its window allows."""
 
     def feed(self, data: bytes) -> None:
         if len(self) + len(data) > MAX_UNREAD_BYTES:
-            raise paramiko.SSHException(f"more than {MAX_UNREAD_BYTES >> 20} MB of output lie unread")
+            raise paramiko.SSHException(f"more than {MAX_UNREAD_BYTES >> 20} MB of output are unread")
         super().feed(data)
 
 
 class Transport(paramiko.Transport):
-    """paramiko's, which can also ask the far end several things before it has answered the first one.
-
-    The far end answers them in their order; `answered` is how many it has.
-    """
+    """paramiko's transport with several keepalives at a time. The far end answers them in order: `answered` counts them."""
 
     wants_certificate = False
     answered = 0
@@ -117,8 +114,8 @@ class Transport(paramiko.Transport):
         self._told: dict[int, Callable[[], None]] = {}
 
     def ask(self, told: Callable[[], None] = lambda: None) -> int:
-        """The number of a question, just sent. Once it is answered all that was sent before has arrived; `told` is called
-        then, whatever the one who asked waits for meanwhile."""
+        """Sends a keepalive and returns its number. Its answer shows that all data sent before has arrived; `told` is called
+        then, in paramiko's thread."""
         question = paramiko.Message()
         question.add_byte(cMSG_GLOBAL_REQUEST)
         question.add_string(ALIVE)
@@ -130,7 +127,7 @@ class Transport(paramiko.Transport):
         return number
 
     def wait_for_answer(self, number: int) -> bool:
-        """Whether the question with that number was answered, now or in a moment."""
+        """Whether the keepalive with that number is answered, or is within `ANSWER_PULSE_S`."""
         with self._answer:
             return self._answer.wait_for(lambda: self.answered >= number, ANSWER_PULSE_S)
 
@@ -152,15 +149,15 @@ class Transport(paramiko.Transport):
 
     @property
     def preferred_keys(self) -> tuple[str, ...]:
-        """The algorithms for the host's key, the best first; certificates where an authority is known."""
+        """The algorithms for the host's key, the preferred first; certificates first where an authority is known."""
         found = tuple(super().preferred_keys)
         return tuple(sorted(found, key=lambda name: not name.endswith(SUFFIX))) if self.wants_certificate else found
 
     def open_session(
         self, window_size: int | None = None, max_packet_size: int | None = None, timeout: float | None = None
     ) -> paramiko.Channel:
-        """A channel for one command. sshd counts a session for a moment after its end, and may let us have only one
-        (MaxSessions): a refusal is not taken for the last word at once."""
+        """A channel for one command. sshd counts a session for a moment after its end, and may allow only one
+        (MaxSessions), so a refusal is tried again for `NEXT_SESSION_S`."""
         gives_up_at = time.monotonic() + NEXT_SESSION_S
         while True:
             try:
@@ -174,6 +171,6 @@ class Transport(paramiko.Transport):
 
 
 def _first(wanted: Iterable[str], all_of_them: Iterable[str]) -> tuple[str, ...]:
-    """All of them, the wanted ones in front."""
+    """All of them, with the wanted ones first."""
     found = tuple(all_of_them)
     return tuple(dict.fromkeys([name for name in wanted if name in found] + list(found)))

@@ -1,4 +1,4 @@
-"""The byte stream that an SSH connection runs over: TCP, a ProxyCommand's pipes, or a channel through a bastion."""
+"""The byte stream below an SSH connection: TCP, a ProxyCommand's pipes, or a channel through a bastion."""
 
 import os
 import re
@@ -16,14 +16,14 @@ from fleet.ssh.transport.bastion import MakeLink, Notify, channel_through
 from fleet.ssh.transport.dial import dial
 
 MAX_WORDS_BYTES = 2048
-# An `ssh -W` that met MaxStartups at its bastion, before it had said who it is.
+# `ssh -W` says this when sshd at the bastion drops it before the login (MaxStartups).
 TURNED_AWAY = re.compile(r"exchange_identification: (read: )?Connection (closed|reset)")
-# Its output ends a moment before it does.
+# A command's output ends a moment before its process does.
 LAST_WORDS_S = 0.5
 
 
 def stream_to(settings: Settings, connect_s: float, notify: Notify, make: MakeLink) -> Any:
-    """What paramiko takes for a socket, connected to the host; `make` makes a bastion's connection. Raises `LinkError`."""
+    """A connected stream that paramiko can use as a socket. `make` creates a bastion's connection. Raises `LinkError`."""
     if settings.jump is not None:
         return channel_through(settings, connect_s, notify, make)
     if settings.proxy_command is not None:
@@ -32,8 +32,8 @@ def stream_to(settings: Settings, connect_s: float, notify: Notify, make: MakeLi
 
 
 def close_stream(stream: Any) -> None:
-    """The stream is closed, also for a thread that waits on it; the far end is told."""
-    with suppress(OSError, EOFError):  # closed already: just what is wanted
+    """Closes the stream, also for a thread that waits on it; the far end sees the end."""
+    with suppress(OSError, EOFError):  # it may be closed already
         stream.shutdown(socket.SHUT_RDWR)
     stream.close()
     if isinstance(stream, _CommandSocket):
@@ -41,14 +41,14 @@ def close_stream(stream: Any) -> None:
 
 
 def complaint(stream: Any) -> LinkError | None:
-    """What a ProxyCommand that has ended by itself said, as the failure that it is; `None` for anything else."""
+    """The error of a ProxyCommand that ended by itself, with its stderr; `None` for any other stream."""
     return stream.complaint() if isinstance(stream, _CommandSocket) else None
 
 
 class _CommandSocket(socket.socket):
-    """Our end of a ProxyCommand's stdin and stdout. The command is a process group of its own, ended with the stream.
+    """fleet's end of a ProxyCommand's stdin and stdout. The command has its own process group, killed with the stream.
 
-    `by_itself` is whether the command ended it, `None` while nobody has: one that we end has nothing to answer for.
+    `by_itself`: whether the command ended the stream; `None` while it is open. If fleet ended it, there is no error.
     """
 
     by_itself: bool | None = None
@@ -58,7 +58,7 @@ class _CommandSocket(socket.socket):
 
     @classmethod
     def start(cls, command: str) -> "_CommandSocket":
-        """The command was begun, as OpenSSH begins it: by the shell, which it replaces. Raises `LinkError`."""
+        """Starts the command as OpenSSH does: by a shell, which `exec` replaces. Raises `LinkError`."""
         ours, theirs = socket.socketpair()
         with theirs:
             found = cls(fileno=ours.detach())
@@ -75,12 +75,12 @@ class _CommandSocket(socket.socket):
                 found.said.close()
                 socket.socket.close(found)
                 raise LinkError(
-                    "proxy_failed", f"The ProxyCommand can't be run: {error}.", "Run it by hand."
+                    "proxy_failed", f"The ProxyCommand can't be run: {error}.", f"Run it by hand: {command}"
                 ) from error
         return found
 
     def complaint(self) -> LinkError | None:
-        """Its last words, if it has ended by itself."""
+        """The error with the end of its stderr, if it ended by itself."""
         if not self.by_itself:
             return None
         with suppress(subprocess.TimeoutExpired):
@@ -92,7 +92,9 @@ class _CommandSocket(socket.socket):
         said = f"The ProxyCommand ended with status {self.process.returncode}{': ' + words if words else ''}."
         remedy = f"Run it by hand: {self.command}"
         if TURNED_AWAY.search(words):
-            return LinkError("proxy_turned_away", said, f"{remedy}. It may need more MaxStartups there.", may_pass=True)
+            return LinkError(
+                "proxy_turned_away", said, f"Raise MaxStartups in the sshd_config there. {remedy}", may_pass=True
+            )
         return LinkError("proxy_failed", said, remedy, may_pass=True)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
@@ -116,7 +118,7 @@ class _CommandSocket(socket.socket):
             self.by_itself = by_itself
 
     def close(self) -> None:
-        """What it said is kept: paramiko closes its socket by itself, before anybody can ask."""
+        """Closes the socket and kills the command. Its stderr stays readable: paramiko may close first."""
         self._ends(by_itself=self.process.poll() is not None)
         super().close()
         with suppress(ProcessLookupError, PermissionError):

@@ -1,7 +1,7 @@
-"""Ends what would wait for ever: paramiko has waits without a deadline, and a frozen peer never answers them.
+"""A watchdog that closes a connection without progress: paramiko has waits without a deadline.
 
-A cut link gives no error, and a stopped one is still acknowledged by the kernel. The only thing that frees every wait
-of paramiko (a channel request, a full window, a blocked write) is closing the transport from another thread.
+A cut link gives no error, and the kernel of a frozen peer still acknowledges data. The only way to end every wait of
+paramiko (a channel request, a full window, a blocked write) is to close the transport from another thread.
 """
 
 import threading
@@ -11,7 +11,7 @@ from types import TracebackType
 
 
 class Watchdog:
-    """While it is entered: `close` is called once when nothing has `progressed` for `idle_s` seconds."""
+    """A context manager that calls `close` once, when `progressed` was not called for `idle_s` seconds."""
 
     def __init__(self, close: Callable[[], None], idle_s: float) -> None:
         self.fired = False
@@ -22,7 +22,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._wait, name="fleet-watch", daemon=True)
 
     def progressed(self) -> None:
-        """The far end, or our way to it, made progress: the deadline starts afresh."""
+        """There was progress: the deadline starts anew."""
         self._moved_at = time.monotonic()
 
     def __enter__(self) -> "Watchdog":

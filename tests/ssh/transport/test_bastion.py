@@ -373,7 +373,7 @@ def test_a_run_that_is_cut_off_waits_for_no_bastion(ways: Ways) -> None:
     with lost_while(ways, 1) as (_, (waiting,)):
         close_bastions()
 
-        error = waiting.exception(timeout=bastion.REDIAL_S / 2)
+        error = waiting.exception(timeout=bastion.RECONNECT_S / 2)
 
     assert isinstance(error, LinkError)
     assert error.reason == "cut"
