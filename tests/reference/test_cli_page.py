@@ -15,8 +15,8 @@ from fleet.onhost.protocol import Ask, Finding, Severity
 from fleet.reference.cli_page import page
 from fleet.reference.machine_output import DOCUMENTS, EVENTS, EXIT_CODES
 from fleet.rollout import results
-from fleet.ssh.link_errors import Trouble
-from fleet.ssh.scan import Found
+from fleet.ssh.link_errors import LinkError
+from fleet.ssh.scan import ScannedAddress
 from tests.support.places import ROOT
 from tests.support.pretend.visits import NEW, REFUSED, WENT_BACK
 from tests.support.shell import QUICK, Elsewhere, Shell
@@ -100,7 +100,7 @@ def test_the_example_of_check_has_the_keys_that_the_command_prints(shell: Shell)
 
 
 def test_the_example_of_trust_has_the_keys_that_the_command_prints() -> None:
-    found = Found(None, ("web-01",), trouble=Trouble("timeout", "No answer within 10 s."))
+    found = ScannedAddress(None, ("web-01",), failure=LinkError("timeout", "No answer within 10 s."))
 
     assert_same_shape(EXAMPLES["fleet.trust/1"], trust.document([found]))
 

@@ -88,7 +88,7 @@ GREETING = "".join(f"echo 'line {number} of the greeting'\n" for number in range
     ],
     ids=["dash", "noisy bash", "csh", "fish"],
 )
-def test_every_login_shell_will_do(tmp_path: Path, shell: str, file: str, text: str) -> None:
+def test_every_login_shell_works(tmp_path: Path, shell: str, file: str, text: str) -> None:
     home = tmp_path / "home"
     (home / file).parent.mkdir(parents=True)
     (home / file).write_text(text)
@@ -97,7 +97,7 @@ def test_every_login_shell_will_do(tmp_path: Path, shell: str, file: str, text: 
         staged(host)
 
 
-def test_a_greeting_before_every_sftp_server_and_scp_leaves_the_plain_command(tmp_path: Path) -> None:
+def test_a_greeting_that_breaks_sftp_and_scp_leaves_the_exec_way(tmp_path: Path) -> None:
     """An sftp-server that is a program is started by the login shell, after its .bashrc."""
     home = tmp_path / "home"
     home.mkdir()
@@ -171,7 +171,7 @@ def test_a_python_without_a_part_of_its_library_is_refused_before_anything_is_se
     assert not (tmp_path / "state").exists()
 
 
-def test_a_host_whose_only_python_is_the_platform_s_own(tmp_path: Path) -> None:
+def test_the_platform_python_is_enough(tmp_path: Path) -> None:
     """As on a minimal RHEL 8."""
     python = next(python for python in found_pythons() if not python.executable.startswith("/usr/bin/"))
     hidden = [path for path in Path("/usr/bin").glob("python3*") if not path.is_symlink()]
@@ -187,7 +187,7 @@ def test_a_host_whose_only_python_is_the_platform_s_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("python", found_pythons()[:1], ids=lambda python: python.version)
-def test_the_oldest_python_will_do(fresh: Host, python: Python) -> None:
+def test_the_oldest_supported_python_works(fresh: Host, python: Python) -> None:
     staged(replace(fresh, python=python.executable))
 
 
@@ -196,13 +196,13 @@ def test_the_oldest_python_will_do(fresh: Host, python: Python) -> None:
     [(found_pythons()[0], "C"), (found_pythons()[-1], "C"), (found_pythons()[-1], "no-such-locale")],
     ids=["oldest-C", "newest-C", "newest-no such locale"],
 )
-def test_no_locale_changes_what_is_understood(tmp_path: Path, python: Python, locale: str) -> None:
+def test_the_host_s_locale_changes_nothing(tmp_path: Path, python: Python, locale: str) -> None:
     with a_host(tmp_path, f"SetEnv LANG={locale} LC_ALL={locale} LC_CTYPE={locale} LANGUAGE=tr") as host:
         layout = host.layout._replace(state_dir=f"{tmp_path}/Zustände")
         staged(replace(host, python=python.executable, layout=layout))
 
 
-def test_what_the_host_s_environment_tells_python_is_not_obeyed(tmp_path: Path) -> None:
+def test_python_ignores_the_host_s_environment(tmp_path: Path) -> None:
     evil = tmp_path / "evil"
     evil.mkdir()
     for name in ("json.py", "psutil.py", "usercustomize.py", "startup.py", "zipimport.py"):
@@ -289,7 +289,7 @@ def test_a_release_that_is_whole_on_the_host_is_never_sent_again(fresh: Host) ->
     assert [event for event in second.events if "transfer" in event.data] == []
 
 
-def test_two_instances_of_one_host_are_visited_at_a_time(fresh: Host) -> None:
+def test_two_instances_of_one_host_are_visited_at_the_same_time(fresh: Host) -> None:
     """They share the state folder, and with it the release."""
     hosts = [
         replace(fresh, name=name, layout=fresh.layout._replace(pid_file=f"/run/{name}.pid"))

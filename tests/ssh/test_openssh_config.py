@@ -58,7 +58,7 @@ def test_the_inventory_wins_over_ssh_config(tmp_path: Path) -> None:
     assert found.known_hosts == ("/known",)
 
 
-def test_it_is_known_who_names_the_key_files(tmp_path: Path) -> None:
+def test_the_source_of_the_key_files_is_known(tmp_path: Path) -> None:
     inventory = replace(a_host(), key_files=("/key",))
 
     assert settings(tmp_path, "Host *\n  Port 22\n").named_by is NamedBy.OPENSSH
@@ -129,9 +129,7 @@ def test_times_and_families_are_followed(tmp_path: Path) -> None:
         ("yes", HostKeys.ACCEPT_NEW, HostKeys.ACCEPT_NEW),
     ],
 )
-def test_host_keys_are_strict_unless_somebody_says_otherwise(
-    tmp_path: Path, word: str, given: HostKeys | None, mode: HostKeys
-) -> None:
+def test_host_keys_are_strict_by_default(tmp_path: Path, word: str, given: HostKeys | None, mode: HostKeys) -> None:
     assert settings(tmp_path, f"Host *\n  StrictHostKeyChecking {word}\n", host_keys=given).host_keys is mode
 
 
@@ -207,7 +205,7 @@ def test_no_jump_is_none(tmp_path: Path) -> None:
     ("config", "words"),
     [
         ("Host *\n  ProxyJump bastion\n", "jumphost loop via bastion"),
-        ("Host * !b1\n  ProxyJump b1\nHost b1\n  ProxyJump b2\n", "is no chain of at most 8 hosts"),
+        ("Host * !b1\n  ProxyJump b1\nHost b1\n  ProxyJump b2\n", "is not a list of at most 8 hosts"),
     ],
     ids=["one", "two"],
 )

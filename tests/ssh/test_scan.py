@@ -79,7 +79,7 @@ def fleet(
     return operator
 
 
-def test_bastions_are_trusted_before_what_is_behind_them(fleet: Operator) -> None:
+def test_bastions_are_trusted_before_the_hosts_behind_them(fleet: Operator) -> None:
     codes, lengths = [], []
     for _ in range(4):
         codes.append(fleet("trust"))
@@ -92,7 +92,7 @@ def test_bastions_are_trusted_before_what_is_behind_them(fleet: Operator) -> Non
     assert "Trust" not in fleet.err
 
 
-def test_an_unknown_bastion_is_shown_with_its_fingerprint_and_what_waits_is_named(fleet: Operator) -> None:
+def test_an_unknown_bastion_is_listed_with_its_fingerprint_and_the_hosts_behind_it(fleet: Operator) -> None:
     fleet("trust")
 
     at = f"[127.0.0.1]:{fleet.server(0).port}"
@@ -102,11 +102,11 @@ def test_an_unknown_bastion_is_shown_with_its_fingerprint_and_what_waits_is_name
         f"Not trusted, for the reasons above: {at.replace(str(fleet.server(0).port), str(fleet.server(1).port))}"
         in fleet.err
     )
-    assert f"web-01: It was not asked: the bastion before it, [127.0.0.1]:{fleet.server(1).port}" in fleet.out
-    assert "Trust that one, then ask again: fleet trust." in fleet.out
+    assert f"web-01: It was not scanned: its bastion [127.0.0.1]:{fleet.server(1).port}" in fleet.out
+    assert "Accept the bastion's key, then run fleet trust again." in fleet.out
 
 
-def test_a_fingerprint_is_never_broken_and_what_is_said_of_many_is_said_once(fleet: Operator) -> None:
+def test_a_fingerprint_stays_on_one_line_and_a_shared_message_is_printed_once(fleet: Operator) -> None:
     fleet.monkeypatch.setenv("COLUMNS", "60")
     waiting = [f"web-0{number}: {{ansible_host: {name_of(1)}, ansible_port: 220{number}}}" for number in range(7)]
     fleet.inventory_of(f"gate.production.eu-central-1.example.net: {{ansible_host: {name_of(0)}}}", *waiting)
@@ -114,11 +114,11 @@ def test_a_fingerprint_is_never_broken_and_what_is_said_of_many_is_said_once(fle
     fleet("trust")
 
     assert f" {fingerprint(fleet.server(0).folder / 'host_ed25519')} " in fleet.out
-    assert fleet.out.count("It was not asked") == 1
-    assert "web-00, web-01, web-02, web-03, web-04 and 2 more: It was not asked" in fleet.out
+    assert fleet.out.count("It was not scanned") == 1
+    assert "web-00, web-01, web-02, web-03, web-04 and 2 more: It was not scanned" in fleet.out
 
 
-def test_nobody_logs_in_at_a_host_whose_key_is_asked(fleet: Operator) -> None:
+def test_a_scan_logs_in_at_no_host(fleet: Operator) -> None:
     fleet.inventory_of(f"gate: {{ansible_host: {name_of(0)}}}")
     log = fleet.server(0).folder / "sshd.log"
     before = log.read_text().count("Accepted")
@@ -142,7 +142,7 @@ def test_keys_come_through_a_proxy_command_too(fleet: Operator, tmp_path: Path) 
     assert fleet.known == [fleet.line(0), f"proxied {fleet.server(1).public_key}"]
 
 
-def test_a_survey_that_is_broken_off_waits_for_nobody(tmp_path: Path) -> None:
+def test_an_interrupted_scan_ends_every_wait(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = Host("web-01", "127.0.0.1", silent.getsockname()[1], known_hosts=str(tmp_path / "known_hosts"))
         scanning = _Scan(replace(QUICK, banner_s=600), ThreadPoolExecutor(1))
@@ -159,7 +159,7 @@ def test_a_survey_that_is_broken_off_waits_for_nobody(tmp_path: Path) -> None:
     assert [each.is_known for each in found] == [False]
 
 
-def test_without_openssh_that_is_said(fleet: Operator) -> None:
+def test_a_machine_without_openssh_is_reported(fleet: Operator) -> None:
     there = f"ansible_host: 127.0.0.1, ansible_port: {fleet.server(0).port}"
     fleet.inventory_of(f"gate: {{{there}, fleet_known_hosts: {fleet.there.known_hosts}}}")
     fleet.monkeypatch.setenv("PATH", "/nowhere")
@@ -221,7 +221,7 @@ def test_two_keys_of_one_name_in_files_of_their_own_are_trusted(fleet: Operator,
 
 
 @pytest.mark.parametrize("answer", ["n", "", "yo"])
-def test_without_a_yes_nothing_is_stored(fleet: Operator, answer: str) -> None:
+def test_without_agreement_nothing_is_stored(fleet: Operator, answer: str) -> None:
     fleet.answer = answer
 
     assert fleet("trust") == 2
@@ -230,7 +230,7 @@ def test_without_a_yes_nothing_is_stored(fleet: Operator, answer: str) -> None:
     assert "Not confirmed" in fleet.err
 
 
-def test_without_a_terminal_it_must_be_said_beforehand(fleet: Operator) -> None:
+def test_without_a_terminal_the_answer_must_be_an_option(fleet: Operator) -> None:
     fleet.answer = None
     fleet.inventory_of(f"gate: {{ansible_host: {name_of(0)}}}")
 
@@ -257,7 +257,7 @@ def test_a_changed_key_is_shown_loudly_and_never_stored(fleet: Operator, tmp_pat
     assert fingerprint(other) in framed
     assert fingerprint(fleet.server(0).folder / "host_ed25519") in framed
     assert f"{fleet.there.known_hosts}:1" in framed
-    assert "See what is said of that one." in fleet.out
+    assert "See the message for" in fleet.out
 
 
 def test_a_visit_of_a_host_behind_a_bastion_with_a_changed_key_is_refused_as_loudly(
@@ -288,7 +288,7 @@ def test_what_cannot_be_reached_is_listed_and_the_others_are_trusted(fleet: Oper
     assert "Not trusted, for the reasons above: down." in fleet.err
 
 
-def test_a_document_says_what_was_found(fleet: Operator) -> None:
+def test_the_json_document_lists_every_address(fleet: Operator) -> None:
     fleet.there.know(0)
     fleet.answer = None
 
@@ -307,7 +307,7 @@ def test_a_document_says_what_was_found(fleet: Operator) -> None:
     assert fleet.known == [fleet.line(0)]
 
 
-def test_nothing_is_accepted_before_the_question_whatever_ssh_config_says(fleet: Operator) -> None:
+def test_a_scan_accepts_no_key_whatever_ssh_config_says(fleet: Operator) -> None:
     fleet.answer = "n"
 
     assert fleet("trust", "--host-keys", "accept-new") == 2

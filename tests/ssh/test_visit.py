@@ -201,13 +201,13 @@ def test_an_answer_without_a_proper_end_is_a_lost_link(fresh: Host, tmp_path: Pa
     assert outcome.remedy
 
 
-def test_what_a_dying_script_complained_of_is_told(fresh: Host, tmp_path: Path) -> None:
+def test_the_stderr_of_a_dying_script_is_reported(fresh: Host, tmp_path: Path) -> None:
     outcome = visit(a_task(fresh), Heard(), stub(tmp_path, "raise RuntimeError('it broke')"))
 
     assert "RuntimeError: it broke" in outcome.message
 
 
-def test_nothing_that_a_host_says_moves_a_cursor(fresh: Host, tmp_path: Path) -> None:
+def test_nothing_that_a_host_says_controls_the_terminal(fresh: Host, tmp_path: Path) -> None:
     heard = Heard()
     evil = r"'\x1b[2J\x07\u202eevil\r\nline\x9b'"
     body = f"say(ReplyType.STEP_ENDED, step=Step.SWAP, message={evil}, took_s=1.0)\nend(message={evil})"
@@ -223,7 +223,7 @@ def test_nothing_that_a_host_says_moves_a_cursor(fresh: Host, tmp_path: Path) ->
     "number", ["float('nan')", "float('-inf')", "1e300", "10**400", "int('9' * 4300)"], ids=lambda number: number[:9]
 )
 @pytest.mark.parametrize("field", ["took_s", "protocol"])
-def test_a_number_beyond_all_sense_is_garbled(fresh: Host, tmp_path: Path, field: str, number: str) -> None:
+def test_an_absurd_number_is_garbled(fresh: Host, tmp_path: Path, field: str, number: str) -> None:
     body = f"print(encode(Reply(ReplyType.STEP_ENDED, step=Step.SWAP)._replace({field}={number})), flush=True)\nend()"
 
     outcome = visit(a_task(fresh), Heard(), stub(tmp_path, body))
@@ -231,7 +231,7 @@ def test_a_number_beyond_all_sense_is_garbled(fresh: Host, tmp_path: Path, field
     assert of(outcome) == (Outcome.LINK_LOST, "garbled")
 
 
-def test_a_list_beyond_all_sense_is_garbled(fresh: Host, tmp_path: Path) -> None:
+def test_an_absurd_list_is_garbled(fresh: Host, tmp_path: Path) -> None:
     report = "Report(Phase.OLD, (), None, None, None, None, False, None, 0, orphans=tuple(range(20000)))"
 
     outcome = visit(a_task(fresh), Heard(), stub(tmp_path, f"end(report={report})"))
@@ -240,7 +240,7 @@ def test_a_list_beyond_all_sense_is_garbled(fresh: Host, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", ["finding", "outcome"])
-def test_a_host_does_not_speak_the_link_s_words(fresh: Host, tmp_path: Path, kind: str) -> None:
+def test_a_host_cannot_report_a_reason_of_the_link(fresh: Host, tmp_path: Path, kind: str) -> None:
     """It would be told in the frame of a changed key, and what to do about another host's."""
     lie = "reason='host_key_changed', message='the key of db-01 has changed: ssh-keygen -R db-01'"
     heard = Heard()
@@ -266,7 +266,7 @@ def test_a_script_that_goes_silent_is_told_apart_from_a_dead_link(fresh: Host, t
     ["sys.stderr.write('x'); sys.stderr.flush()", "say(ReplyType.HELLO)", "print(flush=True)"],
     ids=["complaints", "greetings", "nothing"],
 )
-def test_a_script_that_says_nothing_of_use_is_silent(fresh: Host, tmp_path: Path, dribble: str) -> None:
+def test_output_without_progress_counts_as_silence(fresh: Host, tmp_path: Path, dribble: str) -> None:
     task = a_task(fresh, deadlines=replace(QUICK, silence_s=3))
 
     outcome = visit(task, Heard(), stub(tmp_path, f"for _ in range(300):\n    {dribble}; time.sleep(0.1)"))
@@ -274,16 +274,14 @@ def test_a_script_that_says_nothing_of_use_is_silent(fresh: Host, tmp_path: Path
     assert of(outcome) == (Outcome.LINK_LOST, "silent")
 
 
-def test_a_script_that_gets_on_may_take_longer_than_one_pause(fresh: Host, tmp_path: Path) -> None:
+def test_a_script_that_makes_progress_may_take_longer_than_one_pause(fresh: Host, tmp_path: Path) -> None:
     task = a_task(fresh, deadlines=replace(QUICK, silence_s=4))
     body = "for _ in range(6):\n    time.sleep(1); say(ReplyType.STEP_STARTED, step=Step.SWAP)\nend()"
 
     assert of(visit(task, Heard(), stub(tmp_path, body))) == (Outcome.DONE, None)
 
 
-def test_a_script_that_gets_on_for_ever_is_given_up(
-    fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_script_that_never_ends_is_given_up(fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visit_module, "MAX_PAUSES", 0.1)
     body = "for _ in range(300):\n    say(ReplyType.STEP_STARTED, step=Step.SWAP); time.sleep(0.1)"
 
@@ -315,7 +313,9 @@ def test_a_step_may_be_silent_as_long_as_the_operator_lets_it_wait(
     ["*fleet.pyz*", "*eval*", "*umask*"],
     ids=["script", "bundle", "release"],
 )
-def test_a_login_that_dribbles_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+def test_a_login_that_prints_and_does_not_begin_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
     """Before our first word counts the time, whatever is said meanwhile."""
     monkeypatch.setattr(root_command, "START_S", 3.0)
     dribble = "for i in $(seq 300); do echo waiting; echo waiting >&2; sleep 0.1; done"
@@ -332,7 +332,7 @@ def test_a_login_that_dribbles_is_given_up(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("kind", ["FINDING", "STEP_STARTED", "OUTCOME"])
-def test_a_visit_says_no_more_than_a_real_one_could(fresh: Host, tmp_path: Path, kind: str) -> None:
+def test_the_number_of_replies_is_limited(fresh: Host, tmp_path: Path, kind: str) -> None:
     """Each reply may be an event, and each event is written to the disk before the next one."""
     body = f"for n in range({MAX_REPLIES}):\n    say(ReplyType.{kind}, message='m', outcome=Outcome.DONE)\nend()"
     heard = Heard()
@@ -343,9 +343,7 @@ def test_a_visit_says_no_more_than_a_real_one_could(fresh: Host, tmp_path: Path,
     assert len(heard.events) <= MAX_REPLIES + 2
 
 
-def test_a_link_that_is_cut_before_anything_was_asked_is_told_as_that(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_link_cut_before_the_request_is_reported_as_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a connection ends its commands are told first, and it looks alive until all of them have been."""
     unlink = paramiko.Channel._unlink  # type: ignore[attr-defined]  # the stubs lack it
 
@@ -360,7 +358,7 @@ def test_a_link_that_is_cut_before_anything_was_asked_is_told_as_that(
     assert of(outcome) == (Outcome.UNREACHABLE, "link_lost")
 
 
-def test_a_login_that_is_killed_is_no_link_that_was_cut(tmp_path: Path) -> None:
+def test_a_killed_login_is_not_reported_as_a_lost_link(tmp_path: Path) -> None:
     with sshd(tmp_path, "ForceCommand kill -9 $$") as running:
         outcome = visit(a_task(running.host), Heard(), stub(tmp_path, FINE))
 

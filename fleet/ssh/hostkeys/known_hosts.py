@@ -132,6 +132,4 @@ def _blob(fields: list[str]) -> bytes | None:
 
 
 def _unreadable(file: str, why: str) -> LinkError:
-    return LinkError(
-        "known_hosts_unreadable", f"{file} can't be read: {why}.", f"Look at it: ssh-keygen -lf {file}"
-    )
+    return LinkError("known_hosts_unreadable", f"{file} can't be read: {why}.", f"Look at it: ssh-keygen -lf {file}")

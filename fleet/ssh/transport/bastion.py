@@ -243,7 +243,7 @@ def _hung_up(bastion: Settings, to: Settings, said: str) -> LinkError:
     return LinkError(
         "jump_refused",
         f"The bastion {bastion.endpoint} accepted the login and closed the connection {MAX_LOSSES} times when fleet opened "
-        f"a channel to {to.endpoint}: {said}.",
+        f"a channel to {to.endpoint}{': ' + said if said else ''}.",
         f"Look at the bastion's sshd log, and try: ssh -J {bastion.hostname}:{bastion.port} {to.hostname}",
     )
 

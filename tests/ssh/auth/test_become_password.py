@@ -48,7 +48,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_it_is_asked_for_once_for_all_hosts_and_all_runs_of_a_command() -> None:
+def test_the_password_is_asked_for_once_for_all_hosts_and_runs() -> None:
     person = Person()
     hosts = (ORDINARY, replace(ORDINARY, name="bsd", become_method="doas"), replace(ORDINARY, name="web-05"))
 
@@ -59,7 +59,7 @@ def test_it_is_asked_for_once_for_all_hosts_and_all_runs_of_a_command() -> None:
     assert SECRETS.get(SecretKind.BECOME) == SECRET
 
 
-def test_nobody_is_asked_for_what_no_host_wants() -> None:
+def test_no_password_is_asked_for_when_no_host_needs_it() -> None:
     person = Person()
 
     prepare((ROOT, FREE), ASKING, person)
@@ -75,7 +75,7 @@ def test_the_first_line_of_the_file_is_taken(file: Path) -> None:
     assert SECRETS.get(SecretKind.BECOME) == SECRET
 
 
-def test_a_pipe_will_do_for_the_file() -> None:
+def test_the_file_may_be_a_pipe() -> None:
     read, write = os.pipe()
     os.write(write, f"{SECRET}\n".encode())
     os.close(write)
@@ -110,7 +110,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "a\x03b", "tab\there", "x" * 5000], ids=["empty", "^C", "tab", "long"])
-def test_what_no_terminal_would_take_as_it_is_is_refused_without_being_shown(given: str) -> None:
+def test_a_password_that_cannot_be_typed_is_refused_without_being_shown(given: str) -> None:
     with pytest.raises(Refused) as caught:
         prepare((ORDINARY,), ASKING, Person(given))
 

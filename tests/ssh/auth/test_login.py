@@ -108,7 +108,7 @@ def test_a_key_that_the_host_does_not_know_is_named_with_what_the_host_accepts(s
     failure = rejection(with_key(strict, key))
 
     assert failure.reason == "auth_failed"
-    assert f"doesn't let root in; offered: {key}; it accepts publickey" in failure.message
+    assert f"refused the login of root; offered: {key}; it accepts publickey" in failure.message
     assert "authorized_keys of root" in failure.remedy
 
 
@@ -149,7 +149,7 @@ def test_many_visits_parse_a_key_once(server: Sshd, tmp_path: Path) -> None:
 # The agent, and how many keys are offered
 
 
-def test_a_named_key_is_offered_before_all_others_of_the_agent(strict: Sshd, tmp_path: Path, agent: Path) -> None:
+def test_a_configured_key_is_offered_before_the_agent_s_others(strict: Sshd, tmp_path: Path, agent: Path) -> None:
     """OpenSSH would offer the agent's five first, and be hung up on at the second."""
     ssh_add(agent, *(make_key(tmp_path / f"other-{number}") for number in range(5)))
     lines = (f"IdentityAgent {agent}", f"IdentityFile {strict.folder}/login")
@@ -159,15 +159,13 @@ def test_a_named_key_is_offered_before_all_others_of_the_agent(strict: Sshd, tmp
     assert is_in(configured(strict, tmp_path, *lines))
 
 
-def test_a_key_of_the_agent_that_nobody_names_lets_us_in(strict: Sshd, tmp_path: Path, agent: Path) -> None:
+def test_an_unconfigured_key_of_the_agent_is_accepted(strict: Sshd, tmp_path: Path, agent: Path) -> None:
     ssh_add(agent, strict.folder / "login")
 
     assert is_in(configured(strict, tmp_path, f"IdentityAgent {agent}", "IdentityFile none"))
 
 
-def test_a_key_of_the_agent_comes_before_files_that_nobody_named(
-    strict: Sshd, tmp_path: Path, agent: Path, home: Path
-) -> None:
+def test_a_key_of_the_agent_comes_before_default_files(strict: Sshd, tmp_path: Path, agent: Path, home: Path) -> None:
     """As with OpenSSH: two of its own list (~/.ssh/id_*) would have used the count up."""
     for kind in ("ed25519", "ecdsa"):
         make_key(home / f"id_{kind}", kind)
@@ -184,7 +182,7 @@ def test_a_fido_key_is_offered_after_the_agent_s_others(strict: Sshd, tmp_path: 
     assert fido.touches == 0
 
 
-def test_a_fido_key_is_offered_after_a_file_that_nobody_named(strict: Sshd, tmp_path: Path, home: Path) -> None:
+def test_a_fido_key_is_offered_after_a_default_file(strict: Sshd, tmp_path: Path, home: Path) -> None:
     key = make_key(home / "id_ed25519")
     with FidoAgent(tmp_path / "fido") as fido:
         allow(strict, fido.public, public(key))
@@ -193,7 +191,7 @@ def test_a_fido_key_is_offered_after_a_file_that_nobody_named(strict: Sshd, tmp_
     assert fido.touches == 0
 
 
-def test_a_locked_key_that_nobody_named_is_in_the_cure(strict: Sshd, tmp_path: Path, agent: Path, home: Path) -> None:
+def test_a_locked_default_key_is_in_the_remedy(strict: Sshd, tmp_path: Path, agent: Path, home: Path) -> None:
     """The agent holds others, so that its passphrase was not asked for."""
     locked = make_key(home / "id_ed25519", passphrase=RIGHT)
     ssh_add(agent, make_key(tmp_path / "other"))
@@ -243,7 +241,7 @@ def test_a_key_file_that_cannot_be_read_and_that_the_agent_holds_lets_us_in(
     assert f"ssh-add {key}" in failure.remedy
 
 
-def test_a_server_that_hangs_up_at_too_many_keys_is_told_with_the_cure(
+def test_a_server_that_disconnects_after_too_many_keys_is_reported_with_the_remedy(
     strict: Sshd, tmp_path: Path, agent: Path
 ) -> None:
     ssh_add(agent, *(make_key(tmp_path / f"other-{number}") for number in range(3)))
@@ -251,7 +249,7 @@ def test_a_server_that_hangs_up_at_too_many_keys_is_told_with_the_cure(
     failure = rejection(configured(strict, tmp_path, f"IdentityAgent {agent}", "IdentityFile none"))
 
     assert failure.reason == "auth_failed"
-    assert "it hung up after 2" in failure.message
+    assert "it disconnected after 2" in failure.message
     assert "(of the agent)" in failure.message
     assert "IdentitiesOnly" in failure.remedy
 
@@ -280,12 +278,12 @@ def test_no_more_keys_are_offered_than_sshd_takes_by_default(server: Sshd, tmp_p
     assert "3 more keys of the agent were not offered" in failure.message
 
 
-def test_an_agent_that_is_gone_is_told_when_nothing_else_lets_us_in(strict: Sshd, tmp_path: Path) -> None:
+def test_a_dead_agent_is_reported_when_the_login_fails(strict: Sshd, tmp_path: Path) -> None:
     failure = rejection(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/gone", "IdentityFile none"))
 
     assert failure.reason == "auth_failed"
     assert "offered: nothing" in failure.message
-    assert f"the agent at {tmp_path}/gone doesn't answer" in failure.message
+    assert f"the agent at {tmp_path}/gone does not answer" in failure.message
     assert "ssh-add" in failure.remedy
 
 
@@ -337,13 +335,13 @@ def test_a_certificate_file_is_used_with_the_key_that_the_agent_holds(
     assert is_in(other)
 
 
-def test_a_certificate_that_has_run_out_is_called_so(strict: Sshd, tmp_path: Path) -> None:
+def test_an_expired_certificate_is_reported_as_expired(strict: Sshd, tmp_path: Path) -> None:
     key = make_key(tmp_path / "key")
     certificate = certify(strict.folder / "ca", key, "-V", "20200101:20200102")
 
     failure = rejection(with_key(strict, key))
 
-    assert f"{certificate} (a certificate that has run out), {key}" in failure.message
+    assert f"{certificate} (a certificate that has expired), {key}" in failure.message
 
 
 # FIDO keys
@@ -367,7 +365,7 @@ def test_a_certificate_file_is_used_with_the_fido_key_that_the_agent_holds(stric
     assert fido.touches == 1
 
 
-def test_no_touch_is_asked_for_a_key_that_the_host_does_not_want(strict: Sshd, tmp_path: Path) -> None:
+def test_no_touch_is_needed_for_a_key_that_the_host_does_not_accept(strict: Sshd, tmp_path: Path) -> None:
     with FidoAgent(tmp_path / "fido") as fido:
         failure = rejection(configured(strict, tmp_path, f"IdentityAgent {tmp_path}/fido", "IdentityFile none"))
 
@@ -384,7 +382,7 @@ def test_a_token_that_is_unplugged_does_not_end_the_login(strict: Sshd, tmp_path
         assert is_in(configured(strict, tmp_path, *lines, f"IdentityFile {strict.folder}/login"))
         failure = rejection(configured(strict, tmp_path, *lines))
 
-    assert "the agent gave no signature: not touched, not confirmed, or locked" in failure.message
+    assert "the agent gave no signature: the token was not touched" in failure.message
 
 
 def test_a_fido_key_file_without_the_agent_is_told_what_to_do(server: Sshd, tmp_path: Path) -> None:
@@ -432,7 +430,7 @@ def test_a_passphrase_that_was_asked_for_unlocks_its_key(server: Sshd, tmp_path:
     assert is_in(with_key(server, key))
 
 
-def test_a_locked_key_is_the_likely_cause_when_the_others_were_refused(strict: Sshd, tmp_path: Path) -> None:
+def test_a_locked_key_is_named_as_the_cause_when_the_others_were_refused(strict: Sshd, tmp_path: Path) -> None:
     locked = make_key(tmp_path / "locked", passphrase=RIGHT)
     other = make_key(tmp_path / "other")
 
@@ -473,7 +471,7 @@ def test_a_password_that_was_asked_for_lets_us_in_where_no_key_does(by_password:
     assert rejection(host).reason == "auth_failed"
 
 
-def test_a_wrong_password_is_given_once_and_told(by_password: Sshd) -> None:
+def test_a_wrong_login_password_is_sent_once_and_reported(by_password: Sshd) -> None:
     SECRETS.put(SecretKind.LOGIN, "wrong")
     host = configured(by_password, by_password.folder, "IdentityFile none")
 
@@ -487,7 +485,7 @@ def test_a_wrong_password_is_given_once_and_told(by_password: Sshd) -> None:
     assert log.count("Failed password") + log.count("Failed keyboard-interactive") <= 1
 
 
-def test_a_password_that_others_refused_and_none_has_taken_is_not_given(by_password: Sshd) -> None:
+def test_a_password_that_other_hosts_refused_and_none_accepted_is_not_sent(by_password: Sshd) -> None:
     SECRETS.put(SecretKind.LOGIN, RIGHT)
     gate = SECRETS.gate(SecretKind.LOGIN, "root")
     host = configured(by_password, by_password.folder, "IdentityFile none")
@@ -499,12 +497,12 @@ def test_a_password_that_others_refused_and_none_has_taken_is_not_given(by_passw
 
     assert failure.reason == "auth_failed"
     assert "offered: nothing" in failure.message
-    assert "the password was refused by web-02 port 22 and web-03 port 22, and no host has taken it" in failure.message
+    assert "the password was rejected by web-02 port 22 and web-03 port 22 and accepted by no host" in failure.message
     assert "right password" in failure.remedy
 
 
 @pytest.mark.parametrize("keys_before", [0, 5], ids=["alone", "as the last try that sshd takes"])
-def test_a_password_that_was_refused_is_not_given_there_again(
+def test_a_refused_password_is_not_sent_to_the_same_host_again(
     by_password: Sshd, tmp_path: Path, agent: Path, keys_before: int
 ) -> None:
     for number in range(keys_before):
@@ -512,9 +510,9 @@ def test_a_password_that_was_refused_is_not_given_there_again(
     host = configured(by_password, tmp_path, f"IdentityAgent {agent}", "IdentityFile none")
     SECRETS.put(SecretKind.LOGIN, "wrong")
 
-    said = "it hung up after 6" if keys_before else "it accepts"
+    said = "it disconnected after 6" if keys_before else "it accepts"
     assert f"the password; {said}" in rejection(host, WITH_PASSWORD).message
-    assert "the password was refused here before" in rejection(host, WITH_PASSWORD).message
+    assert "the password was refused on this host before" in rejection(host, WITH_PASSWORD).message
 
 
 def test_a_host_that_takes_passwords_only_says_which_option_gives_one(tmp_path: Path) -> None:
@@ -531,8 +529,8 @@ def test_a_bastion_is_not_given_the_hosts_password(by_password: Sshd, tmp_path: 
 
     failure = rejection(behind_itself(by_password, tmp_path, key), WITH_PASSWORD)
 
-    assert failure.message.startswith(f"The bastion {by_password.host.address} port {by_password.port} can't be passed")
-    assert f"doesn't let root in; offered: {key}; it accepts publickey" in failure.message
+    assert failure.message.startswith(f"The bastion {by_password.host.address} port {by_password.port} can't be used")
+    assert f"refused the login of root; offered: {key}; it accepts publickey" in failure.message
     assert failure.reason == "auth_failed"
 
 
@@ -560,5 +558,5 @@ def test_a_host_that_wants_two_proofs_gets_both(tmp_path: Path) -> None:
         second = make_key(tmp_path / "second")
         allow(server, public(second))
 
-        assert "it took a part of it and wants more" in rejection(server.host).message
+        assert "it accepted a part of it and requires more" in rejection(server.host).message
         assert is_in(replace(server.host, key_files=(*server.host.key_files, str(second))))

@@ -33,7 +33,7 @@ def given_to(gate: PasswordGate, right_at: set[str], judging_s: float = 0.0) -> 
     return given
 
 
-def test_a_wrong_password_reaches_two_of_many_hosts_that_want_it_at_once() -> None:
+def test_a_wrong_password_reaches_two_of_many_hosts_that_need_it_at_once() -> None:
     gate = PasswordGate()
 
     given = given_to(gate, set())
@@ -44,7 +44,7 @@ def test_a_wrong_password_reaches_two_of_many_hosts_that_want_it_at_once() -> No
     assert sorted(caught.value.refused_by) == sorted(given)
 
 
-def test_a_right_one_reaches_all_and_a_host_with_another_one_is_alone_with_that() -> None:
+def test_a_right_password_reaches_all_hosts_except_one_that_refused_it() -> None:
     gate = PasswordGate()
     gate.enter("odd")
     gate.report("odd", "odd", False)
@@ -55,7 +55,7 @@ def test_a_right_one_reaches_all_and_a_host_with_another_one_is_alone_with_that(
     assert caught.value.refused_by == ()
 
 
-def test_a_host_that_was_lost_before_it_had_answered_proves_nothing() -> None:
+def test_a_lost_host_proves_nothing_about_the_password() -> None:
     gate = PasswordGate()
     for host in HOSTS:
         gate.enter(host)
@@ -64,21 +64,21 @@ def test_a_host_that_was_lost_before_it_had_answered_proves_nothing() -> None:
     assert len(given_to(gate, set())) == MAX_REFUSALS
 
 
-def test_a_host_that_does_not_answer_holds_nobody_up() -> None:
+def test_a_host_that_does_not_answer_does_not_block_the_others() -> None:
     gate = PasswordGate(proving_s=0.05)
     gate.enter("hangs")
 
     assert sorted(given_to(gate, set(HOSTS))) == HOSTS
 
 
-def test_a_directory_that_is_slow_to_refuse_is_asked_by_few() -> None:
+def test_a_slow_directory_gets_the_password_from_few_hosts() -> None:
     """Each of all the others would count, and lock the account."""
     gate = PasswordGate(proving_s=0.2, most_wait_s=60)
 
     assert len(given_to(gate, set(), judging_s=0.3)) < len(HOSTS) / 2
 
 
-def test_who_turns_back_while_he_waits_for_his_turn_is_given_nothing() -> None:
+def test_a_visit_that_is_stopped_while_it_waits_does_not_get_the_password() -> None:
     gate = PasswordGate()
     gate.enter("slow")
     asked: list[None] = []
@@ -95,7 +95,7 @@ def test_who_turns_back_while_he_waits_for_his_turn_is_given_nothing() -> None:
     assert sorted(given_to(gate, set(HOSTS))) == HOSTS
 
 
-def test_nobody_waits_for_hosts_that_hang_one_after_the_other() -> None:
+def test_several_hanging_hosts_do_not_block_the_others() -> None:
     gate = PasswordGate(proving_s=0.05, most_wait_s=0.15)
     for number in range(3):
         gate.enter(f"hangs-{number}")

@@ -74,7 +74,7 @@ def test_a_key_of_a_bastion_is_asked_for_too(tmp_path: Path, locked: Path) -> No
     assert len(person.prompts) == 1
 
 
-def test_a_survey_asks_for_the_keys_of_bastions_alone(tmp_path: Path, locked: Path) -> None:
+def test_a_scan_asks_for_passphrases_of_bastion_keys_only(tmp_path: Path, locked: Path) -> None:
     other = make_key(tmp_path / "other", passphrase=RIGHT)
     person = Person(RIGHT)
     lines = ("Host gate", f"IdentityFile {locked}", "Match host 192.0.2.*", "ProxyJump gate")
@@ -181,7 +181,7 @@ def test_a_bastion_s_key_is_asked_for_though_the_hosts_have_a_password(tmp_path:
     assert person.prompts == [f"Passphrase of {default}: ", "Password of the login: "]
 
 
-def test_a_host_that_cannot_be_resolved_is_for_its_visit_to_tell(tmp_path: Path) -> None:
+def test_a_host_that_cannot_be_resolved_is_left_to_its_visit(tmp_path: Path) -> None:
     prepare(hosts(), config(tmp_path, "Nonsense yes"), nobody)
 
 
@@ -197,7 +197,7 @@ def test_a_password_is_asked_for_once_and_only_if_wanted() -> None:
     assert SECRETS.get(SecretKind.LOGIN) == "secret"
 
 
-def test_a_password_that_nobody_can_give_is_refused() -> None:
+def test_asking_for_a_password_without_a_terminal_is_refused() -> None:
     with pytest.raises(Refused, match="no terminal"):
         prepare(hosts(), Connecting(ask_password=True), nobody)
 
@@ -209,7 +209,7 @@ def test_an_empty_password_is_not_tried_on_any_host() -> None:
     assert SECRETS.get(SecretKind.LOGIN) is None
 
 
-def test_without_openssh_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_openssh_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert prepare(hosts(), PLAIN, nobody) == ()
     monkeypatch.setenv("PATH", "/nowhere")
 

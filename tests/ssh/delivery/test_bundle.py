@@ -65,7 +65,7 @@ def test_it_holds_the_step_script_an_empty_fleet_and_psutil_and_no_more() -> Non
     assert not [name for name in names if "__pycache__" in name]
 
 
-def test_visits_that_begin_at_once_have_one_shelf() -> None:
+def test_visits_that_begin_at_once_share_one_bundle_store() -> None:
     """In a process that has made none yet: what one of them fetches, the others must not fetch again."""
     script = (
         "from concurrent.futures import ThreadPoolExecutor as Pool; from fleet.ssh.delivery.bundle import bundles; "
@@ -83,7 +83,7 @@ def test_an_unknown_platform_gets_the_bundle_without_psutil() -> None:
         assert not [name for name in source.namelist() if "psutil" in name]
 
 
-def test_what_is_read_first_keeps_to_the_grammar_of_python_3_6() -> None:
+def test_the_entry_script_parses_as_python_3_6() -> None:
     ast.parse(ROOT_MAIN, feature_version=(3, 6))
 
 
@@ -120,7 +120,7 @@ def test_a_psutil_that_cannot_be_loaded_is_no_crash(python: Python, tmp_path: Pa
 
 
 @pytest.mark.parametrize("python", found_pythons()[:1], ids=lambda python: python.version)
-def test_visits_that_unpack_at_once_do_not_meet_half_of_it(python: Python, tmp_path: Path) -> None:
+def test_visits_that_unpack_at_once_never_see_a_partial_bundle(python: Python, tmp_path: Path) -> None:
     path = tmp_path / "fleet.pyz"
     path.write_bytes(own_bundle().data)
     at_once = [

@@ -11,7 +11,7 @@ from fleet.ssh.delivery.compress import compressed_release
 from fleet.ssh.link_errors import HostRefused
 
 
-def test_a_release_is_compressed_once_for_all_who_ask_at_a_time(tmp_path: Path) -> None:
+def test_a_release_is_compressed_once_for_all_visits(tmp_path: Path) -> None:
     release = tmp_path / "nginx"
     release.write_bytes(b"nginx " * 100_000)
 
@@ -24,7 +24,7 @@ def test_a_release_is_compressed_once_for_all_who_ask_at_a_time(tmp_path: Path) 
     assert len(found[0].data) < 60_000
 
 
-def test_a_file_that_was_built_anew_is_packed_anew(tmp_path: Path) -> None:
+def test_a_changed_release_is_compressed_again(tmp_path: Path) -> None:
     release = tmp_path / "nginx"
     release.write_bytes(b"old")
     compressed_release(release)
@@ -34,7 +34,7 @@ def test_a_file_that_was_built_anew_is_packed_anew(tmp_path: Path) -> None:
     assert gzip.decompress(compressed_release(release).data) == b"new"
 
 
-def test_a_release_that_is_gone_from_the_laptop_is_said_so(tmp_path: Path) -> None:
+def test_a_missing_release_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(HostRefused) as caught:
         compressed_release(tmp_path / "nginx")
 

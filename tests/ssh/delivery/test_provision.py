@@ -77,7 +77,7 @@ def refused(outcome: HostOutcome, place: Path) -> bool:
     """Whether the visit was refused because of this place, with what to do about it."""
     return (
         of(outcome) == (Outcome.REFUSED, "bundle_failed")
-        and f"somebody else than root can write to {place}, or put another in its place" in outcome.message
+        and f"Users other than root can write to {place}, or replace it" in outcome.message
         and "(chown root, chmod go-w)" in outcome.remedy
     )
 
@@ -217,7 +217,7 @@ def test_a_link_that_freezes_while_the_bundle_is_sent_changed_nothing(
     assert [path for path in bundle_files(fresh) if path.name == "fleet.pyz"] == []
 
 
-def test_a_full_disk_is_said_in_the_host_s_own_words(fresh: Host, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_the_host_s_own_words(fresh: Host, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "fleet-test", small], check=True)
@@ -258,9 +258,7 @@ exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
 """
 
 
-def test_a_login_that_is_slow_to_begin_is_no_upload_that_stalls(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_login_does_not_count_as_a_stalled_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The login begins only after the upload's deadline has been put off three times: it may take as long as it likes."""
     monkeypatch.setattr(command, "PULSE_S", 0.1)
 
@@ -346,7 +344,7 @@ def test_a_release_that_cannot_be_written_is_a_refusal_and_no_lost_link(fresh: H
     assert str(TARGET) in outcome.message
 
 
-def test_a_host_that_gives_one_session_at_a_time_is_brought_its_release_in_every_way(tmp_path: Path) -> None:
+def test_every_upload_way_works_with_one_session_at_a_time(tmp_path: Path) -> None:
     """Hardened hosts have MaxSessions 1 or 2, which sshd counts until a command has ended."""
     (tmp_path / "nginx").write_text("the bytes")
     available = stub(tmp_path, STAGE)

@@ -205,7 +205,7 @@ def test_a_second_run_needs_no_network(index: Index, tmp_path: Path) -> None:
     assert files_of(again)["psutil/__init__.py"] == b"aarch64-glibc"
 
 
-def test_what_could_not_be_fetched_is_asked_for_once_in_a_run(index: Index, tmp_path: Path) -> None:
+def test_a_failed_fetch_is_not_repeated_in_a_run(index: Index, tmp_path: Path) -> None:
     index.go_away()
     shelf = BundleStore({GENERIC: build(GENERIC, PACKAGE)}, WheelCache(tmp_path / "cache", index.pins))
 
@@ -216,7 +216,7 @@ def test_what_could_not_be_fetched_is_asked_for_once_in_a_run(index: Index, tmp_
         shelf.fetch("x86_64-musl")
 
 
-def test_a_platform_that_is_at_hand_does_not_wait_for_another_one_s_wheel(tmp_path: Path) -> None:
+def test_a_cached_platform_does_not_wait_for_another_one_s_wheel(tmp_path: Path) -> None:
     class Slow(WheelCache):
         """As pip is without a network."""
 
@@ -288,9 +288,7 @@ def test_a_host_gets_the_wheel_and_runs_with_it(laptop: Laptop, without_psutil: 
     assert len(list(Path(without_psutil.layout.state_dir).glob("bundles/*"))) == 1
 
 
-def test_a_host_without_psutil_is_refused_while_none_can_be_fetched_and_not_longer(
-    laptop: Laptop, without_psutil: Host
-) -> None:
+def test_a_host_without_psutil_is_refused_until_psutil_can_be_fetched(laptop: Laptop, without_psutil: Host) -> None:
     wheel = {path.name: path.read_bytes() for path in laptop.index.folder.iterdir()}
     laptop.index.go_away()
     heard = Heard()

@@ -25,7 +25,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_so_many_bytes_take_so_many_seconds_whoever_sends_them(clock: Clock) -> None:
+def test_the_rate_holds_for_all_uploads_together(clock: Clock) -> None:
     rate = Rate(1000, clock, clock.pause)
 
     for _ in range(10):
@@ -45,7 +45,7 @@ def test_time_in_which_nobody_sent_is_not_saved_up(clock: Clock) -> None:
     assert clock.pauses == [1.0]
 
 
-def test_who_waits_says_so_at_least_once_a_second(clock: Clock) -> None:
+def test_a_waiting_upload_calls_back_every_second(clock: Clock) -> None:
     rate = Rate(10, clock, clock.pause)
     said: list[float] = []
     rate.take(100, lambda: None)
@@ -55,7 +55,7 @@ def test_who_waits_says_so_at_least_once_a_second(clock: Clock) -> None:
     assert said == [1000 + second * PULSE_S for second in range(10)]
 
 
-def test_what_is_raised_while_waiting_ends_it(clock: Clock) -> None:
+def test_an_exception_while_waiting_ends_the_wait(clock: Clock) -> None:
     rate = Rate(10, clock, clock.pause)
     rate.take(100, lambda: None)
 

@@ -75,7 +75,7 @@ def test_a_file_that_is_there_is_replaced(link: Link, tmp_path: Path) -> None:
     ],
     ids=["sftp", "scp", "exec"],
 )
-def test_each_way_does_without_the_two_others(tmp_path: Path, way: str, settings: list[str]) -> None:
+def test_each_way_works_without_the_other_two(tmp_path: Path, way: str, settings: list[str]) -> None:
     """What the host lacks is passed over, and asked for by name it is refused."""
     folder = tmp_path / "here"
     folder.mkdir()
@@ -96,7 +96,7 @@ def test_each_way_does_without_the_two_others(tmp_path: Path, way: str, settings
     assert only_file(folder).name == "nginx.part"
 
 
-def test_a_login_that_chatters_into_the_protocols_gets_its_file_by_a_command(tmp_path: Path) -> None:
+def test_a_noisy_login_falls_back_to_the_exec_way(tmp_path: Path) -> None:
     """An sftp-server and an scp that the login shell starts after the greeting of its .bashrc."""
     folder = tmp_path / "here"
     folder.mkdir()
@@ -111,7 +111,7 @@ def test_a_login_that_chatters_into_the_protocols_gets_its_file_by_a_command(tmp
     assert only_file(folder).read_bytes() == CONTENT
 
 
-def test_a_way_that_was_asked_for_is_the_only_one_tried(tmp_path: Path) -> None:
+def test_a_chosen_way_is_the_only_one_tried(tmp_path: Path) -> None:
     with sshd(tmp_path, "Subsystem none") as poor:
         link = Link(poor.host, QUICK)
         link.open()
@@ -135,7 +135,7 @@ def test_under_sudo_the_exec_channel_is_the_way(server: Sshd, tmp_path: Path) ->
     assert only_file(tmp_path).read_bytes() == CONTENT
 
 
-def test_a_folder_that_is_not_there_is_said_for_every_way(link: Link, tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_for_every_way(link: Link, tmp_path: Path) -> None:
     with pytest.raises(HostRefused) as caught:
         upload(link, CONTENT, f"{tmp_path}/no/nginx.part")
 
@@ -146,9 +146,7 @@ def test_a_folder_that_is_not_there_is_said_for_every_way(link: Link, tmp_path: 
 
 
 @pytest.mark.parametrize("how", WAYS)
-def test_what_a_dead_upload_still_holds_open_is_not_written_to_again(
-    server: Sshd, link: Link, tmp_path: Path, how: str
-) -> None:
+def test_a_file_that_a_dead_upload_holds_open_is_not_reused(server: Sshd, link: Link, tmp_path: Path, how: str) -> None:
     """The far end of a dead link lives for hours: what it had open could be neither trusted nor run."""
     with Proxy(server.port, freeze_after_bytes=len(CONTENT) // 4) as proxy, ThreadPoolExecutor() as threads:
         server.know("[127.0.0.1]:* {key}")
@@ -177,7 +175,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("how", ["auto", "sftp", "scp", "exec"])
-def test_a_disk_that_is_full_leaves_nothing_under_the_final_name(link: Link, small_disk: Path, how: str) -> None:
+def test_a_full_disk_leaves_nothing_under_the_final_name(link: Link, small_disk: Path, how: str) -> None:
     with pytest.raises(HostRefused) as caught:
         upload(link, CONTENT, f"{small_disk}/nginx.part", how=how)
 
@@ -222,7 +220,7 @@ def test_a_slow_link_may_take_longer_than_any_deadline(server: Sshd, tmp_path: P
     assert all((tmp_path / how).read_bytes() == data for how in WAYS)
 
 
-def test_a_link_that_grows_slow_is_no_link_that_stalls(server: Sshd, tmp_path: Path) -> None:
+def test_a_link_that_becomes_slow_does_not_count_as_stalled(server: Sshd, tmp_path: Path) -> None:
     """What a fast link had on its way takes five seconds then: it is the bytes that arrive meanwhile that count."""
     data = os.urandom(4 << 20)
 
@@ -243,7 +241,7 @@ def test_a_link_that_grows_slow_is_no_link_that_stalls(server: Sshd, tmp_path: P
     assert all((tmp_path / how).read_bytes() == data for how in WAYS)
 
 
-def test_a_host_that_falls_silent_at_the_end_of_an_upload_is_told_as_that(tmp_path: Path) -> None:
+def test_a_host_that_freezes_at_the_end_of_an_upload_gives_no_answer(tmp_path: Path) -> None:
     """Everything has arrived; the host is asked whether it lives before the upload's own deadline has passed."""
     (tmp_path / "wc").write_text(f"#!/bin/sh\ntouch {tmp_path}/counting\nexec sleep 3\n")
     (tmp_path / "wc").chmod(0o755)
@@ -264,9 +262,7 @@ def test_a_host_that_falls_silent_at_the_end_of_an_upload_is_told_as_that(tmp_pa
     assert "did not answer for 1 s" in failure.message
 
 
-def test_a_host_that_begins_again_and_again_is_not_waited_for_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_removing_a_failed_upload_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What removes the part of an upload that failed may say what it likes, and has the time of an upload that stalls."""
     monkeypatch.setattr("fleet.ssh.delivery.upload.LATER_S", 0.0)
     again = 'case "$c" in *"rm -f"*) while :; do echo fleet-begin; sleep 0.2; done;; *) exec /bin/sh -c "$c";; esac'
@@ -291,7 +287,7 @@ def test_a_rate_limit_holds_back_every_way(link: Link, tmp_path: Path, how: str)
     assert only_file(tmp_path).read_bytes() == bytes(5000)
 
 
-def test_waiting_for_the_rate_is_no_standstill(link: Link) -> None:
+def test_waiting_for_the_rate_limit_does_not_count_as_stalled(link: Link) -> None:
     """The far end may be quiet for 20 s; here each portion waits for 100."""
     now_s = [0.0]
 
@@ -311,7 +307,7 @@ def test_waiting_for_the_rate_is_no_standstill(link: Link) -> None:
     assert max(later - earlier for earlier, later in pairwise(Watching.at)) <= 1
 
 
-def test_who_waits_for_the_rate_is_not_held_when_the_link_is_cut(link: Link, tmp_path: Path) -> None:
+def test_an_upload_that_waits_for_the_rate_ends_when_the_link_is_cut(link: Link, tmp_path: Path) -> None:
     told: list[str] = []
 
     def cut() -> None:
@@ -325,7 +321,7 @@ def test_who_waits_for_the_rate_is_not_held_when_the_link_is_cut(link: Link, tmp
     assert caught.value.reason == "link_lost"
 
 
-def test_who_is_turned_back_stops_sending(link: Link, tmp_path: Path) -> None:
+def test_a_stopped_upload_sends_no_more(link: Link, tmp_path: Path) -> None:
     def stopped() -> None:
         raise HostRefused("stopped", "")
 

@@ -99,7 +99,7 @@ def test_a_changed_key_is_refused_with_the_line_and_both_fingerprints(server: Ss
     assert fingerprint(server.folder / "host_ed25519") in failure.message
 
 
-def test_what_is_said_of_a_changed_key_makes_it_unknown_in_every_file(server: Sshd, tmp_path: Path) -> None:
+def test_the_remedy_for_a_changed_key_removes_it_from_every_file(server: Sshd, tmp_path: Path) -> None:
     files = [tmp_path / "first file", tmp_path / "second"]
     for file in files:
         file.write_text(f"web {public(make_key(tmp_path / f'key of {file.name}'))}\n")
@@ -108,7 +108,7 @@ def test_what_is_said_of_a_changed_key_makes_it_unknown_in_every_file(server: Ss
     failure = known_host_for(settings).rejection(PresentedKey("ssh-ed25519", b"another"), 0)
     assert failure is not None
 
-    said = failure.remedy.partition("Only then: ")[2].partition(", and accept")[0]
+    said = failure.remedy.partition("Only then run: ")[2].partition(", and accept")[0]
     subprocess.run(["/bin/sh", "-c", said], check=True, capture_output=True)
 
     assert known_host_for(settings).keys == ()
@@ -143,7 +143,7 @@ def test_a_certificate_authority_alone_is_no_known_key_and_is_named(server: Sshd
     failure = refusal(server)
 
     assert failure.reason == "host_key_unknown"
-    assert "It shows no certificate, though an authority is known for it" in failure.message
+    assert "It presents no certificate, though an authority is known for it" in failure.message
     assert f"({server.known_hosts}:1)" in failure.message
 
 

@@ -117,7 +117,7 @@ def test_a_name_is_hashed_where_ssh_config_says_so(server: Sshd, tmp_path: Path)
 
 
 @pytest.mark.parametrize("file", ["none", "/dev/null"])
-def test_where_nothing_is_to_be_remembered_nothing_is(server: Sshd, tmp_path: Path, file: str) -> None:
+def test_no_key_is_stored_where_ssh_config_says_so(server: Sshd, tmp_path: Path, file: str) -> None:
     config = f"Host *\n  UserKnownHostsFile {file}\n  GlobalKnownHostsFile {tmp_path}/global\n"
     (tmp_path / "config").write_text(config)
     link = replace(server, host=replace(server.host, known_hosts=None))
@@ -125,12 +125,12 @@ def test_where_nothing_is_to_be_remembered_nothing_is(server: Sshd, tmp_path: Pa
     ((reason, message),) = connect(link, replace(NEW, ssh_config=str(tmp_path / "config")))
 
     assert reason == "host_key_accepted"
-    assert "stored nowhere" in message
+    assert "It is not stored" in message
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
     assert not (tmp_path / "global").exists()
 
 
-def test_a_key_that_cannot_be_stored_is_accepted_and_that_is_told(tmp_path: Path) -> None:
+def test_a_key_that_cannot_be_stored_is_accepted_and_reported(tmp_path: Path) -> None:
     (tmp_path / "known_hosts").symlink_to(tmp_path / "gone" / "known_hosts")
 
     assert "It is NOT stored" in accept(a_host(tmp_path / "known_hosts"), KEY)
@@ -247,7 +247,7 @@ def test_many_keys_are_added_to_a_file_of_many_thousand_names(tmp_path: Path) ->
     assert added == 40
 
 
-def test_what_became_known_as_another_key_meanwhile_keeps_every_key_out(tmp_path: Path) -> None:
+def test_a_key_that_changed_meanwhile_keeps_all_keys_out(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_text(line("web-02", OTHER))
 
@@ -258,7 +258,7 @@ def test_what_became_known_as_another_key_meanwhile_keeps_every_key_out(tmp_path
     assert file.read_text() == line("web-02", OTHER)
 
 
-def test_two_keys_of_one_name_keep_every_key_out(tmp_path: Path) -> None:
+def test_two_keys_of_one_name_keep_all_keys_out(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
 
     with pytest.raises(LinkError) as caught:
@@ -269,7 +269,7 @@ def test_two_keys_of_one_name_keep_every_key_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "a\nb", "*", "a,b", "!a", "#a", "@a", "|1|a", ""])
-def test_a_name_that_would_mean_something_else_there_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_with_a_special_meaning_in_known_hosts_is_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / "known_hosts"
 
     with pytest.raises(LinkError) as caught:
@@ -345,7 +345,7 @@ def test_a_lock_that_is_never_given_back_is_named(tmp_path: Path, monkeypatch: p
             add([(a_host(file), KEY)], str(file))
 
     assert caught.value.reason == "known_hosts_unwritable"
-    assert "locked by another program" in caught.value.message
+    assert "another program holds its lock" in caught.value.message
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:

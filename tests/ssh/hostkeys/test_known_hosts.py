@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
     assert caught.value.reason == "known_hosts_unreadable"
 
 
-def test_a_file_that_may_be_there_and_cannot_be_looked_at_is_no_empty_one(tmp_path: Path) -> None:
+def test_an_unreadable_file_does_not_count_as_empty(tmp_path: Path) -> None:
     """As behind a folder that is not ours to look into: root may look everywhere, but not along links in a circle."""
     (tmp_path / "known_hosts").symlink_to(tmp_path / "known_hosts")
 

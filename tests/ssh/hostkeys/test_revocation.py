@@ -75,7 +75,9 @@ def test_an_unknown_key_that_is_revoked_is_not_accepted_as_new(server: Sshd, tmp
 @pytest.mark.parametrize(
     "content", [None, b"SSHKRL\n\0 and no more", b"ssh-ed25519 AAA\n"], ids=["missing", "broken", "no key"]
 )
-def test_a_file_that_cannot_be_read_lets_nobody_be_trusted(server: Sshd, tmp_path: Path, content: bytes | None) -> None:
+def test_no_host_is_trusted_while_the_revocation_file_cannot_be_read(
+    server: Sshd, tmp_path: Path, content: bytes | None
+) -> None:
     if content is not None:
         (tmp_path / "revoked").write_bytes(content)
 

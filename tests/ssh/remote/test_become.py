@@ -96,7 +96,7 @@ def test_a_login_that_sudo_lets_in_is_root_for_the_visit(
     assert machine.failed_logins == 0
 
 
-def test_a_password_that_is_not_asked_for_is_not_taken_for_the_request(
+def test_a_password_that_sudo_does_not_ask_for_does_not_end_up_in_the_request(
     machine: Ordinary, host: Host, tmp_path: Path
 ) -> None:
     machine.allow("Defaults requiretty", FREE)
@@ -105,9 +105,7 @@ def test_a_password_that_is_not_asked_for_is_not_taken_for_the_request(
     assert visit(a_task(host), Heard(), stub(tmp_path, WHO)).message == "0 ann@laptop"
 
 
-def test_a_password_that_nobody_gave_is_named_with_the_line_that_spares_it(
-    machine: Ordinary, host: Host, tmp_path: Path
-) -> None:
+def test_a_missing_password_is_refused_with_the_sudoers_line(machine: Ordinary, host: Host, tmp_path: Path) -> None:
     machine.allow(ASKED)
 
     refused = visit(a_task(host), Heard(), stub(tmp_path, WHO))
@@ -123,7 +121,7 @@ def test_a_password_that_nobody_gave_is_named_with_the_line_that_spares_it(
     assert of(cured) == (Outcome.DONE, None)
 
 
-def test_what_was_tried_without_a_password_is_not_counted_once_it_asks_for_one(link: Link) -> None:
+def test_the_time_of_sudo_without_a_password_does_not_count(link: Link) -> None:
     """A sudo that asks a directory may take its time at both."""
     told: list[str] = []
 
@@ -195,9 +193,7 @@ def test_sudo_is_not_made_to_refuse_at_every_visit(machine: Ordinary, host: Host
     assert PASSWORD not in told
 
 
-def test_a_wrong_password_is_said_once_and_never_tried_again_on_that_host(
-    machine: Ordinary, host: Host, tmp_path: Path
-) -> None:
+def test_a_wrong_password_is_sent_once_to_a_host(machine: Ordinary, host: Host, tmp_path: Path) -> None:
     """Two failures are counted for one try: the second is sudo's own, which asks again and is not answered."""
     machine.allow(ASKED)
     machine.forget_failures()
@@ -212,7 +208,7 @@ def test_a_wrong_password_is_said_once_and_never_tried_again_on_that_host(
 
     assert of(first) == of(again) == (Outcome.REFUSED, "become_password_wrong")
     assert f"refused the password that was given for {USER}" in first.message
-    assert "refused here before" in again.message
+    assert "refused on this host before" in again.message
     assert "wrong\n" not in first.message
     assert 1 <= counted <= 2
     assert last == counted
@@ -236,7 +232,7 @@ def visited(hosts: list[Host], available: Mapping[str, Bundle]) -> list[HostOutc
     ("defaults", "said"),
     [("", "refused the password that was given"), ("Defaults passwd_tries=1", "it is wrong, or not enough")],
 )
-def test_a_wrong_password_is_not_given_to_all_hosts_before_one_has_taken_it(
+def test_a_password_is_not_sent_to_all_hosts_before_one_has_accepted_it(
     machine: Ordinary, host: Host, tmp_path: Path, defaults: str, said: str
 ) -> None:
     """A directory behind all of them would count each, and lock the account."""
@@ -253,7 +249,7 @@ def test_a_wrong_password_is_not_given_to_all_hosts_before_one_has_taken_it(
     SECRETS.put(SecretKind.BECOME, PASSWORD)
     cured = visited(hosts, available)
 
-    spared = [outcome.message for outcome in outcomes if "no host has taken it" in outcome.message]
+    spared = [outcome.message for outcome in outcomes if "accepted by no host" in outcome.message]
     tried = [outcome.host for outcome in outcomes if said in outcome.message]
     assert (len(tried), len(spared)) == (2, 2)
     assert all(host in message for host in tried for message in spared)
@@ -261,7 +257,7 @@ def test_a_wrong_password_is_not_given_to_all_hosts_before_one_has_taken_it(
     assert [outcome.message for outcome in cured] == ["0 ann@laptop"] * 4
 
 
-def test_a_password_is_not_given_after_the_operator_turned_back(
+def test_a_password_is_not_sent_after_a_stop(
     machine: Ordinary, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """He may have seen that it was a typing error, while the others waited for what the first host says of it."""
@@ -284,7 +280,7 @@ def test_a_password_is_not_given_after_the_operator_turned_back(
     assert machine.failed_logins == 0
 
 
-def test_a_password_that_is_right_and_not_enough_is_told_apart_with_a_line_that_cures_it(
+def test_a_right_password_without_a_sudo_rule_is_refused_with_the_rule(
     machine: Ordinary, host: Host, tmp_path: Path
 ) -> None:
     machine.allow(f"{USER} ALL=(root) /bin/true")
@@ -302,7 +298,7 @@ def test_a_password_that_is_right_and_not_enough_is_told_apart_with_a_line_that_
 
 
 @pytest.mark.parametrize("method", ["sudo", "doas"])
-def test_hosts_without_a_rule_say_nothing_against_the_password(
+def test_hosts_without_a_rule_do_not_count_against_the_password(
     machine: Ordinary, host: Host, tmp_path: Path, method: str
 ) -> None:
     """Two of them come first; the third host, which has the rule, is given the password as if they were not there."""
@@ -321,7 +317,7 @@ def test_hosts_without_a_rule_say_nothing_against_the_password(
     assert machine.failed_logins == 0
 
 
-def test_the_length_of_a_password_is_told_to_nobody(machine: Ordinary, host: Host, tmp_path: Path) -> None:
+def test_the_length_of_a_password_is_not_shown(machine: Ordinary, host: Host, tmp_path: Path) -> None:
     """`pwfeedback` shows a star for each letter."""
     machine.allow("Defaults pwfeedback", ASKED)
     machine.forget_failures()
@@ -378,7 +374,7 @@ def test_a_script_that_dies_as_sudo_does_is_not_run_a_second_time(
     assert seen.read_text() == "x"
 
 
-def test_a_host_that_is_not_to_become_root_is_not_given_the_password(server: Sshd, tmp_path: Path) -> None:
+def test_a_host_without_ansible_become_is_not_sent_the_password(server: Sshd, tmp_path: Path) -> None:
     """However it asks for it: it may be in other hands than those whose password this is."""
     thief = tmp_path / "thief"
     thief.write_text(f"#!/bin/sh\necho; echo fleet-wants-root root; timeout 0.5 cat > {tmp_path}/stolen\n")
@@ -414,7 +410,9 @@ def test_doas_lets_in_without_a_password_or_with_one(machine: Ordinary, host: Ho
     assert machine.failed_logins == 0
 
 
-def test_doas_that_wants_a_password_is_told_with_its_own_cure(machine: Ordinary, host: Host, tmp_path: Path) -> None:
+def test_doas_that_requires_a_password_is_refused_with_its_own_rule(
+    machine: Ordinary, host: Host, tmp_path: Path
+) -> None:
     host = replace(host, become_method="doas")
     available = stub(tmp_path, WHO)
     machine.do(f"permit {USER} as root cmd /bin/sh")

@@ -35,7 +35,7 @@ def test_a_command_needs_no_thread_of_its_own(link: Link) -> None:
     assert list(command.lines(silence_s)) == []
 
 
-def test_a_command_hears_what_is_sent_to_it_and_no_more(link: Link) -> None:
+def test_a_command_reads_only_what_is_sent_to_it(link: Link) -> None:
     """Fabric reads the operator's stdin in every thread, and writes it letter by letter."""
     said = b"x" * (1 << 20) + b"\n"
     command = Command(link, "exec wc -c")
@@ -46,7 +46,9 @@ def test_a_command_hears_what_is_sent_to_it_and_no_more(link: Link) -> None:
     assert [int(line) for line in command.lines(silence_s)] == [len(said)]
 
 
-def test_the_time_that_we_take_with_a_line_is_not_the_host_s(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_between_two_lines_does_not_count_against_the_host(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A password may wait for its turn, and an upload goes on between two lines."""
     ours_s = [0.0]
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ours_s[0])

@@ -57,7 +57,7 @@ def test_a_private_fabric_file_changes_nothing(server: Sshd, tmp_path: Path, mon
     assert output(server.host, "exec id -un") == [b"root"]
 
 
-def test_a_port_that_nobody_listens_on_refuses(server: Sshd) -> None:
+def test_a_port_without_a_listener_refuses(server: Sshd) -> None:
     assert rejection(replace(server.host, port=free_port())).reason == "refused"
 
 
@@ -93,7 +93,7 @@ def test_name_servers_that_do_not_answer_time_out(tmp_path: Path) -> None:
     )
 
     assert done.stdout.startswith("timed_out True"), done
-    assert "was not looked up within 1 s" in done.stdout
+    assert "could not be looked up within 1 s" in done.stdout
 
 
 def test_a_slow_lookup_takes_nothing_from_the_time_to_connect(server: Sshd) -> None:
@@ -169,7 +169,7 @@ def test_a_server_with_only_sha1_is_too_old(tmp_path: Path, setting: str) -> Non
         assert rejection(old.host).reason == "incompatible"
 
 
-def test_lines_of_ssh_config_that_are_not_followed_do_no_harm(server: Sshd, tmp_path: Path) -> None:
+def test_ignored_options_of_ssh_config_do_no_harm(server: Sshd, tmp_path: Path) -> None:
     (tmp_path / "config").write_text("""Host *
   ForwardAgent /nowhere/agent
   ControlMaster auto
@@ -214,7 +214,7 @@ def test_a_server_without_sessions_refuses_the_channel(tmp_path: Path) -> None:
     assert caught.value.reason == "channel_refused"
 
 
-def test_a_peer_that_freezes_after_the_login_does_not_hang_us(server: Sshd) -> None:
+def test_a_peer_that_freezes_after_the_login_does_not_block_fleet(server: Sshd) -> None:
     with Proxy(server.port) as proxy:
         server.know("[127.0.0.1]:* {key}")
         link = Link(proxy.before(server.host), HASTY)

@@ -28,7 +28,7 @@ VERSION = b"SSH-2.0-OpenSSH_9.2\r\n"
     ],
     ids=["a line without an end", "a packet of 1 GB", "a packet of 4 GB"],
 )
-def test_a_peer_that_says_more_than_sense_allows_is_cut_off(first: bytes, why: str) -> None:
+def test_a_peer_that_sends_too_much_is_cut_off(first: bytes, why: str) -> None:
     near, far = socket.socketpair()
     poured: list[int] = []
 
@@ -49,7 +49,7 @@ def test_a_peer_that_says_more_than_sense_allows_is_cut_off(first: bytes, why: s
     assert sum(poured) <= MAX_BYTES
 
 
-def test_a_host_that_says_more_than_it_was_let_to_is_cut_off(server: Sshd) -> None:
+def test_a_host_that_exceeds_its_window_is_cut_off(server: Sshd) -> None:
     """sshd is told that it may send everything at once, which an honest one does only then."""
     link = Link(server.host, QUICK)
     link.open()

@@ -34,7 +34,7 @@ def at_most(logins: int) -> str:
     return f"MaxStartups {logins}:100:{logins}"
 
 
-def test_logins_queue_so_that_none_is_turned_away(tmp_path: Path) -> None:
+def test_logins_queue_so_that_none_is_dropped(tmp_path: Path) -> None:
     """sshd's own limit is ten; this one leaves room for logins that have ended here and not yet there."""
     with sshd(tmp_path, at_most(2 * MAX_HANDSHAKES + 2)) as server:
         said, told = said_and_told([server.host] * MANY)
@@ -43,7 +43,7 @@ def test_logins_queue_so_that_none_is_turned_away(tmp_path: Path) -> None:
     assert told == []
 
 
-def test_a_login_that_was_turned_away_comes_again_and_that_is_told(tmp_path: Path) -> None:
+def test_a_dropped_login_is_tried_again_and_reported(tmp_path: Path) -> None:
     with sshd(tmp_path, at_most(3)) as server:
         said, told = said_and_told([server.host] * 6)
 
@@ -51,7 +51,7 @@ def test_a_login_that_was_turned_away_comes_again_and_that_is_told(tmp_path: Pat
     assert set(told) in ({"no_banner"}, {"handshake_failed"}, {"no_banner", "handshake_failed"})
 
 
-def test_a_proxy_command_that_was_turned_away_comes_again_and_that_is_told(tmp_path: Path) -> None:
+def test_a_dropped_proxy_command_is_tried_again_and_reported(tmp_path: Path) -> None:
     """fleet does not know which sshd it logs in at, and lets no login wait."""
     folder = tmp_path / "last"
     folder.mkdir()
