@@ -120,7 +120,7 @@ class Provisioner:
         sent_bytes = len(brought.data)
         self._notify(
             None,
-            f"uploaded the release by {way} ({_mb(sent_bytes)}, unpacked {_mb(brought.unpacked_bytes)})",
+            f"Uploaded the release by {way} ({_mb(sent_bytes)}, unpacked {_mb(brought.unpacked_bytes)}).",
             took_s=time.monotonic() - began_at,
             data={"transfer": way, "bytes": sent_bytes, "unpacked_bytes": brought.unpacked_bytes},
         )
@@ -144,8 +144,8 @@ def _unsafe(place: str) -> HostRefused:
     return HostRefused(
         "bundle_failed",
         f"Users other than root can write to {safe(place)}, or replace it: fleet stores and runs no step script there.",
-        "Make it and every folder above the state folder (fleet_state_dir, /var/lib/fleet) root's alone: chown root, "
-        "chmod go-w. If another user may have written there, remove its folder bundles, too; fleet uploads it again.",
+        "Make it and every folder above the state folder (fleet_state_dir, /var/lib/fleet) root's alone (chown root, "
+        "chmod go-w). If another user may have written there, remove its folder bundles, too; fleet uploads it again.",
     )
 
 

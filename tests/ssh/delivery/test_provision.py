@@ -322,7 +322,7 @@ def test_a_missing_release_is_brought_and_the_request_is_made_again(fresh: Host,
     ]
     sent_bytes = next(Path(fresh.layout.state_dir).glob("releases/*/nginx.part.gz")).stat().st_size
     assert heard.events[1].data == {"transfer": "sftp", "bytes": sent_bytes, "unpacked_bytes": 9}
-    assert heard.events[1].message == "uploaded the release by sftp (0.0 MB, unpacked 0.0 MB)"
+    assert heard.events[1].message == "Uploaded the release by sftp (0.0 MB, unpacked 0.0 MB)."
     assert heard.events[1].took_s is not None
 
 

@@ -209,10 +209,10 @@ def test_a_failed_fetch_is_not_repeated_in_a_run(index: Index, tmp_path: Path) -
     index.go_away()
     shelf = BundleStore({GENERIC: build(GENERIC, PACKAGE)}, WheelCache(tmp_path / "cache", index.pins))
 
-    with pytest.raises(WheelUnavailable, match="pip could not fetch it"):
+    with pytest.raises(WheelUnavailable, match="pip could not fetch the wheel"):
         shelf.fetch("x86_64-musl")
     index.hold("x86_64-musl", make_wheel(fake_files("x86_64-musl"), FILE_TAGS["x86_64-musl"]))
-    with pytest.raises(WheelUnavailable, match="pip could not fetch it"):
+    with pytest.raises(WheelUnavailable, match="pip could not fetch the wheel"):
         shelf.fetch("x86_64-musl")
 
 
@@ -299,7 +299,7 @@ def test_a_host_without_psutil_is_refused_until_psutil_can_be_fetched(laptop: La
     later = visit(a_task(without_psutil), Heard(), laptop.shelf())
 
     assert (refused.outcome, refused.reason) == (Outcome.REFUSED, "psutil_missing")
-    assert "pip could not fetch it" in refused.message
+    assert "pip could not fetch the wheel" in refused.message
     assert "python3-psutil (Debian" in refused.remedy
     assert "py3-psutil (Alpine)" in refused.remedy
     notes = [event.reason for event in heard.events if event.type is EventType.NOTE]

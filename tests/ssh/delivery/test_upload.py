@@ -259,7 +259,7 @@ def test_a_host_that_freezes_at_the_end_of_an_upload_gives_no_answer(tmp_path: P
 
     assert isinstance(failure, LinkError)
     assert failure.reason == "transfer_stalled"
-    assert "did not answer for 1 s" in failure.message
+    assert "answered no keepalive for 1 s" in failure.message
 
 
 def test_removing_a_failed_upload_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
