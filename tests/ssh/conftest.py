@@ -1,4 +1,4 @@
-"""One real sshd for the tests that need nothing special of it."""
+"""One real sshd for the tests that need no special settings."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,7 +33,7 @@ def fresh(server: Sshd, tmp_path: Path) -> Host:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The ~/.ssh of this test, empty: below it `ssh -G` prints the keys of OpenSSH's own list."""
+    """This test's own empty ~/.ssh, below which `ssh -G` prints OpenSSH's default key files."""
     monkeypatch.setattr("fleet.ssh.openssh_config._home", lambda: str(tmp_path))
     found = tmp_path / ".ssh"
     found.mkdir()

@@ -1,7 +1,7 @@
-"""Hosts as they are: whatever the login, the home, Python or the clock is like, the step script and a release arrive.
+"""Real-world hosts: whatever the login shell, home, Python or clock, the step script and a release arrive.
 
-Each test has a real sshd, and the real step script stages a real upload. What is the machine's own (/etc/passwd, /tmp,
-/usr/bin) is only another one for that sshd, in a mount namespace of its own.
+Each test has a real sshd, and the real step script stages a real upload. That sshd sees changed files (/etc/passwd,
+/tmp, /usr/bin) in a mount namespace of its own.
 """
 
 import ctypes
@@ -34,7 +34,7 @@ NOT_STAGED = ("release_missing", "wrong_bytes", "upload_failed", "bundle_failed"
 
 
 def in_its_own_mounts(*commands: str) -> tuple[str, ...]:
-    """Runs the command that follows after these, which change the mounts for it alone."""
+    """Runs these mount commands and then the command that follows, in a mount namespace of its own."""
     return ("unshare", "--mount", "/bin/sh", "-ec", "; ".join((*commands, 'exec "$@"')), "sh")
 
 
@@ -47,7 +47,7 @@ def root_is(folder: Path, shell: str = "/bin/sh", home: str = "/root") -> str:
 
 
 def staged(host: Host, heard: Heard | None = None) -> HostOutcome:
-    """The outcome of a visit that brought the bundle and the release; that they arrived is asserted."""
+    """The outcome of a visit that uploads the bundle and the release. Asserts that the release arrived."""
     state_dir = Path(host.layout.state_dir)
     release = state_dir.with_name("nginx")
     release.write_bytes(RELEASE)
@@ -98,7 +98,7 @@ def test_every_login_shell_works(tmp_path: Path, shell: str, file: str, text: st
 
 
 def test_a_greeting_that_breaks_sftp_and_scp_leaves_the_exec_way(tmp_path: Path) -> None:
-    """An sftp-server that is a program is started by the login shell, after its .bashrc."""
+    """The login shell starts an sftp-server that is a program, after its .bashrc."""
     home = tmp_path / "home"
     home.mkdir()
     (home / ".bashrc").write_text(GREETING)
@@ -124,7 +124,7 @@ def test_the_home_is_not_needed(tmp_path: Path, home: str) -> None:
 
 
 def test_tmp_is_not_needed(tmp_path: Path) -> None:
-    """Nothing can be executed there, and nothing written; the state folder has a file system of its own."""
+    """/tmp is read-only and noexec; the state folder is on another file system."""
     own = tmp_path / "own"
     own.mkdir()
     mounts = ("mount --bind /tmp /tmp", f"mount --rbind {shlex.quote(str(own))} {shlex.quote(str(own))}")
@@ -156,7 +156,7 @@ def test_no_umask_opens_a_file_to_others(tmp_path: Path, umask: str) -> None:
 
 
 def test_a_python_without_a_part_of_its_library_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    """As Debian's python3-minimal is, or one that was built without OpenSSL's headers."""
+    """As with Debian's python3-minimal, or a Python that was built without OpenSSL's headers."""
     python = found_pythons()[0].executable
     asked = subprocess.run(
         [python, "-c", "import _ssl; print(_ssl.__file__)"], capture_output=True, text=True, check=True
@@ -232,7 +232,7 @@ esac
 
 @pytest.mark.parametrize("years", [-40, 30])
 def test_a_clock_that_is_wrong_for_years_does_no_harm(fresh: Host, tmp_path: Path, years: int) -> None:
-    """Nobody compares it with the laptop's. What it says is only told, beside what the laptop's says."""
+    """fleet does not compare it with the laptop's clock, and only reports it."""
     wrong = tmp_path / "python3"
     wrong.write_text(CLOCK.format(python=found_pythons()[-1].executable, wrong_s=years * 365 * 86400))
     wrong.chmod(0o755)
@@ -266,7 +266,7 @@ def test_an_ipv6_address_is_known_by_its_name_in_brackets(tmp_path: Path) -> Non
 
 
 def test_a_link_local_address_needs_its_zone(tmp_path: Path) -> None:
-    """In a thread with a network of its own, where the loopback interface has such an address."""
+    """In a thread with its own network namespace, where the loopback interface has such an address."""
 
     def there() -> None:
         assert ctypes.CDLL(None, use_errno=True).unshare(NEW_NETWORK) == 0

@@ -1,4 +1,4 @@
-"""Each line of ssh_config means here what it means to OpenSSH, which is asked."""
+"""Each line of ssh_config means what it means to OpenSSH."""
 
 import socket
 from dataclasses import replace
@@ -138,7 +138,7 @@ def test_a_connect_timeout_of_zero_is_none(tmp_path: Path) -> None:
 
 
 def test_a_chain_of_bastions_is_resolved_hop_by_hop(tmp_path: Path) -> None:
-    """As `ssh -J`: each hop by its own lines; only the first one's own ProxyJump counts."""
+    """As in `ssh -J`: each hop has its own options; only the first hop's own ProxyJump counts."""
     config = """Host web-01
   ProxyJump inner,deploy@[2001:db8::2]:2200
 Host inner
@@ -162,7 +162,7 @@ Host 2001:db8::2
 
 
 def test_the_user_of_a_bastion_may_have_a_domain(tmp_path: Path) -> None:
-    """As ssh: the host begins after the last `@`."""
+    """As in ssh, the host begins after the last `@`."""
     config = "Host web-01\n  ProxyJump jane@corp.example@gate:2200,joe@corp.example@[2001:db8::2]\n"
 
     last = settings(tmp_path, config).jump
@@ -181,7 +181,7 @@ def test_the_user_of_a_bastion_may_have_a_domain(tmp_path: Path) -> None:
     ],
 )
 def test_the_tokens_of_a_jump_are_the_host_s_own(tmp_path: Path, jumps: str, hops: list[tuple[str, str, int]]) -> None:
-    """`ssh -G` prints them as they were written; `ssh` itself expands them when it begins the jump."""
+    """`ssh -G` prints them unexpanded; `ssh` expands them when it starts the jump."""
     config = (
         f"Host web-01\n  HostName 192.0.2.7\n  User deploy\n  Port 2222\n  ProxyJump {jumps}\nHost *\n  User root\n"
     )
@@ -239,7 +239,7 @@ def test_a_configuration_that_ssh_refuses_is_refused_with_its_words(tmp_path: Pa
 
 @pytest.mark.parametrize("ssh_config", [None, "none"])
 def test_a_user_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch, ssh_config: str | None) -> None:
-    """As in a container that runs as a number."""
+    """As in a container that runs as a numeric user."""
     monkeypatch.setattr("os.getuid", lambda: 54321)
 
     with pytest.raises(LinkError, match="The user 54321") as caught:
@@ -254,7 +254,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_long_configuration_is_followed_to_its_end(tmp_path: Path) -> None:
-    """Fabric reads it anew, in Python, for every connection; what it costs: tests/bench/longfiles.py."""
+    """Fabric reads it again in Python for every connection. For the cost see tests/bench/longfiles.py."""
     long = "".join(f"Host other-{number}\n  User deploy\n  Port {number}\n" for number in range(1, 1001))
 
     assert settings(tmp_path, f"{long}Host *\n  Port 2222\n").port == 2222

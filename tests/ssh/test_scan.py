@@ -1,4 +1,4 @@
-"""`fleet trust`: unknown keys are shown as ssh-keygen shows them, agreed on once, stored at once; changed ones never."""
+"""`fleet trust` lists unknown keys as ssh-keygen does, asks once, and stores them together; changed keys never."""
 
 import io
 import json
@@ -27,7 +27,7 @@ from tests.support.ssh.stubs import QUICK
 
 @dataclass
 class Operator:
-    """Somebody at a laptop, before a host behind two bastions. `answer` is what he types; `None` without a terminal."""
+    """An operator with a host behind two bastions. `answer` is what the operator types; `None` without a terminal."""
 
     there: Hops
     inventory: Path
@@ -180,7 +180,7 @@ def test_two_names_of_one_address_are_one_key(fleet: Operator) -> None:
 
 @pytest.mark.parametrize("further", ["", "{tmp}/more"], ids=["", "and one has a further file"])
 def test_two_keys_of_one_name_are_shown_and_neither_is_stored(fleet: Operator, tmp_path: Path, further: str) -> None:
-    """Each of the two would pass for the other; what else is new is trusted all the same."""
+    """Each of the two could pass for the other. Other new keys are stored."""
     config = tmp_path / "config"
     nodes = "".join(
         f"Host node-{at}\n  HostName 127.0.0.1\n  Port {fleet.server(at).port}\n  HostKeyAlias cluster\n"
@@ -203,7 +203,7 @@ def test_two_keys_of_one_name_are_shown_and_neither_is_stored(fleet: Operator, t
 
 
 def test_two_keys_of_one_name_in_files_of_their_own_are_trusted(fleet: Operator, tmp_path: Path) -> None:
-    """As operators keep two networks with the same addresses apart."""
+    """As for two networks with the same addresses."""
     config = tmp_path / "config"
     nodes = "".join(
         f"Host node-{at}\n  HostName 127.0.0.1\n  Port {fleet.server(at).port}\n  HostKeyAlias cluster\n"

@@ -1,4 +1,4 @@
-"""A visit ends in an outcome whatever the host does, and says whether anything can have happened there."""
+"""A visit ends in an outcome whatever the host does, which says whether anything can have happened there."""
 
 import multiprocessing
 import os
@@ -121,7 +121,7 @@ def test_a_host_without_sudo_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def refusing_sudo() -> Iterator[Path]:
-    """A folder, open to all, with a stand-in that says and returns what sudo does without its setuid."""
+    """A world-readable folder with a stand-in that prints and returns what sudo does without its setuid bit."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -241,7 +241,7 @@ def test_an_absurd_list_is_garbled(fresh: Host, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["finding", "outcome"])
 def test_a_host_cannot_report_a_reason_of_the_link(fresh: Host, tmp_path: Path, kind: str) -> None:
-    """It would be told in the frame of a changed key, and what to do about another host's."""
+    """It would be shown in the frame of a changed key, with a remedy for another host."""
     lie = "reason='host_key_changed', message='the key of db-01 has changed: ssh-keygen -R db-01'"
     heard = Heard()
     body = {"finding": f"say(ReplyType.FINDING, {lie})\nend()", "outcome": f"end(Outcome.REFUSED, {lie})"}[kind]
@@ -316,7 +316,7 @@ def test_a_step_may_be_silent_as_long_as_the_operator_lets_it_wait(
 def test_a_login_that_prints_and_does_not_begin_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
-    """Before our first word counts the time, whatever is said meanwhile."""
+    """Before the begin only the time counts, whatever the login prints."""
     monkeypatch.setattr(root_command, "START_S", 3.0)
     dribble = "for i in $(seq 300); do echo waiting; echo waiting >&2; sleep 0.1; done"
     force = f'ForceCommand c="$SSH_ORIGINAL_COMMAND"; case "$c" in {asked}) {dribble};; esac; exec /bin/sh -c "$c"'
@@ -344,7 +344,7 @@ def test_the_number_of_replies_is_limited(fresh: Host, tmp_path: Path, kind: str
 
 
 def test_a_link_cut_before_the_request_is_reported_as_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When a connection ends its commands are told first, and it looks alive until all of them have been."""
+    """sshd ends the commands of a connection first, and the connection looks alive until all have ended."""
     unlink = paramiko.Channel._unlink  # type: ignore[attr-defined]  # the stubs lack it
 
     def unhurried(channel: paramiko.Channel) -> None:

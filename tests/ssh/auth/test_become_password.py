@@ -1,4 +1,4 @@
-"""The password to become root is asked for once, or read from a file of the operator's own, and shown nowhere."""
+"""The password for sudo is asked for once, or read from the operator's own file, and is not shown anywhere."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ def nothing_known() -> Iterator[None]:
 
 
 class Person:
-    """Somebody at the terminal, who notes what was asked."""
+    """An operator at the terminal. Keeps the prompts."""
 
     def __init__(self, answer: str = SECRET) -> None:
         self.asked: list[str] = []

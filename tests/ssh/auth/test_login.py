@@ -1,4 +1,4 @@
-"""A host lets us in where it lets `ssh` in, and says what was offered where it doesn't: real sshds, agents and keys."""
+"""fleet logs in where `ssh` does, and otherwise reports what it offered: with real sshds, agents and keys."""
 
 import base64
 import shutil
@@ -36,7 +36,7 @@ def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """An sshd that hangs up at the second key that it doesn't know, and that trusts a certificate authority."""
+    """An sshd that disconnects at the second unknown key, and that trusts a certificate authority."""
     folder = tmp_path_factory.mktemp("strict")
     make_key(folder / "ca")
     with sshd(folder, "MaxAuthTries 2", f"TrustedUserCAKeys {folder}/ca.pub", "PasswordAuthentication no") as running:
@@ -50,7 +50,7 @@ def agent(tmp_path: Path) -> Iterator[Path]:
 
 
 def configured(server: Sshd, tmp_path: Path, *lines: str) -> Host:
-    """The host, by an ssh_config with these lines; the inventory names no key."""
+    """The host, with an ssh_config of these lines; the inventory names no key."""
     (tmp_path / "config").write_text("".join(f"{line}\n" for line in lines))
     return replace(server.host, key_files=(), ssh_config=str(tmp_path / "config"))
 
@@ -150,7 +150,7 @@ def test_many_visits_parse_a_key_once(server: Sshd, tmp_path: Path) -> None:
 
 
 def test_a_configured_key_is_offered_before_the_agent_s_others(strict: Sshd, tmp_path: Path, agent: Path) -> None:
-    """OpenSSH would offer the agent's five first, and be hung up on at the second."""
+    """OpenSSH would offer the agent's five first, and be disconnected at the second."""
     ssh_add(agent, *(make_key(tmp_path / f"other-{number}") for number in range(5)))
     lines = (f"IdentityAgent {agent}", f"IdentityFile {strict.folder}/login")
 
@@ -166,7 +166,7 @@ def test_an_unconfigured_key_of_the_agent_is_accepted(strict: Sshd, tmp_path: Pa
 
 
 def test_a_key_of_the_agent_comes_before_default_files(strict: Sshd, tmp_path: Path, agent: Path, home: Path) -> None:
-    """As with OpenSSH: two of its own list (~/.ssh/id_*) would have used the count up."""
+    """As with OpenSSH: two default files (~/.ssh/id_*) would have used up the count."""
     for kind in ("ed25519", "ecdsa"):
         make_key(home / f"id_{kind}", kind)
     ssh_add(agent, strict.folder / "login")
@@ -225,7 +225,7 @@ def test_a_public_key_file_picks_its_key_from_the_agent(strict: Sshd, tmp_path: 
 def test_a_key_file_that_cannot_be_read_and_that_the_agent_holds_lets_us_in(
     strict: Sshd, tmp_path: Path, agent: Path, beside: bool
 ) -> None:
-    """The file of a cipher that only OpenSSH knows."""
+    """The file has a cipher that only OpenSSH supports."""
     key = make_key(tmp_path / "key")
     allow(strict, public(key))
     ssh_add(agent, key)
@@ -446,7 +446,7 @@ def test_a_locked_key_is_named_as_the_cause_when_the_others_were_refused(strict:
 
 @pytest.fixture(scope="module", params=["password", "keyboard-interactive"])
 def by_password(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """An sshd that knows a password for root, and takes it by one of the two methods."""
+    """An sshd that accepts a password for root by one of the two methods."""
     folder = tmp_path_factory.mktemp("password")
     hashed = subprocess.run(
         ["openssl", "passwd", "-6", "-stdin"], input=f"{RIGHT}\n", capture_output=True, text=True, check=True
@@ -535,7 +535,7 @@ def test_a_bastion_is_not_given_the_hosts_password(by_password: Sshd, tmp_path: 
 
 
 def behind_itself(server: Sshd, tmp_path: Path, bastion_key: Path) -> Host:
-    """The host, behind a bastion that is the same sshd and wants this key."""
+    """The host, behind a bastion that is the same sshd and requires this key."""
     gate = (
         "Host gate",
         "HostName 127.0.0.1",

@@ -1,4 +1,4 @@
-"""A password is proved on one host before the others are given it, and a host that hangs holds nobody up."""
+"""A password is tried on one host before the others get it, and a host that hangs does not block the others."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +12,8 @@ HOSTS = [f"web-{number:02}" for number in range(20)]
 
 
 def given_to(gate: PasswordGate, right_at: set[str], judging_s: float = 0.0) -> list[str]:
-    """The hosts that were given the password when all of them wanted it at once; it is right at these, who take so long
-    to say it."""
+    """The hosts that got the password when all of them needed it at once. It is right for `right_at`; each host takes
+    `judging_s` seconds to answer."""
     given: list[str] = []
     lock, together = Lock(), Barrier(len(HOSTS))
 
@@ -72,7 +72,7 @@ def test_a_host_that_does_not_answer_does_not_block_the_others() -> None:
 
 
 def test_a_slow_directory_gets_the_password_from_few_hosts() -> None:
-    """Each of all the others would count, and lock the account."""
+    """Each further host would count as a failed login, and lock the account."""
     gate = PasswordGate(proving_s=0.2, most_wait_s=60)
 
     assert len(given_to(gate, set(), judging_s=0.3)) < len(HOSTS) / 2

@@ -1,4 +1,4 @@
-"""What a person must say is asked for once, before anything begins, and only if somebody is there to be asked."""
+"""The operator is asked for each secret once, before the run, and only at a terminal."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,7 +26,7 @@ def nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Person:
-    """Answers what it is asked with these words, one after the other."""
+    """Gives these answers, one after the other."""
 
     def __init__(self, *answers: str) -> None:
         self.prompts: list[str] = []
@@ -124,11 +124,12 @@ def test_a_key_that_the_agent_holds_is_not_asked_for(tmp_path: Path, locked: Pat
         patch.setenv("SSH_ASKPASS_REQUIRE", "force")
         ssh_add(agent, locked)
 
-        prepare(hosts(), config(tmp_path, f"IdentityAgent {agent}", f"IdentityFile {locked}"), nobody)
-        person = Person("")
-        prepare(hosts(), config(tmp_path, f"IdentityFile {locked}"), person)
+        with_agent, without = Person(), Person("")
+        prepare(hosts(), config(tmp_path, f"IdentityAgent {agent}", f"IdentityFile {locked}"), with_agent)
+        prepare(hosts(), config(tmp_path, f"IdentityFile {locked}"), without)
 
-    assert person.prompts
+    assert with_agent.prompts == []
+    assert without.prompts == [f"Passphrase of {locked}: "]
 
 
 def test_without_a_terminal_nothing_is_asked_and_nothing_fails(locked: Path) -> None:
@@ -139,7 +140,7 @@ def test_without_a_terminal_nothing_is_asked_and_nothing_fails(locked: Path) -> 
 
 @pytest.fixture
 def default(locked: Path, home: Path) -> Path:
-    """The same key as one of OpenSSH's own list."""
+    """The same key as one of OpenSSH's default files."""
     found = locked.rename(home / "id_ed25519")
     (hop,) = hops_of(hosts(), Connecting(ssh_config="none"))
     assert str(found) in hop.identity_files
@@ -182,7 +183,12 @@ def test_a_bastion_s_key_is_asked_for_though_the_hosts_have_a_password(tmp_path:
 
 
 def test_a_host_that_cannot_be_resolved_is_left_to_its_visit(tmp_path: Path) -> None:
-    prepare(hosts(), config(tmp_path, "Nonsense yes"), nobody)
+    nonsense = config(tmp_path, "Nonsense yes")
+    person = Person()
+
+    assert hops_of(hosts(), nonsense) == ()
+    assert prepare(hosts(), nonsense, person) == ()
+    assert person.prompts == []
 
 
 def test_a_password_is_asked_for_once_and_only_if_wanted() -> None:

@@ -1,4 +1,4 @@
-"""What the operator types is seen by the far end that wants it and by nobody else: searched for while fleet really runs."""
+"""What the operator types reaches only the host that asks for it: searched for everywhere while fleet really runs."""
 
 import fcntl
 import json
@@ -49,7 +49,7 @@ all:
 
 
 class Watching:
-    """Looks at the arguments and the environment of every process of this machine, both ends among them, until closed."""
+    """Reads the arguments and the environment of every process of this machine (both ends of SSH are here), until closed."""
 
     def __init__(self) -> None:
         self.found: set[str] = set()
@@ -88,7 +88,7 @@ class Ran:
 
 
 def typed(words: list[str], environment: dict[str, str]) -> Ran:
-    """What `fleet WORDS` did at a terminal where every question is answered with the password."""
+    """The result of `fleet WORDS` at a terminal where every prompt is answered with the password."""
     master, slave = os.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "fleet", *words],

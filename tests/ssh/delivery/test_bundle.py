@@ -1,4 +1,4 @@
-"""The bundle is the same for the same files, runs on every Python of the promise, and brings its own psutil."""
+"""The same files give the same bundle; it runs on every supported Python, with its own psutil."""
 
 import ast
 import json
@@ -27,7 +27,7 @@ def own_bundle() -> Bundle:
 
 
 def run(python: Python, folder: Path, bundle: Bundle) -> subprocess.CompletedProcess[str]:
-    """The bundle in a folder of its own, asked nothing."""
+    """Runs the bundle in a folder of its own, without a request."""
     path = folder / "fleet.pyz"
     path.write_bytes(bundle.data)
     return subprocess.run(
@@ -66,7 +66,7 @@ def test_it_holds_the_step_script_an_empty_fleet_and_psutil_and_no_more() -> Non
 
 
 def test_visits_that_begin_at_once_share_one_bundle_store() -> None:
-    """In a process that has made none yet: what one of them fetches, the others must not fetch again."""
+    """In a new process: what one visit fetches, the others must not fetch again."""
     script = (
         "from concurrent.futures import ThreadPoolExecutor as Pool; from fleet.ssh.delivery.bundle import bundles; "
         "print(len({id(found) for found in Pool(20).map(lambda _: bundles(), range(20))}))"
@@ -84,12 +84,15 @@ def test_an_unknown_platform_gets_the_bundle_without_psutil() -> None:
 
 
 def test_the_entry_script_parses_as_python_3_6() -> None:
-    ast.parse(ROOT_MAIN, feature_version=(3, 6))
+    with pytest.raises(SyntaxError):  # the check does find what Python 3.6 can't parse
+        ast.parse(f"{ROOT_MAIN}\n(newer := 3.8)\n", feature_version=(3, 6))
+
+    assert isinstance(ast.parse(ROOT_MAIN, feature_version=(3, 6)), ast.Module)
 
 
 @pytest.mark.parametrize("python", found_pythons(), ids=lambda python: python.version)
 def test_it_starts_on_every_python_here(python: Python, tmp_path: Path) -> None:
-    """Twice: unpacking it, and from what was unpacked."""
+    """Twice: the first run unpacks it, the second uses what is unpacked."""
     answers = {run(python, tmp_path, own_bundle()).stdout for _ in range(2)}
 
     (answer,) = answers

@@ -1,4 +1,4 @@
-"""A release is compressed once, whoever asks, and a changed file is another one."""
+"""A release is compressed once for all visits, and again when the file has changed."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""What a host needs is brought once, whole or not at all, and a host that does not take it says why."""
+"""The bundle is uploaded once, whole or not at all, and a host that can't store it says why."""
 
 import os
 import subprocess
@@ -74,7 +74,7 @@ OTHERS = pytest.mark.parametrize(
 
 
 def refused(outcome: HostOutcome, place: Path) -> bool:
-    """Whether the visit was refused because of this place, with what to do about it."""
+    """Whether the visit was refused because of this path, with a remedy."""
     return (
         of(outcome) == (Outcome.REFUSED, "bundle_failed")
         and f"Users other than root can write to {place}, or replace it" in outcome.message
@@ -91,7 +91,7 @@ def open_to(path: Path, owner: int, group: int, mode: int) -> None:
 def test_a_state_folder_that_others_may_replace_is_refused(
     fresh: Host, tmp_path: Path, owner: int, group: int, mode: int
 ) -> None:
-    """Who may write to the folder above could put another one in its place, and be root at the next visit."""
+    """A user who can write to the folder above could replace it, and run code as root at the next visit."""
     (tmp_path / "app").mkdir()
     open_to(tmp_path / "app", owner, group, mode)
     host = kept_in(fresh, tmp_path / "app" / "fleet")
@@ -117,7 +117,7 @@ def test_a_folder_that_was_opened_to_others_after_the_first_visit_is_refused(
 
 
 def test_a_link_to_the_state_folder_counts_as_the_folder(fresh: Host, tmp_path: Path) -> None:
-    """Root's own, in a folder of root's alone, as where /var is too small."""
+    """The link is root's, in a folder of root's alone, as on a host whose /var is too small."""
     host = linked(fresh, tmp_path)
     available = stub(tmp_path, FINE)
 
@@ -129,7 +129,7 @@ def test_a_link_to_the_state_folder_counts_as_the_folder(fresh: Host, tmp_path: 
 
 @pytest.mark.parametrize("further", ["", "below"])
 def test_a_link_that_somebody_may_replace_is_refused(fresh: Host, tmp_path: Path, further: str) -> None:
-    """What it leads to may be root's alone: the folder that holds it counts, too, whether it is the last one or not."""
+    """Its target may be root's alone; the folder that holds the link counts, too."""
     host = linked(fresh, tmp_path)
     open_to(tmp_path / "app", 65534, 65534, 0o755)
     host = kept_in(host, Path(host.layout.state_dir, further))
@@ -149,7 +149,7 @@ rm {app}/fleet; ln -s {app}/evil {app}/fleet
 
 
 def test_a_link_that_was_replaced_after_the_first_visit_runs_nobody_s_code(fresh: Host, tmp_path: Path) -> None:
-    """The bundle is root's own file still, by another link; what lies beside it is not."""
+    """The bundle is still root's own file, through another link; the files beside it are not."""
     host = linked(fresh, tmp_path)
     available = stub(tmp_path, FINE)
     visit(a_task(host), Heard(), available)
@@ -259,7 +259,7 @@ exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
 
 
 def test_a_slow_login_does_not_count_as_a_stalled_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The login begins only after the upload's deadline has been put off three times: it may take as long as it likes."""
+    """The login begins only after the upload's deadline was reset three times."""
     monkeypatch.setattr(command, "PULSE_S", 0.1)
 
     class Watching(Watchdog):

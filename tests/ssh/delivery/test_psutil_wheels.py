@@ -1,4 +1,4 @@
-"""A host gets the psutil of its machine and libc, by its hash, fetched once; pip is real, its packages are a folder's."""
+"""A host gets the psutil for its machine and libc, pinned by hash, fetched once. pip is real; its index is a folder."""
 
 import hashlib
 import re
@@ -44,7 +44,7 @@ VERSION = "7.2.2"
 
 
 def make_wheel(files: Mapping[str, bytes], tags: str) -> bytes:
-    """A wheel as pip reads it, with psutil's other systems and tests in it, as the real one has them."""
+    """A wheel that pip accepts, with psutil's modules for other systems and its tests, as in the real one."""
     info = f"psutil-{VERSION}.dist-info"
     more = {
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: psutil\nVersion: {VERSION}\n".encode(),
@@ -67,7 +67,7 @@ def fake_files(platform: str) -> dict[str, bytes]:
 
 
 class Index:
-    """A folder of wheels that pip gets its packages from, and the pins of what is in it."""
+    """A folder of wheels as pip's index, and the pins of its wheels."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -246,7 +246,7 @@ def test_a_cached_platform_does_not_wait_for_another_one_s_wheel(tmp_path: Path)
 
 
 class Laptop:
-    """One that is not like its hosts: what it has of psutil comes from a wheel."""
+    """A laptop on another platform than its hosts: its psutil comes from a wheel."""
 
     def __init__(self, tmp_path: Path, index: Index) -> None:
         self.cache = tmp_path / "cache"

@@ -1,4 +1,4 @@
-"""All uploads together keep to the limit, by a clock that only moves when somebody waits."""
+"""All uploads together keep to the limit, by a clock that moves only in pauses."""
 
 import pytest
 

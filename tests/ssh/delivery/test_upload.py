@@ -1,4 +1,4 @@
-"""The bytes arrive by whichever way the host has, under their final name only when all are there."""
+"""The bytes arrive by one of the ways that the host has, and get their final name when all have arrived."""
 
 import os
 import re
@@ -76,7 +76,7 @@ def test_a_file_that_is_there_is_replaced(link: Link, tmp_path: Path) -> None:
     ids=["sftp", "scp", "exec"],
 )
 def test_each_way_works_without_the_other_two(tmp_path: Path, way: str, settings: list[str]) -> None:
-    """What the host lacks is passed over, and asked for by name it is refused."""
+    """A way that the host lacks is skipped by `auto`, and refused when it is chosen by name."""
     folder = tmp_path / "here"
     folder.mkdir()
     with sshd(tmp_path, *settings) as poor:
@@ -125,7 +125,7 @@ def test_a_chosen_way_is_the_only_one_tried(tmp_path: Path) -> None:
 
 
 def test_under_sudo_the_exec_channel_is_the_way(server: Sshd, tmp_path: Path) -> None:
-    """The login here is root's, which makes sudo a plain shell; the inventory doesn't say so."""
+    """The login here is root, so that sudo is a plain shell; the inventory does not say so."""
     link = Link(replace(server.host, become=True, user=None), QUICK)
     link.open()
 
@@ -147,7 +147,7 @@ def test_a_missing_folder_is_reported_for_every_way(link: Link, tmp_path: Path) 
 
 @pytest.mark.parametrize("how", WAYS)
 def test_a_file_that_a_dead_upload_holds_open_is_not_reused(server: Sshd, link: Link, tmp_path: Path, how: str) -> None:
-    """The far end of a dead link lives for hours: what it had open could be neither trusted nor run."""
+    """The far end of a dead link may live for hours. A file that it holds open could neither be trusted nor run."""
     with Proxy(server.port, freeze_after_bytes=len(CONTENT) // 4) as proxy, ThreadPoolExecutor() as threads:
         server.know("[127.0.0.1]:* {key}")
         dead = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=600))
@@ -202,7 +202,7 @@ def test_an_upload_that_freezes_ends_and_leaves_nothing_under_the_final_name(
 
 
 def test_a_slow_link_may_take_longer_than_any_deadline(server: Sshd, tmp_path: Path) -> None:
-    """All bytes are in the buffers of this machine at once; what counts is that they arrive."""
+    """All bytes fit into this machine's buffers at once; only bytes that arrive are progress."""
     data = CONTENT[:200_000]
 
     def bring(how: str) -> str:
@@ -221,7 +221,7 @@ def test_a_slow_link_may_take_longer_than_any_deadline(server: Sshd, tmp_path: P
 
 
 def test_a_link_that_becomes_slow_does_not_count_as_stalled(server: Sshd, tmp_path: Path) -> None:
-    """What a fast link had on its way takes five seconds then: it is the bytes that arrive meanwhile that count."""
+    """The bytes that were on the way take five seconds then; those that arrive meanwhile are progress."""
     data = os.urandom(4 << 20)
 
     def bring(how: str) -> str:
@@ -242,7 +242,7 @@ def test_a_link_that_becomes_slow_does_not_count_as_stalled(server: Sshd, tmp_pa
 
 
 def test_a_host_that_freezes_at_the_end_of_an_upload_gives_no_answer(tmp_path: Path) -> None:
-    """Everything has arrived; the host is asked whether it lives before the upload's own deadline has passed."""
+    """Everything has arrived; the keepalive fails before the upload's own deadline."""
     (tmp_path / "wc").write_text(f"#!/bin/sh\ntouch {tmp_path}/counting\nexec sleep 3\n")
     (tmp_path / "wc").chmod(0o755)
     (tmp_path / "config").write_text("Host *\n  ServerAliveInterval 1\n  ServerAliveCountMax 1\n")
@@ -263,7 +263,7 @@ def test_a_host_that_freezes_at_the_end_of_an_upload_gives_no_answer(tmp_path: P
 
 
 def test_removing_a_failed_upload_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What removes the part of an upload that failed may say what it likes, and has the time of an upload that stalls."""
+    """The command that removes a failed upload has the upload's deadline, whatever it prints."""
     monkeypatch.setattr("fleet.ssh.delivery.upload.LATER_S", 0.0)
     again = 'case "$c" in *"rm -f"*) while :; do echo fleet-begin; sleep 0.2; done;; *) exec /bin/sh -c "$c";; esac'
     with sshd(tmp_path, f'ForceCommand c="$SSH_ORIGINAL_COMMAND"; {again}') as server:
@@ -288,7 +288,7 @@ def test_a_rate_limit_holds_back_every_way(link: Link, tmp_path: Path, how: str)
 
 
 def test_waiting_for_the_rate_limit_does_not_count_as_stalled(link: Link) -> None:
-    """The far end may be quiet for 20 s; here each portion waits for 100."""
+    """The deadline is 20 s; each portion waits for 100."""
     now_s = [0.0]
 
     class Watching(Watchdog):

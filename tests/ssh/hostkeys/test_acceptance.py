@@ -1,4 +1,4 @@
-"""No key is accepted that known_hosts doesn't hold for that host, whatever else stands in the file."""
+"""No key is accepted that known_hosts does not hold for that host, whatever else is in the file."""
 
 import subprocess
 from dataclasses import replace
@@ -15,11 +15,12 @@ from tests.support.ssh.server import Sshd, fingerprint, make_key, public
 from tests.support.ssh.stubs import QUICK
 
 
-def connect(server: Sshd) -> None:
-    """Log in and out. Raises `LinkError`."""
+def connect(server: Sshd) -> bool:
+    """Log in and out; whether the connection was open. Raises `LinkError`."""
     link = Link(server.host, QUICK)
     try:
         link.open()
+        return link.is_active
     finally:
         link.close()
 
@@ -45,26 +46,31 @@ def refusal(server: Sshd) -> LinkError:
 def test_a_known_key_is_accepted(server: Sshd, lines: list[str]) -> None:
     server.know(*lines)
 
-    connect(server)
+    assert connect(server)
 
 
 def test_a_hashed_name_is_found(server: Sshd) -> None:
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", server.known_hosts], check=True, capture_output=True)
 
     assert "127.0.0.1" not in server.known_hosts.read_text()
-    connect(server)
+    assert connect(server)
 
 
 def test_a_second_known_key_of_the_same_type_does_not_hide_the_first(server: Sshd, tmp_path: Path) -> None:
     server.know("{name} {key}", "{name} " + public(make_key(tmp_path / "other")))
 
-    connect(server)
+    assert connect(server)
 
 
 def test_the_server_is_asked_for_the_type_that_is_known(server: Sshd) -> None:
     server.know("{name} " + public(server.folder / "host_ecdsa"))
+    link = Link(server.host, QUICK)
 
-    connect(server)
+    key = link.presented_key()
+
+    link.close()
+    assert key.type == "ecdsa-sha2-nistp256"
+    assert connect(server)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +134,7 @@ def test_another_key_than_the_one_known_without_the_port_is_unknown_not_changed(
 
 @pytest.mark.parametrize("names", ["*", "127.0.0.1"])
 def test_a_revoked_key_is_refused_even_where_it_is_known(server: Sshd, names: str) -> None:
-    """A key that is revoked for the plain name is so for each of its ports."""
+    """A key that is revoked for the plain name is revoked for each of its ports."""
     server.know(f"@revoked {names} {{key}}", "{name} {key}")
 
     failure = refusal(server)
@@ -164,8 +170,8 @@ def test_the_default_files_are_those_of_the_user_and_the_system(server: Sshd) ->
 
 
 def test_a_known_key_is_found_at_the_end_of_a_long_file(server: Sshd, tmp_path: Path) -> None:
-    """paramiko reads all of it, in Python, for every connection; what it costs: tests/bench/longfiles.py."""
+    """paramiko reads all of it in Python for every connection. For the cost see tests/bench/longfiles.py."""
     other = public(make_key(tmp_path / "other"))
     server.know(*(f"web-{number},192.0.2.{number} {other}" for number in range(2000)), "{name} {key}")
 
-    connect(server)
+    assert connect(server)

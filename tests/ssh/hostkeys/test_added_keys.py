@@ -1,4 +1,4 @@
-"""A new key is stored whole, once, where ssh would look for it; a key that was known to be another one never is."""
+"""A new key is stored whole and once, where ssh looks for it; a key that differs from the known one is never stored."""
 
 import fcntl
 import os
@@ -302,7 +302,7 @@ def test_threads_processes_and_other_programs_lose_none_of_each_other_s_lines(tm
 
 
 def test_a_file_that_was_replaced_while_we_waited_gets_the_line(tmp_path: Path) -> None:
-    """`ssh-keygen -R` puts a new file in its place: what is appended to the old one would be lost."""
+    """`ssh-keygen -R` replaces the file: a line appended to the old one would be lost."""
     file = tmp_path / "known_hosts"
     file.write_text("")
     with file.open() as held:
@@ -349,7 +349,7 @@ def test_a_lock_that_is_never_given_back_is_named(tmp_path: Path, monkeypatch: p
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
-    """/dev/full takes nothing; what is appended to a file counts as a whole or not at all."""
+    """/dev/full accepts no byte; an append is whole or does not count."""
     with pytest.raises(OSError, match="No space left"), open("/dev/full", "rb+", buffering=0) as full:
         added_keys._append(full.fileno(), b"x\n")
 

@@ -1,4 +1,4 @@
-"""A host certificate proves a host where OpenSSH says so, and what is wrong with another one is told in clear words.
+"""A host certificate is accepted where OpenSSH accepts it, and the message names what is wrong with any other.
 
 Each case is tried by `ssh` itself, too: fleet connects where it does.
 """
@@ -21,7 +21,7 @@ from tests.support.ssh.stubs import QUICK
 
 @dataclass(frozen=True, slots=True)
 class Certified:
-    """An sshd that shows whatever certificate lies in its place, and two authorities."""
+    """An sshd that presents the certificate in its folder, and two authorities."""
 
     server: Sshd
     authorities: Path
@@ -43,7 +43,7 @@ class Certified:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certified]:
-    """sshd reads its certificates anew for each connection: it runs itself again."""
+    """sshd re-executes itself for each connection, and reads its certificates again."""
     folder, authorities = tmp_path_factory.mktemp("sshd"), tmp_path_factory.mktemp("authorities")
     for name, kind in (("ours", "ed25519"), ("theirs", "ed25519"), ("ours_rsa", "rsa"), ("ours_ecdsa", "ecdsa")):
         make_key(authorities / name, kind)
@@ -55,17 +55,18 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certified]:
 
 @pytest.fixture
 def certified(running: Certified) -> Certified:
-    """Nothing is known but that `ours` is an authority for every host."""
+    """known_hosts holds only `ours` as an authority for every host."""
     running.uncertify()
     running.server.know("@cert-authority * " + public(running.ca("ours")))
     return running
 
 
-def connect(server: Sshd, host_keys: HostKeys = HostKeys.STRICT) -> None:
-    """Log in and out. Raises `LinkError`."""
+def connect(server: Sshd, host_keys: HostKeys = HostKeys.STRICT) -> bool:
+    """Log in and out; whether the connection was open. Raises `LinkError`."""
     link = Link(server.host, QUICK, Connecting(host_keys=host_keys))
     try:
         link.open()
+        return link.is_active
     finally:
         link.close()
 
@@ -79,7 +80,7 @@ def rejection(server: Sshd, host_keys: HostKeys = HostKeys.STRICT) -> LinkError:
 
 
 def is_accepted_by_ssh(server: Sshd) -> bool:
-    """What OpenSSH makes of the very same host and files."""
+    """Whether OpenSSH accepts the same host with the same files."""
     options = {
         "BatchMode": "yes",
         "StrictHostKeyChecking": "yes",
@@ -106,7 +107,7 @@ def is_accepted_by_ssh(server: Sshd) -> bool:
 def test_a_certificate_by_a_known_authority_proves_the_host(certified: Certified, options: tuple[str, ...]) -> None:
     certified.certify(*options)
 
-    connect(certified.server)
+    assert connect(certified.server)
     assert is_accepted_by_ssh(certified.server)
 
 
@@ -116,14 +117,14 @@ def test_every_kind_of_key_is_certified_by_every_kind(certified: Certified, kind
     certified.certify("-h", "-n", "127.0.0.1", kind=kind, ca=ca)
     certified.server.know("@cert-authority 127.0.0.1 " + public(certified.ca(ca)))
 
-    connect(certified.server)
+    assert connect(certified.server)
 
 
 def test_the_authority_may_be_named_with_the_port(certified: Certified) -> None:
     certified.certify("-h", "-n", "127.0.0.1")
     certified.server.know("@cert-authority {name} " + public(certified.ca("ours")))
 
-    connect(certified.server)
+    assert connect(certified.server)
     assert is_accepted_by_ssh(certified.server)
 
 
@@ -134,8 +135,10 @@ def test_an_alias_is_the_name_in_the_certificate(certified: Certified, tmp_path:
     link = Link(certified.server.host, QUICK, Connecting(ssh_config=str(tmp_path / "config")))
 
     link.open()
-
+    is_open = link.is_active
     link.close()
+
+    assert is_open
 
 
 @pytest.mark.parametrize(
@@ -203,7 +206,7 @@ def test_a_known_key_is_accepted_whatever_is_wrong_with_its_certificate(certifie
     certified.certify("-h", "-n", "web-02", ca="theirs")
     certified.server.know("@cert-authority * " + public(certified.ca("ours")), "{name} {key}")
 
-    connect(certified.server)
+    assert connect(certified.server)
     assert is_accepted_by_ssh(certified.server)
 
 

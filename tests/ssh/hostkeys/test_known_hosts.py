@@ -1,4 +1,4 @@
-"""What known_hosts holds for a name: as ssh-keygen says, and without it just the same."""
+"""The keys in known_hosts for a name are the same with ssh-keygen and without it."""
 
 import os
 import subprocess
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_unreadable_file_does_not_count_as_empty(tmp_path: Path) -> None:
-    """As behind a folder that is not ours to look into: root may look everywhere, but not along links in a circle."""
+    """As in a folder that fleet can't read. Root can read every folder, but can't follow links in a circle."""
     (tmp_path / "known_hosts").symlink_to(tmp_path / "known_hosts")
 
     with pytest.raises(LinkError) as caught:

@@ -1,4 +1,4 @@
-"""A key that ssh_config's RevokedHostKeys revokes is refused wherever `ssh` refuses it."""
+"""A key that RevokedHostKeys in ssh_config revokes is refused where `ssh` refuses it."""
 
 import subprocess
 from base64 import b64decode

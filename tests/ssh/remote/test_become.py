@@ -1,4 +1,4 @@
-"""An ordinary login becomes root by the real sudo and doas, and nobody's account is locked by the trying."""
+"""An ordinary login becomes root by the real sudo and doas, and no account is locked by it."""
 
 import hashlib
 import os
@@ -54,7 +54,7 @@ def shared() -> Iterator[Ordinary]:
 
 @pytest.fixture
 def machine(shared: Ordinary) -> Iterator[Ordinary]:
-    """A host whose login may become root by nothing yet, and no password given."""
+    """A host whose login has no sudo or doas rule yet, and no password."""
     for path in (shared.etc / "sudoers.d").iterdir():
         path.unlink()
     shared.forbid()
@@ -75,7 +75,7 @@ def of(outcome: HostOutcome) -> tuple[Outcome, str | None]:
 
 
 def carry_out(machine: Ordinary, remedy: str) -> None:
-    """Root does on the host what the remedy says."""
+    """Runs the remedy's command on the host as root."""
     (command,) = re.findall(r": ((?:echo|printf) .*)$", remedy)
     subprocess.run(["sh", "-c", command.replace("/etc/", f"{machine.etc}/")], check=True)
 
@@ -122,7 +122,7 @@ def test_a_missing_password_is_refused_with_the_sudoers_line(machine: Ordinary, 
 
 
 def test_the_time_of_sudo_without_a_password_does_not_count(link: Link) -> None:
-    """A sudo that asks a directory may take its time at both."""
+    """A sudo that asks a directory may be slow at both attempts."""
     told: list[str] = []
 
     class Told(RootCommand):
@@ -194,7 +194,7 @@ def test_sudo_is_not_made_to_refuse_at_every_visit(machine: Ordinary, host: Host
 
 
 def test_a_wrong_password_is_sent_once_to_a_host(machine: Ordinary, host: Host, tmp_path: Path) -> None:
-    """Two failures are counted for one try: the second is sudo's own, which asks again and is not answered."""
+    """One attempt may count as two failures: sudo asks again, and gets no answer."""
     machine.allow(ASKED)
     machine.forget_failures()
     SECRETS.put(SecretKind.BECOME, "wrong")
@@ -235,7 +235,7 @@ def visited(hosts: list[Host], available: Mapping[str, Bundle]) -> list[HostOutc
 def test_a_password_is_not_sent_to_all_hosts_before_one_has_accepted_it(
     machine: Ordinary, host: Host, tmp_path: Path, defaults: str, said: str
 ) -> None:
-    """A directory behind all of them would count each, and lock the account."""
+    """A shared directory would count each attempt, and lock the account."""
     machine.allow(defaults, ASKED)
     machine.forget_failures()
     SECRETS.put(SecretKind.BECOME, "wrong")
@@ -260,7 +260,7 @@ def test_a_password_is_not_sent_to_all_hosts_before_one_has_accepted_it(
 def test_a_password_is_not_sent_after_a_stop(
     machine: Ordinary, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """He may have seen that it was a typing error, while the others waited for what the first host says of it."""
+    """The operator may have noticed a typing error while the other hosts wait for the first one's answer."""
     machine.allow(ASKED)
     machine.forget_failures()
     SECRETS.put(SecretKind.BECOME, "wrong")
@@ -301,7 +301,7 @@ def test_a_right_password_without_a_sudo_rule_is_refused_with_the_rule(
 def test_hosts_without_a_rule_do_not_count_against_the_password(
     machine: Ordinary, host: Host, tmp_path: Path, method: str
 ) -> None:
-    """Two of them come first; the third host, which has the rule, is given the password as if they were not there."""
+    """Two of them come first; the third host, which has the rule, gets the password all the same."""
     SECRETS.put(SecretKind.BECOME, PASSWORD)
     available = stub(tmp_path, WHO)
     hosts = [replace(each, become_method=method) for each in several(machine, host, tmp_path)[:3]]
@@ -343,7 +343,7 @@ def test_a_host_that_gives_no_terminal_says_so(tmp_path: Path) -> None:
 
 
 def test_a_password_that_has_expired_is_not_changed(tmp_path: Path) -> None:
-    """sudo asks for a new one then, which is not ours to choose."""
+    """sudo asks for a new one then, which fleet must not choose."""
     with ordinary() as late:
         shadow = late.etc / "shadow"
         shadow.write_text(shadow.read_text().replace(":19000:0:99999:", ":0:0:99999:"))
@@ -375,7 +375,7 @@ def test_a_script_that_dies_as_sudo_does_is_not_run_a_second_time(
 
 
 def test_a_host_without_ansible_become_is_not_sent_the_password(server: Sshd, tmp_path: Path) -> None:
-    """However it asks for it: it may be in other hands than those whose password this is."""
+    """However the host asks for it: an attacker may control it."""
     thief = tmp_path / "thief"
     thief.write_text(f"#!/bin/sh\necho; echo fleet-wants-root root; timeout 0.5 cat > {tmp_path}/stolen\n")
     thief.chmod(0o755)
@@ -485,7 +485,7 @@ exit 1
 
 
 def test_a_key_can_be_kept_to_fleet_s_own_commands(machine: Ordinary, host: Host, tmp_path: Path) -> None:
-    """As docs/ssh.md has it: no shell, no files, no forwarding with that key, from one address; fleet itself works."""
+    """As in docs/ssh.md: with that key there is no shell, file transfer or forwarding, and one address only; fleet works."""
     machine.allow(FREE)
     guard = machine.folder / "fleet-only"
     guard.write_text(FLEET_ONLY)

@@ -1,4 +1,4 @@
-"""A command needs no thread, is read to its end however much the host prints, and hears only what it is meant to."""
+"""A command needs no thread, is read to its end however much it prints, and reads only what fleet sends."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ def silence_s() -> float:
 
 
 def test_twenty_megabytes_are_read_to_their_end(link: Link) -> None:
-    """What that costs beside Fabric's minute: tests/bench/output.py."""
+    """For the cost, beside Fabric's minute, see tests/bench/output.py."""
     command = Command(link, "exec sh -c 'yes $(printf %02000d 7) | head -n 9999'")
 
     size_bytes = sum(len(line) for line in command.lines(silence_s))
@@ -26,7 +26,7 @@ def test_twenty_megabytes_are_read_to_their_end(link: Link) -> None:
 
 
 def test_a_command_needs_no_thread_of_its_own(link: Link) -> None:
-    """Fabric begins three for each, which poll."""
+    """Fabric starts three for each, which poll."""
     before = threading.active_count()
     command = Command(link, "exec cat")
 
@@ -49,7 +49,7 @@ def test_a_command_reads_only_what_is_sent_to_it(link: Link) -> None:
 def test_the_time_between_two_lines_does_not_count_against_the_host(
     link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A password may wait for its turn, and an upload goes on between two lines."""
+    """Between two lines a password may wait for the gate, and an upload may run."""
     ours_s = [0.0]
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ours_s[0])
     monkeypatch.setattr(command_module, "time", clock)

@@ -1,4 +1,4 @@
-"""Hosts behind bastions: one login at each, lost ones dialled again, and every failure told as whose it is."""
+"""Hosts behind bastions: one login at each, a reconnect to lost ones, and errors that name the failing hop."""
 
 import os
 import re
@@ -33,7 +33,7 @@ MANY = 12
 
 @dataclass
 class Ways:
-    """A bastion, a second one behind it, the host behind both, and what was told of the way there."""
+    """A bastion, a second one behind it, the host behind both, and the notes about the way there."""
 
     outer: Sshd
     inner: Sshd
@@ -59,7 +59,7 @@ class Ways:
 
     @property
     def told_of_bastions(self) -> list[str]:
-        """Not that a busy sshd has turned a login away for now, nor each dial in vain."""
+        """Without the notes of dropped logins and failed reconnects."""
         return [word for word in self.told if word not in ("no_banner", "bastion_away")]
 
     @property
@@ -109,7 +109,7 @@ def sessions(server: Sshd) -> list[int]:
 
 @contextmanager
 def lost_while(ways: Ways, count: int) -> Iterator[tuple["Switch", list[Future[bytes]]]]:
-    """The bastion has died under an open connection, and so many visits wait for it: it was dialled in vain already."""
+    """The bastion has died under an open connection, and so many visits wait for it; one reconnect has failed already."""
     switch = Switch(ways.outer.port)
     connecting = ways.config(outer=switch.port)
     assert says(ways.link(connecting)) == b"in"
@@ -119,7 +119,7 @@ def lost_while(ways: Ways, count: int) -> Iterator[tuple["Switch", list[Future[b
     try:
         with ThreadPoolExecutor(count) as threads:
             waiting = [threads.submit(says, ways.link(connecting)) for _ in range(count)]
-            wait_until(lambda: switch.refused > 0, "it was dialled in vain")
+            wait_until(lambda: switch.refused > 0, "a reconnect failed")
             yield switch, waiting
     finally:
         switch.close()
@@ -162,7 +162,7 @@ def test_a_lost_bastion_is_reconnected_and_reported_once(ways: Ways) -> None:
 
 
 def test_a_frozen_bastion_is_detected_and_reconnected(ways: Ways) -> None:
-    """Its connection looks alive for ever: what can't be reached through it makes us ask."""
+    """Its connection looks alive for ever. fleet sends a keepalive when a host behind it can't be reached."""
     with Proxy(ways.outer.port) as frozen, Proxy(ways.outer.port) as sound:
         switch = Switch(frozen.port)
         connecting = ways.config(outer=switch.port)
@@ -204,7 +204,7 @@ def test_each_failed_reconnect_is_reported(ways: Ways) -> None:
 
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(says, ways.link(connecting))
-        wait_until(lambda: ways.told.count("bastion_away") == 2, "it was dialled in vain twice")
+        wait_until(lambda: ways.told.count("bastion_away") == 2, "two reconnects failed")
         close_bastions()
 
     assert isinstance(waiting.exception(), LinkError)
@@ -291,7 +291,7 @@ def test_a_bastion_that_refuses_the_login_is_tried_once_for_all_hosts_behind_it(
 
     switch.close()
     assert [failure.reason for failure in (*troubles, later)] == ["auth_failed"] * 4
-    assert (asked, switch.passed) == (1, 2), "it is asked anew after a while: somebody may have let us in"
+    assert (asked, switch.passed) == (1, 2), "it is tried again after a while: it may accept the login by then"
 
 
 def test_a_bastion_that_keeps_disconnecting_is_given_up(ways: Ways) -> None:
@@ -360,7 +360,7 @@ def test_a_bastion_that_forwards_nothing_is_reported(ways: Ways, tmp_path: Path)
 
 
 def test_a_bastion_without_sessions_still_forwards(ways: Ways, tmp_path: Path) -> None:
-    """A bastion that lets nobody run anything (MaxSessions 0) still passes connections on."""
+    """A bastion that allows no command (MaxSessions 0) still forwards connections."""
     folder = tmp_path / "gate"
     folder.mkdir()
     with sshd(folder, "MaxSessions 0") as gate:
@@ -430,8 +430,7 @@ def test_an_old_sshd_behind_a_proxy_command_is_reported(ways: Ways, tmp_path: Pa
 
 
 class Switch:
-    """A port that passes connections on to `target`, which may change; it counts them, and those that found nobody
-    there. What of ours it does not pass on ends the connection."""
+    """A port that forwards connections to `target`, which may change. It counts the forwarded and the refused ones."""
 
     def __init__(self, target: int) -> None:
         self.target = target

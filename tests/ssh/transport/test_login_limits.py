@@ -1,4 +1,4 @@
-"""Many logins at once at an sshd that takes few (MaxStartups): they queue, and who is turned away comes again."""
+"""Many logins at once at an sshd with a low MaxStartups: they queue, and a dropped login is tried again."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +14,7 @@ MANY = 5 * MAX_HANDSHAKES
 
 
 def said_and_told(hosts: list[Host]) -> tuple[set[bytes], list[str]]:
-    """What a command says on each of them, all at the same time, and what was told of the way there."""
+    """The output of a command on all of them at the same time, and the notes about the way there."""
     told: list[str] = []
 
     def say(host: Host) -> bytes:
@@ -30,12 +30,12 @@ def said_and_told(hosts: list[Host]) -> tuple[set[bytes], list[str]]:
 
 
 def at_most(logins: int) -> str:
-    """The sshd turns every login away while it has so many that have not ended."""
+    """sshd drops every login while so many others are unauthenticated."""
     return f"MaxStartups {logins}:100:{logins}"
 
 
 def test_logins_queue_so_that_none_is_dropped(tmp_path: Path) -> None:
-    """sshd's own limit is ten; this one leaves room for logins that have ended here and not yet there."""
+    """sshd's default is ten; this one leaves room for logins that have ended on one side only."""
     with sshd(tmp_path, at_most(2 * MAX_HANDSHAKES + 2)) as server:
         said, told = said_and_told([server.host] * MANY)
 
@@ -52,7 +52,7 @@ def test_a_dropped_login_is_tried_again_and_reported(tmp_path: Path) -> None:
 
 
 def test_a_dropped_proxy_command_is_tried_again_and_reported(tmp_path: Path) -> None:
-    """fleet does not know which sshd it logs in at, and lets no login wait."""
+    """fleet does not know at which sshd it logs in, and queues no login."""
     folder = tmp_path / "last"
     folder.mkdir()
     with sshd(tmp_path, at_most(3)) as server:

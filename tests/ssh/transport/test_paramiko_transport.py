@@ -1,4 +1,4 @@
-"""Nobody is believed before he has shown his key, least of all about how much he is going to say."""
+"""A peer is not trusted before it has proved its key, and never with the size of its data."""
 
 import socket
 import threading
@@ -15,7 +15,7 @@ from tests.support.ssh.server import Sshd
 from tests.support.ssh.stubs import QUICK
 
 MAX_BYTES = 4 << 20
-"""What a peer may get rid of before he is cut off, the buffers of two sockets included."""
+"""What a peer may send before it is cut off, the buffers of two sockets included."""
 VERSION = b"SSH-2.0-OpenSSH_9.2\r\n"
 
 
@@ -50,7 +50,7 @@ def test_a_peer_that_sends_too_much_is_cut_off(first: bytes, why: str) -> None:
 
 
 def test_a_host_that_exceeds_its_window_is_cut_off(server: Sshd) -> None:
-    """sshd is told that it may send everything at once, which an honest one does only then."""
+    """sshd gets a window for all of its output at once, so that an unmodified sshd exceeds the limit."""
     link = Link(server.host, QUICK)
     link.open()
     channel = link.transport.open_session(window_size=64 << 20)

@@ -43,10 +43,10 @@ def ssh_add(agent: Path, *words: str | Path) -> None:
 
 
 class FidoAgent:
-    """Speaks the agent's protocol, and signs as a token does (OpenSSH: PROTOCOL.u2f); a touch is `touches` more.
+    """Speaks the agent protocol, and signs as a token does (OpenSSH: PROTOCOL.u2f). `touches` counts the signatures.
 
-    `is_there` False: the token is unplugged, and every signature fails. It holds the plain key of the file `also`, too,
-    and lists it last.
+    `is_there` False: the token is unplugged, and every signature fails. `also`: a file with a plain key, which the agent
+    lists last.
     """
 
     def __init__(self, place: Path, *, is_there: bool = True, also: Path | None = None) -> None:

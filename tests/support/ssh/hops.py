@@ -12,7 +12,7 @@ from tests.support.ssh.server import Sshd, sshd
 
 @dataclass(frozen=True, slots=True)
 class Hops:
-    """A chain of sshds, each reached through the one before it. `known_hosts` is the one file for all of them."""
+    """A chain of sshds, each reached through the one before it. They share one `known_hosts`."""
 
     servers: tuple[Sshd, ...]
     config: Path
@@ -28,7 +28,7 @@ class Hops:
         return Connecting(ssh_config=str(self.config))
 
     def know(self, *which: int) -> None:
-        """These servers' keys are known, and no others."""
+        """Writes the keys of these servers, and no others, to known_hosts."""
         lines = [f"[127.0.0.1]:{self.servers[at].port} {self.servers[at].public_key}\n" for at in which]
         self.known_hosts.write_text("".join(lines))
 
@@ -39,7 +39,7 @@ def name_of(at: int) -> str:
 
 @contextmanager
 def hops(folder: Path, count: int) -> Iterator[Hops]:
-    """So many sshds; the last is the host, the others are bastions before it."""
+    """`count` sshds: the last is the host, the others are bastions before it."""
     known_hosts, config = folder / "known_hosts", folder / "config"
     with ExitStack() as stack:
         servers, lines = [], []

@@ -1,4 +1,4 @@
-"""A real sshd whose login is no root, with the machine's real sudo and doas, and an /etc and accounts of its own.
+"""A real sshd whose login is not root, with the machine's real sudo and doas, and its own /etc and accounts.
 
 sshd runs in a mount namespace, where a copy of /etc lies over the machine's: the machine's own accounts and rules are
 never changed, and a test that dies leaves nothing but files in a temporary folder.
@@ -46,16 +46,16 @@ class Ordinary:
         return self.folder / "etc"
 
     def allow(self, *lines: str) -> None:
-        """sudo's rules beyond the machine's defaults are these."""
+        """Sets sudo's rules, beyond the machine's defaults."""
         (self.etc / "sudoers.d" / "test").write_text("".join(f"{line}\n" for line in lines))
 
     def do(self, *lines: str) -> None:
-        """doas has these rules."""
+        """Sets doas' rules."""
         (self.etc / "doas.conf").write_text("".join(f"{line}\n" for line in lines))
         (self.etc / "doas.conf").chmod(0o400)
 
     def forbid(self) -> None:
-        """doas lets nobody in."""
+        """Removes all rules of doas."""
         (self.etc / "doas.conf").unlink(missing_ok=True)
 
     def new_folder(self) -> Path:
@@ -63,7 +63,7 @@ class Ordinary:
         return Path(mkdtemp(dir=self.folder))
 
     def ssh(self) -> list[str]:
-        """OpenSSH's way there with the same key."""
+        """The ssh command for that host with the same key."""
         options = ["-F", "none", "-o", f"UserKnownHostsFile={self.sshd.known_hosts}", "-o", "BatchMode=yes"]
         return ["ssh", *options, "-i", self.sshd.host.key_files[0], "-p", str(self.sshd.port), f"{USER}@127.0.0.1"]
 
@@ -82,8 +82,8 @@ class Ordinary:
 
 @contextmanager
 def ordinary(*settings: str, first: str = ":") -> Iterator[Ordinary]:
-    """A host with an ordinary login that may not become root by anything yet, until the block ends. `first` is shell that
-    runs on the host before its sshd."""
+    """A host with an ordinary login and no sudo or doas rule, until the block ends. `first`: shell that runs on the host
+    before its sshd."""
     with TemporaryDirectory(prefix="fleet-test-") as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -19,7 +19,7 @@ START_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Sshd:
-    """A running sshd. `host` is how the inventory would name it, with everything right."""
+    """A running sshd. `host`: the inventory's entry for it, with all settings right."""
 
     folder: Path
     host: Host
@@ -38,7 +38,7 @@ class Sshd:
         return self.folder / "known_hosts"
 
     def know(self, *lines: str) -> None:
-        """known_hosts holds these lines and no others; `{name}` and `{key}` stand for the host's own."""
+        """Writes these lines, and no others, to known_hosts; `{name}` and `{key}` stand for the host's own."""
         name = f"[{self.host.address}]:{self.host.port}"
         self.known_hosts.write_text("".join(line.format(name=name, key=self.public_key) + "\n" for line in lines))
 
@@ -57,7 +57,7 @@ def certify(authority: Path, key: Path, *words: str) -> Path:
 
 
 def hide(folder: Path, **files: str) -> tuple[str, ...]:
-    """What starts a program that sees these texts in place of the files `/etc/NAME` (`__d__` for `.d/`)."""
+    """The start of a command that sees these texts as the files `/etc/NAME` (`__d__` for `.d/`)."""
     script = ""
     for name, text in files.items():
         (folder / name).write_text(text)
@@ -150,7 +150,7 @@ def _start(
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on just now."""
+    """A loopback port without a listener."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
@@ -159,7 +159,7 @@ def free_port() -> int:
 
 @contextmanager
 def deaf(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
-    """A port that drops connections without a word: nobody accepts there, and the queue is full."""
+    """A port that drops connections: its listener never accepts, and its queue is full."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket(family))
@@ -174,9 +174,9 @@ def deaf(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
 
 
 class Proxy:
-    """Passes bytes to `port` and back until it freezes: the connections stay, and nothing comes through any more.
+    """Forwards bytes to `port` and back until it freezes: then connections stay open, and no byte passes.
 
-    With `bytes_per_s` each connection is as slow as that.
+    `bytes_per_s` limits each connection.
     """
 
     def __init__(
@@ -204,15 +204,15 @@ class Proxy:
         self._frozen.set()
 
     def freeze_after(self, size: int) -> None:
-        """After so many bytes more it freezes."""
+        """Freezes after so many more bytes."""
         self._left_bytes = size
 
     def slow_after(self, size: int, bytes_per_s: int) -> None:
-        """After so many bytes more it is as slow as that."""
+        """Limits the rate after so many more bytes."""
         self._quick_bytes, self._then_bytes_per_s = size, bytes_per_s
 
     def close(self) -> None:
-        """Everything is closed, and nothing of it runs any more."""
+        """Closes every connection, and ends every thread."""
         self._closed.set()
         for thread in self._threads:
             thread.join()
@@ -220,7 +220,7 @@ class Proxy:
             each.close()
 
     def before(self, host: Host) -> Host:
-        """The same host, reached through this proxy; known_hosts must know that port."""
+        """The same host through this proxy; known_hosts must hold its port."""
         return replace(host, port=self.port)
 
     def _accept(self) -> None:

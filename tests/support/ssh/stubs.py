@@ -1,4 +1,4 @@
-"""Step scripts that do nothing but talk, so that the conversation can be tried without an nginx."""
+"""Step scripts that only send replies, so that a conversation can be tested without an nginx."""
 
 import shutil
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ end()
 
 
 def stub(folder: Path, body: str) -> Mapping[str, Bundle]:
-    """A bundle whose `main` says HELLO, reads the request, and does `body`; its psutil is an empty one, for speed."""
+    """A bundle whose `main` sends HELLO, reads the request and runs `body`. Its psutil is empty, for speed."""
     package = folder / "onhost"
     (package / "bootstrap").mkdir(parents=True)
     source = Path(fleet.onhost.__file__).parent
@@ -75,13 +75,13 @@ def a_task(
 
 
 def of(outcome: HostOutcome) -> tuple[Outcome, str | None]:
-    """What became of a visit, in two words."""
+    """A visit's outcome and reason."""
     return outcome.outcome, outcome.reason
 
 
 @dataclass
 class Heard:
-    """A sink that keeps what it is given."""
+    """A sink that keeps its events."""
 
     events: list[Event] = field(default_factory=list)
 
