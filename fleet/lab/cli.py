@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +9,14 @@ import rich_click as click
 
 from fleet.lab import commands
 from fleet.lab.kinds.all_kinds import KINDS
-from fleet.options.help_layout import ARGUMENTS, LAB, OUTPUT, STYLE
+from fleet.options import shared
+from fleet.options.help_layout import LAB, OUTPUT, STYLE
+from fleet.options.shared import Decorator, argument
 
 
-def option(*names: str, env: str, panel: str = LAB, **settings: Any) -> Callable[[Any], Any]:
-    """An option that shows its environment variable, `FLEET_LAB_` and `env`, and its default in the help."""
-    return click.option(
-        *names, envvar=f"FLEET_LAB_{env}", panel=panel, **{"show_envvar": True, "show_default": True, **settings}
-    )
-
-
-def argument(name: str, help: str, **settings: Any) -> Callable[[Any], Any]:
-    """A command's argument; the help shows it first, by its name alone."""
-
-    def decorate(command: Any) -> Any:
-        panel = click.option_panel(ARGUMENTS, column_types=["opt_long", "help"])
-        return panel(click.argument(name, help=help, **settings)(command))
-
-    return decorate
+def option(*names: str, env: str, panel: str = LAB, **settings: Any) -> Decorator:
+    """An option of the lab, whose environment variable is `FLEET_LAB_` and `env`."""
+    return shared.option(*names, env=f"LAB_{env}", panel=panel, **settings)
 
 
 NAMED = option(
@@ -96,7 +85,9 @@ def up(n: int, wanted: tuple[str, ...], show: tuple[str, ...], name: str) -> Non
     made = commands.up(n, name, wanted, show=show)
     took_s = time.monotonic() - began
     inventory = commands.inventory_copy(name) or made.inventory
-    click.echo(f"lab {name}: {n} hosts up in {took_s:.1f} s, {made.hosts[0].name} .. {made.hosts[-1].name}", err=True)
+    click.echo(
+        f"Lab {name} is up after {took_s:.1f} s: {n} hosts, {made.hosts[0].name} to {made.hosts[-1].name}.", err=True
+    )
     for host in made.hosts:
         if host.kind != "plain":
             click.echo(f"  {host.name}: {host.kind}: {KINDS[host.kind or 'plain'].summary}", err=True)
@@ -128,7 +119,7 @@ def down(name: str) -> None:
       sudo fleet lab down
     """
     there_was = commands.down(name)
-    click.echo(f"lab {name}: {'down' if there_was else 'there was none'}", err=True)
+    click.echo(f"Lab {name} is down." if there_was else f"There was no lab {name}.", err=True)
 
 
 @lab.command()
@@ -146,7 +137,7 @@ def status(name: str | None, as_json: bool) -> None:
         click.echo(json.dumps({"schema": "fleet.lab/1", "labs": [_plain(view) for view in views]}, indent=1))
         return
     if not views:
-        click.echo("no lab is up", err=True)
+        click.echo("No lab is up. Start one: fleet lab up.", err=True)
     for view in views:
         owner = f", belongs to process {view.owner_pid}" if view.owner_pid else ""
         click.echo(f"lab {view.name}: {len(view.hosts)} hosts in {view.subnet or 'no subnet'}{owner}: {view.inventory}")

@@ -51,8 +51,8 @@ host_options = together(
         multiple=True,
         type=click.Path(path_type=Path),
         show_default="none",
-        help="Read the hosts from this inventory: a YAML file, an executable, or a list such as web-01,web-02. "
-        "Repeat it to merge several; the last one wins.",
+        help="Read the hosts from this Ansible inventory: a file, a directory, an executable, or a list such as "
+        "web-01,web-02. Repeat it to merge several; the last one wins.",
     ),
     option(
         "-l",
