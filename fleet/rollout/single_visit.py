@@ -17,7 +17,7 @@ def decide_single_visit(
     if status.stopping:
         return () if status.busy else (results.stopped(status),)
     if status.stage is Stage.STARTING:
-        return (Emit(EventType.STAGE_STARTED, message=f"ask {counted(len(status.hosts))}"),)
+        return (Emit(EventType.STAGE_STARTED, message=f"asking {counted(len(status.hosts))}"),)
     remaining = [host for host in status.all if not host.visited(ask)]
     if remaining or status.busy:
         return within_parallel(visits_to(remaining, ask, now), status, parallel)

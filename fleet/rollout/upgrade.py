@@ -18,7 +18,7 @@ from statistics import median_low
 
 from fleet.events import EventType, Note
 from fleet.onhost.protocol import Ask, Phase
-from fleet.onhost.text import counted
+from fleet.onhost.text import counted, listed
 from fleet.rollout import results
 from fleet.rollout.actions import Action, Emit, Finish, Visit, Wait, looks_at_unresolved, visits_to, within_parallel
 from fleet.rollout.gate import Verdict
@@ -135,7 +135,7 @@ def _next(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action,
     if status.batch < len(status.batches):
         number = status.batch + 1
         names = status.batches[number - 1]
-        text = f"batch {number} of {len(status.batches)}: {', '.join(names)}"
+        text = f"batch {number} of {len(status.batches)}: {listed(names)}"
         return (Emit(EventType.BATCH_OPENED, batch=number, message=text, data={"hosts": list(names)}),)
     if policy.commit is CommitWhen.END and status.committed_batch < len(status.batches):
         return (Emit(EventType.COMMIT_STARTED, message="commit: retire the held old masters"),)

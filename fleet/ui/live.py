@@ -38,7 +38,7 @@ def view(status: RolloutStatus, now: datetime, width: int, height: int) -> Group
         lines.append(Text("…", no_wrap=True))
     lines.append(_line(_key(status), width, "dim"))
     rows = [host for host in status.all if host.running is not None or host.fault is not None or host.needs_person]
-    rows.sort(key=lambda host: (host.running is None, host.name))
+    rows.sort(key=lambda host: (not host.needs_person, host.running is None, host.name))
     room = max(height - len(lines) - 1, 0)
     lines.extend(_row(host, now, width) for host in rows[:room])
     if len(rows) > room:

@@ -34,6 +34,12 @@ def test_the_live_view_never_outgrows_the_screen(height: int) -> None:
     assert max(len(line) for line in lines) <= 80
 
 
+def test_a_host_that_needs_a_person_is_shown_before_all_others() -> None:
+    lines = as_text(view(a_rollout_that_went_wrong().status, AT, 80, 20), 80).splitlines()
+
+    assert [line.split(":")[0].strip() for line in lines[4:6]] == ["web-03", "web-02"]
+
+
 def test_the_key_explains_the_letters_on_the_screen_and_no_others() -> None:
     lines = as_text(view(a_rollout_that_went_wrong().status, AT, 80, 20), 80).splitlines()
 
