@@ -1,15 +1,15 @@
-"""What can go wrong with nginx's own upgrade: 44 modes, and by which words a host says each, before and after.
+"""The 44 failure modes of nginx's own upgrade, and the reasons by which fleet reports each.
 
-The nginx facts behind them are in docs/nginx-facts.md. Words of preflight find a mode before anything is
-changed, the others when it has happened; what fleet then does stands in `reaction`. A mode that no word is needed for
-says so there. `docs/reasons.md` shows the table; a test holds every word against the step script's.
+The nginx facts behind them are in docs/nginx-facts.md. The words of `before` are preflight's, those of `after` report a
+mode that has happened; `reaction` says what fleet does, and why no word is needed where there is none. `docs/reasons.md`
+shows the table; a test checks every word.
 """
 
 from typing import NamedTuple
 
 
 class Mode(NamedTuple):
-    """One failure mode: the words that find it beforehand, the words for when it has happened, and what is done."""
+    """One failure mode: the reasons before and after it has happened, and what fleet does."""
 
     number: int
     mode: str
@@ -25,221 +25,231 @@ def _mode(number: int, mode: str, before: str, after: str, reaction: str) -> Mod
 MODES = (
     _mode(
         1,
-        "the new file is missing or torn",
+        "the new file is missing or damaged",
         "cannot_run binary_missing wrong_architecture release_missing",
         "exec_missing start_crashed swap_unseen wrong_bytes disk_error",
-        "The hash is checked after the transfer, after the copy and at the path. The file before is put back; the old "
+        "fleet checks the hash after the transfer, after the copy and at the path. It puts the old file back; the old "
         "master never stopped serving.",
     ),
     _mode(
         2,
-        "other architecture, C library, or a library is missing",
+        "wrong architecture or C library, or a library is missing",
         "wrong_architecture loader_missing library_missing cannot_run",
         "library_missing exec_format",
-        "The binary is tried in an empty environment, as nginx would run it. The file before is put back.",
+        "Preflight runs the binary in an empty environment, as nginx would. After a failed launch fleet puts the old file "
+        "back.",
     ),
     _mode(
         3,
         "not executable: mode, noexec, SELinux, IMA",
         "path_noexec state_noexec",
         "exec_denied file_mended",
-        "The file gets the owner, mode, labels and capabilities of the image that runs, and USR2 is sent once more.",
+        "fleet gives the file the owner, mode, labels and capabilities of the running image and sends USR2 once more.",
     ),
     _mode(
         4,
         "the file is open for writing (ETXTBSY)",
         "",
         "text_busy text_was_busy",
-        "fleet makes the file beside the path and renames it; where somebody else writes, it is waited for, once.",
+        "fleet writes a file beside the path and renames it, so it never holds the path open. If another program does, "
+        "fleet waits up to 15 s, once.",
     ),
     _mode(
         5,
         "the new binary rejects the configuration",
         "config_rejected",
         "config_rejected test_too_slow",
-        "Tested with the old master's arguments and no environment in preflight, and again right before USR2.",
+        "Preflight tests it with the old master's arguments and an empty environment; fleet tests it again right before "
+        "USR2.",
     ),
     _mode(
         6,
         "a dynamic module does not fit",
         "config_rejected modules_gone paths_moved",
         "module_incompatible",
-        "The file before is put back.",
+        "fleet puts the old file back.",
     ),
     _mode(
         7,
-        "a new listener's port is taken",
+        "the port of a new listener is taken",
         "listener_busy listener_added",
         "listener_busy",
-        "nginx tries for 2.5 s; at least 5 s are waited, and nothing is sent to the old master.",
+        "nginx tries for 2.5 s; fleet waits at least 5 s and sends nothing to the old master.",
     ),
     _mode(
         8,
         "the pid file is missing, empty or wrong",
         "pid_file_missing pid_file_empty pid_file_wrong",
         "pid_file_rewritten poisoned_by_rename pid_file_lies",
-        "Read before any test. On the way back, and when it goes just before USR2, it is written again; USR2 once more "
-        "then cures the poisoned master.",
+        "fleet reads it before any test. On the way back, and if it disappears just before USR2, fleet writes it again; a "
+        "second USR2 then cures the poisoned master.",
     ),
     _mode(
         9,
         "the pid file's folder is full or read-only",
         "disk_full no_inodes read_only",
         "pid_dir_full poisoned_by_rename",
-        "The old master's pid file comes back by itself; a failed rename poisons it (11).",
+        "nginx restores the old master's pid file by itself; a failed rename poisons the master (11).",
     ),
     _mode(
         10,
         "fork fails (process limit, memory)",
         "pids_short memory_short",
         "poisoned_by_fork",
-        "The file before is put back and the record remembers the poisoned master (11).",
+        "fleet puts the old file back and records the poisoned master (11).",
     ),
     _mode(
         11,
         "poisoned master: a reload adds workers and reads no file",
         "poisoned",
         "poisoned_by_rename poisoned_by_fork still_poisoned workers_doubled",
-        "fleet sends it no HUP. `upgrade --allow poisoned` cures it by a new master that comes up; doubled workers become "
-        "one set afterwards.",
+        "fleet sends it no HUP. `upgrade --allow poisoned` cures it with a new master that comes up; fleet then restores "
+        "one set of workers.",
     ),
     _mode(
         12,
         "supervised, `daemon off`, or pid 1 of a container",
         "supervised daemon_off pid_1 unit_type",
         "usr2_ignored",
-        "Such a host is refused: its way is a restart.",
+        "fleet refuses such a host: it needs a restart instead.",
     ),
-    _mode(13, "`master_process off`", "master_process_off", "usr2_ignored", "Such a host is refused."),
+    _mode(
+        13,
+        "`master_process off`",
+        "master_process_off",
+        "usr2_ignored",
+        "fleet refuses such a host.",
+    ),
     _mode(
         14,
-        "argv[0] is no absolute path",
+        "argv[0] is not an absolute path",
         "relative_argv0",
         "exec_missing",
-        "Refused: one restart by the absolute path cures it.",
+        "fleet refuses; one restart by the absolute path is the cure.",
     ),
     _mode(
         15,
-        "the master before still drains",
+        "the previous master still drains",
         "previous_master upgrade_in_progress",
         "usr2_ignored drain_pending",
-        "Refused until it is gone; nothing is sent meanwhile.",
+        "fleet refuses until it has exited, and sends nothing until then.",
     ),
     _mode(
         16,
-        "stale `.oldbin`, or a pid that is somebody else's by now",
+        "stale `.oldbin`, or its pid belongs to another process by now",
         "",
         "stale_oldbin process_gone",
-        "Masters are found among the processes, by parent and image; every signal is checked against the start time. A "
-        "stale `.oldbin` is swept.",
+        "fleet finds masters among the processes, by parent and image, and checks the start time before every signal. It "
+        "removes a stale `.oldbin`.",
     ),
     _mode(
         17,
-        "pid, configuration or prefix differ between the builds",
+        "pid file, configuration or prefix differ between the builds",
         "paths_moved pending_config",
         "other_pid_file",
-        "The new master is found by its parent and dismissed; the file that it wrote is named.",
+        "fleet finds the new master by its parent, dismisses it, and names the file that it wrote.",
     ),
     _mode(
         18,
-        "slow start: big configuration, names to resolve",
+        "slow start: large configuration, names to resolve",
         "",
         "launch_slow test_too_slow",
-        "The deadline is three times the configuration test and 5 s.",
+        "fleet waits three times as long as the configuration test took, plus 5 s.",
     ),
     _mode(
         19,
         "the new workers crash in a loop",
         "",
         "workers_crash workers_changed",
-        "The new master gets TERM at once, before its log fills the disk; the old one never stopped serving.",
+        "fleet sends TERM to the new master at once, before its log fills the disk; the old master never stopped serving.",
     ),
     _mode(
         20,
         "the new workers give up, or there are none",
         "",
         "workers_fatal workers_missing",
-        "Dismissed: QUIT, after a second TERM.",
+        "fleet dismisses the new master: QUIT, then TERM.",
     ),
     _mode(
         21,
         "the new workers hang",
         "",
         "workers_hang workers_silent",
-        "Only an answer of a worker of the new master counts. Dismissed: QUIT, TERM, KILL.",
+        "Only an answer from a worker of the new master counts. fleet dismisses it: QUIT, TERM, KILL.",
     ),
     _mode(
         22,
         "the new master is stopped or hangs",
         "",
         "new_master_hangs new_master_woken new_master_killed new_master_died",
-        "CONT, then QUIT; if it does not hear, KILL, and each of its recorded workers is told to quit.",
+        "fleet sends CONT, then QUIT; if the master does not react, KILL, and QUIT to each of its recorded workers.",
     ),
     _mode(
         23,
-        "a listener dropped, or fewer reuseport sockets",
+        "a listener is lost, or there are fewer reuseport sockets",
         "listener_missing fewer_workers",
         "listeners_uncovered",
-        "Every listening socket of the old master must be held by a new worker before WINCH.",
+        "Before WINCH, a new worker must hold every listening socket of the old master.",
     ),
     _mode(
         24,
         "a UNIX listener is gone from the configuration",
         "listener_missing",
         "listeners_uncovered",
-        "Refused: no rollback would bring the socket back.",
+        "fleet refuses: no rollback could restore the socket.",
     ),
     _mode(
         25,
-        "WINCH to the wrong or only master",
+        "WINCH reaches the wrong master, or the only one",
         "",
         "new_not_serving nobody_accepted",
-        "fleet sends WINCH only while a new worker accepts. Somebody else's is answered by HUP to a master that holds "
-        "its sockets.",
+        "fleet sends WINCH only while a new worker accepts. After a WINCH from outside it sends HUP to a master that "
+        "holds its sockets.",
     ),
     _mode(
         26,
         "HUP twice, or too early",
         "",
         "workers_doubled workers_normal workers_left_doubled",
-        "Workers are counted before each HUP. Once the new master is gone one reload makes one set, after a test and "
-        "unless a change of the configuration is only pending.",
+        "fleet counts workers before each HUP. Once the new master is gone, one reload restores one set of workers, after "
+        "a configuration test and only if no configuration change is pending.",
     ),
     _mode(
         27,
-        "WINCH and HUP coalesced",
+        "WINCH and HUP coalesce",
         "",
         "winch_put_off drain_unseen",
-        "USR1 makes the pending WINCH happen while the new master serves; going back, the old one is revived after it.",
+        "USR1 makes the pending WINCH happen while the new master serves; on the way back the old master is revived after "
+        "it.",
     ),
     _mode(
         28,
-        "QUIT to the new master without a HUP before",
+        "QUIT to the new master without a HUP to the old one before",
         "",
         "old_not_serving nobody_accepted",
-        "fleet revives first and sees an answer. Where somebody else did it, the old master is revived at once.",
+        "fleet revives first and waits for an answer. If it was sent from outside, fleet revives the old master at once.",
     ),
     _mode(
         29,
         "TERM or KILL to the new master under load",
         "",
         "connections_cut orphans_ended orphans_left new_master_killed",
-        "What is cut is counted; orphans are known by the sockets they hold, and told to quit each.",
+        "fleet counts the connections that are cut, finds orphaned workers by the sockets they hold, and sends each QUIT.",
     ),
     _mode(
         30,
         "QUIT to the old master before the new one is ready",
         "",
         "new_not_serving down",
-        "fleet sends it only while a new worker accepts. Where no master is left, the exact start command is given, and "
-        "the file before is at the path.",
+        "fleet sends it only while a new worker accepts. If no master is left, fleet prints the exact start command, and "
+        "the old file is at the path.",
     ),
     _mode(
         31,
         "the old master drains for hours",
         "",
         "drain_pending connections_cut",
-        "Held and undoable meanwhile; `--cut` or a longer `--drain-timeout` decides.",
+        "The host stays held, and you can still go back; `--cut` or a longer `--drain-timeout` decides.",
     ),
     _mode(
         32,
@@ -253,78 +263,85 @@ MODES = (
         "the kept binary is lost",
         "",
         "release_rescued release_lost",
-        "Its bytes are taken from any process that still runs it.",
+        "fleet copies it from any process that still runs it.",
     ),
     _mode(
         34,
         "a keep-alive connection is reset",
         "",
         "",
-        "No word is needed: it is what any reload does. `keepalive_min_timeout` (nginx 1.27.4 and newer) avoids it.",
+        "No word is needed: any reload does this. `keepalive_min_timeout` (nginx 1.27.4 and newer) avoids it.",
     ),
-    _mode(35, "HTTP/3 without `quic_bpf`", "quic", "", "Refused unless allowed: take such hosts out of the balancer."),
+    _mode(
+        35,
+        "HTTP/3 without `quic_bpf`",
+        "quic",
+        "",
+        "fleet refuses unless allowed: take such hosts out of the load balancer.",
+    ),
     _mode(
         36,
-        "reload, certificate hook or log rotation in mid-upgrade",
+        "reload, certificate hook or log rotation during the upgrade",
         "pending_config",
         "old_revived config_not_reloaded log_rotated log_reopened log_not_reopened workers_doubled winch_put_off",
-        "Seen in the bake and after going back: the old master loads what was reloaded while it was held, and opens the "
-        "new log.",
+        "The bake and the end of a rollback notice it: the old master loads what was reloaded while it was held, and "
+        "opens the new log.",
     ),
     _mode(
         37,
-        "restart or stop from outside in mid-upgrade",
+        "restart or stop from outside during the upgrade",
         "",
         "went_back restarted_meanwhile down foreign",
-        "The host is looked at afresh: it is where it is. A host that went back is never marched forward again.",
+        "Every visit starts with a fresh look. A host that went back is never moved forward again by a bake or a commit.",
     ),
     _mode(
         38,
         "a systemd unit without the right PIDFile=",
         "unit_pid_file unit_type",
         "",
-        "Refused: systemd would end the new master with the old one.",
+        "fleet refuses: systemd would end the new master together with the old one.",
     ),
     _mode(
         39,
         "systemd's main process is stale after a rollback",
         "unit_main_pid",
         "unit_main_pid_stale",
-        "Compared after each way back; one `systemctl reload` cures it.",
+        "fleet compares it after each rollback; one `systemctl reload` corrects it.",
     ),
     _mode(
         40,
         "the package manager upgrades nginx by itself",
         "package_lock packaged",
         "swap_unseen went_back",
-        "Refused while its lock is held; a package that owns the binary is named, with the command that holds it.",
+        "fleet refuses while the package manager's lock is held, names a package that owns the binary, and prints the "
+        "command that holds it.",
     ),
     _mode(
         41,
         "file capabilities or the label are lost",
         "",
         "exec_denied file_mended",
-        "Owner, mode, ACL, label and capabilities are copied, in the order that keeps them, before the rename.",
+        "fleet copies owner, mode, ACL, label and capabilities before the rename, in the order that keeps them.",
     ),
     _mode(
         42,
         "the environment is lost (LD_PRELOAD, Environment=)",
         "env_lost",
         "library_missing",
-        "nginx clears it; so every test is made without it, too.",
+        "nginx clears the environment, so fleet makes every test without it, too.",
     ),
     _mode(
         43,
         "a log rotation reached only the new master",
         "",
         "log_rotated log_reopened log_not_reopened",
-        "USR1 to the old master once it is alone again, and its effect is waited for.",
+        "fleet sends USR1 to the old master once it is alone again, and waits for the effect.",
     ),
     _mode(
         44,
-        "only orphans are left",
+        "only orphaned workers are left",
         "no_master",
         "orphans_only orphans_ended",
-        "They are left serving; the commands to end them and to start nginx are given, in that order.",
+        "fleet leaves them serving, and prints the commands that end them and start nginx, in that order.",
     ),
 )

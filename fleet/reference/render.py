@@ -1,8 +1,8 @@
-"""`docs/reasons.md`, made from the code: every word that a host or the laptop says, and the 44 failure modes.
+"""`docs/reasons.md`, made from the code: every reason of the hosts and of the connection, and the 44 failure modes.
 
     python -m fleet.reference docs
 
-A test holds the page against what this gives, so that it can't fall behind.
+A test compares the page with what this gives.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,28 +15,32 @@ from fleet.ssh.reasons import WORDS
 HEAD = """\
 # Reasons
 
-What a host says when it can't be upgraded, when a step went wrong, or when something was put right: a word for scripts
-(`reason` in `--output jsonl` and `fleet status --json`), a message and a remedy for people. This page is made from the
-code by `./dev docs`; the braces stand for the facts of the host.
+Every reason that fleet gives: why a host can't be upgraded, why a step failed, what fleet corrected. A reason is a word for
+scripts (`reason` in `--output jsonl` and in `fleet status --json`) with a message and a remedy for people. A word keeps
+its meaning; texts may change. Names in braces stand for the facts of the host.
 
-| kind | what it means |
+| kind | meaning |
 |---|---|
-| refusal | not begun: nothing was changed by it |
-| refusal, `--allow` | the same, and an operator may take the risk: `--allow WORD`, which is recorded |
-| failure | a step acted, and its effect did not come or was bad; the host was taken to a phase in which it can rest |
-| warning | said, and gone on |
-| note | why a visit ended well with nothing to do |
+| refusal | fleet did not begin: nothing was changed |
+| refusal, `--allow` | a refusal that `--allow WORD` turns into a warning; the journal records that |
+| failure | a step or a visit did not reach its goal; fleet has taken the host to the nearest phase in which it can stay |
+| warning | fleet goes on |
+| note | the visit ended well with nothing to do |
+
+`./dev docs` writes this page from the code.
 """
 LINK = """\
-## The link to the host
+## The connection to the host
 
-Said by the laptop: the host could not be asked, or did not answer. Its message and remedy name what was tried.
+fleet itself gives these on the machine it runs on, when a host can't be reached or gives no usable answer. Message and
+remedy name what was tried.
 """
 FAILURES = """\
 # The failure modes of nginx's own upgrade
 
-Each has been met in the wild or made on purpose; the words say how a host tells it. *Before* is preflight: nothing is
-changed yet. *After* is what a step, a bake or a visit says when it has happened.
+What can go wrong when nginx replaces its own binary, and the words by which fleet reports it. *Before*: preflight finds it,
+and nothing is changed yet. *After*: a step, a bake or a visit reports it when it has happened. How nginx behaves is in
+`nginx-facts.md`.
 """
 
 
@@ -48,7 +52,7 @@ def page() -> str:
 
 def _group(title: str, reasons: Sequence[Reason]) -> str:
     rows = ((f"`{one.word}`", _kind(one), one.meaning, one.remedy) for one in reasons)
-    return f"## {title}\n\n" + table(("word", "kind", "what is so", "what to do now"), rows)
+    return f"## {title}\n\n" + table(("word", "kind", "message", "what to do"), rows)
 
 
 def _kind(reason: Reason) -> str:
@@ -56,12 +60,12 @@ def _kind(reason: Reason) -> str:
 
 
 def _link() -> str:
-    return LINK + "\n" + table(("word", "what is so"), ((f"`{word}`", meaning) for word, meaning in WORDS.items()))
+    return LINK + "\n" + table(("word", "meaning"), ((f"`{word}`", meaning) for word, meaning in WORDS.items()))
 
 
 def _modes() -> str:
     rows = (_row(mode) for mode in MODES)
-    return table(("#", "mode", "before", "after", "what is done"), rows)
+    return table(("#", "failure mode", "before", "after", "what fleet does"), rows)
 
 
 def _row(mode: Mode) -> tuple[str, ...]:
@@ -73,7 +77,7 @@ def _words(words: Iterable[str]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; what would end a cell is escaped."""
+    """A Markdown table; bars in a cell are escaped."""
     return "\n".join(_lines(head, rows)) + "\n"
 
 

@@ -1,7 +1,7 @@
 """`--allow`: the reasons that may be overridden."""
 
 from fleet.onhost.protocol import Finding
-from fleet.onhost.reasons.catalogue import REASONS, judged, overridable
+from fleet.onhost.reasons.catalogue import REASONS, apply_allowed, overridable_words
 from fleet.options.rollout import OVERRIDABLE
 from fleet.ui.result_tables import finding_line
 from tests.support.pretend.visits import NEW, a_fleet
@@ -9,10 +9,10 @@ from tests.support.shell import QUICK, ROLLOUT, Shell
 
 
 def test_every_printed_allow_option_may_be_typed_and_reaches_the_hosts(shell: Shell) -> None:
-    for word in overridable():
-        printed = judged((finding_of(word),), ())[0].remedy
-        typed = printed.split("--allow ")[1].rstrip(".")
-        assert finding_line(judged((finding_of(word),), ())[0]).count("--allow") == 1
+    for word in overridable_words():
+        printed = apply_allowed((finding_of(word),), ())[0].remedy
+        typed = printed.split("--allow ")[1].rstrip("`.")
+        assert finding_line(apply_allowed((finding_of(word),), ())[0]).count("--allow") == 1
         for spelling in (typed, typed.replace("-", "_")):
             for command in (("check", NEW), ("upgrade", NEW, "-y", *QUICK)):
                 shell.fleet, shell.ids = a_fleet(4), iter([ROLLOUT])
@@ -29,10 +29,10 @@ def test_check_and_upgrade_refuse_an_unknown_reason_with_the_known_ones(shell: S
     for command in (("check", NEW), ("upgrade", NEW, "-y"), ("upgrade", NEW, "--dry-run")):
         assert shell(*command, "--allow", "nonsense") == 2
         assert "--allow nonsense" in shell.err
-        assert all(word in shell.err for word in overridable())
+        assert all(word in shell.err for word in overridable_words())
 
     assert shell.fleet.calls == []
 
 
 def test_the_help_of_allow_lists_every_reason() -> None:
-    assert ", ".join(overridable()) == OVERRIDABLE
+    assert ", ".join(overridable_words()) == OVERRIDABLE

@@ -561,7 +561,7 @@ def test_the_operator_who_took_over_is_named_and_no_further_host_is_begun() -> N
     end, _ = play(fleet, QUICK)
 
     assert (end.result, end.exit_code) == (Result.HALTED, 3)
-    assert "taken over by bob@desk" in end.message
+    assert "taken over: bob@desk has it" in end.message
     assert fleet.asked(Ask.UPGRADE) == ["web-01"]
     assert fleet.asked(Ask.ROLLBACK) == []
 

@@ -14,6 +14,7 @@ import zipfile
 from typing import Optional
 
 from fleet.onhost.protocol import END_MARK, Outcome, Reply, ReplyType
+from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.wire import encode
 
 WHEEL = "psutil-wheel/"
@@ -55,13 +56,13 @@ def forget(package: str) -> None:
 
 def refuse(why: str) -> int:
     """The exit code of a visit that was refused for want of psutil; the reply is printed."""
+    found = finding("psutil_missing", python=sys.executable, why=why)
     reply = Reply(
         ReplyType.OUTCOME,
         outcome=Outcome.REFUSED,
-        reason="psutil_missing",
-        message="psutil can't be loaded by %s: %s." % (sys.executable, why),
-        remedy="Install the package of the host's Python: python3-psutil (Debian, Ubuntu, RHEL, SUSE), py3-psutil "
-        "(Alpine). If the state folder is mounted noexec, choose another one (fleet_state_dir).",
+        reason=found.reason,
+        message=found.message,
+        remedy=found.remedy,
     )
     sys.stdout.write(encode(reply) + "\n" + END_MARK + "\n")
     sys.stdout.flush()

@@ -21,7 +21,7 @@ from fleet.onhost.preflight.master import at_its_path, configuration_of, obeys, 
 from fleet.onhost.preflight.release import differs, runs
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding, Observation, Request, Severity
-from fleet.onhost.reasons.catalogue import finding, judged
+from fleet.onhost.reasons.catalogue import apply_allowed, finding
 from fleet.onhost.system.machine import Machine
 
 __all__ = ["before_staging", "dump_configuration", "preflight", "test_configuration"]
@@ -47,7 +47,7 @@ def preflight(instance: Instance, request: Request, seen: Observation, staged: O
     found += about
     if old is not None and not _is_done(request, seen):
         found += _instance(Subject(instance, request, seen, old, staged))
-    return judged(tuple(found), request.options.allow)
+    return apply_allowed(tuple(found), request.options.allow)
 
 
 def before_staging(machine: Machine, request: Request) -> Tuple[Finding, ...]:
@@ -55,8 +55,8 @@ def before_staging(machine: Machine, request: Request) -> Tuple[Finding, ...]:
     if machine.user() != 0:
         return (finding("no_root", uid=machine.user()),)
     state_dir, release_bytes = request.layout.state_dir, request.release_bytes or 0
-    room = _asked("The state folder", lambda: resources.room_for_release(machine, state_dir, release_bytes))
-    return judged(tuple(_host(machine, request) + room), request.options.allow)
+    room = _asked("the state folder", lambda: resources.room_for_release(machine, state_dir, release_bytes))
+    return apply_allowed(tuple(_host(machine, request) + room), request.options.allow)
 
 
 def refusals(findings: Tuple[Finding, ...]) -> Tuple[Finding, ...]:
@@ -71,14 +71,14 @@ def _is_done(request: Request, seen: Observation) -> bool:
 
 
 def _host(machine: Machine, request: Request) -> List[Finding]:
-    found = _asked("The state folder", lambda: resources.state_folder(machine, request.layout.state_dir))
-    return found + _asked("The package manager's lock", lambda: service.package_lock(machine))
+    found = _asked("the state folder", lambda: resources.state_folder(machine, request.layout.state_dir))
+    return found + _asked("the package manager's lock", lambda: service.package_lock(machine))
 
 
 def _instance(subject: Subject) -> List[Finding]:
     """The findings about this one master."""
     lies = pid_file(subject)
-    found = lies + _asked("The binary's path", lambda: at_its_path(subject))
+    found = lies + _asked("the binary's path", lambda: at_its_path(subject))
     about, new = runs(subject)
     found += about
     old = read_build(ask_build(subject.machine, subject.image).output)
@@ -113,7 +113,7 @@ def _tested(subject: Subject, old: Optional[Build], new: Optional[Build]) -> Tes
 
 
 def _rejection(who: str, output: str, also: bool = False) -> "dict[str, object]":
-    return {"who": who, "line": complaint(output), "also": " (so does the running one)" if also else ""}
+    return {"who": who, "line": complaint(output), "also": " (the running binary rejects it, too)" if also else ""}
 
 
 def _in_memory(subject: Subject, tested: Tested) -> List[Finding]:
@@ -134,11 +134,11 @@ Check = Callable[[], List[Finding]]
 
 def _surroundings(subject: Subject) -> Tuple[Tuple[str, Check], ...]:
     return (
-        ("The disks", lambda: resources.disks(subject)),
-        ("The memory", lambda: resources.memory(subject)),
-        ("The process limits", lambda: resources.processes(subject)),
-        ("The systemd unit", lambda: service.unit(subject)),
-        ("The binary's package", lambda: service.packaged(subject)),
+        ("the disks", lambda: resources.disks(subject)),
+        ("the memory", lambda: resources.memory(subject)),
+        ("the process limits", lambda: resources.processes(subject)),
+        ("the systemd unit", lambda: service.unit(subject)),
+        ("the binary's package", lambda: service.packaged(subject)),
     )
 
 

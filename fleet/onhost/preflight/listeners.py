@@ -75,9 +75,7 @@ def compare(subject: Subject, config: Configuration) -> List[Finding]:
     found = []
     missing = sorted(str(address) for address in has if address not in opened)
     if missing:
-        found.append(
-            finding("listener_missing", listeners=", ".join(missing), it="it" if len(missing) == 1 else "them")
-        )
+        found.append(finding("listener_missing", listeners=", ".join(missing)))
     if has:
         found += _added(subject, set(has), asks, opened)
     found += _fewer(subject.machine, has, asks, config)
@@ -137,7 +135,7 @@ def _added(subject: Subject, has: Set[Address], asks: Tuple[Wanted, ...], opened
 def _unavailable(subject: Subject, address: Address) -> Optional[str]:
     machine = subject.machine
     if address.kind == "unix":
-        return "the path exists, and nginx does not take it over" if machine.exists(address.host) else None
+        return "that path exists already, and nginx does not reuse it" if machine.exists(address.host) else None
     theirs, ours = (machine.real_path("/proc/%s/ns/net" % pid) for pid in (subject.old.pid, "self"))
     if theirs.rpartition("/")[2] != ours.rpartition("/")[2]:
         return None

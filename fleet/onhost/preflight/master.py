@@ -55,9 +55,9 @@ def in_progress(record: Record) -> Finding:
     """The refusal for a host that another rollout holds."""
     return finding(
         "upgrade_in_progress",
-        whose="rollout %s by %s holds this host since %s" % (record.rollout, record.operator, record.at),
-        finish="fleet commit %s" % record.rollout,
-        undo="fleet rollback %s" % record.rollout,
+        whose="rollout %s by %s, since %s" % (record.rollout, record.operator, record.at),
+        finish="`fleet commit %s`" % record.rollout,
+        undo="`fleet rollback %s`" % record.rollout,
     )
 
 
@@ -67,11 +67,11 @@ def _none(machine: Machine, seen: Observation) -> Finding:
     others = [pid for pid in seen.others if machine.same_pid_namespace(pid)]
     if len(others) > 1:
         return finding("several_masters", masters=_listed(machine, others))
-    named = " (%s names none)" % seen.pid_file if seen.pid_file else ""
+    named = " (the pid file %s names none)" % seen.pid_file if seen.pid_file else ""
     if seen.orphans:
         # They hold the port, so an nginx that is started now could not bind it.
         pids = ", ".join(map(str, seen.orphans))
-        named += "; workers %s of a dead master still serve: QUIT them before starting nginx (kill -QUIT %s)" % (
+        named += "; workers %s of a dead master still serve and hold its ports: end them first with `kill -QUIT %s`" % (
             pids,
             pids.replace(",", ""),
         )
@@ -86,9 +86,9 @@ def _several(seen: Observation) -> Finding:
         return finding("previous_master", pid=new.pid, older=old.pid)
     return finding(
         "upgrade_in_progress",
-        whose="two masters run, %d is a child of %d" % (new.pid, old.pid),
-        finish="kill -QUIT %d keeps the newer binary" % old.pid,
-        undo="kill -HUP %d, then kill -QUIT %d" % (old.pid, new.pid),
+        whose="two masters run, and pid %d is the child of pid %d" % (new.pid, old.pid),
+        finish="`kill -QUIT %d` ends the old master" % old.pid,
+        undo="`kill -HUP %d`, then `kill -QUIT %d`" % (old.pid, new.pid),
     )
 
 
@@ -101,7 +101,7 @@ def pid_file(subject: Subject) -> List[Finding]:
     """Whether the pid file names the master. Only then may fleet run a configuration test."""
     path, pid = subject.seen.pid_file, subject.old.pid
     if path is None:
-        return [finding("not_checked", what="The pid file", why="its path is not known; set nginx_pid_file")]
+        return [finding("not_checked", what="the pid file", why="its path is not known; set `nginx_pid_file`")]
     held = subject.machine.read(path)
     if held is None:
         return [finding("pid_file_missing", path=path, pid=pid)]
@@ -138,7 +138,7 @@ def _foreground(subject: Subject, config: Optional[Configuration]) -> List[Findi
     if not never and not _is_off("daemon", subject, config is None or config.daemon):
         return []
     above = machine.process(old.ppid)
-    parent = _name(above.title) if above else "a process that is not visible here"
+    parent = _name(above.title) if above else "a process outside this container"
     return [finding("supervised" if old.ppid > 1 else "daemon_off", pid=old.pid, parent=parent, ppid=old.ppid)]
 
 
@@ -194,9 +194,9 @@ def _other_view(subject: Subject, path: str) -> Optional[str]:
         return "its root is %s" % root
     there, here = machine.stat("/proc/%d/root%s" % (pid, path)), machine.stat(path)
     if there is None or here is None:
-        return "the file is seen by only one of us" if (there is None) != (here is None) else None
+        return "only one of nginx and fleet sees the file" if (there is None) != (here is None) else None
     same = (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
-    return None if same else "a mount namespace of its own"
+    return None if same else "it has a mount namespace of its own"
 
 
 def _shared(subject: Subject, path: str) -> List[Finding]:

@@ -39,8 +39,10 @@ def runs(subject: Subject) -> Tuple[List[Finding], Optional[Build]]:
         return [finding("not_staged")], None
     ours, theirs = read_elf(machine, subject.image), read_elf(machine, staged)
     if theirs is None or (ours is not None and ours.kind != theirs.kind):
-        release = "no ELF file" if theirs is None else "built for " + theirs.kind
-        return [finding("wrong_architecture", release=release, running=ours.kind if ours else "not known")], None
+        release = "not an ELF file" if theirs is None else "built for " + theirs.kind
+        return [
+            finding("wrong_architecture", release=release, running=ours.kind if ours else "of an unknown kind")
+        ], None
     if theirs.loader and machine.stat(theirs.loader) is None:
         return [finding("loader_missing", loader=theirs.loader)], None
     said = ask_build(machine, staged)
@@ -52,7 +54,7 @@ def _why_not(said: Ran) -> Finding:
     lines = [line for line in said.output.splitlines() if any(word in line for word in NOT_LOADED)]
     if said.code == 127 and lines:
         return finding("library_missing", line=lines[0])
-    how = "is ended by signal %d" % -said.code if said.code < 0 else "ends with code %d" % said.code
+    how = "was ended by signal %d" % -said.code if said.code < 0 else "exited with code %d" % said.code
     return finding("cannot_run", how=how + (": " + complaint(said.output) if said.output.strip() else ""))
 
 
@@ -73,7 +75,7 @@ def differs(subject: Subject, old: Optional[Build], new: Build, config: Optional
     gone = sorted(name for name in old.modules - new.modules if not name.startswith("without"))
     lost = sorted(name for name in new.modules - old.modules if name.startswith("without"))
     if gone or lost:
-        found.append(finding("modules_gone", modules=", ".join(gone + ["what %s leaves out" % name for name in lost])))
+        found.append(finding("modules_gone", modules=", ".join(gone + [name[len("without-") :] for name in lost])))
     return found
 
 

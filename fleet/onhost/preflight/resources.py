@@ -78,9 +78,9 @@ def memory(subject: Subject) -> List[Finding]:
     need = sum(_resident(subject.machine, pid) for pid in _family(subject))
     need += need * SPARE_MEMORY_PERCENT // 100 + SPARE_BYTES
     available = re.search(r"^MemAvailable:\s+(\d+) kB", subject.machine.read("/proc/meminfo") or "", re.MULTILINE)
-    rooms = [("The host", int(available.group(1)) << 10, "MemAvailable in /proc/meminfo")] if available else []
+    rooms = [("the host", int(available.group(1)) << 10, "MemAvailable in /proc/meminfo")] if available else []
     for group in memory_groups(subject.machine, subject.old.pid):
-        rooms.append(("The control group of nginx", group.limit - group.used, group.file))
+        rooms.append(("the control group of nginx", group.limit - group.used, group.file))
     short = [room for room in rooms if room[1] < need]
     if not short:
         return []
@@ -92,7 +92,7 @@ def processes(subject: Subject) -> List[Finding]:
     """Whether the process limits allow a second master with its workers."""
     need = len(_family(subject)) + SPARE_PROCESSES
     rooms = [
-        ("The control group of nginx", one.limit - one.used, one.file)
+        ("the control group of nginx", one.limit - one.used, one.file)
         for one in pid_groups(subject.machine, subject.old.pid)
     ]
     rooms += _user_limit(subject)
@@ -193,7 +193,9 @@ def _user_limit(subject: Subject) -> List[Tuple[str, int, str]]:
         seen = machine.stat("/proc/%d" % process.pid)
         if seen is not None and seen.st_uid == owner.st_uid:
             running += len(machine.names("/proc/%d/task" % process.pid))
-    return [("User %d" % owner.st_uid, int(limit.group(1)) - running, "nproc in limits.conf, LimitNPROC in the unit")]
+    return [
+        ("user %d" % owner.st_uid, int(limit.group(1)) - running, "nproc in limits.conf, or LimitNPROC in the unit")
+    ]
 
 
 def _folders(machine: Machine, pid: int, controller: str) -> Iterator[Tuple[str, int]]:

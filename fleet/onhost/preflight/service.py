@@ -44,7 +44,7 @@ def unit(subject: Subject) -> List[Finding]:
     said = machine.run(("systemctl", "show", "--property=" + PROPERTIES, name), TOOL_TIMEOUT_S, env=TOOL_ENV)
     if said.code != 0:
         return [
-            finding("not_checked", what="The systemd unit %s" % name, why=said.output.strip() or "systemctl failed")
+            finding("not_checked", what="the systemd unit %s" % name, why=said.output.strip() or "systemctl failed")
         ]
     return _judged(subject, name, read_show(said.output))
 

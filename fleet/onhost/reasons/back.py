@@ -1,146 +1,153 @@
-"""The words of the way back: of the steps that undo, and of what is put right once the old master is alone again."""
+"""Reasons of the way back: of the steps that undo, and of what is corrected once the old master is alone again."""
 
-from fleet.onhost.reasons.reason import fail, warn
+from fleet.onhost.reasons.reason import RESUME, failure, warning
 
-DON_T_STOP = "Look into the error log. Do not stop the new master: it is the one that serves."
+NEW_SERVES = "The new master was not stopped."
+KEEP_NEW = (
+    "Do not stop the new master. Read the error log (`grep -E 'emerg|alert|crit' ERROR_LOG`), then try once more: "
+    "`fleet rollback --limit HOST`."
+)
+ROLL_BACK = "then run `fleet rollback --limit HOST`."
 
 BACK = (
-    warn(
+    warning(
         "nobody_accepted",
-        "no worker of any master accepted here; the master {pid} is told to start its workers again",
-        "Look who sent WINCH or QUIT to the one that served (the host's journal has what fleet sent).",
+        "The host served no new connections: no worker of any master accepted. Master {pid} starts its workers again.",
+        "Find out what sent WINCH or QUIT to the serving master; the host's journal.jsonl lists what fleet sent.",
     ),
-    fail(
+    failure(
         "revive_unseen",
-        "the old master (pid {pid}) has no accepting worker {waited:.0f} s after HUP; the new one is left serving",
-        DON_T_STOP,
+        "The old master (pid {pid}) has no accepting worker {waited:.0f} s after HUP. " + NEW_SERVES,
+        KEEP_NEW,
     ),
-    fail(
+    failure(
         "no_listeners",
-        "no master holds a listening socket any more",
-        "Wait until the last connections have ended, then roll back: the kept binary goes forward as any release.",
+        "The old master is closing down: no master here holds a listening socket, so new connections are refused.",
+        "Wait until the last connections have ended (`fleet status`), then run `fleet rollback --limit HOST`: it "
+        "starts the kept binary.",
     ),
-    fail(
+    failure(
         "old_not_answering",
-        "the revived old workers do not answer: {trouble}; the new master is left serving",
-        DON_T_STOP,
+        "The old workers run again but do not answer: {trouble}. " + NEW_SERVES,
+        KEEP_NEW,
     ),
-    warn(
+    warning(
         "old_answers_badly",
-        "the revived old workers: {trouble}",
-        "Look at what they serve.",
+        "The old workers run again and answer a probe wrongly: {trouble}.",
+        "Check what they serve: `curl -i URL` with the address of the probe in `fleet_probes`.",
     ),
-    fail(
+    failure(
         "old_not_serving",
-        "the old master has no accepting worker: the new one must not go yet",
-        "Roll back again: the old master is revived first.",
+        "The old master has no accepting worker, so the new one was not stopped.",
+        "Run `fleet rollback --limit HOST`: it starts the old master's workers first.",
     ),
-    warn(
+    warning(
         "new_master_woken",
-        "the new master (pid {pid}) was stopped; it goes on, so that it can end its workers itself",
-        "Look who stopped it (a debugger?).",
+        "The new master (pid {pid}) was stopped; fleet let it continue, so that it can end its workers itself.",
+        "Nothing to do now. Find out what stopped it (a debugger?).",
     ),
-    warn(
+    warning(
         "new_master_killed",
-        "the new master (pid {pid}) had to be killed; its workers ({workers}) are told to quit one by one",
-        "Nothing to do now; the release does not obey its signals.",
+        "The new master (pid {pid}) had to be killed; its workers ({workers}) are told to quit one by one.",
+        "Nothing to do now. The old master serves; this release does not obey its signals.",
     ),
-    fail(
+    failure(
         "dismiss_unseen",
-        "the new master (pid {pid}) is still there after QUIT, TERM and KILL",
-        "Look what it waits for in the kernel (ps -o stat,wchan -p {pid}: a dead mount?), then roll back again.",
+        "The new master (pid {pid}) still runs after QUIT, TERM and KILL; the old master serves, too.",
+        "Find out what it waits for in the kernel (a dead mount?): `ps -o stat,wchan -p {pid}`; " + ROLL_BACK,
     ),
-    fail(
+    failure(
         "orphans_left",
-        "workers {pids} are still there after KILL",
-        "Look what they wait for in the kernel (state D: a dead mount?), then roll back again.",
+        "The workers {pids} still run after KILL.",
+        "Find out what they wait for in the kernel (state D: a dead mount?): `ps -o stat,wchan -p PID`; " + RESUME,
     ),
-    warn(
+    warning(
         "orphans_ended",
-        "workers {pids} of a dead master still served here; they finished what they had and are gone",
-        "Look who killed their master (the kernel's out-of-memory killer?).",
+        "The workers {pids} of a dead master still served here; they have finished and exited.",
+        "Find out what killed their master (out of memory? `dmesg | grep -i oom`).",
     ),
-    warn(
+    warning(
         "stale_oldbin",
-        "{path} named no master of this nginx and was removed",
+        "The file {path} named no master of this nginx; fleet removed it.",
         "Nothing to do: a power cut or a killed master leaves it behind.",
     ),
-    warn(
+    warning(
         "path_put_right",
-        "{path} held another file; the one that runs is put back there",
-        "Look who replaced it; that file is kept in the state folder.",
+        "The file {path} was not the running binary; fleet put that back.",
+        "Find out what replaced it; the replaced file is kept in the state folder (`fleet_state_dir`).",
     ),
-    fail(
+    failure(
         "restore_failed",
-        "{path} could not be put back: {error}",
-        "Free space, then roll back again.",
+        "The old binary could not be put back at {path}: {error}.",
+        "Free space or correct the permissions (`df -h {path}`, `ls -ld {path}`), " + ROLL_BACK,
     ),
-    fail(
+    failure(
         "restore_unseen",
-        "{path} does not hold the release before after the rename",
-        "Look who else replaces that file (configuration management?), then roll back again.",
+        "The file {path} is not the old binary after the rename, so another program replaced it.",
+        "Stop what else writes that file (configuration management, a package), " + ROLL_BACK,
     ),
-    warn(
+    warning(
         "release_rescued",
-        "the store had lost {sha256}; it was taken from the running process {pid}",
-        "Look who cleans up in the state folder.",
+        "The store had lost the binary {sha256}; fleet copied it from the running process {pid}.",
+        "Nothing to do now. Find out what deletes files in the state folder (`fleet_state_dir`).",
     ),
-    fail(
+    failure(
         "release_lost",
-        "neither the kept file, nor the store, nor a running process has {sha256} any more",
-        "Bring that binary as a release and upgrade to it: fleet upgrade FILE.",
+        "The old binary {sha256} is lost: it is not in the store, not beside its path, and no process runs it.",
+        "Upgrade to that binary from a file: `fleet upgrade FILE`.",
     ),
-    fail(
+    failure(
         "sweep_unseen",
-        "still there after the sweep: {names}",
-        "Look who holds or makes them, then ask again.",
+        "The clean-up left something behind: {names}. nginx serves.",
+        "Find out what holds it or makes it again (`fuser -v PATH`), " + RESUME,
     ),
 )
 
 AFTER = (
-    warn(
+    warning(
         "config_not_reloaded",
-        "the configuration was reloaded while the new release was held, and the old one has not loaded it: {why}",
-        "nginx serves what it had loaded before. Put that right, then reload nginx.",
+        "The old master serves an older configuration than the one reloaded while the new release ran, because it could not "
+        "load that: {why}.",
+        "Correct that, then reload: `nginx -t && nginx -s reload`.",
     ),
-    warn(
+    warning(
         "workers_normal",
-        "one reload made one set of {count} workers of the doubled ones of the old master (pid {pid})",
+        "The old master (pid {pid}) had too many workers; a reload gave it one set of {count} again.",
         "Nothing to do.",
     ),
-    warn(
+    warning(
         "workers_left_doubled",
-        "the old master (pid {pid}) keeps {has} workers instead of {wanted}: {why}",
-        "When the configuration on the disk is what should be live: kill -HUP {pid}.",
+        "The old master (pid {pid}) keeps {has} workers instead of {wanted}: {why}.",
+        "Once the configuration on the disk may become live, reload: `kill -HUP {pid}`.",
     ),
-    warn(
+    warning(
         "log_reopened",
-        "{paths} was rotated while the old master (pid {pid}) was held; it has opened the new file",
+        "The logs were rotated while the old master (pid {pid}) was held; it writes to the new files now: {paths}.",
         "Nothing to do.",
     ),
-    warn(
+    warning(
         "log_not_reopened",
-        "{paths} was rotated, and the master (pid {pid}) still writes to the file before",
-        "Let it open the new one: kill -USR1 {pid}.",
+        "The logs were rotated, and the master (pid {pid}) still writes to the old files: {paths}.",
+        "Let it open the new ones: `kill -USR1 {pid}`.",
     ),
-    warn(
+    warning(
         "unit_main_pid_stale",
-        "systemd's {unit} takes pid {main} for the main process, but nginx is pid {pid}: a stop would not be graceful",
-        "systemctl reload {unit}",
+        "The systemd unit {unit} has pid {main} as its main process, but nginx is pid {pid}; a stop would not be graceful.",
+        "Let systemd read the pid file: `systemctl reload {unit}`.",
     ),
-    warn(
+    warning(
         "still_poisoned",
-        "nginx (pid {pid}) is poisoned by the USR2 that failed: a reload adds workers and reads no file",
-        "Don't reload. The next upgrade (--allow poisoned) cures it, or a restart of nginx.",
+        "The master (pid {pid}) is still poisoned by the failed USR2: a reload adds workers and reads no file.",
+        "Do not reload it. Cure it with `fleet upgrade RELEASE --allow poisoned`, or restart nginx.",
     ),
-    warn(
+    warning(
         "not_put_right",
-        "the host is back; what was to be put right afterwards could not be looked at: {error}",
-        "Look at nginx's workers, its logs and `systemctl status` by hand.",
+        "The host is back on the old release, but fleet could not check it afterwards: {error}.",
+        "Check workers, logs and unit by hand: `ps -ef | grep nginx`, `systemctl status nginx`.",
     ),
-    warn(
+    warning(
         "serving_unwritable",
-        "{folder} can't be written to: later visits will not know the old master's configuration and log",
-        "Free space on the host.",
+        "The folder {folder} is not writable, so later visits do not know the old master's configuration and log.",
+        "Free space on the host: `df -h {folder}`.",
     ),
 )

@@ -1,265 +1,280 @@
-"""The words of the steps forward: what went wrong when something was done, and what was put right or seen on the way.
+"""Reasons of the steps forward: what failed, and what fleet corrected or saw on the way.
 
-A failure here has been acted on already when it is read: before `drain` the host is back where it began, from `drain`
-on it is held. So a remedy says what to do next, not how to get the host serving again.
+These are read after fleet has acted: a host whose upgrade failed before `drain` runs the old release again, from `drain`
+on it is held. So a remedy says what to do next, not how to get the host serving.
 """
 
-from fleet.onhost.reasons.reason import AGAIN, fail, warn
+from fleet.onhost.reasons.reason import RESUME, SEE_STATUS, failure, warning
 
-TWO_MASTERS = "Ask again: the host is looked at afresh; if it stays so, a person must look (fleet status)."
-LOOK_INTO_LOG = (
-    "Look into the error log of that time; a release that is good elsewhere may miss something on this host."
-)
-MEND_POISON = (
-    "Don't reload: that would add workers and read no file. {cause} Then upgrade again with --allow poisoned: a new master "
-    "that comes up cures the old one."
+OLD_SERVES = "The old master still serves all traffic."
+SEE_LOG = "Read the error log of that time: `grep -E 'emerg|alert|crit' ERROR_LOG`; "
+TRY_HERE = "Try the release by hand on a host of this kind"
+CURE = (
+    "Do not reload it: that would add workers and read no file. {cause} Then upgrade with "
+    "`fleet upgrade RELEASE --allow poisoned`: a new master that comes up cures the old one."
 )
 
 LAUNCH = (
-    fail(
+    failure(
         "no_path",
-        "the path of the master's own binary can't be told",
-        "Name it in the inventory: nginx_binary.",
+        "The path of the nginx binary is unknown, so it can't be replaced or started.",
+        "Set `nginx_binary` for this host in the inventory, " + RESUME,
     ),
-    fail(
+    failure(
         "disk_error",
-        "{path} does not hold what was written into it",
-        "Check the disk (dmesg), " + AGAIN,
+        "The disk returned other bytes than were written to {path}. " + OLD_SERVES,
+        "Check the disk (`dmesg | tail`), " + RESUME,
     ),
-    fail(
+    failure(
         "swap_failed",
-        "{path} could not be replaced: {error}",
-        "Free space or mend the folder, " + AGAIN,
+        "The binary {path} could not be replaced: {error}. " + OLD_SERVES,
+        "Free space or correct the folder's permissions (`df -h {path}`, `ls -ld {path}`), " + RESUME,
     ),
-    fail(
+    failure(
         "swap_unseen",
-        "{path} does not hold the new release after the rename",
-        "Look who else replaces that file (configuration management?), " + AGAIN,
+        "The binary {path} is not the new release after the rename, so another program replaced it. " + OLD_SERVES,
+        "Stop what else writes that file (configuration management, a package), " + RESUME,
     ),
-    fail(
+    failure(
         "not_two_masters",
-        "expected an old and a new master, found {found}",
-        TWO_MASTERS,
+        "The number of masters changed: this step needs an old and a new one, but found {found}.",
+        SEE_STATUS + " Continue with `fleet resume`, or undo with `fleet rollback`.",
     ),
-    fail(
+    failure(
         "master_stopped",
-        "the old master (pid {pid}) is stopped, and signals would wait in it",
-        "Let it go on (kill -CONT {pid}), then ask again.",
+        "The old master (pid {pid}) is stopped and would handle a signal only later, so none was sent.",
+        "Find out what stopped it (a debugger?), wake it with `kill -CONT {pid}`, " + RESUME,
     ),
-    warn(
+    warning(
         "pid_file_rewritten",
-        "{path} named {held}, now it names the master {pid} again",
-        "Nothing to do now; look who writes or empties it.",
+        "The pid file {path} held {held}, not the master's pid; fleet wrote {pid} into it.",
+        "Nothing to do now. Find out what writes or empties that file.",
     ),
-    fail(
+    failure(
         "exec_missing",
-        "{path} can't be executed, it or its loader is not there: {line}",
-        "Look who takes it away (configuration management, a package?), " + AGAIN,
+        "The new binary {path}, or its loader, is missing. " + OLD_SERVES + " nginx says: {line}.",
+        "Stop what removes it (configuration management, a package); `ldd {path}` shows the loader; " + RESUME,
     ),
-    fail(
+    failure(
         "exec_denied",
-        "{path} may not be executed: {line}",
-        "Look at its mode, its label (ls -lZ) and at what may forbid it: a noexec mount, SELinux, IMA, fapolicyd; "
-        + AGAIN,
+        "The new binary {path} may not be executed. " + OLD_SERVES + " nginx says: {line}.",
+        "Check its mode and label with `ls -lZ {path}`, and what may forbid it (a noexec mount, SELinux, IMA, fapolicyd); "
+        + RESUME,
     ),
-    fail(
+    failure(
         "exec_format",
-        "{path} is no program for this machine: {line}",
-        "Take a release that was built for this host; if it was, look who writes into that file.",
+        "The new binary {path} is not a program for this machine. " + OLD_SERVES + " nginx says: {line}.",
+        "Upgrade with a release built for this host: `fleet upgrade RELEASE`. If it was, find out what writes that file.",
     ),
-    fail(
+    failure(
         "text_busy",
-        "{path} is open for writing, also after it was waited for: {line}",
-        "Look who writes into it (fuser -v {path}), " + AGAIN,
+        "The new binary {path} stayed open for writing, so it can't be executed. "
+        + OLD_SERVES
+        + " nginx says: {line}.",
+        "End what writes it (`fuser -v {path}`), " + RESUME,
     ),
-    fail(
+    failure(
         "exec_failed",
-        "{path} could not be executed: {line}",
-        "The number in that line says why (man 3 errno); mend it, " + AGAIN,
+        "The new binary {path} could not be executed. " + OLD_SERVES + " nginx says: {line}.",
+        "Correct what the error number in that line means (`man 3 errno`), " + RESUME,
     ),
-    warn(
+    warning(
         "text_was_busy",
-        "{path} was open for writing when it should be executed; it was waited for",
-        "Nothing to do now; look who writes there.",
+        "The new binary {path} was open for writing when it should be executed; fleet waited until it was closed.",
+        "Nothing to do now. Find out what writes that file.",
     ),
-    warn(
+    warning(
         "file_mended",
-        "{line}; it has been given the owner, mode and labels of the old one once more",
-        "Nothing to do if the launch went well; look who changed them.",
+        "The new binary {path} could not be executed; it got the owner, mode and labels of the running one, and USR2 is "
+        "sent once more.",
+        "Nothing to do if the launch succeeds. Find out what changes these files (`ls -lZ {path}`).",
     ),
-    fail(
+    failure(
         "start_crashed",
-        "the new binary was ended by signal {signal} when it {when}",
-        "A torn file, or built for another processor: check it on a host of this kind (`nginx -V`), " + AGAIN,
+        "The new binary crashed with signal {signal} when it {when}. " + OLD_SERVES,
+        "The file is damaged or built for another processor: run `nginx -V` with it on a host of this kind, and upgrade "
+        "with a good build: `fleet upgrade RELEASE`.",
     ),
-    fail(
+    failure(
         "module_incompatible",
-        "a dynamic module does not fit the new binary: {line}",
-        "Ship the modules that were built together with this binary, or build it with the same options as the old one.",
+        "A dynamic module does not fit the new binary. " + OLD_SERVES + " nginx says: {line}.",
+        "Ship the modules built together with this binary, or build it with the options of the old one (`nginx -V`); then "
+        "run `fleet upgrade RELEASE`.",
     ),
-    fail(
+    failure(
         "test_too_slow",
-        "the configuration test of the new binary had not ended after {waited:.0f} s",
-        "Look for names in the configuration that take long to resolve, " + AGAIN,
+        "The configuration test of the new binary did not end within {waited:.0f} s. " + OLD_SERVES,
+        "Look for host names in nginx.conf that resolve slowly (`time nginx -t`), " + RESUME,
     ),
-    fail(
+    failure(
         "pid_dir_full",
-        "the new master could not write its pid file: {line}",
-        "Free space where {path} lies, " + AGAIN,
+        "The new master could not write its pid file, so it did not start. " + OLD_SERVES + " nginx says: {line}.",
+        "Free space where {path} is (`df -h {path}`), " + RESUME,
     ),
-    fail(
+    failure(
         "poisoned_by_rename",
-        "the old master could not put its pid file aside, and is poisoned now: a reload would double its workers. "
-        "nginx says: {line}",
-        MEND_POISON.format(cause="See to the folder of {path} (there, writable, not full) and that it holds {pid}."),
+        "The old master is poisoned: it could not rename its pid file, and a reload would now only add workers. "
+        + OLD_SERVES
+        + " nginx says: {line}.",
+        CURE.format(
+            cause="See that the folder of {path} exists, is writable and not full, and that the file holds {pid}."
+        ),
     ),
-    fail(
+    failure(
         "poisoned_by_fork",
-        "the old master could not fork, and is poisoned now: a reload would double its workers. nginx says: {line}",
-        MEND_POISON.format(cause="Raise what was short: the process limit (pids.max, TasksMax, nproc) or the memory."),
+        "The old master is poisoned: it could not fork, and a reload would now only add workers. "
+        + OLD_SERVES
+        + " nginx says: {line}.",
+        CURE.format(cause="Raise the limit it met: processes (pids.max, TasksMax, nproc) or memory."),
     ),
-    fail(
+    failure(
         "other_pid_file",
-        "the new master (pid {pid}) wrote its pid into {other}, not into {path}: nobody would find it there",
-        "Give the configuration the `pid` that the running master has, or build with the same --pid-path; " + AGAIN,
+        "The new master (pid {pid}) wrote its pid to {other} instead of {path}, where init scripts look for it.",
+        "Set `pid {path};` in nginx.conf, or build with the same --pid-path; then run `fleet upgrade RELEASE`.",
     ),
-    fail(
+    failure(
         "launch_failed",
-        "the new master did not start: {line}",
-        LOOK_INTO_LOG,
+        "The new master did not start: {line}. " + OLD_SERVES,
+        SEE_LOG + RESUME,
     ),
-    fail(
+    failure(
         "launch_slow",
-        "the new master (pid {pid}) has not come up within {waited:.0f} s",
-        "Look for what its start waits for (names to resolve, a slow disk; its test took {tested:.1f} s), " + AGAIN,
+        "The new master (pid {pid}) was not ready within {waited:.0f} s; its configuration test took {tested:.1f} s.",
+        "Find out what its start waits for (names to resolve, a slow disk): `time nginx -t`; " + RESUME,
     ),
-    fail(
+    failure(
         "usr2_ignored",
-        "the old master (pid {pid}) did not act on USR2 within {waited:.0f} s: {line}",
-        "Look into its error log; restart nginx once if it is supervised or runs with `daemon off`.",
+        "The old master (pid {pid}) did not act on USR2 within {waited:.0f} s: {line}. " + OLD_SERVES,
+        SEE_LOG + "if nginx is supervised or runs with `daemon off`, restart it once without; " + RESUME,
     ),
 )
 
 VERIFY = (
-    fail(
+    failure(
         "new_master_died",
-        "the new master (pid {pid}) has ended",
-        LOOK_INTO_LOG,
+        "The new master (pid {pid}) has exited.",
+        SEE_LOG + "then check the host with `fleet status`.",
     ),
-    fail(
+    failure(
         "new_master_hangs",
-        "the new master (pid {pid}) is stopped or hangs (state {state})",
-        "Look what it waits for on a host of this kind (a debugger, a dead mount), " + AGAIN,
+        "The new master (pid {pid}) hangs or is stopped (process state {state}); it handles no signals.",
+        "Find out what it waits for (a debugger, a dead mount): `ps -o stat,wchan -p {pid}`; " + RESUME,
     ),
-    fail(
+    failure(
         "workers_missing",
-        "the new master has {has} serving worker(s) after {waited:.0f} s, the old one had {wanted}",
-        "Start the release on a host of this kind by hand and look what becomes of its workers.",
+        "The new master has too few workers: {has} serve after {waited:.0f} s, the old one had {wanted}.",
+        TRY_HERE + " and watch its workers (`ps -ef | grep nginx`); " + RESUME,
     ),
-    fail(
+    failure(
         "workers_hang",
-        "{count} worker(s) of the new master hang before they serve, after {waited:.0f} s",
-        "Look what they wait for on a host of this kind (a module's start, a dead mount), " + AGAIN,
+        "The new workers hang before they serve: {count} of them after {waited:.0f} s.",
+        TRY_HERE + " and find out what they wait for (a module, a dead mount): `ps -o stat,wchan -p PID`; " + RESUME,
     ),
-    fail(
+    failure(
         "workers_crash",
-        "workers of the new release crash: {lines}",
-        "The release is bad for this host's traffic or configuration: look at a core dump; give it no other host.",
+        "The new release's workers crash. The log says: {lines}.",
+        "Do not upgrade more hosts with this release. If the host is held (TRIAL), go back: `fleet rollback`. A core dump "
+        "shows where it crashed.",
     ),
-    fail(
+    failure(
         "workers_fatal",
-        "workers of the new release end by themselves and are not started again: {lines}",
-        "Their last line before that says why (limits, a module's start); mend it, " + AGAIN,
+        "The new release's workers exit by themselves and are not started again. The log says: {lines}.",
+        "Do not upgrade more hosts with this release. If the host is held (TRIAL), go back: `fleet rollback`. The worker's "
+        "last line before that says why.",
     ),
-    fail(
+    failure(
         "workers_changed",
-        "workers of the new master came and went while it settled",
-        "They crash, or somebody reloaded nginx just then: look into the error log, " + AGAIN,
+        "The new workers changed while fleet watched them: some exited, others started.",
+        "They crash, or nginx was reloaded at that moment. " + SEE_LOG + RESUME,
     ),
-    fail(
+    failure(
         "log_bad",
-        "the new release wrote to the error log: {lines}",
-        "Mend what these lines say, " + AGAIN,
+        "The new release logged errors: {lines}.",
+        "Correct what these lines say, " + RESUME + " If the host is held (TRIAL), you can go back: `fleet rollback`.",
     ),
-    fail(
+    failure(
         "workers_silent",
-        "no worker of the new master took a probe: {trouble}",
-        "They hang, or the probe's address is not this nginx's: look what the workers wait for on a host of this kind.",
+        "The probe reached no worker of the new master: {trouble}.",
+        "Check that the address in `fleet_probes` belongs to this nginx (`ss -lnp`). If it does, its workers hang: "
+        "`ps -o stat,wchan -p PID`.",
     ),
-    fail(
+    failure(
         "probe_failed",
-        "{trouble}",
-        "Ask the same of another host that runs the old release: if it is well there, the new release is bad.",
+        "The probe failed on the new release: {trouble}.",
+        "Ask the same of a host that runs the old release (`curl -i URL`): if that one answers well, the new release is "
+        "bad. If this host is held (TRIAL), go back: `fleet rollback`.",
     ),
-    fail(
+    failure(
         "listeners_uncovered",
-        "the new workers do not hold {listeners}: clients would hang there once the old workers are gone",
-        "Use the same configuration for both releases.",
+        "The new workers do not listen on {listeners}; clients would hang there without the old workers.",
+        "Compare `nginx -T` of both releases and correct the `listen` directives, " + RESUME,
     ),
-    warn(
+    warning(
         "log_passed_over",
-        "this was in the error log before the rollout was gone on with, and counts no more: {lines}",
-        "If the release was to blame for it, roll back.",
+        "The error log had these lines before you resumed, and they no longer count against the release: {lines}.",
+        "If the release caused them, go back: `fleet rollback`.",
     ),
-    warn(
+    warning(
         "no_probes",
-        "nothing was asked of the new workers",
-        "Add fleet_probes to the inventory.",
+        "The new workers were not probed, because the inventory has no probes for this host.",
+        "Add `fleet_probes` to the inventory.",
     ),
-    warn(
+    warning(
         "workers_doubled",
-        "the old master (pid {pid}) has {has} workers instead of {wanted}: somebody reloaded it while the new one lived, "
-        "which adds workers and reads no file",
-        "Nothing to do now: the next step that ends its workers or reloads it makes them one set. Reload the configuration "
-        "after the upgrade.",
+        "The old master (pid {pid}) has {has} workers instead of {wanted}: it was reloaded while the new one ran, which "
+        "adds workers and reads no file.",
+        "Nothing to do now: the next step restores one set. Reload the configuration after the upgrade.",
     ),
-    warn(
+    warning(
         "log_rotated",
-        "{paths} was rotated and the held old master (pid {pid}) still writes to the file before",
-        "Nothing to do: it opens the new file when it takes over again, and its file is closed when it leaves.",
+        "The log was rotated, and the held old master (pid {pid}) still writes to the old file: {paths}.",
+        "Nothing to do: it reopens its logs if it takes over again, and closes them when it exits.",
     ),
 )
 
 DRAIN = (
-    fail(
+    failure(
         "new_not_serving",
-        "the new master has no accepting worker{when}: without the old one nobody would serve",
-        "Look into the error log. The old master is kept; ask again, or roll back.",
+        "The new master has no accepting worker{when}, so fleet keeps the old master.",
+        SEE_LOG + "then continue with `fleet resume`, or go back: `fleet rollback`.",
     ),
-    fail(
+    failure(
         "drain_unseen",
-        "the old workers still accept {waited:.0f} s after WINCH; both releases serve",
-        "Look at the old master (pid {pid}): is it stopped, or does it run with `daemon off`?",
+        "The old workers still accept {waited:.0f} s after WINCH, so both releases serve new connections.",
+        "Check whether the old master is stopped or runs with `daemon off` (`ps -o stat,args -p {pid}`), then continue with "
+        "`fleet resume`, or go back: `fleet rollback`.",
     ),
-    warn(
+    warning(
         "winch_put_off",
-        "a reload from outside came together with WINCH and put it off; USR1 made it happen while the new master served",
-        "Nothing to do now. Keep reloads (timers, certificate hooks) away from upgrades: what was reloaded was the old "
-        "master, which read no file.",
+        "The drain was delayed by a reload from outside at the same moment; USR1 made the old master handle it, and the "
+        "new one served throughout.",
+        "Nothing to do now. Keep reloads (timers, certificate hooks) away from upgrades: this one reached the old master, "
+        "which read no file.",
     ),
-    warn(
+    warning(
         "drain_pending",
-        "old workers still drain after {waited:.0f} s; the old master is kept, undoable",
-        "Commit again later, or with --cut to end their connections.",
+        "Old connections still drain after {waited:.0f} s; the old master is kept, and you can still go back.",
+        "Commit later with `fleet commit`, or end these connections: `fleet commit --cut`.",
     ),
-    warn(
+    warning(
         "connections_cut",
-        "{count} connection(s) of the {whose} workers are cut",
-        "Nothing to do now; a longer --drain-timeout lets them finish.",
+        "The {whose} workers did not finish in time; connections cut: {count}.",
+        "Nothing to do now. A longer `--drain-timeout` lets connections finish.",
     ),
-    warn(
+    warning(
         "old_revived",
-        "workers of the old master (pid {pid}) accept again: somebody sent it HUP (a reload from outside?)",
-        "Commit again: it drains them.",
+        "The old master (pid {pid}) has accepting workers again, so both releases serve: it was sent HUP from outside (a "
+        "reload?).",
+        "Drain it again: `fleet commit`.",
     ),
-    fail(
+    failure(
         "retire_unseen",
-        "the old master (pid {pid}) is still there after QUIT and TERM",
-        "Look what it waits for (state D: a dead mount), then commit again.",
+        "The old master (pid {pid}) still runs after QUIT and TERM; the new release serves.",
+        "Find out what it waits for (`ps -o stat,wchan -p {pid}`; state D: a dead mount), then run `fleet commit`.",
     ),
-    fail(
+    failure(
         "pid_file_lies",
-        "{path} names {held} after the old master has left",
-        "Write the master's pid into it: echo {pid} > {path}",
+        "The pid file {path} holds {held} after the old master has exited; the new release serves.",
+        "Write the master's pid into it: `echo {pid} > {path}`.",
     ),
 )

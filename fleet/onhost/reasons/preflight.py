@@ -1,280 +1,308 @@
-"""The words of preflight: why a host can't be upgraded, or what to know before it is. Nothing has been changed then.
+"""Reasons of preflight: why a host can't be upgraded, or what to know before. Nothing on the host has been changed then.
 
-An operator may pass a refusal that is marked overridable with `--allow WORD`; it is then a warning.
+`--allow WORD` turns a refusal that is marked overridable into a warning.
 """
 
-from fleet.onhost.reasons.reason import LEAVE_OUT, refuse, unless_allowed, warn
+from fleet.onhost.reasons.reason import LEAVE_OUT, overridable, refusal, warning
+
+WRITE_PID = "Write the pid file again: `echo {pid} > {path}`"
+OWN_BUILD = "Upgrade with a release that was built for this host"
 
 HOST = (
-    refuse(
+    refusal(
+        "psutil_missing",
+        "Python can't load psutil, so the step script can't run on this host. {python} says: {why}.",
+        "Install psutil for the host's Python: `apt-get install python3-psutil` (Debian, Ubuntu), "
+        "`dnf install python3-psutil` (RHEL, Fedora), `zypper install python3-psutil` (SUSE) or `apk add py3-psutil` "
+        "(Alpine). If the state folder is mounted noexec, set `fleet_state_dir` to another folder instead.",
+    ),
+    refusal(
         "no_root",
-        "The step script runs with user id {uid}; only root can signal nginx and replace its binary.",
-        "Connect as root, or set ansible_become: true for this host.",
+        "The login is not root but user id {uid}; only root can signal nginx and replace its binary.",
+        "Set `ansible_user: root` or `ansible_become: true` for this host in the inventory.",
     ),
-    refuse(
+    refusal(
         "state_noexec",
-        "{folder} lies on a file system mounted noexec, so the release can't be tried there.",
-        "Set state_dir to a folder on a file system without noexec, or remount: mount -o remount,exec {mount}.",
+        "The state folder {folder} is mounted noexec, so the new binary can't be tested there.",
+        "Set `fleet_state_dir` to a folder on another file system, or remount: `mount -o remount,exec {mount}`.",
     ),
-    refuse(
+    refusal(
         "path_noexec",
-        "{folder}, where the binary lies, is mounted noexec: nginx could not execute the new one.",
-        "Remount it: mount -o remount,exec {mount}.",
+        "The binary's folder {folder} is mounted noexec, so nginx could not execute a new binary there.",
+        "Remount it: `mount -o remount,exec {mount}`.",
     ),
-    refuse(
+    refusal(
         "read_only",
-        "{folder} can't be written to ({what} goes there): {why}.",
-        "Make it writable: mount -o remount,rw {mount}, or see to its mode (chattr, chmod).",
+        "The folder {folder} is not writable: {why}. It has to take {what}.",
+        "Make it writable: `mount -o remount,rw {mount}` for a read-only mount, else see `ls -ld {folder}` and "
+        "`lsattr -d {folder}`.",
     ),
-    refuse(
+    refusal(
         "disk_full",
-        "{folder} has {free} free; {what} needs {need}.",
-        "Free at least {need} on {mount}.",
+        "The disk is too full: {folder} has {free} free, and {need} is needed for {what}.",
+        "Free at least {need} on {mount}: `du -xh {mount} | sort -h | tail` shows what is large.",
     ),
-    refuse(
+    refusal(
         "no_inodes",
-        "{folder} has {free} free inodes; fleet needs {need}.",
-        "Delete files on {mount} until it has more: df -i {mount}.",
+        "The file system has too few free inodes: {folder} has {free}, and fleet needs {need}.",
+        "Delete files on {mount}: `df -i {mount}` shows the inodes.",
     ),
-    unless_allowed(
+    overridable(
         "memory_short",
-        "{where} has {free} free; a second generation of nginx needs about {need}.",
-        "Free memory or raise the limit ({limit}).",
+        "Memory is short: {where} has {free} free ({limit}), and a second generation of nginx needs about {need}.",
+        "Free memory (`ps aux --sort=-rss | head` shows what uses most), or raise the limit named above.",
     ),
-    refuse(
+    refusal(
         "pids_short",
-        "{where} allows {free} more processes; a second generation of nginx needs {need}. "
-        "A fork that fails would leave the master poisoned.",
-        "Raise the limit ({limit}).",
+        "The process limit is too low: {where} may start {free} more, and a second generation of nginx needs {need}. "
+        "A fork that fails would leave the running master poisoned: a reload would then only add workers.",
+        "Raise the limit: {limit}. In a systemd unit, `TasksMax=` sets pids.max.",
     ),
-    refuse(
+    refusal(
         "package_lock",
-        "The package manager is at work: process {pid} ({title}) holds {path}. It may upgrade nginx by itself.",
-        "Wait until it has ended and try again; if it hangs, look at process {pid}.",
+        "A package manager is running: process {pid} ({title}) holds {path}. It may upgrade nginx at the same time.",
+        "Wait until it has ended; `ps -fp {pid}` shows whether it still runs.",
     ),
 )
 
 MASTER = (
-    refuse(
+    refusal(
         "no_master",
         "No nginx master runs here{named}.",
-        "Start nginx, set nginx_pid_file or nginx_binary if it runs elsewhere, " + LEAVE_OUT + ".",
+        "Start nginx; if it runs elsewhere, set `nginx_pid_file` or `nginx_binary` in the inventory; "
+        + LEAVE_OUT
+        + ".",
     ),
-    refuse(
+    refusal(
         "several_masters",
-        "Several nginx masters run here and nothing says which is meant: {masters}.",
-        "Set nginx_pid_file for this host; give each instance an inventory name of its own.",
+        "Several nginx masters run here, and the inventory does not say which one is meant: {masters}.",
+        "Set `nginx_pid_file` for this host; give each further instance an inventory name of its own.",
     ),
-    refuse(
+    refusal(
         "upgrade_in_progress",
-        "Somebody else's upgrade is under way here: {whose}.",
-        "Finish it: {finish}; or undo it: {undo}.",
+        "Another upgrade is in progress on this host: {whose}.",
+        "Finish it: {finish}. Or undo it: {undo}.",
     ),
-    refuse(
+    refusal(
         "previous_master",
-        "nginx (pid {pid}) is the child of an older master (pid {older}) that still lives; it ignores USR2 until then.",
-        "Wait until {older} has drained, or end it: kill -TERM {older} (cuts its connections); " + LEAVE_OUT + ".",
+        "The previous master (pid {older}) still runs, and nginx (pid {pid}) ignores USR2 until it has ended.",
+        "Wait until {older} has drained: `ps -fp {older}`. `kill -TERM {older}` ends it and cuts its connections; "
+        + LEAVE_OUT
+        + ".",
     ),
-    refuse(
+    refusal(
         "pid_file_missing",
-        "The pid file {path} of nginx (pid {pid}) does not exist; USR2 would fail and poison the master. "
-        "The configuration was not tested, because that would create the file empty.",
-        "Write it again: echo {pid} > {path}",
+        "The pid file {path} of nginx (pid {pid}) does not exist; USR2 would fail and leave the master poisoned. "
+        "The configuration was not tested, because `nginx -t` would create the pid file empty.",
+        WRITE_PID + ".",
     ),
-    refuse(
+    refusal(
         "pid_file_empty",
         "The pid file {path} of nginx (pid {pid}) is empty. The configuration was not tested.",
-        "Write it again: echo {pid} > {path}",
+        WRITE_PID + ".",
     ),
-    refuse(
+    refusal(
         "pid_file_wrong",
-        "The pid file {path} holds {held!r}, but nginx is pid {pid}. The configuration was not tested.",
-        "Write it again: echo {pid} > {path}, or set nginx_pid_file to the right one.",
+        "The pid file {path} holds {held!r}, but nginx has pid {pid}. The configuration was not tested.",
+        WRITE_PID + ", or set `nginx_pid_file` to the right file.",
     ),
-    refuse(
+    refusal(
         "supervised",
-        "nginx (pid {pid}) runs with `daemon off` under {parent} (pid {ppid}), which makes it ignore USR2.",
-        "Start it with daemon on, " + LEAVE_OUT + ".",
+        "A supervisor runs nginx (pid {pid}) in the foreground: {parent} (pid {ppid}). Such a master ignores USR2.",
+        "Remove `daemon off` from its start command or nginx.conf and restart it, " + LEAVE_OUT + ".",
     ),
-    refuse(
+    refusal(
         "daemon_off",
-        "nginx (pid {pid}) runs with `daemon off` as a child of {parent} (pid {ppid}): it ignores USR2, or WINCH.",
-        "Start it with daemon on, " + LEAVE_OUT + ".",
+        "The running nginx (pid {pid}) has `daemon off` and is a child of {parent} (pid {ppid}); such a master ignores "
+        "USR2 or WINCH.",
+        "Remove `daemon off` from its start command or nginx.conf and restart it, " + LEAVE_OUT + ".",
     ),
-    refuse(
+    refusal(
         "pid_1",
-        "nginx is pid 1 of its container, where it ignores USR2.",
-        "Replace the container instead, " + LEAVE_OUT + ".",
+        "The running nginx is pid 1 of its container, where it ignores USR2.",
+        "Replace the container by one with the new image, " + LEAVE_OUT + ".",
     ),
-    refuse(
+    refusal(
         "relative_argv0",
-        "nginx (pid {pid}) was started as {program!r}, which is no absolute path: it may not find itself at USR2.",
-        "Restart it once by its absolute path.",
+        "The running nginx (pid {pid}) was started as {program!r}, not by an absolute path; USR2 may not find the binary.",
+        "Restart nginx once by its absolute path, such as `/usr/sbin/nginx`.",
     ),
-    refuse(
+    refusal(
         "master_process_off",
-        "nginx (pid {pid}) runs with `master_process off`: a single process knows no USR2.",
-        "Take `master_process off` out and restart it, " + LEAVE_OUT + ".",
+        "The running nginx (pid {pid}) has `master_process off`; a single process can't be upgraded with USR2.",
+        "Remove `master_process off` from nginx.conf and restart nginx, " + LEAVE_OUT + ".",
     ),
-    refuse(
+    refusal(
         "stopped",
-        "nginx (pid {pid}) is stopped (state T), and obeys no signal until it goes on.",
-        "Look who stopped it (a debugger?), then: kill -CONT {pid}.",
+        "The master (pid {pid}) is stopped (process state T) and handles no signal; its workers still serve.",
+        "Find out what stopped it (a debugger?), then let it continue: `kill -CONT {pid}`.",
     ),
-    unless_allowed(
+    overridable(
         "poisoned",
-        "nginx (pid {pid}) is poisoned by a failed USR2 ({evidence}): each reload starts one more set of workers.",
-        "Put right what failed then. A new master that comes up and goes again cures it: kill -USR2 {pid}, "
-        "kill -QUIT the new one, kill -HUP {pid}.",
+        "The master (pid {pid}) is poisoned by a failed USR2: each reload adds a set of workers and reads no file. "
+        "Evidence: {evidence}.",
+        "Do not reload it. Correct what made that USR2 fail; then start and end a new master, which cures it: "
+        "`kill -USR2 {pid}`, `kill -QUIT NEW_PID`, `kill -HUP {pid}`.",
     ),
-    refuse(
+    refusal(
         "other_root",
-        "nginx (pid {pid}) lives in another file system view ({why}), so {path} is another file for it.",
-        "Run fleet where nginx lives (in that chroot or container), " + LEAVE_OUT + ".",
+        "The master (pid {pid}) sees another file system ({why}), so {path} is another file for it than for fleet.",
+        "Give that chroot or container an inventory name of its own (`ansible_host`, `ansible_port`) that logs in there, "
+        + LEAVE_OUT
+        + ".",
     ),
-    refuse(
+    refusal(
         "binary_missing",
-        "There is no file at {path}, which nginx (pid {pid}) would execute at USR2.",
-        "Put the running binary back: cp /proc/{pid}/exe {path} && chmod 755 {path}.",
+        "The file {path} is missing, and nginx (pid {pid}) would execute it at USR2.",
+        "Put the running binary back: `cp /proc/{pid}/exe {path} && chmod 755 {path}`.",
     ),
-    unless_allowed(
+    overridable(
         "path_differs",
-        "nginx (pid {pid}) runs {running}, but {path} holds {file} already: somebody replaced the file before.",
-        "Restore the file, or restart nginx so that both are one.",
+        "The file {path} ({file}) is not the binary that nginx (pid {pid}) runs ({running}).",
+        "Put the running binary back: `cp -p /proc/{pid}/exe {path}.tmp && mv {path}.tmp {path}`. Or restart nginx, so "
+        "that it runs the file.",
     ),
-    refuse(
+    refusal(
         "shared_binary",
-        "{path} is also the binary of nginx master {other} ({title}), which is not of this instance.",
-        "Give each instance a binary of its own (a copy), " + LEAVE_OUT + ".",
+        "The file {path} is also the binary of another nginx instance: master {other} ({title}).",
+        "Give each instance a copy of its own and set `nginx_binary`, " + LEAVE_OUT + ".",
     ),
 )
 
 RELEASE = (
-    warn(
+    warning(
         "not_staged",
-        "The release is not on the host, so nothing that needs it was tested: whether it runs, its configuration test, "
-        "modules, listeners.",
-        "Run the check without --no-stage.",
+        "The release is not on the host, so these were not tested: the binary, its configuration test, its modules and "
+        "its listeners.",
+        "Test them, too: `fleet check RELEASE` without `--no-stage`.",
     ),
-    refuse(
+    refusal(
         "wrong_architecture",
-        "The release is {release}, the running nginx is {running}.",
-        "Take a release that was built for this host.",
+        "The release is {release}, but the running nginx is {running}.",
+        OWN_BUILD + ": `fleet upgrade RELEASE --limit HOST`.",
     ),
-    refuse(
+    refusal(
         "loader_missing",
-        "The release asks for the loader {loader}, which this host does not have.",
-        "Take a release built for this host's C library (musl and glibc are not the same).",
+        "The release needs the loader {loader}, which this host does not have.",
+        OWN_BUILD + "'s C library (glibc and musl differ): `fleet upgrade RELEASE --limit HOST`.",
     ),
-    refuse(
+    refusal(
         "library_missing",
-        "The release can't be loaded here: {line}",
-        "Install the library, or take a release built for this system.",
+        "The release can't be loaded here. The loader says: {line}.",
+        "Install that library on the host; `ldd FILE` lists what the binary needs. Or use a release built for this system: "
+        "`fleet upgrade RELEASE`.",
     ),
-    refuse(
+    refusal(
         "cannot_run",
         "The release does not run here: `nginx -V` {how}.",
-        "Take a whole release, built for this system.",
+        "Check the file on the laptop with `sha256sum FILE`, and use a release built for this system: "
+        "`fleet upgrade RELEASE`.",
     ),
-    refuse(
+    refusal(
         "other_server",
-        "The release calls itself {release}, the running one {running}; they do not hand sockets to each other.",
-        "Restart such hosts by hand, one by one, " + LEAVE_OUT + ".",
+        "The release is {release}, but the running server is {running}; these two can't hand sockets to each other.",
+        "Restart such a host by hand: `systemctl restart nginx`; " + LEAVE_OUT + ".",
     ),
-    refuse(
+    refusal(
         "config_rejected",
-        "The configuration is rejected by {who}: {line}{also}",
-        "Put the configuration right, or take another release.",
+        "The configuration is rejected by {who}: {line}{also}.",
+        "Correct that line and test with `nginx -t`, or use another release: `fleet upgrade RELEASE`.",
     ),
-    refuse(
+    refusal(
         "paths_moved",
-        "The new binary was built for other paths and nothing here overrides it: {paths}.",
-        "Build it with the same paths; {how}.",
+        "The new binary was built with other paths, and neither an argument nor a directive overrides them: {paths}.",
+        "Build it with the same paths (`nginx -V` prints them); {how}.",
     ),
-    warn(
+    warning(
         "build_differs",
-        "The new binary was built differently: {options}.",
-        "Nothing to do if this is meant.",
+        "The new binary was built with other options: {options}.",
+        "Nothing to do if this is intended; `nginx -V` prints the options of a binary.",
     ),
-    unless_allowed(
+    overridable(
         "modules_gone",
-        "The new binary was built without {modules}.",
-        "Build it with them.",
+        "The new binary lacks modules that the running one has: {modules}.",
+        "Build it with the same module options; `nginx -V` of the running binary prints them.",
     ),
 )
 
 CONFIGURATION = (
-    unless_allowed(
+    overridable(
         "not_checked",
-        "{what} could not be looked at: {why}.",
-        "Put that right and try again.",
+        "Preflight could not check {what}: {why}.",
+        "Correct that, then run `fleet check RELEASE`.",
     ),
-    unless_allowed(
+    overridable(
         "pending_config",
-        "The configuration was changed after nginx loaded it ({loaded}): {files}. A binary upgrade would put it live.",
-        "Reload first and see that it is good: {program} -t && kill -HUP {pid}.",
+        "The configuration has changes that nginx has not loaded since {loaded}: {files}. An upgrade would make them live.",
+        "Reload first, and check that nginx is well: `{program} -t && kill -HUP {pid}`.",
     ),
-    refuse(
+    refusal(
         "listener_missing",
-        "nginx holds {listeners}, but the new binary would not open {it} from the configuration: new connections there "
-        "would hang, and a UNIX socket would be deleted for good.",
-        "Put the listen back, or reload nginx so that the running master gives it up, too.",
+        "The new binary would not open {listeners}, where nginx listens now; new connections there would hang, and a UNIX "
+        "socket would be deleted for good.",
+        "Put the `listen` directive back, or reload nginx without it, so that the running master closes it, too: "
+        "`nginx -s reload`.",
     ),
-    refuse(
+    refusal(
         "listener_busy",
-        "The new binary would also open {listener}, which can't be had: {why}.",
-        "Free it (ss -lnp), or take the listen out.",
+        "The new binary can't open {listener}: {why}.",
+        "Free it (`ss -lnp` shows what has it), or remove the `listen` directive.",
     ),
-    warn(
+    warning(
         "listener_added",
-        "The new binary would also open {listener}; it goes away again on rollback.",
-        "Reload first if that matters.",
+        "The new binary would open one more listener, {listener}; a rollback would close it again.",
+        "Nothing to do if this is intended; else reload before the upgrade: `nginx -s reload`.",
     ),
-    refuse(
+    refusal(
         "fewer_workers",
-        "{listener} is open {held} times (reuseport), the new binary would open it {opened} times: connections at "
-        "the others would be lost.",
-        "Set worker_processes to {held}, reload, and try again.",
+        "The new binary would open {listener} {opened} times instead of {held} times (reuseport); connections on the "
+        "other sockets would be lost.",
+        "Set `worker_processes {held};` in nginx.conf and reload: `nginx -s reload`.",
     ),
-    unless_allowed(
+    overridable(
         "quic",
-        "HTTP/3 is on ({listener}) without `quic_bpf on`: its connections break during the upgrade.",
-        "Set `quic_bpf on` and reuseport and restart nginx, or take the host out of the load balancer.",
+        "HTTP/3 is on ({listener}) without `quic_bpf on`, so its connections would break during the upgrade.",
+        "Set `quic_bpf on;` and `reuseport` in nginx.conf and restart nginx, or take the host out of the load balancer.",
     ),
-    warn(
+    warning(
         "no_error_log",
-        "nginx writes no error log that fleet can read ({where}), so the new master is judged without it.",
-        "Set `error_log` to a file if you want it judged.",
+        "The error log can't be read ({where}), so the new master is judged without it.",
+        "Set `error_log` to a file in nginx.conf if it should be judged.",
     ),
-    warn(
+    warning(
         "env_lost",
-        "nginx (pid {pid}) has {library} loaded by its environment; the new master will run without it, "
-        "because nginx clears the environment.",
-        "Name it in nginx.conf (`env LD_PRELOAD;`) and restart once, or put it into /etc/ld.so.preload.",
+        "The environment of nginx (pid {pid}) preloads {library}, and the new master would run without it: nginx clears "
+        "the environment.",
+        "Add `env LD_PRELOAD;` to nginx.conf and restart nginx once, or name the library in /etc/ld.so.preload.",
     ),
 )
 
 SERVICE = (
-    refuse(
+    refusal(
         "unit_type",
-        "systemd runs nginx (pid {pid}) as {unit} with Type={type}: when the old master leaves, it ends the new one.",
-        "Make it Type=forking with PIDFile={pid_file} and daemon on, " + LEAVE_OUT + ".",
+        "The systemd unit {unit} of nginx (pid {pid}) has Type={type}: systemd would end the new master when the old one "
+        "exits.",
+        "Set `Type=forking` and `PIDFile={pid_file}` in the unit, remove `daemon off`, and restart it, "
+        + LEAVE_OUT
+        + ".",
     ),
-    refuse(
+    refusal(
         "unit_pid_file",
-        "systemd's {unit} has {has}, but nginx writes {pid_file}: when the old master leaves, it ends the new one.",
-        "Set PIDFile={pid_file} in the unit, then: systemctl daemon-reload.",
+        "The systemd unit {unit} has {has}, but nginx writes {pid_file}: systemd would end the new master when the old "
+        "one exits.",
+        "Set `PIDFile={pid_file}` in the unit, then run `systemctl daemon-reload`.",
     ),
-    warn(
+    warning(
         "unit_main_pid",
-        "systemd's {unit} takes {main} for the main process, but nginx is pid {pid}: `systemctl stop` would not end it "
-        "gracefully.",
-        "systemctl reload {unit}; if nginx was started by hand, start it through systemd once.",
+        "The systemd unit {unit} has {main} as its main process, but nginx is pid {pid}; `systemctl stop` would not stop "
+        "it gracefully.",
+        "Let systemd read the pid file: `systemctl reload {unit}`. If nginx was started by hand, restart it through "
+        "systemd once.",
     ),
-    warn(
+    warning(
         "packaged",
-        "{path} belongs to the package {package}: its next upgrade will replace the binary and restart nginx.",
-        "Hold it: {hold}",
+        "The package {package} owns {path}; its next upgrade replaces the binary and restarts nginx.",
+        "Hold the package: `{hold}`.",
     ),
 )
 

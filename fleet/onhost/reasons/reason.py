@@ -1,7 +1,7 @@
-"""What a reason is made of: a word for scripts, and for people what is so and what to do now.
+"""A reason: a word for scripts, a message that says what is so, and a remedy that says what to type or edit.
 
-A message says what is so and where, the remedy what to do now; neither names the host, which does not know the name it
-goes by in the inventory: the controller puts that before.
+A message and a remedy never name the host: the host does not know its name in the inventory, so the controller prints
+it in front. Messages are whole sentences and put the fact first; commands in a remedy stand in backticks.
 """
 
 from enum import Enum
@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 from fleet.onhost.protocol import Severity
 
-LEAVE_OUT = "or leave the host out with --limit"
-AGAIN = "then upgrade it again."
+LEAVE_OUT = "or leave the host out with `--limit '!HOST'`"
+RESUME = "then continue with `fleet resume`."
+SEE_STATUS = "See where the host is now: `fleet status`."
 
 
 class Kind(Enum):
-    """What a word mostly does: keep from beginning, end a step badly, warn and go on, or say why a visit ended well."""
+    """What a reason does to the visit: see `fleet/reference/render.py` for the words in the documentation."""
 
     REFUSAL = "refusal"
     FAILURE = "failure"
@@ -23,7 +24,7 @@ class Kind(Enum):
 
 
 class Reason(NamedTuple):
-    """One word. `meaning` and `remedy` are templates: the facts of the host go into their braces."""
+    """One word of the catalogue. `meaning` and `remedy` are templates for `str.format` with the facts of the host."""
 
     word: str
     kind: Kind
@@ -33,23 +34,24 @@ class Reason(NamedTuple):
 
     @property
     def severity(self) -> Severity:
-        """How a finding with this word is taken."""
+        """The severity of a finding with this word."""
         return Severity.REFUSAL if self.kind in (Kind.REFUSAL, Kind.FAILURE) else Severity.WARNING
 
 
-def refuse(word: str, meaning: str, remedy: str) -> Reason:
+def refusal(word: str, meaning: str, remedy: str) -> Reason:
     return Reason(word, Kind.REFUSAL, False, meaning, remedy)
 
 
-def unless_allowed(word: str, meaning: str, remedy: str) -> Reason:
+def overridable(word: str, meaning: str, remedy: str) -> Reason:
+    """A refusal that `--allow WORD` turns into a warning."""
     return Reason(word, Kind.REFUSAL, True, meaning, remedy)
 
 
-def fail(word: str, meaning: str, remedy: str) -> Reason:
+def failure(word: str, meaning: str, remedy: str) -> Reason:
     return Reason(word, Kind.FAILURE, False, meaning, remedy)
 
 
-def warn(word: str, meaning: str, remedy: str) -> Reason:
+def warning(word: str, meaning: str, remedy: str) -> Reason:
     return Reason(word, Kind.WARNING, False, meaning, remedy)
 
 

@@ -1,148 +1,156 @@
-"""The words of whole visits: what the host was found to be, and what became of what was asked of it."""
+"""Reasons of whole visits: what fleet found the host to be, and how a request ended."""
 
-from fleet.onhost.reasons.reason import LEAVE_OUT, fail, note, refuse, warn
+from fleet.onhost.reasons.reason import LEAVE_OUT, RESUME, SEE_STATUS, failure, note, refusal, warning
 
-A_PERSON = "A person must look: fleet status shows the masters and the rollout that the host remembers."
+CONTINUE = "Check the host with `fleet status`, " + RESUME
+ONE_VERSION = (
+    "Check `fleet --version` on the laptop and run the command again; fleet sends the step script of its own version."
+)
 
 PLACE = (
-    fail(
+    failure(
         "down",
-        "no nginx master runs here",
-        "fleet never starts nginx. Start it by hand: {command}",
+        "No nginx master runs on this host, so it serves nothing.",
+        "Start it by hand, because fleet never does: {command}.",
     ),
-    fail(
+    failure(
         "orphans_only",
-        "no nginx master runs here; its old workers ({pids}) still serve, and hold its ports",
-        "Leave them until you start nginx; then first: kill -QUIT {pids}, and when they are gone: {command}",
+        "No nginx master runs on this host; its old workers (pids {pids}) still serve and hold its ports.",
+        "Leave them until you are ready to start nginx. Then end them with `kill -QUIT {pids}` and, when they "
+        "are gone, start it: {command}.",
     ),
-    fail(
+    failure(
         "foreign",
-        "the masters here are not what this rollout left: {who}",
-        A_PERSON,
+        "The masters here are not those of this rollout, so fleet leaves them alone: {who}.",
+        SEE_STATUS + " If another upgrade is under way, let it end; if not, `ps -ef | grep nginx` shows the masters.",
     ),
-    fail(
+    failure(
         "went_back",
-        "the host is {phase}: {cause}",
-        "Its journal ({journal}) says what fleet did, nginx's error log the rest; upgrade it again when that is mended.",
+        "The host is {phase}, not where fleet left it. Cause: {cause}.",
+        "Read nginx's error log and {journal} on the host, and correct the cause. Then run `fleet resume`, or "
+        "`fleet upgrade RELEASE` for a new rollout.",
     ),
-    warn(
+    warning(
         "restarted_meanwhile",
-        "the old master is gone already and the new release serves alone: nginx was restarted, or the old master killed",
-        "It can't be held any more: watch it; a rollback is an upgrade with the kept binary.",
+        "The new release already serves alone: nginx was restarted or the old master was killed, so it can't be held.",
+        "Watch the host. Going back is now an upgrade with the kept binary: `fleet rollback`.",
     ),
-    fail(
+    failure(
         "no_end",
-        "the host kept changing under {moves} moves",
-        "Somebody else acts here (restarts, reloads, another tool): find out who, then ask again.",
+        "The host kept changing: {moves} moves did not reach the goal.",
+        "Stop what else acts on nginx here (restarts, reloads, another tool), " + RESUME,
     ),
-    fail(
+    failure(
         "still_dismissing",
-        "the new master still finishes its last connections after {waited:.0f} s",
-        "Ask again later: it ends by itself.",
+        "The new master still finishes its last connections after {waited:.0f} s; the old master serves.",
+        "Wait, because it exits by itself. Check the host with `fleet status`, " + RESUME,
     ),
-    fail(
+    failure(
         "failed_to_go_back",
-        "{worse} (after: {first})",
-        "{remedy}",
+        "The rollback failed. {serving}. Why it failed: {worse}. Why it began: {first}.",
+        "{remedy}. " + SEE_STATUS,
     ),
-    fail(
+    failure(
         "process_gone",
-        "{error}",
-        "Ask again: the host is looked at afresh.",
+        "An nginx process exited before fleet could signal it: {error}.",
+        CONTINUE,
     ),
 )
 
 REQUEST = (
-    note("runs_it", "this host runs the release already", "Nothing to do."),
-    note("nothing_to_undo", "this host was not changed by the rollout", "Nothing to do."),
+    note("runs_it", "The host already runs this release.", "Nothing to do."),
+    note("nothing_to_undo", "The host was not changed by this rollout.", "Nothing to do."),
     note(
         "other_rollout",
-        "{whose}",
-        "Name the rollout that this host is in, " + LEAVE_OUT + ".",
+        "The host is not in this rollout: {whose}.",
+        "Name the host's own rollout (`fleet status` shows it), " + LEAVE_OUT + ".",
     ),
-    refuse(
+    refusal(
         "taken_over",
-        "{by}",
-        "Ask whoever that is; `fleet status` shows it.",
+        "This host was taken over: {by}.",
+        "Ask that operator before you go on; `fleet status` shows the rollout.",
     ),
-    refuse(
+    refusal(
         "claimed",
-        "{by}",
-        "Wait for it (--lock-wait 5m), ask whoever that is, or take the host over: --force. A rollback need not wait.",
+        "Another run holds this host: {by}.",
+        "Wait for it with `--lock-wait 5m`, ask that operator, or take the host over with `--force`. `fleet rollback` need "
+        "not wait.",
     ),
-    refuse(
+    refusal(
         "busy",
-        "{who} is at work on this instance",
-        "Wait for it; if it hangs, end it (kill -9), then ask again. One that is stopped is ended by itself.",
+        "This instance is locked by another {who}.",
+        "Wait until it has ended. If it hangs, end it on the host (`kill -9 PID`) and run the command again. "
+        + SEE_STATUS,
     ),
-    warn(
+    warning(
         "lease_not_renewed",
-        "the lease could not be renewed ({error}): the host goes back by itself in {left:.0f} s",
-        "Put that right (space in the state folder, processes) before then, or commit.",
+        "The lease could not be renewed, so the host goes back by itself in {left:.0f} s: {error}.",
+        "Before then, free space in the state folder or raise the process limit; or keep the release: `fleet commit`.",
     ),
-    refuse(
+    refusal(
         "lease_unwatched",
-        "no watcher for the lease could be started: {error}",
-        "See why a process can't be started there (pids limit, memory), or go without: --lease off.",
+        "The lease can't be watched, because its watcher did not start: {error}.",
+        "Find out why no process starts there (pids limit, memory), or upgrade without a lease: `--lease off`.",
     ),
-    warn(
+    warning(
         "not_fenced",
-        "the host can't be locked against others: {error}",
-        "Free space in {folder}.",
+        "The host could not be locked against other rollouts: {error}.",
+        "Free space on the host: `df -h {folder}`. Start no other rollout there until then.",
     ),
-    fail(
+    failure(
         "interrupted",
-        "the operator turned back",
-        "Ask again when you want it to go on; what to type is printed at the end.",
+        "The run was interrupted, so no further step was started on this host.",
+        "Continue with `fleet resume`, or undo with `fleet rollback`.",
     ),
-    fail(
+    failure(
         "controller_gone",
-        "the controller is gone: {how}",
-        "Look at the link, then ask again: the host is looked at afresh.",
+        "The controller is gone, so no further step was started on this host: {how}.",
+        "Check the connection to the host and look at it with `fleet status`, " + RESUME,
     ),
-    refuse(
+    refusal(
         "release_missing",
-        "{path} is wanted",
-        "Name the binary's file, so that it can be sent.",
+        "The release is not on the host: {path} is needed.",
+        "Name the binary's file, so that fleet can send it: `fleet upgrade FILE` or `fleet resume --release FILE`.",
     ),
-    fail(
+    failure(
         "wrong_bytes",
-        "{error}",
-        "Run it again: the transfer went wrong.",
+        "The transfer of the release was damaged: {error}. Nothing was changed.",
+        "Check the file on the laptop with `sha256sum FILE`, " + RESUME,
     ),
-    refuse(
+    refusal(
         "journal_unwritable",
-        "{folder} can't be written to",
-        "Free space on the host.",
+        "The host's journal is not writable, so no step forward was started: {folder}.",
+        "Free space on the host (`df -h {folder}`), " + RESUME,
     ),
-    warn(
+    warning(
         "record_unwritable",
-        "{folder} can't be written to: the host does not know how far its rollout has come",
-        "Free space on the host, then ask again.",
+        "The host's record is not writable, so the host does not know that its rollout has advanced: {folder}.",
+        "Free space on the host (`df -h {folder}`), then run the same command again and check with `fleet status`.",
     ),
-    fail(
+    failure(
         "bad_record",
-        "{error}",
-        "Mend or remove that file by hand.",
+        "A file that fleet keeps on the host is damaged: {error}.",
+        "Correct that file or move it away, then look at the host with `fleet status`. Without its record.json fleet can't "
+        "roll the host back.",
     ),
-    fail(
+    failure(
         "host_io",
-        "{error}",
-        "Free space or mend the folder, then ask again.",
+        "A file on the host could not be read or written: {error}.",
+        "Free space or correct the permissions of that path (`df -h PATH`, `ls -ld PATH`). " + CONTINUE,
     ),
-    refuse(
+    refusal(
         "bad_request",
-        "the request can't be read: {error}",
-        "Use one fleet for both ends: the laptop's sends its own step script.",
+        "The step script can't read the request: {error}. Nothing was changed.",
+        ONE_VERSION,
     ),
-    refuse(
+    refusal(
         "protocol",
-        "the request speaks protocol {theirs}, this bundle {ours}",
-        "Use one fleet for both ends: the laptop's sends its own step script.",
+        "The request has protocol {theirs}, and the step script on the host {ours}. Nothing was changed.",
+        ONE_VERSION,
     ),
-    fail(
+    failure(
         "bug",
-        "a bug in fleet: {error}",
-        "Keep the log and report it.",
+        "This is a bug in fleet: {error}.",
+        "Keep the output and the host's journal.jsonl, and report them. " + SEE_STATUS,
     ),
 )

@@ -147,12 +147,12 @@ def refuse_claimed(own: InstanceStore, request: Request) -> None:
     if found is None or request.force or found.journal == request.sender.journal:
         return
     left_s = found.until_s - own.machine.boottime_s()
-    raise Claimed("%s; free in %.0f s at the latest" % (claim_in_words(found), max(0.0, left_s)))
+    raise Claimed("%s; its claim ends in %.0f s at the latest" % (claim_in_words(found), max(0.0, left_s)))
 
 
 def claim_in_words(found: Claim) -> str:
     """Whose, and since when."""
-    return "rollout %s of %s (pid %d on %s) has this host since %s, and was last heard of at %s" % (
+    return "rollout %s by %s (pid %d on %s), since %s, last contact %s" % (
         found.rollout,
         found.operator,
         found.pid,
@@ -195,14 +195,14 @@ def _concerns(own: InstanceStore, rollout: str) -> bool:
 
 def _refuse_outdated(fence: Fence, rollout: str, epoch: int) -> None:
     if rollout in fence.undone:
-        raise TakenOver("rollout %s was rolled back here; %s" % (rollout, _by(fence)))
+        raise TakenOver("rollout %s was rolled back here, and %s" % (rollout, _by(fence)))
     if epoch < fence.epoch or (epoch == fence.epoch and rollout != fence.rollout):
         raise TakenOver(_by(fence))
 
 
 def _by(fence: Fence) -> str:
-    return "taken over by %s (rollout %s, %s)" % (
-        fence.operator or "nobody known",
-        fence.rollout or "?",
+    return "%s has it since %s (rollout %s)" % (
+        fence.operator or "an unknown operator",
         fence.at or "?",
+        fence.rollout or "?",
     )

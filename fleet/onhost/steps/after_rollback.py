@@ -74,7 +74,7 @@ def _why_not_reloaded(context: StepContext, old: Master) -> str:
     """One HUP to the old master, after a test with its own binary, has had its effect; or why not."""
     tested = test_configuration(context.machine, "/proc/%d/exe" % old.pid, old, context.instance.layout, RELOAD_TEST_S)
     if tested.code != 0:
-        return "the old release refuses it: %s" % complaint(tested.output)
+        return "the old release rejects it: %s" % complaint(tested.output)
     context.send(old, signal.SIGHUP)
     before = {worker.pid for worker in old.accepting}
     came, _ = context.wait(lambda look: _replaced(look, old, before), RELOAD_SEEN_S)

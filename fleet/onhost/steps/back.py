@@ -97,7 +97,7 @@ def _end_master(context: StepContext, seen: Observation, new: Master) -> None:
         _say_cut(context, context.look(), new)
         gone = hears and _ended(context, new, signal.SIGTERM, min(TERM_PATIENCE_S, patience_s))
     if not gone:
-        context.warn("new_master_killed", pid=new.pid, workers=_pids(new.workers) or "it had none")
+        context.warn("new_master_killed", pid=new.pid, workers=_pids(new.workers) or "none")
         gone = _ended(context, new, signal.SIGKILL, KILL_PATIENCE_S)
     if not gone:
         raise StepFailed("dismiss_unseen", pid=new.pid)
@@ -190,7 +190,7 @@ def _old_alone(context: StepContext, old: Master) -> None:
 
     came, now = context.wait(back, KILL_PATIENCE_S)
     if not came and len(now.masters) == 1 and now.pid_file:
-        context.warn("pid_file_rewritten", path=now.pid_file, held=now.pid_file_pid, pid=old.pid)
+        context.warn("pid_file_rewritten", path=now.pid_file, held=now.pid_file_pid or "no pid", pid=old.pid)
         context.machine.write(now.pid_file, "%d\n" % old.pid, mode=0o644)
 
 

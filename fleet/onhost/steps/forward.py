@@ -82,7 +82,7 @@ def drain(context: StepContext, seen: Observation) -> None:
         if find(now, new.pid, new.start) is not None:
             context.warn("winch_put_off")
     if not (len(now.masters) == 2 and now.masters[1].accepting):
-        raise StepFailed("new_not_serving", when=" right after the old ones had been drained")
+        raise StepFailed("new_not_serving", when=" after the old workers were drained")
 
 
 def must_hear(master: Master) -> None:
@@ -104,7 +104,7 @@ def retire(context: StepContext, seen: Observation) -> bool:
         return False
     old, new = pair(context.look())
     if not new.accepting:
-        raise StepFailed("new_not_serving", when=" any more")
+        raise StepFailed("new_not_serving", when=" left")
     if old.listeners:
         context.send(old, signal.SIGQUIT)
     patience_s = RETIRE_SEEN_S if in_time else 0.0
@@ -154,7 +154,7 @@ def _settle_pid_files(context: StepContext) -> None:
     came, now = context.wait(tidy, RETIRE_SEEN_S)
     if not came:
         pids = " ".join(str(one.pid) for one in now.masters)
-        raise StepFailed("pid_file_lies", path=now.pid_file, held=now.pid_file_pid, pid=pids)
+        raise StepFailed("pid_file_lies", path=now.pid_file, held=now.pid_file_pid or "no pid", pid=pids)
 
 
 def beside(path: str, word: str) -> str:

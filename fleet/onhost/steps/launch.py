@@ -62,7 +62,7 @@ def _name_the_master(context: StepContext, seen: Observation) -> None:
     """An upgrade's preflight refuses a pid file that lies; a rollback must get through, and USR2 would poison."""
     old = seen.masters[0]
     if seen.pid_file and seen.pid_file_pid != old.pid:
-        context.warn("pid_file_rewritten", path=seen.pid_file, held=seen.pid_file_pid, pid=old.pid)
+        context.warn("pid_file_rewritten", path=seen.pid_file, held=seen.pid_file_pid or "no pid", pid=old.pid)
         context.machine.write(seen.pid_file, "%d\n" % old.pid, mode=0o644)
 
 
@@ -166,18 +166,18 @@ def _why_not(context: StepContext, now: Observation, start: Start, came: bool) -
 def _unexplained(now: Observation, start: Start, came: bool, ignored: Optional[str]) -> StepFailed:
     """What is said when the log does not tell a cause."""
     if came:
-        return StepFailed("launch_failed", line="it ended at once and left no reason in the log")
+        return StepFailed("launch_failed", line="it exited at once, and its log has no reason")
     if len(now.masters) == 2:
         new = now.masters[1].pid
         return StepFailed("launch_slow", pid=new, waited=start.deadline_s, tested=start.tested_s)
-    line = ignored or "its log says nothing about it"
+    line = ignored or "its log has no reason"
     return StepFailed("usr2_ignored", pid=start.old.pid, waited=start.deadline_s, line=line)
 
 
 def _mended(context: StepContext, seen: Observation, failure: StepError) -> bool:
     """Whether a second try is worth it, because what forbade the execution has been put right."""
     if failure.finding.reason == "exec_denied":
-        return _made_executable(context, seen, failure.finding.message)
+        return _made_executable(context, seen)
     if failure.finding.reason == "text_busy":
         return _closed(context, path_of(seen))
     if failure.finding.reason == "poisoned_by_rename":
@@ -197,7 +197,7 @@ def _pid_file_is_back(context: StepContext, old: Master) -> bool:
     return find(now, old.pid, old.start) is not None
 
 
-def _made_executable(context: StepContext, seen: Observation, line: str) -> bool:
+def _made_executable(context: StepContext, seen: Observation) -> bool:
     """The file at the path is a fresh copy with owner, mode, labels and capabilities of the image that runs."""
     path, running = path_of(seen), "/proc/%d/exe" % seen.masters[0].pid
     fresh = beside(path, "new")
@@ -208,7 +208,7 @@ def _made_executable(context: StepContext, seen: Observation, line: str) -> bool
     except OSError:
         context.machine.unlink(fresh)
         return False
-    context.warn("file_mended", line=line)
+    context.warn("file_mended", path=path)
     return True
 
 

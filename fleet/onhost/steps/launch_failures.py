@@ -33,7 +33,7 @@ def why_not_tested(ran: Ran, path: str) -> Cause:
     """Why the configuration test with the new binary did not end well."""
     said = complaint(ran.output)
     if ran.code < 0:
-        return Cause("start_crashed", {"signal": -ran.code, "when": "tested its configuration"})
+        return Cause("start_crashed", {"signal": -ran.code, "when": "tested the configuration"})
     if ran.code == TIMED_OUT:
         return Cause("test_too_slow", {"waited": ran.took_s})
     errno = NOT_EXECUTED.match(ran.output)

@@ -196,7 +196,9 @@ def look_after(context: StepContext, seen: Observation) -> None:
         _look_at_the_old(context, seen.masters[0])
     lines = evidence(context, seen, new)
     if lines is None:
-        context.warn("no_error_log", where="it was there at launch" if context.own.serving.log_path else "as at launch")
+        context.warn(
+            "no_error_log", where="nginx wrote it at launch" if context.own.serving.log_path else "as at launch"
+        )
     elif lines:
         raise _speaks_against(lines)
     _must_live(context, seen, new)

@@ -51,7 +51,7 @@ def owner_of(machine: Machine, path: str) -> Optional[Owner]:
     said = machine.run(("apk", "info", "--who-owns", path), TOOL_TIMEOUT_S, env=TOOL_ENV)
     matched = re.search(r" is owned by (\S+?)-\d\S*$", said.output.strip()) if said.code == 0 else None
     if matched:
-        return Owner(matched.group(1), "pin it in /etc/apk/world: apk add '%s=VERSION'" % matched.group(1))
+        return Owner(matched.group(1), "apk add '%s=VERSION'" % matched.group(1))
     return None
 
 

@@ -209,7 +209,7 @@ def go_back_by_lease(instance: Instance, record: Record, found: lease.Lease) -> 
     end = rollback(visit, record, instance.look())
     with suppress(OSError):
         if end.outcome is not Outcome.DONE:
-            own.write_record(record._replace(why="its lease ran out, and it could not go back: %s" % end.message))
+            own.write_record(record._replace(why="its lease ran out, and the rollback failed: %s" % end.message))
     instance.note(lease="ended", outcome=end.outcome.value, reason=end.reason, message=end.message)
     _settle(visit, end)
     return end

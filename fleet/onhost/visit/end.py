@@ -71,14 +71,21 @@ def went_back(phase: Phase, cause: str, folder: str) -> End:
     return ended(Outcome.FAILED, "went_back", phase=phase.value, cause=cause, journal=journal)
 
 
-def failed_to_go_back(first: End, worse: End) -> End:
-    """The end of a visit that failed with `first` and then could not take the host back."""
-    return ended(Outcome.FAILED, "failed_to_go_back", worse=worse.message, first=first.message, remedy=worse.remedy)
+def failed_to_go_back(serving: str, worse: End, first: End) -> End:
+    """The end of a visit that failed with `first` and then could not take the host back; `serving` is what serves now."""
+    return ended(
+        Outcome.FAILED,
+        "failed_to_go_back",
+        serving=serving,
+        worse=worse.message,
+        first=first.message,
+        remedy=worse.remedy,
+    )
 
 
 def in_other_rollout(outcome: Outcome, record: Optional[Record]) -> End:
     """The end of a visit to a host that is not in the rollout of the request."""
-    whose = "this host keeps no record of a rollout"
+    whose = "it has no record of a rollout"
     if record is not None:
-        whose = "this host is in rollout %s by %s (%s)" % (record.rollout, record.operator, record.at)
+        whose = "its record names rollout %s by %s (%s)" % (record.rollout, record.operator, record.at)
     return ended(outcome, "other_rollout", whose=whose)

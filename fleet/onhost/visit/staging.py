@@ -6,7 +6,7 @@ from typing import Tuple
 from fleet.onhost.preflight import checks
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import Finding, Observation, Outcome, Phase, Step
-from fleet.onhost.reasons.catalogue import few
+from fleet.onhost.reasons.catalogue import limit_per_word
 from fleet.onhost.steps.stage import ReleaseMissing, WrongBytes, stage
 from fleet.onhost.system.file_lock import Busy
 from fleet.onhost.visit.end import End, end_of, ended
@@ -41,13 +41,13 @@ def _remember_command(visit: Visit, seen: Observation) -> None:
 
 def judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:
     """Send the findings, a few of each word; any refusal among them ends the visit."""
-    said = few(findings)
+    said = limit_per_word(findings)
     for finding in said:
         visit.find(finding)
     refusals = checks.refusals(said)
     if not refusals:
         return End(Outcome.DONE)
-    message = "; ".join(finding.message for finding in refusals)
+    message = " ".join(finding.message for finding in refusals)
     return end_of(Outcome.REFUSED, refusals[0]._replace(message=message))
 
 

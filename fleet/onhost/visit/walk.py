@@ -34,7 +34,7 @@ from fleet.onhost.visit.request import Visit
 
 MOST_MOVES = 40
 WAIT_S = 20.0
-LEASE_RAN_OUT = "its lease ran out: nobody had renewed or committed it by %s"
+LEASE_RAN_OUT = "its lease ran out, neither renewed nor committed by %s"
 
 ACTS = {
     Step.SWAP: forward.swap,
@@ -206,7 +206,7 @@ def _to_rest(way: Walk, end: End) -> End:
     except Exception as error:  # as above
         worse = ended_by(error)
     if worse is not None and worse.outcome is not Outcome.DONE:
-        return failed_to_go_back(end, worse)
+        return failed_to_go_back(_serving(calm), worse, end)
     put_right(calm)
     return end
 
@@ -220,12 +220,24 @@ def _restore_file(context: StepContext, end: End) -> End:
     try:
         back.restore(calm, calm.look())
     except Exception as error:  # as above
-        return failed_to_go_back(end, ended_by(error))
+        return failed_to_go_back(_serving(calm), ended_by(error), end)
     return end
 
 
+def _serving(context: StepContext) -> str:
+    """Which masters accept new connections now, in words. Never raises: it is part of a message about a failure."""
+    try:
+        seen = context.look()
+    except OSError as error:
+        return "Which master serves now could not be seen (%s)" % error
+    serving = ["pid %d (%s)" % (one.pid, (one.sha256 or "?")[:12]) for one in seen.masters if one.accepting]
+    if serving:
+        return "New connections are served by master %s" % " and ".join(serving)
+    return "No master accepts new connections now"
+
+
 def _undone(context: StepContext, now: Situation, seen: Observation, step: Optional[Step]) -> End:
-    cause = "this visit's %s is undone: the new master died, or somebody else acts here (a restart?); now %s" % (
+    cause = "the step %s was undone from outside (a restart, or the new master died); masters now: %s" % (
         step.value if step else "?",
         _masters_in_words(seen),
     )
@@ -235,13 +247,14 @@ def _undone(context: StepContext, now: Situation, seen: Observation, step: Optio
 def _blocked(context: StepContext, now: Situation, seen: Observation, missing: Optional[Step]) -> End:
     """Why nothing can be done from here."""
     if now.phase is Phase.DOWN:
-        command = start_command(context.instance, seen) or "as it is started at boot"
+        known = start_command(context.instance, seen)
+        command = "`%s`" % known if known else "as at boot, such as `systemctl start nginx`"
         if seen.orphans:
             return ended(Outcome.FAILED, "orphans_only", pids=" ".join(map(str, seen.orphans)), command=command)
         return ended(Outcome.FAILED, "down", command=command)
     if now.phase is Phase.FOREIGN:
         return ended(Outcome.FAILED, "foreign", who=_masters_in_words(seen))
-    cause = "this visit may not %s" % (missing.value if missing else "go on from there")
+    cause = "this request does not include the step %s" % (missing.value if missing else "that leads on")
     return went_back(now.phase, cause, context.own.folder)
 
 
@@ -258,7 +271,7 @@ def behind(request: Request, record: Optional[Record], phase: Phase, folder: str
     undone = record is not None and record.rollout == request.rollout and record.state is State.ROLLED_BACK
     if not undone and not is_behind(phase, request.left_at):
         return None
-    cause = "it was left %s" % (request.left_at.value if request.left_at else "?")
+    cause = "not recorded; fleet left it %s" % (request.left_at.value if request.left_at else "?")
     if undone and record is not None:
         cause = record.why or "it was rolled back"
     return went_back(phase, cause, folder)

@@ -192,7 +192,8 @@ def test_the_remedy_names_what_overrides_just_those_paths(after: str, text: str,
 
     found = differs(subject, build(""), build(after), config(text))
 
-    assert [one.remedy for one in found if one.reason == "paths_moved"] == ["Build it with the same paths; " + cure]
+    remedies = [one.remedy for one in found if one.reason == "paths_moved"]
+    assert remedies == ["Build it with the same paths (`nginx -V` prints them); " + cure]
 
 
 def test_a_server_that_hands_its_sockets_over_in_another_way_is_refused() -> None:

@@ -86,7 +86,7 @@ def test_a_listener_that_comes_new_and_is_taken_is_refused_with_the_cause() -> N
     )
 
     assert found.reason == "listener_busy"
-    assert "0.0.0.0:81, which can't be had: Address in use" in found.message
+    assert "can't open 0.0.0.0:81: Address in use" in found.message
 
 
 def test_a_unix_socket_that_lies_in_the_way_is_refused() -> None:

@@ -74,13 +74,13 @@ def test_who_shares_the_session_of_its_parent_was_never_made_a_daemon_whatever_t
     (found,) = obeyed(a_master(ppid=50), host=a_host({812: 50}))
 
     assert found.reason == "supervised"
-    assert "under runsv (pid 50)" in found.message
+    assert "in the foreground: runsv (pid 50)" in found.message
 
 
 def test_daemon_off_names_who_runs_it() -> None:
     (found,) = obeyed(a_master(), "daemon off;")
 
-    assert "`daemon off` as a child of init (pid 1)" in found.message
+    assert "`daemon off` and is a child of init (pid 1)" in found.message
 
 
 @pytest.mark.parametrize("look", [{"others": (50,)}, {"others": (60,), "oldbin_pid": 60}])
@@ -130,7 +130,7 @@ def test_workers_of_a_dead_master_are_named_before_nginx_is_started() -> None:
     found, _ = the_master(RecordedMachine(), a_request(), a_look(orphans=(813, 814)), None)
 
     assert [one.reason for one in found] == ["no_master"]
-    assert "workers 813, 814 of a dead master still serve" in found[0].message
+    assert "workers 813, 814 of a dead master still serve and hold its ports" in found[0].message
     assert "kill -QUIT 813 814" in found[0].message
 
 

@@ -83,7 +83,7 @@ def test_what_goes_to_one_file_system_is_added_up() -> None:
     host.stats["/var/lib"] = {"st_dev": 1}
 
     (found,) = disks(a_subject(host))
-    assert "needs 5.0 MiB" in found.message
+    assert "5.0 MiB is needed" in found.message
 
 
 def test_a_file_system_that_does_not_answer_is_said_so() -> None:
@@ -132,7 +132,7 @@ def test_memory_is_measured_by_what_the_family_really_uses() -> None:
 
     (found,) = memory(a_subject(host))
     assert found.reason == "memory_short"
-    assert "The host has 8.8 MiB free; a second generation of nginx needs about 9.8 MiB" in found.message
+    assert "the host has 8.8 MiB free (MemAvailable in /proc/meminfo)" in found.message
 
 
 def test_an_old_kernel_tells_only_what_is_resident() -> None:
@@ -179,7 +179,7 @@ def test_limits_of_both_kinds_of_control_groups_count_at_every_level(
     assert [(one.used, one.limit) for one in pid_groups(host, 812)] == [(7, 10)]
     assert [one.reason for one in memory(a_subject(host))] == ["memory_short"]
     (found,) = processes(a_subject(host))
-    assert "allows 3 more processes; a second generation of nginx needs 6" in found.message
+    assert "may start 3 more, and a second generation of nginx needs 6" in found.message
 
 
 def test_a_control_group_seen_from_inside_its_own_root_is_found() -> None:

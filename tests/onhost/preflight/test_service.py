@@ -154,7 +154,7 @@ APK = ("apk", "info", "--who-owns", PATH)
             APK,
             "/usr/sbin/nginx is owned by nginx-1.26.2-r0\n",
             "nginx",
-            "pin it in /etc/apk/world: apk add 'nginx=VERSION'",
+            "apk add 'nginx=VERSION'",
         ),
     ],
 )
@@ -164,7 +164,7 @@ def test_the_package_of_the_binary_is_named_with_how_to_hold_it(
     (found,) = packaged(a_subject(RecordedMachine(runs={argv: Ran(0, output, 0.1)}), a_master(), a_look(a_master())))
 
     assert package in found.message
-    assert found.remedy == "Hold it: " + hold
+    assert found.remedy == f"Hold the package: `{hold}`."
 
 
 def test_debian_itself_says_that_its_nginx_is_a_package() -> None:

@@ -1,8 +1,10 @@
+"""The catalogue is the only source of texts, and every text has one form: a fact first, then what to type."""
+
 import ast
 import re
 import string
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +12,15 @@ import pytest
 
 import fleet.onhost
 from fleet.onhost.protocol import Severity
-from fleet.onhost.reasons.catalogue import EVERY, PREFLIGHT, REASONS, few, finding, judged, overridable, spelled
+from fleet.onhost.reasons.catalogue import (
+    EVERY,
+    REASONS,
+    apply_allowed,
+    finding,
+    limit_per_word,
+    option_word,
+    overridable_words,
+)
 from fleet.onhost.reasons.reason import Kind, Reason
 
 FOLDER = Path(fleet.onhost.__file__).parent
@@ -18,12 +28,152 @@ TABLES = FOLDER / "reasons"
 SOURCES = {
     path.relative_to(FOLDER).as_posix(): path.read_text()
     for path in sorted(FOLDER.rglob("*.py"))
-    if path.parent != TABLES or path.stem == "catalogue"
+    if path.parent != TABLES
 }
 EVERY_REASON = pytest.mark.parametrize("reason", EVERY, ids=lambda reason: reason.word)
 
-# Who names a word, and where among the arguments it stands; the rest of the arguments are its facts.
+# The calls that take a word and its facts, and the position of the word among the arguments.
 TAKES_FACTS = {"finding": 0, "StepFailed": 0, "StepRefused": 0, "TurnedBack": 0, "warn": 0, "ended": 1}
+# The calls that fill in a reply by hand: only with the word of a finding, never with one of their own.
+TAKES_TEXT = {"End": 1, "Finding": 0}
+
+# Facts as the code gives them, by name; a word with other facts of that name has its own.
+FACTS: Mapping[str, object] = {
+    "command": "`/usr/sbin/nginx -c /etc/nginx/nginx.conf`",
+    "error": "[Errno 28] No space left on device: '/var/lib/fleet/instances/1f/record.json'",
+    "files": "/etc/nginx/conf.d/site.conf (2026-11-23 09:12:44)",
+    "folder": "/var/lib/fleet",
+    "has": 8,
+    "held": 4,
+    "limit": "/sys/fs/cgroup/system.slice/nginx.service/pids.max",
+    "line": 'execve() failed while executing new binary process "/usr/sbin/nginx" (13: Permission denied)',
+    "lines": "2026/11/23 10:00:01 [alert] 812#812: worker process 815 exited on signal 11",
+    "listener": "0.0.0.0:443",
+    "listeners": "127.0.0.1:8080, unix:/run/nginx.sock",
+    "mount": "/var",
+    "opened": 2,
+    "path": "/usr/sbin/nginx",
+    "paths": "/var/log/nginx/access.log",
+    "pid": 812,
+    "pids": "813, 814",
+    "sha256": "1a2b3c4d5e6f",
+    "title": "nginx: master process /usr/sbin/nginx",
+    "trouble": "http://127.0.0.1/health: answered 502 instead of 200, from worker 815",
+    "unit": "nginx.service",
+    "waited": 15.0,
+    "why": "its file system is mounted read-only",
+    "wanted": 4,
+}
+OWN_FACTS: Mapping[str, Mapping[str, object]] = {
+    "psutil_missing": {
+        "python": "/usr/bin/python3",
+        "why": "the bundle's: not for musl; the host's own: No module named 'psutil'",
+    },
+    "no_root": {"uid": 1000},
+    "read_only": {"what": "the new binary"},
+    "disk_full": {"free": "1.2 MiB", "need": "24.0 MiB", "what": "the copies in fleet's state folder"},
+    "no_inodes": {"free": 3, "need": 16},
+    "memory_short": {
+        "where": "the host",
+        "free": "80.0 MiB",
+        "need": "210.5 MiB",
+        "limit": "MemAvailable in /proc/meminfo",
+    },
+    "pids_short": {"where": "the control group of nginx", "free": 2, "need": 9},
+    "package_lock": {"title": "apt-get upgrade", "path": "/var/lib/dpkg/lock"},
+    "no_master": {"named": " (the pid file /run/nginx.pid names none)"},
+    "several_masters": {"masters": "pid 812, pid 900"},
+    "upgrade_in_progress": {
+        "whose": "rollout 20261123-1 by anna@desk, since 2026-11-23T10:00:00Z",
+        "finish": "`fleet commit 20261123-1`",
+        "undo": "`fleet rollback 20261123-1`",
+    },
+    "previous_master": {"older": 700},
+    "pid_file_wrong": {"held": "4711", "path": "/run/nginx.pid"},
+    "supervised": {"parent": "supervisord", "ppid": 90},
+    "daemon_off": {"parent": "tini", "ppid": 1},
+    "relative_argv0": {"program": "nginx"},
+    "poisoned": {"evidence": "fleet's record of it"},
+    "other_root": {"why": "its root is /srv/chroot"},
+    "path_differs": {"file": "aaaa11112222", "running": "bbbb33334444"},
+    "shared_binary": {"other": 900},
+    "wrong_architecture": {"release": "built for aarch64, 64 bit", "running": "x86_64, 64 bit"},
+    "loader_missing": {"loader": "/lib/ld-musl-x86_64.so.1"},
+    "library_missing": {
+        "line": "error while loading shared libraries: libpcre2-8.so.0: cannot open shared object file"
+    },
+    "cannot_run": {"how": "was ended by signal 4"},
+    "other_server": {"release": "Tengine", "running": "lighttpd"},
+    "config_rejected": {
+        "who": "the new binary",
+        "line": 'nginx: [emerg] unknown directive "quic_gso" in /etc/nginx/nginx.conf:12',
+        "also": " (the running binary rejects it, too)",
+    },
+    "paths_moved": {"paths": "--prefix was /etc/nginx, is /usr/local/nginx", "how": "or restart nginx once with -p"},
+    "build_differs": {"options": "--user was www-data, is nobody"},
+    "modules_gone": {"modules": "with-http_v2_module, http_gzip_module"},
+    "not_checked": {"what": "the disks", "why": "PermissionError: [Errno 13] Permission denied: '/run'"},
+    "pending_config": {"loaded": "2026-11-20 08:00:00", "program": "/usr/sbin/nginx"},
+    "listener_busy": {"why": "Address already in use"},
+    "no_error_log": {"where": "error_log syslog:server=10.0.0.1"},
+    "env_lost": {"library": "/usr/lib/libjemalloc.so.2"},
+    "unit_type": {"type": "simple", "pid_file": "/run/nginx.pid"},
+    "unit_pid_file": {"has": "no PIDFile=", "pid_file": "/run/nginx.pid"},
+    "unit_main_pid": {"main": "pid 700"},
+    "packaged": {"package": "nginx-core", "hold": "apt-mark hold nginx-core"},
+    "not_two_masters": {"found": 1},
+    "pid_file_rewritten": {"held": "no pid", "path": "/run/nginx.pid"},
+    "start_crashed": {"signal": 11, "when": "tested the configuration"},
+    "other_pid_file": {"other": "/usr/local/nginx/logs/nginx.pid", "path": "/run/nginx.pid"},
+    "launch_failed": {"line": "it exited at once, and its log has no reason"},
+    "launch_slow": {"tested": 1.7},
+    "usr2_ignored": {"line": "its log has no reason"},
+    "new_master_hangs": {"state": "T"},
+    "workers_missing": {"has": 2},
+    "workers_hang": {"count": 4},
+    "new_not_serving": {"when": " after the old workers were drained"},
+    "connections_cut": {"count": 12, "whose": "old"},
+    "pid_file_lies": {"held": 700, "path": "/run/nginx.pid"},
+    "new_master_killed": {"workers": "815, 816"},
+    "sweep_unseen": {"names": "/run/nginx.pid.oldbin, worker 813"},
+    "workers_normal": {"count": 4},
+    "config_not_reloaded": {"why": 'the old release rejects it: [emerg] unknown directive "quic_gso"'},
+    "workers_left_doubled": {"why": "/etc/nginx/nginx.conf (2026-11-23 09:12:44) changed since it was loaded"},
+    "unit_main_pid_stale": {"main": 900},
+    "foreign": {"who": "pid 812 runs aaaa11112222, pid 900 runs bbbb33334444"},
+    "went_back": {
+        "phase": "OLD",
+        "cause": "its lease ran out, neither renewed nor committed by 2026-11-23T10:00:00Z",
+        "journal": "/var/lib/fleet/instances/1f/journal.jsonl",
+    },
+    "no_end": {"moves": 40},
+    "failed_to_go_back": {
+        "serving": "New connections are served by master pid 900 (bbbb33334444)",
+        "worse": "The old master (pid 812) has no accepting worker 15 s after HUP. The new master was left alone.",
+        "first": "The new release logged errors: [emerg] bad.",
+        "remedy": "Do not stop the new master.",
+    },
+    "orphans_only": {"pids": "813 814"},
+    "process_gone": {"error": "process 812 (started at tick 99) is gone"},
+    "other_rollout": {"whose": "its record names rollout 20261123-1 by anna@desk (2026-11-23T10:00:00Z)"},
+    "taken_over": {"by": "bob@couch has it since 2026-11-23T10:00:00Z (rollout 20261123-2)"},
+    "claimed": {"by": "rollout 20261123-2 by bob@couch (pid 41 on couch), since 10:00, last contact 10:04"},
+    "busy": {"who": "step script with pid 4711"},
+    "lease_not_renewed": {"left": 240.0},
+    "controller_gone": {"how": "it has sent nothing for 6 s"},
+    "wrong_bytes": {"error": "/var/lib/fleet/releases/1a/nginx.part.gz: got aaaa, expected bbbb"},
+    "bad_record": {"error": "/var/lib/fleet/instances/1f/record.json can't be read, or is empty"},
+    "bad_request": {"error": "not JSON: Expecting value: line 1 column 1 (char 0)"},
+    "protocol": {"theirs": 1, "ours": 2},
+    "bug": {"error": "KeyError: 'pid'"},
+}
+
+# Words that say nothing to do, or that nginx's, OpenSSH's and kubectl's manuals would not use.
+BANNED = re.compile(
+    r"\b(ask again|somebody|nobody|whoever|who|one that|any more|gone on with|look who|look what|look into|by what"
+    r"|put right|try again|mend|ask whoever)\b|\(s\)",
+    re.IGNORECASE,
+)
 
 
 class Named(NamedTuple):
@@ -45,11 +195,11 @@ def named() -> Iterator[Named]:
 
 def _named(name: str, call: ast.Call) -> Iterator[Named]:
     how = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-    position = TAKES_FACTS.get(how)
+    position = {**TAKES_FACTS, **TAKES_TEXT}.get(how)
     if position is None or len(call.args) <= position:
         return
     given = [keyword.arg for keyword in call.keywords]
-    facts = None if None in given else frozenset(str(one) for one in given)
+    facts = None if None in given or how in TAKES_TEXT else frozenset(str(one) for one in given)
     for word in _literals(call.args[position]):
         yield Named(f"{name}:{call.lineno}", how, word, facts)
 
@@ -69,44 +219,89 @@ def needed(reason: Reason) -> set[str]:
     return fields(reason.meaning) | fields(reason.remedy)
 
 
+def filled(reason: Reason) -> tuple[str, str]:
+    """Message and remedy with facts as the code gives them."""
+    known = {**FACTS, **OWN_FACTS.get(reason.word, {})}
+    found = finding(reason.word, **{name: known[name] for name in needed(reason)})
+    return found.message, found.remedy
+
+
+# The form
+
+
 @EVERY_REASON
-def test_every_reason_says_what_is_so_and_what_to_do_now(reason: Reason) -> None:
-    if reason in PREFLIGHT:
-        assert reason.meaning.endswith((".", "}", "{line}"))
-    assert reason.meaning
-    assert reason.remedy
-    assert re.fullmatch(r"[a-z][a-z0-9_]*", reason.word)
+def test_a_message_is_whole_sentences_and_puts_the_fact_first(reason: Reason) -> None:
+    message, _ = filled(reason)
+
+    assert reason.meaning.partition(" ")[0].isalpha() or reason.meaning.startswith("HTTP/3 "), (
+        "starts with a plain word"
+    )
+    assert message[0].isupper()
+    assert message.endswith(".")
+    assert not re.search(r"\.\.|\s\.|\s\s|: *\.|; [A-Z][a-z]", message)
+
+
+@EVERY_REASON
+def test_a_message_says_more_than_the_error_it_quotes(reason: Reason) -> None:
+    own = re.sub(r"\{[^}]*\}", "", reason.meaning)
+
+    assert len(own.split()) >= 4
+
+
+@EVERY_REASON
+def test_a_remedy_is_a_command_or_names_what_to_edit(reason: Reason) -> None:
+    _, remedy = filled(reason)
+
+    assert remedy[0].isupper()
+    assert remedy.endswith(".")
+    assert remedy.count("`") % 2 == 0
+    assert not re.search(r"\.\.|\s\.|\s\s|``|; [A-Z][a-z]", remedy)
+    if reason.kind in (Kind.REFUSAL, Kind.FAILURE) and reason.word != "failed_to_go_back":
+        assert "`" in remedy
+    elif "Nothing to do" not in remedy:
+        assert re.search(r"`|--[a-z]|Find out", remedy)
+
+
+@EVERY_REASON
+def test_a_text_uses_none_of_the_words_that_leave_a_reader_alone(reason: Reason) -> None:
+    own = re.sub(r"\{[^}]*\}", "", reason.meaning + " " + reason.remedy)
+
+    assert BANNED.findall(own) == []
+
+
+def test_the_facts_of_these_tests_are_those_that_the_words_need() -> None:
+    assert set(OWN_FACTS) <= set(REASONS)
+    assert [word for word, facts in OWN_FACTS.items() if not set(facts) <= needed(REASONS[word])] == []
+
+
+def test_a_fact_that_ends_with_a_full_stop_leaves_only_one() -> None:
+    found = finding("launch_failed", line="it exited.")
+
+    assert found.message.startswith("The new master did not start: it exited. The old master")
+
+
+# The words and the code
 
 
 def test_no_word_has_two_meanings() -> None:
-    assert sorted(word for word, count in Counter(reason.word for reason in EVERY).items() if count > 1) == []
-    meanings = Counter(reason.meaning for reason in EVERY if needed(reason) == set())
-    assert [meaning for meaning, count in meanings.items() if count > 1] == []
+    assert [word for word, count in Counter(reason.word for reason in EVERY).items() if count > 1] == []
+    assert [text for text, count in Counter(reason.meaning for reason in EVERY).items() if count > 1] == []
+    assert [reason.word for reason in EVERY if not re.fullmatch(r"[a-z][a-z0-9_]*", reason.word)] == []
 
 
-@EVERY_REASON
-def test_every_reason_can_be_filled_in_and_leaves_no_brace(reason: Reason) -> None:
-    facts = {name: Anything(f"<{name}>") for name in needed(reason)}
-
-    found = finding(reason.word, **facts)
-
-    assert "{" not in found.message + found.remedy
-    assert (found.reason, found.severity, found.overridable) == (reason.word, reason.severity, reason.overridable)
-
-
-class Anything(str):
-    """A fact of any kind: a number where the template wants one."""
-
-    def __format__(self, spec: str) -> str:
-        return str(self)
-
-
-def test_every_word_that_the_step_script_names_stands_in_the_table() -> None:
+def test_every_word_that_the_step_script_names_is_in_the_catalogue() -> None:
     assert [one for one in named() if one.word not in REASONS] == []
 
 
+def test_no_word_is_sent_with_a_text_of_its_own() -> None:
+    """So `docs/reasons.md` has the text that is printed: a reply takes word, message and remedy from a finding."""
+    assert [one for one in named() if one.how in TAKES_TEXT] == []
+    by_hand = re.compile(r"reason=\"|reason='")
+    assert [name for name, text in SOURCES.items() if by_hand.search(text)] == []
+
+
 def test_every_place_that_names_a_word_gives_just_its_facts() -> None:
-    """A fact that is missing would be found out only when the trouble is there."""
+    """A missing fact would raise `KeyError` only when the trouble is there."""
     wrong = [
         (one, needed(REASONS[one.word]))
         for one in named()
@@ -129,32 +324,35 @@ def test_what_is_said_as_a_warning_is_one_and_what_ends_a_visit_is_none() -> Non
     assert notes <= {one.word for one in named() if one.how == "ended"}
 
 
-def test_a_refusal_that_may_be_passed_says_how() -> None:
-    (found,) = judged((finding("quic", listener="0.0.0.0:443 udp"),), ())
+# What `--allow` makes of a refusal
+
+
+def test_a_refusal_that_may_be_allowed_says_how() -> None:
+    (found,) = apply_allowed((finding("quic", listener="0.0.0.0:443 udp"),), ())
 
     assert found.severity is Severity.REFUSAL
-    assert found.remedy.endswith("Or take the risk: --allow quic.")
+    assert found.remedy.endswith("Or accept the risk with `--allow quic`.")
 
 
 @pytest.mark.parametrize("written", ["pending-config", "pending_config"])
 def test_an_allowed_refusal_is_a_warning_that_says_so(written: str) -> None:
-    (found,) = judged((finding("pending_config", loaded="-", files="-", program="-", pid=1),), (written,))
+    (found,) = apply_allowed((finding("pending_config", loaded="-", files="-", program="-", pid=1),), (written,))
 
     assert found.severity is Severity.WARNING
-    assert found.message.endswith("(Allowed by --allow pending-config.)")
+    assert found.message.endswith(". Allowed by `--allow pending-config`.")
 
 
 def test_what_is_not_overridable_stays_a_refusal_whatever_is_allowed() -> None:
-    (found,) = judged((finding("pid_1"),), ("pid_1",))
+    (found,) = apply_allowed((finding("pid_1"),), ("pid_1",))
 
     assert found.severity is Severity.REFUSAL
     assert "--allow" not in found.remedy
 
 
 def test_only_refusals_are_overridable() -> None:
-    words = {spelled(reason.word) for reason in REASONS.values() if reason.overridable}
+    words = {option_word(reason.word) for reason in REASONS.values() if reason.overridable}
 
-    assert set(overridable()) == words
+    assert set(overridable_words()) == words
     assert all(reason.severity is Severity.REFUSAL for reason in REASONS.values() if reason.overridable)
 
 
@@ -162,8 +360,8 @@ def test_of_many_findings_of_one_word_a_few_are_said_and_how_many_more_there_are
     many = [finding("listener_added", listener=f"127.0.0.1:{port}") for port in range(1000)]
     other = finding("quic", listener="x")
 
-    said = few((*many[:500], other, *many[500:]))
+    said = limit_per_word((*many[:500], other, *many[500:]))
 
     assert said[:19] == tuple(many[:19])
-    assert said[19].message == f"{many[19].message} (And 980 more of these.)"
+    assert said[19].message == f"{many[19].message} And 980 more of these."
     assert said[20:] == (other,)

@@ -130,7 +130,7 @@ def test_a_resume_of_a_higher_epoch_reopens_a_host_that_was_taken_back(own: Inst
 def test_a_run_of_another_journal_is_told_who_is_at_work_here(own: InstanceStore) -> None:
     claim(own, a_request("r1", 1, operator="ada@desk"))
 
-    with pytest.raises(Claimed, match=r"rollout r1 of ada@desk \(pid 71 on desk\)"):
+    with pytest.raises(Claimed, match=r"rollout r1 by ada@desk \(pid 71 on desk\)"):
         claim(own, a_request("r2", 2, sender=THERE))
     with pytest.raises(Claimed):
         release(own, a_request("r2", 2, sender=THERE))

@@ -300,8 +300,8 @@ def test_a_host_without_psutil_is_refused_until_psutil_can_be_fetched(laptop: La
 
     assert (refused.outcome, refused.reason) == (Outcome.REFUSED, "psutil_missing")
     assert "pip could not fetch the wheel" in refused.message
-    assert "python3-psutil (Debian" in refused.remedy
-    assert "py3-psutil (Alpine)" in refused.remedy
+    assert "`apt-get install python3-psutil` (Debian" in refused.remedy
+    assert "`apk add py3-psutil` (Alpine)" in refused.remedy
     notes = [event.reason for event in heard.events if event.type is EventType.NOTE]
     assert set(notes) == {"psutil_not_fetched"}
     assert later.outcome is Outcome.DONE

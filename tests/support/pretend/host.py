@@ -12,7 +12,7 @@ from fleet.onhost.instance import Instance
 from fleet.onhost.preflight.master import at_its_path, the_master
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding, Observation, Outcome, Phase, Record, Report, Request
-from fleet.onhost.reasons.catalogue import judged
+from fleet.onhost.reasons.catalogue import apply_allowed
 from fleet.onhost.state import lease
 from fleet.onhost.state.fence import FENCE, Fence, fence_of
 from fleet.onhost.state.store import InstanceStore
@@ -167,4 +167,4 @@ def fitness(instance: Instance, request: Request, seen: Observation, staged: str
     found, old = the_master(instance.machine, request, seen, instance.record)
     if old is not None:
         found += at_its_path(Subject(instance, request, seen, old, staged))
-    return judged(tuple(found), request.options.allow)
+    return apply_allowed(tuple(found), request.options.allow)

@@ -47,10 +47,12 @@ end()
 def stub(folder: Path, body: str) -> Mapping[str, Bundle]:
     """A bundle whose `main` sends HELLO, reads the request and runs `body`. Its psutil is empty, for speed."""
     package = folder / "onhost"
-    (package / "bootstrap").mkdir(parents=True)
+    package.mkdir(parents=True)
     source = Path(fleet.onhost.__file__).parent
-    for name in ("__init__.py", "protocol.py", "wire.py", "bootstrap/__init__.py", "bootstrap/unpack.py"):
+    for name in ("__init__.py", "protocol.py", "wire.py"):
         shutil.copy(source / name, package / name)
+    for name in ("bootstrap", "reasons"):
+        shutil.copytree(source / name, package / name, ignore=shutil.ignore_patterns("__pycache__"))
     indented = "".join(f"    {line}\n" for line in body.strip().splitlines())
     (package / "__main__.py").write_text(STUB.format(body=indented))
     return {GENERIC: build(GENERIC, package, {"psutil/__init__.py": b""})}
