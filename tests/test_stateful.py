@@ -360,10 +360,14 @@ class Rollouts(RuleBasedStateMachine):
         self._finish_ways_back()
 
     def _finish_ways_back(self) -> None:
-        """A rollback after the commit that was killed half-way: `resume` refuses that host, `rollback` finishes it."""
+        """A rollback that was killed half-way, after the commit or by another operator: no `resume` may touch that host any
+        more, `rollback` finishes it.
+        """
         for host in self.ground.hosts.values():
             record = host.record
-            if record is not None and record.state is State.COMMITTED and host.phase() not in SETTLED:
+            if record is None or host.phase() in SETTLED:
+                continue
+            if record.state is State.COMMITTED or record.rollout in host.report().undone:
                 run = self.laptops[1].rollback(record.rollout)
                 assert run is not None
                 self._to_the_end(run)
@@ -399,6 +403,23 @@ class Rollouts(RuleBasedStateMachine):
             assert host.runs == before[host.name], f"{host.name} {run.status.message}"
             assert host.phase() is Phase.OLD
         return True
+
+
+def test_a_rollback_by_another_operator_that_was_killed_half_way_is_finished_by_a_rollback() -> None:
+    """The resume of the first operator leaves that host alone. (Found by the machine above.)"""
+    machine = Rollouts()
+    policy = Policy(
+        bake_s=0.0, max_failures=0, on_failure=OnFailure.ROLLBACK, commit=CommitWhen.END, parallel=1, lease_s=0.0
+    )
+    machine.begins(policy=policy, sizes=[1], visits=4)
+    machine.rollback(pick=1)
+    machine.a_visit_breaks_off(pick=0, way="killed", steps=1)
+    host = machine.ground.hosts["web-01"]
+    assert (host.phase(), host.report().undone) == (Phase.OVERLAP, ("r1",))
+
+    machine.teardown()
+
+    assert host.phase() is Phase.OLD
 
 
 def named(outcome: HostOutcome, host: str) -> HostOutcome:
