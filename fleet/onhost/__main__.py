@@ -1,6 +1,7 @@
-"""The step script's door: a request and beats on stdin, replies on stdout, an end mark; or `undo` on the console.
+"""The step script's entry: a request and beats on stdin, replies and an end mark on stdout; or `undo` on the console.
 
-SIGHUP and SIGPIPE are ignored and a failed write is no error: a step that has begun is finished whoever listens.
+SIGHUP and SIGPIPE are ignored and a failed write is no error: a step that has begun is finished whether or not the
+controller still listens.
 """
 
 import os
@@ -11,34 +12,25 @@ from contextlib import suppress
 from typing import List, Optional
 
 from fleet.onhost.instance import Instance
-from fleet.onhost.protocol import (
-    END_MARK,
-    MAY_DO,
-    PROTOCOL,
-    Ask,
-    Outcome,
-    Reply,
-    ReplyType,
-    Report,
-    Request,
-)
+from fleet.onhost.protocol import END_MARK, PROTOCOL, Outcome, Reply, ReplyType, Report, Request
 from fleet.onhost.state import lease
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.dispatch import go_back_by_lease, serve
 from fleet.onhost.visit.end import End, ended
 from fleet.onhost.visit.heartbeat import Control
+from fleet.onhost.visit.undo import undo
 from fleet.onhost.wire import Malformed, decode, encode
 
 MOST_REQUEST_BYTES = 1 << 20
 REQUEST_S = 45
-"""Nothing has been done yet, so who hears no request for so long just ends: a link that was cut says nothing at all."""
+"""How long to wait for the request. Nothing has been done yet, and a cut connection gives no error."""
 HOPELESS = ("foreign", "down", "bad_record", "release_lost")
-"""What no second try mends: a person must look."""
+"""The reasons that a second try does not change: a person must look."""
 
 
 class Speaker:
-    """Writes reply lines; one that nobody reads any more is dropped."""
+    """Writes reply lines. A line that can't be written is dropped: the controller is gone."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,13 +47,13 @@ class Speaker:
         self.line(encode(reply))
 
     def end(self, end: End, report: Optional[Report]) -> None:
-        """The outcome and the end mark: what comes without them is a lost link."""
+        """The outcome and the end mark. A conversation without an end mark is a lost link."""
         self.say(end.outcome_reply(report))
         self.line(END_MARK)
 
 
 def main(argv: Optional[List[str]] = None, machine: Optional[Machine] = None) -> int:
-    """Answer one request. The exit code means nothing: what happened is in the replies.
+    """Answer one request. The exit code means nothing: the replies say what happened.
 
     `machine` is this host, unless a test hands in one that breaks at a chosen moment.
     """
@@ -95,12 +87,12 @@ def main(argv: Optional[List[str]] = None, machine: Optional[Machine] = None) ->
 
 
 def watch(machine: Machine, state_dir: str, name: str) -> int:
-    """Watch the lease of this instance to its end. Whoever started it is told once it watches, and needs it no more."""
+    """Watch the lease of this instance to its end. The visit that started this process is told once it watches."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     own = InstanceStore(machine, state_dir, name)
 
     def ready() -> None:
-        with suppress(OSError):  # who started it may be gone already
+        with suppress(OSError):  # That visit may have ended already.
             os.write(1, lease.READY + b"\n")
         nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
@@ -111,7 +103,7 @@ def watch(machine: Machine, state_dir: str, name: str) -> int:
 
 
 def log_lease(machine: Machine, own: InstanceStore, found: lease.Lease) -> bool:
-    """The host has gone back, as far as it could; syslog says so, too. Whether it should be tried again."""
+    """Take the host back, and say in its syslog how that ended. Whether a second try makes sense."""
     end = _gone_back(machine, own, found)
     machine.syslog("the lease of rollout %s ran out: %s %s" % (found.rollout, end.outcome.value, end.message))
     return end.outcome is not Outcome.DONE and end.reason not in HOPELESS
@@ -122,48 +114,6 @@ def _gone_back(machine: Machine, own: InstanceStore, found: lease.Lease) -> End:
     if layout is None or record is None:
         return ended(Outcome.FAILED, "bad_record", error="%s is not whole" % own.folder)
     return go_back_by_lease(Instance.at(machine, layout)._replace(kept=own), record, found)
-
-
-def undo(machine: Machine, state_dir: str, words: List[str]) -> int:
-    """Take this host back without a controller. 0 when it is back, 2 when it isn't clear what to take back."""
-    names = machine.names(state_dir + "/instances")
-    wanted = words[0] if words else (names[0] if len(names) == 1 else None)
-    if wanted not in names:
-        print("usage: %s/undo INSTANCE, one of: %s" % (state_dir, " ".join(names) or "none here"))
-        return 2
-    own = InstanceStore(machine, state_dir, str(wanted))
-    try:
-        record, layout = own.record, own.layout
-    except Malformed as error:
-        return _tell(ended(Outcome.FAILED, "bad_record", error=error))
-    if record is None:
-        return _tell(ended(Outcome.DONE, "nothing_to_undo"))
-    if layout is None:
-        return _tell(ended(Outcome.FAILED, "bad_record", error="%s/layout.json is missing" % own.folder))
-    who = "undo by %s on the console" % (os.environ.get("SUDO_USER") or "root")
-    request = Request(
-        PROTOCOL, Ask.ROLLBACK, record.rollout, 0, who, None, MAY_DO[Ask.ROLLBACK], layout, take_over=True
-    )
-    return _tell(serve(machine, request, _print, lambda: None)[0])
-
-
-def _tell(end: End) -> int:
-    """The exit code of `undo`, whose end is printed, if anybody is there to read it."""
-    said = "%s: %s %s" % (end.outcome.value, end.message or "nginx runs what it ran before the rollout", end.remedy)
-    with suppress(OSError, ValueError):
-        print(said, flush=True)
-    return 0 if end.outcome is Outcome.DONE else 1
-
-
-def _print(reply: Reply) -> None:
-    """For a person on the console. It may be gone by now: that stops nothing."""
-    try:
-        if reply.type is ReplyType.STEP_ENDED and reply.step and reply.outcome:
-            print("%-8s %s %s" % (reply.step.value, reply.outcome.value, reply.message), flush=True)
-        elif reply.type is ReplyType.FINDING:
-            print("warning: %s %s" % (reply.message, reply.remedy), flush=True)
-    except (OSError, ValueError):
-        return
 
 
 if __name__ == "__main__":

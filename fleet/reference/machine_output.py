@@ -97,7 +97,7 @@ DOCUMENTS = (
                     "rollout": ROLLOUT,
                     "operator": OPERATOR,
                     "state": "begun",
-                    "undo": "/var/lib/fleet/undo /run/nginx.pid",
+                    "undo": "/var/lib/fleet/undo 4773da447e169795",
                     "drain_pending": False,
                     "start_command": None,
                     "orphans": [],

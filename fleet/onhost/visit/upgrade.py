@@ -104,5 +104,5 @@ def _begin(visit: Visit, last: Optional[Record], seen: Observation, target: str)
 def _write_undo(machine: Machine, root: str) -> None:
     """`<state_dir>/undo`: the way back for an operator who has a console and no laptop."""
     words = [sys.executable, "-I", "-B", os.path.realpath(sys.argv[0]), "undo", root]
-    text = '#!/bin/sh\n# Takes nginx back to what ran before the last rollout: undo [INSTANCE]\nexec %s "$@"\n'
+    text = '#!/bin/sh\n# Takes nginx back to what ran before the last rollout: undo [PID_FILE]\nexec %s "$@"\n'
     machine.write(root + "/undo", text % " ".join(quote(word) for word in words), mode=0o700)
