@@ -82,18 +82,6 @@ def test_the_help_of_lab_release_lists_the_kinds() -> None:
     assert f": {', '.join(KINDS)}." in told
 
 
-COMMANDS: tuple[Words, ...] = (
-    *((), ("upgrade",), ("check",), ("status",), ("commit",), ("rollback",), ("inventory",)),
-    *(("history",), ("show",)),
-)
-
-
-@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words) or "fleet")
-def test_every_command_has_help(shell: Shell, words: Words) -> None:
-    assert cli.run((*words, "--help"), shell.environment) == 0
-    assert "Usage" in shell.capsys.readouterr().out
-
-
 def test_help_loads_no_heavy_library() -> None:
     code = (
         "import sys; from fleet import cli; cli.run(['--help']);"

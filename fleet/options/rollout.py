@@ -113,7 +113,7 @@ def drain_options(timeout: str, overrides: bool = False) -> Decorator:
             "cut",
             env="CUT",
             panel=SAFETY,
-            help="After that time, close the connections that are left.",
+            help="Once the drain timeout has passed, close the connections that are left.",
             **(KEEPS if overrides else {"is_flag": True}),
         ),
     )

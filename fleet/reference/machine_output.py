@@ -21,7 +21,7 @@ EXIT_CODES = {
     "could not be reached in preflight.",
     results.HALTED: "The rollout halted, or fleet rolled it back by itself. Every host serves.",
     results.PERSON: "A host needs a person: it could not be reached after it was changed, is DOWN or FOREIGN, or failed to "
-    "go back. Takes precedence over 3. For `status`: a host did not answer.",
+    "go back. Takes precedence over 3. For `status` and `unlock`: a host did not answer.",
     results.HELD_BY_OTHERS: "Another rollout holds the journal or a host. Never for `rollback`.",
     results.INTERRUPTED: "You interrupted the command. The last line says what to type to continue.",
 }

@@ -81,3 +81,14 @@ def test_every_command_is_listed_in_one_group() -> None:
 
 def test_the_style_names_settings_that_the_library_knows() -> None:
     assert set(help_layout.STYLE) <= set(click.RichHelpConfiguration.__dataclass_fields__)
+
+
+def test_the_help_of_fleet_lists_every_command_in_its_group(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = help_of((), 80, monkeypatch, capsys).splitlines()
+
+    for title, names in cli.COMMANDS.items():
+        start = next(number for number, line in enumerate(lines) if line.rstrip() == f"{title}:")
+        shown = [line.split()[0] for line in lines[start + 1 :] if line[:3].strip()]
+        assert [name for name in shown if name in names] == names
