@@ -58,7 +58,7 @@ def _stores(new: Sequence[ScannedAddress]) -> dict[str, list[tuple[Any, Presente
     """The new keys, grouped by the known_hosts file that each is stored in. Raises `Refused` if there is no such file."""
     files: dict[str, list[tuple[Any, PresentedKey]]] = {}
     for each in new:
-        if each.settings is None or each.shown is None:
+        if each.settings is None or each.key is None:
             continue
         file = store_of(each.settings)
         if file is None:
@@ -66,7 +66,7 @@ def _stores(new: Sequence[ScannedAddress]) -> dict[str, list[tuple[Any, Presente
                 f"{each.name}: you have no known_hosts file that can be written.",
                 f"See which files ssh uses: ssh -G {(each.hosts or (each.name,))[0]} | grep userknownhostsfile.",
             )
-        files.setdefault(file, []).append((each.settings, each.shown))
+        files.setdefault(file, []).append((each.settings, each.key))
     return files
 
 
@@ -99,10 +99,10 @@ def _show(output: Output, found: Sequence[ScannedAddress]) -> None:
 
 def _as_ssh_keygen(each: ScannedAddress) -> str:
     """The key as `ssh-keygen -l` prints it on the host, with the host's name as the comment."""
-    if each.shown is None:
+    if each.key is None:
         return ""
-    size, kind = bits_and_type(each.shown)
-    return f"{size} {each.shown.fingerprint} {each.name} ({kind})"
+    size, kind = bits_and_type(each.key)
+    return f"{size} {each.key.fingerprint} {each.name} ({kind})"
 
 
 def bits_and_type(key: PresentedKey) -> tuple[int, str]:
@@ -119,7 +119,9 @@ def bits_and_type(key: PresentedKey) -> tuple[int, str]:
 
 def _where(each: ScannedAddress) -> str:
     """The host's names in the inventory; for a bastion its own name, and the number of hosts behind it."""
-    return (listed(each.hosts) or each.name) + (f" (bastion for {counted(len(each.before))})" if each.before else "")
+    return (listed(each.hosts) or each.name) + (
+        f" (bastion for {counted(len(each.hosts_behind))})" if each.hosts_behind else ""
+    )
 
 
 def _alarm(found: Sequence[ScannedAddress]) -> Text | None:
@@ -136,11 +138,11 @@ def document(found: Sequence[ScannedAddress]) -> dict[str, Any]:
 
 
 def _document(each: ScannedAddress) -> dict[str, Any]:
-    key = each.shown
+    key = each.key
     size, kind = bits_and_type(key) if key else (None, None)
     return {
         "hosts": list(each.hosts),
-        "bastion_before": list(each.before),
+        "bastion_before": list(each.hosts_behind),
         "name": each.name,
         "state": _state(each),
         "type": key.type if key else None,
@@ -157,4 +159,4 @@ def _state(each: ScannedAddress) -> str:
         return "known"
     if each.failure.reason == UNKNOWN:
         return "unknown"
-    return "refused" if each.shown is not None else "not_asked"
+    return "refused" if each.key is not None else "not_asked"

@@ -30,15 +30,15 @@ Place = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class ScannedAddress:
-    """The result for one address. `hosts`: its names in the inventory, none for a bastion. `before`: the hosts behind it.
+    """The result for one address. `hosts`: its names in the inventory, none for a bastion. `hosts_behind`: the hosts behind it.
 
     Without `failure` its key is known. `settings` is `None` when ssh_config could not be resolved.
     """
 
     settings: Settings | None
     hosts: tuple[str, ...]
-    before: tuple[str, ...] = ()
-    shown: PresentedKey | None = None
+    hosts_behind: tuple[str, ...] = ()
+    key: PresentedKey | None = None
     failure: LinkError | None = None
 
     @property
@@ -48,7 +48,7 @@ class ScannedAddress:
     @property
     def is_new(self) -> bool:
         """Whether its key may be accepted."""
-        return self.shown is not None and self.failure is not None and self.failure.reason == UNKNOWN
+        return self.key is not None and self.failure is not None and self.failure.reason == UNKNOWN
 
     @property
     def is_alarming(self) -> bool:
@@ -95,12 +95,12 @@ class _Scan:
                 places[_place(hop)] = replace(
                     found,
                     hosts=(*found.hosts, host.name) if at_end else found.hosts,
-                    before=found.before if at_end else (*found.before, host.name),
+                    hosts_behind=found.hosts_behind if at_end else (*found.hosts_behind, host.name),
                 )
         for hops in range(1 + max((_depth(found) for found in places.values()), default=-1)):
             layer = {place: found for place, found in places.items() if _depth(found) == hops}
             jumps = [_jump(found, places) for found in layer.values()]
-            places.update(zip(layer, self._executor.map(self._look, layer.values(), jumps), strict=True))
+            places.update(zip(layer, self._executor.map(self._scan_key, layer.values(), jumps), strict=True))
         return (*_without_ambiguous(list(places.values())), *unresolved)
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class _Scan:
             link.close()
         close_bastions()
 
-    def _look(self, found: ScannedAddress, jump: ScannedAddress | None) -> ScannedAddress:
+    def _scan_key(self, found: ScannedAddress, jump: ScannedAddress | None) -> ScannedAddress:
         """The same with its key, or with the error when the bastion before it can't be used yet."""
         settings = found.settings
         if settings is None:
@@ -121,8 +121,8 @@ class _Scan:
         link = Link(host, self._deadlines, settings=settings)
         self._links.append(link)
         try:
-            shown = link.presented_key()
-            return replace(found, shown=shown, failure=known_host_for(settings).rejection(shown, time.time()))
+            key = link.presented_key()
+            return replace(found, key=key, failure=known_host_for(settings).rejection(key, time.time()))
         except LinkError as failure:
             return replace(found, failure=failure)
         finally:
@@ -135,7 +135,7 @@ def _without_ambiguous(found: Sequence[ScannedAddress]) -> list[ScannedAddress]:
     One HostKeyAlias for several machines, or one address in two networks, leads to this.
     """
     places = [_new_place(each) for each in found]
-    shown = {(place, each.shown.blob) for place, each in zip(places, found, strict=True) if place and each.shown}
+    shown = {(place, each.key.blob) for place, each in zip(places, found, strict=True) if place and each.key}
     keys = Counter(place for place, _ in shown)
     return [
         replace(each, failure=_ambiguous(each)) if place is not None and keys[place] > 1 else each
@@ -149,7 +149,7 @@ def _new_place(found: ScannedAddress) -> tuple[str, str | None] | None:
 
 
 def _ambiguous(found: ScannedAddress) -> LinkError:
-    key = f" ({found.shown.description})" if found.shown is not None else ""
+    key = f" ({found.key.description})" if found.key is not None else ""
     return LinkError(
         "host_key_ambiguous",
         f"Its key{key} is not known, and another host presents a different key under the same name, {found.name}.",

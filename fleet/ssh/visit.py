@@ -133,7 +133,7 @@ class _Visit:
         self.sent = False
         self._sink = sink
         self._findings: list[Finding] = []
-        self._held_back: list[Event] | None = None
+        self._buffered: list[Event] | None = None
         self._beat_at = 0.0
         self._asked_at = 0.0
         self._replies = 0
@@ -143,14 +143,14 @@ class _Visit:
         self._refuse_if_stopped()
         self.link.open()
         # If the first answer only asks for the release, the second one repeats all of its events.
-        self._held_back = [] if self.task.request.ask is Ask.STAGE and self.task.release_path else None
+        self._buffered = [] if self.task.request.ask is Ask.STAGE and self.task.release_path else None
         final = self._ask()
         if final.outcome is Outcome.REFUSED and final.reason == RELEASE_MISSING and self.task.release_path:
-            self._held_back = None
+            self._buffered = None
             self._findings.clear()
             self._upload_release(Path(self.task.release_path))
             final = self._ask()
-        self._let_go()
+        self._emit_buffered()
         return HostOutcome(
             self.task.host.name,
             final.outcome or Outcome.FAILED,
@@ -274,16 +274,16 @@ class _Visit:
         fields = event_fields(reply)
         if fields is not None:
             event = self._event(**fields)
-            if self._held_back is None:
+            if self._buffered is None:
                 self._sink(event)
             else:
-                self._held_back.append(event)
+                self._buffered.append(event)
         return final
 
-    def _let_go(self) -> None:
-        for event in self._held_back or ():
+    def _emit_buffered(self) -> None:
+        for event in self._buffered or ():
             self._sink(event)
-        self._held_back = None
+        self._buffered = None
 
     def _pause_s(self) -> float:
         """The longest pause between two replies, in seconds. `verify` settles and probes as long as the options say;

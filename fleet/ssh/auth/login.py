@@ -63,7 +63,7 @@ class Login:
             if asking.begin() or self._by_keys(asking) or self._by_password(asking):
                 return []
         except Disconnected as error:
-            raise self._not_let_in(asking, has_hung_up=True) from error
+            raise self._login_error(asking, is_disconnected=True) from error
         except AuthTimeout as error:
             raise LinkError(
                 "no_answer",
@@ -71,7 +71,7 @@ class Login:
                 f"{self._timeout_s:g} s.",
                 "Look at the host's sshd log (journalctl -u sshd): it may wait for DNS, a directory or a full disk.",
             ) from error
-        raise self._not_let_in(asking)
+        raise self._login_error(asking)
 
     def _open_agent(self, settings: Settings) -> Agent | None:
         if settings.agent is None:
@@ -138,12 +138,12 @@ class Login:
             gate.report(there, there, taken)
         return is_in
 
-    def _not_let_in(self, asking: UserAuth, *, has_hung_up: bool = False) -> LinkError:
+    def _login_error(self, asking: UserAuth, *, is_disconnected: bool = False) -> LinkError:
         """The error: what was offered, and what to do. An unusable key that was configured is the likely cause."""
         settings = self._settings
         facts = [f"{settings.endpoint} refused the login of {settings.user}"]
         facts.append(f"offered: {', '.join(self._offered) or 'nothing'}")
-        if has_hung_up:
+        if is_disconnected:
             facts.append(f"it disconnected after {len(self._offered)}")
         if asking.proofs:
             facts.append("it accepted a part of it and requires more")
@@ -156,13 +156,13 @@ class Login:
         if self._unused and (named or not self._offered):
             return _unusable(self._unused, "; ".join(facts))
         facts += [f"{file.path} {file.state.value}" for file in self._unused]
-        return LinkError("auth_failed", "; ".join(facts) + ".", self._cure(asking, has_hung_up=has_hung_up))
+        return LinkError("auth_failed", "; ".join(facts) + ".", self._remedy(asking, is_disconnected=is_disconnected))
 
-    def _cure(self, asking: UserAuth, *, has_hung_up: bool) -> str:
+    def _remedy(self, asking: UserAuth, *, is_disconnected: bool) -> str:
         if self._withheld:
             return "See that the account is not locked (faillock --user), then run the command again with the right password."
         accepts = set(asking.accepted)
-        if has_hung_up and len(self._offered) > 1:
+        if is_disconnected and len(self._offered) > 1:
             return f"Configure the one key of this host: {NAME_IT}."
         if accepts and PUBLICKEY not in accepts and self._password is None and {PASSWORD, INTERACTIVE} & accepts:
             return "The host accepts a password only: give it with --ask-pass, or set PubkeyAuthentication in its sshd_config."
@@ -204,7 +204,7 @@ def _unusable(unused: tuple[KeyFile, ...], facts: str = "") -> LinkError:
     file = unused[0]
     others = "".join(f"; {each.path} {each.state.value}" for each in unused[1:])
     why = f" ({file.why})" if file.why else ""
-    cure = {
+    remedies = {
         KeyFileState.LOCKED: f"Unlock it once for all hosts: ssh-add {file.path}",
         KeyFileState.TOKEN: f"Add it to the agent: ssh-add {file.path}",
         KeyFileState.PUBLIC: f"Add the private half to the agent: ssh-add {file.path.removesuffix('.pub')}",
@@ -212,5 +212,5 @@ def _unusable(unused: tuple[KeyFile, ...], facts: str = "") -> LinkError:
     return LinkError(
         "key_unreadable",
         f"The private key {file.path} {file.state.value}{why}{others}{'; ' if facts else ''}{facts}.",
-        cure.get(file.state, f"Correct the file, or what names it: {NAME_IT}."),
+        remedies.get(file.state, f"Correct the file, or what names it: {NAME_IT}."),
     )

@@ -38,8 +38,8 @@ class PasswordGate:
         self._under_way = 0
         self._refused: dict[str, str] = {}
 
-    def enter(self, place: str, proceed: Callable[[], object] = lambda: None) -> None:
-        """Returns when the password may be sent to the account `place`; the caller must `report` the result.
+    def enter(self, account: str, proceed: Callable[[], object] = lambda: None) -> None:
+        """Returns when the password may be sent to the account `account`; the caller must `report` the result.
 
         `proceed` is called at least once a second and before the return; what it raises ends the wait. Raises
         `PasswordWithheld`.
@@ -50,20 +50,20 @@ class PasswordGate:
                 proceed()
                 self._changed.wait(min(left_s, PULSE_S))
             proceed()
-            if place in self._refused:
+            if account in self._refused:
                 raise PasswordWithheld
             if self._is_hopeless():
                 raise PasswordWithheld(tuple(self._refused.values()))
             self._under_way += 1
             self._next_at = time.monotonic() + self._proving_s
 
-    def report(self, place: str, name: str, taken: bool | None) -> None:
+    def report(self, account: str, name: str, taken: bool | None) -> None:
         """The account, on the host `name`, accepted the password or refused it; `None`: not known."""
         with self._changed:
             self._under_way -= 1
             self._is_right = self._is_right or taken is True
             if taken is False:
-                self._refused[place] = name
+                self._refused[account] = name
             self._changed.notify_all()
 
     def _is_settled(self) -> bool:

@@ -76,12 +76,12 @@ class Provisioner:
                 proceed()
                 source.progressed()  # the upload's deadline does not run while the login begins
 
-            said = self._sent(bundle, command, source, proceed) if command.begin(waiting) else ""
-        if not said:
+            answer = self._sent(bundle, command, source, proceed) if command.begin(waiting) else ""
+        if not answer:
             raise command.ended_early()
         command.close()
-        if said != "fleet-stored":
-            raise _not_taken(said, command.stderr)
+        if answer != "fleet-stored":
+            raise _bundle_refused(answer, command.stderr)
         log.info("%s: the bundle for %s was stored", self._link.host.name, bundle.tag)
 
     def _sent(self, bundle: Bundle, command: RootCommand, source: Source, proceed: Callable[[], None]) -> str:
@@ -129,15 +129,15 @@ class Provisioner:
 def refuse_unstarted(line: bytes) -> None:
     """Raises `HostRefused` if the line says that the host does not start its bundle."""
     if line.startswith((UNSAFE.encode(), FAILED.encode())):
-        raise _not_taken(safe(line.decode("utf-8", "replace")), "")
+        raise _bundle_refused(safe(line.decode("utf-8", "replace")), "")
 
 
-def _not_taken(said: str, complaint: str) -> HostRefused:
+def _bundle_refused(answer: str, stderr: str) -> HostRefused:
     """The error for the host's answer (`fleet.onhost.bootstrap.receive`), or for its stderr when it gave none."""
-    if said.startswith(UNSAFE):
-        return _unsafe(said.removeprefix(UNSAFE))
-    why = said.removeprefix("fleet-").removeprefix("begun")
-    return bundle_failed(f"{why} {complaint}".strip() or "the host did not say why")
+    if answer.startswith(UNSAFE):
+        return _unsafe(answer.removeprefix(UNSAFE))
+    why = answer.removeprefix("fleet-").removeprefix("begun")
+    return bundle_failed(f"{why} {stderr}".strip() or "the host gave no reason")
 
 
 def _unsafe(place: str) -> HostRefused:

@@ -88,7 +88,7 @@ class WheelCache:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with TemporaryDirectory(prefix=".fetch.", dir=self._folder) as name:
-                self._take(pin, _download(pin, platform, Path(name)))
+                self._store(pin, _download(pin, platform, Path(name)))
         except OSError as error:
             raise WheelUnavailable(f"the cache can't be written: {error}") from error
         found = self.cached(platform)
@@ -96,7 +96,7 @@ class WheelCache:
             raise WheelUnavailable("pip brought another file than the pinned one")
         return found
 
-    def _take(self, pin: Pin, folder: Path) -> None:
+    def _store(self, pin: Pin, folder: Path) -> None:
         for path in folder.glob("*.whl"):
             os.replace(path, self._path(pin))
 
@@ -119,11 +119,11 @@ def _download(pin: Pin, platform: str, folder: Path) -> Path:
     except subprocess.TimeoutExpired as error:
         raise WheelUnavailable(f"pip did not end within {FETCH_TIMEOUT_S:g} s") from error
     if ran.returncode != 0:
-        raise WheelUnavailable(f"pip could not fetch the wheel: {_complaint(ran.stderr)}")
+        raise WheelUnavailable(f"pip could not fetch the wheel: {_pip_error(ran.stderr)}")
     return folder
 
 
-def _complaint(said: bytes) -> str:
+def _pip_error(said: bytes) -> str:
     """pip's last error, or else its last line."""
     lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]

@@ -116,7 +116,7 @@ class _Piece(NamedTuple):
 
     number: int
     size_bytes: int
-    asked_at: float
+    sent_at: float
 
 
 class Source:
@@ -138,15 +138,15 @@ class Source:
         self._proceed = proceed
         self._room_bytes = MIN_ON_THE_WAY_BYTES
         self._on_the_way_bytes = 0
-        self._unasked_bytes = 0
-        self._asked: deque[_Piece] = deque()
+        self._unconfirmed_bytes = 0
+        self._keepalives: deque[_Piece] = deque()
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes, none at the end. Raises OSError when the link is lost."""
-        self._go_on()
-        if self._unasked_bytes >= MIN_ON_THE_WAY_BYTES:
-            self._ask()
-        while self._asked and self._asked[0].number <= self._transport.answered:
+        self._check()
+        if self._unconfirmed_bytes >= MIN_ON_THE_WAY_BYTES:
+            self._send_keepalive()
+        while self._keepalives and self._keepalives[0].number <= self._transport.answered:
             self._arrive()
         while self._room_bytes - self._on_the_way_bytes < MIN_ON_THE_WAY_BYTES and self._on_the_way_bytes:
             self._arrive()
@@ -156,7 +156,7 @@ class Source:
             self._arrive_all()
         self._rate.take(len(data), self._wait)
         self._on_the_way_bytes += len(data)
-        self._unasked_bytes += len(data)
+        self._unconfirmed_bytes += len(data)
         return data
 
     def write_to(self, command: Command, idle_s: float) -> None:
@@ -168,20 +168,22 @@ class Source:
         """There was progress other than bytes of this source."""
         self._watch.progressed()
 
-    def _ask(self) -> None:
+    def _send_keepalive(self) -> None:
         """Sends a keepalive; its answer shows that all bytes read so far have arrived."""
-        self._asked.append(_Piece(self._transport.ask(self._watch.progressed), self._unasked_bytes, time.monotonic()))
-        self._unasked_bytes = 0
+        self._keepalives.append(
+            _Piece(self._transport.send_keepalive(self._watch.progressed), self._unconfirmed_bytes, time.monotonic())
+        )
+        self._unconfirmed_bytes = 0
 
     def _arrive(self) -> None:
         """Waits until the oldest piece has arrived. A quick answer raises the number of bytes that may be on the way."""
-        if not self._asked:
-            self._ask()
-        piece = self._asked[0]
+        if not self._keepalives:
+            self._send_keepalive()
+        piece = self._keepalives[0]
         while not self._transport.wait_for_answer(piece.number):
-            self._go_on()
-        self._asked.popleft()
-        took_s = time.monotonic() - piece.asked_at
+            self._check()
+        self._keepalives.popleft()
+        took_s = time.monotonic() - piece.sent_at
         self._on_the_way_bytes -= piece.size_bytes
         if took_s < QUICK_S:
             self._room_bytes = min(self._room_bytes + piece.size_bytes, MAX_ON_THE_WAY_BYTES)
@@ -189,12 +191,12 @@ class Source:
             self._room_bytes = max(self._room_bytes - piece.size_bytes, MIN_ON_THE_WAY_BYTES)
 
     def _arrive_all(self) -> None:
-        if self._unasked_bytes:
-            self._ask()
-        while self._asked:
+        if self._unconfirmed_bytes:
+            self._send_keepalive()
+        while self._keepalives:
             self._arrive()
 
-    def _go_on(self) -> None:
+    def _check(self) -> None:
         self._proceed()
         if not self._transport.is_active():
             raise OSError("the connection ended")
@@ -202,7 +204,7 @@ class Source:
     def _wait(self) -> None:
         """The upload waits for its own rate limit, not for the host."""
         self._watch.progressed()
-        self._go_on()
+        self._check()
 
     def tell(self) -> int:
         return self._source.tell()
@@ -265,7 +267,7 @@ def _run(link: Link, script: str, progressed: Callable[[], None] = lambda: None,
         command.close_stdin()
         for line in command.lines(lambda: idle_s):
             done = done or line == DONE
-    complaint = command.stderr
+    stderr = command.stderr
     command.close()
     if not done:
-        raise OSError(complaint or "the command failed without a message")
+        raise OSError(stderr or "the command failed without a message")

@@ -100,16 +100,16 @@ class KnownHost:
         return _unknown(self, shown, certificate)
 
 
-def known_host_for(settings: Settings, look: FindKeys = keys_of) -> KnownHost:
-    """What is known of this host; `look` finds the keys in its files. Raises `LinkError` when one can't be read."""
+def known_host_for(settings: Settings, find_keys: FindKeys = keys_of) -> KnownHost:
+    """What is known of this host; `find_keys` finds the keys in its files. Raises `LinkError` when one can't be read."""
     files, name = settings.known_hosts, settings.key_name
     plain = settings.hostname.lower()
     is_alias = name not in (plain, f"[{plain}]:{settings.port}")
-    found = look(files, name)
+    found = find_keys(files, name)
     borrowed: tuple[KnownKey, ...] = ()
     if not is_alias and name != plain:
         # As in OpenSSH, a key of the plain name counts for another port, if there is no other key for that port.
-        borrowed = look(files, plain)
+        borrowed = find_keys(files, plain)
     own = tuple(key for key in found if not key.marker)
     every = tuple(dict.fromkeys(found + borrowed))
     return KnownHost(

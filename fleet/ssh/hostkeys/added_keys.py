@@ -108,9 +108,9 @@ def _no_store(settings: Settings) -> str:
     return f"{named} can't store it" if named else "ssh_config names no file for it"
 
 
-def _is_new(settings: Settings, key: PresentedKey, look: FindKeys, at_s: float) -> bool:
+def _is_new(settings: Settings, key: PresentedKey, find_keys: FindKeys, at_s: float) -> bool:
     """Whether the key is still unknown. Raises `LinkError` when the host has another key."""
-    failure = known_host_for(settings, look).rejection(key, at_s)
+    failure = known_host_for(settings, find_keys).rejection(key, at_s)
     if failure is not None and failure.reason != UNKNOWN:
         raise failure
     return failure is not None

@@ -104,34 +104,34 @@ class Become:
         self._gate = gate
         return secret.encode("utf-8", "surrogateescape")
 
-    def hear(self, line: bytes, complaint: Callable[[], str]) -> None:
-        """Learns from a line before the begin whether the password was right. `complaint` gives sudo's own words."""
+    def observe(self, line: bytes, message: Callable[[], str]) -> None:
+        """Learns from a line before the begin whether the password was right. `message` gives sudo's own words."""
         if not self._has_answered:
             return
         if line.startswith(WRONG):
-            self.settle(False)
+            self.report(False)
         elif line.startswith(DENIED) and not line.rstrip().endswith(become_root.UNASKED.encode()):
-            self.settle(NO_RULE.search(complaint()) is not None)
+            self.report(NO_RULE.search(message()) is not None)
         elif line.startswith(BECOME_WORDS):
-            self.settle(None)
+            self.report(None)
         elif line == BEGIN or line.startswith(MISSING):
             _ASKING.add(self._account)
-            self.settle(True)
+            self.report(True)
 
-    def settle(self, taken: bool | None) -> None:
+    def report(self, taken: bool | None) -> None:
         """The password was accepted or refused; `None` when that is not known. Only the first call counts."""
         gate, self._gate = self._gate, None
         if gate is not None:
             gate.report(self._account, self._name, taken)
 
 
-def refusal_of(said: str, complaint: str) -> HostRefused:
+def refusal_of(said: str, message: str) -> HostRefused:
     """Why the login did not become root, by the host's words after `fleet-missing become-`, with sudo's own words."""
     what, method, user, why = (said.strip().split(maxsplit=3) + [""] * 4)[:4]
     refusal = not_become(what, method, user, why)
-    if not complaint:
+    if not message:
         return refusal
-    return HostRefused(refusal.reason, f"{refusal.message} It said: {_without_script(complaint)}.", refusal.remedy)
+    return HostRefused(refusal.reason, f"{refusal.message} It said: {_without_script(message)}.", refusal.remedy)
 
 
 def not_become(what: str, method: str, user: str, why: str = "") -> HostRefused:
@@ -199,8 +199,8 @@ def _terminal_script() -> bytes:
     return repr(source + CALL).encode("utf-8") + b"\n"
 
 
-def _without_script(complaint: str) -> str:
-    """sudo's complaint without the command, which it repeats whole."""
-    before, found, rest = complaint.partition("/bin/sh -c ")
+def _without_script(message: str) -> str:
+    """sudo's message without the command, which it repeats whole."""
+    before, found, rest = message.partition("/bin/sh -c ")
     _, ends, after = rest.rpartition("' as ")
-    return f"{before}/bin/sh -c …{ends}{after}" if found and ends else complaint
+    return f"{before}/bin/sh -c …{ends}{after}" if found and ends else message

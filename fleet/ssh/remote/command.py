@@ -37,7 +37,7 @@ class Command:
         self._link = link
         self._stderr = bytearray()
         self._received_bytes = 0
-        self._complained_bytes = 0
+        self._stderr_bytes = 0
         self._heard_at = time.monotonic()
         self._waited_s = 0.0
         began_at = time.monotonic()
@@ -147,8 +147,8 @@ class Command:
                 return
             self._heard_at = time.monotonic()
             self._stderr = (self._stderr + chunk)[-STDERR_BYTES:]
-            self._complained_bytes += len(chunk)
-            if self._complained_bytes > MAX_STDERR_BYTES:
+            self._stderr_bytes += len(chunk)
+            if self._stderr_bytes > MAX_STDERR_BYTES:
                 raise too_much()
 
 

@@ -69,7 +69,7 @@ class RootCommand(Command):
                 if self.has_begun or self.platform is not None:
                     break
         finally:
-            self._become.settle(None)
+            self._become.report(None)
         return self.has_begun
 
     def lines(self, pulse: Callable[[], float]) -> Iterator[bytes]:
@@ -111,11 +111,11 @@ class RootCommand(Command):
         if self._become.is_wanted(line):
             self._answer(line, proceed)
             return False
-        self._become.hear(line, self._complaint)
+        self._become.observe(line, self._sudo_message)
         self.platform = missing_platform(line)
         if self.platform is None and line.startswith(BECOME_WORDS):
             said = safe(line[len(BECOME_WORDS) :].decode("utf-8", "replace"))
-            raise refusal_of(said, self._complaint())
+            raise refusal_of(said, self._sudo_message())
         start_line.refuse_missing(line)
         if line == BEGIN:
             self.progressed()
@@ -129,7 +129,7 @@ class RootCommand(Command):
             self.send(answer)
             self.progressed()  # the time that sudo took without a password doesn't count
 
-    def _complaint(self) -> str:
+    def _sudo_message(self) -> str:
         """What sudo itself said. It comes on stderr, and may come later than the host's own words."""
         self.close_stdin()
         self.exit_status()

@@ -144,7 +144,7 @@ class _Bastion:
                     raise _timed_out(self._settings, to, connect_s) from error
                 said = safe(str(error))
                 link.close()
-        raise _hung_up(self._settings, to, said)
+        raise _disconnected(self._settings, to, said)
 
     def _answers(self, link: Link) -> bool:
         with suppress(LinkError):
@@ -239,7 +239,7 @@ def _timed_out(bastion: Settings, to: Settings, connect_s: float) -> LinkError:
     )
 
 
-def _hung_up(bastion: Settings, to: Settings, said: str) -> LinkError:
+def _disconnected(bastion: Settings, to: Settings, said: str) -> LinkError:
     return LinkError(
         "jump_refused",
         f"The bastion {bastion.endpoint} accepted the login and closed the connection {MAX_LOSSES} times when fleet opened "

@@ -30,7 +30,7 @@ from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import Settings, resolve
 from fleet.ssh.transport.bastion import Notify
 from fleet.ssh.transport.paramiko_transport import KEX_TIMEOUT_S, HostKeyPolicy, Transport, new_transport
-from fleet.ssh.transport.stream import close_stream, complaint, stream_to
+from fleet.ssh.transport.stream import close_stream, proxy_error, stream_to
 from fleet.ssh.transport.watchdog import Watchdog
 from fleet.task import PLAIN, Connecting, Deadlines
 
@@ -162,7 +162,7 @@ class Link:
             self._drop()
             raise
         except LIBRARY_ERRORS as error:
-            failure = complaint(stream) or _explain(settings, self.deadlines, self._transport, login, error)
+            failure = proxy_error(stream) or _explain(settings, self.deadlines, self._transport, login, error)
             self._drop()
             raise failure from error
 
@@ -175,7 +175,7 @@ class Link:
                 transport.start_client()
                 return presented(transport.get_remote_server_key())
         except LIBRARY_ERRORS as error:
-            raise complaint(stream) or _explain(settings, self.deadlines, transport, None, error) from error
+            raise proxy_error(stream) or _explain(settings, self.deadlines, transport, None, error) from error
         finally:
             self._drop()
 
@@ -249,7 +249,7 @@ class Link:
         `close` ends the wait. Raises OSError when the connection is lost."""
         try:
             if self._transport is not None:
-                number = self._transport.ask()
+                number = self._transport.send_keepalive()
                 while not self._transport.wait_for_answer(number) and self.is_active:
                     pass
         except (paramiko.SSHException, EOFError) as error:

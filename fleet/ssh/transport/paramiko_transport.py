@@ -108,22 +108,22 @@ class Transport(paramiko.Transport):
 
     def __init__(self, *words: Any, **named: Any) -> None:
         super().__init__(*words, **named)
-        self._asking = threading.Lock()
-        self._asked = 0
+        self._sending = threading.Lock()
+        self._sent = 0
         self._answer = threading.Condition()
         self._told: dict[int, Callable[[], None]] = {}
 
-    def ask(self, told: Callable[[], None] = lambda: None) -> int:
+    def send_keepalive(self, told: Callable[[], None] = lambda: None) -> int:
         """Sends a keepalive and returns its number. Its answer shows that all data sent before has arrived; `told` is called
         then, in paramiko's thread."""
-        question = paramiko.Message()
-        question.add_byte(cMSG_GLOBAL_REQUEST)
-        question.add_string(ALIVE)
-        question.add_boolean(True)
-        with self._asking:
-            self._asked = number = self._asked + 1
+        request = paramiko.Message()
+        request.add_byte(cMSG_GLOBAL_REQUEST)
+        request.add_string(ALIVE)
+        request.add_boolean(True)
+        with self._sending:
+            self._sent = number = self._sent + 1
             self._told[number] = told
-            self._send_user_message(question)  # type: ignore[attr-defined]  # the stubs lack it
+            self._send_user_message(request)  # type: ignore[attr-defined]  # the stubs lack it
         return number
 
     def wait_for_answer(self, number: int) -> bool:

@@ -40,9 +40,9 @@ def close_stream(stream: Any) -> None:
         stream.said.close()
 
 
-def complaint(stream: Any) -> LinkError | None:
+def proxy_error(stream: Any) -> LinkError | None:
     """The error of a ProxyCommand that ended by itself, with its stderr; `None` for any other stream."""
-    return stream.complaint() if isinstance(stream, _CommandSocket) else None
+    return stream.proxy_error() if isinstance(stream, _CommandSocket) else None
 
 
 class _CommandSocket(socket.socket):
@@ -79,7 +79,7 @@ class _CommandSocket(socket.socket):
                 ) from error
         return found
 
-    def complaint(self) -> LinkError | None:
+    def proxy_error(self) -> LinkError | None:
         """The error with the end of its stderr, if it ended by itself."""
         if not self.by_itself:
             return None
