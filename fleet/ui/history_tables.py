@@ -24,15 +24,15 @@ HEAD = ("command", "began (UTC)", "took", "operator")
 STYLES = {"completed": "green", "rolled_back": "blue", "halted": "red", "interrupted": "red"}
 
 
-def rollout_list(stories: Sequence[RolloutSummary]) -> Group:
+def rollout_list(summaries: Sequence[RolloutSummary]) -> Group:
     """A line for each rollout, and below it one for each of its runs, in columns that fit 80 characters."""
-    rows = {run.run: _row(run) for story in stories for run in story.runs}
+    rows = {run.run: _row(run) for summary in summaries for run in summary.runs}
     widths = [max(map(len, column)) for column in zip(HEAD, *rows.values(), strict=True)]
     lines = [Text("  " + _in_columns(HEAD, widths) + "  result", style="bold")]
-    for story in stories:
-        about = f"{version(story.fact('release_version'), story.fact('release'))}, {counted(story.first.hosts)}"
-        lines.append(Text(safe(f"{story.rollout}  release {about}"), style="bold"))
-        for run in story.runs:
+    for summary in summaries:
+        about = f"{version(summary.fact('release_version'), summary.fact('release'))}, {counted(summary.first.hosts)}"
+        lines.append(Text(safe(f"{summary.rollout}  release {about}"), style="bold"))
+        for run in summary.runs:
             result = STYLES.get(run.result or "", "yellow" if run.state is RunState.RUNNING else "red")
             before = "  " + _in_columns(rows[run.run], widths) + "  "
             lines.append(Text(before).append(result_words(run), style=result))
@@ -58,23 +58,23 @@ def result_words(run: Run) -> str:
     return safe(run.result.replace("_", " ") + code)
 
 
-def document(stories: Sequence[RolloutSummary]) -> dict[str, Any]:
+def document(summaries: Sequence[RolloutSummary]) -> dict[str, Any]:
     """The document `fleet.history/1`."""
-    return {"schema": SCHEMA, "rollouts": [_story_document(story) for story in stories]}
+    return {"schema": SCHEMA, "rollouts": [_rollout_document(summary) for summary in summaries]}
 
 
-def _story_document(story: RolloutSummary) -> dict[str, Any]:
+def _rollout_document(summary: RolloutSummary) -> dict[str, Any]:
     return {
-        "rollout": story.rollout,
-        "began": _moment(story.first.began),
-        "operator": story.first.facts.get("operator"),
-        "release": story.fact("release"),
-        "release_version": story.fact("release_version"),
-        "hosts": story.first.hosts,
-        "result": story.last.result,
-        "exit_code": story.last.exit_code,
-        "stands": story.last.state.value,
-        "runs": [_run_document(run) for run in story.runs],
+        "rollout": summary.rollout,
+        "began": _moment(summary.first.began),
+        "operator": summary.first.facts.get("operator"),
+        "release": summary.fact("release"),
+        "release_version": summary.fact("release_version"),
+        "hosts": summary.first.hosts,
+        "result": summary.last.result,
+        "exit_code": summary.last.exit_code,
+        "stands": summary.last.state.value,
+        "runs": [_run_document(run) for run in summary.runs],
     }
 
 
@@ -102,10 +102,10 @@ def show_document(told: Sequence[tuple[Run, Sequence[Event]]]) -> dict[str, Any]
     return {"schema": SHOW_SCHEMA, "rollout": told[0][0].rollout, "runs": runs}
 
 
-def heading(story: RolloutSummary, run: Run) -> Iterator[str]:
+def heading(summary: RolloutSummary, run: Run) -> Iterator[str]:
     """The lines above a run: operator, release, times, result, plan and policy."""
     facts = run.facts
-    yield f"fleet {run.command} by {safe(facts.get('operator', '?'))}: {_release(story, run)}"
+    yield f"fleet {run.command} by {safe(facts.get('operator', '?'))}: {_release(summary, run)}"
     code = f", exit code {run.exit_code}" if run.ended else ""
     yield f"began {run.began.at:%F %H:%M:%S} UTC, took {elapsed(run.took_s)}: {run_word(run)}{code}"
     batches = facts.get("batches", ())
@@ -127,8 +127,8 @@ def run_word(run: Run) -> str:
     return "interrupted, no end recorded" if run.result is None else run.result.replace("_", " ")
 
 
-def _release(story: RolloutSummary, run: Run) -> str:
-    sha256, number = run.facts.get("release"), story.fact("release_version")
+def _release(summary: RolloutSummary, run: Run) -> str:
+    sha256, number = run.facts.get("release"), summary.fact("release_version")
     path = f", {run.facts['release_path']}" if run.facts.get("release_path") else ""
     short = str(sha256 or "?")[:12]
     return safe(f"nginx {number} ({short}{path})" if number else f"release {short}{path}")

@@ -1,4 +1,4 @@
-"""What an inventory means, and what is said of one that means nothing."""
+"""What an inventory means, and how an invalid one is refused."""
 
 import os
 import re
@@ -57,7 +57,7 @@ def test_a_bad_inventory_is_refused_with_file_line_and_what_is_allowed(
     assert refused.value.exit_code == 2
 
 
-def test_all_problems_of_a_file_are_said_at_once_in_the_order_of_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_problems_of_a_file_are_reported_at_once_in_the_order_of_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(BAD)
 
     with pytest.raises(InventoryError) as refused:
@@ -84,7 +84,7 @@ def test_after_ten_problems_the_others_are_counted(tmp_path: Path) -> None:
     assert str(refused.value).endswith("… and 4 more problems.")
 
 
-def test_a_wrong_variable_of_a_range_is_said_once(tmp_path: Path) -> None:
+def test_a_wrong_variable_of_a_range_is_reported_once(tmp_path: Path) -> None:
     with pytest.raises(InventoryError) as refused:
         read(tmp_path, "all:\n  hosts:\n    web-[01:20]: {ansible_port: 0}\n")
 
@@ -104,7 +104,7 @@ def test_the_annotated_example_is_an_inventory() -> None:
     assert inventory.select(["two-b.example.net"])[0].layout.pid_file == "/opt/nginx-b/logs/nginx.pid"
 
 
-def test_the_example_names_every_variable_that_fleet_honours() -> None:
+def test_the_example_has_every_supported_variable() -> None:
     from fleet.inventory.variables import KNOWN, ProbeVariables
 
     text = EXAMPLE.read_text("utf-8")
@@ -148,7 +148,7 @@ def test_older_names_of_connection_variables_are_understood(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("user", ["ann@corp.example", "CORP\\ann", "web-deploy$"])
-def test_a_login_may_be_one_of_a_directory(tmp_path: Path, user: str) -> None:
+def test_user_names_of_a_directory_service_are_valid(tmp_path: Path, user: str) -> None:
     assert only_host(tmp_path, f"ansible_user: '{user}'").user == user
 
 
@@ -156,7 +156,7 @@ def test_a_discovered_python_is_left_to_the_host(tmp_path: Path) -> None:
     assert only_host(tmp_path, "ansible_python_interpreter: auto_silent").python is None
 
 
-def test_an_empty_variable_is_as_good_as_none(tmp_path: Path) -> None:
+def test_an_empty_variable_counts_as_unset(tmp_path: Path) -> None:
     assert only_host(tmp_path, "ansible_port: , nginx_binary: , fleet_probes: ").port is None
 
 
@@ -179,7 +179,7 @@ def test_known_hosts_are_relative_to_the_file_that_names_them(tmp_path: Path) ->
     assert inventory.hosts[0].known_hosts == str(tmp_path / "sub" / "known")
 
 
-def test_labels_stay_the_text_that_was_typed(tmp_path: Path) -> None:
+def test_labels_keep_the_text_of_the_file(tmp_path: Path) -> None:
     host = only_host(
         tmp_path,
         'zone: no, version: 1.10, rack: 007, on: true, at: 2026-01-01, note: , more: [1, {a: "b"}], two: "a\\nb"',
@@ -217,7 +217,7 @@ def test_a_range_stands_for_its_hosts(written: str, expected: list[str], tmp_pat
     ("written", "name", "port"),
     [("web-01:2222", "web-01", 2222), ("[2001:db8::7]:2222", "2001:db8::7", 2222), ("web-[1:1]:2222", "web-1", 2222)],
 )
-def test_a_port_behind_the_name_is_the_port(written: str, name: str, port: int, tmp_path: Path) -> None:
+def test_a_port_after_the_name_sets_the_port(written: str, name: str, port: int, tmp_path: Path) -> None:
     host = read(tmp_path, f'all:\n  vars: {{ansible_port: 1}}\n  hosts:\n    "{written}":\n').hosts[0]
 
     assert (host.name, host.address, host.port) == (name, name, port)
@@ -288,13 +288,13 @@ def test_hosts_keep_the_order_of_the_file_and_groups_hold_those_of_their_childre
     assert dict(inventory.groups) == {"all": ("z", "a", "m"), "ungrouped": (), "web": ("z", "a", "m"), "eu": ("a", "m")}
 
 
-def test_one_host_of_a_range_may_be_said_more_of(tmp_path: Path) -> None:
+def test_a_host_of_a_range_can_get_more_variables(tmp_path: Path) -> None:
     inventory = read(tmp_path, "all:\n  hosts:\n    web-[1:2]: {zone: a}\n    web-2: {zone: b}\n")
 
     assert [host.label("zone") for host in inventory.hosts] == ["a", "b"]
 
 
-def test_merged_maps_give_what_is_not_said_here(tmp_path: Path) -> None:
+def test_merged_maps_give_the_keys_that_are_not_set_here(tmp_path: Path) -> None:
     inventory = read(
         tmp_path,
         "all:\n  hosts:\n    a: &a {zone: a, rack: 1}\n    b: {<<: *a, zone: b}\n    c: {<<: [{rack: 2}, *a]}\n",
@@ -308,14 +308,14 @@ def test_merged_maps_give_what_is_not_said_here(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["group_vars", "host_vars"])
-def test_a_folder_of_variables_beside_the_file_is_refused_by_name(folder: str, tmp_path: Path) -> None:
+def test_a_directory_of_variables_beside_the_file_is_refused_by_name(folder: str, tmp_path: Path) -> None:
     (tmp_path / folder).mkdir()
 
     with pytest.raises(InventoryError, match=f"fleet does not read the {folder} directory .*ansible-inventory -i"):
         read(tmp_path, "all: {hosts: {web-01: }}")
 
 
-def test_a_missing_inventory_is_named(tmp_path: Path) -> None:
+def test_a_missing_inventory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InventoryError, match=r"nope\.yaml: no such file"):
         load([tmp_path / "nope.yaml"])
 
@@ -325,7 +325,7 @@ def test_no_inventory_at_all_names_the_option() -> None:
         load([])
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_bytes(b"all:\n  hosts: {w\xff: }\n")
 
     with pytest.raises(InventoryError, match="not UTF-8"):
@@ -338,7 +338,7 @@ def test_deep_nesting_is_refused_not_a_crash(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "hosts.ini", "plugin.yaml"])
-def test_what_only_ansible_reads_is_refused_without_it(
+def test_an_inventory_that_only_ansible_reads_is_refused_without_ansible(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
@@ -354,7 +354,7 @@ def test_what_only_ansible_reads_is_refused_without_it(
     assert "--list --yaml --output" in refused.value.remedy
 
 
-def test_what_only_ansible_reads_goes_through_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_formats_are_read_through_ansible_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ansible is not installed for tests; the program here prints JSON of the shape that `--list` has."""
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -380,7 +380,7 @@ def test_what_only_ansible_reads_goes_through_it(tmp_path: Path, monkeypatch: py
     assert host.where == str(ini)
 
 
-def test_an_executable_inventory_is_asked_for_its_list(tmp_path: Path) -> None:
+def test_an_executable_inventory_is_run_with_list(tmp_path: Path) -> None:
     path = program(
         tmp_path / "hosts.sh",
         """echo '{"web": {"hosts": ["w2", "w1"], "vars": {"zone": "eu"}, "children": ["edge"]}, "edge": ["w3"],
@@ -395,7 +395,7 @@ def test_an_executable_inventory_is_asked_for_its_list(tmp_path: Path) -> None:
     assert inventory.hosts[2].label("zone") == "eu"
 
 
-def test_an_executable_without_meta_is_asked_for_each_host(tmp_path: Path) -> None:
+def test_an_executable_without_meta_is_run_for_each_host(tmp_path: Path) -> None:
     path = program(
         tmp_path / "hosts.sh",
         """[ "$1" = --list ] && echo '{"web": ["w1"]}' || echo "{\\"zone\\": \\"of $2\\"}" """,
@@ -426,7 +426,7 @@ def test_an_executable_without_meta_is_asked_for_each_host(tmp_path: Path) -> No
         ),
     ],
 )
-def test_an_executable_that_fails_or_talks_nonsense_is_refused(script: str, message: str, tmp_path: Path) -> None:
+def test_an_executable_that_fails_or_prints_invalid_data_is_refused(script: str, message: str, tmp_path: Path) -> None:
     path = program(tmp_path / "hosts.sh", script)
 
     with pytest.raises(InventoryError, match=re.escape(message)) as refused:

@@ -1,4 +1,4 @@
-"""What `--limit` selects, and what is said where it selects nothing."""
+"""What `--limit` selects, and how a pattern that selects nothing is refused."""
 
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def test_a_pattern_that_selects_nothing_is_refused(pattern: str, message: str) -
         select_names([pattern], GROUPS)
 
 
-def test_a_refusal_says_what_there_is() -> None:
+def test_the_refusal_of_a_pattern_lists_groups_and_hosts() -> None:
     with pytest.raises(InventoryError) as refused:
         select_names(["databasse"], GROUPS)
 
@@ -99,7 +99,7 @@ def test_a_refusal_says_what_there_is() -> None:
     assert "Groups: all, ungrouped, web, eu, databases, empty" in refused.value.remedy
 
 
-def test_a_file_names_one_host_or_pattern_a_line(tmp_path: Path) -> None:
+def test_a_file_of_patterns_has_one_per_line(tmp_path: Path) -> None:
     listed = tmp_path / "failed"
     listed.write_text("# failed last night\nweb-01\n\n  databases  \n!edge\n", "utf-8")
 

@@ -1,4 +1,4 @@
-"""A journal among the test's own files, and a clock that the test sets."""
+"""A journal in the test's own directory, and a clock that the test sets."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ from tests.support.pretend.visits import AT
 
 
 class Hands:
-    """A clock that stands until it is moved; to pause moves it."""
+    """A clock that stands until the test moves it; `move` also serves as the pause of a wait."""
 
     def __init__(self) -> None:
         self.now = AT

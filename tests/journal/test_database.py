@@ -28,14 +28,14 @@ def pragma(database: Database, name: str) -> str:
 
 
 @pytest.mark.parametrize(("is_shared", "mode", "synchronous"), [(False, "wal", "2"), (True, "delete", "3")])
-def test_what_is_committed_is_on_the_disk(path: Path, is_shared: bool, mode: str, synchronous: str) -> None:
+def test_a_committed_transaction_is_on_the_disk(path: Path, is_shared: bool, mode: str, synchronous: str) -> None:
     database = opened(path, is_shared)
 
     assert (pragma(database, "journal_mode"), pragma(database, "synchronous")) == (mode, synchronous)
     database.close()
 
 
-def test_a_journal_that_moved_to_a_network_s_file_system_is_turned_into_one_for_it(path: Path) -> None:
+def test_a_journal_that_was_moved_to_a_shared_file_system_leaves_wal_mode(path: Path) -> None:
     opened(path).close()
 
     database = opened(path, is_shared=True)
@@ -44,7 +44,7 @@ def test_a_journal_that_moved_to_a_network_s_file_system_is_turned_into_one_for_
     database.close()
 
 
-def test_the_files_beside_the_journal_are_for_its_owner_alone_too(path: Path) -> None:
+def test_the_files_beside_the_journal_are_accessible_to_their_owner_only(path: Path) -> None:
     database = opened(path)
 
     modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
@@ -54,7 +54,7 @@ def test_the_files_beside_the_journal_are_for_its_owner_alone_too(path: Path) ->
     database.close()
 
 
-def test_an_empty_file_becomes_a_journal_of_the_newest_form(path: Path) -> None:
+def test_an_empty_file_becomes_a_journal_with_the_newest_schema(path: Path) -> None:
     path.parent.mkdir()
     path.touch()
 
@@ -79,7 +79,7 @@ INSERT INTO events VALUES (1, '20261123-1000-test', 'aaaa', '2026-11-23T10:00:00
 """
 
 
-def test_a_journal_of_the_first_form_is_brought_up_and_keeps_what_it_knows(path: Path) -> None:
+def test_a_journal_of_schema_version_1_is_migrated_and_keeps_its_events(path: Path) -> None:
     path.parent.mkdir()
     with sqlite3.connect(path) as made:
         made.executescript(VERSION_1)
@@ -109,7 +109,7 @@ def bring(path: Path, *more: Migration) -> None:
         database.close()
 
 
-def test_a_migration_that_breaks_off_leaves_the_journal_as_it_was(path: Path) -> None:
+def test_a_failed_migration_leaves_the_journal_unchanged(path: Path) -> None:
     with pytest.raises(JournalError, match="it breaks"):
         bring(path, _colours, _breaks)
 
@@ -121,7 +121,7 @@ def test_a_migration_that_breaks_off_leaves_the_journal_as_it_was(path: Path) ->
     database.close()
 
 
-def test_a_journal_of_a_newer_fleet_is_refused_with_the_cure(path: Path) -> None:
+def test_a_journal_of_a_newer_fleet_is_refused_with_the_remedy(path: Path) -> None:
     bring(path, _colours)
 
     with pytest.raises(JournalError) as refused:
@@ -134,7 +134,7 @@ def test_a_journal_of_a_newer_fleet_is_refused_with_the_cure(path: Path) -> None
     assert "Upgrade fleet" in refused.value.remedy
 
 
-def test_a_database_of_something_else_is_refused_and_left_alone(path: Path) -> None:
+def test_a_database_of_another_program_is_refused_and_not_changed(path: Path) -> None:
     path.parent.mkdir()
     with sqlite3.connect(path) as made:
         made.execute("CREATE TABLE events (what TEXT)")
@@ -148,7 +148,7 @@ def test_a_database_of_something_else_is_refused_and_left_alone(path: Path) -> N
     there.close()
 
 
-def test_the_journal_s_id_is_drawn_once_and_differs(tmp_path: Path) -> None:
+def test_each_journal_keeps_an_id_of_its_own(tmp_path: Path) -> None:
     ids = []
     for name in ("a", "a", "b"):
         with Journal.open(str(tmp_path / name)) as journal:
@@ -157,7 +157,7 @@ def test_the_journal_s_id_is_drawn_once_and_differs(tmp_path: Path) -> None:
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("these are somebody's notes, " * 100)
 
@@ -188,7 +188,7 @@ def test_a_server_whose_driver_is_not_installed_is_refused() -> None:
     assert "secret" not in str(refused.value)
 
 
-def test_a_database_that_somebody_keeps_locked_is_refused_when_the_patience_is_over(path: Path) -> None:
+def test_a_database_that_stays_locked_is_refused_after_a_time(path: Path) -> None:
     opened(path).close()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -199,7 +199,7 @@ def test_a_database_that_somebody_keeps_locked_is_refused_when_the_patience_is_o
     other.close()
 
 
-def test_a_reader_holds_no_writer_up(path: Path) -> None:
+def test_a_reader_does_not_block_a_writer(path: Path) -> None:
     one, other = opened(path), opened(path)
 
     with one.reading() as seen:
@@ -212,7 +212,7 @@ def test_a_reader_holds_no_writer_up(path: Path) -> None:
     other.close()
 
 
-def test_many_that_make_the_same_journal_at_once_make_one(path: Path) -> None:
+def test_processes_that_create_the_same_journal_at_once_create_one(path: Path) -> None:
     code = (
         "import sys; from fleet.journal.journal import Journal\n"
         "sys.stdin.read(1)\n"

@@ -1,4 +1,4 @@
-"""Events in and out of the journal, and what it tells of rollouts."""
+"""Appending and reading events, and the list of rollouts."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ def test_the_events_of_a_rollout_come_back_as_they_were_and_fold_to_the_same_sta
     assert status == game.status
 
 
-def test_a_name_in_any_letters_comes_back_as_it_was(journal: Journal) -> None:
+def test_text_of_any_characters_comes_back_unchanged(journal: Journal) -> None:
     odd = Event(AT, ONE, EventType.NOTE, host="wéb\udcff\x00", message="\x1b[2J\x00 \U0001f600 \ud800")
 
     journal.append("run", odd)
@@ -62,7 +62,7 @@ def test_a_name_in_any_letters_comes_back_as_it_was(journal: Journal) -> None:
     assert journal.events(ONE) == (odd,)
 
 
-def test_what_was_appended_is_there_after_the_writer_was_killed(path: Path) -> None:
+def test_appended_events_survive_the_death_of_the_writer(path: Path) -> None:
     code = (
         "import sys, os; from fleet.journal.journal import Journal; from fleet.events import *\n"
         "from tests.support.pretend.visits import AT\n"
@@ -78,7 +78,7 @@ def test_what_was_appended_is_there_after_the_writer_was_killed(path: Path) -> N
         assert [event.message for event in journal.events("r")] == [str(number) for number in range(50)]
 
 
-def test_runs_that_write_at_the_same_time_are_told_apart(path: Path, journal: Journal) -> None:
+def test_runs_that_write_at_the_same_time_are_kept_apart(path: Path, journal: Journal) -> None:
     with Journal.open(str(path)) as other:
         journal.append("a", began(ONE, command="upgrade"))
         other.append("b", began(ONE, command="rollback"))
@@ -118,9 +118,9 @@ def test_the_rollouts_are_listed_with_the_newest_first_and_no_more_than_wanted(j
         (ELSEWHERE, True, SILENT * 9, RunState.RUNNING),
         ({}, False, SILENT * 9, RunState.INTERRUPTED),
     ],
-    ids=["lives here", "died here", "heard of", "silent", "holds the lock", "nobody knows"],
+    ids=["lives here", "died here", "recent event", "silent", "holds the lock", "unknown process"],
 )
-def test_how_a_run_without_an_end_stands(
+def test_the_state_of_a_run_without_an_end(
     controller: dict[str, object], holds: bool, silent_for: timedelta, found: RunState
 ) -> None:
     event = began(ONE, controller=controller)
@@ -129,7 +129,7 @@ def test_how_a_run_without_an_end_stands(
     assert run_state(event, AT, ended(ONE), holds, AT + silent_for, this_process()) is RunState.ENDED
 
 
-def test_a_rollout_is_found_by_its_start_and_the_newest_by_none(journal: Journal) -> None:
+def test_a_rollout_is_found_by_a_prefix_of_its_id_and_the_latest_without_one(journal: Journal) -> None:
     journal.append("a", began(ONE))
     journal.append("b", began(TWO))
 
@@ -138,7 +138,7 @@ def test_a_rollout_is_found_by_its_start_and_the_newest_by_none(journal: Journal
     assert journal.find(ONE) == ONE
 
 
-def test_an_id_that_is_the_start_of_another_is_found(journal: Journal) -> None:
+def test_an_id_that_is_a_prefix_of_another_is_found(journal: Journal) -> None:
     journal.append("a", began("one"))
     journal.append("b", began("one-more"))
 
@@ -146,9 +146,7 @@ def test_an_id_that_is_the_start_of_another_is_found(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize(("start", "said"), [("2026", "matches several"), ("nonsense", "holds no rollout nonsense")])
-def test_a_rollout_that_is_not_meant_clearly_is_refused_with_those_there_are(
-    journal: Journal, start: str, said: str
-) -> None:
+def test_an_ambiguous_or_unknown_id_is_refused_with_the_known_ids(journal: Journal, start: str, said: str) -> None:
     journal.append("a", began(ONE))
     journal.append("b", began(TWO))
 
@@ -159,13 +157,13 @@ def test_a_rollout_that_is_not_meant_clearly_is_refused_with_those_there_are(
     assert TWO in str(refused.value)
 
 
-def test_an_empty_journal_knows_no_rollout(journal: Journal) -> None:
+def test_an_empty_journal_holds_no_rollout(journal: Journal) -> None:
     assert journal.rollouts() == ()
     with pytest.raises(Refused, match="holds no rollout"):
         journal.find()
 
 
-def test_a_full_disk_is_a_trouble_of_the_journal_and_what_was_there_stays(path: Path) -> None:
+def test_a_full_disk_is_a_journal_error_and_earlier_events_stay(path: Path) -> None:
     with Journal.open(str(path)) as journal:
         journal.append("a", began(ONE))
         with journal._database.reading() as connection:
@@ -179,7 +177,7 @@ def test_a_full_disk_is_a_trouble_of_the_journal_and_what_was_there_stays(path: 
         assert journal.events(ONE) == (began(ONE),)
 
 
-def test_a_journal_without_the_right_to_write_is_refused(path: Path) -> None:
+def test_a_journal_without_write_permission_is_refused(path: Path) -> None:
     with Journal.open(str(path)) as journal:
         with sqlite3.connect(path) as other:
             other.execute("CREATE TRIGGER no BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'may not write'); END")
@@ -191,7 +189,7 @@ def test_a_journal_without_the_right_to_write_is_refused(path: Path) -> None:
     assert "--journal" in refused.value.remedy
 
 
-def test_an_event_of_a_newer_fleet_is_named(journal: Journal) -> None:
+def test_an_unknown_event_of_a_newer_fleet_is_refused_by_number(journal: Journal) -> None:
     journal.append("a", began(ONE))
     with journal._database.writing() as connection:
         connection.exec_driver_sql("UPDATE events SET body = replace(body, 'rollout_started', 'rollout_dreamt')")

@@ -287,7 +287,7 @@ def test_a_killed_holder_does_not_block(path: Path) -> None:
 # Rollback
 
 
-def test_a_rollback_takes_a_lock_that_nobody_holds(locks: Locks) -> None:
+def test_a_rollback_takes_a_free_lock(locks: Locks) -> None:
     ann = locks("ann@desk", "one")
 
     assert ann.take_over("one") is None

@@ -1,4 +1,4 @@
-"""Whether a process is gone is said only where it can be known."""
+"""Whether a process is gone: true, false, or not known from here."""
 
 import json
 import os
@@ -14,12 +14,12 @@ from fleet.journal.process_identity import Process, is_gone, this_process
 HERE = this_process()
 
 
-def test_this_process_is_there() -> None:
+def test_this_process_is_not_gone() -> None:
     assert HERE.pid == os.getpid()
     assert is_gone(HERE, HERE) is False
 
 
-def test_a_process_comes_back_from_its_plain_form_and_a_missing_field_is_empty() -> None:
+def test_a_process_survives_json_and_a_missing_field_is_empty() -> None:
     assert Process.from_plain(HERE.to_plain()) == HERE
     assert Process.from_plain({}) == Process("", 0)
 
@@ -38,11 +38,11 @@ def test_a_process_comes_back_from_its_plain_form_and_a_missing_field_is_empty()
     ],
     ids=str,
 )
-def test_gone_is_said_only_of_the_same_machine(change: dict[str, str], gone: bool | None) -> None:
+def test_whether_a_process_is_gone_is_known_only_on_the_same_machine(change: dict[str, str], gone: bool | None) -> None:
     assert is_gone(replace(HERE, **change), HERE) is gone  # type: ignore[arg-type]
 
 
-def test_a_stopped_process_is_there_and_a_killed_one_is_gone_before_it_is_waited_for() -> None:
+def test_a_stopped_process_is_not_gone_and_a_zombie_is() -> None:
     code = (
         "import json; from fleet.journal.process_identity import this_process\n"
         "print(json.dumps(this_process().to_plain()), flush=True); input()"

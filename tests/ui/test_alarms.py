@@ -1,4 +1,4 @@
-"""A host key that has changed is the one message that must not be missed, however events are told."""
+"""A changed host key is shown in a frame, in every output mode."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def frames(text: str) -> list[str]:
 
 
 @EVERY_COMMAND
-def test_a_changed_key_is_the_last_thing_said_with_both_fingerprints_and_the_line(
+def test_a_changed_key_ends_the_output_with_both_fingerprints_and_the_line(
     shell: Shell, words: tuple[str, ...]
 ) -> None:
     for ask in (Ask.STAGE, Ask.LOOK):
@@ -51,7 +51,7 @@ def test_a_changed_key_is_the_last_thing_said_with_both_fingerprints_and_the_lin
 
 
 @pytest.mark.parametrize("command", ["check", "upgrade"])
-def test_it_stands_out_when_it_happens_too(shell: Shell, command: str) -> None:
+def test_a_changed_key_is_also_framed_when_it_is_found(shell: Shell, command: str) -> None:
     shell.fleet.trouble["web-02", Ask.STAGE].extend([CHANGED] * 9)
 
     shell(command, NEW, *(["-y", *QUICK] if command == "upgrade" else []))
@@ -62,7 +62,7 @@ def test_it_stands_out_when_it_happens_too(shell: Shell, command: str) -> None:
     assert SAID in last
 
 
-def test_a_bastion_whose_key_has_changed_is_said_once_for_all_hosts_behind_it(shell: Shell) -> None:
+def test_the_changed_key_of_a_bastion_is_shown_once_for_all_hosts_behind_it(shell: Shell) -> None:
     for name in ("web-01", "web-02", "web-03"):
         shell.fleet.trouble[name, Ask.STAGE].extend([CHANGED] * 9)
 
@@ -73,12 +73,12 @@ def test_a_bastion_whose_key_has_changed_is_said_once_for_all_hosts_behind_it(sh
     assert last.strip() == f"web-01, web-02, web-03: {SAID} Ask who changed it."
 
 
-def test_where_nothing_has_changed_nothing_is_framed(shell: Shell) -> None:
+def test_without_an_alarm_nothing_is_framed(shell: Shell) -> None:
     assert shell("status") == 0
     assert BAR not in shell.err
 
 
-def test_the_live_view_leaves_it_on_the_screen_once_for_each_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_live_view_keeps_each_alarm_on_the_screen_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     screen = Screen(True)

@@ -1,4 +1,4 @@
-"""Whoever reads may go away, and a disk may be full: the run goes on, and its exit code is its own."""
+"""A closed pipe or a full disk neither stops a rollout nor changes its exit code."""
 
 import io
 import os
@@ -62,14 +62,14 @@ UPGRADE = ("upgrade", NEW, "-y", "--bake", "0")
 
 
 @pytest.mark.parametrize("mode", ["plain", "live", "jsonl"])
-def test_a_rollout_goes_on_when_nobody_reads_stderr(command: Command, pipe_without_reader: int, mode: str) -> None:
+def test_a_rollout_continues_when_stderr_is_closed(command: Command, pipe_without_reader: int, mode: str) -> None:
     ran = command(*UPGRADE, "--output", mode, stdout=subprocess.PIPE, stderr=pipe_without_reader)
 
     assert (ran.returncode, command.phases) == (0, ALL_NEW)
 
 
 @pytest.mark.parametrize("mode", ["plain", "jsonl"])
-def test_a_rollout_goes_on_when_nobody_reads_stdout(command: Command, pipe_without_reader: int, mode: str) -> None:
+def test_a_rollout_continues_when_stdout_is_closed(command: Command, pipe_without_reader: int, mode: str) -> None:
     ran = command(*UPGRADE, "--output", mode, stdout=pipe_without_reader, stderr=subprocess.PIPE)
 
     assert (ran.returncode, command.phases) == (0, ALL_NEW)
@@ -78,13 +78,13 @@ def test_a_rollout_goes_on_when_nobody_reads_stdout(command: Command, pipe_witho
 
 
 @pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("--help",), ("inventory",)])
-def test_whoever_has_seen_enough_may_go(command: Command, pipe_without_reader: int, words: tuple[str, ...]) -> None:
+def test_a_closed_pipe_is_not_an_error(command: Command, pipe_without_reader: int, words: tuple[str, ...]) -> None:
     ran = command(*words, stdout=pipe_without_reader, stderr=subprocess.PIPE)
 
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-def test_a_full_disk_is_told_and_the_exit_code_is_that_of_the_rollout(command: Command) -> None:
+def test_a_full_disk_is_reported_and_the_exit_code_is_that_of_the_rollout(command: Command) -> None:
     with Path("/dev/full").open("wb") as full:
         ran = command(*UPGRADE, stdout=full.fileno(), stderr=subprocess.PIPE)
 
@@ -93,7 +93,7 @@ def test_a_full_disk_is_told_and_the_exit_code_is_that_of_the_rollout(command: C
     assert "Traceback" not in ran.stderr
 
 
-def test_a_log_file_on_a_full_disk_does_not_stop_a_rollout_and_is_told(command: Command) -> None:
+def test_a_log_file_on_a_full_disk_is_reported_and_does_not_stop_a_rollout(command: Command) -> None:
     ran = command(*UPGRADE, "--log-file", "/dev/full", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     assert (ran.returncode, command.phases) == (0, ALL_NEW)
@@ -101,14 +101,14 @@ def test_a_log_file_on_a_full_disk_does_not_stop_a_rollout_and_is_told(command: 
     assert "Traceback" not in ran.stderr
 
 
-def test_a_stream_that_was_closed_before_the_start_takes_everything() -> None:
+def test_a_stream_that_was_closed_before_the_start_accepts_all_text() -> None:
     closed = tolerant(None)
 
     assert closed.write("words") == 5
     assert write_error(closed) is None
 
 
-def test_a_stream_lasts_once_however_often_it_is_asked_to() -> None:
+def test_a_tolerant_stream_is_not_wrapped_twice() -> None:
     stream = tolerant(io.StringIO())
 
     assert tolerant(stream) is stream

@@ -33,7 +33,7 @@ def test_a_refused_step_says_host_step_reason_and_remedy() -> None:
     assert line.endswith("web-07: refused to launch: nginx runs with daemon off. Start it with daemon on.")
 
 
-def test_a_visit_that_failed_says_why_in_words_and_the_remedy_in_a_sentence_of_its_own() -> None:
+def test_a_failed_visit_gives_message_and_remedy_as_two_sentences() -> None:
     event = an_event(
         EventType.VISIT_ENDED,
         host="web-07",

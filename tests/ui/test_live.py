@@ -18,7 +18,7 @@ from tests.support.screens import QUICK, a_rollout_that_went_wrong, as_text, in_
 
 
 @pytest.mark.parametrize("width", [100, 60])
-def test_the_live_view_tells_what_is_under_way(width: int, snapshot: SnapshotAssertion) -> None:
+def test_the_live_view_shows_the_running_hosts(width: int, snapshot: SnapshotAssertion) -> None:
     status = in_the_middle()
 
     assert as_text(view(status, AT + timedelta(seconds=95), width, 20), width) == snapshot

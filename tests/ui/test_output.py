@@ -24,7 +24,7 @@ def lines_of(*events: Event, verbose: int = 0) -> list[str]:
     return err.getvalue().splitlines()
 
 
-def test_a_refusal_that_was_told_as_a_finding_is_not_told_again_by_the_visit() -> None:
+def test_a_refusal_shown_as_a_finding_is_not_repeated_at_the_end_of_the_visit() -> None:
     finding = an_event(EventType.FINDING, host="web-07", reason="quic", message="HTTP/3 without quic_bpf.")
     end = an_event(EventType.VISIT_ENDED, host="web-07", outcome=Outcome.REFUSED, reason="quic", data={"ask": "stage"})
 
@@ -33,13 +33,13 @@ def test_a_refusal_that_was_told_as_a_finding_is_not_told_again_by_the_visit() -
     assert len(lines_of(finding, an_event(EventType.VISIT_STARTED, host="web-07"), end)) == 2
 
 
-def test_the_end_is_told_once_after_the_table_and_not_among_the_events() -> None:
+def test_the_end_of_the_rollout_is_not_printed_among_the_events() -> None:
     assert lines_of(an_event(EventType.ROLLOUT_ENDED, message="Completed"), verbose=1) == []
 
 
 @pytest.mark.parametrize("mode", ["auto", "live"])
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE"])
-def test_only_a_terminal_gets_the_live_view_whatever_is_said_of_colours(
+def test_only_a_terminal_gets_the_live_view_whatever_the_colour_settings(
     mode: str, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")

@@ -27,7 +27,7 @@ def test_the_summary_has_a_row_per_host(width: int, snapshot: SnapshotAssertion)
     assert as_text(summary_table(status), width) + as_text(host_errors(status), width) == snapshot
 
 
-def test_the_findings_are_told_with_their_remedies(snapshot: SnapshotAssertion) -> None:
+def test_the_findings_have_their_remedies(snapshot: SnapshotAssertion) -> None:
     fleet = a_fleet(2)
     fleet.trouble["web-01", Ask.STAGE].append(REFUSED)
     game = a_play(fleet, QUICK)
@@ -39,11 +39,11 @@ def test_the_findings_are_told_with_their_remedies(snapshot: SnapshotAssertion) 
 
 
 @pytest.mark.parametrize("text", [EVIL, "\x9b31m", "\u2028", "\x00", "a\tb"])
-def test_nothing_a_host_says_reaches_the_terminal_as_a_control(text: str) -> None:
+def test_control_characters_of_a_host_do_not_reach_the_terminal(text: str) -> None:
     assert safe(text).isprintable()
 
 
-def test_markup_in_a_host_s_words_is_shown_and_not_obeyed() -> None:
+def test_markup_in_the_text_of_a_host_is_shown_literally() -> None:
     fleet = a_fleet(1)
     game = play(fleet, QUICK)[1]
     host = game.status.hosts["web-01"]
@@ -56,7 +56,7 @@ def test_markup_in_a_host_s_words_is_shown_and_not_obeyed() -> None:
     assert "\x1b" not in shown
 
 
-def test_a_host_that_fell_silent_has_no_phase_any_more() -> None:
+def test_the_phase_of_an_unreachable_host_is_not_shown() -> None:
     status = a_rollout_that_went_wrong().status
 
     row = next(line for line in as_text(summary_table(status), 160).splitlines() if line.startswith("web-03"))

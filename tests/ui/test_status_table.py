@@ -23,7 +23,7 @@ MANY = 9_000
 
 
 @pytest.mark.parametrize("width", [100, 60])
-def test_the_status_table_says_who_is_held_and_how_to_undo(width: int, snapshot: SnapshotAssertion) -> None:
+def test_the_status_table_shows_the_held_hosts_and_the_undo_command(width: int, snapshot: SnapshotAssertion) -> None:
     fleet = a_fleet(3)
     fleet.trouble["web-03", Ask.LOOK].append(UNREACHABLE)
     host = fleet.hosts["web-02"]
@@ -35,7 +35,7 @@ def test_the_status_table_says_who_is_held_and_how_to_undo(width: int, snapshot:
 
 
 @pytest.mark.parametrize("phase", [Phase.DOWN, Phase.STRANDED, Phase.FOREIGN])
-def test_status_says_what_to_do_about_a_host_in_trouble(phase: Phase) -> None:
+def test_status_says_what_to_do_about_a_host_that_does_not_serve(phase: Phase) -> None:
     report = a_fleet(1).hosts["web-01"].report()._replace(phase=phase, start_command="/usr/sbin/nginx -g x")
     status = RolloutStatus("look", {"web-01": HostStatus("web-01", report=report)})
 
@@ -56,7 +56,7 @@ def test_status_names_the_pid_that_revives_a_stranded_host() -> None:
     assert "kill -HUP 812" in as_text(table(status), 200)
 
 
-def test_status_says_that_a_drain_is_pending_and_how_to_end_it() -> None:
+def test_status_shows_a_pending_drain_and_how_to_end_it() -> None:
     report = a_fleet(1).hosts["web-01"].report()._replace(phase=Phase.TRIAL, held=True, drain_pending=True)
     status = RolloutStatus("look", {"web-01": HostStatus("web-01", report=report)})
 
