@@ -5,11 +5,12 @@
 A test compares the page with what this gives.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fleet.onhost.reasons.catalogue import GROUPS
 from fleet.onhost.reasons.reason import Reason
 from fleet.reference.failure_modes import MODES, Mode
+from fleet.reference.run_reasons import RUN
 from fleet.ssh.reasons import WORDS
 
 HEAD = """\
@@ -35,6 +36,11 @@ LINK = """\
 fleet itself gives these on the machine it runs on, when a host can't be reached or gives no usable answer. Message and
 remedy name what was tried.
 """
+RUN_HEAD = """\
+## The run
+
+The controller gives these: in events about the whole run, and for a host that it leaves alone.
+"""
 FAILURES = """\
 # The failure modes of nginx's own upgrade
 
@@ -46,7 +52,7 @@ and nothing is changed yet. *After*: a step, a bake or a visit reports it when i
 
 def page() -> str:
     """The whole page."""
-    parts = [HEAD, *(_group(title, reasons) for title, reasons in GROUPS), _link(), FAILURES + "\n" + _modes()]
+    parts = [HEAD, *(_group(title, reasons) for title, reasons in GROUPS), _link(), _run(), FAILURES + "\n" + _modes()]
     return "\n".join(parts)
 
 
@@ -60,7 +66,15 @@ def _kind(reason: Reason) -> str:
 
 
 def _link() -> str:
-    return LINK + "\n" + table(("word", "meaning"), ((f"`{word}`", meaning) for word, meaning in WORDS.items()))
+    return LINK + "\n" + _meanings(WORDS)
+
+
+def _run() -> str:
+    return RUN_HEAD + "\n" + _meanings(RUN)
+
+
+def _meanings(words: Mapping[str, str]) -> str:
+    return table(("word", "meaning"), ((f"`{word}`", meaning) for word, meaning in words.items()))
 
 
 def _modes() -> str:

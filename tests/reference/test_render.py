@@ -5,9 +5,11 @@ import re
 
 import pytest
 
+from fleet.events import Note
 from fleet.onhost.reasons.catalogue import EVERY, PREFLIGHT, REASONS
 from fleet.reference.failure_modes import MODES, Mode
 from fleet.reference.render import page, table
+from fleet.reference.run_reasons import RUN
 from fleet.ssh.reasons import WORDS
 from tests.support.places import ROOT
 
@@ -25,7 +27,7 @@ def test_every_word_is_on_the_page() -> None:
     text = page()
 
     assert [reason.word for reason in EVERY if f"\n| `{reason.word}` |" not in text] == []
-    assert [word for word in WORDS if f"\n| `{word}` |" not in text] == []
+    assert [word for word in (*WORDS, *RUN) if f"\n| `{word}` |" not in text] == []
 
 
 def test_the_table_has_all_44_failure_modes_in_their_order() -> None:
@@ -54,6 +56,24 @@ def test_the_words_of_the_link_are_those_that_the_code_raises_or_tells() -> None
     }
 
     assert said == set(WORDS)
+
+
+def test_the_reasons_of_the_run_are_those_that_the_controller_gives() -> None:
+    """In an event of its own, or for a host that no answer of the host explains."""
+    given = {
+        constant.value
+        for path in (ROOT / "fleet" / "engine.py", *(ROOT / "fleet" / "rollout").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        for constant in (
+            *(node.args[1:2] if called(node) == "explained" else ()),
+            *(keyword.value for keyword in node.keywords if keyword.arg == "reason"),
+        )
+        if isinstance(constant, ast.Constant) and isinstance(constant.value, str)
+    }
+    of_one_host = set(REASONS) | set(WORDS)
+
+    assert set(RUN) == {note.value for note in Note} | (given - of_one_host)
 
 
 def called(call: ast.Call) -> str:

@@ -22,6 +22,8 @@ from fleet.onhost.reasons.catalogue import (
     overridable_words,
 )
 from fleet.onhost.reasons.reason import Kind, Reason
+from fleet.reference.run_reasons import RUN
+from fleet.ssh.reasons import WORDS
 
 FOLDER = Path(fleet.onhost.__file__).parent
 TABLES = FOLDER / "reasons"
@@ -176,6 +178,10 @@ BANNED = re.compile(
 )
 
 
+# Names that are written small, also at the start of a sentence.
+PROGRAMS = ("fleet", "psutil", "ssh", "sshd", "sudo")
+
+
 class Named(NamedTuple):
     """A place in the code that names a word, and the facts it gives; `None` when they come as a dictionary."""
 
@@ -267,6 +273,15 @@ def test_a_text_uses_none_of_the_words_that_leave_a_reader_alone(reason: Reason)
     own = re.sub(r"\{[^}]*\}", "", reason.meaning + " " + reason.remedy)
 
     assert BANNED.findall(own) == []
+
+
+@pytest.mark.parametrize("word", [*WORDS, *RUN])
+def test_a_meaning_of_the_controller_is_a_sentence_of_the_same_form(word: str) -> None:
+    meaning = {**WORDS, **RUN}[word]
+
+    assert meaning[0].isupper() or meaning.partition(" ")[0] in PROGRAMS
+    assert meaning.endswith(".")
+    assert BANNED.findall(meaning) == []
 
 
 def test_the_facts_of_these_tests_are_those_that_the_words_need() -> None:

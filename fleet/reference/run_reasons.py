@@ -1,0 +1,21 @@
+"""The reasons of the run itself, for `docs/reasons.md`: those of events without a host, and those that the controller gives.
+
+A test compares them with the code. `interrupted`, `taken_over` and `cut` are also reasons of a single host, in other tables.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+RUN: Mapping[str, str] = MappingProxyType(
+    {
+        "budget": "More hosts failed than --max-failures allows, so the rollout goes back.",
+        "cut": "Ctrl-C was pressed twice: fleet cuts all connections; `fleet status` shows where the hosts are.",
+        "fleet_bug": "fleet met a bug of its own; it begins no further host.",
+        "interrupted": "Ctrl-C, a suspended laptop or a stopped fleet ended the run; running visits end in a resting phase.",
+        "journal_lost": "The journal can't be written; fleet begins no further host, and a rollback continues without it.",
+        "last_look": "fleet asks the hosts that did not answer once more before the run ends.",
+        "lock_wait": "fleet waits for a host that another run holds (--lock-wait).",
+        "rolled_back": "The host is left alone: an operator rolled it back from this rollout.",
+        "taken_over": "Another run took over the journal's lock; this run begins no further host.",
+    }
+)
