@@ -203,11 +203,13 @@ def _answer(words: tuple[str, ...], state: tuple[int, ...]) -> Options:
     try:
         asked = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=ASK_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise LinkError("ssh_config_refused", f"`{shown}` failed: {error}.", f"Run it by hand: {shown}") from error
+        raise LinkError(
+            "ssh_config_refused", f"The command `{shown}` failed: {error}.", f"Run it by hand: {shown}"
+        ) from error
     if asked.returncode != 0:
         said = "; ".join(asked.stderr.decode("utf-8", "replace").split("\n")).strip("; \r")
         raise LinkError(
-            "ssh_config_refused", f"ssh refuses its configuration: {said}.", f"Correct it until this works: {shown}"
+            "ssh_config_refused", f"OpenSSH refuses its configuration: {said}.", f"Correct it until this works: {shown}"
         )
     found: dict[str, tuple[str, ...]] = {}
     for line in asked.stdout.decode("utf-8", "replace").splitlines():
