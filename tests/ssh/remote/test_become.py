@@ -20,7 +20,6 @@ from fleet.ssh.delivery.bundle import Bundle
 from fleet.ssh.delivery.upload import upload
 from fleet.ssh.link_errors import HostRefused
 from fleet.ssh.remote.become import forget_asking
-from fleet.ssh.remote.root_command import RootCommand
 from fleet.ssh.transport.connection import Link
 from fleet.ssh.visit import forget_stop, request_stop, visit
 from fleet.task import HostOutcome
@@ -119,27 +118,6 @@ def test_a_missing_password_is_refused_with_the_sudoers_line(machine: Ordinary, 
     assert "--ask-become-pass" in refused.remedy
     assert counted == 0
     assert of(cured) == (Outcome.DONE, None)
-
-
-def test_the_time_of_sudo_without_a_password_does_not_count(link: Link) -> None:
-    """A sudo that asks a directory may be slow at both attempts."""
-    told: list[str] = []
-
-    class Told(RootCommand):
-        def send(self, data: bytes) -> bool:
-            told.append("answered")
-            return super().send(data)
-
-        def progressed(self) -> None:
-            told.append("got on")
-            super().progressed()
-
-    link.host = replace(link.host, become=True)
-    command = Told(link, "echo fleet-wants-root ann; read go; echo fleet-begin; echo fleet-wants-root ann; echo end")
-
-    assert command.begin(lambda: None)
-    assert list(command.lines(lambda: QUICK.silence_s)) == [b"end"]
-    assert told == ["answered", "got on", "got on"]
 
 
 @pytest.mark.parametrize("method", ["sudo", "doas"])
