@@ -29,7 +29,7 @@ def test_the_holder_of_the_journal_and_of_each_host_is_named(shell: Shell) -> No
     assert "held by bob@couch (fleet upgrade of rollout 20261123-0900-else, pid 4711 on couch)" in " ".join(
         shell.out.split()
     )
-    assert "web-01: rollout 20261123-1000-test of alice@desk" in shell.out
+    assert "web-01: rollout 20261123-1000-test by alice@desk" in shell.out
     assert "web-02" not in shell.out
 
 
