@@ -85,7 +85,7 @@ def test_a_lease_that_runs_out_takes_the_host_back_once_and_on_time(own: Instanc
 def test_a_wall_clock_that_is_set_changes_nothing(
     jump_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On this machine's own clocks: the wall clock jumps again at each reading."""
+    """On this machine's own clocks: the wall clock jumps again at each reading, by more than any delay of a busy machine."""
     own = Store(Machine(), str(tmp_path / "state")).instance(str(tmp_path / "nginx.pid"))
     own.begin(a_record("r1"))
     jumps = count(1)
@@ -100,8 +100,8 @@ def test_a_wall_clock_that_is_set_changes_nothing(
 
     lease.watch(own, lambda: None, go_back)
 
-    assert went_s == [pytest.approx(due_s, abs=2.0)]
-    assert went_s[0] >= due_s - 0.1
+    (went,) = went_s
+    assert due_s - 0.1 <= went < due_s + abs(jump_s)
 
 
 def test_a_renewed_lease_runs_from_its_renewal(own: InstanceStore, clock: Clock) -> None:
