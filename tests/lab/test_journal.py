@@ -2,8 +2,9 @@
 
 import json
 import subprocess
-import time
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,8 @@ def test_a_disk_that_fills_up_turns_the_run_back_and_no_rollback(lab: Lab, relea
     process = start(lab, "upgrade", str(release), *LONG_BAKE, "--journal", str(journal))
     with process:
         wait_for(process, "batch_closed", batch=1)
-        fill(small_disk / "filler")
-        rest = process.communicate(timeout=PATIENCE_S)[0]
+        with filled(small_disk / "filler"):
+            rest = process.communicate(timeout=PATIENCE_S)[0]
 
     last = json.loads([line for line in rest.splitlines() if line.startswith("{")][-1])
     assert (process.returncode, last["result"], last["exit_code"]) == (3, "halted", 3), rest
@@ -132,12 +133,23 @@ def test_a_disk_that_fills_up_turns_the_run_back_and_no_rollback(lab: Lab, relea
     assert "interrupted (no end recorded)" in read(lab, "history", "--journal", str(journal))
 
 
-def fill(path: Path) -> None:
-    """Not a byte is left on the disk: also what others give back meanwhile is taken."""
-    until = time.monotonic() + 1.0
-    with path.open("ab", buffering=0) as filler:
-        while time.monotonic() < until:
-            try:
-                filler.write(b"x" * 4096)
-            except OSError:
-                time.sleep(0.05)
+@contextmanager
+def filled(path: Path) -> Iterator[None]:
+    """A disk without a free byte, for as long as this lasts: what is given back meanwhile is taken as well."""
+    ended = threading.Event()
+
+    def fill() -> None:
+        with path.open("ab", buffering=0) as filler:
+            while not ended.is_set():
+                try:
+                    filler.write(b"x" * 4096)
+                except OSError:
+                    ended.wait(0.05)
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -74,7 +74,7 @@ def events_until(process: "subprocess.Popen[str]", wanted: Callable[[Event], boo
 
 
 def is_closing_batch(event: Event) -> bool:
-    return event["type"] == "batch_closed"
+    return bool(event["type"] == "batch_closed")
 
 
 def held(lab: Lab, release: Path, lease_s: float) -> str:

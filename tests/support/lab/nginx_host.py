@@ -1,10 +1,22 @@
 """An nginx of a lab host, handled as a person with a shell would: for tests of the lab itself, with no fleet between."""
 
+import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.hosts.nginx import ERROR_LOG, PID_FILE, PROGRAM
 from tests.support.private_nginx import wait_until
+
+ESTABLISHED, SYN_SENT = "01", "02"
+"""States of a connection as /proc/net/tcp writes them (include/net/tcp_states.h)."""
+
+
+def connections_to(host: LabHost, state: str) -> int:
+    """How many connections of this machine to the host's port 80 are in that state."""
+    address = f"{int.from_bytes(IPv4Address(host.address).packed, sys.byteorder):08X}:0050"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2] == address and row[3] == state for row in rows)
 
 
 class NginxHost:
