@@ -6,7 +6,9 @@ The tree is what git would commit: the tracked files, and the new ones that are 
 import ast
 import re
 import subprocess
+import tokenize
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
@@ -19,12 +21,15 @@ import fleet
 from fleet.cli import fleet as commands
 from fleet.lab.requirements import PROGRAMS
 from tests.support.places import ROOT
+from tests.support.rooms import CROWDED, LONGEST_MODULE, MOST_MODULES, SHARED_STEMS, TOO_LONG, WHOLE_SYSTEM
 from tests.support.skips import ALLOWED, allowed_skips, objection
+from tests.support.weak_tests import BY_NOT_RAISING, weak_tests
 
 FLEET = ROOT / "fleet"
 MODULES = tuple(sorted(FLEET.rglob("*.py")))
+TESTS = tuple(sorted((ROOT / "tests").rglob("test_*.py")))
+PACKAGES = tuple(path for path in MODULES if path.name == "__init__.py")
 
-LONGEST_MODULE = 450
 LONGEST_FUNCTION = 60
 
 # Put together from parts, so that this file doesn't hold what it forbids.
@@ -48,6 +53,8 @@ HOMES = re.compile(r"(?<![\w.])/(?:work|Users|home/(?!deploy/)[a-z]+|root/\.[a-z
 # Debian has them only where somebody installed them; what ./dev installs is enough.
 NOT_EVERYWHERE = re.compile(r"\b(?:curl|wget|lsof|strace|socat|jq)\b")
 LATER = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
+
+NAMED_FILE = re.compile(r"(?<![\w/.-])(?:tests|docs|fleet)/[a-z0-9_./-]*\.(?:py|md|json|txt|sh)\b")
 
 FACES = ("fleet.ui", "fleet.cli", "fleet.commands")
 # Who may import a library that has one door. A name covers what is below it.
@@ -152,8 +159,10 @@ def test_every_module_says_what_it_is(path: Path) -> None:
 
 def test_no_module_is_too_long_to_read() -> None:
     lengths = {module_id(path): len(path.read_text().splitlines()) for path in MODULES}
+    too_long = {name: length for name, length in lengths.items() if length > LONGEST_MODULE}
 
-    assert {name: length for name, length in lengths.items() if length > LONGEST_MODULE} == {}
+    assert {name: length for name, length in too_long.items() if name not in TOO_LONG} == {}
+    assert set(TOO_LONG) - set(too_long) == set(), "short enough by now: take it from the list"
 
 
 def test_no_function_is_too_long_to_read() -> None:
@@ -179,6 +188,109 @@ def test_the_lab_and_its_tests_run_no_program_that_a_fresh_machine_lacks() -> No
     )
 
     assert lines_that(NOT_EVERYWHERE, places) == []
+
+
+# Rooms: what lies where (tests/support/rooms.py lists the exceptions)
+
+
+def test_no_folder_has_too_many_modules() -> None:
+    counts = Counter(module_id(path.parent) for path in MODULES if not path.stem.startswith("__"))
+    crowded = {folder: count for folder, count in counts.items() if count > MOST_MODULES}
+
+    assert {folder: count for folder, count in crowded.items() if folder not in CROWDED} == {}
+    assert set(CROWDED) - set(crowded) == set(), "no longer crowded: take it from the list"
+
+
+def test_modules_of_one_name_are_about_one_thing() -> None:
+    stems = Counter(path.stem for path in MODULES if not path.stem.startswith("__"))
+    shared = {stem for stem, count in stems.items() if count > 1}
+
+    assert shared - set(SHARED_STEMS) == set(), "name them apart, or say what they share"
+    assert set(SHARED_STEMS) - shared == set(), "only one module has this name: take it from the list"
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=module_id)
+def test_every_folder_says_what_it_is_for_and_what_it_may_import(path: Path) -> None:
+    first, _, rest = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")
+
+    assert first.endswith("."), "the first line says what the folder is for"
+    assert "import" in (first + rest).lower(), "a sentence says what the folder may import"
+
+
+def test_every_test_module_stands_beside_the_module_that_it_tests() -> None:
+    strays = {module_id(path) for path in TESTS if not module_of(path).exists()}
+
+    assert strays - set(WHOLE_SYSTEM) == set(), "name it as the module, or say what it is about as a whole"
+    assert set(WHOLE_SYSTEM) - strays == set(), "it has its module now: take it from the list"
+
+
+def module_of(path: Path) -> Path:
+    """The module or package that tests/X/test_Y.py is for: fleet/X/Y.py or fleet/X/Y."""
+    folder, name = FLEET / path.relative_to(ROOT / "tests").parent, path.stem.removeprefix("test_")
+    return folder / name if (folder / name).is_dir() else folder / f"{name}.py"
+
+
+def test_every_file_that_a_docstring_or_a_comment_names_exists() -> None:
+    named = {
+        (module_id(path), name)
+        for path in sorted([*MODULES, *(ROOT / "tests").rglob("*.py")])
+        if NAMED_FILE.search(path.read_text())
+        for text in prose_of(path)
+        for name in NAMED_FILE.findall(text)
+    }
+
+    assert len(named) > 10
+    assert [(source, name) for source, name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def prose_of(path: Path) -> Iterator[str]:
+    """The comments of a module, and the strings that stand alone: docstrings."""
+    with path.open("rb") as source:
+        yield from (token.string for token in tokenize.tokenize(source.readline) if token.type == tokenize.COMMENT)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.value.value
+
+
+# Tests that can fail
+
+
+def test_every_test_can_fail() -> None:
+    assert [found for path in TESTS for found in weak_tests(module_id(path), path.read_text())] == []
+
+
+def test_every_test_that_is_let_off_an_assert_exists() -> None:
+    known = {
+        f"{module_id(path)}::{node.name}"
+        for path in TESTS
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+    assert set(BY_NOT_RAISING) - known == set()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "x()",
+        "assert x in (True, False)",
+        "assert x in {False, True, None}",
+        "assert True",
+        "assert 1 == 1",
+        "assert x.y == x.y",
+        "assert (x, 'a message')",
+        "assert x() or 1 == 1",
+    ],
+)
+def test_a_test_that_can_not_fail_is_found(body: str) -> None:
+    assert len(weak_tests("a.py", f"def test_a():\n    {body}\n")) == 1
+    assert weak_tests("a.py", f"def a_helper():\n    {body}\n") == []
+
+
+@pytest.mark.parametrize("body", ["assert x", "assert x() == x()", "assert x in (True, 1)", "wait_until(x, 'it')"])
+def test_a_test_that_can_fail_is_not_found(body: str) -> None:
+    assert weak_tests("a.py", f"def test_a():\n    {body}\n") == []
 
 
 # Which door is whose (import-linter checks the floors; this adds what it can't see)

@@ -1,0 +1,71 @@
+"""What the rules of the rooms except, each with its reason. `tests/test_house.py` holds the tree to the rules.
+
+An exception that nothing needs any more fails there, too: so this list only gets shorter.
+"""
+
+MOST_MODULES = 16
+"""In one folder, `__init__` and `__main__` aside: what a reader takes in at a glance."""
+LONGEST_MODULE = 350
+
+CROWDED = {"fleet/commands": "one module per command, and what several commands share"}
+TOO_LONG = (
+    "fleet/cli.py",
+    "fleet/onhost/protocol.py",
+    "fleet/onhost/system/machine.py",
+    "fleet/reference/machine_output.py",
+)
+"""To have none: each waits for the noun that is missing in it."""
+
+SHARED_STEMS = {
+    "cli": "the command line of fleet, and of its lab",
+    "commit": "the command, and its decisions",
+    "resume": "the command, and its decisions",
+    "rollback": "the command, its decisions, and its visit on the host",
+    "upgrade": "the command, its decisions, and its visit on the host",
+    "release": "a release on the laptop, and how preflight judges it",
+    "visit": "a visit seen from the laptop, and the sentences of a visit",
+    "forward": "the steps forward, and their sentences",
+    "back": "the steps back, and their sentences",
+}
+"""Stems that several modules have because they are about the same thing, each in its own room."""
+
+WHOLE_SYSTEM = {
+    "tests/test_house.py": "the whole tree",
+    "tests/test_docs.py": "the pages and what they point to",
+    "tests/test_stateful.py": "the whole controller over pretend hosts, by drawn schedules",
+    "tests/commands/test_events.py": "the events that every command gives",
+    "tests/inventory/test_inventory.py": "the package by its one function, from file to hosts",
+    "tests/options/test_help.py": "`--help` of every command",
+    "tests/lab/releases/test_on_hosts.py": "the releases on lab hosts",
+    "tests/lab/traffic/test_on_hosts.py": "the clients against lab hosts",
+    "tests/lab/test_bad_input.py": "fleet against a lab: nonsense from the operator",
+    "tests/lab/test_bad_releases.py": "fleet against a lab: every kind of bad release",
+    "tests/lab/test_bastion.py": "fleet against a lab behind a bastion",
+    "tests/lab/test_dead_hosts.py": "fleet against a lab: hosts that died",
+    "tests/lab/test_demo.py": "`fleet demo` as it ships",
+    "tests/lab/test_failure_modes.py": "fleet against a lab: the failure modes of nginx's own upgrade",
+    "tests/lab/test_going_back.py": "fleet against a lab: rollback, undo, a controller that was killed",
+    "tests/lab/test_hostile.py": "fleet against a lab: hosts that somebody else has taken over",
+    "tests/lab/test_interrupt.py": "fleet against a lab: signals to the controller",
+    "tests/lab/test_journal.py": "fleet against a lab: the laptop's journal",
+    "tests/lab/test_lease.py": "fleet against a lab: leases that run out",
+    "tests/lab/test_matrix.py": "fleet against a lab: the kill matrix",
+    "tests/lab/test_model.py": "the model nginx of the tests against the real one",
+    "tests/lab/test_phases.py": "the recorded phases against the real nginx",
+    "tests/lab/test_preflight.py": "fleet against a lab: every word of preflight",
+    "tests/lab/test_random_faults.py": "fleet against a lab: drawn faults",
+    "tests/lab/test_refusals.py": "fleet against a lab: logins and Pythons that can't work",
+    "tests/lab/test_ssh.py": "visits of lab hosts",
+    "tests/lab/test_story.py": "fleet against a lab: the main job under load",
+    "tests/lab/test_two_laptops.py": "fleet against a lab: two operators",
+    "tests/onhost/bootstrap/test_silence.py": "all of the bootstrap on a link that was cut",
+    "tests/onhost/visit/test_pretend_host.py": "the pretend host of the tests against a real step script",
+    "tests/onhost/test_failure_modes.py": "the steps on a private nginx, in the failure modes of its own upgrade",
+    "tests/onhost/test_phases.py": "observation and procedure on recorded hosts",
+    "tests/onhost/test_travels.py": "all of the package: what a host's Python must be able to run",
+    "tests/ssh/test_error_texts.py": "every error of the SSH package: its form and its remedy",
+    "tests/ssh/test_arm64.py": "a visit of a host with another processor",
+    "tests/ssh/test_hosts.py": "visits of hosts with odd logins, homes, Pythons and clocks",
+    "tests/ssh/transport/test_login_limits.py": "many logins at once, against the limits of sshd",
+}
+"""Test modules that no single module of fleet stands for, and what they are about."""
