@@ -36,8 +36,8 @@ def ssh_prepare(hosts: Sequence[Host], connecting: Connecting) -> tuple[str, ...
     return prepare(hosts, connecting, ask_secret)
 
 
-def ssh_prepare_survey(hosts: Sequence[Host], connecting: Connecting) -> tuple[str, ...]:
-    """Asks for the passwords that a survey of host keys will need; returns notes for the operator."""
+def ssh_prepare_scan(hosts: Sequence[Host], connecting: Connecting) -> tuple[str, ...]:
+    """Asks for the passwords that a scan of host keys needs; returns notes for the operator."""
     from fleet.ssh.auth.prompts import prepare_scan
 
     return prepare_scan(hosts, connecting, ask_secret)
@@ -77,7 +77,7 @@ class Environment:
 
     visits: Callable[[], Visits] = ssh_visits
     prepare: Prepare = ssh_prepare
-    prepare_survey: Prepare = ssh_prepare_survey
+    prepare_scan: Prepare = ssh_prepare_scan
     clock: Callable[[], Clock] = steady_clock
     rollout_id: Callable[[datetime], str] = rollout_id
     operator: Callable[[], str] = operator

@@ -65,7 +65,7 @@ class RootCommand(Command):
         self._patience_s = patience_s
         try:
             for line in self._every_line:
-                self.has_begun = self._is_begin(line, proceed)
+                self.has_begun = self._handle_login_line(line, proceed)
                 if self.has_begun or self.platform is not None:
                     break
         finally:
@@ -107,7 +107,8 @@ class RootCommand(Command):
             "Run fleet status. If the script ends like this again, it is a bug of fleet: keep the log.",
         )
 
-    def _is_begin(self, line: bytes, proceed: Callable[[], object]) -> bool:
+    def _handle_login_line(self, line: bytes, proceed: Callable[[], object]) -> bool:
+        """Whether this line is the begin. Answers the host if it waits; raises `HostRefused` if it names what it lacks."""
         if self._become.is_wanted(line):
             self._answer(line, proceed)
             return False
