@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 from fleet.events import Event, EventType
 from fleet.onhost.protocol import Outcome, Step
+from fleet.onhost.reasons.catalogue import finding
 from fleet.rollout import results
 
 OLD_SHA256, NEW_SHA256 = "3f6c1d" + "0" * 58, "9a41be" + "0" * 58
 ROLLOUT, OPERATOR = "20261123-1012-k7qd", "alice@desk"
+FOUND = finding("daemon_off", pid=812, parent="init", ppid=1)
 
 EXIT_CODES = {
     results.OK: "The state you asked for holds on every host. Also: there was nothing to do, or a rollback you asked for "
@@ -130,14 +132,14 @@ DOCUMENTS = (
                 {
                     "name": "web-02",
                     "can_be_upgraded": False,
-                    "reason": "daemon_off",
-                    "message": "nginx runs with `daemon off`.",
+                    "reason": FOUND.reason,
+                    "message": FOUND.message,
                     "findings": [
                         {
-                            "reason": "daemon_off",
+                            "reason": FOUND.reason,
                             "severity": "refusal",
-                            "message": "nginx runs with `daemon off`.",
-                            "remedy": "Start it with daemon on.",
+                            "message": FOUND.message,
+                            "remedy": FOUND.remedy,
                             "overridable": False,
                             "refuses": True,
                         }
@@ -378,11 +380,11 @@ EVENTS = {
         _event(
             2,
             EventType.FINDING,
-            "nginx runs with `daemon off`.",
+            FOUND.message,
             host="web-02",
             batch=2,
-            reason="daemon_off",
-            data={"severity": "refusal", "remedy": "Start it with daemon on.", "overridable": False},
+            reason=FOUND.reason,
+            data={"severity": "refusal", "remedy": FOUND.remedy, "overridable": False},
         ),
     ),
     EventType.NOTE: EventExample(

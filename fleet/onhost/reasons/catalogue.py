@@ -34,15 +34,22 @@ MOST_PER_WORD = 20
 def finding(word: str, **facts: object) -> Finding:
     """The finding for this word with the facts filled in. Raises `KeyError` for an unknown word or a missing fact."""
     reason = REASONS[word]
-    given = {name: _without_stop(fact) for name, fact in facts.items()}
+    given = {name: _in_words(fact) for name, fact in facts.items()}
     return Finding(
         word, reason.severity, reason.meaning.format(**given), reason.remedy.format(**given), reason.overridable
     )
 
 
-def _without_stop(fact: object) -> object:
-    """The fact without a full stop at its end: the template sets its own. Numbers stay numbers, for `{waited:.0f}`."""
-    return fact if isinstance(fact, (int, float)) else str(fact).rstrip(". ")
+def _in_words(fact: object) -> object:
+    """The fact as a message takes it: without a full stop at its end, because the template sets its own.
+
+    Numbers stay numbers, for `{waited:.0f}`.
+    """
+    if isinstance(fact, (int, float)):
+        return fact
+    if isinstance(fact, OSError) and fact.strerror:
+        return "%s (%s)" % (fact.strerror, fact.filename) if fact.filename else fact.strerror
+    return str(fact).rstrip(". ")
 
 
 def apply_allowed(findings: Tuple[Finding, ...], allow: Tuple[str, ...]) -> Tuple[Finding, ...]:

@@ -42,7 +42,7 @@ TAKES_TEXT = {"End": 1, "Finding": 0}
 # Facts as the code gives them, by name; a word with other facts of that name has its own.
 FACTS: Mapping[str, object] = {
     "command": "`/usr/sbin/nginx -c /etc/nginx/nginx.conf`",
-    "error": "[Errno 28] No space left on device: '/var/lib/fleet/instances/1f/record.json'",
+    "error": OSError(28, "No space left on device", "/var/lib/fleet/instances/1f/record.json"),
     "files": "/etc/nginx/conf.d/site.conf (2026-11-23 09:12:44)",
     "folder": "/var/lib/fleet",
     "has": 8,
@@ -293,6 +293,15 @@ def test_a_fact_that_ends_with_a_full_stop_leaves_only_one() -> None:
     found = finding("launch_failed", line="it exited.")
 
     assert found.message.startswith("The new master did not start: it exited. The old master")
+
+
+def test_an_error_of_the_system_is_told_in_words() -> None:
+    where = "/var/lib/fleet/record.json"
+    full = finding("host_io", error=OSError(28, "No space left on device", where))
+    late = finding("host_io", error=OSError("timed out"))
+
+    assert full.message == f"A file on the host could not be read or written: No space left on device ({where})."
+    assert late.message == "A file on the host could not be read or written: timed out."
 
 
 # The words and the code
