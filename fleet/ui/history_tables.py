@@ -106,25 +106,22 @@ def heading(summary: RolloutSummary, run: Run) -> Iterator[str]:
     """The lines above a run: operator, release, times, result, plan and policy."""
     facts = run.facts
     yield f"fleet {run.command} by {safe(facts.get('operator', '?'))}: {_release(summary, run)}"
-    code = f", exit code {run.exit_code}" if run.ended else ""
-    yield f"began {run.began.at:%F %H:%M:%S} UTC, took {elapsed(run.took_s)}: {run_word(run)}{code}"
+    yield f"began {run.began.at:%F %H:%M:%S} UTC, took {elapsed(run.took_s)}: {_result_and_place(run)}"
     batches = facts.get("batches", ())
     yield f"{counted(run.hosts)} in {counted(len(batches), 'batch', 'batches')}:"
     for number, names in enumerate(batches, 1):
         yield safe(f"  {number}. {', '.join(names)}")
     policy = Policy.from_plain(facts.get("policy", {}))
-    if run.command == "upgrade":
-        yield _policy_words(policy)
-    if policy.allow:
-        yield safe(" ".join(f"--allow {reason}" for reason in policy.allow))
+    if options := _options(policy) if run.command in ("upgrade", "resume") else _allowed(policy):
+        yield f"options: {options}"
 
 
-def run_word(run: Run) -> str:
-    """The result of a run in a few words; for a live run, where it runs."""
-    if run.state is RunState.RUNNING:
-        controller = run.facts.get("controller", {})
-        return safe(f"running on {controller.get('host', '?')}, pid {controller.get('pid', '?')}")
-    return "interrupted, no end recorded" if run.result is None else run.result.replace("_", " ")
+def _result_and_place(run: Run) -> str:
+    """The result of a run; for a live run, machine and pid of its process."""
+    if run.state is not RunState.RUNNING:
+        return result_words(run)
+    controller = run.facts.get("controller", {})
+    return safe(f"running on {controller.get('host', '?')}, pid {controller.get('pid', '?')}")
 
 
 def _release(summary: RolloutSummary, run: Run) -> str:
@@ -134,13 +131,17 @@ def _release(summary: RolloutSummary, run: Run) -> str:
     return safe(f"nginx {number} ({short}{path})" if number else f"release {short}{path}")
 
 
-def _policy_words(policy: Policy) -> str:
+def _options(policy: Policy) -> str:
     """The policy as the options that set it; `max_failures` is the number that the plan made of it."""
     budget = "" if policy.on_failure is OnFailure.CONTINUE else f" --max-failures {policy.max_failures}"
     return (
         f"--bake {duration_in_words(policy.bake_s)} --parallel {policy.parallel} --on-failure {policy.on_failure.value}"
-        f"{budget} --commit {policy.commit.value}"
-    )
+        f"{budget} --commit {policy.commit.value} {_allowed(policy)}"
+    ).rstrip()
+
+
+def _allowed(policy: Policy) -> str:
+    return safe(" ".join(f"--allow {reason}" for reason in policy.allow))
 
 
 def lines(events: Sequence[Event]) -> Iterator[str]:

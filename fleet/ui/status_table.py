@@ -110,7 +110,7 @@ def _notes(host: HostStatus) -> list[str]:
         return [sentences(host.last.message, host.last.remedy) or host.last.reason or "no answer"]
     notes = []
     if report.held and report.undo:
-        notes.append(f"Held. To roll back on the host itself, type there: {report.undo}")
+        notes.append(f"Held. To roll back on the host: {report.undo}")
     if report.lease_left_s is not None:
         notes.append(f"Rolls itself back in {report.lease_left_s:.0f} s, unless fleet renews its lease or commits it.")
     if report.record is not None and report.record.why:
