@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from fleet.lab.kinds.all_kinds import KINDS
+from fleet.lab.releases import build
 from fleet.onhost.procedure import MoveKind, Situation, Way, next_step
 from fleet.onhost.protocol import MAY_DO, Ask, Phase, Rest, Step
+from fleet.onhost.reasons.catalogue import REASONS
+from fleet.ssh.reasons import WORDS
 from tests.support.lab.matrix_table import INTRODUCTION
 from tests.support.places import ROOT
 
@@ -165,3 +169,15 @@ def test_every_module_that_a_docstring_or_a_comment_names_exists() -> None:
 
     assert len(named) > 10
     assert [(path, name) for path, name in named if not any(f"/{each}".endswith(f"/{name}") for each in names)] == []
+
+
+def test_every_reason_and_kind_that_the_facts_about_nginx_and_the_page_of_ssh_name_exists() -> None:
+    facts, ssh = ((ROOT / "docs" / name).read_text() for name in ("nginx-facts.md", "ssh.md"))
+    cited = {
+        word for words in re.findall(r"\]:((?:,?\s+`[\w-]+`)+)", facts) for word in re.findall(r"`([^`]+)`", words)
+    }
+    refused = set(re.findall(r"refused: `(\w+)`|^\| `(\w+_\w+)` \|", ssh, re.M))
+
+    assert len(cited) > 20
+    assert cited - set(REASONS) - set(KINDS) - set(build.KINDS) == set()
+    assert {word for pair in refused for word in pair if word} - set(WORDS) == set()

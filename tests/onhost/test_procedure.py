@@ -109,7 +109,7 @@ def test_a_step_that_this_visit_has_taken_is_never_repeated() -> None:
         (Phase.STRANDED, Way.BACK, Rest.FINAL, False, Step.REVIVE),
     ],
 )
-def test_the_table_says_what_the_design_says(
+def test_the_table_gives_the_step_that_docs_procedure_names(
     phase: Phase, direction: Way, rest: Rest, verified: bool, step: Step
 ) -> None:
     move = next_step(rest, a_situation(phase, direction, verified=verified), EVERYTHING)
