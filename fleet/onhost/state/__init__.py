@@ -1,4 +1,4 @@
-"""What the host keeps between visits: store and record, fence and claim, lease.
+"""What the host keeps between visits: releases, record, fence, claim and lease.
 
 May import `system` and the protocol.
 """

@@ -1,10 +1,10 @@
-"""Who may work on this instance: the fence keeps out what is outdated, the claim keeps out whoever comes second.
+"""Which run may work on this instance: the fence refuses outdated requests, the claim refuses a second run.
 
-The *fence* holds the highest epoch that was seen here. It never expires: a request of a lower epoch is an old one,
-however long its laptop slept. The *claim* says who is at work here now: taken at the first visit that may change
-something, renewed by each further one, and void after its time (CLOCK_BOOTTIME, so also after a reboot), so that a dead
-laptop keeps nobody out for longer than that. Runs that share a journal are kept apart by the journal's own lock, so a
-claim keeps out only those of another journal. A rollback always gets in, and so does whoever forces it.
+The *fence* holds the highest epoch that was seen here. It never expires: a request with a lower epoch is an old one,
+however long its laptop slept. The *claim* names the run that works here now. The first visit that may change something
+takes it, each further one renews it, and it is void after its time or a reboot (CLOCK_BOOTTIME and boot id), so a dead
+laptop blocks the host no longer than that. Runs of one journal are kept apart by the journal's lock, so a claim refuses
+only runs of another journal. A rollback, or a request with `--force`, passes any claim.
 """
 
 from typing import ContextManager, NamedTuple, Optional, Tuple
@@ -19,18 +19,18 @@ PATIENCE_S = 10.0
 
 
 class TakenOver(Exception):
-    """Somebody else has been given this host since."""
+    """Another rollout has taken over this host since."""
 
 
 class Claimed(Exception):
-    """Somebody else is at work on this host."""
+    """A run of another journal works on this host."""
 
 
 class Fence(NamedTuple):
-    """The highest epoch this host has seen, whose it is, and the rollouts that were rolled back here.
+    """The highest epoch that this host has seen, the rollout it belongs to, and the rollouts that were rolled back here.
 
-    A rollback marks its rollout undone also on a host that had not begun, so that the upgrade that is still running
-    elsewhere can't start here afterwards, whatever the two laptops' clocks and numbers say.
+    A rollback marks its rollout as undone even on a host that had not begun. An upgrade of that rollout that still runs
+    elsewhere then can't begin here, whatever the clocks and numbers of the two laptops say.
     """
 
     epoch: int = 0
@@ -47,7 +47,7 @@ def fence_of(own: InstanceStore) -> Fence:
 
 
 def claim_of(own: InstanceStore) -> Optional[Claim]:
-    """Who is at work here, unless the claim has run out or the host was booted since. One that can't be read is none."""
+    """The claim in force; `None` if it has run out, the host was booted since, or it can't be read."""
     found = _written_claim(own)
     if found is None or found.boot_id != own.machine.boot_id() or found.until_s <= own.machine.boottime_s():
         return None
@@ -63,10 +63,10 @@ def _written_claim(own: InstanceStore) -> Optional[Claim]:
 
 
 def claim(own: InstanceStore, request: Request) -> Optional[int]:
-    """This request's rollout has the host. The epoch it now has.
+    """Give the host to this request's rollout. Its epoch there.
 
-    A rollback of a rollout that is not in force here only marks it undone, and has no epoch: whoever is at work here
-    may go on. Raises `TakenOver` and `Claimed`, naming who has the host, and OSError.
+    `None` for a rollback of a rollout that is not in force here: it is only marked as undone, and a run of another rollout
+    may go on. Raises `TakenOver` and `Claimed`, which name the run that has the host, and OSError.
     """
     with _alone(own):
         if not request.take_over:
@@ -82,7 +82,7 @@ def claim(own: InstanceStore, request: Request) -> Optional[int]:
 
 
 def _fence_at_any_rate(own: InstanceStore) -> Fence:
-    """The fence, or a new one: a way back is not kept out by a file that can't be read."""
+    """The fence, or an empty one: a file that can't be read must not stop a rollback."""
     try:
         return fence_of(own)
     except Malformed:
@@ -101,8 +101,8 @@ def _join(own: InstanceStore, fence: Fence, request: Request) -> int:
 
 
 def may_reopen(record: Optional[Record], rollout: str) -> bool:
-    """Whether a resume may upgrade a host again that was taken back: it failed, or its lease ran out. What an operator
-    took back stays so until a new upgrade.
+    """Whether a resume may upgrade this host again after it went back, because it failed or its lease expired. A host that
+    an operator rolled back stays so until a new upgrade.
     """
     if record is None or record.rollout != rollout:
         return False
@@ -116,7 +116,7 @@ def _set(own: InstanceStore, fence: Fence, request: Request, epoch: int) -> int:
 
 
 def _renew(own: InstanceStore, request: Request) -> None:
-    """The claim is this request's for its time from now on; a request that wants none leaves none of another's."""
+    """Write this request's claim. A request without a claim time removes any claim."""
     if request.claim_s <= 0.0:
         own.remove(CLAIM)
         return
@@ -142,7 +142,7 @@ def _renew(own: InstanceStore, request: Request) -> None:
 
 
 def refuse_claimed(own: InstanceStore, request: Request) -> None:
-    """Raises `Claimed` when another journal's run is at work here and this request does not take the host by force."""
+    """Raises `Claimed` when a run of another journal works here, unless the request is forced."""
     found = claim_of(own)
     if found is None or request.force or found.journal == request.sender.journal:
         return
@@ -151,7 +151,7 @@ def refuse_claimed(own: InstanceStore, request: Request) -> None:
 
 
 def claim_in_words(found: Claim) -> str:
-    """Whose, and since when."""
+    """The claim in words: the run, and since when."""
     return "rollout %s by %s (pid %d on %s), since %s, last contact %s" % (
         found.rollout,
         found.operator,
@@ -163,21 +163,21 @@ def claim_in_words(found: Claim) -> str:
 
 
 def release(own: InstanceStore, request: Request) -> None:
-    """Nobody is at work here any more; the claim of another journal stays, unless it is taken by force."""
+    """Remove the claim. Raises `Claimed` for the claim of another journal, unless the request is forced."""
     with _alone(own):
         refuse_claimed(own, request)
         own.remove(CLAIM)
 
 
 def disclaim(own: InstanceStore, request: Request) -> None:
-    """This request's rollout, which has begun nothing here, keeps nobody out. Raises OSError."""
+    """Remove the claim of this request's rollout, which began nothing here. Raises OSError."""
     held = _written_claim(own)
     if held is not None and held.rollout == request.rollout:
         own.remove(CLAIM)
 
 
 def check(own: InstanceStore, rollout: str, epoch: int) -> None:
-    """Raises `TakenOver` when the host has been given to somebody else since `claim`."""
+    """Raises `TakenOver` when another rollout has claimed the host since."""
     fence = fence_of(own)
     if (fence.epoch, fence.rollout) != (epoch, rollout):
         raise TakenOver(_by(fence))

@@ -1,13 +1,12 @@
-"""The dead-man's switch: neither renewed nor committed in time, the host goes back by itself.
+"""The lease: if it expires without renewal or commit, the host rolls itself back. (Network devices: commit-confirmed.)
 
-Network gear calls it commit-confirmed. The first visit of an upgrade writes the lease and starts a *watcher*, before it
-changes anything; each further visit renews the lease as its last act under the instance's lock; a commit ends it. The
-watcher is a process of its own session and process group, so that it survives the SSH link; it has imported all it will
-need before it says that it watches. When the time has run out it takes the lock, reads lease and phase *again*, and
-goes back by the same table as every rollback.
+The first visit of an upgrade writes the lease and starts a *watcher* before it changes anything. Each further visit
+renews the lease as its last act under the instance's lock; a commit ends it. The watcher has a session and a process
+group of its own, so that it survives the SSH connection, and it has imported all it needs before it reports that it
+watches. When the lease expires it takes the lock, reads lease and phase *again*, and goes back as any rollback does.
 
-The deadline is in CLOCK_BOOTTIME, which nobody sets and which goes on while the host sleeps; with it stands the boot id,
-because a reboot voids the lease: then the new release was started by the host itself, unconfirmed, and a person decides.
+The deadline is in CLOCK_BOOTTIME, which cannot be set and goes on while the host sleeps. A reboot voids the lease (the
+boot id is stored with it): the host itself has then started the new release, unconfirmed, and a person decides.
 """
 
 import os
@@ -30,11 +29,11 @@ SLOWEST_LOOK_S = 1.0
 LOCK_WAIT_S = 30.0
 RETRY_S = 5.0
 MOST_TRIES = 6
-"""The way back is tried again after 5, 10, 20, 40 and 80 s; then a person must look, and `status` says so."""
+"""A failed way back is tried again after 5, 10, 20, 40 and 80 s. Then a person must look, and `status` says so."""
 
 
 class Lease(NamedTuple):
-    """Until when the host waits for somebody, and with which options it then goes back. Times as in `Claim`."""
+    """When the host goes back by itself, and with which options. Times as in `Claim`."""
 
     rollout: str
     epoch: int
@@ -47,11 +46,11 @@ class Lease(NamedTuple):
 
 
 class Unwatched(Exception):
-    """No watcher could be started, so a lease would be an empty promise."""
+    """The watcher could not be started, so the lease would have no effect."""
 
 
 def lease_of(own: InstanceStore) -> Optional[Lease]:
-    """The lease that is in force: `None` when there is none, when it can't be read, or when the host was booted since."""
+    """The lease in force; `None` if there is none, it can't be read, or the host was booted since."""
     try:
         found: Optional[Lease] = own.load(Lease, LEASE)
     except Malformed:
@@ -62,15 +61,15 @@ def lease_of(own: InstanceStore) -> Optional[Lease]:
 
 
 def left_s(own: InstanceStore) -> Optional[float]:
-    """How long the lease still runs, at least 0; `None` without one."""
+    """Seconds until the lease expires, at least 0; `None` without a lease."""
     found = lease_of(own)
     return None if found is None else max(0.0, found.until_s - own.machine.boottime_s())
 
 
 def renew(own: InstanceStore, request: Request) -> None:
-    """The lease of this request's rollout runs from now on; a request that wants none leaves none of another's.
+    """Write the lease of this request's rollout, from now on. A request without a lease ends any lease.
 
-    The lock is held. Raises OSError.
+    The caller holds the lock. Raises OSError.
     """
     if request.lease_s <= 0.0:
         end(own)
@@ -93,19 +92,19 @@ def renew(own: InstanceStore, request: Request) -> None:
 
 
 def arm(own: InstanceStore, request: Request) -> None:
-    """The lease runs and is watched: so before anything is changed. Raises `Unwatched`, OSError."""
+    """Write the lease and have it watched. Comes before any change. Raises `Unwatched`, OSError."""
     renew(own, request)
     if request.lease_s > 0.0:
         ensure_watched(own)
 
 
 def end(own: InstanceStore) -> None:
-    """There is no lease any more; the watcher sees that and leaves. Raises OSError."""
+    """Remove the lease; the watcher sees that and exits. Raises OSError."""
     own.remove(LEASE)
 
 
 def ensure_watched(own: InstanceStore) -> None:
-    """A watcher watches the lease of this instance. Raises `Unwatched`."""
+    """Start a watcher for this instance, unless one runs. Raises `Unwatched`."""
     if is_watched(own):
         return
     words = [sys.executable, "-I", "-B", os.path.realpath(sys.argv[0]), "watch", own.root, own.name]
@@ -122,7 +121,7 @@ def ensure_watched(own: InstanceStore) -> None:
 
 
 def is_watched(own: InstanceStore) -> bool:
-    """Whether a watcher of this instance lives. Raises OSError."""
+    """Whether a watcher of this instance runs. Raises OSError."""
     try:
         with own.lock(0.0, WATCH_LOCK):
             return False
@@ -131,10 +130,10 @@ def is_watched(own: InstanceStore) -> bool:
 
 
 def watch(own: InstanceStore, ready: Callable[[], None], go_back: Callable[[Lease], bool]) -> None:
-    """Stay until the lease has ended, was voided by a boot, or ran out and the host went back. One watcher an instance.
+    """Watch the lease until it ends, a boot voids it, or it expires and the host went back. One watcher per instance.
 
-    `ready` is called once this one is it. `go_back` takes the host back, under the lock and with a fresh look, and says
-    whether it should be tried again: a little later each time, and not for ever.
+    `ready` is called once this process watches, or another one does. `go_back` takes the host back, under the lock, and
+    returns whether to try again: later each time, and `MOST_TRIES` times at most.
     """
     with ExitStack() as alone:
         try:
@@ -155,14 +154,14 @@ def watch(own: InstanceStore, ready: Callable[[], None], go_back: Callable[[Leas
                     act_if_out(own, go_back, is_last=tries == MOST_TRIES)
                 else:
                     wait_s, tries = min(wait_s, left_s(own) or 0.0), 0
-            except Exception as error:  # whatever it was: a watcher that dies has broken its promise
+            except Exception as error:  # Whatever it was: if the watcher dies, the host never goes back by itself.
                 own.machine.syslog("the lease's watcher: %s: %s" % (type(error).__name__, error))
             own.machine.pause(wait_s)
 
 
 def _is_over(own: InstanceStore, alone: ExitStack) -> bool:
-    """Whether there is no lease any more. Then this watcher has ceased to be one before anybody can write the next:
-    who writes a lease holds the instance's lock, and asks whether it is watched.
+    """Whether there is no lease any more. Then this watcher gives up the watcher's lock before the next lease is written:
+    a visit writes a lease under the instance's lock, and only then asks whether it is watched.
     """
     if lease_of(own) is not None:
         return False
@@ -179,7 +178,7 @@ def _is_out(own: InstanceStore) -> bool:
 
 
 def act_if_out(own: InstanceStore, go_back: Callable[[Lease], bool], is_last: bool) -> None:
-    """The host went back, if the lease is still out under the lock; after the last try there is no lease any more."""
+    """Take the host back if the lease is still expired under the lock. After the last try, end the lease."""
     with own.lock(LOCK_WAIT_S):
         found = lease_of(own)
         if found is None or not _still_out(own):
@@ -189,7 +188,7 @@ def act_if_out(own: InstanceStore, go_back: Callable[[Lease], bool], is_last: bo
 
 
 def _still_out(own: InstanceStore) -> bool:
-    """Read again under the lock: a visit that was under way may have renewed the lease, committed or gone back."""
+    """Whether the lease is still expired: a visit may have renewed it, committed or gone back before the lock was free."""
     now = lease_of(own)
     record = own.record
     if now is None or now.until_s > own.machine.boottime_s():

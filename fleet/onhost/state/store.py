@@ -1,7 +1,7 @@
-"""What is wanted on this host: the record, what later visits must know, and the host's own journal.
+"""What the host keeps: releases, and for each instance its record, what later visits must know, and a journal.
 
-Everything lies in `<state_dir>/instances/<hash of the pid file's real path>/`, root's alone. The record says what is
-wanted and never where the host is: that is read off the host each time. Each file is written whole or not at all.
+An instance's files are in `<state_dir>/instances/<hash of the pid file's real path>/`, for root only. The record says
+what is wanted, never the phase: that is read from the processes each time. Each file is written whole or not at all.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ LINES_LOOKED_AT = 200
 
 
 class Serving(NamedTuple):
-    """What later visits must know of the masters and can't see: where the log stood at `launch`, how the old master was
+    """What later visits must know of the masters and can't see: the end of the log at `launch`, how the old master was
     started, and which configuration it has in memory.
 
-    `loaded_at_s` is when the old master read its configuration, in seconds since 1970: workers that HUP revives beside a
-    new master (`revived`, as pid and start) are younger than that. `verified` are the new workers that verify saw; when
-    none of them is left, the configuration was reloaded meanwhile, and after a rollback it is `reload_due`.
-    `verified_master` is the new master that it saw, as pid and start: another one is unconfirmed, as after a reboot.
-    `master` is the old master that was launched from (pid, start), `workers` how many it had then, `logs` the files that
-    it wrote.
+    `loaded_at_s` is when the old master read its configuration, in seconds since 1970. Workers that HUP revives beside a
+    new master (`revived`, as pid and start) are younger than that. `verified` are the new workers that `verify` saw: when
+    none of them is left, the configuration was reloaded meanwhile, and after a rollback a reload is due (`reload_due`).
+    `verified_master` is the new master that `verify` saw, as pid and start; any other one is unconfirmed, for example after
+    a reboot. `master` is the old master that got USR2 (pid, start), `workers` how many workers it had then, `logs` the
+    files that it wrote.
     """
 
     argv: Tuple[str, ...] = ()
@@ -55,15 +55,15 @@ class Store:
         self.root = state_dir
 
     def release(self, sha256: str) -> str:
-        """Where the release lies, or would lie."""
+        """The path of the release in the store, whether it is there or not."""
         return "%s/releases/%s/nginx" % (self.root, sha256)
 
     def has(self, sha256: str) -> bool:
-        """Whether the release is there with the right bytes."""
+        """Whether the store has the release, with the right bytes."""
         return self.machine.sha256(self.release(sha256)) == sha256
 
     def keep(self, source: str, sha256: str) -> None:
-        """The store has the release that `source` holds. Raises OSError when its bytes are not those."""
+        """Copy the release from `source` into the store. Raises OSError when the bytes do not match."""
         if self.has(sha256):
             return
         final = self.release(sha256)
@@ -78,12 +78,12 @@ class Store:
             self.machine.unlink(part)
 
     def instance(self, pid_file: str) -> "InstanceStore":
-        """The folder of the instance with this pid file."""
+        """The store of the instance with this pid file."""
         return InstanceStore(self.machine, self.root, instance_name(self.machine, pid_file))
 
 
 class InstanceStore:
-    """What the host keeps of one nginx instance."""
+    """The files that the host keeps for one instance."""
 
     def __init__(self, machine: Machine, state_dir: str, name: str) -> None:
         self.machine = machine
@@ -108,17 +108,17 @@ class InstanceStore:
             raise Malformed("%s/%s: %s" % (self.folder, name, error))
 
     def save(self, name: str, value: Any) -> None:
-        """The file holds the value, all of it or what it held before."""
+        """Write the value to the file, whole or not at all."""
         self.make()
         self.machine.write("%s/%s" % (self.folder, name), encode(value) + "\n")
 
     def remove(self, name: str) -> None:
-        """The instance has no such file."""
+        """Remove the file."""
         self.machine.unlink("%s/%s" % (self.folder, name))
 
     @property
     def record(self) -> Optional[Record]:
-        """What is wanted here; `None`: nothing. Raises `Malformed`."""
+        """What is wanted here; `None` if no rollout ever began. Raises `Malformed`."""
         found: Optional[Record] = self.load(Record, "record.json")
         return found
 
@@ -132,8 +132,8 @@ class InstanceStore:
         return found
 
     def begin(self, record: Record) -> None:
-        """The record is what is wanted now. A rollout that was in force is remembered, so that it can still be undone
-        when the new one has been taken back.
+        """Write the record of a new rollout. Keep the one in force, so that it can still be undone once the new one has been
+        rolled back.
         """
         last = self.record
         if last is not None and last.state is not State.ROLLED_BACK:
@@ -142,7 +142,7 @@ class InstanceStore:
 
     @property
     def serving(self) -> Serving:
-        """What later visits must know; nothing where it can't be read: no way back hangs on it."""
+        """What earlier visits noted; empty where it can't be read, because a rollback must not depend on it."""
         try:
             found: Optional[Serving] = self.load(Serving, "serving.json")
         except Malformed:
@@ -154,7 +154,7 @@ class InstanceStore:
 
     @property
     def layout(self) -> Optional[Layout]:
-        """Where this instance keeps its things, as the last visit found it: `undo` has nobody to ask."""
+        """The layout as the last upgrade found it, for `undo` and for the lease."""
         found: Optional[Layout] = self.load(Layout, "layout.json")
         return found
 
@@ -162,13 +162,13 @@ class InstanceStore:
         self.save("layout.json", layout)
 
     def note(self, **entry: Any) -> None:
-        """The entry is the last line of the host's journal, on the disk."""
+        """Append the entry to the host's journal, on the disk. Raises OSError."""
         self.make()
         line = json.dumps(dict({"at": self.machine.utc()}, **entry), sort_keys=True)
         self.machine.append(self.folder + "/" + JOURNAL, line)
 
     def tidy(self) -> None:
-        """A full journal has made way for a new one, and nothing is left of writes that were killed. The lock is held.
+        """Rotate a full journal and remove what killed writes left. The caller holds the lock.
 
         Raises OSError.
         """
@@ -181,7 +181,7 @@ class InstanceStore:
                 self.machine.unlink("%s/%s" % (self.folder, name))
 
     def last_signal(self, pid: int, start: int, among: Collection[str]) -> Optional[Dict[str, Any]]:
-        """The last of these signals that fleet sent to this process, as the journal has it."""
+        """The journal's entry of the last of these signals that fleet sent to this process."""
         for line in reversed(self._last_lines()):
             try:
                 entry = json.loads(line)
@@ -201,17 +201,17 @@ class InstanceStore:
         return found[-LINES_LOOKED_AT:]
 
     def lock(self, wait_s: float, name: str = "lock") -> ContextManager[None]:
-        """Nobody else acts on this instance meanwhile, or holds this lock of its. Raises `Busy` after `wait_s`."""
+        """A context manager that holds this lock of the instance. Raises `Busy` after `wait_s`, and OSError."""
         self.make()
         return locked(self.machine, "%s/%s" % (self.folder, name), wait_s)
 
 
 def instance_name(machine: Machine, pid_file: str) -> str:
-    """Sixteen hex digits for the real path of a pid file."""
+    """The name of an instance's folder: sixteen hex digits of the hash of its pid file's real path."""
     return hashlib.sha256(real_pid_file(machine, pid_file).encode()).hexdigest()[:16]
 
 
 def real_pid_file(machine: Machine, pid_file: str) -> str:
-    """The path with its folder's links followed; the file itself may be missing just now."""
+    """The path with the links in its folder followed. The file itself may be missing."""
     folder, name = os.path.split(pid_file)
     return os.path.join(machine.real_path(folder), name)

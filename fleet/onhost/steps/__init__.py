@@ -1,4 +1,4 @@
-"""The acts of the procedure, one after the other seen to have worked.
+"""The steps of the procedure. Each waits until its effect can be seen.
 
 May import everything but `visit`.
 """

@@ -1,9 +1,9 @@
-"""What is put right, or said, once the old master is alone again after a way back.
+"""After a rollback: put right what happened to the old master while the new one lived, or warn of it.
 
-While a new master lived, a reload and a log rotation from outside went past the old one, or did it harm: beside a new
-master HUP reads no file and adds a set of workers, USR1 by the pid file reaches only the new one, and systemd may have
-taken the new one for the main process (docs/nginx-facts.md, sections 5, 9 and 10). Nothing can be pending in the old master any
-more: the new one's end has woken it up.
+While a new master lives, a reload or a log rotation from outside does not reach the old one, or harms it: beside a new
+master HUP reads no file and adds a set of workers, USR1 by the pid file reaches only the new one, and systemd may take
+the new one for the main process (docs/nginx-facts.md, sections 5, 9 and 10). No signal is pending in the old master any
+more: the end of the new one has woken it up.
 """
 
 import signal
@@ -28,7 +28,7 @@ FOLLOW_SEEN_S = 3.0
 
 
 def put_right(context: StepContext) -> None:
-    """Whatever of this does not come off is a warning: the host is back all the same."""
+    """Put everything right. What fails is a warning only: the host is back all the same."""
     try:
         for put_it in (_reload_if_due, _reopen_logs, _compare_main_pid):
             seen = context.look()
@@ -40,10 +40,10 @@ def put_right(context: StepContext) -> None:
 
 
 def _reload_if_due(context: StepContext, old: Master) -> None:
-    """The old master has the configuration that was reloaded while it was held and one set of workers, or it is said why not.
+    """Reload the old master if the configuration was reloaded while it was held, or if it has more than one set of workers.
 
-    Its revived workers serve what it had in memory (certificates!): HUP beside a new master reads no file. So the old
-    binary tests the files, and then there is one HUP. A poisoned master is not told to: its HUP would add workers, too.
+    Its revived workers serve what it had in memory (old certificates!): HUP beside a new master reads no file. So the old
+    binary tests the files, and one HUP follows. A poisoned master gets none: its HUP would only add workers.
     """
     record = context.own.record or context.record
     if record.poisoned == (old.pid, old.start):
@@ -57,7 +57,7 @@ def _reload_if_due(context: StepContext, old: Master) -> None:
 
 
 def _undouble(context: StepContext, old: Master, wanted: int) -> None:
-    """One set of workers. Only a reload makes it that, and a reload would put a change live that is only pending yet."""
+    """Reload to one set of workers, unless the files have changed: the reload would put that change live."""
     said = dump_configuration(context.machine, "/proc/%d/exe" % old.pid, old, context.instance.layout, RELOAD_TEST_S)
     config = read_configuration(said.output, read_command(old.argv)) if said.code == 0 else None
     changed = (
@@ -71,7 +71,7 @@ def _undouble(context: StepContext, old: Master, wanted: int) -> None:
 
 
 def _why_not_reloaded(context: StepContext, old: Master) -> str:
-    """One HUP to the old master, after a test with its own binary, has had its effect; or why not."""
+    """Test the configuration with the old binary and send one HUP. Empty when the reload was seen, else why not."""
     tested = test_configuration(context.machine, "/proc/%d/exe" % old.pid, old, context.instance.layout, RELOAD_TEST_S)
     if tested.code != 0:
         return "the old release rejects it: %s" % complaint(tested.output)
@@ -90,7 +90,7 @@ def _replaced(seen: Observation, master: Master, before: Collection[int]) -> boo
 
 
 def _reopen_logs(context: StepContext, old: Master) -> None:
-    """The old master and its workers write to the files that bear the names of the logs, not to rotated ones."""
+    """Make the old master write to the current log files again, if they were rotated meanwhile."""
     serving = context.own.serving
     if serving.master != (old.pid, old.start):
         return
@@ -112,7 +112,7 @@ def _writers(master: Master) -> Collection[int]:
 
 
 def _compare_main_pid(context: StepContext, old: Master) -> None:
-    """systemd follows the pid file when it is told to reload, also by somebody in mid-upgrade; then it follows the dead."""
+    """Warn if systemd takes another process for the main one: a reload in mid-upgrade made it follow the new master."""
     until = context.machine.monotonic_s() + FOLLOW_SEEN_S
     while True:
         shown = followed(context.machine, old.pid)

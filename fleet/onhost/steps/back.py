@@ -1,7 +1,7 @@
 """The steps that undo: revive, dismiss, restore, sweep.
 
-The order is the point: revive the old master's workers, *see them answer*, and only then dismiss the new master. QUIT to
-the new master first would leave nobody accepting for as long as one of its downloads lasts (docs/nginx-facts.md, section 6).
+The order matters: revive the old master's workers, *see them answer*, and only then dismiss the new master. With QUIT to
+the new master first, no worker would accept for as long as one of its downloads lasts (docs/nginx-facts.md, section 6).
 """
 
 import signal
@@ -24,10 +24,10 @@ KILL_PATIENCE_S = 5.0
 
 
 def revive(context: StepContext, seen: Observation) -> None:
-    """The master that still holds its sockets has accepting workers again, and they answer.
+    """Give the master that still holds its sockets accepting workers again, and see them answer.
 
-    HUP is not idempotent: each one adds a full set of workers. So workers are counted first, and a HUP that an earlier
-    visit may have sent is given time to show before another one.
+    HUP is not idempotent: each one adds a full set of workers. So count the workers first, and give a HUP of an earlier
+    visit time to show before sending another one.
     """
     master = _to_revive(seen)
     if not any(one.accepting for one in seen.masters):
@@ -69,10 +69,10 @@ def _answers(context: StepContext, seen: Observation, master: Master) -> None:
 
 
 def dismiss(context: StepContext, seen: Observation) -> None:
-    """The new master is gone with all of its workers; the old one serves and has its pid file back.
+    """End the new master with all of its workers; the old one serves and has its pid file back.
 
-    QUIT, then TERM, then KILL; TERM at once when its workers crash in a loop that fills the disk. After KILL the workers
-    would live on as orphans and accept, so they are remembered first.
+    QUIT, then TERM, then KILL; TERM at once when its workers crash in a loop that fills the disk. After KILL its workers
+    would live on as orphans and accept, so they are noted first and ended afterwards.
     """
     old, new = pair(seen)
     must_hear(old)
@@ -104,7 +104,7 @@ def _end_master(context: StepContext, seen: Observation, new: Master) -> None:
 
 
 def _goes_on(context: StepContext, new: Master) -> bool:
-    """Whether a stopped new master goes on once it is told to: then it can end its workers itself."""
+    """Whether a stopped new master runs again after CONT. Then it can end its workers itself."""
     context.try_send(new.pid, new.start, signal.SIGCONT)
     came, now = context.wait(lambda look: not _is_stopped(look, new), CONT_SEEN_S)
     if came and find(now, new.pid, new.start) is not None:
@@ -118,9 +118,9 @@ def _is_stopped(seen: Observation, master: Master) -> bool:
 
 
 def _let_winch_happen(context: StepContext, old: Master) -> None:
-    """No WINCH waits in the old master: it would drain it just when the new one's end wakes it up.
+    """No WINCH is pending in the old master: it would act as soon as the end of the new master wakes the old one up.
 
-    After a WINCH whose effect was never seen USR1 makes it happen now, while the new master serves; then it is revived.
+    If the effect of a WINCH was never seen, USR1 makes it act now, while the new master serves; then revive.
     """
     last = context.own.last_signal(old.pid, old.start, ("SIGWINCH", "SIGHUP"))
     if not old.accepting or last is None or last["signal"] != "SIGWINCH":
@@ -132,7 +132,7 @@ def _let_winch_happen(context: StepContext, old: Master) -> None:
 
 
 def _note_reload(context: StepContext, new: Master) -> None:
-    """Whether the configuration was reloaded while the new master served: none of the workers that verify saw is left."""
+    """Note that a reload is due if the new master was reloaded: none of the workers that `verify` saw is left."""
     verified = set(context.own.serving.verified)
     if verified and not verified & set(identities(new.workers)):
         context.remember(lambda serving: serving._replace(reload_due=True))
@@ -153,7 +153,7 @@ def _say_cut(context: StepContext, seen: Observation, new: Master) -> None:
 
 
 def end_workers(context: StepContext, workers: Iterable[Worker]) -> None:
-    """None of these workers is left: QUIT lets them finish, TERM and KILL end those that hang."""
+    """End these workers: QUIT lets them finish, TERM and KILL end those that hang. Raises `StepFailed`."""
     left = [worker for worker in workers if _alive(context, worker)]
     for signum, patience_s in (
         (signal.SIGQUIT, context.options.dismiss_timeout_s),
@@ -183,7 +183,7 @@ def _pids(workers: Iterable[Worker]) -> str:
 
 
 def _old_alone(context: StepContext, old: Master) -> None:
-    """nginx gives the old master its pid file back by itself, within a millisecond of the new one's end."""
+    """Wait for the old master to be alone with its pid file. nginx renames it back within a millisecond; if not, write it."""
 
     def back(now: Observation) -> bool:
         return len(now.masters) == 1 and now.pid_file_pid == old.pid
@@ -195,7 +195,7 @@ def _old_alone(context: StepContext, old: Master) -> None:
 
 
 def restore(context: StepContext, seen: Observation) -> None:
-    """The path holds what it held before: the kept file renamed back, or a copy out of the store."""
+    """Put the file from before back at the path: rename the kept file, or copy it from the store."""
     wanted = context.belongs_at_path()
     if seen.path_sha256 == wanted:
         return
@@ -224,7 +224,7 @@ def _from_store(context: StepContext, wanted: str, fresh: str, path: str) -> Non
 
 
 def sweep(context: StepContext, seen: Observation) -> None:
-    """No orphan workers, no `.oldbin` that names nobody, no temporary files, and the right file at the path."""
+    """Remove what is left over: orphan workers, a stale `.oldbin`, fleet's temporary files, a wrong file at the path."""
     if seen.path_sha256 != context.belongs_at_path():
         context.warn("path_put_right", path=seen.path)
         restore(context, seen)

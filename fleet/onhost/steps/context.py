@@ -1,4 +1,4 @@
-"""What every step needs: the instance, what the request wants of it, and a way to speak, remember and turn back."""
+"""What every step needs: the instance, the goal and the options, and ways to warn, to remember and to turn back."""
 
 import signal
 from typing import Callable, Iterable, NamedTuple, Optional, Tuple
@@ -72,11 +72,11 @@ class StepContext(NamedTuple):
         self.say(found)
 
     def wants(self, state: State, why: str = "") -> bool:
-        """Whether the record says that its rollout has come to `state` here, and why."""
+        """Write the state of the rollout, and its reason, into the record. False when that failed."""
         return self.amend(lambda record: record._replace(state=state, why=why))
 
     def amend(self, change: Callable[[Record], Record]) -> bool:
-        """Whether the host's record is changed: the one that lies there, which a step of this visit may have changed."""
+        """Change the host's record as it is now: an earlier step may have changed it. False when that failed."""
         try:
             self.own.write_record(change(self.own.record or self.record))
         except (OSError, Malformed):
@@ -84,14 +84,14 @@ class StepContext(NamedTuple):
         return True
 
     def remember(self, change: Callable[[Serving], Serving]) -> None:
-        """Later visits know what has changed, unless the disk is full: going back does not wait for that."""
+        """Change what later visits know of the masters. A full disk is a warning: it must not stop a way back."""
         try:
             self.own.write_serving(change(self.own.serving))
         except (OSError, Malformed):
             self.warn("serving_unwritable", folder=self.own.folder)
 
     def send(self, master: Master, signum: int) -> None:
-        """The signal is in the host's journal and then with the process. Raises `Gone`."""
+        """Note the signal in the host's journal and send it. Raises `Gone`."""
         self.send_to(master.pid, master.start, signum)
 
     def send_to(self, pid: int, start: int, signum: int) -> None:
@@ -99,7 +99,7 @@ class StepContext(NamedTuple):
         self.machine.signal(pid, start, signum)
 
     def try_send(self, pid: int, start: int, signum: int) -> bool:
-        """As `send_to`; whether the process was still there."""
+        """As `send_to`, but false when the process is gone."""
         try:
             self.send_to(pid, start, signum)
         except Gone:
@@ -109,7 +109,10 @@ class StepContext(NamedTuple):
     def wait(
         self, seen: Callable[[Observation], bool], deadline_s: float, may_turn: bool = False
     ) -> Tuple[bool, Observation]:
-        """Look until `seen` or the deadline. Whether it came, and the last look. Raises `TurnedBack` if it may."""
+        """Look until `seen` or the deadline. Whether it was seen, and the last look.
+
+        Raises `TurnedBack` if `may_turn`.
+        """
         until = self.machine.monotonic_s() + deadline_s
         pause_s = POLL_S
         while True:
@@ -129,7 +132,7 @@ class StepContext(NamedTuple):
 
 
 def find(seen: Observation, pid: int, start: int) -> Optional[Master]:
-    """This very master in a look, or `None` when it is gone."""
+    """This master in a look, or `None` when it is gone."""
     for master in seen.masters:
         if (master.pid, master.start) == (pid, start):
             return master
@@ -137,18 +140,18 @@ def find(seen: Observation, pid: int, start: int) -> Optional[Master]:
 
 
 def accepting(seen: Observation, master: Master) -> Tuple[Worker, ...]:
-    """The workers of this very master that accept now; none when it is gone."""
+    """The workers of this master that accept now; none when it is gone."""
     now = find(seen, master.pid, master.start)
     return now.accepting if now else ()
 
 
 def identities(workers: Iterable[Worker]) -> Tuple[Tuple[int, int], ...]:
-    """The workers as (pid, start): what they are known by in a later visit."""
+    """The workers as (pid, start), by which later visits recognize them."""
     return tuple((worker.pid, worker.start) for worker in workers)
 
 
 def pair(seen: Observation) -> Tuple[Master, Master]:
-    """The old and the new master. Raises `StepRefused` when there are not just two."""
+    """The old and the new master. Raises `StepRefused` when there are not exactly two."""
     if len(seen.masters) != 2:
         raise StepRefused("not_two_masters", found=len(seen.masters))
     return seen.masters[0], seen.masters[1]

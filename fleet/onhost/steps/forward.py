@@ -1,8 +1,8 @@
-"""The steps that change something, one function each: already so? done; allowed? else refused; act; wait until seen.
+"""The steps `swap`, `drain` and `retire`.
 
-Each is given a fresh look and may be begun again after any interruption. After every signal its visible effect is
-waited for before the next one, because two pending signals can coalesce into an outage (docs/nginx-facts.md, section 5).
-`stage`, `launch` and `verify` have modules of their own, the undoing ones are in `back.py`.
+Every step has one form: return if its effect is there already, refuse if it may not act, act, wait until the effect can be
+seen. So it can begin again after any interruption. No signal is sent before the effect of the last one was seen: two
+pending signals can add up to an outage (docs/nginx-facts.md, section 5).
 """
 
 import os
@@ -18,10 +18,10 @@ RETIRE_SEEN_S = 10.0
 
 
 def swap(context: StepContext, seen: Observation) -> None:
-    """The path holds the target; the old file is kept beside it and in the store; the old master is untouched.
+    """Put the target at the path, and keep the old file beside it and in the store. The old master is not touched.
 
-    At no moment is the path without a valid file: the new one is made beside it and renamed over it. A path that is a
-    link keeps its link: the file at its end is replaced.
+    The path holds a valid file at every moment: the new file is made beside it and renamed over it. A symbolic link stays:
+    the file that it leads to is replaced.
     """
     path = path_of(seen)
     if seen.path_sha256 == context.target:
@@ -49,7 +49,7 @@ def swap(context: StepContext, seen: Observation) -> None:
 
 
 def _keep_old(context: StepContext, seen: Observation, path: str) -> None:
-    """The store has the file at the path and, where that is another one, the image that the old master runs."""
+    """Keep the file at the path in the store and, where it is another one, the image that the old master runs."""
     old = seen.masters[0]
     if seen.path_sha256 is not None:
         context.store.keep(path, seen.path_sha256)
@@ -58,23 +58,23 @@ def _keep_old(context: StepContext, seen: Observation, path: str) -> None:
 
 
 def drain(context: StepContext, seen: Observation) -> None:
-    """No worker of the old master accepts; it still holds its sockets."""
+    """Make the old master's workers finish and exit. It keeps its sockets."""
     if not pair(seen)[0].accepting:
         return
-    old, new = pair(context.look())  # the intent has been written since, which may take its time on a busy disk
+    old, new = pair(context.look())  # Writing the intent may have taken long, on a busy disk.
     if not new.accepting:
         raise StepRefused("new_not_serving", when="")
     must_hear(old)
     context.send(old, signal.SIGWINCH)
 
     def over(look: Observation) -> bool:
-        # When the new master dies the old one takes its workers up again by itself: then no drain will ever be seen.
+        # If the new master dies, nginx gives the old one workers again: then no drain will ever be seen.
         return _idle(look, old) or find(look, new.pid, new.start) is None
 
     came, now = context.wait(over, DRAIN_SEEN_S)
     if not came:
-        # A HUP from outside that came together with our WINCH has put it off until the next wake-up, whenever that is;
-        # USR1 is one, while the new master serves (docs/nginx-facts.md, section 5).
+        # A HUP from outside, together with this WINCH, delays it until the next signal. USR1 is one, and acts while the
+        # new master serves (docs/nginx-facts.md, section 5).
         context.send(old, signal.SIGUSR1)
         came, now = context.wait(over, USR1_SEEN_S)
         if not came:
@@ -86,7 +86,7 @@ def drain(context: StepContext, seen: Observation) -> None:
 
 
 def must_hear(master: Master) -> None:
-    """Raises `StepRefused` for a stopped master: what is sent to it now would act when nobody expects it any more."""
+    """Raises `StepRefused` for a stopped master: a signal sent now would act at some later, unexpected time."""
     if master.stopped:
         raise StepRefused("master_stopped", pid=master.pid)
 
@@ -97,7 +97,7 @@ def _idle(seen: Observation, old: Master) -> bool:
 
 
 def retire(context: StepContext, seen: Observation) -> bool:
-    """One master, running the target. False when the old one still drains: then the host stays held, undoable."""
+    """End the old master. False when it still drains at the drain timeout: then the host stays held and can go back."""
     old, new = pair(seen)
     in_time = not old.listeners or _drained(context, old, new)
     if not in_time and not context.options.cut:
@@ -115,7 +115,7 @@ def retire(context: StepContext, seen: Observation) -> bool:
 
 
 def cut(context: StepContext, seen: Observation) -> None:
-    """The old master, which has been told to quit, is gone; what its workers had left to finish is cut, and counted."""
+    """End an old master that got QUIT already. Count the connections that this cuts, and warn of them."""
     old = seen.masters[0]
     _say_cut(context, old)
     context.try_send(old.pid, old.start, signal.SIGTERM)
@@ -124,9 +124,9 @@ def cut(context: StepContext, seen: Observation) -> None:
 
 
 def _drained(context: StepContext, old: Master, new: Master) -> bool:
-    """Wait, still undoable, until the old master has no draining worker; false at the drain timeout.
+    """Whether the old master's workers were gone before the drain timeout. Until then the host can still go back.
 
-    The new master is watched meanwhile: without it the old one is all there is.
+    Also over when the new master stops accepting: then the old one must not get QUIT.
     """
 
     def over(now: Observation) -> bool:
@@ -146,7 +146,7 @@ def _say_cut(context: StepContext, old: Master) -> None:
 
 
 def _settle_pid_files(context: StepContext) -> None:
-    """The one master's pid file names it, and no `.oldbin` is left; nginx does both itself within milliseconds."""
+    """Wait until the pid file names the one master and `.oldbin` is gone. nginx does both within milliseconds."""
 
     def tidy(now: Observation) -> bool:
         return len(now.masters) == 1 and now.pid_file_pid == now.masters[0].pid and not now.oldbin_exists
@@ -158,7 +158,7 @@ def _settle_pid_files(context: StepContext) -> None:
 
 
 def beside(path: str, word: str) -> str:
-    """The name of one of fleet's own files in the folder of `path`; observe knows them by their form."""
+    """The name of one of fleet's own files in the folder of `path`. `observe` recognizes the pattern."""
     folder, name = os.path.split(path)
     return "%s/.%s.fleet-%s" % (folder, name, word)
 

@@ -1,10 +1,9 @@
-"""`launch`: a second master, child of the old one, runs the new binary, and both pid files say so; or it is said why not.
+"""`launch`: the old master starts a second one, its child, with the new binary. If it does not, find out why.
 
-A USR2 that fails leaves the old master serving as before, but for two causes that poison it (`causes`); so what can be
-known before is tried before: the pid file names the master, and the new binary tests the configuration just as nginx
-would run it. A file that is still open for writing is waited for; one that may not be executed gets the old one's
-owner, mode and labels once more; a pid file that somebody removed just then is written again. In each case there is
-one second try and no third.
+A failed USR2 leaves the old master serving as before, except for two causes that poison it (`launch_failures`). So the
+pid file and the configuration are checked first, the latter with the new binary, exactly as nginx would run it. Three
+causes get one second try: a file still open for writing is waited for; a file that may not be executed gets the old
+file's owner, mode and labels; a pid file that was removed just then is written again.
 """
 
 import os
@@ -21,7 +20,7 @@ from fleet.onhost.steps.context import StepContext, StepError, StepFailed, StepR
 from fleet.onhost.steps.forward import beside, must_hear, path_of
 from fleet.onhost.steps.launch_failures import is_ignored, why_not_started, why_not_tested
 
-LAUNCH_FLOOR_S = 5.0  # a listener that is taken is tried for 2.5 s before nginx gives up
+LAUNCH_FLOOR_S = 5.0  # nginx tries to bind a listener that is taken for 2.5 s before it gives up.
 LAUNCH_FACTOR = 3.0
 TEST_TIMEOUT_S = 60.0
 BUSY_PATIENCE_S = 15.0
@@ -31,7 +30,7 @@ POISONS = ("poisoned_by_rename", "poisoned_by_fork")
 
 
 class Start(NamedTuple):
-    """One USR2: to whom, what the pid file was like and where the log stood before, and how long it may take."""
+    """One USR2: the master it goes to, the pid file and the end of the log before it, and how long it may take."""
 
     old: Master
     before: Optional[os.stat_result]
@@ -44,7 +43,7 @@ class Start(NamedTuple):
 
 
 def launch(context: StepContext, seen: Observation) -> None:
-    """A second master, child of the old one, runs the target, and both pid files say so."""
+    """Start a second master that runs the target. Both pid files name theirs afterwards."""
     if len(seen.masters) == 2:
         return
     must_hear(seen.masters[0])
@@ -59,7 +58,9 @@ def launch(context: StepContext, seen: Observation) -> None:
 
 
 def _name_the_master(context: StepContext, seen: Observation) -> None:
-    """An upgrade's preflight refuses a pid file that lies; a rollback must get through, and USR2 would poison."""
+    """Make the pid file name the master. Preflight refuses an upgrade where it does not; a rollback must get through, and
+    with a missing pid file USR2 would poison the master.
+    """
     old = seen.masters[0]
     if seen.pid_file and seen.pid_file_pid != old.pid:
         context.warn("pid_file_rewritten", path=seen.pid_file, held=seen.pid_file_pid or "no pid", pid=old.pid)
@@ -67,7 +68,7 @@ def _name_the_master(context: StepContext, seen: Observation) -> None:
 
 
 def _try(context: StepContext, seen: Observation) -> Optional[StepError]:
-    """One test and one USR2; why there is no new master, or `None`."""
+    """Test the configuration and send USR2. `None` when the new master is there, else why it is not."""
     old, path = seen.masters[0], path_of(seen)
     tested = test_configuration(context.machine, path, old, context.instance.layout, TEST_TIMEOUT_S)
     if tested.code != 0:
@@ -82,7 +83,7 @@ def _try(context: StepContext, seen: Observation) -> Optional[StepError]:
 
 
 def _remember(context: StepContext, start: Start) -> None:
-    """Later visits know what can't be seen any more then. Raises OSError: without it nothing is begun."""
+    """Note what later visits can't see any more. Raises OSError: without this note nothing begins."""
     old, log = start.old, start.log
     context.own.write_serving(
         Serving(
@@ -121,13 +122,13 @@ def _child(context: StepContext, now: Observation, old: Master) -> Optional[Mast
 
 
 def _elsewhere(context: StepContext, now: Observation, old: Master) -> Optional[Master]:
-    """A new master that has workers and is not named by the pid file: nginx writes that before it forks them."""
+    """A new master that has workers but another pid file: nginx writes the pid file before it forks workers."""
     new = _child(context, now, old)
     return new if new is not None and new.accepting and now.pid_file_pid != new.pid else None
 
 
 def _given_up(context: StepContext, now: Observation, start: Start) -> bool:
-    """nginx renames the pid file away and back: its changed ctime is the only trace of an attempt that has failed."""
+    """Whether the attempt has failed. nginx renames the pid file away and back: its changed ctime is the only trace."""
     old, before = start.old, start.before
     if len(now.masters) != 1 or now.pid_file_pid != old.pid or now.oldbin_exists or before is None:
         return False
@@ -164,7 +165,7 @@ def _why_not(context: StepContext, now: Observation, start: Start, came: bool) -
 
 
 def _unexplained(now: Observation, start: Start, came: bool, ignored: Optional[str]) -> StepFailed:
-    """What is said when the log does not tell a cause."""
+    """The failure where the log tells no cause."""
     if came:
         return StepFailed("launch_failed", line="it exited at once, and its log has no reason")
     if len(now.masters) == 2:
@@ -175,7 +176,7 @@ def _unexplained(now: Observation, start: Start, came: bool, ignored: Optional[s
 
 
 def _mended(context: StepContext, seen: Observation, failure: StepError) -> bool:
-    """Whether a second try is worth it, because what forbade the execution has been put right."""
+    """Whether the cause has been put right, so that a second try makes sense."""
     if failure.finding.reason == "exec_denied":
         return _made_executable(context, seen)
     if failure.finding.reason == "text_busy":
@@ -186,7 +187,7 @@ def _mended(context: StepContext, seen: Observation, failure: StepError) -> bool
 
 
 def _pid_file_is_back(context: StepContext, old: Master) -> bool:
-    """Whether the pid file was gone, and is there again: then a new master that comes up cures the poisoned one."""
+    """Whether the pid file was gone and has been written again. A new master that then starts cures the poisoned one."""
     now = context.look()
     if len(now.masters) != 1 or now.pid_file_pid is not None:
         return False
@@ -198,7 +199,7 @@ def _pid_file_is_back(context: StepContext, old: Master) -> bool:
 
 
 def _made_executable(context: StepContext, seen: Observation) -> bool:
-    """The file at the path is a fresh copy with owner, mode, labels and capabilities of the image that runs."""
+    """Whether a fresh copy, with owner, mode, labels and capabilities of the running image, is at the path now."""
     path, running = path_of(seen), "/proc/%d/exe" % seen.masters[0].pid
     fresh = beside(path, "new")
     try:
@@ -213,7 +214,7 @@ def _made_executable(context: StepContext, seen: Observation) -> bool:
 
 
 def _closed(context: StepContext, path: str) -> bool:
-    """Whether nobody has the file open for writing any more, within the time that there is for it."""
+    """Whether the file was closed by every writer within `BUSY_PATIENCE_S`."""
     until = context.machine.monotonic_s() + BUSY_PATIENCE_S
     while True:
         ran = context.machine.run((path, "-v"), TEST_TIMEOUT_S)
@@ -227,7 +228,7 @@ def _closed(context: StepContext, path: str) -> bool:
 
 
 def _is_cured(context: StepContext, old: Master) -> None:
-    """A poisoned master that has started a new one forgets what failed before (docs/nginx-facts.md, section 3)."""
+    """Note that a poisoned master is cured: it has started a new one since (docs/nginx-facts.md, section 3)."""
     record = context.own.record
     if record is not None and record.poisoned == (old.pid, old.start):
         context.amend(lambda record: record._replace(poisoned=None))

@@ -1,4 +1,4 @@
-"""Why a new master did not start, told by what the binary or nginx's log said: one word for each cause.
+"""Why a new master did not start, read from the output of the binary or from nginx's log: one word for each cause.
 
 nginx logs a failed execve as the child that it had forked for it, a crash and a failure before that as the old master;
 the loader writes a line without a time stamp. All of it appears at the default level `error` (docs/nginx-facts.md, section 2).
@@ -30,7 +30,7 @@ class Cause(NamedTuple):
 
 
 def why_not_tested(ran: Ran, path: str) -> Cause:
-    """Why the configuration test with the new binary did not end well."""
+    """Why the configuration test with the new binary failed."""
     said = complaint(ran.output)
     if ran.code < 0:
         return Cause("start_crashed", {"signal": -ran.code, "when": "tested the configuration"})
@@ -49,7 +49,7 @@ def why_not_tested(ran: Ran, path: str) -> Cause:
 def why_not_started(
     lines: Collection[str], old: int, workers: Collection[int], path: str, pid_file: str
 ) -> Optional[Cause]:
-    """Why the master that the old one should have started is not there, by what the log has got since USR2.
+    """Why the old master did not start a new one, by the log lines since USR2. `None` where they tell no cause.
 
     `workers` are the old master's: what they have to say is about their own requests. `None`: the log does not tell.
     """
@@ -61,7 +61,7 @@ def why_not_started(
 
 
 def _before_the_fork(lines: Collection[str], old: int, pid_file: str) -> Optional[Cause]:
-    """The two failures that leave `ngx_new_binary` at -1 in the old master: from then on its HUP is no reload."""
+    """The two failures that leave `ngx_new_binary` at -1 in the old master: from then on its HUP only adds workers."""
     for line in lines:
         if _pid(line) != old:
             continue
@@ -89,7 +89,7 @@ def _not_executed(errno: int, path: str, line: str) -> Cause:
 
 
 def _at_its_start(lines: Collection[str], old: int, workers: Collection[int], pid_file: str) -> Optional[Cause]:
-    """What the new master wrote before it gave up: the first complaint that has a word of its own, else the last."""
+    """What the new master wrote before it gave up: the first line that has a word of its own, else the last line."""
     said = [line for line in lines if _level(line) in GRAVE and _pid(line) not in workers and "client:" not in line]
     for line in said:
         bind = BIND.search(line)
@@ -107,7 +107,7 @@ def _at_its_start(lines: Collection[str], old: int, workers: Collection[int], pi
 
 
 def is_ignored(lines: Collection[str], old: int) -> Optional[str]:
-    """The line by which the old master says that it takes no USR2 now, or `None`."""
+    """The log line that says that the old master ignored USR2, or `None`."""
     found: List[str] = [line for line in lines if "the changing binary signal is ignored" in line and _pid(line) == old]
     return _text(found[-1]) if found else None
 

@@ -1,4 +1,4 @@
-"""A binary that the store has lost may still run somewhere: its bytes are those of any process that executes it."""
+"""A binary that the store has lost can be copied from a process that still runs it."""
 
 from typing import Dict, Optional, Tuple
 
@@ -7,7 +7,7 @@ from fleet.onhost.system.machine import Machine
 
 
 def has_or_rescued(context: StepContext, sha256: str) -> bool:
-    """Whether the store has the release, be it that it was taken out of a running process just now. Raises OSError."""
+    """Whether the store has the release, copied from a running process if need be. Raises OSError."""
     if context.store.has(sha256):
         return True
     pid = runs_it(context.machine, sha256)
@@ -19,7 +19,7 @@ def has_or_rescued(context: StepContext, sha256: str) -> bool:
 
 
 def runs_it(machine: Machine, sha256: str) -> Optional[int]:
-    """A living process whose image has this hash; each image is read once."""
+    """The pid of a process whose image has this hash, or `None`. Each image is read once."""
     known: Dict[Tuple[int, int], bool] = {}
     for process in machine.processes():
         image = machine.image(process.pid)

@@ -1,7 +1,7 @@
-"""`stage`: the release is on the host, whole, and the host can be upgraded to it. Changes nothing that runs.
+"""`stage`: unpack and check the uploaded release. Changes nothing that runs.
 
-It is brought as one gzip file beside its place, and unpacked and hashed in one go to a name of this process's own: two
-visits at a time, of two instances that share the state folder, don't meet in one file.
+The controller uploads one gzip file. It is unpacked and hashed in one pass, under a name that holds this process's pid,
+because visits to two instances may share the state folder at the same time.
 """
 
 import os
@@ -16,15 +16,15 @@ PACKED = PART + ".gz"
 
 
 class ReleaseMissing(Exception):
-    """The store lacks the release; its folder is made, so that the controller can bring the bytes."""
+    """The store lacks the release. Its folder is there, so that the controller can upload the bytes."""
 
 
 class WrongBytes(Exception):
-    """What was brought is not the release that was announced."""
+    """The uploaded bytes are not the release that the request names."""
 
 
 def stage(machine: Machine, store: Store, sha256: str, most_bytes: Optional[int] = None) -> str:
-    """Where the release lies, complete and executable; it has no more than `most_bytes`.
+    """The path of the release, complete, executable and no larger than `most_bytes`.
 
     Raises `ReleaseMissing`, `WrongBytes` or OSError.
     """
@@ -41,7 +41,7 @@ def stage(machine: Machine, store: Store, sha256: str, most_bytes: Optional[int]
         os.chmod(part, 0o755)
         machine.rename(part, final)
     except FileNotFoundError:
-        # Another visit may have been quicker, and have taken what was brought.
+        # Another visit may have been quicker and taken the uploaded file.
         if store.has(sha256):
             return final
         forget_given_up(machine, store)
@@ -56,7 +56,7 @@ def stage(machine: Machine, store: Store, sha256: str, most_bytes: Optional[int]
 
 
 def forget_given_up(machine: Machine, store: Store) -> None:
-    """No part of an upload is left that nobody has written to for so long, nor of a bundle. Raises OSError."""
+    """Remove parts of uploads and bundles that were not written to for `receive.GIVEN_UP_S`. Raises OSError."""
     top = store.root + "/releases"
     for folder in machine.names(top):
         for name in machine.names("%s/%s" % (top, folder)):

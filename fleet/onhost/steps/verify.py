@@ -1,9 +1,9 @@
-"""Is the new master good enough to be left alone with the users?
+"""`verify`: the evidence that the new master serves well, before the old one is drained.
 
-Before `drain` nothing costs capacity, but from `launch` on about half of the new connections meet the new release. So:
-probe first, settle after, and give up at the first bad sign. Signs are the workers (as many as the old master's, the
-same ones for the settle time), their answers to the probes, the log, and every listening socket of the old master in
-the hands of the new workers (docs/nginx-facts.md, sections 7 and 8).
+Until `drain` the old workers serve on, but from `launch` on about half of the new connections meet the new release. So
+`verify` probes first, then waits for the settle time, and gives up at the first bad sign. The evidence: as many workers
+as the old master has, the same ones for the settle time; their answers to the probes; the error log; and every listening
+socket of the old master held by the new workers (docs/nginx-facts.md, sections 7 and 8).
 """
 
 from typing import FrozenSet, Optional, Tuple
@@ -17,23 +17,13 @@ from fleet.onhost.steps.context import StepContext, StepFailed, accepting, find,
 WORKERS_SEEN_S = 5.0
 SETTLE_POLL_S = 0.05
 MOST_QUOTED = 3
-FLOOD = 10  # crashes since launch; a worker that dies at its start is started thousands of times in a second
+FLOOD = 10  # Crashes since launch. nginx restarts a worker that dies at its start thousands of times in a second.
 
 
 def verify(context: StepContext, seen: Observation) -> None:
-    """The new master is verified, for this visit. Raises `StepFailed` at the first bad sign."""
+    """Verify the new master beside the old one. Raises `StepFailed` at the first bad sign."""
     old, new = pair(seen)
-    wanted = workers_before(context, old)
-    now = context.wait(
-        lambda look: len(accepting(look, new)) >= wanted or bool(_bad(context, look, new)), WORKERS_SEEN_S
-    )[1]
-    _must_be_clean(context, now, new)
-    if len(accepting(now, new)) < wanted:
-        raise _too_few(context, now, new, wanted)
-    workers = _pids(now, new)
-    probe(context, workers)
-    _settle(context, new, workers)
-    seen = context.look()
+    seen = _judge(context, new, workers_before(context, old))
     _must_cover(context, seen, old, new)
     say_doubled(context, seen, old)
     _remember(context, seen, new)
@@ -42,18 +32,27 @@ def verify(context: StepContext, seen: Observation) -> None:
 
 
 def confirm(context: StepContext, seen: Observation) -> None:
-    """The one master, which no visit has verified, is verified now: the host was booted with the new release, or its
-    old master died before the verdict. Raises `StepFailed` at the first bad sign.
+    """Verify a master that serves alone: the host was booted with the new release, or the old master died before the
+    verdict. Raises `StepFailed` at the first bad sign.
     """
     new = seen.masters[0]
-    now = context.wait(lambda look: bool(accepting(look, new)) or bool(_bad(context, look, new)), WORKERS_SEEN_S)[1]
+    _remember(context, _judge(context, new, wanted=1), new)
+
+
+def _judge(context: StepContext, new: Master, wanted: int) -> Observation:
+    """The last look at a master whose workers, at least `wanted`, came, answered and stayed. Raises `StepFailed`."""
+
+    def over(look: Observation) -> bool:
+        return len(accepting(look, new)) >= wanted or bool(_bad(context, look, new))
+
+    now = context.wait(over, WORKERS_SEEN_S)[1]
     _must_be_clean(context, now, new)
-    if not accepting(now, new):
-        raise _too_few(context, now, new, 1)
+    if len(accepting(now, new)) < wanted:
+        raise _too_few(context, now, new, wanted)
     workers = _pids(now, new)
     probe(context, workers)
     _settle(context, new, workers)
-    _remember(context, context.look(), new)
+    return context.look()
 
 
 def _remember(context: StepContext, seen: Observation, new: Master) -> None:
@@ -69,7 +68,7 @@ def workers_before(context: StepContext, old: Master) -> int:
 
 
 def say_doubled(context: StepContext, seen: Observation, old: Master) -> bool:
-    """Whether somebody's HUP has added workers to the old master; that is said."""
+    """Whether a HUP from outside has added workers to the old master; if so, warn of it."""
     has, wanted = len(accepting(seen, old)), workers_before(context, old)
     if has > wanted:
         context.warn("workers_doubled", pid=old.pid, has=has, wanted=wanted)
@@ -77,7 +76,9 @@ def say_doubled(context: StepContext, seen: Observation, old: Master) -> bool:
 
 
 def _must_live(context: StepContext, seen: Observation, new: Master, not_running: str = "Tt") -> Master:
-    """The new master as it is now. Its workers serve on when it is stopped, but it hears nothing. Raises `StepFailed`."""
+    """The new master as it is now. Raises `StepFailed` if it is gone, or stopped: then its workers serve on, but it takes
+    no signal.
+    """
     now, process = find(seen, new.pid, new.start), context.machine.process(new.pid)
     if now is None or process is None:
         raise StepFailed("new_master_died", pid=new.pid)
@@ -99,7 +100,7 @@ def _pids(seen: Observation, new: Master) -> FrozenSet[int]:
 
 
 def probe(context: StepContext, workers: FrozenSet[int]) -> None:
-    """Every probe is answered rightly by one of these workers. Raises `StepFailed`."""
+    """One of these workers answers every probe as it should. Raises `StepFailed`."""
     for one in context.options.probes:
         answer = ask(context.machine, one, workers)
         if answer.by is None:
@@ -131,7 +132,7 @@ def _must_be_clean(context: StepContext, seen: Observation, new: Master) -> None
 
 
 def _speaks_against(lines: Tuple[str, ...]) -> StepFailed:
-    """What the lines say of the release: that its workers crash, that they give up, or something of its own."""
+    """The failure that the log lines show: its workers crash, they exit with a fatal code, or another bad line."""
     crashed = [line for line in lines if CRASHED in line]
     ended = [line for line in lines if ENDED in line]
     if crashed:
@@ -142,7 +143,7 @@ def _speaks_against(lines: Tuple[str, ...]) -> StepFailed:
 
 
 def floods(context: StepContext, seen: Observation, new: Master) -> bool:
-    """Whether its workers crash as fast as it starts them: it must end at once, or its log fills the disk."""
+    """Whether its workers crash as fast as it starts them. Then it must end at once, or its log fills the disk."""
     return sum(CRASHED in line for line in _bad(context, seen, new)) >= FLOOD
 
 
@@ -162,8 +163,9 @@ def evidence(context: StepContext, seen: Observation, new: Master) -> Optional[T
 
 
 def judge_afresh(context: StepContext, seen: Observation) -> None:
-    """What the log had against the new release before an operator said to go on is said once more and held against it
-    no longer: he was told of it, and what made the workers die then (a person, the kernel) need not be the release.
+    """Warn once more of what the log has against the new release, and judge only later lines from now on.
+
+    For a resume: the operator was told of those lines, and their cause (a person, the kernel) need not be the release.
     """
     new = seen.masters[-1] if seen.masters else None
     if new is None or new.sha256 != context.target:
@@ -177,7 +179,10 @@ def judge_afresh(context: StepContext, seen: Observation) -> None:
 
 
 def _must_cover(context: StepContext, seen: Observation, old: Master, new: Master) -> None:
-    """The union over the new workers counts: some builds close, in each worker, the sockets that are not its own."""
+    """All new workers together hold every listening socket of the old master. Raises `StepFailed`.
+
+    Not each of them: some builds close, in each worker, the sockets of the other workers.
+    """
     now = find(seen, old.pid, old.start)
     held = {inode for pid in _pids(seen, new) for inode in context.machine.socket_inodes(pid)}
     missing = set(now.listeners if now else ()) - held
@@ -188,7 +193,7 @@ def _must_cover(context: StepContext, seen: Observation, old: Master, new: Maste
 
 
 def look_after(context: StepContext, seen: Observation) -> None:
-    """The bake's look: the serving release still answers and its log is clean. Raises `StepFailed`; changes nothing."""
+    """The bake's look: the release still answers and its log is clean. Changes nothing. Raises `StepFailed`."""
     new = seen.masters[-1]
     workers = frozenset(worker.pid for worker in new.accepting)
     if len(seen.masters) == 2:
@@ -206,7 +211,7 @@ def look_after(context: StepContext, seen: Observation) -> None:
 
 
 def _look_at_the_old(context: StepContext, old: Master) -> None:
-    """What somebody's reload or log rotation did to the held old master: said, and left as it is."""
+    """Warn of what a reload or a log rotation from outside did to the held old master; leave it as it is."""
     if old.accepting:
         context.warn("old_revived", pid=old.pid)
     moved = moved_away(context.machine, context.own.serving.logs, (old.pid,))
