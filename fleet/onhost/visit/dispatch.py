@@ -1,4 +1,4 @@
-"""A request, answered: find the instance, guard it, and do what the request asks for."""
+"""Answers a request: finds the instance, takes claim and lock, and calls the module of the request."""
 
 import sys
 import traceback

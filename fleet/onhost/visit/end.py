@@ -54,7 +54,7 @@ def ended(outcome: Outcome, word: str, **facts: object) -> End:
 
 
 def ended_by(error: Exception) -> End:
-    """The end that an exception means. One that no step raises is a bug of fleet: its trace goes to stderr."""
+    """The end that this exception means. An exception that no step should raise is a bug: its trace goes to stderr."""
     if isinstance(error, StepError):
         return end_of(error.outcome, error.finding)
     if isinstance(error, (OSError, Malformed)):

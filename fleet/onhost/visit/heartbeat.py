@@ -1,7 +1,7 @@
-"""The controller's end of the line: its beats, its turning back, its silence.
+"""Whether the controller is still there: its beats, its `stop`, its silence.
 
-A cut link gives no error (200 lines were once printed into one), so the controller must be heard: no step is begun
-unless a beat came within the last seconds. The end of stdin means the same at once.
+A cut connection gives no error (200 lines were once printed into one). So a step begins only if a beat came within the
+last `SILENCE_S` seconds. The end of stdin means at once that the controller is gone.
 """
 
 import threading
@@ -17,7 +17,7 @@ SILENCE_S = 5.0
 
 
 class Control:
-    """Listens to the controller in a thread of its own; `go_on` is asked before each step and in each long wait."""
+    """Reads the controller's beats in a thread. `go_on` is called before each step and in each long wait."""
 
     def __init__(self, source: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
         self._source = source
@@ -26,7 +26,7 @@ class Control:
         self._over: Optional[str] = None
 
     def listen(self) -> None:
-        """Beats are heard from now on."""
+        """Start to read beats."""
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -51,7 +51,7 @@ class Control:
 
 
 def fenced(own: InstanceStore, rollout: str, epoch: int, go_on: Callable[[], None]) -> Callable[[], None]:
-    """`go_on`, which also says when somebody else has been given the host."""
+    """`go_on`, which also raises `TurnedBack` when another rollout has taken the host over."""
 
     def ask() -> None:
         go_on()

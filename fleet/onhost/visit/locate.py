@@ -1,8 +1,8 @@
-"""Where this instance keeps its things: what the inventory says, else what fleet knows, else what the master says.
+"""Finds the instance's layout: from the inventory, else from what fleet stored before, else from the running master.
 
-The pid file is the instance's identity. When the inventory does not name it, an instance that fleet has been at before
-is known by its folder, whatever its configuration says by now; a new one is read off the configuration files that the
-one running master was started with, else off what was compiled in (`-V`).
+The pid file identifies the instance. If the inventory does not name it, fleet takes the one that it stored at an earlier
+visit, whatever the configuration says by now. On a host without such a visit it reads the configuration files that the
+running master was started with, else the path that was compiled in (`-V`).
 """
 
 from typing import List, Optional
@@ -16,9 +16,9 @@ from fleet.onhost.wire import Malformed
 
 
 def locate(machine: Machine, layout: Layout) -> Layout:
-    """The layout with the pid file filled in, where it can be told, and the binary where fleet has been before.
+    """The layout, with the pid file where it can be found, and with the binary where an earlier visit stored it.
 
-    A host that is down has no master to tell its binary by; without it neither its orphans nor its path are known.
+    A host that is down has no master that shows its binary. Without the binary, its orphans and its path stay unknown.
     """
     found = _placed(machine, layout)
     if found.binary is not None or found.pid_file is None:
@@ -42,7 +42,7 @@ def _placed(machine: Machine, layout: Layout) -> Layout:
 
 
 def _known(machine: Machine, layout: Layout) -> List[Layout]:
-    """The instances on this host that fleet has been at, of the given binary if one is given."""
+    """The layouts that earlier visits stored on this host, of the given binary if one is given."""
     found = []
     for name in machine.names(layout.state_dir + "/instances"):
         one = _layout_of(machine, layout, name)

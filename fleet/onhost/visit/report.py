@@ -1,4 +1,4 @@
-"""What the host says of itself: the end of every visit, and the whole of `fleet status`."""
+"""The report of a host: it ends every visit, and `fleet status` shows it."""
 
 import re
 from shlex import quote
@@ -19,14 +19,14 @@ NO_RECORD = ""
 
 
 class Versions:
-    """Versions by hash, each asked once of the binary itself (`-v`)."""
+    """Versions by hash. Each binary is run once (`-v`)."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._known: Dict[str, Optional[str]] = {}
 
     def of(self, sha256: Optional[str], path: Optional[str]) -> Optional[str]:
-        """The version that the file at `path`, whose hash this is, gives of itself."""
+        """The version that the file at `path` prints; `sha256` is its hash. `None` where it prints none."""
         if sha256 is None or path is None:
             return None
         if sha256 not in self._known:

@@ -1,4 +1,4 @@
-"""One request and the instance it is about: what every answer to it needs."""
+"""One request and its instance: what every answer to it needs."""
 
 from typing import Callable, NamedTuple, Optional, Tuple
 
@@ -14,7 +14,7 @@ Preflight = Callable[[Instance, Request, Observation, Optional[str]], Tuple[Find
 
 
 class Visit(NamedTuple):
-    """One request and the instance it is about.
+    """One request and its instance.
 
     `say` sends a reply to the controller, `go_on` raises `TurnedBack` when nothing new should begin. `preflight` is the
     host's own, unless a test runs the visit on a model of nginx.
@@ -40,7 +40,7 @@ class Visit(NamedTuple):
         )
 
     def fenced(self, epoch: int) -> "Visit":
-        """This visit; nothing begins any more once the host has been given to another rollout."""
+        """This visit, but `go_on` also raises `TurnedBack` once another rollout has taken the host over."""
         return self._replace(go_on=fenced(self.instance.own, self.request.rollout, epoch, self.go_on))
 
     def context(self, record: Record, target: str) -> StepContext:
@@ -48,9 +48,9 @@ class Visit(NamedTuple):
         return StepContext(self.instance, record, target, self.request.options, self.find, self.go_on)
 
     def take(self, step: Step, act: Callable[[], End]) -> End:
-        """How the step ended. The host's journal and the controller are told before and after it.
+        """Take the step; tell the host's journal and the controller before and after it. How it ended.
 
-        No step forward begins that the journal does not hold: a full disk stops an upgrade, never a way back.
+        A forward step whose intent can't be written does not begin: a full disk stops an upgrade, never a way back.
         """
         machine, note = self.instance.machine, self.instance.note
         began_s = machine.monotonic_s()

@@ -1,4 +1,4 @@
-"""The answer to `stage`: the release is on the host, and every reason against an upgrade has been said."""
+"""The answer to `stage`: brings the release into the store and runs preflight."""
 
 from contextlib import suppress
 from typing import Tuple
@@ -14,7 +14,7 @@ from fleet.onhost.visit.request import Visit
 
 
 def answer_stage(visit: Visit) -> End:
-    """The release is in the store and every reason against an upgrade has been said."""
+    """Stage the release and send every finding of preflight."""
     instance, request = visit.instance, visit.request
     assert request.goal is not None
     target = request.goal.target
@@ -31,7 +31,7 @@ def answer_stage(visit: Visit) -> End:
 
 
 def _remember_command(visit: Visit, seen: Observation) -> None:
-    """Remember how the master was started, in case it is ever down. A visit that holds the lock knows it anyway."""
+    """Remember how the master was started, in case it is ever down. A visit that holds the lock does so, too."""
     own = visit.instance.kept
     if own is None or len(seen.masters) != 1 or own.serving.argv == seen.masters[0].argv:
         return
@@ -40,7 +40,7 @@ def _remember_command(visit: Visit, seen: Observation) -> None:
 
 
 def judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:
-    """Send the findings, a few of each word; any refusal among them ends the visit."""
+    """Send the findings, a few of each word. REFUSED if there is a refusal among them."""
     said = limit_per_word(findings)
     for finding in said:
         visit.find(finding)
@@ -52,7 +52,7 @@ def judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:
 
 
 def _staged(visit: Visit, target: str) -> End:
-    """The store has the release, or why not: nothing is sent that finds no room or no use here."""
+    """How staging ended. Asks the controller for the bytes only if they have room and use here."""
     instance, request = visit.instance, visit.request
     against = () if instance.store.has(target) else checks.before_staging(instance.machine, request)
     if checks.refusals(against):

@@ -18,7 +18,7 @@ from fleet.onhost.visit.walk import behind, walk
 
 
 def upgrade(visit: Visit, record: Optional[Record], seen: Observation) -> End:
-    """The host has the release, or is as it was. The host is claimed and locked."""
+    """Bring the host to the release, or leave it as it was. The caller has claimed and locked the host."""
     request, own = visit.request, visit.instance.own
     assert request.goal is not None
     target = request.goal.target
@@ -51,7 +51,7 @@ def upgrade(visit: Visit, record: Optional[Record], seen: Observation) -> End:
 
 
 def _adopt(visit: Visit, record: Record) -> Record:
-    """Take over a host that another rollout to the same release left half-way or held; its way back stays."""
+    """Continue what another rollout to the same release left half-way or held. The way back stays the same."""
     request, instance = visit.request, visit.instance
     mine = record._replace(
         rollout=request.rollout, epoch=request.epoch, operator=request.operator, at=instance.machine.utc()
@@ -102,7 +102,7 @@ def _begin(visit: Visit, last: Optional[Record], seen: Observation, target: str)
 
 
 def _write_undo(machine: Machine, root: str) -> None:
-    """`<state_dir>/undo`: the way back for an operator who has a console and no laptop."""
+    """Write `<state_dir>/undo`: the way back for an operator with a console but no laptop."""
     words = [sys.executable, "-I", "-B", os.path.realpath(sys.argv[0]), "undo", root]
     text = '#!/bin/sh\n# Takes nginx back to what ran before the last rollout: undo [PID_FILE]\nexec %s "$@"\n'
     machine.write(root + "/undo", text % " ".join(quote(word) for word in words), mode=0o700)

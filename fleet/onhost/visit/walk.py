@@ -1,4 +1,4 @@
-"""One visit: look, and go towards the goal as far as this request may.
+"""The walk of one visit: look, ask for the next step, take it, until the goal is reached or the request may do no more.
 
 The walk asks `next_step` after every look, so that upgrade, resume, retry and rollback are this one loop. Where a visit
 that ended badly leaves the host is `procedure.retreat`'s decision: before `drain` as it was, from `drain` on held.
@@ -48,7 +48,7 @@ ACTS = {
 
 
 class Walk:
-    """The way of one visit from wherever the host is to its goal. It remembers what this visit alone knows."""
+    """One visit's way from any phase to the goal. It remembers what only this visit knows."""
 
     def __init__(self, visit: Visit, context: StepContext) -> None:
         self.visit = visit
@@ -103,7 +103,9 @@ class Walk:
         )
 
     def _is_verified(self, seen: Observation) -> bool:
-        """By this visit; or, for a master that serves alone, by any earlier one, or because the walk goes back."""
+        """Whether the newest master was verified by this visit. A master that serves alone may have been verified by an
+        earlier one, and needs no verdict on the way back.
+        """
         if not seen.masters:
             return False
         if self._verified == (seen.masters[-1].pid, seen.masters[-1].start):
@@ -114,7 +116,7 @@ class Walk:
         return len(seen.masters) == 1 and not (goes_forward and is_unconfirmed(seen, context.record, verified))
 
     def _wait(self, before: Situation) -> None:
-        """Until the phase is another one. An old master that finishes its last connections has the drain timeout."""
+        """Wait until the phase changes. In RETIRING, the old master has until the drain timeout. Raises `StepFailed`."""
         retiring = before.phase is Phase.RETIRING
         deadline_s = self.context.options.drain_timeout_s if retiring else WAIT_S
         came, now = self.context.wait(
@@ -138,7 +140,7 @@ class Walk:
         def act() -> End:
             try:
                 self._act(step, seen)
-            except Exception as error:  # whatever it was, also a bug of ours: the controller and the journal are told
+            except Exception as error:  # Also a bug of fleet's: the controller and the journal must be told.
                 return ended_by(error)
             return End(Outcome.DONE)
 
@@ -156,7 +158,7 @@ class Walk:
 
 
 def walk(visit: Visit, record: Record, goal: Goal) -> End:
-    """The visit's walk and, where it ends badly, the retreat to rest. The host's syslog tells what was asked, and the end."""
+    """Walk to the goal; if that ends badly, come to rest. The host's syslog gets the request and the end."""
     request, machine = visit.request, visit.instance.machine
     what = "%s to %s, rollout %s, by %s" % (request.ask.value, goal.target[:12], request.rollout, request.operator)
     machine.syslog(what + ": begun")
@@ -169,13 +171,13 @@ def _walked(visit: Visit, context: StepContext, goal: Goal) -> End:
     way = Walk(visit, context)
     try:
         end = way.go(goal.rest, visit.request.allowed) or _arrived(context, visit.request)
-    except Exception as error:  # whatever it was, also a bug of ours: the host must not stay where it is
+    except Exception as error:  # Also a bug of fleet's: the host must not stay where it is.
         end = ended_by(error)
     return end if end.outcome is Outcome.DONE else _to_rest(way, end)
 
 
 def _arrived(context: StepContext, request: Request) -> End:
-    """What is left to do, to say and to write down once the goal is reached."""
+    """Finish a visit that reached its goal: put things right, warn, and write the state into the record."""
     state = state_reached(request.ask, request.goal)
     if state is State.ROLLED_BACK:
         put_right(context)
@@ -193,7 +195,7 @@ def _lost_its_old(context: StepContext) -> bool:
 
 
 def _to_rest(way: Walk, end: End) -> End:
-    """The end of a visit that ended badly, once the host is at rest; or why it could not be brought there."""
+    """Bring the host to rest. The visit's end as it was; another one if the host could not be brought to rest."""
     seen = way.context.look()
     what = retreat(way.unfinished(seen, winch_pending=end.reason == "drain_unseen"))
     if what is Retreat.STAY:
@@ -203,7 +205,7 @@ def _to_rest(way: Walk, end: End) -> End:
     calm = way.context._replace(target=elder_release(seen, way.context.record), go_on=lambda: None)
     try:
         worse = Walk(way.visit, calm).go(Rest.FINAL, GOING_BACK)
-    except Exception as error:  # as above
+    except Exception as error:  # As above.
         worse = ended_by(error)
     if worse is not None and worse.outcome is not Outcome.DONE:
         return failed_to_go_back(_serving(calm), worse, end)
@@ -213,13 +215,13 @@ def _to_rest(way: Walk, end: End) -> End:
 
 def _restore_file(context: StepContext, end: End) -> End:
     """As `_to_rest`, on a host without a master."""
-    # Without a master only the layout that was written down before the swap says where its binary lies.
+    # Without a master, only the layout that was stored before the swap tells where the binary is.
     layout = context.own.layout or context.instance.layout
     instance = context.instance._replace(observer=Observer(context.machine, layout))
     calm = context._replace(instance=instance, target=context.record.before_process)
     try:
         back.restore(calm, calm.look())
-    except Exception as error:  # as above
+    except Exception as error:  # As above.
         return failed_to_go_back(_serving(calm), ended_by(error), end)
     return end
 
@@ -245,7 +247,7 @@ def _undone(context: StepContext, now: Situation, seen: Observation, step: Optio
 
 
 def _blocked(context: StepContext, now: Situation, seen: Observation, missing: Optional[Step]) -> End:
-    """Why nothing can be done from here."""
+    """The end where the table allows no step."""
     if now.phase is Phase.DOWN:
         known = start_command(context.instance, seen)
         command = "`%s`" % known if known else "as at boot, such as `systemctl start nginx`"
@@ -265,7 +267,7 @@ def _masters_in_words(seen: Observation) -> str:
 
 
 def behind(request: Request, record: Optional[Record], phase: Phase, folder: str) -> Optional[End]:
-    """The end for a host behind where its last visit left it: only a new upgrade moves it forward again. Else `None`."""
+    """The end for a host that went back since its last visit: only a new upgrade moves it forward. Else `None`."""
     if request.ask not in (Ask.UPGRADE, Ask.BAKE, Ask.COMMIT):
         return None
     undone = record is not None and record.rollout == request.rollout and record.state is State.ROLLED_BACK
@@ -278,7 +280,7 @@ def behind(request: Request, record: Optional[Record], phase: Phase, folder: str
 
 
 def bake(context: StepContext, seen: Observation) -> End:
-    """The bake's look. Changes nothing."""
+    """The bake's look at the release that serves. Changes nothing."""
     now = situation(seen, context.target)
     if now.phase not in WATCHED:
         return _blocked(context, now, seen, None)
