@@ -10,12 +10,12 @@ RUN: Mapping[str, str] = MappingProxyType(
     {
         "budget": "More hosts failed than --max-failures allows, so the rollout goes back.",
         "cut": "Ctrl-C was pressed twice: fleet cuts all connections; `fleet status` shows where the hosts are.",
-        "fleet_bug": "fleet met a bug of its own; it begins no further host.",
+        "fleet_bug": "A bug in fleet ended the run; no further host is begun.",
         "interrupted": "Ctrl-C, a suspended laptop or a stopped fleet ended the run; running visits end in a resting phase.",
-        "journal_lost": "The journal can't be written; fleet begins no further host, and a rollback continues without it.",
-        "last_look": "fleet asks the hosts that did not answer once more before the run ends.",
-        "lock_wait": "fleet waits for a host that another run holds (--lock-wait).",
+        "journal_lost": "The journal can't be written; no further host is begun, and a rollback continues without it.",
+        "last_look": "The hosts that did not answer are asked once more before the run ends.",
+        "lock_wait": "The run waits for a host that another run holds (--lock-wait).",
         "rolled_back": "The host is left alone: an operator rolled it back from this rollout.",
-        "taken_over": "Another run took over the journal's lock; this run begins no further host.",
+        "taken_over": "Another run took over the journal's lock; no further host is begun.",
     }
 )

@@ -1,4 +1,4 @@
-"""Every sentence that a host can say, by its word.
+"""The catalogue of reasons: every word that a host can give, with its message and remedy.
 
-Imports only the protocol; `catalogue` is the door.
+Imports only the protocol; the other rooms import `catalogue`.
 """

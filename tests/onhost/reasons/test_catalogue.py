@@ -35,7 +35,7 @@ SOURCES = {
 EVERY_REASON = pytest.mark.parametrize("reason", EVERY, ids=lambda reason: reason.word)
 
 # The calls that take a word and its facts, and the position of the word among the arguments.
-TAKES_FACTS = {"finding": 0, "StepFailed": 0, "StepRefused": 0, "TurnedBack": 0, "warn": 0, "ended": 1}
+TAKES_FACTS = {"finding": 0, "StepFailed": 0, "StepRefused": 0, "TurnedBack": 0, "Cause": 0, "warn": 0, "ended": 1}
 # The calls that fill in a reply by hand: only with the word of a finding, never with one of their own.
 TAKES_TEXT = {"End": 1, "Finding": 0}
 
@@ -178,10 +178,6 @@ BANNED = re.compile(
 )
 
 
-# Names that are written small, also at the start of a sentence.
-PROGRAMS = ("fleet", "psutil", "ssh", "sshd", "sudo")
-
-
 class Named(NamedTuple):
     """A place in the code that names a word, and the facts it gives; `None` when they come as a dictionary."""
 
@@ -205,6 +201,8 @@ def _named(name: str, call: ast.Call) -> Iterator[Named]:
     if position is None or len(call.args) <= position:
         return
     given = [keyword.arg for keyword in call.keywords]
+    if how == "Cause" and isinstance(call.args[1], ast.Dict):
+        given = [word for key in call.args[1].keys if key is not None for word in _literals(key)]
     facts = None if None in given or how in TAKES_TEXT else frozenset(str(one) for one in given)
     for word in _literals(call.args[position]):
         yield Named(f"{name}:{call.lineno}", how, word, facts)
@@ -279,7 +277,7 @@ def test_a_text_uses_none_of_the_words_that_leave_a_reader_alone(reason: Reason)
 def test_a_meaning_of_the_controller_is_a_sentence_of_the_same_form(word: str) -> None:
     meaning = {**WORDS, **RUN}[word]
 
-    assert meaning[0].isupper() or meaning.partition(" ")[0] in PROGRAMS
+    assert meaning[0].isupper()
     assert meaning.endswith(".")
     assert BANNED.findall(meaning) == []
 
