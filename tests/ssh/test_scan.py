@@ -275,7 +275,7 @@ def test_a_visit_of_a_host_behind_a_bastion_with_a_changed_key_is_refused_as_lou
     assert f"{fleet.there.known_hosts}:2" in framed
 
 
-def test_what_cannot_be_reached_is_listed_and_the_others_are_trusted(fleet: Operator) -> None:
+def test_unreachable_hosts_are_listed_and_the_others_are_trusted(fleet: Operator) -> None:
     fleet.inventory_of(
         f"gate: {{ansible_host: {name_of(0)}}}", f"down: {{ansible_host: 127.0.0.1, ansible_port: {free_port()}}}"
     )

@@ -28,7 +28,7 @@ from tests.support.ssh.server import Proxy, Sshd, make_key, sshd
 from tests.support.ssh.stubs import FINE, QUICK, TARGET, Heard, a_task, of, stub
 
 ECHO = "end(message=repr((request.ask.value, request.rollout, request.operator, request.layout.state_dir)))"
-# One line answered for each line that comes after the request, until it is told to stop.
+# Reads the beats after the request until it reads `stop`.
 UNTIL_STOP = """
 say(ReplyType.STEP_STARTED, step=Step.LAUNCH)
 for line in sys.stdin:
@@ -40,10 +40,10 @@ AS_NOBODY = 'ForceCommand exec setpriv --reuid=65534 --clear-groups {path}/bin/s
 NOISY = 'ForceCommand echo "Welcome!"; echo fleet; printf "no newline"; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
 
 
-# What is told
+# Events
 
 
-def test_a_visit_is_told_from_its_start_to_its_end(fresh: Host, tmp_path: Path) -> None:
+def test_a_visit_sends_events_from_its_start_to_its_end(fresh: Host, tmp_path: Path) -> None:
     heard = Heard()
 
     outcome = visit(a_task(fresh), heard, stub(tmp_path, FINE))
@@ -253,7 +253,7 @@ def test_a_host_cannot_report_a_reason_of_the_link(fresh: Host, tmp_path: Path, 
     assert [event.reason for event in heard.events if event.reason] == ["garbled"]
 
 
-def test_a_script_that_goes_silent_is_told_apart_from_a_dead_link(fresh: Host, tmp_path: Path) -> None:
+def test_a_silent_script_is_not_reported_as_a_dead_link(fresh: Host, tmp_path: Path) -> None:
     task = a_task(fresh, deadlines=replace(QUICK, silence_s=1))
 
     outcome = visit(task, Heard(), stub(tmp_path, "time.sleep(30)"))

@@ -97,7 +97,7 @@ def test_a_file_that_others_can_read_or_change_is_refused(file: Path, mode: int)
     assert SECRETS.get(SecretKind.BECOME) is None
 
 
-def test_a_file_that_belongs_to_somebody_else_is_refused(file: Path) -> None:
+def test_a_file_of_another_user_is_refused(file: Path) -> None:
     os.chown(file, 61_234, 61_234)
 
     with pytest.raises(Refused, match="can be read or changed by others"):

@@ -85,7 +85,7 @@ def allow(server: Sshd, *lines: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ecdsa", "ed25519"])
-def test_keys_of_each_type_let_us_in(server: Sshd, tmp_path: Path, kind: str) -> None:
+def test_keys_of_each_type_are_accepted(server: Sshd, tmp_path: Path, kind: str) -> None:
     key = make_key(tmp_path / "key", kind)
     allow(server, public(key))
 
@@ -93,7 +93,7 @@ def test_keys_of_each_type_let_us_in(server: Sshd, tmp_path: Path, kind: str) ->
 
 
 @pytest.mark.parametrize(("kind", "form"), [("rsa", "PEM"), ("ecdsa", "PEM"), ("ecdsa", "PKCS8")])
-def test_older_formats_of_key_files_let_us_in(server: Sshd, tmp_path: Path, kind: str, form: str) -> None:
+def test_older_formats_of_key_files_are_accepted(server: Sshd, tmp_path: Path, kind: str, form: str) -> None:
     key = make_key(tmp_path / "key", kind)
     allow(server, public(key))
     subprocess.run(["ssh-keygen", "-q", "-p", "-m", form, "-N", "", "-f", key], check=True, capture_output=True)
@@ -102,7 +102,7 @@ def test_older_formats_of_key_files_let_us_in(server: Sshd, tmp_path: Path, kind
     assert is_in(with_key(server, key))
 
 
-def test_a_key_that_the_host_does_not_know_is_named_with_what_the_host_accepts(strict: Sshd, tmp_path: Path) -> None:
+def test_a_refused_login_names_the_key_and_the_methods_that_the_host_accepts(strict: Sshd, tmp_path: Path) -> None:
     key = make_key(tmp_path / "other")
 
     failure = rejection(with_key(strict, key))
@@ -222,7 +222,7 @@ def test_a_public_key_file_picks_its_key_from_the_agent(strict: Sshd, tmp_path: 
 
 
 @pytest.mark.parametrize("beside", [True, False], ids=["with its public half", "alone"])
-def test_a_key_file_that_cannot_be_read_and_that_the_agent_holds_lets_us_in(
+def test_an_unreadable_key_file_is_used_through_the_agent(
     strict: Sshd, tmp_path: Path, agent: Path, beside: bool
 ) -> None:
     """The file has a cipher that only OpenSSH supports."""
@@ -291,14 +291,14 @@ def test_a_dead_agent_is_reported_when_the_login_fails(strict: Sshd, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])
-def test_a_certificate_beside_the_key_lets_us_in(strict: Sshd, tmp_path: Path, kind: str) -> None:
+def test_a_certificate_beside_the_key_is_used(strict: Sshd, tmp_path: Path, kind: str) -> None:
     key = make_key(tmp_path / "key", kind)
     certify(strict.folder / "ca", key)
 
     assert is_in(with_key(strict, key))
 
 
-def test_a_certificate_that_ssh_config_names_lets_us_in(strict: Sshd, tmp_path: Path) -> None:
+def test_a_certificate_that_ssh_config_names_is_used(strict: Sshd, tmp_path: Path) -> None:
     key = make_key(tmp_path / "key")
     elsewhere = certify(strict.folder / "ca", key).rename(tmp_path / "elsewhere.pub")
 
@@ -307,7 +307,7 @@ def test_a_certificate_that_ssh_config_names_lets_us_in(strict: Sshd, tmp_path: 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
 @pytest.mark.parametrize("is_alone", [False, True], ids=["with its key", "alone"])
-def test_a_certificate_of_the_agent_lets_us_in(
+def test_a_certificate_of_the_agent_is_used(
     strict: Sshd, tmp_path: Path, agent: Path, kind: str, is_alone: bool
 ) -> None:
     key = make_key(tmp_path / "key", kind)
@@ -347,7 +347,7 @@ def test_an_expired_certificate_is_reported_as_expired(strict: Sshd, tmp_path: P
 # FIDO keys
 
 
-def test_a_fido_key_of_the_agent_lets_us_in_with_one_touch(strict: Sshd, tmp_path: Path) -> None:
+def test_a_fido_key_of_the_agent_needs_one_touch(strict: Sshd, tmp_path: Path) -> None:
     with FidoAgent(tmp_path / "fido") as fido:
         allow(strict, fido.public)
 
@@ -385,7 +385,7 @@ def test_a_token_that_is_unplugged_does_not_end_the_login(strict: Sshd, tmp_path
     assert "the agent gave no signature: the token was not touched" in failure.message
 
 
-def test_a_fido_key_file_without_the_agent_is_told_what_to_do(server: Sshd, tmp_path: Path) -> None:
+def test_a_fido_key_file_without_the_agent_has_a_remedy(server: Sshd, tmp_path: Path) -> None:
     with FidoAgent(tmp_path / "fido") as fido:
         blob = base64.b64decode(fido.public.split()[1])
     key = tmp_path / "id_ed25519_sk"
@@ -463,7 +463,7 @@ def by_password(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         yield running
 
 
-def test_a_password_that_was_asked_for_lets_us_in_where_no_key_does(by_password: Sshd, tmp_path: Path) -> None:
+def test_the_password_is_used_where_no_key_is_accepted(by_password: Sshd, tmp_path: Path) -> None:
     host = with_key(by_password, make_key(tmp_path / "other"))
     SECRETS.put(SecretKind.LOGIN, RIGHT)
 

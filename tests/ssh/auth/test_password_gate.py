@@ -86,7 +86,7 @@ def test_a_visit_that_is_stopped_while_it_waits_does_not_get_the_password() -> N
     def turned_back() -> None:
         asked.append(None)
         if len(asked) == 2:
-            gate.report("slow", "slow", None)  # nobody is before him now
+            gate.report("slow", "slow", None)  # the queue is empty now
             raise InterruptedError
 
     with pytest.raises(InterruptedError):

@@ -107,7 +107,7 @@ def typed(words: list[str], environment: dict[str, str]) -> Ran:
         for end in select.select(open_ends, [], [])[0]:
             try:
                 more = os.read(end, 1 << 16)
-            except OSError:  # the terminal, when nobody has it open any more
+            except OSError:  # the terminal was closed
                 more = b""
             if not more:
                 open_ends.remove(end)

@@ -41,7 +41,7 @@ def linked(host: Host, folder: Path) -> Host:
 # The bundle
 
 
-def test_the_bundle_is_brought_once_and_then_found(fresh: Host, tmp_path: Path) -> None:
+def test_the_bundle_is_uploaded_once_and_then_found(fresh: Host, tmp_path: Path) -> None:
     available = stub(tmp_path, FINE)
 
     visit(a_task(fresh), Heard(), available)
@@ -128,7 +128,7 @@ def test_a_link_to_the_state_folder_counts_as_the_folder(fresh: Host, tmp_path: 
 
 
 @pytest.mark.parametrize("further", ["", "below"])
-def test_a_link_that_somebody_may_replace_is_refused(fresh: Host, tmp_path: Path, further: str) -> None:
+def test_a_link_that_other_users_may_replace_is_refused(fresh: Host, tmp_path: Path, further: str) -> None:
     """Its target may be root's alone; the folder that holds the link counts, too."""
     host = linked(fresh, tmp_path)
     open_to(tmp_path / "app", 65534, 65534, 0o755)
@@ -148,7 +148,7 @@ rm {app}/fleet; ln -s {app}/evil {app}/fleet
 """
 
 
-def test_a_link_that_was_replaced_after_the_first_visit_runs_nobody_s_code(fresh: Host, tmp_path: Path) -> None:
+def test_a_link_that_was_replaced_after_the_first_visit_runs_no_foreign_code(fresh: Host, tmp_path: Path) -> None:
     """The bundle is still root's own file, through another link; the files beside it are not."""
     host = linked(fresh, tmp_path)
     available = stub(tmp_path, FINE)
@@ -175,7 +175,7 @@ def test_links_that_lead_nowhere_but_to_each_other_are_refused(fresh: Host, tmp_
     assert "Traceback" not in outcome.message
 
 
-def test_what_a_killed_receiver_has_left_is_swept_when_the_next_bundle_comes(fresh: Host, tmp_path: Path) -> None:
+def test_the_leftovers_of_a_killed_receiver_are_removed_by_the_next_upload(fresh: Host, tmp_path: Path) -> None:
     bundles = Path(fresh.layout.state_dir, "bundles")
     given_up, under_way = bundles / "a" / "fleet.pyz.part.7", bundles / "a" / "fleet.pyz.part.8"
     given_up.parent.mkdir(parents=True)
@@ -240,7 +240,7 @@ def test_an_odd_state_folder_reaches_no_shell(fresh: Host, tmp_path: Path, folde
     assert len(bundle_files(host)) == 1
 
 
-def test_a_state_folder_that_no_csh_could_be_told_is_refused(fresh: Host, tmp_path: Path) -> None:
+def test_a_state_folder_that_csh_can_not_quote_is_refused(fresh: Host, tmp_path: Path) -> None:
     host = replace(fresh, layout=fresh.layout._replace(state_dir="/var/lib/fleet!"))
 
     assert of(visit(a_task(host), Heard(), stub(tmp_path, FINE))) == (Outcome.REFUSED, "path_refused")
@@ -303,7 +303,7 @@ else:
 """
 
 
-def test_a_missing_release_is_brought_and_the_request_is_made_again(fresh: Host, tmp_path: Path) -> None:
+def test_a_missing_release_is_uploaded_and_the_request_is_sent_again(fresh: Host, tmp_path: Path) -> None:
     release = tmp_path / "nginx"
     release.write_text("the bytes")
     heard = Heard()
@@ -326,7 +326,7 @@ def test_a_missing_release_is_brought_and_the_request_is_made_again(fresh: Host,
     assert heard.events[1].took_s is not None
 
 
-def test_a_missing_release_that_nobody_has_is_refused(fresh: Host, tmp_path: Path) -> None:
+def test_a_missing_release_without_a_local_file_is_refused(fresh: Host, tmp_path: Path) -> None:
     outcome = visit(a_task(fresh, Ask.STAGE), Heard(), stub(tmp_path, STAGE))
 
     assert of(outcome) == (Outcome.REFUSED, "release_missing")

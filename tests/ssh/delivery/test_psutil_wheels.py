@@ -146,7 +146,7 @@ def test_pip_brings_the_wheel_of_the_platform_and_it_is_unpacked(platform: str, 
     ],
     ids=["glibc", "arm64", "Alpine", "musl's own libc.so", "musl by Python 3.14", "32 bit"],
 )
-def test_what_a_host_s_python_tells_of_its_libc_names_the_platform(told: str, platform: str) -> None:
+def test_the_libc_of_the_host_s_python_gives_the_platform(told: str, platform: str) -> None:
     found = missing_platform(f"fleet-missing bundle {told}".encode())
 
     assert found is not None
@@ -154,7 +154,7 @@ def test_what_a_host_s_python_tells_of_its_libc_names_the_platform(told: str, pl
 
 
 @pytest.mark.parametrize("platform", ["riscv64-glibc", "x86_64-glibc-32bit", "armv7l-musl"])
-def test_a_platform_without_a_wheel_asks_nobody(platform: str, tmp_path: Path) -> None:
+def test_a_platform_without_a_wheel_runs_no_pip(platform: str, tmp_path: Path) -> None:
     with pytest.raises(WheelUnavailable, match="no wheel for it"):
         WheelCache(tmp_path / "cache").fetch(platform)
 

@@ -35,7 +35,7 @@ def test_the_rate_holds_for_all_uploads_together(clock: Clock) -> None:
     assert clock.now_s == pytest.approx(1000 + (20 - 1) * 0.25)
 
 
-def test_time_in_which_nobody_sent_is_not_saved_up(clock: Clock) -> None:
+def test_idle_time_is_not_saved_up(clock: Clock) -> None:
     rate = Rate(1000, clock, clock.pause)
     clock.now_s += 3600
 
@@ -74,7 +74,7 @@ def test_a_portion_is_small_enough_to_share_the_line() -> None:
     assert Rate(1).portion(1 << 20) == 1024
 
 
-def test_without_a_limit_nobody_waits() -> None:
+def test_without_a_limit_no_upload_waits() -> None:
     assert UNLIMITED.portion(1 << 20) == 1 << 20
     UNLIMITED.take(1 << 40, lambda: pytest.fail("it waits"))
 

@@ -63,7 +63,7 @@ def connect(server: Sshd, connecting: Connecting = NEW) -> list[tuple[str, str]]
 # accept-new
 
 
-def test_an_unknown_key_is_accepted_told_and_known_from_then_on(server: Sshd) -> None:
+def test_an_unknown_key_is_accepted_reported_and_known_from_then_on(server: Sshd) -> None:
     server.know()
 
     ((reason, message),) = connect(server)

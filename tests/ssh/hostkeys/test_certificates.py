@@ -211,7 +211,7 @@ def test_a_known_key_is_accepted_whatever_is_wrong_with_its_certificate(certifie
 
 
 @pytest.mark.parametrize("revoked", ["the authority", "the key"])
-def test_what_is_revoked_is_refused_in_a_certificate_too(certified: Certified, revoked: str) -> None:
+def test_a_revoked_key_is_refused_in_a_certificate_too(certified: Certified, revoked: str) -> None:
     certified.certify("-h", "-n", "127.0.0.1")
     ours = public(certified.ca("ours"))
     which = ours if revoked == "the authority" else "{key}"
