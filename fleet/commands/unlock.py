@@ -99,7 +99,7 @@ def _claim(host: HostStatus) -> dict[str, Any] | None:
 
 
 def _error(host: HostStatus) -> str | None:
-    return None if host.report else host.last.message or "it did not answer"
+    return None if host.report else host.last.message or "No answer."
 
 
 def _show(output: Output, journal: Journal, holder: Holder | None, looked: RolloutStatus) -> None:
@@ -116,6 +116,6 @@ def _show(output: Output, journal: Journal, holder: Holder | None, looked: Rollo
         if claim is not None:
             output.result(safe(f"{host.name}: {claim_in_words(claim)}."))
         elif host.report is None:
-            output.result(safe(f"{host.name}: not known, {_error(host)}"))
+            output.result(safe(f"{host.name}: {_error(host)}"))
     if looked.all and not any(_claim(host) for host in looked.all):
         output.result("No host is claimed.")
