@@ -15,7 +15,6 @@ from fleet.journal.journal import Journal
 from fleet.journal.lock import Holder
 from fleet.onhost.protocol import Ask, Outcome
 from fleet.onhost.state.fence import claim_in_words
-from fleet.onhost.text import safe
 from fleet.rollout import results
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import Policy
@@ -104,18 +103,18 @@ def _error(host: HostStatus) -> str | None:
 
 def _show(output: Output, journal: Journal, holder: Holder | None, looked: RolloutStatus) -> None:
     if holder is None:
-        output.result(f"The journal {safe(journal.display_name)}: no run holds it.")
+        output.line(f"The journal {journal.display_name}: no run holds it.")
     else:
         beat = f", last heartbeat at {holder.beat:%H:%M:%S} UTC" if holder.beat else ""
-        output.result(
-            f"The journal {safe(journal.display_name)}: held by {safe(holder.description)} "
+        output.line(
+            f"The journal {journal.display_name}: held by {holder.description} "
             f"since {holder.since:%F %H:%M:%S} UTC{beat}."
         )
     for host in looked.all:
         claim = host.report.claim if host.report else None
         if claim is not None:
-            output.result(safe(f"{host.name}: {claim_in_words(claim)}."))
+            output.line(f"{host.name}: {claim_in_words(claim)}.")
         elif host.report is None:
-            output.result(safe(f"{host.name}: {_error(host)}"))
+            output.line(f"{host.name}: {_error(host)}")
     if looked.all and not any(_claim(host) for host in looked.all):
-        output.result("No host is claimed.")
+        output.line("No host is claimed.")
