@@ -360,14 +360,15 @@ class Rollouts(RuleBasedStateMachine):
         self._finish_ways_back()
 
     def _finish_ways_back(self) -> None:
-        """A rollback that was killed half-way, after the commit or by another operator: no `resume` may touch that host any
-        more, `rollback` finishes it.
+        """A rollback that broke off, after the commit or by another operator: no `resume` takes its hosts any further,
+        `rollback` finishes it.
         """
+        undone = {rollout for host in self.ground.hosts.values() for rollout in host.report().undone}
         for host in self.ground.hosts.values():
             record = host.record
             if record is None or host.phase() in SETTLED:
                 continue
-            if record.state is State.COMMITTED or record.rollout in host.report().undone:
+            if record.state is State.COMMITTED or record.rollout in undone:
                 run = self.laptops[1].rollback(record.rollout)
                 assert run is not None
                 self._to_the_end(run)
@@ -420,6 +421,24 @@ def test_a_rollback_by_another_operator_that_was_killed_half_way_is_finished_by_
     machine.teardown()
 
     assert host.phase() is Phase.OLD
+
+
+def test_a_rollback_by_another_operator_that_never_came_to_all_hosts_is_finished_by_a_rollback() -> None:
+    """The resume of the first operator halts: its canary has gone back. (Found by the machine above, in a long run.)"""
+    machine = Rollouts()
+    policy = Policy(
+        bake_s=0.0, max_failures=0, on_failure=OnFailure.ROLLBACK, commit=CommitWhen.END, parallel=1, lease_s=0.0
+    )
+    machine.begins(policy=policy, sizes=[1], visits=11)
+    machine.rollback(pick=1)
+    machine.by_hand(act=Model.hup_old, pick=2)
+    machine.a_host_answers(answer="well", pick=0)
+    hosts = list(machine.ground.hosts.values())
+    assert [host.phase() for host in hosts] == [Phase.OLD, Phase.TRIAL, Phase.OVERLAP, Phase.TRIAL]
+
+    machine.teardown()
+
+    assert {host.phase() for host in hosts} == {Phase.OLD}
 
 
 def named(outcome: HostOutcome, host: str) -> HostOutcome:

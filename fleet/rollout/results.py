@@ -225,11 +225,9 @@ def no_host_passed(status: RolloutStatus) -> Finish:
     """No host of the batch passed its bake, so the gate has no evidence for the release."""
     if others := _only_held_by_others(status):
         return held_by_others(others)
-    text = (
-        f"Halted: {_faults(status)}; no host of batch {status.batch} passed its bake, so the next batch was not begun. "
-        f"{_way_back(status)}"
-    )
-    return _halted(status, text)
+    why = f"no host of batch {status.batch} passed its bake, so the next batch was not begun"
+    faults = _faults(status)  # None on a resume where another operator has rolled the whole batch back.
+    return _halted(status, f"Halted: {f'{faults}; ' if faults else ''}{why}. {_way_back(status)}")
 
 
 def _way_back(status: RolloutStatus) -> str:

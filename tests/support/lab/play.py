@@ -313,9 +313,9 @@ def rollout_in(said: Controller) -> tuple[str, ...]:
 
 
 def wanted_end(case: Case, result: Result, ended: Controller) -> Wanted:
-    """Where the ending must lead. A rollback that was begun is gone on with by a resume, too."""
+    """Where the ending must lead. A resume continues an interrupted rollback as a rollback."""
     resumed_back = case.moment.scene is Scene.ROLLBACK and any(
-        word in ended.said for word in ("in its rollback", "back:")
+        word in ended.said for word in ("interrupted rollback", "was rolled back")
     )
     is_back = case.ending is Ending.ROLLBACK or resumed_back
     codes: tuple[int, ...] = (0,)
