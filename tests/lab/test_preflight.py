@@ -210,7 +210,8 @@ def make(folder: Path, release: str) -> None:
 
 
 def test_every_word_of_preflight_has_a_scene() -> None:
-    assert set(SCENES) == {reason.word for reason in PREFLIGHT}
+    # `psutil_missing` is said before the package can be loaded: tests/ssh/delivery/test_bundle.py provokes it.
+    assert set(SCENES) | {"psutil_missing"} == {reason.word for reason in PREFLIGHT}
 
 
 @pytest.mark.parametrize("word", SCENES)
