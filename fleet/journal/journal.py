@@ -117,8 +117,8 @@ class Journal(AbstractContextManager["Journal"]):
         for run, seq, body in rows:
             events[run].append(_load(seq, body))
         runs: dict[str, list[Run]] = defaultdict(list)
-        for run, told in events.items():
-            made = _run(run, told, last_at[run], holder is not None and holder.token == run)
+        for run, run_events in events.items():
+            made = _run(run, run_events, last_at[run], holder is not None and holder.token == run)
             runs[made.rollout].append(made)
         return [RolloutSummary(tuple(each)) for each in runs.values()]
 
@@ -135,10 +135,10 @@ def _rollouts(connection: Connection, most: int | None = None) -> list[str]:
     return list(connection.scalars(started.group_by(EVENTS.c.rollout).order_by(began.desc()).limit(most)))
 
 
-def _run(run: str, told: Sequence[Event], last_at: datetime, holds: bool) -> Run:
-    ended = next((event for event in reversed(told) if event.type is EventType.ROLLOUT_ENDED), None)
+def _run(run: str, events: Sequence[Event], last_at: datetime, holds: bool) -> Run:
+    ended = next((event for event in reversed(events) if event.type is EventType.ROLLOUT_ENDED), None)
     now, me = datetime.now(UTC), this_process()
-    return Run(run, told[0], last_at, ended, run_state(told[0], last_at, ended, holds, now, me))
+    return Run(run, events[0], last_at, ended, run_state(events[0], last_at, ended, holds, now, me))
 
 
 def _load(seq: int, body: str) -> Event:

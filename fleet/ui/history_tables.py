@@ -96,10 +96,12 @@ def _moment(event: Event) -> str:
     return str(json.loads(event.to_json())["at"])
 
 
-def show_document(told: Sequence[tuple[Run, Sequence[Event]]]) -> dict[str, Any]:
+def show_document(recorded: Sequence[tuple[Run, Sequence[Event]]]) -> dict[str, Any]:
     """The document `fleet.show/1`: one rollout, its runs, and the events of each run as `fleet.event/1`."""
-    runs = [{**_run_document(run), "events": [json.loads(event.to_json()) for event in events]} for run, events in told]
-    return {"schema": SHOW_SCHEMA, "rollout": told[0][0].rollout, "runs": runs}
+    runs = [
+        {**_run_document(run), "events": [json.loads(event.to_json()) for event in events]} for run, events in recorded
+    ]
+    return {"schema": SHOW_SCHEMA, "rollout": recorded[0][0].rollout, "runs": runs}
 
 
 def heading(summary: RolloutSummary, run: Run) -> Iterator[str]:

@@ -111,5 +111,5 @@ def _row(host: HostStatus, now: datetime, width: int) -> Text:
         step = f" {host.running.step.value}" if host.running.step else ""
         since = _seconds(now - host.running.started_at)
         return _line(f"  {safe(host.name)}: {host.running.ask.value}{step} {since}", width, "yellow")
-    told = f": {safe(host.last.message)}" if host.last.message else ""
-    return _line(f"  {safe(host.name)}: {outcome_text(host)}{told}", width, "red")
+    message = f": {safe(host.last.message)}" if host.last.message else ""
+    return _line(f"  {safe(host.name)}: {outcome_text(host)}{message}", width, "red")
