@@ -14,6 +14,7 @@ import rich_click as click
 
 from fleet import cli
 from fleet.options.help_layout import CONNECTION, HOSTS, LOCKS, OUTPUT, ROLLOUT, SAFETY
+from fleet.options.lazy_group import COMMAND_GROUPS, LAZY
 from fleet.reference.machine_output import DOCUMENTS, EVENTS, EXIT_CODES
 from fleet.reference.render import table
 
@@ -57,8 +58,8 @@ def page() -> str:
 
 
 def _commands() -> Iterator[tuple[str, click.Command]]:
-    for names in cli.COMMANDS.values():
-        yield from ((name, cli.fleet.commands[name]) for name in names if name not in cli.LAZY)
+    for names in COMMAND_GROUPS.values():
+        yield from ((name, cli.fleet.commands[name]) for name in names if name not in LAZY)
 
 
 def _options(command: click.Command) -> list[click.RichOption]:
@@ -78,7 +79,7 @@ def _shared() -> dict[Key, click.RichOption]:
 def _overview() -> str:
     rows = [
         ("" if name != names[0] else title, f"[`fleet {name}`](#fleet-{name})", _first_sentence(command))
-        for title, names in cli.COMMANDS.items()
+        for title, names in COMMAND_GROUPS.items()
         for name in names
         if (command := cli.fleet.get_command(click.Context(cli.fleet), name)) is not None
     ]
