@@ -10,7 +10,7 @@ OLD_SERVES = "The old master still serves all traffic."
 SEE_LOG = "Read the error log of that time: `grep -E 'emerg|alert|crit' ERROR_LOG`; "
 TRY_HERE = "Try the release by hand on a host of this kind"
 CURE = (
-    "Do not reload it: that would add workers and read no file. {cause} Then upgrade with "
+    "Do not reload it. {cause} Then upgrade with "
     "`fleet upgrade RELEASE --allow poisoned`: a new master that comes up cures the old one."
 )
 
@@ -113,7 +113,7 @@ LAUNCH = (
     ),
     failure(
         "poisoned_by_rename",
-        "The old master is poisoned: it could not rename its pid file, and a reload would now only add workers. "
+        "The old master is poisoned: it could not rename its pid file, and a reload would now add workers and read no file. "
         + OLD_SERVES
         + " nginx says: {line}.",
         CURE.format(
@@ -122,7 +122,7 @@ LAUNCH = (
     ),
     failure(
         "poisoned_by_fork",
-        "The old master is poisoned: it could not fork, and a reload would now only add workers. "
+        "The old master is poisoned: it could not fork, and a reload would now add workers and read no file. "
         + OLD_SERVES
         + " nginx says: {line}.",
         CURE.format(cause="Raise the limit it met: processes (pids.max, TasksMax, nproc) or memory."),

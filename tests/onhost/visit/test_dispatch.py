@@ -305,6 +305,7 @@ def test_nothing_is_sent_to_a_stopped_old_master(host: Host) -> None:
     end, report = host.visit(Ask.UPGRADE, stop_after_verify)
     assert (end.outcome, end.reason) == (Outcome.FAILED, "failed_to_go_back")
     assert report.phase is Phase.OVERLAP
+    assert end.message.startswith(f"The rollback failed. New connections are served by master pid {master} (")
     assert "CONT" in end.remedy
     os.kill(master, signal.SIGCONT)
 
