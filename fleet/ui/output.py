@@ -16,8 +16,9 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.text import Text
 
 from fleet.engine import Heartbeat, Observer
 from fleet.errors import Refused
@@ -53,8 +54,11 @@ class Output:
     log_file: Path | None = None
 
     def result(self, what: RenderableType) -> None:
-        """Prints the result on stdout, or on stderr while stdout carries JSON lines."""
-        (self.err if self.mode is Mode.JSONL else self.out).print(what)
+        """Prints the result on stdout, or on stderr while stdout carries JSON lines.
+
+        Tables fit the width; a line of text is never wrapped, so that a command in it can be copied.
+        """
+        _print(self.err if self.mode is Mode.JSONL else self.out, what)
 
     def line(self, text: str) -> None:
         """Prints one line on stdout, without wrapping it."""
@@ -158,6 +162,14 @@ def output_for(stdout: TextIO, stderr: TextIO, mode: str, verbose: int = 0, log_
             f"--log-file {log_file}: its folder is not writable.", "Name a file in a folder that you can write to."
         )
     return Output(out, err, chosen, verbose, log_file)
+
+
+def _print(console: Console, what: RenderableType) -> None:
+    if isinstance(what, Group):
+        for part in what.renderables:
+            _print(console, part)
+    else:
+        console.print(what, soft_wrap=isinstance(what, Text))
 
 
 def _console(stream: TextIO) -> Console:

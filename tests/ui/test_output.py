@@ -4,6 +4,9 @@ import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from fleet.events import Event, EventType
 from fleet.onhost.protocol import Outcome
@@ -35,6 +38,19 @@ def test_a_refusal_shown_as_a_finding_is_not_repeated_at_the_end_of_the_visit() 
 
 def test_the_end_of_the_rollout_is_not_printed_among_the_events() -> None:
     assert lines_of(an_event(EventType.ROLLOUT_ENDED, message="Completed"), verbose=1) == []
+
+
+def test_a_line_of_a_result_is_never_wrapped_and_a_table_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    table = Table("a", box=None)
+    table.add_row("word " * 10)
+    out = io.StringIO()
+
+    output_for(out, io.StringIO(), "plain").result(Group(table, Group(Text("word " * 10))))
+
+    *rows, line = out.getvalue().splitlines()
+    assert max(map(len, rows)) <= 20
+    assert line == "word " * 10
 
 
 @pytest.mark.parametrize("mode", ["auto", "live"])
