@@ -8,7 +8,7 @@ from pathlib import Path
 from fleet.errors import Refused
 from fleet.lab import lab as labs
 from fleet.lab import requirements
-from fleet.lab.folder import Place, place, read_state
+from fleet.lab.folder import LabPaths, lab_paths, read_state
 from fleet.lab.hosts.lab_host import LabHost, Power
 from fleet.lab.kinds import all_kinds
 from fleet.lab.lab import Lab
@@ -93,14 +93,14 @@ def spread(wanted: Iterable[str], count: int) -> Mapping[str, str]:
 
 def down(name: str = DEFAULT_NAME) -> bool:
     """Nothing is left of the lab. Whether there was anything."""
-    return labs.down(place(name))
+    return labs.down(lab_paths(name))
 
 
 def status(name: str | None = None) -> tuple[LabView, ...]:
     """The lab of this name, or all of them."""
     requirements.check_root()
-    wanted = labs.places() if name is None else (place(name),)
-    return tuple(_view(where) for where in wanted if where.folder.exists())
+    wanted = labs.all_lab_paths() if name is None else (lab_paths(name),)
+    return tuple(_view(paths) for paths in wanted if paths.folder.exists())
 
 
 def exec_(name: str, host: str, argv: Sequence[str]) -> int:
@@ -152,20 +152,20 @@ def _hosts(name: str, wanted: Iterable[str]) -> tuple[LabHost, ...]:
     return tuple(lab.host(host) for host in wanted)
 
 
-def _view(where: Place) -> LabView:
-    state = read_state(where)
-    lab = Lab.find(where.name, where.root)
+def _view(paths: LabPaths) -> LabView:
+    state = read_state(paths)
+    lab = Lab.find(paths.name, paths.root)
     trouble = None
     if lab is None:
-        trouble = f"It is being brought up, or was left half-way. To clear it: fleet lab down --name {where.name}"
+        trouble = f"It is being brought up, or was left half-way. To clear it: fleet lab down --name {paths.name}"
     elif state is not None and state.owner is not None and not alive(state.owner):
-        trouble = f"Its owner is gone. To clear it: fleet lab down --name {where.name}"
+        trouble = f"Its owner is gone. To clear it: fleet lab down --name {paths.name}"
     hosts = lab.hosts if lab is not None else ()
     return LabView(
-        name=where.name,
+        name=paths.name,
         subnet=state.subnet if state is not None else "",
         owner_pid=state.owner.pid if state is not None and state.owner is not None else None,
-        inventory=where.inventory,
+        inventory=paths.inventory,
         hosts=tuple(_host_view(host) for host in hosts),
         trouble=trouble,
     )

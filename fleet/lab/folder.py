@@ -67,7 +67,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LabPaths:
     """The folder and the names of one lab."""
 
     name: str
@@ -118,7 +118,7 @@ class Place:
         return self.folder / "run" / host
 
 
-def place(name: str, root: Path | None = None) -> Place:
+def lab_paths(name: str, root: Path | None = None) -> LabPaths:
     """The place of the lab `name`. Raises `Refused` for a name or a folder that can't be one."""
     if not NAME.fullmatch(name):
         raise Refused(
@@ -131,7 +131,7 @@ def place(name: str, root: Path | None = None) -> Place:
             f"state folder {folder}: a mount can't be given this path.",
             "Use a path of letters, digits and . _ + - only.",
         )
-    return Place(name, folder)
+    return LabPaths(name, folder)
 
 
 def boot_id() -> str:
@@ -139,19 +139,19 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def write_state(where: Place, state: State) -> None:
+def write_state(paths: LabPaths, state: State) -> None:
     """The lab's folder says `state`, all of it or what it said before."""
-    where.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    paths.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     plain = {**asdict(state), "stage": state.stage.value}
-    temporary = where.state.with_suffix(".new")
+    temporary = paths.state.with_suffix(".new")
     temporary.write_text(json.dumps(plain, indent=1))
-    temporary.rename(where.state)
+    temporary.rename(paths.state)
 
 
-def read_state(where: Place) -> State | None:
+def read_state(paths: LabPaths) -> State | None:
     """What the lab wrote down, or `None` when there is nothing that could be read (`up` died very early)."""
     try:
-        plain = json.loads(where.state.read_text())
+        plain = json.loads(paths.state.read_text())
         owner = plain["owner"]
         return State(
             stage=Stage(plain["stage"]),
@@ -167,23 +167,23 @@ def read_state(where: Place) -> State | None:
 
 
 @contextmanager
-def locked(where: Place, what: str) -> Iterator[None]:
+def locked(paths: LabPaths, what: str) -> Iterator[None]:
     """Only we bring this lab up or down. The kernel gives the lock back when its holder dies, however it dies.
 
     The lock's file goes with the lab.
     """
-    path = where.root / ".locks" / where.name
+    path = paths.root / ".locks" / paths.name
     path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
     with _locked(path, patience_s=PATIENCE_S) as got:
         if not got:
             raise LockHeld(
-                f"lab {where.name}: can't {what} it: another process is bringing it up or down.",
+                f"lab {paths.name}: can't {what} it: another process is bringing it up or down.",
                 "Wait for that process, or end it, and say the same again.",
             )
         try:
             yield
         finally:
-            if not where.folder.exists():
+            if not paths.folder.exists():
                 path.unlink()
 
 

@@ -4,26 +4,26 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from fleet.lab.folder import HostEntry, Place
+from fleet.lab.folder import HostEntry, LabPaths
 from fleet.lab.hosts import nginx
 
 ZONES = "abc"
 
 
-def text(where: Place, hosts: Iterable[HostEntry], own: Mapping[str, Mapping[str, str | bool | None]]) -> str:
+def text(paths: LabPaths, hosts: Iterable[HostEntry], own: Mapping[str, Mapping[str, str | bool | None]]) -> str:
     """The inventory. `own` has, by host, variables that differ from the common ones; `None` takes one away."""
     entries = tuple(hosts)
     layout: dict[str, str] = {"nginx_binary": nginx.PROGRAM, "nginx_pid_file": nginx.PID_FILE}
     # What one host must not have can't be taken back from `all`, so then each host gets its own.
     shared = not any(None in own.get(host.name, {}).values() for host in entries)
     lines = [
-        f"# Written by `fleet lab up` for the lab {where.name} in {where.folder}; `fleet lab down` takes it away.",
+        f"# Written by `fleet lab up` for the lab {paths.name} in {paths.folder}; `fleet lab down` takes it away.",
         "all:",
         "  vars:",
         "    ansible_user: root",
-        f"    ansible_ssh_private_key_file: {json.dumps(str(where.private_key))}",
+        f"    ansible_ssh_private_key_file: {json.dumps(str(paths.private_key))}",
         "    fleet_ssh_config: none",
-        f"    fleet_known_hosts: {json.dumps(str(where.known_hosts))}",
+        f"    fleet_known_hosts: {json.dumps(str(paths.known_hosts))}",
         *(f"    {name}: {json.dumps(value)}" for name, value in layout.items() if shared),
         "    fleet_probes:",
         '      - {url: "http://127.0.0.1/health", status: 200}',
@@ -41,9 +41,9 @@ def text(where: Place, hosts: Iterable[HostEntry], own: Mapping[str, Mapping[str
     return "\n".join(lines) + "\n"
 
 
-def is_ours(where: Place, path: Path) -> bool:
+def is_ours(paths: LabPaths, path: Path) -> bool:
     """Whether the file at `path` is this lab's inventory (and not one that a person put there)."""
     try:
-        return f"in {where.folder};" in path.read_text().partition("\n")[0]
+        return f"in {paths.folder};" in path.read_text().partition("\n")[0]
     except (OSError, UnicodeDecodeError):
         return False

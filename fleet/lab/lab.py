@@ -19,13 +19,13 @@ from fleet.errors import LockHeld, Refused
 from fleet.lab import inventory_file, network, requirements
 from fleet.lab.folder import (
     HostEntry,
+    LabPaths,
     Owner,
-    Place,
     Stage,
     State,
     boot_id,
+    lab_paths,
     locked,
-    place,
     read_state,
     subnets_locked,
     write_state,
@@ -33,8 +33,8 @@ from fleet.lab.folder import (
 from fleet.lab.hosts import cgroup, disk, sshd
 from fleet.lab.hosts.lab_host import LabHost, plug_in
 from fleet.lab.kinds import all_kinds
-from fleet.lab.kinds.kind import Kind, check, furnish
-from fleet.lab.processes import alive, end, inhabitants, run, wait_until
+from fleet.lab.kinds.kind import Kind, check, prepare_disk
+from fleet.lab.processes import alive, end, processes_of, run, wait_until
 
 T = TypeVar("T")
 AT_ONCE = 16
@@ -46,7 +46,7 @@ LEAST_BYTES, HOST_BYTES = 1 << 30, 64 << 20
 class Lab:
     """A lab that is up."""
 
-    where: Place
+    paths: LabPaths
     hosts: tuple[LabHost, ...]
 
     @classmethod
@@ -67,12 +67,12 @@ class Lab:
         `state` is the folder under which labs keep theirs; `inventory` is where to write a copy of the inventory; `show`
         are folders of the machine that the hosts see too, read-only. Raises `Refused` before anything is made.
         """
-        where = place(name, state)
+        paths = lab_paths(name, state)
         wanted = _plan(count, kinds or {})
         requirements.check()
-        _check_paths(where, inventory, show)
-        with locked(where, "bring up"):
-            _clear_way(where)
+        _check_paths(paths, inventory, show)
+        with locked(paths, "bring up"):
+            _clear_way(paths)
             began = State(
                 Stage.BUILDING,
                 boot_id(),
@@ -81,39 +81,39 @@ class Lab:
                 inventory_copy=str(inventory.absolute()) if inventory else None,
             )
             try:
-                return cls(where, _build(where, began, wanted))
+                return cls(paths, _build(paths, began, wanted))
             except BaseException:
-                _clear(where)
+                _clear(paths)
                 raise
 
     @classmethod
     def find(cls, name: str = "lab", state: Path | None = None) -> "Lab | None":
         """The lab of this name, or `None` when there is none or it isn't wholly up."""
-        where = place(name, state)
-        found = read_state(where)
+        paths = lab_paths(name, state)
+        found = read_state(paths)
         if found is None or found.stage is not Stage.UP or found.boot_id != boot_id():
             return None
-        return cls(where, _hosts(where, found))
+        return cls(paths, _hosts(paths, found))
 
     @property
     def name(self) -> str:
-        return self.where.name
+        return self.paths.name
 
     @property
     def inventory(self) -> Path:
-        return self.where.inventory
+        return self.paths.inventory
 
     @property
     def private_key(self) -> Path:
-        return self.where.private_key
+        return self.paths.private_key
 
     @property
     def known_hosts(self) -> Path:
-        return self.where.known_hosts
+        return self.paths.known_hosts
 
     @property
     def ssh_config(self) -> Path:
-        return self.where.ssh_config
+        return self.paths.ssh_config
 
     def host(self, name: str) -> LabHost:
         """The host of this name. Raises `Refused` with the names there are."""
@@ -127,32 +127,32 @@ class Lab:
 
     def down(self) -> None:
         """Nothing is left of the lab."""
-        down(self.where)
+        down(self.paths)
 
 
-def down(where: Place) -> bool:
+def down(paths: LabPaths) -> bool:
     """Nothing is left of the lab of this place. Whether there was anything."""
     requirements.check_root()
-    with locked(where, "bring down"):
-        return _clear(where)
+    with locked(paths, "bring down"):
+        return _clear(paths)
 
 
-def places(root: Path | None = None) -> tuple[Place, ...]:
+def all_lab_paths(root: Path | None = None) -> tuple[LabPaths, ...]:
     """The labs that have a folder, whatever state they are in."""
-    top = place("lab", root).root
+    top = lab_paths("lab", root).root
     names = sorted(path.name for path in top.iterdir() if path.is_dir()) if top.is_dir() else []
-    return tuple(place(name, root) for name in names if not name.startswith("."))
+    return tuple(lab_paths(name, root) for name in names if not name.startswith("."))
 
 
 def clear_abandoned(root: Path | None = None) -> tuple[str, ...]:
     """Labs that were bound to a process which is gone are cleared away. Their names."""
     cleared = []
-    for where in places(root):
-        with suppress(LockHeld), locked(where, "clear"):
-            found = read_state(where)
+    for paths in all_lab_paths(root):
+        with suppress(LockHeld), locked(paths, "clear"):
+            found = read_state(paths)
             if found is not None and found.owner is not None and not alive(found.owner):
-                _clear(where)
-                cleared.append(where.name)
+                _clear(paths)
+                cleared.append(paths.name)
     return tuple(cleared)
 
 
@@ -169,36 +169,36 @@ def _plan(count: int, wanted: Mapping[str, str]) -> dict[str, Kind]:
     return plan
 
 
-def _check_paths(where: Place, inventory: Path | None, show: Iterable[str]) -> None:
+def _check_paths(paths: LabPaths, inventory: Path | None, show: Iterable[str]) -> None:
     for folder in show:
         if not (folder.startswith("/") and Path(folder).is_dir()):
             raise Refused(
                 f"lab: {folder}: not a folder that hosts could be shown.", "Give the absolute path of a folder."
             )
-    if inventory is not None and inventory.exists() and not inventory_file.is_ours(where, inventory):
+    if inventory is not None and inventory.exists() and not inventory_file.is_ours(paths, inventory):
         raise Refused(
             f"{inventory}: there is an inventory that this lab did not write.",
             "Move it away, or choose another --name.",
         )
 
 
-def _clear_way(where: Place) -> None:
-    found = read_state(where)
+def _clear_way(paths: LabPaths) -> None:
+    found = read_state(paths)
     if found is not None and found.stage is Stage.UP and found.boot_id == boot_id():
         if found.owner is None:
-            raise Refused(f"lab {where.name}: it is up.", f"Bring it down first: fleet lab down --name {where.name}")
+            raise Refused(f"lab {paths.name}: it is up.", f"Bring it down first: fleet lab down --name {paths.name}")
         if alive(found.owner):
             raise Refused(
-                f"lab {where.name}: it is up and belongs to process {found.owner.pid}, which lives.",
+                f"lab {paths.name}: it is up and belongs to process {found.owner.pid}, which lives.",
                 "End that process, or choose another --name.",
             )
     # Otherwise it is left over: from before a reboot, from an `up` that died, or from a process that is gone.
-    _clear(where)
+    _clear(paths)
 
 
-def _build(where: Place, began: State, wanted: Mapping[str, Kind]) -> tuple[LabHost, ...]:
-    write_state(where, began)
-    where.disks.mkdir()
+def _build(paths: LabPaths, began: State, wanted: Mapping[str, Kind]) -> tuple[LabHost, ...]:
+    write_state(paths, began)
+    paths.disks.mkdir()
     run(
         [
             "mount",
@@ -206,65 +206,65 @@ def _build(where: Place, began: State, wanted: Mapping[str, Kind]) -> tuple[LabH
             "tmpfs",
             "-o",
             f"mode=711,size={max(1 << 30, len(wanted) * HOST_BYTES)}",
-            where.prefix,
-            str(where.disks),
+            paths.prefix,
+            str(paths.disks),
         ]
     )
-    disk.make_template(where, sshd.make_key(where.private_key, f"lab {where.name}"))
+    disk.make_template(paths, sshd.make_key(paths.private_key, f"lab {paths.name}"))
     with subnets_locked():
-        subnet = network.choose_subnet(where)
+        subnet = network.choose_subnet(paths)
         entries = tuple(
             HostEntry(name, number, network.address(subnet, number), kind.name)
             for number, (name, kind) in enumerate(wanted.items(), 1)
         )
         state = replace(began, subnet=str(subnet), hosts=entries)
-        write_state(where, state)
-        network.make_bridge(where, subnet)
-    hosts = _hosts(where, state)
-    keys = dict(_each(hosts, lambda host: (host.name, furnish(where, host.entry, wanted[host.name]))))
+        write_state(paths, state)
+        network.make_bridge(paths, subnet)
+    hosts = _hosts(paths, state)
+    keys = dict(_each(hosts, lambda host: (host.name, prepare_disk(paths, host.entry, wanted[host.name]))))
     _each(hosts, LabHost.power_on)
     plug_in(hosts)
     _each(hosts, LabHost.wait_ready)
     _each(hosts, lambda host: _finish(host, wanted[host.name]))
     users = {name: kind.user for name, kind in wanted.items()}
-    sshd.write_client_files(where, keys, entries, users)
+    sshd.write_client_files(paths, keys, entries, users)
     variables = {name: {**dict(kind.variables), **_user(kind)} for name, kind in wanted.items()}
-    text = inventory_file.text(where, entries, variables)
-    where.inventory.write_text(text)
+    text = inventory_file.text(paths, entries, variables)
+    paths.inventory.write_text(text)
     if state.inventory_copy:
         Path(state.inventory_copy).write_text(text)
-    sshd.hand_over(where)
-    write_state(where, replace(state, stage=Stage.UP))
+    sshd.hand_over(paths)
+    write_state(paths, replace(state, stage=Stage.UP))
     return hosts
 
 
 def _finish(host: LabHost, kind: Kind) -> None:
     """What can only be done to a host that runs has been done."""
     if kind.after:
-        host.sh(kind.after.replace(cgroup.GROUP, host.where.link(host.entry.number)))
+        host.sh(kind.after.replace(cgroup.GROUP, host.paths.link(host.entry.number)))
 
 
-def _clear(where: Place) -> bool:
+def _clear(paths: LabPaths) -> bool:
     """Nothing of the lab is left. Whether there was anything."""
-    found = where.folder.exists() or bool(network.links(where) or _mounts(where))
-    state = read_state(where)
-    hosts = _hosts(where, state) if state is not None else ()
+    found = paths.folder.exists() or bool(network.links(paths) or _mounts(paths))
+    state = read_state(paths)
+    hosts = _hosts(paths, state) if state is not None else ()
     end(process for process in map(LabHost.first_process, hosts) if process is not None)
-    _end_inhabitants(where)
-    for link in network.links(where):
+    _end_processes(paths)
+    for link in network.links(paths):
         network.remove(link)
-    cgroup.remove(where)
-    for folder in _mounts(where):
+    cgroup.remove(paths)
+    for folder in _mounts(paths):
         if not wait_until(partial(_unmounted, folder), within_s=10):
             run(["umount", "--lazy", folder])
-    if state is not None and state.inventory_copy and inventory_file.is_ours(where, Path(state.inventory_copy)):
+    if state is not None and state.inventory_copy and inventory_file.is_ours(paths, Path(state.inventory_copy)):
         Path(state.inventory_copy).unlink()
-    if where.folder.exists():
-        shutil.rmtree(where.folder)
+    if paths.folder.exists():
+        shutil.rmtree(paths.folder)
     return found
 
 
-def _end_inhabitants(where: Place) -> None:
+def _end_processes(paths: LabPaths) -> None:
     """Nobody lives in the lab, written down or not.
 
     One empty look is not enough: a `boot.sh` that ended between the listing and our question about it has left a PID 1
@@ -272,23 +272,23 @@ def _end_inhabitants(where: Place) -> None:
     """
     empty_looks = 0
     while empty_looks < 2:
-        left = inhabitants(where)
+        left = processes_of(paths)
         end(left)
         empty_looks = 0 if left else empty_looks + 1
 
 
-def _mounts(where: Place) -> list[str]:
+def _mounts(paths: LabPaths) -> list[str]:
     """Where the lab's tmpfs is mounted, the newest first: found by its name, since a folder can have been moved."""
     fields = [line.split(" ") for line in Path("/proc/self/mounts").read_text().splitlines()]
-    return [field[1] for field in reversed(fields) if field[0] == where.prefix]
+    return [field[1] for field in reversed(fields) if field[0] == paths.prefix]
 
 
 def _unmounted(folder: str) -> bool:
     return subprocess.run(["umount", folder], stderr=subprocess.DEVNULL).returncode == 0
 
 
-def _hosts(where: Place, state: State) -> tuple[LabHost, ...]:
-    return tuple(LabHost(where, entry, state.subnet, state.show) for entry in state.hosts)
+def _hosts(paths: LabPaths, state: State) -> tuple[LabHost, ...]:
+    return tuple(LabHost(paths, entry, state.subnet, state.show) for entry in state.hosts)
 
 
 def _each(hosts: Iterable[LabHost], act: Callable[[LabHost], T]) -> list[T]:

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from fleet.errors import FleetError, Refused
-from fleet.lab.folder import HostEntry, Place
+from fleet.lab.folder import HostEntry, LabPaths
 from fleet.lab.processes import run
 
 RANGES = (IPv4Network("10.64.0.0/10"), IPv4Network("198.18.0.0/15"))
@@ -28,10 +28,10 @@ RANDOM = 4294963256
 """SKF_AD_OFF + SKF_AD_RANDOM: where a classic BPF program loads 32 random bits from."""
 
 
-def choose_subnet(where: Place) -> IPv4Network:
+def choose_subnet(paths: LabPaths) -> IPv4Network:
     """A subnet that nothing on this machine has or routes: the one that belongs to the lab's name, or the next free."""
     taken = _routed()
-    start = int.from_bytes(hashlib.sha256(str(where.folder).encode()).digest()[:4], "big")
+    start = int.from_bytes(hashlib.sha256(str(paths.folder).encode()).digest()[:4], "big")
     for pool in RANGES:
         count = 2 ** (PREFIX_LENGTH - pool.prefixlen)
         for step in range(count):
@@ -40,7 +40,7 @@ def choose_subnet(where: Place) -> IPv4Network:
             if not any(subnet.overlaps(other) for other in taken):
                 return subnet
     raise Refused(
-        f"lab {where.name}: every subnet in {' and '.join(map(str, RANGES))} is used or routed on this machine.",
+        f"lab {paths.name}: every subnet in {' and '.join(map(str, RANGES))} is used or routed on this machine.",
         "Bring down labs that are not needed (`fleet lab status`), or leave the VPN that routes all of them.",
     )
 
@@ -61,9 +61,9 @@ def mac(ip: str) -> str:
     return "02:f1:" + ":".join(f"{octet:02x}" for octet in IPv4Address(ip).packed)
 
 
-def make_bridge(where: Place, subnet: IPv4Network) -> None:
+def make_bridge(paths: LabPaths, subnet: IPv4Network) -> None:
     """The lab's bridge is up and the machine has the first address of the subnet on it."""
-    bridge, own = where.prefix, address(subnet, 0)
+    bridge, own = paths.prefix, address(subnet, 0)
     run(["ip", "link", "add", bridge, "address", mac(own), "type", "bridge", "stp_state", "0"])
     switch = Path(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6")
     if switch.exists():
@@ -72,7 +72,7 @@ def make_bridge(where: Place, subnet: IPv4Network) -> None:
     run(["ip", "-batch", "-"], text="\n".join(lines) + "\n")
 
 
-def cable(where: Place, host: HostEntry, subnet: IPv4Network, machine_pid: int) -> str:
+def cable(paths: LabPaths, host: HostEntry, subnet: IPv4Network, machine_pid: int) -> str:
     """The `ip -batch` that, run inside a host's new network namespace, gives it its link to the machine's one.
 
     `machine_pid` is a process of the machine's network namespace.
@@ -80,7 +80,7 @@ def cable(where: Place, host: HostEntry, subnet: IPv4Network, machine_pid: int) 
     own = address(subnet, 0)
     return "\n".join(
         (
-            f"link add eth0 address {mac(host.address)} type veth peer name {where.link(host.number)} netns {machine_pid}",
+            f"link add eth0 address {mac(host.address)} type veth peer name {paths.link(host.number)} netns {machine_pid}",
             "link set lo up",
             "link set eth0 up",
             f"addr add {host.address}/{subnet.prefixlen} dev eth0",
@@ -90,24 +90,24 @@ def cable(where: Place, host: HostEntry, subnet: IPv4Network, machine_pid: int) 
     )
 
 
-def plug_in(where: Place, hosts: Iterable[HostEntry]) -> None:
+def plug_in(paths: LabPaths, hosts: Iterable[HostEntry]) -> None:
     """The machine's ends of these hosts' cables are in the bridge and up."""
     lines = []
     for host in hosts:
-        link = where.link(host.number)
+        link = paths.link(host.number)
         lines += [
             f"link set {link} addrgenmode none",
-            f"link set {link} master {where.prefix} up",
-            f"neigh replace {host.address} lladdr {mac(host.address)} dev {where.prefix} nud permanent",
+            f"link set {link} master {paths.prefix} up",
+            f"neigh replace {host.address} lladdr {mac(host.address)} dev {paths.prefix} nud permanent",
         ]
     run(["ip", "-batch", "-"], text="\n".join(lines) + "\n")
 
 
-def links(where: Place) -> tuple[str, ...]:
+def links(paths: LabPaths) -> tuple[str, ...]:
     """The interfaces of this lab that are there now, the bridge last."""
     names = [path.name for path in Path("/sys/class/net").iterdir()]
-    cables = sorted(name for name in names if name.startswith(where.prefix + "-"))
-    return (*cables, *(name for name in names if name == where.prefix))
+    cables = sorted(name for name in names if name.startswith(paths.prefix + "-"))
+    return (*cables, *(name for name in names if name == paths.prefix))
 
 
 def remove(link: str) -> None:
@@ -119,22 +119,22 @@ def remove(link: str) -> None:
             raise
 
 
-def set_carrier(where: Place, host: HostEntry, up: bool) -> None:
+def set_carrier(paths: LabPaths, host: HostEntry, up: bool) -> None:
     """The host's cable is plugged in, or pulled."""
-    run(["ip", "link", "set", where.link(host.number), "up" if up else "down"])
+    run(["ip", "link", "set", paths.link(host.number), "up" if up else "down"])
 
 
-def is_cut(where: Place, host: HostEntry) -> bool:
+def is_cut(paths: LabPaths, host: HostEntry) -> bool:
     """Whether the host's cable is pulled."""
     try:
-        return not int(Path(f"/sys/class/net/{where.link(host.number)}/flags").read_text(), 16) & 1
+        return not int(Path(f"/sys/class/net/{paths.link(host.number)}/flags").read_text(), 16) & 1
     except OSError:
         return True
 
 
-def cut_port(where: Place, host: HostEntry, port: int) -> None:
+def cut_port(paths: LabPaths, host: HostEntry, port: int) -> None:
     """Nothing of this TCP port goes through the host's cable, either way, and no end is told; all else does."""
-    link = where.link(host.number)
+    link = paths.link(host.number)
     if "clsact" not in run(["tc", "qdisc", "show", "dev", link]):
         run(["tc", "qdisc", "add", "dev", link, "clsact"])
     for way in ("ingress", "egress"):
@@ -142,15 +142,15 @@ def cut_port(where: Place, host: HostEntry, port: int) -> None:
         run(["tc", "filter", "replace", "dev", link, way, "pref", CUT_PREF, *program])
 
 
-def heal_ports(where: Place, host: HostEntry) -> None:
+def heal_ports(paths: LabPaths, host: HostEntry) -> None:
     """Every port goes through again."""
-    link = where.link(host.number)
+    link = paths.link(host.number)
     for way in ("ingress", "egress"):
         if f"pref {CUT_PREF} " in run(["tc", "filter", "show", "dev", link, way]):
             run(["tc", "filter", "delete", "dev", link, way, "pref", CUT_PREF])
 
 
-def slow_down(where: Place, host: HostEntry, host_pid: int, *, rate: str | None, loss_percent: float) -> None:
+def slow_down(paths: LabPaths, host: HostEntry, host_pid: int, *, rate: str | None, loss_percent: float) -> None:
     """The host's link has this rate each way and loses this share of the packets each way; `None` and 0 undo it.
 
     The rate is a token bucket at each end of the cable. Loss is a classic BPF filter that draws a random number for
@@ -160,7 +160,7 @@ def slow_down(where: Place, host: HostEntry, host_pid: int, *, rate: str | None,
         raise Refused(f"rate {rate!r}: not a rate.", "Write it like 10mbit, 512kbit or 1.5mbit.")
     if not 0 <= loss_percent < 100:
         raise Refused(f"loss {loss_percent}: not a share of the packets.", "Give a percentage from 0 to below 100.")
-    link = where.link(host.number)
+    link = paths.link(host.number)
     bucket = ["root", "tbf", "rate", str(rate), "burst", "32kb", "latency", "400ms"]
     for enter, device in (([], link), (["nsenter", "-t", str(host_pid), "-n"], "eth0")):
         tc = [*enter, "tc", "qdisc"]

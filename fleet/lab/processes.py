@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fleet.errors import FleetError
-from fleet.lab.folder import POLL_S, Owner, Place
+from fleet.lab.folder import POLL_S, LabPaths, Owner
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -80,10 +80,10 @@ def end(processes: Iterable[Owner]) -> None:
         raise FleetError(f"lab: SIGKILL did not end process {stuck} within 20 s.", "Look at it with ps.")
 
 
-def inhabitants(where: Place) -> tuple[Owner, ...]:
+def processes_of(paths: LabPaths) -> tuple[Owner, ...]:
     """Every process that lives in the lab or is on its way into it, with what those have begun."""
     pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-    settled = {pid for pid in pids if _belongs(pid, where)}
+    settled = {pid for pid in pids if _belongs(pid, paths)}
     found = []
     for pid in pids:
         start = started(pid)
@@ -99,8 +99,8 @@ def _session(pid: int) -> int:
         return 0
 
 
-def _belongs(pid: int, where: Place) -> bool:
-    upper = f"upperdir={where.disks}/"
+def _belongs(pid: int, paths: LabPaths) -> bool:
+    upper = f"upperdir={paths.disks}/"
     try:
         with open(f"/proc/{pid}/mountinfo") as source:
             if any(upper in line for line in source if line.split(" ", 5)[4] == "/"):
@@ -108,7 +108,7 @@ def _belongs(pid: int, where: Place) -> bool:
         argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
     except OSError:
         return False
-    return any(word.endswith("/boot.sh") for word in argv) and any(word.startswith(f"{where.disks}/") for word in argv)
+    return any(word.endswith("/boot.sh") for word in argv) and any(word.startswith(f"{paths.disks}/") for word in argv)
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

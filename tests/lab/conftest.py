@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from fleet.lab.folder import Place, place
+from fleet.lab.folder import LabPaths, lab_paths
 from fleet.lab.lab import Lab, clear_abandoned, down
 from fleet.lab.processes import this_process
 from fleet.lab.releases.build import make_release
@@ -43,9 +43,9 @@ def lab_name() -> Callable[[], str]:
 
 
 @pytest.fixture
-def where(lab_name: Callable[[], str], tmp_path: Path) -> Iterator[Place]:
+def paths(lab_name: Callable[[], str], tmp_path: Path) -> Iterator[LabPaths]:
     """A place for a lab among this test's own files. What the test leaves there is taken down."""
-    chosen = place(lab_name(), tmp_path)
+    chosen = lab_paths(lab_name(), tmp_path)
     yield chosen
     down(chosen)
 

@@ -31,8 +31,8 @@ def test_all_hosts_behind_one_bastion_are_upgraded_through_one_login(lab: Lab, r
     config = tmp_path / "config"
     config.write_text(
         f"Host bastion\n  HostName {bastion.address}\n  HostKeyAlias {bastion.name}\n  User root\n"
-        f"  IdentityFile {lab.where.private_key}\n  IdentitiesOnly yes\n"
-        f"  UserKnownHostsFile {lab.where.known_hosts}\nHost * !bastion\n  ProxyJump bastion\n"
+        f"  IdentityFile {lab.paths.private_key}\n  IdentitiesOnly yes\n"
+        f"  UserKnownHostsFile {lab.paths.known_hosts}\nHost * !bastion\n  ProxyJump bastion\n"
     )
     for host in behind:
         host.sh(": >/var/log/sshd.log")

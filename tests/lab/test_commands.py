@@ -11,7 +11,7 @@ from fleet.errors import Refused
 from fleet.lab import inventory_file, network
 from fleet.lab.cli import lab
 from fleet.lab.commands import inventory_copy, spread
-from fleet.lab.folder import HostEntry, Place, Stage, State, place, read_state, write_state
+from fleet.lab.folder import HostEntry, LabPaths, Stage, State, lab_paths, read_state, write_state
 from fleet.lab.kinds.all_kinds import KINDS
 
 
@@ -52,7 +52,7 @@ def test_what_a_host_must_not_have_is_given_to_each_of_the_others() -> None:
     hosts = [HostEntry("lab-001", 1, "10.64.0.2"), HostEntry("lab-002", 2, "10.64.0.3")]
 
     text = inventory_file.text(
-        Place("lab"), hosts, {"lab-002": {"nginx_binary": None, "nginx_pid_file": None, "ansible_become": True}}
+        LabPaths("lab"), hosts, {"lab-002": {"nginx_binary": None, "nginx_pid_file": None, "ansible_become": True}}
     )
 
     assert (
@@ -63,7 +63,7 @@ def test_what_a_host_must_not_have_is_given_to_each_of_the_others() -> None:
 
 
 def test_only_the_lab_s_own_inventory_is_known_as_its_own(tmp_path: Path) -> None:
-    mine, other = Place("lab", tmp_path), Place("lab2", tmp_path)
+    mine, other = LabPaths("lab", tmp_path), LabPaths("lab2", tmp_path)
     path = tmp_path / "inventory.yaml"
     path.write_text(inventory_file.text(mine, [], {}))
 
@@ -75,16 +75,16 @@ def test_only_the_lab_s_own_inventory_is_known_as_its_own(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "..", "A", "a" * 41, "lab\n"])
 def test_a_name_that_could_be_anything_else_is_no_name_of_a_lab(name: str) -> None:
     with pytest.raises(Refused, match="not a name for a lab"):
-        place(name)
+        lab_paths(name)
 
 
 def test_a_folder_that_a_mount_can_not_be_given_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="can't be given this path"):
-        place("lab", tmp_path / "a:b")
+        lab_paths("lab", tmp_path / "a:b")
 
 
 def test_names_of_interfaces_are_short_enough_and_differ_between_labs() -> None:
-    long, other = Place("l" * 40), Place("lab")
+    long, other = LabPaths("l" * 40), LabPaths("lab")
 
     assert len(long.link(network.MOST_HOSTS)) <= 15
     assert long.prefix != other.prefix
@@ -100,15 +100,15 @@ def test_every_host_has_its_own_addresses_within_the_subnet() -> None:
 
 
 def test_what_is_written_down_is_read_again_and_nonsense_is_nothing(tmp_path: Path) -> None:
-    where = Place("lab", tmp_path)
+    paths = LabPaths("lab", tmp_path)
     state = State(
         Stage.UP, "boot", None, "10.64.0.0/22", (HostEntry("lab-001", 1, "10.64.0.2", "plain"),), ("/opt",), "x"
     )
 
-    write_state(where, state)
-    assert read_state(where) == state
-    where.state.write_text('{"stage": "sideways"}')
-    assert read_state(where) is None
+    write_state(paths, state)
+    assert read_state(paths) == state
+    paths.state.write_text('{"stage": "sideways"}')
+    assert read_state(paths) is None
 
 
 def test_every_kind_is_listed_with_what_it_is() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fleet.lab.hosts.lab_host import LabHost
-from fleet.lab.kinds.odd_nginx import HOLD_DOWNLOAD
+from fleet.lab.kinds.nginx_kinds import HOLD_DOWNLOAD
 from fleet.lab.lab import Lab
 from fleet.lab.releases.build import DEFAULT_BASE
 from fleet.task import Deadlines
@@ -59,7 +59,7 @@ def proxies(lab: Lab) -> Iterator[dict[str, Proxy]]:
 @pytest.fixture
 def inventory(lab: Lab, proxies: dict[str, Proxy], tmp_path: Path) -> Path:
     """The lab's inventory, with the proxies in it."""
-    text, known = lab.inventory.read_text(), lab.where.known_hosts.read_text()
+    text, known = lab.inventory.read_text(), lab.paths.known_hosts.read_text()
     for way, proxy in proxies.items():
         host = victim(lab, way)
         text = text.replace(
@@ -69,7 +69,7 @@ def inventory(lab: Lab, proxies: dict[str, Proxy], tmp_path: Path) -> Path:
         key = next(line.split(maxsplit=1)[1] for line in known.splitlines() if line.startswith(f"{host.name},"))
         known += f"[127.0.0.1]:{proxy.port} {key}\n"
     (tmp_path / "known_hosts").write_text(known)
-    text = text.replace(json.dumps(str(lab.where.known_hosts)), json.dumps(str(tmp_path / "known_hosts")))
+    text = text.replace(json.dumps(str(lab.paths.known_hosts)), json.dumps(str(tmp_path / "known_hosts")))
     assert text.count('127.0.0.1", ansible_port') == len(proxies)
     found = tmp_path / "inventory.yaml"
     found.write_text(text)

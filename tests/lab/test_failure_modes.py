@@ -89,7 +89,7 @@ def hosts(make_lab: MakeLab) -> Lab:
 
 
 def spoil(host: LabHost, shell: str) -> None:
-    host.sh(shell.replace("@LINK@", host.where.link(host.entry.number)), timeout_s=60)
+    host.sh(shell.replace("@LINK@", host.paths.link(host.entry.number)), timeout_s=60)
 
 
 def said(ran: Ran) -> dict[str, set[str]]:

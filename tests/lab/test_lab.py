@@ -14,25 +14,25 @@ import pytest
 
 from fleet.errors import LockHeld, Refused
 from fleet.lab import network, requirements
-from fleet.lab.folder import Owner, Place, locked, read_state, write_state
+from fleet.lab.folder import LabPaths, Owner, locked, read_state, write_state
 from fleet.lab.hosts import cgroup, nginx
 from fleet.lab.hosts.lab_host import LabHost, Power
 from fleet.lab.lab import Lab, clear_abandoned, down
-from fleet.lab.processes import alive, inhabitants, started, this_process, wait_until
+from fleet.lab.processes import alive, processes_of, started, this_process, wait_until
 from tests.lab.conftest import MakeLab
 
 NAMESPACES = ("pid", "mnt", "uts", "ipc", "net")
 WITHIN_S = 60.0
 
 
-def left_of(where: Place) -> list[str]:
+def left_of(paths: LabPaths) -> list[str]:
     """Everything of a lab that is on this machine."""
-    mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f"{where.folder}/" in line]
-    processes = [f"process {process.pid}" for process in inhabitants(where)]
-    groups = [str(group) for group in cgroup.groups(where)]
-    lock = where.root / ".locks" / where.name
-    files = [str(path) for path in (where.folder, lock) if path.exists()]
-    return [*mounts, *processes, *network.links(where), *groups, *files]
+    mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f"{paths.folder}/" in line]
+    processes = [f"process {process.pid}" for process in processes_of(paths)]
+    groups = [str(group) for group in cgroup.groups(paths)]
+    lock = paths.root / ".locks" / paths.name
+    files = [str(path) for path in (paths.folder, lock) if path.exists()]
+    return [*mounts, *processes, *network.links(paths), *groups, *files]
 
 
 def fetch(host: LabHost, path: str) -> tuple[str, str]:
@@ -214,7 +214,7 @@ def power_of(lab: Lab, host: str) -> Power:
 
 def test_a_slow_line_has_a_bucket_at_both_ends_and_loses_what_it_should(lab: Lab) -> None:
     host = lab.host("lab-002")
-    link = lab.where.link(host.entry.number)
+    link = lab.paths.link(host.entry.number)
 
     host.slow(rate="10mbit", loss_percent=50)
 
@@ -275,22 +275,22 @@ def test_a_host_that_is_on_is_not_booted_again(lab: Lab) -> None:
 # Coming and going
 
 
-def test_a_lab_that_is_down_has_left_nothing(where: Place) -> None:
-    lab = Lab.up(where.name, 3, {"lab-003": "pids-short"}, where.root)
-    assert len(left_of(lab.where)) > 10
+def test_a_lab_that_is_down_has_left_nothing(paths: LabPaths) -> None:
+    lab = Lab.up(paths.name, 3, {"lab-003": "pids-short"}, paths.root)
+    assert len(left_of(lab.paths)) > 10
 
     lab.down()
 
-    assert left_of(lab.where) == []
-    assert Lab.find(where.name, where.root) is None
+    assert left_of(lab.paths) == []
+    assert Lab.find(paths.name, paths.root) is None
 
 
 def test_taking_down_one_lab_leaves_another_as_it_was(make_lab: MakeLab, lab: Lab) -> None:
-    before = left_of(lab.where)
+    before = left_of(lab.paths)
 
     make_lab(2).down()
 
-    assert left_of(lab.where) == before
+    assert left_of(lab.paths) == before
     assert fetch(lab.host("lab-001"), "/health")[0] == "ok\n"
 
 
@@ -310,75 +310,75 @@ def test_a_second_up_of_the_same_name_is_refused_while_the_owner_lives(lab: Lab)
     assert fetch(lab.host("lab-001"), "/health")[0] == "ok\n"
 
 
-def test_a_second_up_of_a_lab_without_owner_is_refused_with_the_remedy(where: Place) -> None:
-    Lab.up(where.name, 1, state=where.root)
+def test_a_second_up_of_a_lab_without_owner_is_refused_with_the_remedy(paths: LabPaths) -> None:
+    Lab.up(paths.name, 1, state=paths.root)
 
-    with pytest.raises(Refused, match=f"fleet lab down --name {where.name}"):
-        Lab.up(where.name, 1, state=where.root)
+    with pytest.raises(Refused, match=f"fleet lab down --name {paths.name}"):
+        Lab.up(paths.name, 1, state=paths.root)
 
-    assert clear_abandoned(where.root) == ()
-
-
-def test_nothing_is_changed_while_somebody_else_brings_the_lab_up(where: Place) -> None:
-    with locked(where, "bring up"), pytest.raises(LockHeld):
-        down(where)
+    assert clear_abandoned(paths.root) == ()
 
 
-def test_a_lab_whose_owner_is_gone_is_cleared_and_its_name_is_free(where: Place) -> None:
+def test_nothing_is_changed_while_somebody_else_brings_the_lab_up(paths: LabPaths) -> None:
+    with locked(paths, "bring up"), pytest.raises(LockHeld):
+        down(paths)
+
+
+def test_a_lab_whose_owner_is_gone_is_cleared_and_its_name_is_free(paths: LabPaths) -> None:
     script = "up(name, 2, state=root, owner=this_process())"
-    subprocess.run(upping(where, script), check=True)
-    assert left_of(where) != []
+    subprocess.run(upping(paths, script), check=True)
+    assert left_of(paths) != []
 
-    again = Lab.up(where.name, 1, state=where.root, owner=this_process())
+    again = Lab.up(paths.name, 1, state=paths.root, owner=this_process())
     assert len(again.hosts) == 1
     again.down()
-    assert left_of(where) == []
+    assert left_of(paths) == []
 
-    subprocess.run(upping(where, script), check=True)
-    assert clear_abandoned(where.root) == (where.name,)
-    assert left_of(where) == []
+    subprocess.run(upping(paths, script), check=True)
+    assert clear_abandoned(paths.root) == (paths.name,)
+    assert left_of(paths) == []
 
 
-def upping(where: Place, script: str) -> list[str]:
+def upping(paths: LabPaths, script: str) -> list[str]:
     """The command of a process that brings a lab up."""
-    words = f"from pathlib import Path; from fleet.lab.lab import Lab; name, root = {where.name!r}, Path({str(where.root)!r})"
+    words = f"from pathlib import Path; from fleet.lab.lab import Lab; name, root = {paths.name!r}, Path({str(paths.root)!r})"
     return [sys.executable, "-c", f"{words}; from fleet.lab.processes import this_process; up = Lab.up; {script}"]
 
 
 @pytest.mark.parametrize("far", ["mount", "bridge", "host", "ready"])
-def test_an_up_that_is_killed_leaves_nothing_that_down_does_not_find(where: Place, far: str) -> None:
+def test_an_up_that_is_killed_leaves_nothing_that_down_does_not_find(paths: LabPaths, far: str) -> None:
     reached = {
-        "mount": lambda: where.disks.is_mount(),
-        "bridge": lambda: where.prefix in network.links(where),
-        "host": lambda: inhabitants(where) != (),
-        "ready": lambda: where.known_hosts.exists(),
+        "mount": lambda: paths.disks.is_mount(),
+        "bridge": lambda: paths.prefix in network.links(paths),
+        "host": lambda: processes_of(paths) != (),
+        "ready": lambda: paths.known_hosts.exists(),
     }[far]
-    with subprocess.Popen(upping(where, "up(name, 8, state=root)")) as process:
+    with subprocess.Popen(upping(paths, "up(name, 8, state=root)")) as process:
         assert wait_until(reached, within_s=WITHIN_S)
         process.send_signal(signal.SIGKILL)
 
-    assert down(where)
+    assert down(paths)
 
-    assert left_of(where) == []
+    assert left_of(paths) == []
 
 
-def test_a_lab_that_lost_its_notes_is_taken_down_by_its_name_alone(where: Place) -> None:
-    lab = Lab.up(where.name, 2, state=where.root)
-    lab.where.state.write_text("{")
+def test_a_lab_that_lost_its_notes_is_taken_down_by_its_name_alone(paths: LabPaths) -> None:
+    lab = Lab.up(paths.name, 2, state=paths.root)
+    lab.paths.state.write_text("{")
     for host in lab.hosts:
-        lab.where.pid_file(host.name).unlink()
+        lab.paths.pid_file(host.name).unlink()
 
-    assert down(lab.where)
+    assert down(lab.paths)
 
-    assert left_of(lab.where) == []
+    assert left_of(lab.paths) == []
 
 
-def test_a_lab_outlives_the_terminal_of_its_maker(where: Place) -> None:
+def test_a_lab_outlives_the_terminal_of_its_maker(paths: LabPaths) -> None:
     script = "up(name, 1, state=root); import os, signal; os.killpg(0, signal.SIGHUP)"
-    done = subprocess.run(upping(where, script), start_new_session=True)
+    done = subprocess.run(upping(paths, script), start_new_session=True)
     assert done.returncode == -signal.SIGHUP
 
-    lab = Lab.find(where.name, where.root)
+    lab = Lab.find(paths.name, paths.root)
     assert lab is not None
     assert fetch(lab.host("lab-001"), "/health")[0] == "ok\n"
     lab.down()
@@ -392,27 +392,27 @@ def test_a_pid_that_was_used_again_is_not_the_owner() -> None:
     assert started(2**22 + 1) is None
 
 
-def test_a_lab_from_before_a_reboot_is_in_nobody_s_way(where: Place) -> None:
-    Lab.up(where.name, 2, state=where.root)
-    state = read_state(where)
+def test_a_lab_from_before_a_reboot_is_in_nobody_s_way(paths: LabPaths) -> None:
+    Lab.up(paths.name, 2, state=paths.root)
+    state = read_state(paths)
     assert state is not None
-    write_state(where, replace(state, boot_id="another"))
+    write_state(paths, replace(state, boot_id="another"))
 
-    assert Lab.find(where.name, where.root) is None
-    assert len(Lab.up(where.name, 1, state=where.root).hosts) == 1
+    assert Lab.find(paths.name, paths.root) is None
+    assert len(Lab.up(paths.name, 1, state=paths.root).hosts) == 1
 
 
 # Bad input
 
 
-def test_without_root_it_says_so_and_does_nothing(where: Place) -> None:
+def test_without_root_it_says_so_and_does_nothing(paths: LabPaths) -> None:
     os.seteuid(65534)
     try:
         with pytest.raises(Refused, match="needs root"):
-            Lab.up(where.name, 1, state=where.root)
+            Lab.up(paths.name, 1, state=paths.root)
     finally:
         os.seteuid(0)
-    assert left_of(where) == []
+    assert left_of(paths) == []
 
 
 def test_everything_that_is_missing_on_the_machine_is_named_with_its_package(tmp_path: Path) -> None:
@@ -452,9 +452,9 @@ def test_an_inventory_that_a_person_wrote_is_not_overwritten(tmp_path: Path) -> 
     assert inventory.read_text() == "all: {}\n"
 
 
-def test_the_copy_of_the_inventory_goes_with_the_lab(where: Place, tmp_path: Path) -> None:
+def test_the_copy_of_the_inventory_goes_with_the_lab(paths: LabPaths, tmp_path: Path) -> None:
     inventory = tmp_path / "lab.yaml"
-    lab = Lab.up(where.name, 1, state=where.root, inventory=inventory)
+    lab = Lab.up(paths.name, 1, state=paths.root, inventory=inventory)
 
     assert inventory.read_text() == lab.inventory.read_text()
     lab.down()
@@ -467,7 +467,7 @@ def test_two_labs_never_share_a_subnet(make_lab: MakeLab, lab: Lab) -> None:
     assert not IPv4Network(other.hosts[0].subnet).overlaps(IPv4Network(lab.hosts[0].subnet))
 
 
-def test_a_host_that_can_not_come_up_takes_the_whole_lab_back_and_says_why(where: Place) -> None:
+def test_a_host_that_can_not_come_up_takes_the_whole_lab_back_and_says_why(paths: LabPaths) -> None:
     script = (
         "from dataclasses import replace; from fleet.lab.kinds.all_kinds import KINDS\n"
         "KINDS['plain'] = replace(KINDS['plain'], start='echo no luck; exit 1')\n"
@@ -475,7 +475,7 @@ def test_a_host_that_can_not_come_up_takes_the_whole_lab_back_and_says_why(where
         "except Exception as error: print(error)"
     )
 
-    done = subprocess.run(upping(where, "\n" + script), capture_output=True, text=True, check=True)
+    done = subprocess.run(upping(paths, "\n" + script), capture_output=True, text=True, check=True)
 
     assert "its first process ended. no luck" in done.stdout
-    assert left_of(where) == []
+    assert left_of(paths) == []

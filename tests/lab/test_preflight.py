@@ -194,7 +194,7 @@ def stage(make_lab: MakeLab, tmp_path_factory: pytest.TempPathFactory) -> Stage:
     for (_, shell), host in hosts.items():
         carry(host, {})
         if shell:
-            link = host.where.link(host.entry.number)
+            link = host.paths.link(host.entry.number)
             host.sh(shell.replace("@LINK@", link))
     return Stage(lab, releases, hosts)
 

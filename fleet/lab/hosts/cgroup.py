@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from fleet.errors import Refused
-from fleet.lab.folder import Place
+from fleet.lab.folder import LabPaths
 from fleet.lab.processes import wait_until
 
 ROOT = Path("/sys/fs/cgroup")
@@ -47,15 +47,15 @@ def limit(controller: str, headroom: int) -> str:
     return f"echo $(($(cat {group}/{controller}.{has}) + {headroom})) >{group}/{controller}.{most}"
 
 
-def remove(where: Place) -> None:
+def remove(paths: LabPaths) -> None:
     """No group of the lab is left. Its processes must be gone."""
-    for group in groups(where):
+    for group in groups(paths):
         wait_until(partial(_removed, group), within_s=5)
 
 
-def groups(where: Place) -> tuple[Path, ...]:
+def groups(paths: LabPaths) -> tuple[Path, ...]:
     """The groups of the lab that are there."""
-    return tuple(group for top in (ROOT, *ROOT.glob("*/")) for group in top.glob(where.prefix + "-*/"))
+    return tuple(group for top in (ROOT, *ROOT.glob("*/")) for group in top.glob(paths.prefix + "-*/"))
 
 
 def _removed(group: Path) -> bool:

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from fleet.errors import Refused
-from fleet.lab.folder import HostEntry, Place
+from fleet.lab.folder import HostEntry, LabPaths
 from fleet.lab.hosts import nginx, sshd
 from fleet.lab.processes import PATH, run
 
@@ -40,9 +40,9 @@ SHADOW = f"root:*:19000:0:99999:7:::\n{DEPLOY}:*:19000:0:99999:7:::\n"
 NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files\n"
 
 
-def make_template(where: Place, public_key: str) -> None:
+def make_template(paths: LabPaths, public_key: str) -> None:
     """The layer that all hosts of the lab share is there."""
-    base = where.template
+    base = paths.template
     for name in OWN:
         _opaque(base / name)
     (base / ".machine").mkdir()
@@ -70,9 +70,9 @@ def make_template(where: Place, public_key: str) -> None:
     big.write_bytes(nginx.big_file())
 
 
-def make_disk(where: Place, host: HostEntry) -> tuple[Path, str]:
+def make_disk(paths: LabPaths, host: HostEntry) -> tuple[Path, str]:
     """The host's disk is there, its nginx and sshd on it but nothing of its kind. The disk and its public key."""
-    disk = where.disks / host.name
+    disk = paths.disks / host.name
     for name in ("upper", "work", "root"):
         (disk / name).mkdir(parents=True)
     root = disk / "upper"
@@ -80,7 +80,7 @@ def make_disk(where: Place, host: HostEntry) -> tuple[Path, str]:
     write(root, "/etc/ssh/sshd_config", sshd.config())
     write(root, "/etc/hostname", host.name + "\n")
     write(root, "/etc/hosts", f"127.0.0.1 localhost\n{host.address} {host.name}\n")
-    write(root, "/etc/machine-id", hashlib.sha256(f"{where.folder}/{host.name}".encode()).hexdigest()[:32] + "\n")
+    write(root, "/etc/machine-id", hashlib.sha256(f"{paths.folder}/{host.name}".encode()).hexdigest()[:32] + "\n")
     write(root, nginx.CONFIG, nginx.config())
     (root / nginx.PREFIX[1:] / "logs").mkdir()
     program = root / nginx.PROGRAM[1:]

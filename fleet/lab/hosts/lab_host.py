@@ -18,7 +18,7 @@ from signal import SIGKILL
 
 from fleet.errors import FleetError, Refused
 from fleet.lab import network
-from fleet.lab.folder import HostEntry, Owner, Place
+from fleet.lab.folder import HostEntry, LabPaths, Owner
 from fleet.lab.hosts import disk
 from fleet.lab.processes import alive, end, environment, started, wait_until
 
@@ -37,7 +37,7 @@ class Power(Enum):
 class LabHost:
     """A host of a lab. `show` are folders of the machine that it sees, read-only."""
 
-    where: Place
+    paths: LabPaths
     entry: HostEntry
     subnet: str
     show: tuple[str, ...] = ()
@@ -57,19 +57,19 @@ class LabHost:
     @property
     def disk(self) -> Path:
         """The upper folder of the host's root: what differs from the template."""
-        return self.where.disks / self.name / "upper"
+        return self.paths.disks / self.name / "upper"
 
     @property
     def power(self) -> Power:
         """Whether the host runs, and whether anybody could hear it."""
         if self.first_process() is None:
             return Power.OFF
-        return Power.CUT if network.is_cut(self.where, self.entry) else Power.ON
+        return Power.CUT if network.is_cut(self.paths, self.entry) else Power.ON
 
     def first_process(self) -> Owner | None:
         """The host's PID 1 as the machine sees it, or `None` when the host is off."""
         try:
-            pid, start = self.where.pid_file(self.name).read_text().split()
+            pid, start = self.paths.pid_file(self.name).read_text().split()
         except (OSError, ValueError):
             return None
         found = Owner(int(pid), int(start))
@@ -80,7 +80,7 @@ class LabHost:
         found = self.first_process()
         if found is None:
             raise Refused(
-                f"{self.name}: the host is off.", f"Boot it: fleet lab boot {self.name} --name {self.where.name}"
+                f"{self.name}: the host is off.", f"Boot it: fleet lab boot {self.name} --name {self.paths.name}"
             )
         return found.pid
 
@@ -123,36 +123,36 @@ class LabHost:
         """The host's line is dead, or for this TCP port only: nothing goes through, and no end is told (no FIN, no RST)."""
         self.pid()
         if port is None:
-            network.set_carrier(self.where, self.entry, up=False)
+            network.set_carrier(self.paths, self.entry, up=False)
         else:
-            network.cut_port(self.where, self.entry, port)
+            network.cut_port(self.paths, self.entry, port)
 
     def heal(self) -> None:
         """The host's line is as it was."""
         self.pid()
-        network.heal_ports(self.where, self.entry)
-        network.set_carrier(self.where, self.entry, up=True)
+        network.heal_ports(self.paths, self.entry)
+        network.set_carrier(self.paths, self.entry, up=True)
 
     def slow(self, rate: str | None = None, loss_percent: float = 0.0) -> None:
         """The line has this rate and loses this share of its packets, each way; with neither it is as it was."""
-        network.slow_down(self.where, self.entry, self.pid(), rate=rate, loss_percent=loss_percent)
+        network.slow_down(self.paths, self.entry, self.pid(), rate=rate, loss_percent=loss_percent)
 
     def kill(self) -> None:
         """The host is off as if its plug were pulled. Its disk stays."""
         found = self.first_process()
         if found is not None:
             end([found])
-        link = self.where.link(self.entry.number)
-        if link in network.links(self.where):
+        link = self.paths.link(self.entry.number)
+        if link in network.links(self.paths):
             network.remove(link)
-        self.where.pid_file(self.name).unlink(missing_ok=True)
+        self.paths.pid_file(self.name).unlink(missing_ok=True)
 
     def boot(self) -> None:
         """The host is on, from its disk, with what its /etc/rc starts. Raises `Refused` when it is on already."""
         if self.first_process() is not None:
             raise Refused(
                 f"{self.name}: the host is on.",
-                f"Switch it off first: fleet lab kill {self.name} --name {self.where.name}",
+                f"Switch it off first: fleet lab kill {self.name} --name {self.paths.name}",
             )
         self.kill()
         self.power_on()
@@ -161,12 +161,12 @@ class LabHost:
 
     def power_on(self) -> None:
         """PID 1 of the host runs. Its cable isn't in the bridge yet, its services may not be up yet."""
-        cable = network.cable(self.where, self.entry, IPv4Network(self.subnet), getpid())
-        folder = self.where.disks / self.name
+        cable = network.cable(self.paths, self.entry, IPv4Network(self.subnet), getpid())
+        folder = self.paths.disks / self.name
         with as_file(files("fleet.lab.hosts").joinpath("boot.sh")) as script, tempfile.TemporaryFile() as errors:
             argv = ["unshare", "--mount", "--uts", "--ipc", "--net", "--", "/bin/sh", str(script)]
             done = subprocess.run(
-                [*argv, str(folder), str(self.where.template), self.name, disk.INIT, *self.show],
+                [*argv, str(folder), str(self.paths.template), self.name, disk.INIT, *self.show],
                 input=cable.encode(),
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -182,7 +182,7 @@ class LabHost:
         start = started(pid)
         if start is None:
             raise FleetError(f"{self.name}: its first process ended. {self.boot_log()}")
-        pid_file = self.where.pid_file(self.name)
+        pid_file = self.paths.pid_file(self.name)
         pid_file.parent.mkdir(exist_ok=True)
         pid_file.write_text(f"{pid} {start}\n")
 
@@ -224,7 +224,7 @@ class LabHost:
 def plug_in(hosts: Sequence[LabHost]) -> None:
     """The cables of these hosts, all of one lab, are in its bridge."""
     try:
-        network.plug_in(hosts[0].where, [host.entry for host in hosts])
+        network.plug_in(hosts[0].paths, [host.entry for host in hosts])
     except FleetError:
         # A host that has died took its cable along; that it died says more.
         for host in hosts:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from fleet.lab.folder import HostEntry, Place
+from fleet.lab.folder import HostEntry, LabPaths
 from fleet.lab.processes import run
 
 HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
@@ -48,32 +48,32 @@ def make_key(path: Path, comment: str) -> str:
 
 
 def write_client_files(
-    where: Place, keys: Mapping[str, str], hosts: Iterable[HostEntry], users: Mapping[str, str]
+    paths: LabPaths, keys: Mapping[str, str], hosts: Iterable[HostEntry], users: Mapping[str, str]
 ) -> None:
     """`known_hosts` and `ssh_config` of the lab are there. `keys` and `users` are by host name."""
     entries = tuple(hosts)
     known = "".join(f"{host.name},{host.address} {' '.join(keys[host.name].split()[:2])}\n" for host in entries)
-    where.known_hosts.write_text(known)
+    paths.known_hosts.write_text(known)
     common = f"""\
 Host *
-    IdentityFile {where.private_key}
+    IdentityFile {paths.private_key}
     IdentitiesOnly yes
     IdentityAgent none
-    UserKnownHostsFile {where.known_hosts}
+    UserKnownHostsFile {paths.known_hosts}
     GlobalKnownHostsFile /dev/null
     StrictHostKeyChecking yes
     PasswordAuthentication no
     LogLevel ERROR
 """
     own = "".join(f"Host {host.name}\n    HostName {host.address}\n    User {users[host.name]}\n" for host in entries)
-    where.ssh_config.write_text(own + common)
+    paths.ssh_config.write_text(own + common)
 
 
-def hand_over(where: Place) -> None:
+def hand_over(paths: LabPaths) -> None:
     """Who became root by sudo to bring the lab up can use its files without."""
     owner = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
     if not (owner[0].isdigit() and owner[1].isdigit()):
         return
-    for path in (where.private_key, where.known_hosts, where.ssh_config, where.inventory):
+    for path in (paths.private_key, paths.known_hosts, paths.ssh_config, paths.inventory):
         if path.exists():
             os.chown(path, int(owner[0]), int(owner[1]))

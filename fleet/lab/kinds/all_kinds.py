@@ -5,10 +5,10 @@ in a bad state. `fleet lab up --with KIND` makes them.
 from collections.abc import Mapping
 
 from fleet.errors import Refused
-from fleet.lab.kinds import odd_nginx, odd_surroundings
+from fleet.lab.kinds import nginx_kinds, system_kinds
 from fleet.lab.kinds.kind import Kind
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (*odd_nginx.KINDS, *odd_surroundings.KINDS)}
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (*nginx_kinds.KINDS, *system_kinds.KINDS)}
 
 
 def kind(name: str | None) -> Kind:

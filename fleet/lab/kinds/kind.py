@@ -1,4 +1,4 @@
-"""A kind of odd host: its shape, and how its name leads to it. The kinds are in `odd_nginx.py` and `odd_surroundings.py`."""
+"""A kind of odd host: its shape, and how its name leads to it. The kinds are in `nginx_kinds.py` and `system_kinds.py`."""
 
 import glob
 import os
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.errors import Refused
-from fleet.lab.folder import HostEntry, Place
+from fleet.lab.folder import HostEntry, LabPaths
 from fleet.lab.hosts import cgroup, disk, nginx, sshd
 from fleet.lab.processes import PATH
 
@@ -50,7 +50,7 @@ class Kind:
     edit_sshd: Callable[[str], str] = str
     user: str = "root"
     variables: Variables = ()
-    needs: tuple[str, ...] = ()
+    required_programs: tuple[str, ...] = ()
 
 
 def until(condition: str) -> str:
@@ -61,7 +61,7 @@ def until(condition: str) -> str:
 
 def check(kind: Kind) -> None:
     """Hosts of this kind can be made on this machine. Raises `Refused` when it lacks something."""
-    missing = [program for program in kind.needs if shutil.which(program, path=PATH) is None]
+    missing = [program for program in kind.required_programs if shutil.which(program, path=PATH) is None]
     if missing:
         raise Refused(
             f"lab: a host of kind {kind.name!r} needs {', '.join(missing)}, which this machine doesn't have.",
@@ -71,16 +71,16 @@ def check(kind: Kind) -> None:
         cgroup.folder(kind.limit.controller)
 
 
-def furnish(where: Place, host: HostEntry, kind: Kind) -> str:
+def prepare_disk(paths: LabPaths, host: HostEntry, kind: Kind) -> str:
     """The host's disk is there, with what its kind makes of it. Its public key."""
-    folder, key = disk.make_disk(where, host)
+    folder, key = disk.make_disk(paths, host)
     root = folder / "upper"
     disk.write(root, nginx.CONFIG, kind.config)
     # As old as configurations are, so that one that is changed later is plainly younger than its nginx.
     long_ago = time.time() - 3600
     os.utime(root / nginx.CONFIG[1:], (long_ago, long_ago))
     disk.write(root, "/etc/ssh/sshd_config", kind.edit_sshd(sshd.config()))
-    disk.write(root, "/etc/rc", disk.rc(_services(kind)).replace(cgroup.GROUP, where.link(host.number)))
+    disk.write(root, "/etc/rc", disk.rc(_services(kind)).replace(cgroup.GROUP, paths.link(host.number)))
     for pattern in kind.hidden:
         for path in glob.glob(pattern):
             disk.hide(root, path)

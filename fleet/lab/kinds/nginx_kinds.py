@@ -160,7 +160,7 @@ KINDS = (
         copied=("/var/lib/dpkg/status", "/var/lib/dpkg/info/nginx*"),
         start="/usr/sbin/nginx -g 'daemon on; master_process on;'",
         variables=(("nginx_binary", "/usr/sbin/nginx"), ("nginx_pid_file", "/run/nginx.pid")),
-        needs=("dpkg",),
+        required_programs=("dpkg",),
     ),
     # Configuration
     Kind(
