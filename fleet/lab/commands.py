@@ -1,4 +1,4 @@
-"""What `fleet lab ...` does, as plain functions: they return what is so afterwards, and print nothing."""
+"""The commands of `fleet lab` as plain functions: they do the work and print nothing."""
 
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ INVENTORIES = Path("inventories")
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """A host as `status` shows it. `serves` and `has_ssh`: something listens on port 80, and on port 22."""
+    """A host as `status` shows it. `serves`: something listens on port 80; `has_ssh`: on port 22."""
 
     name: str
     address: str
@@ -50,24 +50,24 @@ def up(
     show: Iterable[str] = (),
     inventories: Path = INVENTORIES,
 ) -> Lab:
-    """A new lab, which lives until `down`. `wanted` are kinds as `--with` takes them.
+    """Start a lab that stays up until `down`. `wanted` are kinds as `--with` takes them.
 
-    Where there is a folder `inventories`, the lab's inventory lies in it, too.
+    If there is a folder `inventories`, a copy of the lab's inventory is written to it.
     """
     return Lab.up(name, count, spread(wanted, count), inventory=inventory_copy(name, inventories), show=show)
 
 
 def inventory_copy(name: str, inventories: Path = INVENTORIES) -> Path | None:
-    """Where this project has the inventory of the lab `name`; `None` when there is no folder for it."""
+    """Where the copy of the inventory of lab `name` lies; `None` without the folder `inventories`."""
     if not inventories.is_dir():
         return None
     return inventories / (f"{name}.yaml" if name == DEFAULT_NAME else f"{name}.lab.yaml")
 
 
 def spread(wanted: Iterable[str], count: int) -> Mapping[str, str]:
-    """Which host is of which kind: `KIND=lab-003` names one, `KIND=2` or `KIND` takes the last that are still plain.
+    """The kind by host name: `KIND=lab-003` names a host, `KIND=2` or `KIND` takes the last hosts that are still plain.
 
-    The last, so that the first ones, which are the canaries, stay plain as long as possible.
+    The last ones, so that the first hosts, which are the canaries, stay plain as long as possible.
     """
     kinds: dict[str, str] = {}
     numbers: list[tuple[str, int]] = []
@@ -77,14 +77,14 @@ def spread(wanted: Iterable[str], count: int) -> Mapping[str, str]:
         if where.isdigit() or not where:
             numbers.append((kind, int(where or 1)))
         elif where in kinds:
-            raise Refused(f"--with {text}: {where} is {kinds[where]} already.", "Name each host once.")
+            raise Refused(f"--with {text}: {where} already has the kind {kinds[where]}.", "Name each host once.")
         else:
             kinds[where] = kind
     free = [name for number in range(count, 0, -1) if (name := f"lab-{number:03}") not in kinds]
     for kind, many in numbers:
         if many > len(free):
             raise Refused(
-                f"--with {kind}={many}: only {len(free)} hosts are left.", f"Ask for more than {count} hosts."
+                f"--with {kind}={many}: only {len(free)} hosts are left for it.", f"Ask for more than {count} hosts."
             )
         for _ in range(many):
             kinds[free.pop(0)] = kind
@@ -92,58 +92,58 @@ def spread(wanted: Iterable[str], count: int) -> Mapping[str, str]:
 
 
 def down(name: str = DEFAULT_NAME) -> bool:
-    """Nothing is left of the lab. Whether there was anything."""
+    """Remove the lab completely. Returns whether there was one."""
     return labs.down(lab_paths(name))
 
 
 def status(name: str | None = None) -> tuple[LabView, ...]:
-    """The lab of this name, or all of them."""
+    """The lab of this name; all labs without a name."""
     requirements.check_root()
     wanted = labs.all_lab_paths() if name is None else (lab_paths(name),)
     return tuple(_view(paths) for paths in wanted if paths.folder.exists())
 
 
 def exec_(name: str, host: str, argv: Sequence[str]) -> int:
-    """Run a command on a host, with our terminal and files; its exit code."""
+    """Run a command on a host, on this terminal; returns its exit code."""
     return subprocess.run(find(name).host(host).enter(argv)).returncode
 
 
 def cut(name: str, hosts: Iterable[str]) -> None:
-    """The lines of these hosts are dead."""
+    """Cut these hosts off the network."""
     for host in _hosts(name, hosts):
         host.cut()
 
 
 def heal(name: str, hosts: Iterable[str]) -> None:
-    """The lines of these hosts are whole, and as slow as they were."""
+    """Connect these hosts to the network again; a `slow` network stays slow."""
     for host in _hosts(name, hosts):
         host.heal()
 
 
 def slow(name: str, hosts: Iterable[str], rate: str | None = None, loss_percent: float = 0.0) -> None:
-    """The lines of these hosts have this rate and lose this share, each way; with neither they are as they were."""
+    """Limit the hosts' network to this rate and lose this share of packets, each way; with neither, undo both."""
     for host in _hosts(name, hosts):
         host.slow(rate, loss_percent)
 
 
 def kill(name: str, hosts: Iterable[str]) -> None:
-    """These hosts are off, as if their plugs were pulled."""
+    """Power these hosts off at once."""
     for host in _hosts(name, hosts):
         host.kill()
 
 
 def boot(name: str, hosts: Iterable[str]) -> None:
-    """These hosts are on, from their disks."""
+    """Power these hosts on, from their disks."""
     for host in _hosts(name, hosts):
         host.boot()
 
 
 def find(name: str) -> Lab:
-    """The lab of this name. Raises `Refused` when it isn't up."""
+    """The lab of this name. Raises `Refused` when it is not up."""
     requirements.check_root()
     found = Lab.find(name)
     if found is None:
-        raise Refused(f"lab {name}: it isn't up.", f"Bring it up: fleet lab up --name {name}")
+        raise Refused(f"Lab {name} is not up.", f"Start it: fleet lab up --name {name}")
     return found
 
 
@@ -157,9 +157,9 @@ def _view(paths: LabPaths) -> LabView:
     lab = Lab.find(paths.name, paths.root)
     trouble = None
     if lab is None:
-        trouble = f"It is being brought up, or was left half-way. To clear it: fleet lab down --name {paths.name}"
+        trouble = f"It is starting, or its start failed. To remove it: fleet lab down --name {paths.name}"
     elif state is not None and state.owner is not None and not alive(state.owner):
-        trouble = f"Its owner is gone. To clear it: fleet lab down --name {paths.name}"
+        trouble = f"Its owner process has ended. To remove it: fleet lab down --name {paths.name}"
     hosts = lab.hosts if lab is not None else ()
     return LabView(
         name=paths.name,

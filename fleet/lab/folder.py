@@ -1,8 +1,8 @@
-"""Where a lab keeps its things, what it calls them, and what it has written down about itself.
+"""The folder of a lab: its paths, its names, its state file and its lock.
 
-Everything a lab makes can be found again from its name alone: the folder, and a short prefix for interfaces and
-cgroups that comes from the folder's path. So `down` needs no memory, and clears up after an `up` that was killed
-before it could write anything. `state.json` adds what the name doesn't say: whose the lab is and who is in it.
+Everything that a lab makes can be found from its name alone: the folder, and a short prefix for network links and
+cgroups, made from the folder's path. So `down` also cleans up after an `up` that was killed before it wrote anything.
+`state.json` adds what the name doesn't say: the lab's owner and its hosts.
 """
 
 import fcntl
@@ -37,7 +37,7 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The process whose end is the lab's end too. `start` guards against a reused pid."""
+    """The process that a lab is bound to: when it has ended, the lab may be removed. `start` guards against a reused pid."""
 
     pid: int
     start: int
@@ -45,7 +45,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class HostEntry:
-    """One host on paper."""
+    """One host in the state file."""
 
     name: str
     number: int
@@ -55,7 +55,7 @@ class HostEntry:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a lab has written down. `owner` is `None` for a lab that outlives its maker, as one from the shell does."""
+    """The contents of `state.json`. A lab without an `owner` stays up until `fleet lab down`."""
 
     stage: Stage
     boot_id: str
@@ -68,7 +68,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class LabPaths:
-    """The folder and the names of one lab."""
+    """The paths and names of one lab, made from its name and from the folder that holds all labs."""
 
     name: str
     root: Path = STATE
@@ -79,7 +79,7 @@ class LabPaths:
 
     @property
     def prefix(self) -> str:
-        """What the lab's bridge is called and its links and cgroups begin with: short, as an interface's name must be."""
+        """The name of the lab's bridge and the prefix of its links and cgroups. Short, because link names must be."""
         return "fl" + hashlib.sha256(str(self.folder).encode()).hexdigest()[:6]
 
     @property
@@ -111,7 +111,7 @@ class LabPaths:
         return self.folder / "inventory.yaml"
 
     def link(self, number: int) -> str:
-        """The name of the machine's end of a host's cable."""
+        """The name of the machine's end of a host's network link."""
         return f"{self.prefix}-{number:03}"
 
     def pid_file(self, host: str) -> Path:
@@ -119,28 +119,28 @@ class LabPaths:
 
 
 def lab_paths(name: str, root: Path | None = None) -> LabPaths:
-    """The place of the lab `name`. Raises `Refused` for a name or a folder that can't be one."""
+    """The paths of the lab `name`. Raises `Refused` for a name or a folder that a lab can't have."""
     if not NAME.fullmatch(name):
         raise Refused(
-            f"lab name {name!r}: not a name for a lab.",
-            "Use a small letter, then small letters, digits or '-', 40 at most.",
+            f"A lab can't be named {name!r}.",
+            "Use a lower-case letter, then lower-case letters, digits or '-': 40 characters at most.",
         )
     folder = (root or Path(os.environ.get("FLEET_LAB_STATE", str(STATE)))).resolve()
     if not MOUNTABLE.fullmatch(str(folder)):
         raise Refused(
-            f"state folder {folder}: a mount can't be given this path.",
-            "Use a path of letters, digits and . _ + - only.",
+            f"The state folder {folder} can't be used: its path has characters that mount options can't have.",
+            "Set FLEET_LAB_STATE to a path of letters, digits and . _ + - only.",
         )
     return LabPaths(name, folder)
 
 
 def boot_id() -> str:
-    """What tells this start of the machine from any other."""
+    """The kernel's boot id: another one after each boot of this machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def write_state(paths: LabPaths, state: State) -> None:
-    """The lab's folder says `state`, all of it or what it said before."""
+    """Write `state.json`, completely or not at all."""
     paths.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     plain = {**asdict(state), "stage": state.stage.value}
     temporary = paths.state.with_suffix(".new")
@@ -149,7 +149,7 @@ def write_state(paths: LabPaths, state: State) -> None:
 
 
 def read_state(paths: LabPaths) -> State | None:
-    """What the lab wrote down, or `None` when there is nothing that could be read (`up` died very early)."""
+    """The contents of `state.json`; `None` when it can't be read (`up` failed very early)."""
     try:
         plain = json.loads(paths.state.read_text())
         owner = plain["owner"]
@@ -168,17 +168,17 @@ def read_state(paths: LabPaths) -> State | None:
 
 @contextmanager
 def locked(paths: LabPaths, what: str) -> Iterator[None]:
-    """Only we bring this lab up or down. The kernel gives the lock back when its holder dies, however it dies.
+    """Hold the lab's lock: no other process brings it up or down. The kernel frees the lock when its holder ends.
 
-    The lock's file goes with the lab.
+    The lock file is removed with the lab. Raises `LockHeld`.
     """
     path = paths.root / ".locks" / paths.name
     path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
     with _locked(path, patience_s=PATIENCE_S) as got:
         if not got:
             raise LockHeld(
-                f"lab {paths.name}: can't {what} it: another process is bringing it up or down.",
-                "Wait for that process, or end it, and say the same again.",
+                f"Can't {what} lab {paths.name}: another process is bringing it up or down.",
+                "Wait for that process, or end it, and run the command again.",
             )
         try:
             yield
@@ -189,14 +189,14 @@ def locked(paths: LabPaths, what: str) -> Iterator[None]:
 
 @contextmanager
 def subnets_locked() -> Iterator[None]:
-    """No other lab of this machine chooses a subnet meanwhile."""
+    """Hold the lock of all labs on choosing a subnet."""
     with _locked(SUBNETS_LOCK, patience_s=None):
         yield
 
 
 @contextmanager
 def _locked(path: Path, *, patience_s: float | None) -> Iterator[bool]:
-    """Whether we have the lock now: after waiting as long as it takes when there is no limit to our patience."""
+    """Wait for a lock, `patience_s` at most; without limit for `None`. Gives whether it is held now."""
     deadline = None if patience_s is None else time.monotonic() + patience_s
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -213,7 +213,7 @@ def _locked(path: Path, *, patience_s: float | None) -> Iterator[bool]:
 def _has_locked(descriptor: int, path: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Who held it before us may have taken the file away: what we locked is then nobody's, and the next one's other.
+        # The holder before us may have removed the file: then the lock of the file that is there now counts.
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except (BlockingIOError, FileNotFoundError):
         return False

@@ -1,4 +1,4 @@
-"""The inventory that a lab writes of itself, in Ansible's YAML."""
+"""The inventory that a lab writes, as Ansible YAML."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,13 +11,13 @@ ZONES = "abc"
 
 
 def text(paths: LabPaths, hosts: Iterable[HostEntry], own: Mapping[str, Mapping[str, str | bool | None]]) -> str:
-    """The inventory. `own` has, by host, variables that differ from the common ones; `None` takes one away."""
+    """The text of the inventory. `own` has, by host, variables that override the common ones; `None` removes one."""
     entries = tuple(hosts)
     layout: dict[str, str] = {"nginx_binary": nginx.PROGRAM, "nginx_pid_file": nginx.PID_FILE}
-    # What one host must not have can't be taken back from `all`, so then each host gets its own.
+    # A host can't remove a variable of `all`: if one host must not have them, each host gets its own.
     shared = not any(None in own.get(host.name, {}).values() for host in entries)
     lines = [
-        f"# Written by `fleet lab up` for the lab {paths.name} in {paths.folder}; `fleet lab down` takes it away.",
+        f"# Written by `fleet lab up` for the lab {paths.name} in {paths.folder}; `fleet lab down` removes it.",
         "all:",
         "  vars:",
         "    ansible_user: root",
@@ -42,7 +42,7 @@ def text(paths: LabPaths, hosts: Iterable[HostEntry], own: Mapping[str, Mapping[
 
 
 def is_ours(paths: LabPaths, path: Path) -> bool:
-    """Whether the file at `path` is this lab's inventory (and not one that a person put there)."""
+    """Whether this lab wrote the file at `path`."""
     try:
         return f"in {paths.folder};" in path.read_text().partition("\n")[0]
     except (OSError, UnicodeDecodeError):

@@ -1,8 +1,8 @@
-"""The lab: real sshd and real nginx on pretend hosts of this machine, made in seconds and gone without a trace.
+"""Bring a lab up and take it down: real sshd and nginx on pretend hosts of this machine, started in seconds.
 
-What is promised: a lab touches only what carries its own name; `down` finds all of it by that name, whatever became of
-the `up` that made it; a lab that is bound to a process (a test run) is cleared by the next one once that process is
-gone. There is no supervisor: a host is its PID 1, and the lab is a folder.
+A lab touches only what carries its own name, and `down` finds all of that by the name, also after an `up` that was
+killed. A lab with an owner process (a test run) is removed by the next run once that process has ended. There is no
+supervisor: a host is its PID 1, and a lab is a folder.
 """
 
 import shutil
@@ -61,11 +61,11 @@ class Lab:
         inventory: Path | None = None,
         show: Iterable[str] = (),
     ) -> "Lab":
-        """A lab of `count` hosts `lab-001`.., each of the kind that `kinds` says, up and answering.
+        """Start a lab of `count` hosts, `lab-001` and on; `kinds` gives the kind by host name. Returns once all are ready.
 
-        It lives until `down`, or, with an `owner`, at the latest until another lab is made after that process is gone.
-        `state` is the folder under which labs keep theirs; `inventory` is where to write a copy of the inventory; `show`
-        are folders of the machine that the hosts see too, read-only. Raises `Refused` before anything is made.
+        It stays up until `down`. With an `owner` it may be removed as soon as that process has ended. `state` is the
+        folder that holds the folders of labs; a copy of the inventory is written to `inventory`; the hosts see the
+        folders `show` of this machine, read-only. Raises `Refused` before anything is changed.
         """
         paths = lab_paths(name, state)
         wanted = _plan(count, kinds or {})
@@ -88,7 +88,7 @@ class Lab:
 
     @classmethod
     def find(cls, name: str = "lab", state: Path | None = None) -> "Lab | None":
-        """The lab of this name, or `None` when there is none or it isn't wholly up."""
+        """The lab of this name; `None` when there is none, or when it is not completely up."""
         paths = lab_paths(name, state)
         found = read_state(paths)
         if found is None or found.stage is not Stage.UP or found.boot_id != boot_id():
@@ -116,36 +116,36 @@ class Lab:
         return self.paths.ssh_config
 
     def host(self, name: str) -> LabHost:
-        """The host of this name. Raises `Refused` with the names there are."""
+        """The host of this name. Raises `Refused`, which lists the names."""
         for host in self.hosts:
             if host.name == name:
                 return host
         raise Refused(
-            f"lab {self.name}: no host is called {name!r}.",
-            f"Its hosts: {self.hosts[0].name} .. {self.hosts[-1].name}.",
+            f"Lab {self.name} has no host {name!r}.",
+            f"Its hosts are {self.hosts[0].name} to {self.hosts[-1].name}.",
         )
 
     def down(self) -> None:
-        """Nothing is left of the lab."""
+        """Remove the lab completely."""
         down(self.paths)
 
 
 def down(paths: LabPaths) -> bool:
-    """Nothing is left of the lab of this place. Whether there was anything."""
+    """Remove the lab completely. Returns whether there was anything of it."""
     requirements.check_root()
     with locked(paths, "bring down"):
         return _clear(paths)
 
 
 def all_lab_paths(root: Path | None = None) -> tuple[LabPaths, ...]:
-    """The labs that have a folder, whatever state they are in."""
+    """The paths of every lab that has a folder, whatever its state."""
     top = lab_paths("lab", root).root
     names = sorted(path.name for path in top.iterdir() if path.is_dir()) if top.is_dir() else []
     return tuple(lab_paths(name, root) for name in names if not name.startswith("."))
 
 
 def clear_abandoned(root: Path | None = None) -> tuple[str, ...]:
-    """Labs that were bound to a process which is gone are cleared away. Their names."""
+    """Remove the labs whose owner process has ended. Returns their names."""
     cleared = []
     for paths in all_lab_paths(root):
         with suppress(LockHeld), locked(paths, "clear"):
@@ -158,11 +158,11 @@ def clear_abandoned(root: Path | None = None) -> tuple[str, ...]:
 
 def _plan(count: int, wanted: Mapping[str, str]) -> dict[str, Kind]:
     if not 1 <= count <= network.MOST_HOSTS:
-        raise Refused(f"lab: {count} hosts.", f"Ask for 1 to {network.MOST_HOSTS}.")
+        raise Refused(f"A lab can't have {count} hosts.", f"Ask for 1 to {network.MOST_HOSTS}.")
     names = [f"lab-{number:03}" for number in range(1, count + 1)]
     unknown = sorted(set(wanted) - set(names))
     if unknown:
-        raise Refused(f"lab: {', '.join(unknown)}: not a host of this lab.", f"Its hosts: {names[0]} .. {names[-1]}.")
+        raise Refused(f"The lab has no host {', '.join(unknown)}.", f"Its hosts are {names[0]} to {names[-1]}.")
     plan = {name: all_kinds.kind(wanted.get(name)) for name in names}
     for kind in set(plan.values()):
         check(kind)
@@ -173,26 +173,23 @@ def _check_paths(paths: LabPaths, inventory: Path | None, show: Iterable[str]) -
     for folder in show:
         if not (folder.startswith("/") and Path(folder).is_dir()):
             raise Refused(
-                f"lab: {folder}: not a folder that hosts could be shown.", "Give the absolute path of a folder."
+                f"{folder} can't be shown to the hosts: it is not a folder.", "Give the absolute path of a folder."
             )
     if inventory is not None and inventory.exists() and not inventory_file.is_ours(paths, inventory):
-        raise Refused(
-            f"{inventory}: there is an inventory that this lab did not write.",
-            "Move it away, or choose another --name.",
-        )
+        raise Refused(f"{inventory} exists, and this lab did not write it.", "Move it away, or choose another --name.")
 
 
 def _clear_way(paths: LabPaths) -> None:
     found = read_state(paths)
     if found is not None and found.stage is Stage.UP and found.boot_id == boot_id():
         if found.owner is None:
-            raise Refused(f"lab {paths.name}: it is up.", f"Bring it down first: fleet lab down --name {paths.name}")
+            raise Refused(f"Lab {paths.name} is up already.", f"Stop it first: fleet lab down --name {paths.name}")
         if alive(found.owner):
             raise Refused(
-                f"lab {paths.name}: it is up and belongs to process {found.owner.pid}, which lives.",
+                f"Lab {paths.name} is up, and its owner, process {found.owner.pid}, still runs.",
                 "End that process, or choose another --name.",
             )
-    # Otherwise it is left over: from before a reboot, from an `up` that died, or from a process that is gone.
+    # Otherwise it is left over: from before a reboot, from an `up` that failed, or from an owner that has ended.
     _clear(paths)
 
 
@@ -239,13 +236,13 @@ def _build(paths: LabPaths, began: State, wanted: Mapping[str, Kind]) -> tuple[L
 
 
 def _finish(host: LabHost, kind: Kind) -> None:
-    """What can only be done to a host that runs has been done."""
+    """Run the kind's shell for a host that runs."""
     if kind.after:
         host.sh(kind.after.replace(cgroup.GROUP, host.paths.link(host.entry.number)))
 
 
 def _clear(paths: LabPaths) -> bool:
-    """Nothing of the lab is left. Whether there was anything."""
+    """Remove everything of the lab. Returns whether there was anything."""
     found = paths.folder.exists() or bool(network.links(paths) or _mounts(paths))
     state = read_state(paths)
     hosts = _hosts(paths, state) if state is not None else ()
@@ -265,10 +262,10 @@ def _clear(paths: LabPaths) -> bool:
 
 
 def _end_processes(paths: LabPaths) -> None:
-    """Nobody lives in the lab, written down or not.
+    """Kill every process of the lab, also those that its state file doesn't have.
 
-    One empty look is not enough: a `boot.sh` that ended between the listing and our question about it has left a PID 1
-    that was not in the list. It is in the next one, and PID 1s don't hand over.
+    One empty list is not enough: a `boot.sh` that ended between the listing and the look at it has left a PID 1 that
+    was not in the list. It is in the next list, and a PID 1 has no successor.
     """
     empty_looks = 0
     while empty_looks < 2:
@@ -278,7 +275,7 @@ def _end_processes(paths: LabPaths) -> None:
 
 
 def _mounts(paths: LabPaths) -> list[str]:
-    """Where the lab's tmpfs is mounted, the newest first: found by its name, since a folder can have been moved."""
+    """Where the lab's tmpfs is mounted, the newest first. Found by its name, because a folder may have been moved."""
     fields = [line.split(" ") for line in Path("/proc/self/mounts").read_text().splitlines()]
     return [field[1] for field in reversed(fields) if field[0] == paths.prefix]
 

@@ -1,8 +1,8 @@
-"""The lab's wires: one bridge with an address on the machine, one cable to each host, nothing beyond.
+"""The lab's network: one bridge with an address on this machine, and a link from it to each host.
 
-No host has a default route and nothing is forwarded or translated, so a lab can neither be reached from outside nor
-reach out. Neighbours are static, because the ARP table is one for all network namespaces of a machine and small; IPv6
-is off for the same reason. A cut is a link without carrier: no FIN, no RST, just silence, as when a cable is pulled.
+No host has a default route, and nothing is forwarded or translated: a lab can't be reached from outside and can't reach
+out. Neighbour entries are static, because all network namespaces share the size limit of one ARP table; IPv6 is off for
+the same reason. A cut is a link without carrier, as when a cable is pulled: neither end gets a FIN or RST.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from fleet.lab.folder import HostEntry, LabPaths
 from fleet.lab.processes import run
 
 RANGES = (IPv4Network("10.64.0.0/10"), IPv4Network("198.18.0.0/15"))
-"""Where subnets are taken from: a corner of 10/8 that is seldom used, then the range kept for test beds (RFC 2544)."""
+"""The subnets come from a part of 10/8 that is seldom used, then from the range for benchmarks (RFC 2544)."""
 PREFIX_LENGTH = 22
 MOST_HOSTS = 1000
 """A bridge has 1023 ports."""
@@ -25,11 +25,11 @@ RATE = re.compile(r"[1-9][0-9]*(\.[0-9]+)?([kmg]?bit)")
 NOT_A_DROP = 4294967295
 CUT_PREF = "9"
 RANDOM = 4294963256
-"""SKF_AD_OFF + SKF_AD_RANDOM: where a classic BPF program loads 32 random bits from."""
+"""SKF_AD_OFF + SKF_AD_RANDOM: the address at which a classic BPF program loads 32 random bits."""
 
 
 def choose_subnet(paths: LabPaths) -> IPv4Network:
-    """A subnet that nothing on this machine has or routes: the one that belongs to the lab's name, or the next free."""
+    """A subnet that this machine doesn't use or route: the one computed from the lab's name, or the next free one."""
     taken = _routed()
     start = int.from_bytes(hashlib.sha256(str(paths.folder).encode()).digest()[:4], "big")
     for pool in RANGES:
@@ -40,8 +40,8 @@ def choose_subnet(paths: LabPaths) -> IPv4Network:
             if not any(subnet.overlaps(other) for other in taken):
                 return subnet
     raise Refused(
-        f"lab {paths.name}: every subnet in {' and '.join(map(str, RANGES))} is used or routed on this machine.",
-        "Bring down labs that are not needed (`fleet lab status`), or leave the VPN that routes all of them.",
+        f"There is no subnet for lab {paths.name}: this machine uses or routes all of {' and '.join(map(str, RANGES))}.",
+        "Stop a lab that fleet lab status shows: fleet lab down --name NAME. Or leave the VPN that routes them.",
     )
 
 
@@ -52,17 +52,17 @@ def _routed() -> list[IPv4Network]:
 
 
 def address(subnet: IPv4Network, number: int) -> str:
-    """The address of host `number`; the machine's own is number 0."""
+    """The address of host `number`; number 0 is this machine."""
     return str(subnet.network_address + 1 + number)
 
 
 def mac(ip: str) -> str:
-    """The hardware address that goes with an address of a lab, so that neighbours need not ask."""
+    """The hardware address for an IP address of a lab, computed so that neighbour entries can be static."""
     return "02:f1:" + ":".join(f"{octet:02x}" for octet in IPv4Address(ip).packed)
 
 
 def make_bridge(paths: LabPaths, subnet: IPv4Network) -> None:
-    """The lab's bridge is up and the machine has the first address of the subnet on it."""
+    """Make the lab's bridge, with the first address of the subnet for this machine."""
     bridge, own = paths.prefix, address(subnet, 0)
     run(["ip", "link", "add", bridge, "address", mac(own), "type", "bridge", "stp_state", "0"])
     switch = Path(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6")
@@ -73,9 +73,9 @@ def make_bridge(paths: LabPaths, subnet: IPv4Network) -> None:
 
 
 def cable(paths: LabPaths, host: HostEntry, subnet: IPv4Network, machine_pid: int) -> str:
-    """The `ip -batch` that, run inside a host's new network namespace, gives it its link to the machine's one.
+    """The input of `ip -batch`, run in a host's new network namespace, that makes its link to this machine.
 
-    `machine_pid` is a process of the machine's network namespace.
+    `machine_pid` is a process in this machine's network namespace.
     """
     own = address(subnet, 0)
     return "\n".join(
@@ -91,7 +91,7 @@ def cable(paths: LabPaths, host: HostEntry, subnet: IPv4Network, machine_pid: in
 
 
 def plug_in(paths: LabPaths, hosts: Iterable[HostEntry]) -> None:
-    """The machine's ends of these hosts' cables are in the bridge and up."""
+    """Attach the machine's ends of these hosts' links to the bridge, and bring them up."""
     lines = []
     for host in hosts:
         link = paths.link(host.number)
@@ -104,14 +104,14 @@ def plug_in(paths: LabPaths, hosts: Iterable[HostEntry]) -> None:
 
 
 def links(paths: LabPaths) -> tuple[str, ...]:
-    """The interfaces of this lab that are there now, the bridge last."""
+    """The existing network interfaces of this lab, the bridge last."""
     names = [path.name for path in Path("/sys/class/net").iterdir()]
     cables = sorted(name for name in names if name.startswith(paths.prefix + "-"))
     return (*cables, *(name for name in names if name == paths.prefix))
 
 
 def remove(link: str) -> None:
-    """The link is gone, also when the kernel was taking it away itself just then (its host has died)."""
+    """Remove the link. The kernel may have removed it already, because its host has ended."""
     try:
         run(["ip", "link", "delete", link])
     except FleetError:
@@ -120,12 +120,12 @@ def remove(link: str) -> None:
 
 
 def set_carrier(paths: LabPaths, host: HostEntry, up: bool) -> None:
-    """The host's cable is plugged in, or pulled."""
+    """Bring the machine's end of the host's link up or down."""
     run(["ip", "link", "set", paths.link(host.number), "up" if up else "down"])
 
 
 def is_cut(paths: LabPaths, host: HostEntry) -> bool:
-    """Whether the host's cable is pulled."""
+    """Whether the host's link is down."""
     try:
         return not int(Path(f"/sys/class/net/{paths.link(host.number)}/flags").read_text(), 16) & 1
     except OSError:
@@ -133,7 +133,7 @@ def is_cut(paths: LabPaths, host: HostEntry) -> bool:
 
 
 def cut_port(paths: LabPaths, host: HostEntry, port: int) -> None:
-    """Nothing of this TCP port goes through the host's cable, either way, and no end is told; all else does."""
+    """Drop the packets of this TCP port on the host's link, each way; all others pass."""
     link = paths.link(host.number)
     if "clsact" not in run(["tc", "qdisc", "show", "dev", link]):
         run(["tc", "qdisc", "add", "dev", link, "clsact"])
@@ -143,7 +143,7 @@ def cut_port(paths: LabPaths, host: HostEntry, port: int) -> None:
 
 
 def heal_ports(paths: LabPaths, host: HostEntry) -> None:
-    """Every port goes through again."""
+    """Undo every `cut_port`."""
     link = paths.link(host.number)
     for way in ("ingress", "egress"):
         if f"pref {CUT_PREF} " in run(["tc", "filter", "show", "dev", link, way]):
@@ -151,15 +151,15 @@ def heal_ports(paths: LabPaths, host: HostEntry) -> None:
 
 
 def slow_down(paths: LabPaths, host: HostEntry, host_pid: int, *, rate: str | None, loss_percent: float) -> None:
-    """The host's link has this rate each way and loses this share of the packets each way; `None` and 0 undo it.
+    """Limit the host's link to this rate and lose this share of packets, each way; `None` and 0 undo it.
 
-    The rate is a token bucket at each end of the cable. Loss is a classic BPF filter that draws a random number for
-    each packet: nothing but `tc` is needed for it.
+    The rate is a token bucket at each end of the link. The loss is a classic BPF filter that draws a random number for
+    each packet, because that needs nothing but `tc`.
     """
     if rate is not None and not RATE.fullmatch(rate):
-        raise Refused(f"rate {rate!r}: not a rate.", "Write it like 10mbit, 512kbit or 1.5mbit.")
+        raise Refused(f"--rate {rate!r} is not a rate.", "Write it as 10mbit, 512kbit or 1.5mbit.")
     if not 0 <= loss_percent < 100:
-        raise Refused(f"loss {loss_percent}: not a share of the packets.", "Give a percentage from 0 to below 100.")
+        raise Refused(f"--loss {loss_percent:g} is out of range.", "Give a percentage from 0 to below 100.")
     link = paths.link(host.number)
     bucket = ["root", "tbf", "rate", str(rate), "burst", "32kb", "latency", "400ms"]
     for enter, device in (([], link), (["nsenter", "-t", str(host_pid), "-n"], "eth0")):
@@ -178,13 +178,13 @@ def slow_down(paths: LabPaths, host: HostEntry, host_pid: int, *, rate: str | No
 
 
 def _drop(loss_percent: float) -> str:
-    """A classic BPF program as `tc` reads it: load a random word; above the mark let the packet go, else drop it."""
+    """A classic BPF program as `tc` reads it: load a random word; pass the packet if it is above the mark, else drop it."""
     mark = min(int(loss_percent / 100 * 2**32), 2**32 - 1)
     return f"4,32 0 0 {RANDOM},37 1 0 {mark},6 0 0 2,6 0 0 {NOT_A_DROP}"
 
 
 def _drop_port(port: int) -> str:
-    """A classic BPF program: IPv4 without options that carries TCP from or to the port is dropped, all else goes on."""
+    """A classic BPF program: drop IPv4 without options that carries TCP from or to the port; pass all else."""
     lines = (
         "40 0 0 12",  # the type of what the frame holds
         "21 0 6 2048",

@@ -1,8 +1,7 @@
-"""The machine's processes, as far as a lab must know them: who is alive, and who lives in a lab.
+"""Processes of this machine: run one, kill some, and find those that belong to a lab.
 
-A process belongs to a lab when its root is an overlay whose upper folder is the lab's, or when it is on the way there
-(`boot.sh` with the lab's disk among its arguments). That is asked of the kernel, so a lab that wrote nothing down is
-found too, and another lab's process can't be meant.
+A process belongs to a lab when its root is an overlay whose upper folder is the lab's, or when it is a `boot.sh` that
+starts such a host. The kernel knows both, so this needs no state file and can't find another lab's process.
 """
 
 import os
@@ -19,7 +18,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def run(argv: Sequence[str], *, text: str = "", timeout_s: float = 60.0) -> str:
-    """What a command of the machine printed. Raises `FleetError` with its own words when it fails."""
+    """Run a command of this machine; returns its stdout. Raises `FleetError` with its stderr when it fails."""
     try:
         done = subprocess.run(
             argv,
@@ -30,14 +29,15 @@ def run(argv: Sequence[str], *, text: str = "", timeout_s: float = 60.0) -> str:
             env={**os.environ, "PATH": PATH, "LC_ALL": "C"},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise FleetError(f"lab: {argv[0]}: {error}.") from error
+        raise FleetError(f"The lab can't run {argv[0]}: {error}.") from error
     if done.returncode != 0:
-        raise FleetError(f"lab: {' '.join(argv)}: exit {done.returncode}: {(done.stderr or done.stdout).strip()}")
+        said = (done.stderr or done.stdout).strip()
+        raise FleetError(f"A command of the lab failed with exit code {done.returncode}: {' '.join(argv)}: {said}")
     return done.stdout
 
 
 def started(pid: int) -> int | None:
-    """When the process started, in clock ticks since the machine's boot; `None` for one that is gone or a zombie."""
+    """When the process started, in clock ticks since boot; `None` when it has ended or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -46,18 +46,18 @@ def started(pid: int) -> int | None:
 
 
 def this_process() -> Owner:
-    """We, as the owner of a lab."""
+    """This process, as the owner of a lab."""
     pid = os.getpid()
     return Owner(pid, started(pid) or 0)
 
 
 def alive(owner: Owner) -> bool:
-    """Whether just this process still lives."""
+    """Whether exactly this process still runs."""
     return started(owner.pid) == owner.start
 
 
 def wait_until(true: Callable[[], bool], *, within_s: float) -> bool:
-    """Whether `true` came true in time. It looks until then."""
+    """Poll until `true` returns true, for `within_s` seconds at most. Returns whether it did."""
     deadline = time.monotonic() + within_s
     while not true():
         if time.monotonic() > deadline:
@@ -67,7 +67,7 @@ def wait_until(true: Callable[[], bool], *, within_s: float) -> bool:
 
 
 def end(processes: Iterable[Owner]) -> None:
-    """These processes are gone, by SIGKILL; a PID 1 takes its whole namespace with it. Raises `FleetError` if not."""
+    """Kill these processes (a PID 1 with its whole namespace) and wait until they are gone. Raises `FleetError` if not."""
     wanted = tuple(processes)
     for process in wanted:
         if alive(process):
@@ -76,12 +76,12 @@ def end(processes: Iterable[Owner]) -> None:
             except ProcessLookupError:
                 continue
     if not wait_until(lambda: not any(alive(process) for process in wanted), within_s=20):
-        stuck = ", ".join(str(process.pid) for process in wanted if alive(process))
-        raise FleetError(f"lab: SIGKILL did not end process {stuck} within 20 s.", "Look at it with ps.")
+        stuck = ",".join(str(process.pid) for process in wanted if alive(process))
+        raise FleetError(f"SIGKILL did not end process {stuck} within 20 s.", f"See its state: ps -p {stuck}")
 
 
 def processes_of(paths: LabPaths) -> tuple[Owner, ...]:
-    """Every process that lives in the lab or is on its way into it, with what those have begun."""
+    """Every process of the lab, those that are starting a host, and the other processes of their sessions."""
     pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
     settled = {pid for pid in pids if _belongs(pid, paths)}
     found = []
@@ -112,5 +112,5 @@ def _belongs(pid: int, paths: LabPaths) -> bool:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a command on a host finds in its environment: the ordinary things, and nothing of ours."""
+    """The environment of a command on a host: the usual variables, and none of this process."""
     return {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", **(extra or {})}

@@ -1,4 +1,4 @@
-"""What a lab needs of the machine, asked before anything is made."""
+"""What a lab needs of this machine; checked before anything is changed."""
 
 import os
 import shutil
@@ -27,21 +27,25 @@ PROGRAMS = {
 }
 """Programs, and the package of Debian that has each."""
 PYTHON = "/usr/bin/python3"
-"""What the hosts run the step script with; a Python elsewhere they don't see."""
+"""What the hosts run the step script with. They don't see a Python in another folder."""
 
 
 def check_root() -> None:
-    """We may make and change labs here. Raises `Refused`."""
+    """Check that this process may make and change labs. Raises `Refused`."""
     if sys.platform != "linux":
         raise Refused(
-            "lab: it needs Linux: its hosts are namespaces.", "Run it in a Linux virtual machine or on a Linux server."
+            "The lab needs Linux, because its hosts are namespaces.",
+            "Run it on a Linux server or in a virtual machine.",
         )
     if os.geteuid() != 0:
-        raise Refused("lab: it needs root, to make namespaces, mounts and links.", "Say the same again with sudo.")
+        raise Refused(
+            "The lab needs root, because it makes namespaces, mounts and network links.",
+            "Run the same command with sudo.",
+        )
 
 
 def check(path: str = PATH) -> None:
-    """A lab can be brought up here, with the programs of `path`. Raises `Refused`, with all that is missing."""
+    """Check that a lab can be brought up with the programs of `path`. Raises `Refused`, which lists all that is missing."""
     check_root()
     missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
     if not os.path.exists(PYTHON):
@@ -49,7 +53,7 @@ def check(path: str = PATH) -> None:
     if missing:
         packages = sorted({PROGRAMS.get(name, "python3") for name in missing})
         raise Refused(
-            f"lab: not on this machine: {', '.join(missing)}.",
+            f"The lab needs programs that are not installed: {', '.join(missing)}.",
             f"On Debian: apt-get install --no-install-recommends {' '.join(packages)}",
         )
     disk.check_root()

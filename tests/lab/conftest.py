@@ -1,4 +1,4 @@
-"""Labs for tests: each is bound to this test process, so that one which was killed leaves nothing for long."""
+"""Labs for tests. Each is bound to this test process: after a run that was killed, the next run removes its labs."""
 
 import itertools
 import os
@@ -18,7 +18,7 @@ NUMBERS = itertools.count(1)
 
 
 class MakeLab(Protocol):
-    """Brings up a lab for this test module; it is gone after the module's last test, whatever becomes of the tests."""
+    """Starts a lab for this test module; it is removed after the module's last test."""
 
     def __call__(
         self,
@@ -31,20 +31,20 @@ class MakeLab(Protocol):
 
 @pytest.fixture(scope="session", autouse=True)
 def no_abandoned_labs() -> None:
-    """What earlier runs that were killed left behind is gone."""
+    """Remove the labs of earlier runs that were killed."""
     clear_abandoned()
 
 
 @pytest.fixture(scope="session")
 def lab_name() -> Callable[[], str]:
-    """A name that no other lab has: not of another run, another worker of pytest-xdist, or another test."""
+    """Gives names that no other lab has: not of another run, another worker of pytest-xdist, or another test."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "w")
     return lambda: f"t{os.getpid()}-{worker}-{next(NUMBERS)}"
 
 
 @pytest.fixture
 def paths(lab_name: Callable[[], str], tmp_path: Path) -> Iterator[LabPaths]:
-    """A place for a lab among this test's own files. What the test leaves there is taken down."""
+    """The paths of a lab in this test's own folder. A lab that the test leaves there is removed."""
     chosen = lab_paths(lab_name(), tmp_path)
     yield chosen
     down(chosen)

@@ -1,4 +1,4 @@
-"""Each bad release against six hosts in batches of 1, 2 and 3: where it is found, what it costs, that all is as before.
+"""Each bad release on six hosts in batches of 1, 2 and 3: which step finds it, and every host is as before afterwards.
 
 `python -m pytest tests/lab/test_bad_releases.py -rP` prints the outcome table.
 """

@@ -1,4 +1,4 @@
-"""A whole fleet behind one bastion whose sshd is as OpenSSH ships it: one login there, and nobody is turned away.
+"""A whole fleet behind one bastion with OpenSSH's default limits: one login at the bastion, and no connection is refused.
 
 `FLEET_BEHIND_BASTION` says how many hosts there are behind it; the evidence in docs/ssh.md is of 200.
 """

@@ -1,4 +1,4 @@
-"""What `fleet lab` makes of its words: no host is needed for this."""
+"""The commands of `fleet lab` as far as they need no host: arguments, names, paths and texts."""
 
 from collections.abc import Mapping
 from ipaddress import IPv4Network
@@ -32,7 +32,7 @@ def test_odd_hosts_take_the_last_places_that_are_free(wanted: list[str], spread_
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        (["purple"], "no kind of host is called 'purple'"),
+        (["purple"], "There is no kind of host 'purple'"),
         (["no-python=7"], "only 6 hosts are left"),
         (["no-python=lab-001", "poisoned=lab-001"], "lab-001 is no-python already"),
     ],
@@ -74,12 +74,12 @@ def test_only_the_lab_s_own_inventory_is_known_as_its_own(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "..", "A", "a" * 41, "lab\n"])
 def test_a_name_that_could_be_anything_else_is_no_name_of_a_lab(name: str) -> None:
-    with pytest.raises(Refused, match="not a name for a lab"):
+    with pytest.raises(Refused, match="can't be named"):
         lab_paths(name)
 
 
 def test_a_folder_that_a_mount_can_not_be_given_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="can't be given this path"):
+    with pytest.raises(Refused, match="characters that mount options can't have"):
         lab_paths("lab", tmp_path / "a:b")
 
 

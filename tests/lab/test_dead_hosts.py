@@ -1,4 +1,4 @@
-"""An incident: five hosts are dead in five ways, and all the others go back in the time that they would have taken anyway.
+"""An incident: five hosts are dead in five ways, and all others go back in the time that they take without the dead ones.
 
 `FLEET_DEAD_HOSTS` says how many hosts there are in all; the evidence in docs/ssh.md is of 50.
 """

@@ -1,4 +1,4 @@
-"""The first thing that a newcomer runs does what it says, and leaves nothing."""
+"""`fleet demo` does what it prints, and leaves nothing on the machine."""
 
 import subprocess
 from collections.abc import Callable

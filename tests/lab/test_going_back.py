@@ -1,4 +1,4 @@
-"""Turning back: from outside, from another terminal, from the host's own console, and when the controller is cut off."""
+"""Going back: by a rollback from another terminal, by `undo` on the host, and when the controller is killed or cut off."""
 
 import json
 import subprocess

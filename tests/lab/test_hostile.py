@@ -1,4 +1,4 @@
-"""Hosts that somebody else has taken over: each is marked, none harms the laptop, the terminal or the others."""
+"""Hosts under an attacker's control: each is reported, and none harms the laptop, the terminal or the other hosts."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The operator turns back: once, twice, by a signal of the system, by a terminal that is closed."""
+"""Interrupts: Ctrl-C once and twice, SIGTERM, SIGHUP, and a terminal that is closed."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The laptop's journal while real hosts are upgraded: killed in the middle, asked for by two at once, on a full disk."""
+"""The journal while real hosts are upgraded: the controller is killed, two runs use one journal, the disk is full."""
 
 import json
 import subprocess

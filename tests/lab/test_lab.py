@@ -1,4 +1,4 @@
-"""The lab itself: real hosts, really apart, and gone without a trace however they came to be."""
+"""The lab itself: its hosts are isolated from each other, and `down` leaves nothing of them."""
 
 import os
 import signal
@@ -258,7 +258,7 @@ def test_a_host_that_lost_its_power_comes_back_with_its_disk_and_what_was_on_it(
     host.kill()
 
     assert (host.power, other.power) == (Power.OFF, Power.ON)
-    with pytest.raises(Refused, match="the host is off"):
+    with pytest.raises(Refused, match="is powered off"):
         host.exec(["true"])
     host.boot()
     assert host.sh("cat /root/mark; ls /run/mark 2>/dev/null || true") == "kept\n"
@@ -268,7 +268,7 @@ def test_a_host_that_lost_its_power_comes_back_with_its_disk_and_what_was_on_it(
 
 
 def test_a_host_that_is_on_is_not_booted_again(lab: Lab) -> None:
-    with pytest.raises(Refused, match="the host is on"):
+    with pytest.raises(Refused, match="is powered on already"):
         lab.host("lab-001").boot()
 
 
@@ -304,7 +304,7 @@ def test_a_lab_is_found_again_by_its_name(lab: Lab) -> None:
 
 
 def test_a_second_up_of_the_same_name_is_refused_while_the_owner_lives(lab: Lab) -> None:
-    with pytest.raises(Refused, match=f"belongs to process {os.getpid()}"):
+    with pytest.raises(Refused, match=f"its owner, process {os.getpid()}, still runs"):
         Lab.up(lab.name, 1)
 
     assert fetch(lab.host("lab-001"), "/health")[0] == "ok\n"
@@ -426,11 +426,11 @@ def test_everything_that_is_missing_on_the_machine_is_named_with_its_package(tmp
 @pytest.mark.parametrize(
     ("name", "count", "kinds", "words"),
     [
-        ("Lab!", 1, {}, "not a name for a lab"),
+        ("Lab!", 1, {}, "can't be named 'Lab!'"),
         ("bad", 0, {}, "Ask for 1 to"),
         ("bad", 5000, {}, "Ask for 1 to"),
         ("bad", 1, {"lab-001": "purple"}, "no kind of host"),
-        ("bad", 1, {"lab-002": "no-nginx"}, "not a host of this lab"),
+        ("bad", 1, {"lab-002": "no-nginx"}, "has no host lab-002"),
     ],
 )
 def test_what_makes_no_lab_is_refused_before_anything_is_made(

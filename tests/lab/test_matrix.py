@@ -1,4 +1,4 @@
-"""The kill matrix: whatever dies in whatever step, the operator can go on and go back, and no request is lost.
+"""The kill matrix: whatever is killed in whatever step, the operator can resume and roll back, and no request is lost.
 
 The cells that are drawn by the seed cover every row, every column and both endings, and run always; `make test-long` runs
 all. `FLEET_MATRIX_SEED` draws others, `FLEET_MATRIX_PAGE` names a file for the page of what they showed, and `-k

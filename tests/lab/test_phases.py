@@ -1,4 +1,4 @@
-"""The phase fixtures are what real nginx looks like."""
+"""The recorded phases of the unit tests match a real nginx."""
 
 from tests.lab.record_phases import record_all
 from tests.support.lab.puppet import RECORDED

@@ -1,4 +1,4 @@
-"""Every word of preflight is provoked on a real host: odd kinds of the lab, or a plain host that something was done to."""
+"""Every reason of preflight on a real host: a kind of the lab, or a plain host that the test changed."""
 
 import json
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ SYSTEMCTL = "/usr/sbin/systemctl"
 
 @dataclass(frozen=True)
 class Scene:
-    """How a host comes to deserve a word: its kind, what is done to it, and what preflight is asked there.
+    """How to provoke a reason: the kind of host, the shell that changes it, and the request for preflight.
 
     `release` is a kind of release or one of `PATCHES`, `None` for none; `prefix` is put before the command.
     """

@@ -1,4 +1,4 @@
-"""A thousand random faults at random moments: nothing is lost, and there is always a way on and a way back.
+"""A thousand random faults at random moments: no request is lost, and resume and rollback always work.
 
 `make test-long` runs it. `FLEET_RANDOM_RUNS` says how many, `FLEET_RANDOM_SEED` draws others, and `FLEET_RANDOM_ONLY`, numbers
 with commas, plays those runs of the seed again. A run's own draw does not hang on the others; which of the releases its

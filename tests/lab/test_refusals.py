@@ -1,4 +1,4 @@
-"""What the way in refuses (no Python, an old one, no root, no sudo), seen from the laptop, and the way that is good.
+"""Hosts that fleet can't work on (no Python, an old one, no root, no sudo), seen from the laptop; and a good one.
 
 A word that fleet.ssh can refuse a host with must be met by a test on a real sshd, here or in tests/ssh.
 """

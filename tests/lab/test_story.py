@@ -1,4 +1,4 @@
-"""The main job under load: six hosts upgraded, committed, taken back, held and taken back again, and no request lost."""
+"""The main job under load: six hosts are upgraded, committed and rolled back, held and rolled back: no request is lost."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Two operators on two laptops: who is at work on a host is named, nobody works against him, nobody is locked out for ever."""
+"""Two operators on two laptops: a host names the operator at work, refuses the other one, and locks neither out for ever."""
 
 import json
 import signal

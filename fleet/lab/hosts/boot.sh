@@ -1,7 +1,7 @@
-# The outer half of a pretend host's power-on: everything that the machine must do before the host's own first process.
+# Boots a pretend host: does what must be done before the host's PID 1 starts, then starts it.
 #
-# It runs inside the host's new mount, UTS, IPC and network namespaces but still in the machine's PID namespace, and
-# prints the machine's number of the host's PID 1. Standard input is the `ip -batch` that gives the host its link.
+# It runs in the host's new mount, UTS, IPC and network namespaces, but still in the machine's PID namespace, and prints
+# the pid that the host's PID 1 has on the machine. Standard input is the `ip -batch` that makes the host's network link.
 #
 #   boot.sh DISK TEMPLATE HOSTNAME INIT [FOLDER TO SHOW]...
 set -eu

@@ -1,6 +1,6 @@
-"""Limits on a host's nginx by cgroups, of version 1 or 2: for the hosts that have too little memory or too few pids.
+"""Limits on a host's nginx by cgroups, version 1 or 2, for the kinds with too little memory or too few processes.
 
-The group carries the lab's prefix, so `down` finds it without having been told.
+The name of the group begins with the lab's prefix, so that `down` finds it.
 """
 
 import errno
@@ -13,11 +13,11 @@ from fleet.lab.processes import wait_until
 
 ROOT = Path("/sys/fs/cgroup")
 GROUP = "@GROUP@"
-"""Stands in a kind's shell for the name of the host's own group."""
+"""In the shell of a kind: replaced by the name of the host's own group."""
 
 
 def folder(controller: str) -> Path:
-    """Where this machine keeps the groups of a controller. Raises `Refused` when it can't be used here."""
+    """The folder of this controller's groups on this machine. Raises `Refused` when the controller can't be used."""
     first = ROOT / controller
     if (first / "cgroup.procs").exists():
         return first
@@ -27,7 +27,7 @@ def folder(controller: str) -> Path:
         enabled = []
     if controller not in enabled:
         raise Refused(
-            f"lab: the cgroup controller {controller!r} can't be used on this machine.",
+            f"The cgroup controller {controller!r} can't be used on this machine.",
             "Leave out the kind of host that needs it, or mount cgroups with this controller.",
         )
     return ROOT
@@ -40,7 +40,7 @@ def start_inside(controller: str, command: str) -> str:
 
 
 def limit(controller: str, headroom: int) -> str:
-    """Shell that leaves the host's group so much more than it has now: bytes of memory, or processes."""
+    """Shell that limits the host's group to what it uses now plus `headroom`: bytes of memory, or processes."""
     group = f"{folder(controller)}/{GROUP}"
     v1 = folder(controller) != ROOT and controller == "memory"
     has, most = ("usage_in_bytes", "limit_in_bytes") if v1 else ("current", "max")
@@ -48,13 +48,13 @@ def limit(controller: str, headroom: int) -> str:
 
 
 def remove(paths: LabPaths) -> None:
-    """No group of the lab is left. Its processes must be gone."""
+    """Remove the groups of the lab. Its processes must have ended."""
     for group in groups(paths):
         wait_until(partial(_removed, group), within_s=5)
 
 
 def groups(paths: LabPaths) -> tuple[Path, ...]:
-    """The groups of the lab that are there."""
+    """The existing groups of the lab."""
     return tuple(group for top in (ROOT, *ROOT.glob("*/")) for group in top.glob(paths.prefix + "-*/"))
 
 
@@ -64,7 +64,7 @@ def _removed(group: Path) -> bool:
     except FileNotFoundError:
         return True
     except OSError as error:
-        if error.errno == errno.EBUSY:  # the kernel has not yet let go of its dead
+        if error.errno == errno.EBUSY:  # the kernel has not yet removed the ended processes
             return False
         raise
     return True

@@ -1,10 +1,10 @@
-"""The disks of the lab: one clean template over the machine's own root, and above it one disk per host.
+"""The disks of the lab: a template over this machine's root, and one disk per host on top of it.
 
-A host's root is an overlay: below, the machine's `/`; between, the template, which lets only the machine's programs
-(`/usr` without `/usr/local`) shine through and has its own, small `/etc`, `/root`, `/home` and `/var`; on top, the
-host's disk, which outlives a power cut. Template and disks lie on one tmpfs, because the kernel refuses an upper folder
-inside its own lower one. What a host changes most (nginx) is on its own disk from the start, as a hard link to a file
-of a lower layer is a copy with another inode, which no real host would show.
+A host's root is an overlay of three layers: this machine's `/`; the template, which shows only the machine's programs
+(`/usr` without `/usr/local`) and has its own small `/etc`, `/root`, `/home` and `/var`; and the host's disk, which
+survives a power cut. Template and disks lie on one tmpfs, because the kernel refuses an upper folder inside its own lower
+one. nginx is on the host's own disk from the start: a hard link to a file of a lower layer would become a copy with
+another inode, which no real host shows.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ SHOWN = {"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"}
 OWN = ("dev", "etc", "home", "media", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr/local", "var")
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 COPIED = ("etc/ld.so.cache", "etc/ld.so.conf", "etc/ssl/openssl.cnf", "etc/debian_version", "etc/localtime")
-"""What programs of the machine need of its /etc, and what holds no secret."""
+"""Files of this machine's /etc that programs need and that hold no secret."""
 INIT = "/usr/lib/fleet-lab/init"
 HOLD = "/usr/lib/fleet-lab/hold"
 DEPLOY = "deploy"
@@ -41,7 +41,7 @@ NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files\n"
 
 
 def make_template(paths: LabPaths, public_key: str) -> None:
-    """The layer that all hosts of the lab share is there."""
+    """Make the layer that all hosts of the lab share."""
     base = paths.template
     for name in OWN:
         _opaque(base / name)
@@ -71,7 +71,7 @@ def make_template(paths: LabPaths, public_key: str) -> None:
 
 
 def make_disk(paths: LabPaths, host: HostEntry) -> tuple[Path, str]:
-    """The host's disk is there, its nginx and sshd on it but nothing of its kind. The disk and its public key."""
+    """Make the disk of a plain host, with nginx and sshd. Returns its folder and the public key of its sshd."""
     disk = paths.disks / host.name
     for name in ("upper", "work", "root"):
         (disk / name).mkdir(parents=True)
@@ -91,21 +91,21 @@ def make_disk(paths: LabPaths, host: HostEntry) -> tuple[Path, str]:
 
 
 def write(root: Path, path: str, text: str, mode: int = 0o644) -> None:
-    """The file `path` of the host whose disk has its upper folder at `root` holds `text`."""
+    """Write the file `path` of the host whose disk has its upper folder at `root`."""
     _put(root / path.lstrip("/"), text, mode)
 
 
 def hide(root: Path, path: str) -> None:
-    """The host has nothing at `path`, whatever the layers below have."""
+    """Hide `path` from the host, whatever the lower layers have there."""
     target = root / path.lstrip("/")
     target.parent.mkdir(parents=True, exist_ok=True)
     os.mknod(target, 0o20000, 0)
 
 
 def rc(services: Mapping[str, str]) -> str:
-    """An /etc/rc that starts these services in their order. A service that fails leaves a line in /var/log/boot.log.
+    """An /etc/rc that starts these services in order. A service that fails adds a line to /var/log/boot.log.
 
-    Each is shell of its own, but for nginx's: what that leaves in the background must be PID 1's own child.
+    Each runs in a subshell, except nginx: a master in the background must be a child of PID 1 itself.
     """
     parts = []
     for name, command in services.items():
@@ -116,10 +116,10 @@ def rc(services: Mapping[str, str]) -> str:
 
 
 def check_root() -> None:
-    """The machine's programs can be seen through an overlay. Raises `Refused` if not."""
+    """Check that an overlay of `/` shows this machine's programs. Raises `Refused` if not."""
     if os.stat("/usr").st_dev != os.stat("/").st_dev:
         raise Refused(
-            "lab: /usr is a file system of its own on this machine, which an overlay of / doesn't show.",
+            "The lab can't use this machine: /usr is a separate file system, which an overlay of / does not show.",
             "Run the lab on a machine (or in a container) with /usr on the root file system.",
         )
 

@@ -1,7 +1,7 @@
-"""One pretend host: switch it on and off, run something on it, spoil its line.
+"""One pretend host: power it on and off, run commands on it, cut or slow its network.
 
-A `LabHost` remembers no process: which PID 1 the host has now is read from the lab's folder each time, so that a host
-booted from another terminal is the same host here.
+A `LabHost` holds no process: it reads the host's PID 1 from the lab's folder each time, so that it also knows a host
+that was booted from another terminal.
 """
 
 import subprocess
@@ -26,7 +26,7 @@ BOOT_S = 60.0
 
 
 class Power(Enum):
-    """What can be said of a host from outside."""
+    """Whether a host runs, and whether the network reaches it."""
 
     ON = "on"
     CUT = "cut"
@@ -35,7 +35,7 @@ class Power(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LabHost:
-    """A host of a lab. `show` are folders of the machine that it sees, read-only."""
+    """A host of a lab. It sees the folders `show` of this machine, read-only."""
 
     paths: LabPaths
     entry: HostEntry
@@ -61,13 +61,13 @@ class LabHost:
 
     @property
     def power(self) -> Power:
-        """Whether the host runs, and whether anybody could hear it."""
+        """Whether the host runs, and whether its network link is up."""
         if self.first_process() is None:
             return Power.OFF
         return Power.CUT if network.is_cut(self.paths, self.entry) else Power.ON
 
     def first_process(self) -> Owner | None:
-        """The host's PID 1 as the machine sees it, or `None` when the host is off."""
+        """The host's PID 1, as a process of this machine; `None` when the host is off."""
         try:
             pid, start = self.paths.pid_file(self.name).read_text().split()
         except (OSError, ValueError):
@@ -76,16 +76,16 @@ class LabHost:
         return found if alive(found) else None
 
     def pid(self) -> int:
-        """The pid, on the machine, of the host's PID 1. Raises `Refused` when the host is off."""
+        """The pid that the host's PID 1 has on this machine. Raises `Refused` when the host is off."""
         found = self.first_process()
         if found is None:
             raise Refused(
-                f"{self.name}: the host is off.", f"Boot it: fleet lab boot {self.name} --name {self.paths.name}"
+                f"{self.name} is powered off.", f"Boot it: fleet lab boot {self.name} --name {self.paths.name}"
             )
         return found.pid
 
     def enter(self, argv: Sequence[str]) -> list[str]:
-        """The command that runs `argv` in all namespaces of this host, with a root's ordinary environment."""
+        """The command that runs `argv` as root in all namespaces of this host, with a usual environment."""
         variables = [f"{name}={value}" for name, value in environment().items()]
         namespaces = ["nsenter", "-t", str(self.pid()), "-m", "-u", "-i", "-n", "-p"]
         return [*namespaces, "--", "/usr/bin/env", "-i", *variables, *argv]
@@ -93,7 +93,7 @@ class LabHost:
     def exec(
         self, argv: Sequence[str], input: bytes = b"", timeout_s: float = 30.0
     ) -> subprocess.CompletedProcess[bytes]:
-        """What `argv` did on this host, whatever its exit code. Raises `subprocess.TimeoutExpired`, `argv` being gone."""
+        """Run `argv` on this host. Raises `subprocess.TimeoutExpired`; `argv` has been killed then."""
         started_argv = self.enter(argv)
         with subprocess.Popen(
             started_argv,
@@ -105,22 +105,24 @@ class LabHost:
             try:
                 output, errors = process.communicate(input, timeout=timeout_s)
             except BaseException:
-                # The group, since nsenter's child would go on without it.
+                # The process group, because the child of nsenter would run on without its parent.
                 with suppress(ProcessLookupError):
                     killpg(process.pid, SIGKILL)
                 raise
         return subprocess.CompletedProcess(list(argv), process.returncode, output, errors)
 
     def sh(self, script: str, timeout_s: float = 30.0) -> str:
-        """What a line of shell printed on this host. Raises `FleetError` when it fails."""
+        """Run shell on this host; returns its stdout. Raises `FleetError` when it fails."""
         done = self.exec(["/bin/sh", "-euc", script], timeout_s=timeout_s)
         if done.returncode != 0:
             said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
-            raise FleetError(f"{self.name}: {script.strip()!r}: exit {done.returncode}: {said}")
+            raise FleetError(
+                f"A command on {self.name} failed with exit code {done.returncode}: {script.strip()}: {said}"
+            )
         return done.stdout.decode("utf-8", "replace")
 
     def cut(self, port: int | None = None) -> None:
-        """The host's line is dead, or for this TCP port only: nothing goes through, and no end is told (no FIN, no RST)."""
+        """Cut the host's network, or this TCP port only. Packets are dropped; neither end gets a FIN or RST."""
         self.pid()
         if port is None:
             network.set_carrier(self.paths, self.entry, up=False)
@@ -128,17 +130,17 @@ class LabHost:
             network.cut_port(self.paths, self.entry, port)
 
     def heal(self) -> None:
-        """The host's line is as it was."""
+        """Undo every `cut`."""
         self.pid()
         network.heal_ports(self.paths, self.entry)
         network.set_carrier(self.paths, self.entry, up=True)
 
     def slow(self, rate: str | None = None, loss_percent: float = 0.0) -> None:
-        """The line has this rate and loses this share of its packets, each way; with neither it is as it was."""
+        """Limit the network to this rate and lose this share of packets, each way; with neither, undo both."""
         network.slow_down(self.paths, self.entry, self.pid(), rate=rate, loss_percent=loss_percent)
 
     def kill(self) -> None:
-        """The host is off as if its plug were pulled. Its disk stays."""
+        """Power the host off at once. Its disk stays as it is."""
         found = self.first_process()
         if found is not None:
             end([found])
@@ -148,11 +150,11 @@ class LabHost:
         self.paths.pid_file(self.name).unlink(missing_ok=True)
 
     def boot(self) -> None:
-        """The host is on, from its disk, with what its /etc/rc starts. Raises `Refused` when it is on already."""
+        """Power the host on and wait until it is ready. Raises `Refused` when it is on already."""
         if self.first_process() is not None:
             raise Refused(
-                f"{self.name}: the host is on.",
-                f"Switch it off first: fleet lab kill {self.name} --name {self.paths.name}",
+                f"{self.name} is powered on already.",
+                f"Power it off first: fleet lab kill {self.name} --name {self.paths.name}",
             )
         self.kill()
         self.power_on()
@@ -160,7 +162,7 @@ class LabHost:
         self.wait_ready()
 
     def power_on(self) -> None:
-        """PID 1 of the host runs. Its cable isn't in the bridge yet, its services may not be up yet."""
+        """Start PID 1 of the host. Its network link is not in the bridge yet, and its services may still be starting."""
         cable = network.cable(self.paths, self.entry, IPv4Network(self.subnet), getpid())
         folder = self.paths.disks / self.name
         with as_file(files("fleet.lab.hosts").joinpath("boot.sh")) as script, tempfile.TemporaryFile() as errors:
@@ -177,7 +179,7 @@ class LabHost:
             errors.seek(0)
             said = errors.read().decode("utf-8", "replace").strip()
         if done.returncode != 0:
-            raise FleetError(f"{self.name}: does not boot: {said or f'exit {done.returncode}'}.")
+            raise FleetError(f"{self.name} does not boot: {said or f'exit code {done.returncode}'}.")
         pid = int(done.stdout)
         start = started(pid)
         if start is None:
@@ -187,7 +189,7 @@ class LabHost:
         pid_file.write_text(f"{pid} {start}\n")
 
     def wait_ready(self) -> None:
-        """Its /etc/rc has run through and its sshd listens. Raises `FleetError` with the host's boot log."""
+        """Wait until /etc/rc has ended and sshd listens. Raises `FleetError` with the host's boot log."""
         first = self.first_process()
         ready = Path(f"/proc/{first.pid if first else 0}/root/run/ready")
 
@@ -197,7 +199,7 @@ class LabHost:
         decided = wait_until(is_decided, within_s=BOOT_S)
         self.check_alive()
         if not decided:
-            raise FleetError(f"{self.name}: not ready after {BOOT_S:.0f} s. {self.boot_log()}")
+            raise FleetError(f"{self.name} is not ready after {BOOT_S:.0f} s. Its boot log: {self.boot_log()}")
 
     def check_alive(self) -> None:
         """Raises `FleetError`, with the host's boot log, when its first process has ended."""
@@ -214,7 +216,7 @@ class LabHost:
         return any(fields[3] == "0A" and fields[1].endswith(f":{port:04X}") for fields in sockets)
 
     def boot_log(self) -> str:
-        """What the host's first processes had to say."""
+        """What the host's init and /etc/rc printed."""
         try:
             return (self.disk / "var/log/boot.log").read_text(errors="replace").strip()
         except OSError:
@@ -222,11 +224,11 @@ class LabHost:
 
 
 def plug_in(hosts: Sequence[LabHost]) -> None:
-    """The cables of these hosts, all of one lab, are in its bridge."""
+    """Attach these hosts, all of one lab, to its bridge."""
     try:
         network.plug_in(hosts[0].paths, [host.entry for host in hosts])
     except FleetError:
-        # A host that has died took its cable along; that it died says more.
+        # The link of a host goes when its PID 1 ends; then the boot log says more than `ip` does.
         for host in hosts:
             host.check_alive()
         raise

@@ -1,4 +1,4 @@
-"""The nginx of a pretend host: laid out as one that was built with `--prefix=/usr/local/nginx`, from the machine's own.
+"""The nginx of a pretend host: a copy of this machine's binary, in the layout of `--prefix=/usr/local/nginx`.
 
 Debian's binary has other paths compiled in, so the configuration names every path.
 """
@@ -8,7 +8,7 @@ from array import array
 from pathlib import Path
 
 BINARY = Path("/usr/sbin/nginx")
-"""Where the machine keeps the nginx that the hosts get a copy of."""
+"""This machine's nginx, which the hosts get a copy of."""
 PREFIX = "/usr/local/nginx"
 PROGRAM = f"{PREFIX}/sbin/nginx"
 CONFIG = f"{PREFIX}/conf/nginx.conf"
@@ -31,7 +31,7 @@ def config(
     main: str = "",
     health: str = '200 "ok\\n"',
 ) -> str:
-    """An `nginx.conf`. `main` is a further line of the main context, `health` what /health returns."""
+    """An `nginx.conf`. `main` is one more line of the main context, `health` what /health returns."""
     listens = "".join(f"        listen {where};\n" for where in listen)
     return f"""\
 user www-data;
@@ -59,7 +59,7 @@ http {{
 
 
 def big_file() -> bytes:
-    """What `/big.bin` holds: the numbers from 0, four bytes each, so that a client can check what it got."""
+    """The contents of `/big.bin`: the numbers from 0, four bytes each, so that a client can check what it got."""
     numbers = array("I", range(BIG_BYTES // 4))
     if sys.byteorder == "little":
         numbers.byteswap()

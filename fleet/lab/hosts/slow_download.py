@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -I
-"""Hold one slow download of this host's own nginx open until somebody ends us or the server closes.
+"""Keep one slow download from this host's own nginx open until this process is killed or nginx closes it.
 
-/run/held is there from the first byte on.
+It creates /run/held at the first byte.
 """
 
 import pathlib

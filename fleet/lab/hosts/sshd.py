@@ -1,4 +1,4 @@
-"""The ssh of the lab: a real sshd with its own key on each host, and on the machine all that a client needs."""
+"""SSH in the lab: the configuration and key of each host's sshd, and the files that clients on this machine need."""
 
 import os
 import re
@@ -15,7 +15,7 @@ SFTP = "Subsystem sftp internal-sftp\n"
 
 
 def config() -> str:
-    """An `sshd_config`: keys only, and no limit that a whole fleet at once would meet."""
+    """An `sshd_config`: login by key only, and no limit that many logins at once would reach."""
     text = f"""\
 Port 22
 AddressFamily inet
@@ -30,7 +30,7 @@ MaxStartups 1000
 MaxSessions 100
 LoginGraceTime 30
 {SFTP}"""
-    # From 9.8 on sshd locks out an address that fails often; here every client has the same address.
+    # Since 9.8 sshd locks out an address after many failures; here every client has the same address.
     return text + ("PerSourcePenalties no\n" if _version() >= (9, 8) else "")
 
 
@@ -41,7 +41,7 @@ def _version() -> tuple[int, int]:
 
 
 def make_key(path: Path, comment: str) -> str:
-    """A new ed25519 key is at `path`; its public half is returned."""
+    """Make an ed25519 key at `path`; returns the public key."""
     path.parent.mkdir(parents=True, exist_ok=True)
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
     return path.with_name(path.name + ".pub").read_text().strip()
@@ -50,7 +50,7 @@ def make_key(path: Path, comment: str) -> str:
 def write_client_files(
     paths: LabPaths, keys: Mapping[str, str], hosts: Iterable[HostEntry], users: Mapping[str, str]
 ) -> None:
-    """`known_hosts` and `ssh_config` of the lab are there. `keys` and `users` are by host name."""
+    """Write `known_hosts` and `ssh_config` of the lab. `keys` and `users` are by host name."""
     entries = tuple(hosts)
     known = "".join(f"{host.name},{host.address} {' '.join(keys[host.name].split()[:2])}\n" for host in entries)
     paths.known_hosts.write_text(known)
@@ -70,7 +70,7 @@ Host *
 
 
 def hand_over(paths: LabPaths) -> None:
-    """Who became root by sudo to bring the lab up can use its files without."""
+    """Give the lab's files to the user who ran sudo, so that ssh and fleet work without it."""
     owner = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
     if not (owner[0].isdigit() and owner[1].isdigit()):
         return

@@ -1,4 +1,12 @@
-"""The kinds of hosts that `fleet lab up --with KIND` makes: each is odd in one way that preflight must find.
+"""The kinds of hosts that `fleet lab up --with KIND` makes: each differs from a plain host in one way.
 
-May import `hosts`, for its paths and its nginx configuration.
+Each refusal and warning of preflight has a kind that provokes it. To add one:
+
+1. Add a `Kind` to `nginx_kinds.py` (how nginx runs, its files, its configuration) or to `system_kinds.py` (disk, Python,
+   login, sshd, other programs). `kind.py` describes the fields. `summary` is one plain clause: `fleet lab kinds` prints it.
+2. Shell that starts something waits for its effect with `until(...)`; it never sleeps for a fixed time.
+3. Add to `tests/lab/kinds/test_all_kinds.py` a line of `SIGNS`: how to see the difference on such a host.
+4. If preflight must find it, add a line to `SCENES` in `tests/lab/test_preflight.py`, under the reason that the host gives.
+
+May import `hosts` (its paths and its nginx configuration), `folder` and `processes` of the lab.
 """

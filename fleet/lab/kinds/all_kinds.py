@@ -1,6 +1,4 @@
-"""The odd hosts: for each refusal and warning that preflight knows, a host that deserves it; and some that are merely
-in a bad state. `fleet lab up --with KIND` makes them.
-"""
+"""All kinds by name, as `fleet lab up --with KIND` takes them. `fleet/lab/kinds/__init__.py` says how to add one."""
 
 from collections.abc import Mapping
 
@@ -12,8 +10,8 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (*nginx_kinds.KINDS, *s
 
 
 def kind(name: str | None) -> Kind:
-    """The kind of this name; `None` is the plain one. Raises `Refused` with the names there are."""
+    """The kind of this name; `None` is the plain one. Raises `Refused`, which lists the names."""
     found = KINDS.get(name or "plain")
     if found is None:
-        raise Refused(f"lab: no kind of host is called {name!r}.", f"There are: {', '.join(KINDS)}.")
+        raise Refused(f"There is no kind of host {name!r}.", f"Choose one of: {', '.join(KINDS)}.")
     return found

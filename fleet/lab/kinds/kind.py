@@ -1,4 +1,4 @@
-"""A kind of odd host: its shape, and how its name leads to it. The kinds are in `nginx_kinds.py` and `system_kinds.py`."""
+"""What a kind of host consists of, and how a host's disk is made from it."""
 
 import glob
 import os
@@ -19,7 +19,7 @@ Variables = tuple[tuple[str, str | bool | None], ...]
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Too little of something for a second generation: what nginx uses and no more than `headroom` beyond it."""
+    """A cgroup limit for nginx: what it uses once it serves, plus `headroom` (bytes of memory, or processes)."""
 
     controller: str
     headroom: int
@@ -27,13 +27,17 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A way in which a host differs from the plain one.
+    """How a host differs from the plain one.
 
-    `config` is its nginx.conf; `files` are further files of its disk, by path, executable when they begin with `#!`;
-    `copied` and `hidden` are patterns of the machine's paths that it has, and that it lacks. `before`, `start` and
-    `late` are shell of its /etc/rc (before sshd, for nginx, after nginx); `after` is shell that runs once, when the
-    host has come up for the first time. `variables` are what the inventory says of it, `None` taking away what it says
-    of all. `needs` are programs that the machine must have.
+    - `name`, `summary`: as `fleet lab kinds` prints them.
+    - `config`: its nginx.conf.
+    - `files`: more files on its disk, by path; executable when they begin with `#!`.
+    - `copied`, `hidden`: glob patterns of the machine's files that are copied to its disk, or that it doesn't have.
+    - `before`, `start`, `late`: shell in its /etc/rc, at every boot: before sshd, to start nginx, once nginx serves.
+    - `after`: shell that runs once, after the first boot.
+    - `limit`: a cgroup limit for nginx. `edit_sshd`: changes the text of its sshd_config. `user`: the login.
+    - `variables`: its inventory variables; `None` removes one that all hosts have.
+    - `required_programs`: programs that this machine must have.
     """
 
     name: str
@@ -54,17 +58,17 @@ class Kind:
 
 
 def until(condition: str) -> str:
-    """Shell that waits until a condition is so; after some seconds it says that it isn't, and fails."""
-    in_vain = f"echo {shlex.quote('waited in vain for ' + condition)} >&2; false; break"
-    return f"n=0; until {condition}; do n=$((n+1)); sleep 0.01; if [ $n -gt 1500 ]; then {in_vain}; fi; done\n"
+    """Shell that waits until a condition is true; after about 15 s it prints the condition and fails."""
+    timed_out = f"echo {shlex.quote('timed out waiting for ' + condition)} >&2; false; break"
+    return f"n=0; until {condition}; do n=$((n+1)); sleep 0.01; if [ $n -gt 1500 ]; then {timed_out}; fi; done\n"
 
 
 def check(kind: Kind) -> None:
-    """Hosts of this kind can be made on this machine. Raises `Refused` when it lacks something."""
+    """Check that this machine can make hosts of this kind. Raises `Refused` when a program or a cgroup is missing."""
     missing = [program for program in kind.required_programs if shutil.which(program, path=PATH) is None]
     if missing:
         raise Refused(
-            f"lab: a host of kind {kind.name!r} needs {', '.join(missing)}, which this machine doesn't have.",
+            f"A host of kind {kind.name!r} needs {', '.join(missing)}, which this machine does not have.",
             f"On Debian: apt-get install --no-install-recommends {' '.join(missing)}",
         )
     if kind.limit is not None:
@@ -72,11 +76,11 @@ def check(kind: Kind) -> None:
 
 
 def prepare_disk(paths: LabPaths, host: HostEntry, kind: Kind) -> str:
-    """The host's disk is there, with what its kind makes of it. Its public key."""
+    """Make the disk of a host of this kind. Returns the public key of its sshd."""
     folder, key = disk.make_disk(paths, host)
     root = folder / "upper"
     disk.write(root, nginx.CONFIG, kind.config)
-    # As old as configurations are, so that one that is changed later is plainly younger than its nginx.
+    # An old file time: a configuration that is changed later is then plainly newer than the start of nginx.
     long_ago = time.time() - 3600
     os.utime(root / nginx.CONFIG[1:], (long_ago, long_ago))
     disk.write(root, "/etc/ssh/sshd_config", kind.edit_sshd(sshd.config()))
@@ -95,10 +99,9 @@ def prepare_disk(paths: LabPaths, host: HostEntry, kind: Kind) -> str:
 
 
 def _services(kind: Kind) -> Mapping[str, str]:
-    """What the /etc/rc of a host of this kind starts, in order.
+    """The parts of the /etc/rc of a host of this kind, in order.
 
-    `nginx` goes into the background before it has written its pid file and forked its workers, and what comes late is
-    to find it whole.
+    nginx daemonizes before it has written its pid file and forked its workers, so `late` waits until it serves.
     """
     limit = kind.limit
     if limit is None:

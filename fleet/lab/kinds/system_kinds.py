@@ -1,4 +1,4 @@
-"""Odd hosts where nginx is well and what is round it is not: room, Python, the login, sshd, other programs."""
+"""Kinds that differ around nginx: disk and memory, Python, the login, sshd, other programs."""
 
 from fleet.lab.hosts.disk import DEPLOY
 from fleet.lab.hosts.nginx import PREFIX
@@ -6,19 +6,19 @@ from fleet.lab.hosts.sshd import SFTP
 from fleet.lab.kinds.kind import Kind, Limit, until
 
 STATE_DIR = "/var/lib/fleet"
-# A stand-in: Debian has no Python so old, and with -I -S a real one can't be made to give another version.
+# A substitute: Debian has no Python so old, and with -I -S a real one can't be made to give another version.
 OLD_PYTHON = """\
 #!/bin/sh
 case "$*" in
     *"print(sys.version_info[0], sys.version_info[1])"*) echo 3 5 ;;
     -V | --version) echo Python 3.5.3 ;;
-    *) echo "python3: a stand-in for Python 3.5, which knows only its version" >&2; exit 1 ;;
+    *) echo "python3: this substitute for Python 3.5 only prints its version" >&2; exit 1 ;;
 esac
 """
 
 
 def _mounted(size: str, folder: str) -> str:
-    """Shell that gives nginx's folder a small file system of its own, filled at each boot from the disk."""
+    """Shell that mounts a small file system on nginx's folder and fills it from the disk at each boot."""
     kept = f"{PREFIX}.disk"
     return (
         f"[ -d {kept} ] || {{ mkdir {kept} && cp -a {PREFIX}/sbin {PREFIX}/conf {kept}; }}; "
@@ -32,7 +32,7 @@ SMALL_DISKS = (
     f"cp -a {PREFIX}.disk/. {PREFIX}/sbin && mount -t tmpfs -o size=6m tmpfs {PREFIX}/logs"
 )
 
-# Debian's sudo. The login's password is locked, so that none is the right one.
+# Debian's sudo. The login's password is locked, so that every password is wrong.
 SUDO = (
     ("/etc/sudoers", f"{DEPLOY} ALL=(root) ALL\n@includedir /etc/sudoers.d\n"),
     ("/etc/sudoers.d/README", "# What a host's administrator allows beyond that.\n"),
@@ -42,16 +42,16 @@ MAY_BECOME_ROOT = ("/etc/sudoers.d/fleet", f"{DEPLOY} ALL=(root) NOPASSWD: /bin/
 
 
 KINDS = (
-    # Room
+    # Disk and memory
     Kind(
         "full-disk",
-        "the binary's file system is full",
+        "the file system of the binary is full",
         before=_mounted("size=4m", PREFIX),
         late=f"cat /dev/zero >{PREFIX}/filler 2>/dev/null; true",
     ),
     Kind(
         "no-inodes",
-        "the binary's file system has no inode left",
+        "the file system of the binary has no free inode",
         before=_mounted("size=64m,nr_inodes=64", PREFIX),
         late=f"mkdir {PREFIX}/filler; n=0; while true 2>/dev/null >{PREFIX}/filler/$n; do n=$((n+1)); done; true",
     ),
@@ -63,35 +63,35 @@ KINDS = (
     ),
     Kind(
         "state-noexec",
-        "nothing can be executed from fleet's state folder",
+        "fleet's state folder is mounted noexec",
         before=f"mkdir -p {STATE_DIR} && mount -t tmpfs -o noexec,mode=700 tmpfs {STATE_DIR}",
     ),
     Kind(
         "small-disks",
-        "the binary, the pid file and fleet's state each lie on a small file system of their own, empty at each boot",
+        "the binary, the pid file and fleet's state each have a small file system, new at each boot",
         before=SMALL_DISKS,
     ),
-    Kind("memory-short", "nginx's cgroup has no memory for a second generation", limit=Limit("memory", 2 << 20)),
-    Kind("pids-short", "nginx's cgroup has no pids for a second generation", limit=Limit("pids", 1)),
-    # The way in, and what is there
-    Kind("no-python", "there is no Python", hidden=("/usr/bin/python*", "/usr/libexec/platform-python*")),
+    Kind("memory-short", "the cgroup of nginx has no memory for a second generation", limit=Limit("memory", 2 << 20)),
+    Kind("pids-short", "the cgroup of nginx allows no processes for a second generation", limit=Limit("pids", 1)),
+    # The login, and what is installed
+    Kind("no-python", "Python is not installed", hidden=("/usr/bin/python*", "/usr/libexec/platform-python*")),
     Kind(
         "old-python",
-        "the only Python says that it is 3.5 (a stand-in: it answers which version it is, and runs nothing else)",
+        "the only Python is 3.5 (a substitute that only prints its version)",
         hidden=("/usr/bin/python3.*", "/usr/libexec/platform-python*"),
         files=(("/usr/bin/python3", OLD_PYTHON),),
     ),
-    Kind("non-root-user", f"the login is {DEPLOY}, who doesn't ask for root", user=DEPLOY),
+    Kind("non-root-user", f"the login is {DEPLOY}, and the inventory does not ask to become root", user=DEPLOY),
     Kind(
         "no-sudo",
-        f"the login is {DEPLOY}, who is to become root by sudo, and there is none",
+        f"the login is {DEPLOY}, which is to become root by sudo, and sudo is not installed",
         hidden=("/usr/bin/sudo", "/usr/bin/sudoedit"),
         user=DEPLOY,
         variables=(("ansible_become", True),),
     ),
     Kind(
         "sudo-password",
-        f"the login is {DEPLOY}, of whom sudo wants a password",
+        f"the login is {DEPLOY}, and sudo asks it for a password",
         files=SUDO,
         before="chmod 0440 /etc/sudoers",
         user=DEPLOY,
@@ -99,22 +99,22 @@ KINDS = (
     ),
     Kind(
         "sudo-user",
-        f"the login is {DEPLOY}, who becomes root by sudo without a password",
+        f"the login is {DEPLOY}, which becomes root by sudo without a password",
         files=(*SUDO, MAY_BECOME_ROOT),
         before="chmod 0440 /etc/sudoers",
         user=DEPLOY,
         variables=(("ansible_become", True),),
     ),
-    Kind("no-sftp", "sshd has no SFTP", edit_sshd=lambda text: text.replace(SFTP, "")),
+    Kind("no-sftp", "sshd has no SFTP subsystem", edit_sshd=lambda text: text.replace(SFTP, "")),
     Kind(
         "no-sftp-no-scp",
-        "sshd has no SFTP, and there is no scp",
+        "sshd has no SFTP subsystem, and scp is not installed",
         hidden=("/usr/bin/scp",),
         edit_sshd=lambda text: text.replace(SFTP, ""),
     ),
     Kind(
         "dpkg-locked",
-        "a package manager is at work: dpkg's lock is held",
+        "a package manager holds dpkg's lock",
         files=(
             (
                 "/usr/lib/fleet-lab/lock-dpkg",

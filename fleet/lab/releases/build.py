@@ -1,10 +1,10 @@
 """Releases for the lab: good and bad nginx binaries, made from an installed one by changing a few of its bytes.
 
-They are real binaries for a real nginx, and no compiler is needed: a version is a text in the file, and two or nine
-bytes at the start of an exported function decide what happens when nginx gets there. Each kind keeps the file's layout,
-so every change has the length of what it replaces; padding goes behind the end, where no loader looks.
+No compiler is needed: the version is a text in the file, and two or nine bytes at the start of an exported function
+decide what happens when nginx calls it. Every change has the length of what it replaces, so that the layout of the file
+stays; padding is appended after the end, which the loader ignores.
 
-All kinds but `truncated` also carry the new version, as a real bad release would.
+All kinds except `truncated` also have the new version, as a real bad release would.
 """
 
 import random
@@ -21,17 +21,17 @@ from fleet.lab.releases.elf import MACHINE_OFFSET, Executable
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
-        "new": "a good release: the same nginx under another version",
-        "truncated": "only the first part of the file arrived",
+        "new": "a good release: the same nginx with another version",
+        "truncated": "only the first part of the file",
         "wrong-arch": "built for another architecture",
-        "not-executable": "the file's mode has no x",
-        "missing-lib": "asks the loader for a library that no host has",
-        "bad-config": "does not know the directive worker_processes any more",
-        "crash-workers": "workers die of SIGILL as soon as they start",
-        "hang-workers": "workers start and never accept a connection nor heed a signal",
-        "crash-on-request": "healthy until a worker is asked for anything, then that worker dies of SIGILL",
-        "hung-master": "the master writes its pid file and then hangs: no workers, deaf to all signals but KILL",
-        "errors": "answers 500 where it should answer 200",
+        "not-executable": "the file is not executable",
+        "missing-lib": "needs a shared library that no host has",
+        "bad-config": "does not know the directive worker_processes",
+        "crash-workers": "workers end with SIGILL as soon as they start",
+        "hang-workers": "workers start, accept no connection and handle no signal",
+        "crash-on-request": "a worker ends with SIGILL at its first request",
+        "hung-master": "the master writes its pid file and hangs: it starts no workers and handles no signal but KILL",
+        "errors": "answers 500 instead of 200",
     }
 )
 
@@ -41,14 +41,14 @@ MACHINE_CODE_OF = "EM_X86_64"
 DEFAULT_BASE = Path("/usr/sbin/nginx")
 DEFAULT_VERSION = "1.22.9"
 
-# Only workers (and a cache manager) call the first; the master goes from its pid file straight into the last.
+# Only workers (and the cache manager) call the first. The master calls the last right after it wrote its pid file.
 WORKER_LOOP = "ngx_process_events_and_timers"
 REQUEST_START = "ngx_http_process_request"
 MASTER_LOOP = "ngx_master_process_cycle"
 
-LANDING_PAD = b"\xf3\x0f\x1e\xfa"  # endbr64: where a processor with CET insists that a function begins
+LANDING_PAD = b"\xf3\x0f\x1e\xfa"  # endbr64: with CET, a function must begin with it
 CRASH = b"\x0f\x0b"  # ud2
-# mov $34,%eax (pause); syscall; jmp to the syscall number again: hangs like `jmp .`, without eating the machine's CPUs.
+# mov $34,%eax (pause); syscall; jmp back: hangs like `jmp .`, but uses no CPU.
 HANG = b"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7"
 
 OK_LINE = b"\x00200 OK\x00"
@@ -70,9 +70,9 @@ def make_release(
     size_bytes: int | None = None,
     base: Path = DEFAULT_BASE,
 ) -> Path:
-    """Write a release of this kind to `out`, whole or not at all, and return `out`.
+    """Write a release of this kind to `out`, completely or not at all, and return `out`.
 
-    `size_bytes` pads it to exactly that size with bytes that don't compress, the same ones every time.
+    `size_bytes` pads it to exactly that size, with bytes that don't compress and are the same each time.
     Raises `ReleaseError` when the kind is unknown or can't be made from `base`.
     """
     if kind not in KINDS:
@@ -86,7 +86,8 @@ def make_release(
     CHANGES.get(kind, _leave)(content, executable)
     if bytes(content) == original and size_bytes is None and kind == "new":
         raise ReleaseError(
-            f"{base} is {version} already, the new release would be the same file.", "Give another --version."
+            f"{base} has the version {version} already, so the release would be the same file.",
+            "Give another --version.",
         )
     _write(out, bytes(content), 0o644 if kind == "not-executable" else 0o755, _padding(kind, len(content), size_bytes))
     return out
@@ -115,19 +116,19 @@ def _refuse_foreign_machine_code(kind: str, executable: Executable) -> None:
 def _set_version(content: bytearray, version: str, label: str) -> None:
     found = VERSION_TEXT.search(content)
     if found is None:
-        raise ReleaseError(f"{label} holds no text nginx/VERSION, so it is no nginx.", "Name an nginx binary.")
+        raise ReleaseError(f"{label} is not nginx: it has no text nginx/VERSION.", "Give the path of an nginx binary.")
     old, new = found.group(1), version.encode()
     if len(old) != len(new) or not VERSION_TEXT.fullmatch(b"nginx/" + new):
         raise ReleaseError(
-            f"The version {version!r} can't stand in the place of {old.decode()} in {label}: it must be three numbers "
-            f"with dots, {len(old)} characters in all.",
-            "Give such a --version.",
+            f"The version {version!r} can't replace {old.decode()} in {label}: it must be three numbers with dots, "
+            f"{len(old)} characters in all.",
+            "Give another --version.",
         )
     content[:] = content.replace(b"nginx/" + old, b"nginx/" + new)
 
 
 def _leave(content: bytearray, executable: Executable) -> None:
-    """Nothing but the version, the mode or the size is changed."""
+    """Change nothing: only the version, the mode or the size differs."""
 
 
 def _truncate(content: bytearray, executable: Executable) -> None:
@@ -142,9 +143,9 @@ def _change_machine(content: bytearray, executable: Executable) -> None:
 def _lose_library(content: bytearray, executable: Executable) -> None:
     needed = executable.needed()
     if not needed:
-        raise ReleaseError(f"{executable.label} needs no shared library that could go missing.", "Use another nginx.")
+        raise ReleaseError(f"{executable.label} needs no shared library.", "Use a dynamically linked nginx.")
     library = needed[0]
-    # The fourth byte: "libcrypt.so.1" becomes "lib-rypt.so.1", a name that no package would give.
+    # The fourth byte: "libcrypt.so.1" becomes "lib-rypt.so.1", a name that no package has.
     content[library.offset + 3 : library.offset + 4] = b"-"
 
 
@@ -160,7 +161,7 @@ def _replace_once(content: bytearray, old: bytes, new: bytes, label: str) -> Non
     count = content.count(old)
     if count != 1:
         text = old.strip(b"\0").decode()
-        raise ReleaseError(f"{label} holds the text {text!r} {count} times instead of once.", "Use another nginx.")
+        raise ReleaseError(f"{label} has the text {text!r} {count} times instead of once.", "Use Debian's nginx.")
     start = content.index(old)
     content[start : start + len(old)] = new
 
@@ -191,14 +192,14 @@ CHANGES: Mapping[str, Callable[[bytearray, Executable], None]] = MappingProxyTyp
 
 
 def _padding(kind: str, length: int, size_bytes: int | None) -> int:
-    """How many bytes must follow the file's own to make it `size_bytes` long."""
+    """How many bytes must be appended to make the file `size_bytes` long."""
     if size_bytes is None:
         return 0
     if kind == "truncated":
-        raise ReleaseError("A truncated release can't be padded to a size.", "Leave --size out.")
+        raise ReleaseError("A truncated release can't be padded.", "Leave out --size.")
     if size_bytes < length:
         raise ReleaseError(
-            f"The binary alone has {length} bytes, more than the size asked for ({size_bytes}).",
+            f"The binary has {length} bytes, more than the requested size ({size_bytes}).",
             f"Give a --size of at least {length}.",
         )
     return size_bytes - length

@@ -1,7 +1,7 @@
-"""Where things lie in an ELF executable, as offsets into its file: what is needed to change a few bytes of it.
+"""Finds functions and library names in an ELF executable, as offsets into the file, so that a few bytes can be changed.
 
-Only reading; the bytes are changed by `release.py`. A stripped binary will do: what nginx exports to its modules is in
-`.dynsym`, and that has to stay there.
+It only reads; `fleet/lab/releases/build.py` changes the bytes. A stripped binary is enough: the functions that nginx
+exports to its modules are in `.dynsym`, which stripping keeps.
 """
 
 import io
@@ -13,15 +13,15 @@ from elftools.elf import elffile
 
 from fleet.errors import ReleaseError
 
-MACHINE_OFFSET = 18  # e_machine stands there in 32 and 64 bit files alike
-READER: Any = elffile.ELFFile  # pyelftools' own annotations are half done; what it gives is made plain at once, below
+MACHINE_OFFSET = 18  # the offset of e_machine, in 32 and 64 bit files alike
+READER: Any = elffile.ELFFile  # the annotations of pyelftools are incomplete
 DYNAMIC_SYMBOLS = ".dynsym"
 DYNAMIC_STRINGS = ".dynstr"
 
 
 @dataclass(frozen=True, slots=True)
 class NeededLibrary:
-    """A DT_NEEDED entry: the library's file name and where that name lies in the file."""
+    """A DT_NEEDED entry: the library's file name, and the offset of that name in the file."""
 
     name: str
     offset: int
@@ -50,19 +50,19 @@ class Executable:
         return bool(self._elf.little_endian)
 
     def function(self, name: str) -> int:
-        """The file offset of an exported function's first byte; `ReleaseError` when it is not exported."""
+        """The file offset of an exported function's first byte. Raises `ReleaseError` when it is not exported."""
         table = self._elf.get_section_by_name(DYNAMIC_SYMBOLS)
         found = (table.get_symbol_by_name(name) if table is not None else None) or []
         for symbol in found:
             if symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["type"] == "STT_FUNC":
                 return self._file_offset(int(symbol["st_value"]), name)
         raise ReleaseError(
-            f"{self.label} does not export the function {name}, so its place in the file can't be found.",
+            f"{self.label} does not export the function {name}, so its offset in the file is not known.",
             "Use an nginx that is linked for dynamic modules, as Debian's is (configured --with-compat).",
         )
 
     def needed(self) -> tuple[NeededLibrary, ...]:
-        """The shared libraries it asks the loader for, in order; none for a static executable."""
+        """The shared libraries that it needs, in order; none for a static executable."""
         strings = self._elf.get_section_by_name(DYNAMIC_STRINGS)
         if strings is None:
             return ()

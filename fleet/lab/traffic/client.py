@@ -1,14 +1,14 @@
-"""The clients of the lab's traffic: a program of its own, started by `load.py`.
+"""The HTTP clients of the lab, as a program that `load.py` starts.
 
-It is told what to do in one line of JSON on stdin, says one line when every host was asked once, works until stdin
-ends, and then says what happened in one line of JSON on stdout. It is one asyncio loop in one thread: 6 hosts at 50 new
-connections a second each take about a quarter of a core.
+It reads a job (one line of JSON) from stdin, prints one line once every host had a request, runs until stdin ends, and
+prints the report as one line of JSON. It is one asyncio loop in one thread: 6 hosts at 50 new connections a second each
+take about a quarter of a core.
 
-`new`        a new connection for each request, begun at set times whatever the answers do (an open loop), no retries
-`keepalive`  a few connections with many requests each; one that ended unused is replaced, which any client does
+`new`        a new connection per request, begun at fixed times whatever the answers do (an open loop), no retries
+`keepalive`  a few connections with many requests each; one that was closed while idle is replaced, as any client does
 `slow`       one download at a time that takes seconds, so that every signal meets a worker that is still sending
 
-Times are the machine's monotonic clock, in seconds, which the parent process shares.
+Times are seconds on the machine's monotonic clock, which the parent process shares.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ NEW, KEEPALIVE, SLOW = "new", "keepalive", "slow"
 CLIENTS = (NEW, KEEPALIVE, SLOW)
 
 LATE_S = 1.0
-PACE_MARGIN = 1.02  # asked for 50 a second it begins 51, so that counting between any two marks never shows 49.9
+PACE_MARGIN = 1.02  # for 50 a second it begins 51, so that the count between two marks is never 49.9 a second
 SLOW_PARTS_PER_S = 10
-SLOW_BUFFER_BYTES = 64 * 1024  # small, or the kernel would take the file at once and the worker would be done
+SLOW_BUFFER_BYTES = 64 * 1024  # small, or the kernel would buffer the whole file and the worker would be done
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to do, as `load.py` sends it: targets are `address:port` by the host's name."""
+    """What to do, as `load.py` sends it. `targets` are `address:port` by host name."""
 
     targets: dict[str, str]
     rate_per_s: float
@@ -51,7 +51,7 @@ class Job:
 
 
 class Ledger:
-    """Everything that happened. A request is counted when it is over, under the time at which it began."""
+    """The record of all requests. A request is counted when it has ended, at the time at which it began."""
 
     def __init__(self) -> None:
         self.began_s: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
@@ -104,11 +104,11 @@ class Clients:
         self._stopped_at_s = math.inf
         self._in_flight: set[asyncio.Task[None]] = set()
         self.ledger = Ledger()
-        # So many wait for their deadline at once when all hosts are silent; more would be the client's own fault.
+        # As many as wait for their deadline at once when all hosts are silent; more would be the client's own fault.
         self._most_in_flight = math.ceil(job.rate_per_s * PACE_MARGIN * (job.deadline_s + 1)) * len(self._targets)
 
     def stop(self) -> None:
-        """Nothing is begun that is not due yet; what is on the wire is finished, downloads as fast as they come."""
+        """Begin no further request. Those on the wire are finished, downloads at full speed."""
         self._stopping = True
         self._stopped_at_s = self._loop.time()
 
@@ -118,7 +118,7 @@ class Clients:
         if self._in_flight:
             await asyncio.wait(self._in_flight)
 
-    async def everybody_was_asked(self) -> None:
+    async def every_host_was_asked(self) -> None:
         """Return when each host has had an answer or a failure."""
         hosts = {target.host for target in self._targets}
         while not self._stopping and not hosts <= {host for _, host in self.ledger.began_s}:
@@ -255,7 +255,7 @@ class Clients:
                     connection.close()
 
     async def _download(self, connection: Connection, request: bytes) -> None:
-        """Read a file in about `slow_s` seconds; the deadline holds for each pause in which nothing comes."""
+        """Read a file in about `slow_s` seconds. The deadline applies to each pause without data."""
         async with asyncio.timeout(self._job.deadline_s):
             await connection.open()
             status, length, _, first = await connection.head(request)
@@ -298,7 +298,7 @@ def _say(line: str) -> None:
 
 
 async def work(job: Job) -> Ledger:
-    """Run the clients until stdin ends; what happened."""
+    """Run the clients until stdin ends; returns the report."""
     clients = Clients(job)
     loop = asyncio.get_running_loop()
 
@@ -308,14 +308,14 @@ async def work(job: Job) -> Ledger:
 
     loop.add_reader(sys.stdin.fileno(), stop)
     running = loop.create_task(clients.run())
-    await clients.everybody_was_asked()
+    await clients.every_host_was_asked()
     _say("started")
     await running
     return clients.ledger
 
 
 def main() -> None:
-    # A silent host holds a descriptor for each request until its deadline.
+    # For a silent host, each request holds a file descriptor until its deadline.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     job = Job(**json.loads(sys.stdin.readline()))

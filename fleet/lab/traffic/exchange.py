@@ -1,7 +1,7 @@
-"""One HTTP connection as the traffic clients see it: a request, a whole answer, or the very thing that went wrong.
+"""One HTTP connection of the lab's clients: a request, and its complete answer or the exact failure.
 
-On plain sockets and asyncio, with no HTTP library: a library would retry, reconnect or wait on its own account, and what
-counts here is what the wire did. Only answers with a Content-Length are understood, so that a short one is known.
+It uses plain sockets and asyncio: an HTTP library would retry, reconnect or wait by itself, and here the events on the
+wire count. It accepts only answers with a Content-Length, so that it can tell when one is cut short.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN,
 
 
 class What(StrEnum):
-    """What was wrong with an answer. `LOCAL` is the client's own trouble (no file descriptors, no ports)."""
+    """What was wrong with an answer. `LOCAL` is a problem of the client itself (no file descriptors, no ports)."""
 
     REFUSED = "refused"
     RESET = "reset"
@@ -29,7 +29,7 @@ class What(StrEnum):
 
 
 class BadAnswer(Exception):
-    """An answer that is none, or not the one expected."""
+    """No answer, or not the expected one."""
 
     def __init__(self, what: What, detail: str) -> None:
         super().__init__(detail)
@@ -51,7 +51,7 @@ class Target:
 
     @staticmethod
     def parse(host: str, text: str) -> "Target":
-        """The target that `address:port` or `[address]:port` names; `ValueError` when it is neither."""
+        """The target that `address:port` or `[address]:port` names. Raises `ValueError` when it is neither."""
         address, _, port = text.rpartition(":")
         ip = ipaddress.ip_address(address.strip("[]"))
         return Target(host, socket.AF_INET if ip.version == 4 else socket.AF_INET6, (str(ip), int(port)))
@@ -59,7 +59,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer; `closes` when the server announced `Connection: close`."""
+    """A complete answer. `closes`: the server announced `Connection: close`."""
 
     status: int
     body: bytes
@@ -106,7 +106,7 @@ class Connection:
             raise bad_answer(error, self.stage) from error
 
     async def head(self, request: bytes) -> tuple[int, int, bool, bytes]:
-        """Send a request; the answer's status, its length, whether the connection ends with it, and first bytes."""
+        """Send a request; returns the status, the length, whether the server will close, and the first bytes."""
         self.stage = "sending"
         try:
             await self._loop.sock_sendall(self._socket, request)
@@ -128,7 +128,7 @@ class Connection:
         return *_parse_head(seen[:end]), seen[end + 4 :]
 
     async def ask(self, request: bytes) -> Answer:
-        """The whole answer to a request."""
+        """Send a request; returns the complete answer."""
         status, length, closes, body = await self.head(request)
         while len(body) < length:
             part = await self.receive(READ_BYTES)

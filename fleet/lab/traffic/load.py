@@ -1,8 +1,8 @@
-"""Steady HTTP clients against every host, and the count of what they did not get: the zero in "zero downtime".
+"""Steady HTTP clients against every host, and their report: the zero in "zero downtime".
 
-The clients run in a process of their own (`client.py`), so that fleet's work and theirs don't slow each other,
-and are told to stop by the end of their stdin: they can't outlive whoever started them. Trust their zero only beside a
-control in the same test, where the same clients must count more than zero.
+The clients run in a process of their own (`fleet/lab/traffic/client.py`), so that they and fleet don't slow each other.
+They stop when their stdin ends, so they can't outlive the process that started them. Trust a count of zero only together
+with a control: the same clients, counting more than zero during an outage.
 """
 
 import json
@@ -27,12 +27,12 @@ STOP_DEADLINE_S = 60.0
 
 
 class TrafficError(FleetError):
-    """The clients could not start or did not live to tell: nothing is known of the hosts."""
+    """The clients could not start, or ended without a report: nothing is known about the hosts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One request that got no whole, right answer in time. `at_s` is when it began, in seconds since the epoch."""
+    """One request without a complete and correct answer in time. `at_s`: when it began, in seconds since 1970."""
 
     at_s: float
     host: str
@@ -44,7 +44,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A request that was answered, but not as it should: late, or only on a second connection."""
+    """A request that was answered late, or only on a second connection."""
 
     at_s: float
     host: str
@@ -54,7 +54,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A named moment, in seconds since the epoch."""
+    """A named moment, in seconds since 1970."""
 
     label: str
     at_s: float
@@ -62,12 +62,12 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class TrafficReport:
-    """What the clients did and did not get from `from_s` to `until_s`; a request belongs to the time it began at.
+    """The requests that began from `from_s` to `until_s`, and their results.
 
-    `keepalive_lost`: the server closed a kept connection while a request was on its way; asked again on a new one it
-    was answered (else it is a failure, too). `closed_idle` and `closed_announced` are the two proper ends of one.
-    `withheld` requests were never sent, because the clients could not keep pace: not zero means a useless measurement.
-    `worst_lag_s` is how late the latest of the new connections was begun: large when this machine was too busy.
+    `keepalive_lost`: the server closed a kept connection while a request was on its way; the request was sent again on
+    a new connection. If that failed too, it is also a failure. `closed_idle` and `closed_announced` count the two
+    proper ends of a kept connection. `withheld`: requests that were not sent because the clients could not keep pace;
+    unless it is 0, the measurement is useless. `worst_lag_s`: how late the latest new connection was begun.
     """
 
     from_s: float
@@ -85,7 +85,7 @@ class TrafficReport:
     client_cpu_s: float
 
     def requests(self, client: str | None = None, host: str | None = None) -> int:
-        """How many requests ended, failed ones too, of one kind of client and of one host, or of all."""
+        """How many requests ended, failed ones included: of one kind of client and one host, or of all."""
         return sum(
             len(times)
             for (kind, name), times in self.began_s.items()
@@ -104,7 +104,7 @@ class TrafficReport:
         return fewest / max(self.until_s - self.from_s, 1e-9)
 
     def between(self, first: str, second: str) -> "TrafficReport":
-        """The same of the time between two marks. `closed_…`, `withheld`, lag and CPU time are still of the whole time."""
+        """The report between two marks. `closed_…`, `withheld`, lag and CPU time still cover the whole time."""
         from_s, until_s = self._mark(first), self._mark(second)
 
         def within(at_s: float) -> bool:
@@ -128,13 +128,13 @@ class TrafficReport:
         raise KeyError(f"no mark {label!r}; there are: {known}")
 
     def __str__(self) -> str:
-        """One line per kind of client, and the first failures: what a failed assertion should show."""
+        """One line per kind of client, and the first failures: for the message of a failed assertion."""
         lines = [f"{self.until_s - self.from_s:.1f} s, {len(self.hosts)} hosts, {self.rate:.1f} new connections/s/host"]
         for client in CLIENTS:
             late = sum(each.client == client for each in self.late)
             lines.append(f"{client}: {self.requests(client)} requests, {self.failed(client)} failed, {late} late")
         lines.append(
-            f"keep-alive: {len(self.keepalive_lost)} lost and asked again, {self.closed_idle} closed while idle, "
+            f"keep-alive: {len(self.keepalive_lost)} lost and sent again, {self.closed_idle} closed while idle, "
             f"{self.closed_announced} closed as announced; withheld: {self.withheld}, lag: {self.worst_lag_s:.3f} s at most"
         )
         for each in self.failures[:10]:
@@ -143,12 +143,12 @@ class TrafficReport:
 
 
 class Traffic:
-    """Clients against hosts: `targets` are `address:port` by host name.
+    """The clients: `targets` are `address:port` by host name.
 
     Each host gets `rate_per_s` new connections a second (a little more, never fewer), `keepalive` connections with
     `keepalive_rate_per_s` requests a second each, and, if `slow`, one download at a time that takes `slow_s` seconds.
-    An answer has `deadline_s` to come whole, a download as long to go on; `expect_body` `None` takes any body.
-    As a context it starts, and ends its process whatever happens; ask `stop()` for the report.
+    An answer must be complete within `deadline_s`; a download must have no longer pause. `expect_body` `None` accepts
+    any body. As a context manager it starts the process and always ends it; `stop()` returns the report.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class Traffic:
         self._child: subprocess.Popen[bytes] | None = None
         self._marks: list[Mark] = []
         self._from_s = 0.0
-        # Added to the monotonic clock gives the time of day, and no jump of that while the clients run.
+        # Added to the monotonic clock this gives the time of day, without its jumps while the clients run.
         self._epoch_s = time.time() - time.monotonic()
 
     def __enter__(self) -> "Traffic":
@@ -204,11 +204,11 @@ class Traffic:
         return self._child.pid if self._child is not None else None
 
     def start(self) -> "Traffic":
-        """Begin, and return once every host has been asked; raises `TrafficError` when the clients can't run."""
+        """Start the clients; returns once every host had a request. Raises `TrafficError` when they can't run."""
         if self._child is not None:
             raise ValueError("this traffic runs already")
-        # -I: nothing of the caller's environment or folder gets into the measurement. A session of its own, so that
-        # Ctrl-C in a terminal ends the clients through us, with their report, and not before us.
+        # -I: the caller's environment and folder don't affect the measurement. A session of its own, so that Ctrl-C in
+        # a terminal doesn't end the clients before this process has their report.
         child = subprocess.Popen(
             [sys.executable, "-I", "-B", "-m", "fleet.lab.traffic.client"],
             stdin=subprocess.PIPE,
@@ -225,7 +225,7 @@ class Traffic:
                 child.stdin.write(json.dumps(asdict(self._job)).encode() + b"\n")
             ready, _, _ = select.select([child.stdout], [], [], START_DEADLINE_S + self._job.slow_s)
             if not ready or not child.stdout.readline():
-                raise TrafficError(f"The traffic clients did not start: {self._kill(child)}", "See the message above.")
+                raise TrafficError(f"The traffic clients did not start. They said: {self._kill(child) or 'nothing'}")
         except BaseException:
             self._kill(child)
             raise
@@ -233,14 +233,14 @@ class Traffic:
         return self
 
     def mark(self, label: str) -> float:
-        """Give this moment a name, for `TrafficReport.between`; returns it, in seconds since the epoch."""
+        """Name this moment, for `TrafficReport.between`; returns it, in seconds since 1970."""
         if any(mark.label == label for mark in self._marks):
             raise ValueError(f"there is a mark {label!r} already")
         self._marks.append(Mark(label, self._now_s()))
         return self._marks[-1].at_s
 
     def stop(self) -> TrafficReport:
-        """Begin nothing new, let what is on the wire end (its deadlines hold), and say what happened."""
+        """Begin no further request, wait for those on the wire (their deadlines apply), and return the report."""
         child = self._child
         if child is None:
             raise ValueError("this traffic does not run")
@@ -259,7 +259,7 @@ class Traffic:
         return self._epoch_s + time.monotonic()
 
     def _kill(self, child: subprocess.Popen[bytes]) -> str:
-        """End the process; the last of what it had to complain about."""
+        """End the process; returns the end of its stderr."""
         self._child = None
         child.kill()
         return child.communicate()[1].decode()[-800:]

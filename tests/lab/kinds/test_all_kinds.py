@@ -1,4 +1,4 @@
-"""Every kind of odd host is what its name says: seen on the host itself, all of them in one lab."""
+"""Every kind of host differs as its name says: seen on the host itself, all kinds in one lab."""
 
 import urllib.request
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ MASTERS = "pgrep -fc 'nginx: maste[r] process'"
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """Shell that tells a kind, what it prints on a host of that kind, and where such a host answers /health well."""
+    """Shell that shows the difference of a kind, what it prints there, and the ports on which /health answers 200."""
 
     shell: str
     prints: str

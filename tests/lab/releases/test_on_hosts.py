@@ -1,4 +1,4 @@
-"""The lab's releases on lab hosts, put in place and launched by USR2: where each bad one is found out, and by what."""
+"""The lab's releases on lab hosts, installed and started by USR2: where each bad one fails, and how that is seen."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The clients whose zero the lab's tests trust: a fault is counted for what it is, and a good upgrade shows none."""
+"""The HTTP clients of the lab: they count each fault as what it is, and count none in a good upgrade."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The clients against lab hosts: nothing lost by a golden upgrade, and what a person's mistake or a dead line costs."""
+"""The HTTP clients against lab hosts: a good upgrade loses no request, and an operator's mistake or a dead link does."""
 
 import os
 from collections.abc import Iterator

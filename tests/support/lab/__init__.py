@@ -1,1 +1,1 @@
-"""Operators, faults and eyes for the tests on lab hosts."""
+"""For tests on lab hosts: operators that run fleet, faults, and looks at a host without fleet."""

@@ -1,4 +1,4 @@
-"""Brings `fleet.onhost`, psutil and chosen test modules to a lab host and runs one of them there."""
+"""Copies `fleet.onhost`, psutil and chosen test modules to a lab host and runs one of them there."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Controllers for many lab hosts at once: each a process of its own that runs `fleet`, cheap enough for hundreds."""
+"""Runs hundreds of `fleet` commands against a lab at once, each in a process of its own."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a case of the kill matrix showed, and what must be so on a host after it."""
+"""The result of a case of the kill matrix, and the checks of a host after it."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The faults of the kill matrix, done to a lab host from outside, and mended afterwards where that can be."""
+"""The faults of the kill matrix: how each is caused on a lab host from outside, and undone afterwards where possible."""
 
 import signal
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What runs and lies on a lab host, seen from the machine: no command is run there, so a look costs next to nothing."""
+"""The processes and files of a lab host, read from the machine without running a command there, because that is cheap."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The kill matrix as a page: what every cell showed, with the seed and the commit that it was made from."""
+"""The kill matrix as a page: the result of every cell, with the seed and the commit of the run."""
 
 import subprocess
 from collections.abc import Iterable, Mapping

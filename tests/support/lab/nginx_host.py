@@ -1,4 +1,4 @@
-"""An nginx of a lab host, handled as a person with a shell would: for tests of the lab itself, with no fleet between."""
+"""The nginx of a lab host, controlled by shell commands and signals without fleet: for tests of the lab itself."""
 
 import sys
 from ipaddress import IPv4Address

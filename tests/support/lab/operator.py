@@ -1,4 +1,4 @@
-"""An operator at the laptop: runs the real `fleet` against a lab, and looks at the hosts without it."""
+"""An operator: runs the real `fleet` against a lab, and looks at the hosts without fleet."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""One case played on one lab host: the scene, the fault in its moment, the ending, and what is so then.
+"""Plays one case on one lab host: the scene, the fault at its moment, the ending, and the checks afterwards.
 
 What went wrong is said in words, all of it, and never raised: a case that fails must not hide what else it shows.
 """

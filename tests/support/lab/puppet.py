@@ -1,4 +1,4 @@
-"""Runs on a lab host: plays histories of signals on the real nginx, and records what fleet sees in each phase.
+"""Runs on a lab host: sends sequences of signals to the real nginx, and records what fleet observes in each phase.
 
 It is sent there by `tests/support/lab/carried.py` together with `fleet.onhost` and the model, reads JSON on stdin and writes
 JSON to stdout. Its acts are raw signals, none of fleet's steps: it is the referee.
