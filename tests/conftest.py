@@ -1,4 +1,4 @@
-"""What holds for the whole suite: no unlisted skip, no deadline on the wall clock, the Pythons named that are tried."""
+"""For the whole suite: the order of modules, no unlisted skip, no deadline of hypothesis, the Pythons that are tried."""
 
 import os
 from collections.abc import Generator
@@ -8,12 +8,13 @@ import pytest
 from hypothesis import settings
 
 from tests.support.onhost.pythons import found_pythons, missing_pythons
+from tests.support.order import long_modules_first
 from tests.support.pretend.visits import a_fleet
 from tests.support.shell import Shell, an_inventory
 from tests.support.skips import ALLOWED, allowed_skips, objection
 
-# A slow machine is no failure. CI draws the same examples each time; a laptop draws new ones. No database: every
-# failure prints how to repeat it.
+# No deadline: a slow machine is not a failure. CI draws the same examples each time; a laptop draws new ones. No
+# database: each failure prints how to repeat it.
 settings.register_profile("fleet", deadline=None, database=None, print_blob=True, derandomize="CI" in os.environ)
 settings.load_profile("fleet")
 
@@ -40,6 +41,10 @@ def shell(inventory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     for name in ("FLEET_INVENTORY", "FLEET_LIMIT", "FLEET_YES", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     return Shell(a_fleet(4), inventory, capsys)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    long_modules_first(items)
 
 
 def pytest_report_header() -> str:

@@ -20,6 +20,7 @@ import pytest
 import fleet
 from fleet.cli import fleet as commands
 from fleet.lab.requirements import PROGRAMS
+from tests.support.order import LONG_MODULES
 from tests.support.places import ROOT
 from tests.support.rooms import CROWDED, LONGEST_MODULE, MOST_MODULES, SHARED_STEMS, TOO_LONG, WHOLE_SYSTEM
 from tests.support.skips import ALLOWED, allowed_skips, objection
@@ -250,6 +251,10 @@ def prose_of(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.value.value
+
+
+def test_every_long_test_module_exists() -> None:
+    assert [name for name in LONG_MODULES if not (ROOT / name).exists()] == []
 
 
 # Tests that can fail

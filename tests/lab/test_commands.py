@@ -34,7 +34,7 @@ def test_odd_hosts_take_the_last_places_that_are_free(wanted: list[str], spread_
     [
         (["purple"], "There is no kind of host 'purple'"),
         (["no-python=7"], "only 6 hosts are left"),
-        (["no-python=lab-001", "poisoned=lab-001"], "lab-001 is no-python already"),
+        (["no-python=lab-001", "poisoned=lab-001"], "lab-001 already has the kind no-python"),
     ],
 )
 def test_kinds_that_do_not_fit_are_refused(wanted: list[str], words: str) -> None:
