@@ -281,7 +281,7 @@ class Rollouts(RuleBasedStateMachine):
 
     @rule(pick=PICK, act=BY_HAND)
     def by_hand(self, pick: int, act: Any) -> None:
-        """Somebody sends a signal, or a process dies, or the machine is booted; whatever is off is switched on."""
+        """A signal from outside, the death of a process, or a boot, which switches on every host that is off."""
         host = self._host(pick)
         if act is None:
             for name in sorted(self.ground.off) or [host.name]:
@@ -348,7 +348,7 @@ class Rollouts(RuleBasedStateMachine):
         return sorted(found)
 
     def _go_on(self) -> None:
-        """Whoever began a rollout that is still open goes on with it, or another one does without a journal."""
+        """The operator who began a rollout that is still open resumes it, or another one does, without a journal."""
         for rollout in self._open():
             owners = [laptop for laptop in self.laptops if any(w.rollout == rollout for w in laptop.book.runs)]
             run = self._resumed((owners or self.laptops)[0], rollout)

@@ -239,7 +239,7 @@ def test_another_rollout_to_the_same_release_goes_on_where_one_was_left(host: Ho
 
 
 def test_a_host_whose_master_dies_right_after_the_swap_has_the_file_before_at_its_path(host: Host) -> None:
-    """Whoever starts nginx again, or boots the host, must not start a release that nobody has verified."""
+    """The next start of nginx, or the next boot, must not run a release that was never verified."""
     before, master = host.sha256(), host.nginx.master()
 
     def kill_after_swap() -> None:
@@ -254,7 +254,7 @@ def test_a_host_whose_master_dies_right_after_the_swap_has_the_file_before_at_it
 
 
 def test_what_the_log_had_before_a_resume_is_held_against_the_release_no_longer(host: Host) -> None:
-    """Somebody killed its workers: the bake must fail, and who says to go on all the same can do so."""
+    """Its workers were killed from outside: the bake must fail, and an operator who resumes all the same can do so."""
     host.visit(Ask.UPGRADE)
     for worker in host.nginx.workers(host.nginx.master()):
         os.kill(worker, signal.SIGKILL)
@@ -274,8 +274,8 @@ class Killed(BaseException):
     """The step script is gone: nothing catches it."""
 
 
-def test_a_script_that_was_killed_after_the_swap_is_gone_on_with_and_taken_back(host: Host) -> None:
-    """Its file at the path is nobody else's, so a new upgrade is not refused, and the way back is still the first one."""
+def test_an_upgrade_that_was_killed_after_the_swap_can_be_resumed_and_rolled_back(host: Host) -> None:
+    """fleet itself put the file at the path, so a new upgrade is not refused, and the way back is still the first one."""
     before, master = host.sha256(), host.nginx.master()
 
     def kill_after_swap() -> None:
@@ -371,7 +371,7 @@ def test_orphans_of_another_instance_are_left_alone(host: Host, tmp_path_factory
         other.end()
 
 
-def test_anybodys_odd_socket_stops_nothing(host: Host) -> None:
+def test_a_socket_with_an_odd_name_stops_nothing(host: Host) -> None:
     with socket.socket(socket.AF_UNIX) as odd:
         odd.bind(b"\0x\xff\n 00010000 ")
         odd.listen()

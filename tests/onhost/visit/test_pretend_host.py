@@ -136,7 +136,7 @@ class Both:
                     os.kill(pid, signal.SIGKILL)
 
     def quit_old(self) -> None:
-        """Somebody ends the held old master by hand."""
+        """End the held old master by hand."""
         old = self.host.nginx.master(".oldbin")
         os.kill(old, signal.SIGQUIT)
         self.host.nginx.wait_for_end(old)

@@ -75,7 +75,7 @@ class Model:
         return self if self.new is None else self._new_left(orphans=0)
 
     def kill_old(self) -> "Model":
-        """Nobody tells its workers: they accept on as orphans, and the `.oldbin` stays."""
+        """Its workers get no signal: they accept on as orphans, and the `.oldbin` stays."""
         return self if self.old is None else self._old_left(orphans=self.old_accepting, oldbin=self.oldbin)
 
     def kill_new(self) -> "Model":
@@ -113,7 +113,7 @@ class Model:
 
     @property
     def serves(self) -> bool:
-        """Whether a new connection is taken by anybody."""
+        """Whether any worker takes a new connection."""
         return bool(self.old_accepting or self.new_accepting or self.orphans)
 
     @property

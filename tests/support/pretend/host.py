@@ -62,7 +62,7 @@ class Pretend:
 
     @property
     def runs(self) -> str | None:
-        """The release whose workers accept; to set it is somebody's work by hand."""
+        """The release whose workers accept. Setting it is an operator's work by hand."""
         return self.model.new if self.model.new_accepting else self.model.old
 
     @runs.setter
@@ -100,7 +100,7 @@ class Pretend:
 
     @property
     def epoch(self) -> int:
-        """The highest epoch that was seen here; to set it is somebody else's rollout."""
+        """The highest epoch that was seen here. Setting it is another rollout."""
         return fence_of(self.own).epoch
 
     @epoch.setter

@@ -8,7 +8,7 @@ from fleet.onhost.steps.context import TurnedBack
 
 
 class Killed(BaseException):
-    """The step script was killed: nothing catches it, nothing more is done, and nobody answers."""
+    """The step script was killed: nothing catches this, nothing more is done, and no answer comes."""
 
 
 @dataclass(frozen=True, slots=True)

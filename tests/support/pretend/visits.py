@@ -1,7 +1,7 @@
-"""Pretend hosts for the tests of everything above SSH: they keep a phase and a record, and answer as real ones do.
+"""Pretend hosts for the tests of everything above SSH.
 
-`Fleet.visit` is a visit as the engine knows it. What goes wrong is said beforehand: `fleet.trouble["web-02", Ask.UPGRADE]`
-is a list of outcomes, each used once before the host behaves again.
+`Fleet.visit` is a visit as the engine knows it. A test sets what goes wrong: `fleet.trouble["web-02", Ask.UPGRADE]` is a
+list of outcomes, each used once before the host behaves again.
 """
 
 import time
