@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fleet.onhost.protocol import Phase
+from fleet.onhost.protocol import Ask, Phase
 from fleet.onhost.text import counted, safe
 from fleet.rollout.host_status import HostStatus, Progress
 from fleet.rollout.rollout_status import RolloutStatus, Stage
-from fleet.ui.host_text import elapsed, outcome_text
+from fleet.ui.host_text import elapsed, not_begun, outcome_text
 
 LETTERS = {
     "!": "needs a person",
@@ -68,10 +68,17 @@ def _seconds(span: timedelta) -> str:
 
 
 def _counts(status: RolloutStatus, width: int) -> Text:
+    """The number of hosts by outcome. A host in its first upgrade is not finished, but not "not begun" either."""
+    upgrading = sum(
+        host.running is not None and host.running.ask is Ask.UPGRADE and host.fault is None and not_begun(host)
+        for host in status.all
+    )
     counts = status.counts
-    parts = [f"{counts['done']} of {counts['hosts']} done"]
-    parts += [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if name not in ("hosts", "done")]
-    return _line(" · ".join(part for part in parts if not part.startswith("0 ") or part.endswith("done")), width)
+    counts["not_begun"] -= upgrading
+    total, done = counts.pop("hosts"), counts.pop("done")
+    others = {"upgrading": upgrading, **counts}
+    parts = [f"{count} {name.replace('_', ' ')}" for name, count in others.items() if count]
+    return _line(" · ".join([f"{done} of {total} done", *parts]), width)
 
 
 def _key(status: RolloutStatus) -> str:

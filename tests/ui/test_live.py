@@ -10,7 +10,9 @@ from syrupy.assertion import SnapshotAssertion
 from fleet.onhost.protocol import Ask
 from fleet.rollout.policy import CommitWhen
 from fleet.rollout.rollback import rollback_status
+from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.single_visit import decide_single_visit
+from fleet.rollout.upgrade import decide
 from fleet.ui.live import view
 from tests.support.pretend.visits import AT, a_fleet
 from tests.support.rollout.playing import a_play, play
@@ -32,6 +34,20 @@ def test_the_live_view_never_outgrows_the_screen(height: int) -> None:
 
     assert len(lines) <= height
     assert max(len(line) for line in lines) <= 80
+
+
+def test_a_host_in_its_upgrade_is_not_counted_as_not_begun() -> None:
+    game = a_play(a_fleet(4), QUICK)
+    seen: list[RolloutStatus] = []
+
+    def watch(status: RolloutStatus, actions: tuple[object, ...]) -> None:
+        if any(host.running is not None and host.running.ask is Ask.UPGRADE for host in status.all):
+            seen.append(status)
+
+    game.watch = watch
+    game.to_the_end(partial(decide, QUICK))
+
+    assert "2 of 4 done · 1 upgrading · 1 not begun" in as_text(view(seen[0], AT, 80, 20), 80)
 
 
 def test_a_host_that_needs_a_person_is_shown_before_all_others() -> None:

@@ -21,7 +21,7 @@ from fleet.lab.lab import Lab
 from fleet.lab.processes import this_process
 from fleet.lab.releases.build import make_release
 
-WIDTH, HEIGHT = 116, 40
+WIDTH, HEIGHT = 120, 40
 MIDDLE, BUSY = "upgrading batch 3 of 3", ": upgrade "
 """What the live view shows in the last batch, and once for each host that is at work: the busiest moment is kept."""
 POLL_S, PATIENCE_S = 0.05, 120.0
