@@ -14,7 +14,7 @@ COUNTS_ITS_WAITS = """
 import hashlib, signal
 from fleet.onhost.bootstrap import receive
 alarm = signal.alarm
-signal.alarm = lambda seconds: seconds and print("waiting", flush=True) or alarm(5 if seconds else 0)
+signal.alarm = lambda seconds: seconds and print("waiting", flush=True) or alarm(60 if seconds else 0)
 receive.main({folder!r}, 'key', hashlib.sha256(b'xy').hexdigest(), 2)
 """
 
