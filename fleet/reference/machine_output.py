@@ -349,7 +349,7 @@ EVENTS = {
     ),
     EventType.ROLLBACK_STARTED: EventExample(
         "Hosts are going to be rolled back; `reason` says why.",
-        _event(40, EventType.ROLLBACK_STARTED, "1 host at fault (web-02), 0 allowed", reason="budget"),
+        _event(40, EventType.ROLLBACK_STARTED, "1 host failed (web-02), 0 allowed", reason="budget"),
     ),
     EventType.VISIT_STARTED: EventExample(
         "fleet sends a host one request; `ask` says which.",
