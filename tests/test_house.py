@@ -57,7 +57,7 @@ LATER = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 
 NAMED_FILE = re.compile(r"(?<![\w/.-])(?:tests|docs|fleet)/[a-z0-9_./-]*\.(?:py|md|json|txt|sh)\b")
 
-FACES = ("fleet.ui", "fleet.cli", "fleet.commands")
+FACES = ("fleet.ui", "fleet.cli", "fleet.commands", "fleet.runs")
 # Who may import a library that has one door. A name covers what is below it.
 DOORS = {
     "fabric": ("fleet.ssh",),

@@ -1,4 +1,4 @@
-"""One module per command, with a `run` that returns the exit code; the other modules are what commands share.
+"""One module per command, with a `run` that returns the exit code.
 
-May import everything below the command line. `cli` declares the options and imports a command when it is called.
+May import `runs` and everything below it. `cli` declares the options and imports a command when it is called.
 """

@@ -2,9 +2,6 @@
 
 from functools import partial
 
-from fleet.commands.allow_option import parse_allow
-from fleet.commands.engine_run import command_output, initial_status, run_engine, selected_hosts
-from fleet.commands.release_argument import find_target
 from fleet.environment import CommandOptions, Environment
 from fleet.onhost.protocol import Ask, Severity
 from fleet.onhost.text import counted
@@ -13,6 +10,9 @@ from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.single_visit import decide_single_visit
 from fleet.rollout.tasks import TaskBuilder
+from fleet.runs.allow_option import parse_allow
+from fleet.runs.engine_run import command_output, initial_status, run_engine, selected_hosts
+from fleet.runs.release_argument import find_target
 from fleet.ui.alarms import alarms
 from fleet.ui.result_tables import findings_table
 

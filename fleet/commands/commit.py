@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from fleet.commands.all_hosts import Operation, run_on_all_hosts
-from fleet.commands.engine_run import command_output
-from fleet.commands.lease_option import LEASE_S
-from fleet.commands.recording import Recorder, journal_lock
 from fleet.environment import CommandOptions, Environment
 from fleet.journal.journal import Journal
 from fleet.rollout.commit import commit_status, decide_commit
 from fleet.rollout.policy import Policy
+from fleet.runs.all_hosts import Operation, run_on_all_hosts
+from fleet.runs.engine_run import command_output
+from fleet.runs.lease_option import LEASE_S
+from fleet.runs.recording import Recorder, journal_lock
 
 
 def run(

@@ -18,7 +18,6 @@ from rich.rule import Rule
 from rich.text import Text
 
 from fleet.commands import rollback, upgrade
-from fleet.commands.engine_run import command_output, look_at, selected_hosts
 from fleet.environment import CommandOptions, Environment
 from fleet.lab.lab import Lab
 from fleet.lab.processes import this_process
@@ -28,6 +27,7 @@ from fleet.onhost.protocol import Phase
 from fleet.rollout import results
 from fleet.rollout.from_hosts import newest
 from fleet.rollout.rollout_status import RolloutStatus
+from fleet.runs.engine_run import command_output, look_at, selected_hosts
 from fleet.ui import status_table
 from fleet.ui.output import Output
 

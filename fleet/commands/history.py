@@ -1,11 +1,11 @@
 """`fleet history`: the rollouts in the journal. No host is contacted."""
 
-from fleet.commands.engine_run import command_output
 from fleet.environment import CommandOptions
 from fleet.journal.journal import Journal
 from fleet.journal.location import journal_location
 from fleet.journal.run_summary import RolloutSummary
 from fleet.rollout import results
+from fleet.runs.engine_run import command_output
 from fleet.ui import history_tables
 
 

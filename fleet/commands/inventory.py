@@ -3,10 +3,10 @@
 from rich.table import Table
 from rich.text import Text
 
-from fleet.commands.engine_run import command_output, selected_hosts
 from fleet.environment import CommandOptions
 from fleet.host import SSH_PORT, Host
 from fleet.onhost.text import safe
+from fleet.runs.engine_run import command_output, selected_hosts
 
 SCHEMA = "fleet.inventory/1"
 

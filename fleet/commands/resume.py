@@ -11,11 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from fleet.commands import commit, rollback
-from fleet.commands.engine_run import command_output, confirm, look_at, run_engine, selected_hosts
-from fleet.commands.interrupted_rollout import InterruptedRollout, from_hosts, from_journal
-from fleet.commands.lease_option import check_lease, check_lease_renewal
-from fleet.commands.recording import Recorder, journal_lock, run_data
-from fleet.commands.upgrade import show_result
 from fleet.environment import CommandOptions, Environment
 from fleet.errors import Refused
 from fleet.host import Host
@@ -28,6 +23,10 @@ from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from fleet.rollout.resume import ResumeAs, resumed_status
 from fleet.rollout.tasks import Target, TaskBuilder
 from fleet.rollout.upgrade import decide
+from fleet.runs.engine_run import command_output, confirm, look_at, run_engine, selected_hosts, show_result
+from fleet.runs.interrupted_rollout import InterruptedRollout, from_hosts, from_journal
+from fleet.runs.lease_option import check_lease, check_lease_renewal
+from fleet.runs.recording import Recorder, journal_lock, run_data
 from fleet.ui.output import Output
 
 

@@ -2,12 +2,12 @@
 
 from functools import partial
 
-from fleet.commands.all_hosts import Operation, run_on_all_hosts
-from fleet.commands.engine_run import command_output
-from fleet.commands.recording import journal_or_none, rollback_lock
 from fleet.environment import CommandOptions, Environment
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollback import decide_rollback, rollback_status
+from fleet.runs.all_hosts import Operation, run_on_all_hosts
+from fleet.runs.engine_run import command_output
+from fleet.runs.recording import journal_or_none, rollback_lock
 
 
 def run(

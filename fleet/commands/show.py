@@ -1,6 +1,5 @@
 """`fleet show ROLLOUT`: what happened in a rollout, from the journal. No host is contacted."""
 
-from fleet.commands.engine_run import command_output
 from fleet.environment import CommandOptions
 from fleet.errors import Refused
 from fleet.journal.journal import Journal
@@ -8,6 +7,7 @@ from fleet.journal.location import journal_location
 from fleet.journal.run_summary import RolloutSummary
 from fleet.rollout import results
 from fleet.rollout.rollout_status import RolloutStatus, fold
+from fleet.runs.engine_run import command_output
 from fleet.ui import history_tables
 from fleet.ui.output import Mode, Output
 from fleet.ui.result_tables import host_errors, summary_table

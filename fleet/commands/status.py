@@ -1,8 +1,8 @@
 """`fleet status`: every host's own state, asked now."""
 
-from fleet.commands.engine_run import command_output, look_at, selected_hosts
 from fleet.environment import CommandOptions, Environment
 from fleet.rollout import results
+from fleet.runs.engine_run import command_output, look_at, selected_hosts
 from fleet.ui import status_table
 from fleet.ui.alarms import alarms
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from rich.text import Text
 
-from fleet.commands.engine_run import command_output, confirm, selected_hosts
 from fleet.environment import CommandOptions, Environment
 from fleet.errors import Refused
 from fleet.onhost.text import counted, listed, sentences
 from fleet.rollout.results import OK, REFUSED
+from fleet.runs.engine_run import command_output, confirm, selected_hosts
 from fleet.ssh.hostkeys.acceptance import UNKNOWN, PresentedKey
 from fleet.ssh.hostkeys.added_keys import add, store_of
 from fleet.ssh.link_errors import LinkError

@@ -7,8 +7,6 @@ themselves, and a rollback waits for neither.
 from functools import partial
 from typing import Any
 
-from fleet.commands.engine_run import command_output, confirm, initial_status, look_at, run_engine, selected_hosts
-from fleet.commands.recording import sender
 from fleet.environment import CommandOptions, Environment
 from fleet.host import Host
 from fleet.journal.journal import Journal
@@ -21,6 +19,8 @@ from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.single_visit import decide_single_visit
 from fleet.rollout.tasks import TaskBuilder
+from fleet.runs.engine_run import command_output, confirm, initial_status, look_at, run_engine, selected_hosts
+from fleet.runs.recording import sender
 from fleet.ui.alarms import alarms
 from fleet.ui.output import Output
 

@@ -5,14 +5,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from rich.console import RenderableType
-
-from fleet.commands.allow_option import parse_allow
-from fleet.commands.engine_run import command_output, confirm, initial_status, run_engine, selected_hosts
-from fleet.commands.lease_option import LEASE_S, check_lease, check_lease_renewal
-from fleet.commands.plan_text import plan_text
-from fleet.commands.recording import journal_lock, run_data
-from fleet.commands.release_argument import describe_release, find_target
 from fleet.environment import CommandOptions, Environment
 from fleet.journal.journal import Journal
 from fleet.onhost.text import counted
@@ -22,9 +14,13 @@ from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.tasks import Target, TaskBuilder
 from fleet.rollout.upgrade import decide
-from fleet.ui.alarms import alarms
-from fleet.ui.output import Mode, Output
-from fleet.ui.result_tables import host_errors, summary_table
+from fleet.runs.allow_option import parse_allow
+from fleet.runs.engine_run import command_output, confirm, initial_status, run_engine, selected_hosts, show_result
+from fleet.runs.lease_option import LEASE_S, check_lease, check_lease_renewal
+from fleet.runs.plan_text import plan_text
+from fleet.runs.recording import journal_lock, run_data
+from fleet.runs.release_argument import describe_release, find_target
+from fleet.ui.output import Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +139,3 @@ def rollout_data(
         "bake_s": given.bake_s,
         "allow": list(tasks.policy.allow),
     }
-
-
-def show_result(output: Output, status: RolloutStatus) -> int:
-    """Prints the table of hosts, their errors, and the line that says what to do now; returns the exit code."""
-    parts: list[RenderableType] = [summary_table(status), host_errors(status)]
-    if output.mode is not Mode.JSONL:
-        for part in parts:
-            output.result(part)
-    output.say(status.message)
-    output.alarm(alarms(status))
-    return status.exit_code or results.OK

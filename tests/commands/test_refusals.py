@@ -9,7 +9,7 @@ import pytest
 from tests.support.places import ROOT
 
 RAISED = ("Refused", "ReleaseError", "HostsDidNotAnswer")
-FILES = (*(ROOT / "fleet/commands").glob("*.py"), ROOT / "fleet/environment.py")
+FILES = (*(ROOT / "fleet/commands").glob("*.py"), *(ROOT / "fleet/runs").glob("*.py"), ROOT / "fleet/environment.py")
 OPERATORS_OWN_CHOICE = ("Not confirmed. Nothing was changed.",)
 """Needs no remedy: the operator has just answered no."""
 

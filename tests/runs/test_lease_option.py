@@ -2,9 +2,9 @@
 
 import pytest
 
-from fleet.commands.lease_option import check_lease, check_lease_renewal
 from fleet.errors import Refused
 from fleet.rollout.policy import Policy
+from fleet.runs.lease_option import check_lease, check_lease_renewal
 from tests.support.pretend.visits import NEW
 from tests.support.shell import Shell
 

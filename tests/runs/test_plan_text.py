@@ -2,10 +2,10 @@
 
 import pytest
 
-from fleet.commands.plan_text import plan_text
 from fleet.host import Host
 from fleet.plan import make_plan
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
+from fleet.runs.plan_text import plan_text
 from tests.support.pretend.visits import names
 
 

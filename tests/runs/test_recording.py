@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fleet.commands.lease_option import LEASE_S
 from fleet.journal.journal import Journal
 from fleet.journal.process_identity import Process, this_process
 from fleet.onhost.protocol import Ask, Phase
 from fleet.rollout.policy import OnFailure, Policy
+from fleet.runs.lease_option import LEASE_S
 from fleet.task import HostTask
 from tests.support.pretend.visits import NEW
 from tests.support.shell import QUICK, ROLLOUT, Elsewhere, Shell

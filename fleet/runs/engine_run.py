@@ -9,19 +9,24 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from rich.console import RenderableType
+
 from fleet.engine import Engine, Journal, ProcessContinued, StopRequested
 from fleet.environment import CommandOptions, Environment
 from fleet.errors import Refused
 from fleet.host import Host
 from fleet.inventory import load
 from fleet.onhost.protocol import Ask
+from fleet.rollout import results
 from fleet.rollout.actions import Decide
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.single_visit import decide_single_visit
 from fleet.rollout.tasks import TaskBuilder
-from fleet.ui.output import Output, output_for
+from fleet.ui.alarms import alarms
+from fleet.ui.output import Mode, Output, output_for
+from fleet.ui.result_tables import host_errors, summary_table
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -124,3 +129,14 @@ def confirm(
     output.err.print(f"{question} [y/N] ", end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Refused("Not confirmed. Nothing was changed.")
+
+
+def show_result(output: Output, status: RolloutStatus) -> int:
+    """Prints the table of hosts, their errors, and the line that says what to do now; returns the exit code."""
+    parts: list[RenderableType] = [summary_table(status), host_errors(status)]
+    if output.mode is not Mode.JSONL:
+        for part in parts:
+            output.result(part)
+    output.say(status.message)
+    output.alarm(alarms(status))
+    return status.exit_code or results.OK

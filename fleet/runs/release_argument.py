@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from fleet.commands.engine_run import look_at
 from fleet.environment import CommandOptions, Environment
 from fleet.errors import Interrupted, ReleaseError
 from fleet.host import Host
 from fleet.release import KeptRelease, Release, find_release
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.tasks import Target
+from fleet.runs.engine_run import look_at
 from fleet.ui.output import Output
 
 FULL_DIGITS = 64

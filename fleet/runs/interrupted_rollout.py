@@ -4,8 +4,6 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
-from fleet.commands.find_rollout import choose_rollout
-from fleet.commands.lease_option import LEASE_S
 from fleet.environment import CommandOptions
 from fleet.errors import Refused
 from fleet.journal.journal import Journal
@@ -17,6 +15,8 @@ from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import Policy
 from fleet.rollout.resume import ResumeAs, passed_gate, resume_as
 from fleet.rollout.rollout_status import RolloutStatus, fold
+from fleet.runs.find_rollout import choose_rollout
+from fleet.runs.lease_option import LEASE_S
 from fleet.ui.output import Output
 
 

@@ -4,10 +4,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from fleet.commands.engine_run import confirm, look_at, run_engine, selected_hosts
-from fleet.commands.find_rollout import choose_rollout
-from fleet.commands.recording import Recorder, run_data, sender
-from fleet.commands.upgrade import show_result
 from fleet.environment import CommandOptions, Environment
 from fleet.onhost.text import counted
 from fleet.rollout import results
@@ -16,6 +12,9 @@ from fleet.rollout.from_hosts import records
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.tasks import TaskBuilder
+from fleet.runs.engine_run import confirm, look_at, run_engine, selected_hosts, show_result
+from fleet.runs.find_rollout import choose_rollout
+from fleet.runs.recording import Recorder, run_data, sender
 from fleet.ui.output import Output
 
 VERBS = {"rollback": "Roll back", "commit": "Commit"}
