@@ -9,7 +9,7 @@ variables.py   checks the variables of a host and builds a `Host`
 patterns.py    what `--limit` selects
 sources.py     loads all sources: `load`, `Inventory`
 
-`inventories/example.yaml` documents the format. May import host, errors and onhost.
+`inventories/example.yaml` documents the format. May import `host`, `errors` and `onhost`.
 """
 
 from fleet.inventory.sources import Inventory, load

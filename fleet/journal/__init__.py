@@ -8,5 +8,6 @@ lock.py              the lock that lets one run per journal change hosts at a ti
 run_summary.py       runs and rollouts, summed up from their first and last event
 journal.py           `Journal`: appends and reads events, lists and finds rollouts
 
-The hosts, not the journal, say what state they are in; a rollback needs no journal. May import events, errors and onhost.
+The hosts, not the journal, say what state they are in; a rollback needs no journal.
+May import `events`, `errors` and `onhost`.
 """

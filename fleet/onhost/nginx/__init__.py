@@ -1,4 +1,4 @@
 """What nginx is, read only: its masters, binary, configuration, logs and answers.
 
-May import `state`, `system` and the protocol.
+May import `state` and `system`.
 """

@@ -1,4 +1,4 @@
 """Preflight: every reason against an upgrade of this host. It changes nothing that runs.
 
-May import `nginx`, `state`, `system`, `reasons`. `checks` is the door; CONTRIBUTING.md says how to add a check.
+May import `instance`, `nginx`, `state`, `system` and `reasons`. `checks` is the door; CONTRIBUTING.md says how to add a check.
 """
