@@ -6,13 +6,14 @@ as the old master has, the same ones for the settle time; their answers to the p
 socket of the old master held by the new workers (docs/nginx-facts.md, sections 7 and 8).
 """
 
-from typing import FrozenSet, Optional, Tuple
+from typing import FrozenSet, Optional, Sequence, Tuple
 
 from fleet.onhost.nginx.error_log import CRASHED, ENDED, Mark, bad_lines, lines_since, mark
 from fleet.onhost.nginx.log_files import moved_away
 from fleet.onhost.nginx.probe import ask
 from fleet.onhost.protocol import Master, Observation
 from fleet.onhost.steps.context import StepContext, StepFailed, accepting, find, identities, pair
+from fleet.onhost.text import listed
 
 WORKERS_SEEN_S = 5.0
 SETTLE_POLL_S = 0.05
@@ -136,10 +137,14 @@ def _speaks_against(lines: Tuple[str, ...]) -> StepFailed:
     crashed = [line for line in lines if CRASHED in line]
     ended = [line for line in lines if ENDED in line]
     if crashed:
-        return StepFailed("workers_crash", lines=" / ".join(crashed[:MOST_QUOTED]))
+        return StepFailed("workers_crash", lines=_quoted(crashed))
     if ended:
-        return StepFailed("workers_fatal", lines=" / ".join(ended[:MOST_QUOTED]))
-    return StepFailed("log_bad", lines=" / ".join(lines[:MOST_QUOTED]))
+        return StepFailed("workers_fatal", lines=_quoted(ended))
+    return StepFailed("log_bad", lines=_quoted(lines))
+
+
+def _quoted(lines: Sequence[str]) -> str:
+    return listed(lines, MOST_QUOTED, between=" / ")
 
 
 def floods(context: StepContext, seen: Observation, new: Master) -> bool:
@@ -173,7 +178,7 @@ def judge_afresh(context: StepContext, seen: Observation) -> None:
     lines = evidence(context, seen, new)
     if not lines:
         return
-    context.warn("log_passed_over", lines=" / ".join(lines[:MOST_QUOTED]))
+    context.warn("log_passed_over", lines=_quoted(lines))
     now = mark(context.machine, new.pid)
     context.remember(lambda serving: serving._replace(log_path=now.path, log_inode=now.inode, log_offset=now.offset))
 
