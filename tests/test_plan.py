@@ -68,6 +68,7 @@ def test_every_batch_but_the_last_has_the_size_given(count: int, batches: str) -
     words = batches.split(",")
     found = lengths(count, batches)
 
+    assert sum(found) == count
     for number, length in enumerate(found):
         word = words[min(number, len(words) - 1)]
         said = count * int(word[:-1]) // 100 if word.endswith("%") else int(word)
