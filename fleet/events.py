@@ -15,8 +15,6 @@ from fleet.onhost.protocol import Outcome, Report, Step
 from fleet.onhost.wire import Malformed, encode, from_plain
 
 SCHEMA = "fleet.event/1"
-ALARMS = frozenset({"host_key_changed", "host_key_revoked"})
-"""The reasons that the operator must not miss: someone may be intercepting the connection."""
 
 
 class EventType(Enum):
@@ -55,6 +53,21 @@ class Note(Enum):
 _NOTES = {each.value: each for each in Note}
 
 
+class Alarm(Enum):
+    """The reasons that the operator must not miss: someone may be intercepting the connection."""
+
+    HOST_KEY_CHANGED = "host_key_changed"
+    HOST_KEY_REVOKED = "host_key_revoked"
+
+    @classmethod
+    def of(cls, reason: str | None) -> "Alarm | None":
+        """The alarm with this reason; `None` for any other reason."""
+        return _ALARMS.get(reason or "")
+
+
+_ALARMS = {each.value: each for each in Alarm}
+
+
 class Result(Enum):
     """How a rollout ended."""
 
@@ -85,6 +98,11 @@ class Event:
     def note(self) -> Note | None:
         """The note about the run that this event is; `None` for other events and for notes that are only shown to people."""
         return _NOTES.get(self.reason or "") if self.type is EventType.NOTE and self.host is None else None
+
+    @property
+    def alarm(self) -> Alarm | None:
+        """The alarm that this event raises, if any."""
+        return Alarm.of(self.reason)
 
     def to_json(self) -> str:
         """One line of JSON, without control characters."""

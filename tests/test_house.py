@@ -221,7 +221,7 @@ def test_every_folder_says_what_it_is_for_and_what_it_may_import(path: Path) -> 
 def test_no_folder_imports_more_than_its_docstring_says() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     floors = {each["containers"][0]: each["layers"] for each in contracts if each["type"] == "layers"}
-    untold = {}
+    untold: dict[str, set[str]] = {}
     for container, layers in floors.items():
         rows = [[name.strip("() ") for name in layer.split(":")] for layer in layers]
         for package in (path for path in PACKAGES if module_name(path).rpartition(".")[0] == container):

@@ -14,7 +14,7 @@ from fleet.errors import Refused
 from fleet.onhost.text import counted, listed, sentences
 from fleet.rollout.results import OK, REFUSED
 from fleet.runs.engine_run import command_output, confirm, selected_hosts
-from fleet.ssh.hostkeys.acceptance import UNKNOWN, PresentedKey
+from fleet.ssh.hostkeys.acceptance import PresentedKey
 from fleet.ssh.hostkeys.added_keys import add, store_of
 from fleet.ssh.link_errors import LinkError
 from fleet.ssh.scan import ScannedAddress, scan_host_keys
@@ -155,8 +155,8 @@ def _document(each: ScannedAddress) -> dict[str, Any]:
 
 
 def _state(each: ScannedAddress) -> str:
-    if each.failure is None:
+    if each.is_known:
         return "known"
-    if each.failure.reason == UNKNOWN:
+    if each.is_new:
         return "unknown"
     return "refused" if each.key is not None else "not_asked"

@@ -6,7 +6,7 @@ fleet repeats a commit or rollback only after a look has shown that it is still 
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fleet.events import ALARMS, Event, EventType
+from fleet.events import Event, EventType
 from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity, State
 from fleet.rollout.gate import Verdict, judge
 from fleet.rollout.host_status import (
@@ -132,7 +132,7 @@ def _visit_ended(host: HostStatus, event: Event, rollout: str) -> HostStatus:
 
 def _last_visit(host: HostStatus, event: Event, ask: Ask, started_at: datetime) -> LastVisit:
     """The visit that ended. A look that got no answer after a lost visit keeps the words of the lost one."""
-    is_unanswered_look = ask is Ask.LOOK and event.outcome is Outcome.UNREACHABLE and event.reason not in ALARMS
+    is_unanswered_look = ask is Ask.LOOK and event.outcome is Outcome.UNREACHABLE and event.alarm is None
     keeps_words = is_unanswered_look and host.unresolved is not None and host.last.unanswered
     last = replace(host.last, ask=ask, started_at=started_at)
     return replace(last, outcome=event.outcome) if keeps_words else _words(last, event, event.outcome)

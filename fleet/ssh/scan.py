@@ -15,7 +15,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
-from fleet.events import ALARMS
+from fleet.events import Alarm
 from fleet.host import Host
 from fleet.ssh.hostkeys.acceptance import UNKNOWN, PresentedKey, known_host_for
 from fleet.ssh.hostkeys.added_keys import store_of
@@ -53,7 +53,7 @@ class ScannedAddress:
     @property
     def is_alarming(self) -> bool:
         """Whether it presents a key that must not be accepted (changed or revoked, for instance)."""
-        return self.failure is not None and self.failure.reason in ALARMS
+        return self.failure is not None and Alarm.of(self.failure.reason) is not None
 
     @property
     def name(self) -> str:

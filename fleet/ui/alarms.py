@@ -4,16 +4,11 @@ from collections.abc import Iterable
 
 from rich.text import Text
 
-from fleet.events import ALARMS, Event
+from fleet.events import Alarm
 from fleet.onhost.text import listed, safe, sentences
 from fleet.rollout.rollout_status import RolloutStatus
 
 BAR = "!" * 100
-
-
-def is_alarming(event: Event) -> bool:
-    """Whether the event is one of the `ALARMS`."""
-    return event.reason in ALARMS
 
 
 def framed(lines: Iterable[str]) -> Text:
@@ -31,9 +26,9 @@ def alarms(status: RolloutStatus) -> Text | None:
     """The alarms of all hosts in one frame, for the end of a run; `None` when there is none."""
     said = []
     for host in status.all:
-        if host.last.reason in ALARMS:
+        if Alarm.of(host.last.reason) is not None:
             said.append((host.name, sentences(host.last.message, host.last.remedy)))
-        elif host.fault is not None and host.fault.reason in ALARMS:
+        elif host.fault is not None and Alarm.of(host.fault.reason) is not None:
             said.append((host.name, sentences(host.fault.message, host.fault.remedy)))
     return alarm(said)
 

@@ -26,7 +26,7 @@ from fleet.events import Event, EventType
 from fleet.onhost.protocol import Outcome
 from fleet.onhost.text import safe
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.ui.alarms import framed, is_alarming
+from fleet.ui.alarms import framed
 from fleet.ui.broken_pipe import tolerant
 from fleet.ui.event_lines import is_shown_by_default, plain_line
 from fleet.ui.live import view
@@ -142,7 +142,7 @@ class _Alarms:
     def show(self, event: Event) -> bool:
         """Prints the event if it is a new alarm, and returns whether it was."""
         line = plain_line(event)
-        if line is None or not is_alarming(event) or event.message in self._shown:
+        if line is None or event.alarm is None or event.message in self._shown:
             return False
         self._shown.add(event.message)
         self._output.alarm(framed([line]))
