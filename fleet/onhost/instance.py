@@ -3,7 +3,8 @@
 from typing import NamedTuple, Optional
 
 from fleet.onhost.nginx.observe import Observer
-from fleet.onhost.protocol import Layout, Observation, Record
+from fleet.onhost.observation import Observation
+from fleet.onhost.protocol import Layout, Record
 from fleet.onhost.state.store import InstanceStore, Serving, Store
 from fleet.onhost.system.machine import Machine
 

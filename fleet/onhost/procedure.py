@@ -17,7 +17,8 @@ out. Upgrade, resume, retry and rollback are all the same walk through `next_ste
 from enum import Enum
 from typing import Collection, Dict, NamedTuple, Optional, Tuple
 
-from fleet.onhost.protocol import Ask, Goal, Master, Observation, Phase, Record, Rest, State, Step
+from fleet.onhost.observation import Master, Observation
+from fleet.onhost.protocol import Ask, Goal, Phase, Record, Rest, State, Step
 
 
 class Way(Enum):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet.onhost.observation import Observation, Worker
 from fleet.onhost.procedure import (
     GOING_BACK,
     RANK,
@@ -27,7 +28,7 @@ from fleet.onhost.procedure import (
     state_reached,
     way,
 )
-from fleet.onhost.protocol import MAY_DO, Ask, Goal, Observation, Phase, Record, Rest, State, Step, Worker
+from fleet.onhost.protocol import MAY_DO, Ask, Goal, Phase, Record, Rest, State, Step
 from tests.support.onhost.model import NEW_SHA, OLD_SHA, Model, refuses, take
 
 EVERYTHING = tuple(Step)

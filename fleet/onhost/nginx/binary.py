@@ -13,7 +13,8 @@ from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from fleet.onhost.nginx.command_line import Command, grouped, read_command, under
 from fleet.onhost.nginx.configuration import read_disk
-from fleet.onhost.protocol import Layout, Master
+from fleet.onhost.observation import Master
+from fleet.onhost.protocol import Layout
 from fleet.onhost.system.machine import Machine, Ran
 
 ASK_TIMEOUT_S = 20.0

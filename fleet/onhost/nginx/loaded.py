@@ -11,7 +11,7 @@ import re
 import stat
 
 from fleet.onhost.nginx.configuration import Configuration
-from fleet.onhost.protocol import Master
+from fleet.onhost.observation import Master
 from fleet.onhost.state.store import Serving
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.text import listed

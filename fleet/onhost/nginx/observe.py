@@ -11,9 +11,11 @@ import re
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from fleet.onhost.nginx.binary import pid_path
-from fleet.onhost.protocol import Layout, Master, Observation, Worker
+from fleet.onhost.observation import Master, Observation, Worker
+from fleet.onhost.protocol import Layout
 from fleet.onhost.state.store import real_pid_file
-from fleet.onhost.system.machine import Machine, Process
+from fleet.onhost.system.machine import Machine
+from fleet.onhost.system.process import Process
 
 MASTER = re.compile(r"^\w+: master process ?(.*)$")
 WORKER = re.compile(r"^\w+: worker process")

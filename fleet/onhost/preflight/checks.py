@@ -16,11 +16,12 @@ from fleet.onhost.nginx.binary import (
     test_configuration,
 )
 from fleet.onhost.nginx.configuration import Configuration
+from fleet.onhost.observation import Observation
 from fleet.onhost.preflight import in_memory, listeners, resources, service
 from fleet.onhost.preflight.master import at_its_path, configuration_of, obeys, pid_file, the_master
 from fleet.onhost.preflight.release import differs, runs
 from fleet.onhost.preflight.subject import Subject
-from fleet.onhost.protocol import Finding, Observation, Request, Severity
+from fleet.onhost.protocol import Finding, Request, Severity
 from fleet.onhost.reasons.catalogue import apply_allowed, finding
 from fleet.onhost.system.machine import Machine
 

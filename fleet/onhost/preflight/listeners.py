@@ -11,8 +11,9 @@ import re
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
 from fleet.onhost.nginx.configuration import Configuration, Listen
+from fleet.onhost.observation import Master
 from fleet.onhost.preflight.subject import Subject
-from fleet.onhost.protocol import Finding, Master
+from fleet.onhost.protocol import Finding
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.system.machine import Machine
 

@@ -11,8 +11,9 @@ from typing import List, Optional, Tuple
 
 from fleet.onhost.nginx.command_line import read_command
 from fleet.onhost.nginx.configuration import Configuration, read_configuration
+from fleet.onhost.observation import Master, Observation
 from fleet.onhost.preflight.subject import Subject
-from fleet.onhost.protocol import Finding, Master, Observation, Record, Request, State
+from fleet.onhost.protocol import Finding, Record, Request, State
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.system.machine import Machine
 

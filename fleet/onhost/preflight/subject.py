@@ -4,7 +4,8 @@ from typing import NamedTuple, Optional
 
 from fleet.onhost.instance import Instance
 from fleet.onhost.nginx.command_line import Command, read_command
-from fleet.onhost.protocol import Master, Observation, Record, Request
+from fleet.onhost.observation import Master, Observation
+from fleet.onhost.protocol import Record, Request
 from fleet.onhost.state.store import Serving
 from fleet.onhost.system.machine import Machine
 

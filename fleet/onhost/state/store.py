@@ -12,7 +12,8 @@ from typing import Any, Collection, ContextManager, Dict, List, NamedTuple, Opti
 from fleet.onhost.bootstrap.receive import GIVEN_UP_S
 from fleet.onhost.protocol import Layout, Record, State
 from fleet.onhost.system.file_lock import locked
-from fleet.onhost.system.machine import TEMPORARY, Machine
+from fleet.onhost.system.files import TEMPORARY
+from fleet.onhost.system.machine import Machine
 from fleet.onhost.wire import Malformed, decode, encode
 
 KEEPING = ".keep."

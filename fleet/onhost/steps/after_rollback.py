@@ -14,10 +14,10 @@ from fleet.onhost.nginx.command_line import read_command
 from fleet.onhost.nginx.configuration import read_configuration
 from fleet.onhost.nginx.loaded import changed_since
 from fleet.onhost.nginx.log_files import moved_away
-from fleet.onhost.protocol import Master, Observation
+from fleet.onhost.observation import Master, Observation
 from fleet.onhost.steps.context import StepContext, find
 from fleet.onhost.steps.verify import workers_before
-from fleet.onhost.system.machine import Gone
+from fleet.onhost.system.process import Gone
 from fleet.onhost.system.systemd import followed
 from fleet.onhost.wire import Malformed
 

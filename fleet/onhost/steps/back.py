@@ -9,7 +9,7 @@ from typing import Iterable, Tuple
 
 from fleet.onhost.nginx.observe import OLDBIN
 from fleet.onhost.nginx.probe import ask
-from fleet.onhost.protocol import Master, Observation, Worker
+from fleet.onhost.observation import Master, Observation, Worker
 from fleet.onhost.steps.context import StepContext, StepFailed, StepRefused, accepting, find, identities, pair
 from fleet.onhost.steps.forward import USR1_SEEN_S, beside, must_hear, path_of
 from fleet.onhost.steps.recover_release import has_or_rescued

@@ -4,10 +4,12 @@ import signal
 from typing import Callable, Iterable, NamedTuple, Optional, Tuple
 
 from fleet.onhost.instance import Instance
-from fleet.onhost.protocol import Finding, Master, Observation, Options, Outcome, Record, Severity, State, Worker
+from fleet.onhost.observation import Master, Observation, Worker
+from fleet.onhost.protocol import Finding, Options, Outcome, Record, Severity, State
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.state.store import InstanceStore, Serving, Store
-from fleet.onhost.system.machine import POLL_S, Gone, Machine
+from fleet.onhost.system.machine import POLL_S, Machine
+from fleet.onhost.system.process import Gone
 from fleet.onhost.wire import Malformed
 
 SLOWEST_POLL_S = 0.2

@@ -8,7 +8,7 @@ pending signals can add up to an outage (docs/nginx-facts.md, section 5).
 import os
 import signal
 
-from fleet.onhost.protocol import Master, Observation
+from fleet.onhost.observation import Master, Observation
 from fleet.onhost.steps.context import StepContext, StepFailed, StepRefused, find, pair
 from fleet.onhost.steps.recover_release import has_or_rescued
 

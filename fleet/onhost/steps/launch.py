@@ -14,7 +14,7 @@ from fleet.onhost.nginx.binary import pid_path, test_configuration
 from fleet.onhost.nginx.error_log import Mark, lines_since, mark
 from fleet.onhost.nginx.loaded import loaded_at_s
 from fleet.onhost.nginx.log_files import written_by
-from fleet.onhost.protocol import Master, Observation
+from fleet.onhost.observation import Master, Observation
 from fleet.onhost.state.store import Serving
 from fleet.onhost.steps.context import StepContext, StepError, StepFailed, StepRefused, find, identities
 from fleet.onhost.steps.forward import beside, must_hear, path_of

@@ -11,7 +11,7 @@ from typing import FrozenSet, Optional, Sequence, Tuple
 from fleet.onhost.nginx.error_log import CRASHED, ENDED, Mark, bad_lines, lines_since, mark
 from fleet.onhost.nginx.log_files import moved_away
 from fleet.onhost.nginx.probe import ask
-from fleet.onhost.protocol import Master, Observation
+from fleet.onhost.observation import Master, Observation
 from fleet.onhost.steps.context import StepContext, StepFailed, accepting, find, identities, pair
 from fleet.onhost.text import listed
 

@@ -11,7 +11,8 @@ import signal
 from contextlib import contextmanager
 from typing import Iterator, Optional, Tuple
 
-from fleet.onhost.system.machine import Gone, Machine
+from fleet.onhost.system.machine import Machine
+from fleet.onhost.system.process import Gone
 
 KILLED_SEEN_S = 2.0
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional
 from fleet.onhost.protocol import Finding, Outcome, Phase, Record, Reply, ReplyType, Report, Step
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.steps.context import StepError
-from fleet.onhost.system.machine import Gone
+from fleet.onhost.system.process import Gone
 from fleet.onhost.wire import Malformed
 
 

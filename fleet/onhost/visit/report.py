@@ -6,8 +6,9 @@ from typing import Dict, Optional
 
 from fleet.onhost.instance import Instance
 from fleet.onhost.nginx.command_line import grouped
+from fleet.onhost.observation import Master, Observation
 from fleet.onhost.procedure import classify, is_unconfirmed
-from fleet.onhost.protocol import Master, MasterView, Observation, Phase, Report
+from fleet.onhost.protocol import MasterView, Phase, Report
 from fleet.onhost.state.fence import Fence, claim_of, fence_of
 from fleet.onhost.state.lease import left_s
 from fleet.onhost.state.store import InstanceStore

@@ -3,8 +3,9 @@
 from typing import Callable, NamedTuple, Optional, Tuple
 
 from fleet.onhost.instance import Instance
+from fleet.onhost.observation import Observation
 from fleet.onhost.preflight import checks
-from fleet.onhost.protocol import FORWARD_STEPS, Finding, Observation, Outcome, Record, Reply, ReplyType, Request, Step
+from fleet.onhost.protocol import FORWARD_STEPS, Finding, Outcome, Record, Reply, ReplyType, Request, Step
 from fleet.onhost.steps.context import StepContext
 from fleet.onhost.visit.end import End, ended
 from fleet.onhost.visit.heartbeat import fenced

@@ -2,8 +2,9 @@
 
 from typing import Optional
 
+from fleet.onhost.observation import Observation
 from fleet.onhost.procedure import classify
-from fleet.onhost.protocol import Goal, Observation, Outcome, Phase, Record, Rest, Severity, Step
+from fleet.onhost.protocol import Goal, Outcome, Phase, Record, Rest, Severity, Step
 from fleet.onhost.steps.back import restore
 from fleet.onhost.steps.context import StepContext, StepError
 from fleet.onhost.visit.end import End, end_of, ended, in_other_rollout

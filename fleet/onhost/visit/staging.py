@@ -3,9 +3,10 @@
 from contextlib import suppress
 from typing import Tuple
 
+from fleet.onhost.observation import Observation
 from fleet.onhost.preflight import checks
 from fleet.onhost.procedure import classify
-from fleet.onhost.protocol import Finding, Observation, Outcome, Phase, Step
+from fleet.onhost.protocol import Finding, Outcome, Phase, Step
 from fleet.onhost.reasons.catalogue import limit_per_word
 from fleet.onhost.steps.stage import ReleaseMissing, WrongBytes, stage
 from fleet.onhost.system.file_lock import Busy

@@ -5,9 +5,10 @@ import sys
 from shlex import quote
 from typing import Optional
 
+from fleet.onhost.observation import Observation
 from fleet.onhost.preflight.master import in_progress
 from fleet.onhost.procedure import IN_BETWEEN, classify
-from fleet.onhost.protocol import Observation, Outcome, Phase, Record, State
+from fleet.onhost.protocol import Outcome, Phase, Record, State
 from fleet.onhost.state import lease
 from fleet.onhost.state.fence import may_reopen
 from fleet.onhost.system.machine import Machine

@@ -7,6 +7,7 @@ that ended badly leaves the host is `procedure.retreat`'s decision: before `drai
 from typing import List, Optional, Tuple
 
 from fleet.onhost.nginx.observe import Observer
+from fleet.onhost.observation import Observation
 from fleet.onhost.procedure import (
     GOING_BACK,
     WATCHED,
@@ -22,7 +23,7 @@ from fleet.onhost.procedure import (
     situation,
     state_reached,
 )
-from fleet.onhost.protocol import Ask, Goal, Observation, Outcome, Phase, Record, Request, Rest, State, Step
+from fleet.onhost.protocol import Ask, Goal, Outcome, Phase, Record, Request, Rest, State, Step
 from fleet.onhost.steps import back, forward
 from fleet.onhost.steps.after_rollback import put_right
 from fleet.onhost.steps.context import StepContext, StepError, StepFailed

@@ -13,6 +13,7 @@ import pytest
 
 from fleet.lab.releases.build import make_release
 from fleet.onhost.nginx.observe import Observer
+from fleet.onhost.observation import Observation
 from fleet.onhost.preflight.checks import before_staging, preflight, refusals
 from fleet.onhost.protocol import (
     PROTOCOL,
@@ -20,7 +21,6 @@ from fleet.onhost.protocol import (
     Finding,
     Goal,
     Layout,
-    Observation,
     Options,
     Record,
     Request,

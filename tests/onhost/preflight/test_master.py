@@ -4,9 +4,10 @@ import pytest
 
 from fleet.onhost.nginx.command_line import Command
 from fleet.onhost.nginx.configuration import Configuration, read_configuration
+from fleet.onhost.observation import Master, Observation
 from fleet.onhost.preflight.master import at_its_path, obeys, pid_file, the_master
-from fleet.onhost.protocol import Finding, Goal, Master, Observation, Record, Rest, State
-from fleet.onhost.system.machine import Process
+from fleet.onhost.protocol import Finding, Goal, Record, Rest, State
+from fleet.onhost.system.process import Process
 from tests.support.onhost.recorded import (
     NEW,
     PATH,

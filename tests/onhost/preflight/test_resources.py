@@ -14,7 +14,8 @@ from fleet.onhost.preflight.resources import (
     room_for_release,
     state_folder,
 )
-from fleet.onhost.system.machine import Machine, Process
+from fleet.onhost.system.machine import Machine
+from fleet.onhost.system.process import Process
 from tests.support.onhost.recorded import PATH, RecordedMachine, a_look, a_master, a_request, a_subject
 
 MOUNTS = """\

@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable
 
 from fleet.onhost.nginx.observe import Observer
+from fleet.onhost.observation import Master, Observation
 from fleet.onhost.procedure import classify
-from fleet.onhost.protocol import Layout, Master, Observation
+from fleet.onhost.protocol import Layout
 from fleet.onhost.system.machine import Machine
 
 NGINX = "/usr/local/nginx/sbin/nginx"

@@ -7,7 +7,8 @@ idle workers, so a worker that is told to quit is gone at once.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from fleet.onhost.protocol import Master, Observation, Step, Worker
+from fleet.onhost.observation import Master, Observation, Worker
+from fleet.onhost.protocol import Step
 
 OLD_SHA, NEW_SHA = "a" * 64, "b" * 64
 WORKERS = 2

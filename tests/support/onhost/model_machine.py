@@ -13,8 +13,10 @@ from typing import cast
 
 from fleet.onhost.instance import Instance
 from fleet.onhost.nginx.observe import OLDBIN, OWN_NAME, Observer
-from fleet.onhost.protocol import Layout, Observation, Worker
-from fleet.onhost.system.machine import Gone, Machine, Process, Ran
+from fleet.onhost.observation import Observation, Worker
+from fleet.onhost.protocol import Layout
+from fleet.onhost.system.machine import Machine, Ran
+from fleet.onhost.system.process import Gone, Process
 from fleet.onhost.system.sockets import Listener
 from tests.support.onhost.kept import STATE_DIR, EveryRelease, KeptInMemory
 from tests.support.onhost.model import LISTENER, ORPHANS, PATH, PID_FILE, Model

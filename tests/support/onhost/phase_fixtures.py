@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from fleet.onhost.protocol import Observation
+from fleet.onhost.observation import Observation
 from fleet.onhost.wire import from_plain
 from tests.support.places import ROOT
 

@@ -6,21 +6,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from fleet.onhost.instance import Instance
+from fleet.onhost.observation import Master, Observation, Worker
 from fleet.onhost.preflight.subject import Subject
-from fleet.onhost.protocol import (
-    Ask,
-    Goal,
-    Layout,
-    Master,
-    Observation,
-    Options,
-    Record,
-    Request,
-    Rest,
-    Step,
-    Worker,
-)
-from fleet.onhost.system.machine import Machine, Process, Ran
+from fleet.onhost.protocol import Ask, Goal, Layout, Options, Record, Request, Rest, Step
+from fleet.onhost.system.machine import Machine, Ran
+from fleet.onhost.system.process import Process
 from fleet.onhost.system.sockets import Listener
 from tests.support.onhost.kept import KeptInMemory
 

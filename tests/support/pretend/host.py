@@ -9,9 +9,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from fleet.onhost.instance import Instance
+from fleet.onhost.observation import Observation
 from fleet.onhost.preflight.master import at_its_path, the_master
 from fleet.onhost.preflight.subject import Subject
-from fleet.onhost.protocol import Finding, Observation, Outcome, Phase, Record, Report, Request
+from fleet.onhost.protocol import Finding, Outcome, Phase, Record, Report, Request
 from fleet.onhost.reasons.catalogue import apply_allowed
 from fleet.onhost.state import lease
 from fleet.onhost.state.fence import FENCE, Fence, fence_of

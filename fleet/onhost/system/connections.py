@@ -1,0 +1,70 @@
+"""The sockets of this host, its addresses, and connections to it, as a `Machine` sees and makes them."""
+
+import socket
+from typing import Collection, Dict, List, Optional, Sequence, Tuple
+
+import psutil
+
+from fleet.onhost.system import sockets
+from fleet.onhost.system.sockets import Listener
+
+
+class Connections:
+    """The sockets of this host, its addresses, and connections to it."""
+
+    def listeners(self, pid: int) -> Dict[int, Listener]:
+        """The listening TCP and UNIX sockets and the unconnected UDP sockets of the process's network namespace, by inode."""
+        return sockets.listeners("/proc/%d/net" % pid)
+
+    def peer_inodes(self, connections: Sequence[socket.socket]) -> List[int]:
+        """Inodes of the far ends of connections to this host, in the same order; 0 until a process accepts the connection."""
+        return sockets.peer_inodes("/proc/self/net", connections)
+
+    def established(self, pids: Collection[int]) -> int:
+        """The number of established TCP connections of these processes."""
+        found = set()
+        for pid in pids:
+            try:
+                process = psutil.Process(pid)
+                every = process.net_connections() if hasattr(process, "net_connections") else process.connections()
+            except psutil.Error:
+                continue
+            found |= {(one.laddr, one.raddr) for one in every if one.status == psutil.CONN_ESTABLISHED}
+        return len(found)
+
+    def addresses(self, host: str) -> Tuple[str, ...]:
+        """All addresses of a name according to this host's resolver; empty when it has none."""
+        try:
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return ()
+        return tuple(sorted({str(one[4][0]) for one in found}))
+
+    def bind_error(self, kind: str, host: str, port: int) -> Optional[str]:
+        """Why a server can't bind this address now, or `None` if it can. `kind` is `tcp`, `tcp6`, `udp` or `udp6`."""
+        family = socket.AF_INET6 if kind.endswith("6") else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM if kind.startswith("udp") else socket.SOCK_STREAM) as tried:
+            if tried.type == socket.SOCK_STREAM:  # with SO_REUSEADDR a UDP bind would always succeed
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                tried.bind((host, port))
+            except OSError as error:
+                return error.strerror
+        return None
+
+    def dial(self, host: str, port: int, timeout_s: float) -> socket.socket:
+        """An open TCP connection. Raises OSError."""
+        return socket.create_connection((host, port), timeout=timeout_s)
+
+    def dial_unix(self, path: str, timeout_s: float) -> socket.socket:
+        """An open connection to a UNIX socket. Raises OSError."""
+        found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        found.settimeout(timeout_s)
+        try:
+            found.connect(path)
+        except OSError:
+            found.close()
+            raise
+        return found

@@ -1,0 +1,189 @@
+"""The files of this host, as a `Machine` reads and writes them.
+
+What is written is flushed to disk before the method returns, because the host may lose power at any moment.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import struct
+import sys
+from typing import List, Optional
+
+from fleet.onhost.system.gunzip import unpacked
+
+if not hasattr(os, "listxattr"):
+    from fleet.onhost.system.xattr import getxattr, listxattr, setxattr
+else:
+    from os import getxattr, listxattr, setxattr
+
+TEMPORARY = ".tmp."
+
+
+class Files:
+    """The files of this host. A path that can't be read gives `None` or nothing; a write raises OSError."""
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(path)
+
+    def real_path(self, path: str) -> str:
+        return os.path.realpath(path)
+
+    def stat(self, path: str) -> Optional[os.stat_result]:
+        """`stat` of the path, following links, or `None`."""
+        try:
+            return os.stat(path)
+        except OSError:
+            return None
+
+    def read(self, path: str) -> Optional[str]:
+        """The text of a file, or `None` if it can't be read."""
+        try:
+            with open(path, "rb") as source:
+                return source.read().decode("utf-8", "replace")
+        except OSError:
+            return None
+
+    def read_from(self, path: str, offset: int, most_bytes: int) -> bytes:
+        """At most `most_bytes` of a file from `offset`. Raises OSError."""
+        with open(path, "rb") as source:
+            source.seek(offset)
+            return source.read(most_bytes)
+
+    def sha256(self, path: str) -> Optional[str]:
+        """SHA-256 of a file's bytes, or `None` if it can't be read."""
+        digest = hashlib.sha256()
+        try:
+            with open(path, "rb") as source:
+                for block in iter(lambda: source.read(1 << 20), b""):
+                    digest.update(block)
+        except OSError:
+            return None
+        return digest.hexdigest()
+
+    def names(self, folder: str) -> List[str]:
+        """The names in a folder; empty if there is no such folder."""
+        try:
+            return sorted(os.listdir(folder))
+        except OSError:
+            return []
+
+    def room(self, path: str) -> Optional[os.statvfs_result]:
+        """Free space and mount options of the file system that holds this path, or `None`."""
+        try:
+            return os.statvfs(path)
+        except OSError:
+            return None
+
+    def may_write(self, folder: str) -> bool:
+        """Whether this process may create files in the folder."""
+        return os.access(folder, os.W_OK | os.X_OK)
+
+    def locked_by(self, path: str) -> Optional[int]:
+        """The pid that holds a POSIX lock on the file (0: a process in another namespace), or `None`. Takes no lock itself."""
+        wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        try:
+            with open(path, "rb") as source:
+                found = struct.unpack("hhqqi", fcntl.fcntl(source, fcntl.F_GETLK, wanted))
+        except OSError:
+            return None
+        return None if found[0] == fcntl.F_UNLCK else max(0, found[4])
+
+    def make_folder(self, path: str) -> None:
+        """Create the folder and its parents; new ones belong to root alone."""
+        os.makedirs(path, mode=0o700, exist_ok=True)
+
+    def copy(self, source: str, target: str, like: str) -> None:
+        """Copy `source` to `target`, with owner, mode, ACL, label and capabilities of `like`, and flush to disk.
+
+        The order matters: owner, mode, then extended attributes, because chown drops capabilities.
+        """
+        with open(source, "rb") as reader, open(target, "xb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+            writer.flush()
+            os.fsync(writer.fileno())
+        seen = os.stat(like)
+        os.chown(target, seen.st_uid, seen.st_gid)
+        os.chmod(target, stat.S_IMODE(seen.st_mode))
+        for name in listxattr(like):
+            try:
+                setxattr(target, name, getxattr(like, name))
+            except OSError as error:
+                if error.errno not in (errno.ENOTSUP, errno.ENODATA):
+                    raise
+        _sync(target)
+
+    def unpack(self, source: str, target: str, most_bytes: Optional[int] = None) -> str:
+        """SHA-256 of the content of the gzip file `source`, which is written to the new file `target` and flushed to disk.
+
+        Raises OSError, and ValueError when `source` is not a whole gzip file or holds more than `most_bytes`.
+        """
+        digest = hashlib.sha256()
+        left_bytes = sys.maxsize if most_bytes is None else most_bytes
+        with open(source, "rb") as packed, open(target, "xb") as sink:
+            for block in unpacked(packed):
+                left_bytes -= len(block)
+                if left_bytes < 0:
+                    raise ValueError("it holds more than %d bytes" % (most_bytes or 0))
+                digest.update(block)
+                sink.write(block)
+            sink.flush()
+            os.fsync(sink.fileno())
+        return digest.hexdigest()
+
+    def write(self, path: str, text: str, mode: int = 0o600) -> None:
+        """Replace the file's content atomically, also across a power cut.
+
+        The folder of a pid file may belong to another user: a link that this user has put there is never followed.
+        """
+        temporary = "%s%s%d" % (path, TEMPORARY, os.getpid())
+        try:
+            self.unlink(temporary)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            with open(os.open(temporary, flags, mode), "w") as sink:
+                os.fchmod(sink.fileno(), mode)
+                sink.write(text)
+                sink.flush()
+                os.fsync(sink.fileno())
+            self.rename(temporary, path)
+        except OSError:
+            self.unlink(temporary)
+            raise
+
+    def append(self, path: str, line: str) -> None:
+        """Append the line and flush to disk. The rest of a line that a full disk once cut off stays on a line of its own."""
+        with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", buffering=0) as sink:
+            size = os.fstat(sink.fileno()).st_size
+            torn = size > 0 and os.pread(sink.fileno(), 1, size - 1) != b"\n"
+            data = (b"\n" if torn else b"") + line.encode("utf-8") + b"\n"
+            if sink.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            os.fsync(sink.fileno())
+
+    def link(self, source: str, target: str) -> None:
+        """Make `target` another name of the file `source`."""
+        os.link(source, target)
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename `source` to `target` and flush the folder to disk."""
+        os.rename(source, target)
+        _sync(os.path.dirname(target) or ".")
+
+    def unlink(self, path: str) -> None:
+        """Remove the name; no error when it does not exist."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        _sync(os.path.dirname(path) or ".")
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
