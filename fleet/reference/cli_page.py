@@ -15,7 +15,9 @@ import rich_click as click
 from fleet import cli
 from fleet.options.help_layout import CONNECTION, HOSTS, LOCKS, OUTPUT, ROLLOUT, SAFETY
 from fleet.options.lazy_group import COMMAND_GROUPS, LAZY
-from fleet.reference.machine_output import DOCUMENTS, EVENTS, EXIT_CODES
+from fleet.reference.documents import DOCUMENTS
+from fleet.reference.event_types import EVENTS
+from fleet.reference.exit_codes import EXIT_CODES
 from fleet.reference.render import table
 
 HEAD = """\

@@ -13,7 +13,9 @@ from fleet.lab.cli import lab
 from fleet.lab.commands import LabView
 from fleet.onhost.protocol import Ask, Finding, Severity
 from fleet.reference.cli_page import page
-from fleet.reference.machine_output import DOCUMENTS, EVENTS, EXIT_CODES
+from fleet.reference.documents import DOCUMENTS
+from fleet.reference.event_types import EVENTS
+from fleet.reference.exit_codes import EXIT_CODES
 from fleet.rollout import results
 from fleet.ssh.link_errors import LinkError
 from fleet.ssh.scan import ScannedAddress

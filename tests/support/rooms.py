@@ -8,10 +8,7 @@ MOST_MODULES = 16
 LONGEST_MODULE = 350
 
 CROWDED: dict[str, str] = {}
-TOO_LONG = (
-    "fleet/cli.py",
-    "fleet/reference/machine_output.py",
-)
+TOO_LONG = ("fleet/cli.py",)
 """To have none: each waits for the noun that is missing in it."""
 
 SHARED_STEMS = {
