@@ -1,4 +1,4 @@
-"""What the operator gave, before the command's name or after it, as one `CommandOptions`."""
+"""What a command is given: the operator's options, before the command's name or after it, and the environment."""
 
 import os
 from typing import Any
@@ -6,8 +6,13 @@ from typing import Any
 import rich_click as click
 from click.core import ParameterSource
 
-from fleet.environment import CommandOptions
+from fleet.environment import CommandOptions, Environment
 from fleet.task import Connecting, HostKeys
+
+
+def environment(ctx: click.Context) -> Environment:
+    """The environment that a test passes in, or the real one."""
+    return ctx.obj if isinstance(ctx.obj, Environment) else Environment()
 
 
 def command_options(ctx: click.Context, given: dict[str, Any]) -> CommandOptions:

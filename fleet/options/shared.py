@@ -42,6 +42,12 @@ def argument(name: str, help: str, **settings: Any) -> Decorator:
     )
 
 
+rollout_argument = argument(
+    "rollout", "The rollout's id, or a unique start of it; without it, the newest rollout.", required=False
+)
+release_argument = argument(
+    "release", "The path of an nginx binary, or the first 8 or more digits of a SHA-256 that the hosts keep."
+)
 host_options = together(
     option(
         "-i",

@@ -7,10 +7,6 @@ MOST_MODULES = 16
 """In one folder, `__init__` and `__main__` aside: what a reader takes in at a glance."""
 LONGEST_MODULE = 350
 
-CROWDED: dict[str, str] = {}
-TOO_LONG = ("fleet/cli.py",)
-"""To have none: each waits for the noun that is missing in it."""
-
 SHARED_STEMS = {
     "cli": "the command line of fleet, and of its lab",
     "commit": "the command, and its decisions",
