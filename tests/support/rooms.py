@@ -1,6 +1,6 @@
-"""What the rules of the rooms except, each with its reason. `tests/test_house.py` holds the tree to the rules.
+"""The limits of a module and a folder, and the exceptions to the rules of the rooms, each with its reason.
 
-An exception that nothing needs any more fails there, too: so this list only gets shorter.
+`tests/test_house.py` holds the tree to the rules. An exception that is no longer needed fails there, too.
 """
 
 MOST_MODULES = 16
