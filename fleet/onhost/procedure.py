@@ -262,6 +262,26 @@ def is_unconfirmed(seen: Observation, record: Optional[Record], verified: Option
     return master.sha256 == record.target and (master.pid, master.start) != verified
 
 
+def is_verified(
+    seen: Observation, record: Record, target: str, now: Optional[Tuple[int, int]], earlier: Optional[Tuple[int, int]]
+) -> bool:
+    """Whether the newest master counts as verified: `now` and `earlier` are the masters (pid, start) that this visit and
+    earlier ones have verified. A master that serves alone may have been verified by an earlier visit, and needs no
+    verdict on the way back.
+    """
+    if not seen.masters:
+        return False
+    if now == (seen.masters[-1].pid, seen.masters[-1].start):
+        return True
+    goes_forward = target == record.target
+    return len(seen.masters) == 1 and not (goes_forward and is_unconfirmed(seen, record, earlier))
+
+
+def has_lost_its_old(seen: Observation, record: Record) -> bool:
+    """Whether a host that should be held has one master only, without a commit."""
+    return record.state is State.BEGUN and len(seen.masters) == 1
+
+
 def is_behind(found: Phase, left_at: Optional[Phase]) -> bool:
     """Whether a host that was left in `left_at` has gone back since."""
     if left_at is None or left_at not in RANK or found not in RANK:

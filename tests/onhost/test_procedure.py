@@ -20,8 +20,10 @@ from fleet.onhost.procedure import (
     Way,
     classify,
     elder_release,
+    has_lost_its_old,
     is_behind,
     is_unconfirmed,
+    is_verified,
     next_step,
     retreat,
     situation,
@@ -202,17 +204,35 @@ def test_the_record_says_what_was_asked_and_how_far(ask: Ask) -> None:
     assert state_reached(ask, Goal(NEW_SHA, Rest.FINAL)) is always.get(ask, State.COMMITTED)
 
 
-def test_the_release_of_the_record_alone_under_a_master_that_no_visit_has_verified_is_unconfirmed() -> None:
-    alone = Model(path=NEW_SHA, old=NEW_SHA, ids=(5, 0)).observe()
-    two = Model(path=NEW_SHA).usr2_old().observe()
+ALONE = Model(path=NEW_SHA, old=NEW_SHA, ids=(5, 0)).observe()
+"""The release of the record, under a master with pid 5 and start 5."""
+SEEN = (ALONE, Model(ids=(5, 0)).observe(), Model(path=NEW_SHA).usr2_old().observe(), Model(old=None).observe())
+RECORDS = (None, *(A_RECORD._replace(state=state) for state in State))
+VERIFIED = (None, (4, 4), (5, 4), (5, 5))
 
-    assert is_unconfirmed(alone, A_RECORD, None)
-    assert is_unconfirmed(alone, A_RECORD, (4, 4))
-    assert not is_unconfirmed(alone, A_RECORD, (5, 5))
-    assert not is_unconfirmed(alone, A_RECORD._replace(state=State.COMMITTED), None)
-    assert not is_unconfirmed(alone, None, None)
-    assert not is_unconfirmed(two, A_RECORD, None)
-    assert not is_unconfirmed(Model().observe(), A_RECORD, None)
+
+def test_only_the_release_of_an_open_record_alone_under_a_master_that_no_visit_has_verified_is_unconfirmed() -> None:
+    for seen, record, verified in product(SEEN, RECORDS, VERIFIED):
+        is_open = record is not None and record.state is State.BEGUN
+        expected = seen is ALONE and is_open and verified != (5, 5)
+
+        assert is_unconfirmed(seen, record, verified) is expected
+
+
+def test_a_master_counts_as_verified_by_this_visit_or_alone_by_an_earlier_one_or_on_the_way_back() -> None:
+    for seen, record, target, now, earlier in product(SEEN, RECORDS[1:], (OLD_SHA, NEW_SHA), VERIFIED, VERIFIED):
+        assert record is not None
+        newest = (seen.masters[-1].pid, seen.masters[-1].start) if seen.masters else None
+        may_be_old = len(seen.masters) == 1 and (target == OLD_SHA or not is_unconfirmed(seen, record, earlier))
+        expected = newest is not None and (now == newest or may_be_old)
+
+        assert is_verified(seen, record, target, now, earlier) is expected
+
+
+def test_a_host_has_lost_its_old_master_where_an_open_rollout_finds_one_alone() -> None:
+    lost = [(seen, record) for seen, record in product(SEEN, RECORDS[1:]) if record and has_lost_its_old(seen, record)]
+
+    assert lost == [(seen, A_RECORD) for seen in SEEN[:2]]
 
 
 # What the host looks like

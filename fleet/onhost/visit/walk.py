@@ -16,8 +16,9 @@ from fleet.onhost.procedure import (
     Situation,
     Unfinished,
     elder_release,
+    has_lost_its_old,
     is_behind,
-    is_unconfirmed,
+    is_verified,
     next_step,
     retreat,
     situation,
@@ -104,17 +105,9 @@ class Walk:
         )
 
     def _is_verified(self, seen: Observation) -> bool:
-        """Whether the newest master was verified by this visit. A master that serves alone may have been verified by an
-        earlier one, and needs no verdict on the way back.
-        """
-        if not seen.masters:
-            return False
-        if self._verified == (seen.masters[-1].pid, seen.masters[-1].start):
-            return True
         context = self.context
-        goes_forward = context.target == context.record.target
-        verified = context.own.serving.verified_master
-        return len(seen.masters) == 1 and not (goes_forward and is_unconfirmed(seen, context.record, verified))
+        earlier = context.own.serving.verified_master
+        return is_verified(seen, context.record, context.target, self._verified, earlier)
 
     def _wait(self, before: Situation) -> None:
         """Wait until the phase changes. In RETIRING, the old master has until the drain timeout. Raises `StepFailed`."""
@@ -182,17 +175,12 @@ def _arrived(context: StepContext, request: Request) -> End:
     state = state_reached(request.ask, request.goal)
     if state is State.ROLLED_BACK:
         put_right(context)
-    elif request.ask is Ask.UPGRADE and state is None and _lost_its_old(context):
+    elif request.ask is Ask.UPGRADE and state is None and has_lost_its_old(context.look(), context.record):
         context.warn("restarted_meanwhile")
     why = LEASE_RAN_OUT % context.machine.utc() if request.ask is Ask.LEASE else request.why
     if state is not None and not context.wants(state, why):
         context.warn("record_unwritable", folder=context.own.folder)
     return End(Outcome.DONE)
-
-
-def _lost_its_old(context: StepContext) -> bool:
-    """Whether a host that should be held has one master only, without a commit."""
-    return context.record.state is State.BEGUN and len(context.look().masters) == 1
 
 
 def _to_rest(way: Walk, end: End) -> End:
