@@ -7,7 +7,7 @@ from typing import List, Optional
 from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Outcome, Reply, ReplyType, Request
 from fleet.onhost.state.store import InstanceStore, instance_name
 from fleet.onhost.system.machine import Machine
-from fleet.onhost.text import sentences
+from fleet.onhost.text import safe, sentences
 from fleet.onhost.visit.dispatch import serve
 from fleet.onhost.visit.end import End, ended
 from fleet.onhost.wire import Malformed
@@ -23,7 +23,7 @@ def undo(machine: Machine, state_dir: str, words: List[str]) -> int:
     every = [InstanceStore(machine, state_dir, name) for name in machine.names(state_dir + "/instances")]
     own = _meant(machine, every, words)
     if own is None:
-        _print(_usage(state_dir, every))
+        _print(*_usage(state_dir, every))
         return 2
     try:
         end = _taken_back(machine, own)
@@ -42,11 +42,11 @@ def _meant(machine: Machine, every: List[InstanceStore], words: List[str]) -> Op
     return next((own for own in every if own.name in names), None)
 
 
-def _usage(state_dir: str, every: List[InstanceStore]) -> str:
+def _usage(state_dir: str, every: List[InstanceStore]) -> List[str]:
     if not every:
-        return "fleet has changed no nginx on this host: %s/instances is empty." % state_dir
+        return ["fleet has changed no nginx on this host: %s/instances is empty." % state_dir]
     lines = ["usage: %s/undo [PID_FILE]" % state_dir, "The instances on this host:"]
-    return "\n".join(lines + ["  " + _pid_file(own) for own in every])
+    return lines + ["  " + _pid_file(own) for own in every]
 
 
 def _pid_file(own: InstanceStore) -> str:
@@ -79,7 +79,7 @@ def _print_reply(reply: Reply) -> None:
         _print("warning: " + sentences(reply.message, reply.remedy))
 
 
-def _print(text: str) -> None:
+def _print(*lines: str) -> None:
     """For the operator on the console. A console that is gone stops nothing."""
     with suppress(OSError, ValueError):
-        print(text, flush=True)
+        print("\n".join(map(safe, lines)), flush=True)

@@ -63,6 +63,14 @@ def test_a_host_with_several_instances_lists_them_by_pid_file(
     assert sorted(line.strip() for line in listed) == sorted(["/run/one.pid", "/run/two.pid", "f" * 16])
 
 
+def test_a_pid_file_that_would_move_the_cursor_is_made_safe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        an_instance(tmp_path, f"/run/\x1b[2J{name}.pid")
+
+    assert undo(Machine(), str(tmp_path), []) == 2
+    assert "\x1b" not in capsys.readouterr().out
+
+
 def test_a_host_without_an_instance_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert undo(Machine(), str(tmp_path), []) == 2
     assert "has changed no nginx on this host" in capsys.readouterr().out
