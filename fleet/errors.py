@@ -1,6 +1,6 @@
 """The errors that end a command. An error of one host is data (`HostOutcome`), never one of these.
 
-The command line prints them as `fleet: MESSAGE REMEDY`; the message therefore begins with a lower-case letter.
+The command line prints them as `fleet: MESSAGE REMEDY`: both are sentences, with a capital and a full stop.
 
 FleetError                exit code   when
 ├── Refused               2           bad usage, inventory, release or plan; nothing was changed
@@ -9,8 +9,8 @@ FleetError                exit code   when
 │   └── JournalError      2           it can't be opened, read or written; during a run the engine stops the run
 ├── Interrupted           130         the operator pressed Ctrl-C before anything was changed
 ├── LockHeld              5           another run holds the lock of the journal or of the lab
-├── HostsDidNotAnswer     4           commands.find_rollout: only hosts without an answer may know the rollout
-└── TrafficError          1           lab.traffic.load: the load generator of the lab broke
+├── HostsDidNotAnswer     4           runs/find_rollout.py: only hosts without an answer may know the rollout
+└── TrafficError          1           lab/traffic/load.py: the load generator of the lab broke
 """
 
 from fleet.onhost.text import sentences
