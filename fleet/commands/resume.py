@@ -79,7 +79,7 @@ def run(environment: Environment, options: CommandOptions, wanted: str | None, o
     if found.resume_as is ResumeAs.NOTHING:
         raise Refused(
             f"Rollout {found.rollout} was rolled back. There is nothing to resume.",
-            "Start a new one: fleet upgrade RELEASE.",
+            "Start a new one: `fleet upgrade RELEASE`.",
         )
     command = rollback.run if found.resume_as is ResumeAs.ROLLBACK else commit.run
     output.say(f"Resuming the interrupted {found.resume_as.value} of rollout {found.rollout}.")

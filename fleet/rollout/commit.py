@@ -62,9 +62,10 @@ def _committed(status: RolloutStatus) -> Finish:
     done = [host for host in status.all if host.progress is Progress.COMMITTED]
     code = results.OK if not failed and not waiting else results.HALTED
     code = results.PERSON if any(host.needs_person for host in status.all) else code
+    committed = f"{results.some_of(len(done), status)} of rollout {status.rollout}"
     parts = [
-        f"{'Not finished' if code else 'Committed'}: {results.some_of(len(done), status)} of rollout {status.rollout}.",
-        f"Not committed: {results.names(failed)}; the reasons are above." if failed else "",
+        f"Not finished: {committed} are committed." if code else f"Committed: {committed}.",
+        f"Not committed: {results.names(failed)}; the reasons and what to type are above." if failed else "",
         results.drain_pending(waiting, status.rollout),
     ]
     text = " ".join(filter(None, parts)) + results.needs_person(status)

@@ -55,14 +55,14 @@ def refused(status: RolloutStatus) -> Finish:
         text += (
             f" nginx does not run on {names(down)}, which this rollout had begun: `fleet status` shows how to start it."
         )
-    text += f" Fix what is said above, or leave these hosts out: {_limit(bad)}."
+    text += f" Correct the reasons above and run the same command again, or leave these hosts out with {_limit(bad)}."
     return Finish(Result.HALTED, PERSON if down else REFUSED, text)
 
 
 def _limit(hosts: list[HostStatus], most: int = 5) -> str:
-    """The option that leaves these hosts out; without their names where there are many."""
-    without = ",".join(f"!{host.name}" for host in hosts)
-    return f"--limit '{without}'" if len(hosts) <= most else "--limit"
+    """The option that leaves these hosts out; an example of it where there are many."""
+    without = ",".join(f"!{host.name}" for host in hosts[:most])
+    return f"`--limit '{without}'`" if len(hosts) <= most else "`--limit '!HOST,!HOST'`"
 
 
 def _was_left_down(host: HostStatus, rollout: str) -> bool:
@@ -94,8 +94,9 @@ def held_by_others(hosts: list[HostStatus]) -> Finish:
     """Another run, which is named, works on these hosts."""
     holders = ", ".join(sorted({_holder(host) for host in hosts}))
     text = (
-        f"Refused: another rollout holds {names(hosts)}: {holders}. Nothing was changed. Wait for it: --lock-wait 10m. "
-        "Or commit it or roll it back first; see `fleet status` and `fleet unlock`."
+        f"Refused: another rollout holds {names(hosts)}: {holders}. Nothing was changed. Wait for it with "
+        "`--lock-wait 10m`, or end it first with `fleet commit ROLLOUT` or `fleet rollback ROLLOUT`. `fleet status` and "
+        "`fleet unlock` show which one it is."
     )
     return Finish(Result.HALTED, HELD_BY_OTHERS, text)
 
@@ -113,7 +114,7 @@ def same_nginx(pair: tuple[str, str]) -> Finish:
     """Two names of the inventory are one nginx."""
     text = (
         f"Refused: {pair[0]} and {pair[1]} are the same nginx on the same machine. Nothing was changed. "
-        f"In the inventory, give each its own nginx_pid_file; or leave one out: --limit '!{pair[1]}'."
+        f"In the inventory, give each its own nginx_pid_file; or leave one out with `--limit '!{pair[1]}'`."
     )
     return Finish(Result.HALTED, REFUSED, text)
 
@@ -122,7 +123,8 @@ def epoch_too_high(host: str, epoch: int) -> Finish:
     """One host reports an epoch that no number of rollouts led to. The next epoch would spread it to all hosts for good."""
     text = (
         f"Refused: {host} reports the epoch {epoch}, far above all other hosts. Nothing was changed. "
-        f"Check fence.json in its state directory and who can write there; until then leave it out: --limit '!{host}'."
+        "Only a broken or forged file says so: look at `ls -l /var/lib/fleet/instances/*/fence.json` on that host. Until "
+        f"then leave it out with `--limit '!{host}'`."
     )
     return Finish(Result.HALTED, REFUSED, text)
 
@@ -154,7 +156,7 @@ def _begun_and_not_back(status: RolloutStatus) -> list[HostStatus]:
 
 def _journal_lost(status: RolloutStatus, why: str) -> Finish:
     """The journal can't be written any more. The hosts' own records still name their rollout."""
-    repair = "Repair the journal, or name another one: --journal FILE."
+    repair = "Repair the journal, or name another one with `--journal FILE`."
     begun = _begun_and_not_back(status)
     if not begun:
         return Finish(Result.HALTED, _code(status, HALTED), f"Halted: {why} No host was changed. {repair}")
@@ -166,7 +168,7 @@ def _journal_lost(status: RolloutStatus, why: str) -> Finish:
 
 
 def _begun_words(begun: list[HostStatus], status: RolloutStatus) -> str:
-    """`2 hosts begun (web-01, web-02), each in its resting phase.`"""
+    """`2 hosts begun (web-01, web-02), each in a resting phase.`"""
     unknown = [host for host in status.all if host.needs_person or (host.running and _may_have_moved(host))]
     rest = f"not known to be at rest: {names(unknown)} (see `fleet status`)" if unknown else "each in a resting phase"
     return f"{counted(len(begun))} begun ({names(begun)}), {rest}."
@@ -231,12 +233,14 @@ def no_host_passed(status: RolloutStatus) -> Finish:
 
 
 def _way_back(status: RolloutStatus) -> str:
-    """How to roll back what was changed, or that there is nothing to roll back."""
+    """How to continue, and how to roll back what was changed or that there is nothing to roll back."""
+    rollout = status.rollout
+    resume = f"Once the cause is removed, continue with `fleet resume {rollout}`."
     if not all(host.unchanged for host in status.all):
-        return f"{_leases(status)} To go back: `fleet rollback {status.rollout}`.".lstrip()
+        return f"{_leases(status)} {resume} To go back: `fleet rollback {rollout}`.".lstrip()
     if any(host.begun for host in status.all):
-        return f"Every begun host is OLD again: nothing to roll back. The events: `fleet show {status.rollout}`."
-    return f"Nothing was changed. The events: `fleet show {status.rollout}`."
+        return f"Every begun host is OLD again: nothing to roll back. The events: `fleet show {rollout}`. {resume}"
+    return f"Nothing was changed. The events: `fleet show {rollout}`. {resume}"
 
 
 def completed(policy: Policy, status: RolloutStatus) -> Finish:
@@ -262,7 +266,7 @@ def _faults_at_end(policy: Policy, status: RolloutStatus) -> str:
     if not status.faults:
         return ""
     was = " (not upgraded, or rolled back)" if policy.on_failure is OnFailure.ROLLBACK else ""
-    return f"{_faults(status)}{was}."
+    return f"{_faults(status)}{was}. Once the cause is removed, continue with `fleet resume {status.rollout}`."
 
 
 def _held_at_end(status: RolloutStatus) -> str:

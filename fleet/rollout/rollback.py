@@ -81,15 +81,15 @@ def _rolled_back(status: RolloutStatus) -> Finish:
     foreign = [host for host in status.all if _is_foreign(host, status.rollout)]
     others = len(status.hosts) - len(back) - len(stuck) - len(foreign)
     before = sum(host.was_back_before for host in back)
-    earlier = f", {before} before" if before else ""
-    text = f"{counted(len(back) - before)} now{earlier}, {others} had not begun."
+    earlier = f", {before} of them before this command" if before else ""
+    text = f"{counted(len(back))}{earlier}{f', {counted(others)} not begun' if others else ''}."
     if foreign:
         text += f" Left alone, FOREIGN: {results.names(foreign)}. See `fleet status`."
     if not stuck:
         return Finish(Result.ROLLED_BACK, results.OK, f"Rolled back rollout {status.rollout}: {text}")
     text = (
         f"Not rolled back: {results.names(stuck)}; the reasons are above. Rolled back: {text} "
-        f"Run it again, which changes no host that is back: `fleet rollback {status.rollout}`."
+        f"To try again: `fleet rollback {status.rollout}`. It changes no host that is back."
     )
     return Finish(Result.HALTED, results.PERSON, text)
 

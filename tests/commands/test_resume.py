@@ -189,6 +189,19 @@ def test_a_resume_ends_4_if_only_silent_hosts_could_know_the_rollout(shell: Shel
     assert FIRST in shell.err
 
 
+@pytest.mark.parametrize("options", [("--max-failures", "1"), ("--on-failure", "halt")])
+def test_the_resume_that_the_end_of_an_upgrade_names_upgrades_the_failed_hosts(
+    shell: Shell, options: list[str]
+) -> None:
+    shell.fleet.trouble[SECOND, Ask.UPGRADE].append(WENT_BACK)
+    assert shell("upgrade", NEW, "-y", *QUICK, *options) == 3
+    assert f"Once the cause is removed, continue with `fleet resume {ROLLOUT}`." in shell.err
+
+    assert shell("resume", "-y", ROLLOUT) == 0
+
+    assert phases(shell) == [Phase.NEW] * 4
+
+
 def test_a_rolled_back_rollout_is_not_resumed(shell: Shell) -> None:
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
     shell("rollback", "-y")
