@@ -23,8 +23,8 @@ BACK = (
     failure(
         "no_listeners",
         "The old master is closing down: no master here holds a listening socket, so new connections are refused.",
-        "Wait until the last connections have ended (`fleet status`), then run `fleet rollback --limit HOST`: it "
-        "starts the kept binary.",
+        "Wait until `fleet status` shows the phase DOWN: the last connections have ended. Then start nginx with the "
+        "command that `fleet status` prints.",
     ),
     failure(
         "old_not_answering",

@@ -248,8 +248,8 @@ DRAIN = (
         "winch_put_off",
         "The drain was delayed by a reload from outside at the same moment; USR1 made the old master handle it, and the "
         "new one served throughout.",
-        "Nothing to do now. Keep reloads (timers, certificate hooks) away from upgrades: this one reached the old master, "
-        "which read no file.",
+        "If that reload was to load a changed file, reload again: `nginx -s reload`. The old master got it and read no "
+        "file. Keep reloads (timers, certificate hooks) away from upgrades.",
     ),
     warning(
         "drain_pending",
