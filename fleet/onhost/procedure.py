@@ -103,7 +103,8 @@ IN_BETWEEN = (Phase.SWAPPED, Phase.OVERLAP, Phase.TRIAL, Phase.RETIRING, Phase.D
 """Where a rollout that has begun on a host can have been left."""
 WATCHED = (Phase.OVERLAP, Phase.TRIAL, Phase.RETIRING, Phase.NEW)
 """Where a bake finds the new release serving."""
-RESTING = (Phase.OLD, Phase.TRIAL, Phase.RETIRING)
+NO_RETREAT = (Phase.OLD, Phase.TRIAL, Phase.RETIRING)
+"""Where a visit that ended badly leaves the host as it is. NEW counts only with the right file at the path."""
 GOING_BACK = (Step.REVIVE, Step.DISMISS, Step.RESTORE, Step.RETIRE, Step.SWEEP)
 """What a retreat may do."""
 REACHED: Dict[Ask, State] = {
@@ -237,7 +238,7 @@ def retreat(left: Unfinished) -> Retreat:
         return Retreat.STAY
     if left.phase is Phase.OLD and left.has_swapped and not left.file_before:
         return Retreat.GO_BACK
-    if left.phase in RESTING or (left.phase is Phase.NEW and left.path_right):
+    if left.phase in NO_RETREAT or (left.phase is Phase.NEW and left.path_right):
         return Retreat.STAY
     return Retreat.GO_BACK
 

@@ -20,6 +20,7 @@ GIVE_UP_AFTER = timedelta(seconds=15)
 MAX_TRIES = 3
 """How many times fleet asks one host for a commit or rollback. Before each new try a look shows that it is still needed."""
 RESTING = frozenset({Phase.OLD, Phase.TRIAL, Phase.NEW, Phase.RETIRING})
+"""Where a host needs no person. RETIRING ends by itself, as NEW."""
 ARRIVED = frozenset({Phase.TRIAL, Phase.NEW, Phase.RETIRING})
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from fleet.onhost.observation import Observation, Worker
 from fleet.onhost.procedure import (
     GOING_BACK,
+    NO_RETREAT,
     RANK,
-    RESTING,
     Move,
     MoveKind,
     Retreat,
@@ -156,13 +156,13 @@ def test_no_host_with_a_master_is_left_between_two_phases_of_rest() -> None:
     """The exceptions: masters that are not ours, and a WINCH that would act as soon as the new master ends."""
     for left in UNFINISHED:
         is_ours = left.has_master and left.phase not in (Phase.DOWN, Phase.FOREIGN)
-        if is_ours and not left.winch_pending and left.phase not in (*RESTING, Phase.NEW):
+        if is_ours and not left.winch_pending and left.phase not in (*NO_RETREAT, Phase.NEW):
             assert retreat(left) is Retreat.GO_BACK
 
 
 def test_a_host_at_rest_is_left_alone_unless_its_file_was_replaced_after_the_swap() -> None:
     for left in UNFINISHED:
-        if not left.has_master or left.phase not in RESTING:
+        if not left.has_master or left.phase not in NO_RETREAT:
             continue
         is_astray = left.phase is Phase.OLD and left.has_swapped and not left.file_before and not left.winch_pending
 
@@ -186,7 +186,7 @@ def test_a_retreat_ends_in_the_elder_release_alone_from_every_phase_in_between()
     swapped = Model(path=NEW_SHA)
     between = [swapped, swapped.usr2_old(), swapped.usr2_old().winch_old().hup_old(), swapped.winch_old()]
     for model in [*between, swapped.usr2_old().winch_old().winch_new()]:
-        assert classify(model.observe(), NEW_SHA) not in RESTING
+        assert classify(model.observe(), NEW_SHA) not in NO_RETREAT
         walk = Walk(model, elder_release(model.observe(), A_RECORD), Rest.FINAL, GOING_BACK)
 
         assert walk.to_the_end().kind is MoveKind.ARRIVED
