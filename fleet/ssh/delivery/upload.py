@@ -13,6 +13,7 @@ nginx is half a megabyte, a few seconds on a slow link. To resume, the good part
 """
 
 import io
+import posixpath
 import secrets
 import shlex
 import time
@@ -72,10 +73,11 @@ def upload(
             except (*LIBRARY_ERRORS, SCPException, paramiko.SFTPError) as error:
                 failures.append(f"{way}: {safe(str(error)).strip() or type(error).__name__}")
         _discard(link, part)
+    folder = shlex.quote(posixpath.dirname(remote_path))
     raise HostRefused(
         "upload_failed",
         f"{remote_path} could not be written ({'; '.join(failures)}).",
-        "See that the host's disk has room (df), and that the login may write there (ls -ld).",
+        f"See that the host's disk has room and that the login may write there: df -h {folder}; ls -ld {folder}",
     )
 
 

@@ -158,7 +158,7 @@ def refuse_missing(line: bytes) -> None:
         raise HostRefused(
             "python_old",
             f"The host's Python is too old or does not run: {rest}. The step script needs 3.6 or newer.",
-            "Install a newer Python 3, or set ansible_python_interpreter.",
+            "Install a newer Python 3, or set ansible_python_interpreter in the inventory.",
         )
     if what == "library":
         raise HostRefused(
