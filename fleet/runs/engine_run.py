@@ -1,4 +1,4 @@
-"""What the commands share: the selected hosts, a run of the engine with progress and signals, the confirmation."""
+"""A command's run of the engine: the selected hosts, the confirmation, progress and signals, the result."""
 
 import signal
 import sys

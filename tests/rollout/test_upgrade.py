@@ -448,7 +448,7 @@ def test_a_halt_with_every_begun_host_old_again_names_no_rollback() -> None:
     assert "nothing to roll back" in end.message
 
 
-def test_a_lost_reply_is_asked_again_not_repeated() -> None:
+def test_after_a_lost_reply_the_host_is_looked_at_and_the_request_is_not_repeated() -> None:
     fleet = a_fleet(2)
     fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
 

@@ -1,6 +1,7 @@
 """The kinds of hosts that `fleet lab up --with KIND` makes: each differs from a plain host in one way.
 
-Each refusal and warning of preflight has a kind that provokes it. To add one:
+Many refusals and warnings of preflight have a kind that provokes them; `tests/lab/test_preflight.py:SCENES` has the rest.
+To add a kind:
 
 1. Add a `Kind` to `nginx_kinds.py` (how nginx runs, its files, its configuration) or to `system_kinds.py` (disk, Python,
    login, sshd, other programs). `kind.py` describes the fields. `summary` is one plain clause: `fleet lab kinds` prints it.
