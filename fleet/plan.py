@@ -64,7 +64,7 @@ class _Count:
 def make_plan(hosts: Sequence[Host], batches: str = DEFAULT_BATCHES) -> Plan:
     """The plan for the hosts, in their order, with batches of these sizes. Raises `Refused`."""
     if not hosts:
-        raise Refused("the plan has no hosts.", "`fleet inventory` lists the selected hosts.")
+        raise Refused("The plan has no hosts.", "`fleet inventory` lists the selected hosts.")
     _refuse_duplicates(hosts)
     return Plan(tuple(Batch(number, each) for number, each in enumerate(split(hosts, batches), 1)), batches)
 

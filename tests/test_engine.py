@@ -275,7 +275,7 @@ class Book:
         self.tried_after += self.is_broken
         if self.refuses(event):
             self.is_broken = True
-            raise JournalError("the journal x can't be written: database or disk is full.", "Give it room.")
+            raise JournalError("The journal x can't be written: database or disk is full.", "Give it room.")
         self.events.append(event)
 
     def beat(self) -> None:
@@ -333,7 +333,7 @@ def test_a_visit_that_the_journal_could_not_hold_does_not_begin_nor_any_after_it
     assert book.tried_after == 0
     assert (status.result, status.exit_code) == (Result.HALTED, 3)
     assert status.message.startswith(
-        "Halted: the journal x can't be written: database or disk is full. 1 host begun (web-01)"
+        "Halted: The journal x can't be written: database or disk is full. 1 host begun (web-01)"
     )
     for way in ("--journal", f"fleet resume {status.rollout}", f"fleet rollback {status.rollout}"):
         assert way in status.message
@@ -414,7 +414,7 @@ def test_a_run_that_needs_no_journal_warns_and_continues() -> None:
 
     assert (status.result, status.exit_code) == (Result.COMPLETED, 0)
     assert [event.message for event in run.events if event.type is EventType.NOTE] == [
-        "Warning: the journal x can't be written: database or disk is full. The rollback continues without it."
+        "Warning: The journal x can't be written: database or disk is full. The rollback continues without it."
     ]
 
 
@@ -425,7 +425,7 @@ def test_a_run_whose_lock_was_taken_over_halts_and_names_who_has_it() -> None:
     def beats() -> None:
         if fleet.asked(Ask.UPGRADE):
             book.beats = lambda: None
-            raise LockHeld("the journal's lock was taken over by bob@couch (fleet upgrade, pid 1 on couch)")
+            raise LockHeld("The journal's lock was taken over by bob@couch (fleet upgrade, pid 1 on couch)")
 
     book.beats = beats
 
@@ -433,7 +433,7 @@ def test_a_run_whose_lock_was_taken_over_halts_and_names_who_has_it() -> None:
 
     assert (status.result, status.exit_code) == (Result.HALTED, 3)
     assert status.message.startswith(
-        "Halted: the journal's lock was taken over by bob@couch (fleet upgrade, pid 1 on couch)."
+        "Halted: The journal's lock was taken over by bob@couch (fleet upgrade, pid 1 on couch)."
     )
     assert fleet.stopped == [status.rollout]
     assert "web-04" not in fleet.asked(Ask.UPGRADE)
@@ -444,8 +444,8 @@ def test_a_heartbeat_that_can_t_be_written_loses_the_journal() -> None:
     book = Book()
 
     def beats() -> None:
-        raise JournalError("the journal x can't be written: it is gone.")
+        raise JournalError("The journal x can't be written: it is gone.")
 
     book.beats = beats
 
-    assert Run(a_fleet(3))(journal=book).journal_lost == "the journal x can't be written: it is gone."
+    assert Run(a_fleet(3))(journal=book).journal_lost == "The journal x can't be written: it is gone."

@@ -85,7 +85,7 @@ def test_invalid_sizes_are_refused_with_what_is_allowed(batches: str) -> None:
 
 
 def test_a_plan_without_hosts_is_refused() -> None:
-    with pytest.raises(Refused, match="the plan has no hosts"):
+    with pytest.raises(Refused, match="The plan has no hosts"):
         make_plan(())
 
 

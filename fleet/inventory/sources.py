@@ -37,7 +37,7 @@ class Inventory:
 def load(paths: Sequence[Path]) -> Inventory:
     """The merged inventory of all sources; a later one wins. Raises `InventoryError`."""
     if not paths:
-        raise InventoryError("no inventory given.", remedy="Name one with -i FILE or in $FLEET_INVENTORY.")
+        raise InventoryError("No inventory is given.", remedy="Name one with -i FILE or in $FLEET_INVENTORY.")
     tree = Tree()
     problems: list[Problem] = []
     for path in paths:

@@ -82,16 +82,16 @@ def _naming(location: Location, done: str) -> Iterator[None]:
         named = (
             error.message
             if location.display_name in error.message
-            else f"the journal {location.display_name} can't be used: {error.message}"
+            else f"The journal {location.display_name} can't be used: {error.message}"
         )
         raise JournalError(named, error.remedy) from error
     except DBAPIError as error:
-        raise JournalError(f"the journal {location.display_name} can't be {done}: {error.orig}.", REMEDY) from error
+        raise JournalError(f"The journal {location.display_name} can't be {done}: {error.orig}.", REMEDY) from error
     except ModuleNotFoundError as error:
         remedy = f"Install {error.name} where fleet is installed, or use a file: --journal FILE."
-        raise JournalError(f"the journal {location.display_name} can't be {done}: {error}.", remedy) from error
+        raise JournalError(f"The journal {location.display_name} can't be {done}: {error}.", remedy) from error
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise JournalError(f"the journal {location.display_name} can't be {done}: {error}.", REMEDY) from error
+        raise JournalError(f"The journal {location.display_name} can't be {done}: {error}.", REMEDY) from error
 
 
 def _connect(location: Location, is_shared: bool, busy_s: float) -> Connection:

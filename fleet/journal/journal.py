@@ -94,7 +94,7 @@ class Journal(AbstractContextManager["Journal"]):
             known = _rollouts(connection)
         if not known:
             raise Refused(
-                f"the journal {self.display_name} holds no rollout.", "`fleet status` asks the hosts themselves."
+                f"The journal {self.display_name} holds no rollout.", "`fleet status` asks the hosts themselves."
             )
         if start is None or start in known:
             return start or known[0]
@@ -103,7 +103,7 @@ class Journal(AbstractContextManager["Journal"]):
             return found[0]
         if found:
             raise Refused(f"{start} matches several rollouts: {listed(found)}.", "Give more characters of the id.")
-        raise Refused(f"the journal {self.display_name} holds no rollout {start}.", f"It holds: {listed(known)}.")
+        raise Refused(f"The journal {self.display_name} holds no rollout {start}.", f"It holds: {listed(known)}.")
 
     def _summaries(self, wanted: ColumnElement[bool]) -> list[RolloutSummary]:
         ends = EVENTS.c.type.in_([EventType.ROLLOUT_STARTED.value, EventType.ROLLOUT_ENDED.value])
@@ -146,6 +146,6 @@ def _load(seq: int, body: str) -> Event:
         return load(body)
     except Malformed as error:
         raise JournalError(
-            f"event {seq} of the journal can't be read: {error}.",
+            f"Event {seq} of the journal can't be read: {error}.",
             "A newer fleet may have written it: upgrade fleet on this machine.",
         ) from error

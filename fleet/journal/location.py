@@ -71,11 +71,11 @@ def create_file(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.is_dir():
-            raise JournalError(f"the journal {path} is a directory.", f"Name a file: --journal {path}/{FILE}.")
+            raise JournalError(f"The journal {path} is a directory.", f"Name a file: --journal {path}/{FILE}.")
         path.touch(mode=0o600)
     except OSError as error:
         raise JournalError(
-            f"the journal {path} can't be created: {error.strerror}.",
+            f"The journal {path} can't be created: {error.strerror}.",
             "Name a file that you can write to: --journal FILE.",
         ) from error
 

@@ -142,7 +142,7 @@ class JournalLock:
                 self._has_it = False
                 taker = found.description if found else "an unknown run"
                 raise LockHeld(
-                    f"the journal's lock was taken over by {taker}.", "See `fleet unlock` and `fleet history`."
+                    f"The journal's lock was taken over by {taker}.", "See `fleet unlock` and `fleet history`."
                 )
             self._write(connection, row, self._me, self._clock() + timedelta(seconds=EXPIRY_S))
         self._beat_at = self._clock()
@@ -177,7 +177,7 @@ def lock_held(holder: Holder, now: datetime) -> LockHeld:
     )
     until = f"{holder.expires:%H:%M:%S}" if holder.expires else "now"
     return LockHeld(
-        f"the journal's lock is held by {holder.description} since {holder.since:%F %H:%M:%S} UTC, {heard}. "
+        f"The journal's lock is held by {holder.description} since {holder.since:%F %H:%M:%S} UTC, {heard}. "
         f"Without another heartbeat the lock expires at {until} UTC.",
         "Wait for it with --lock-wait 5m. If you know that this run is dead, take the lock with --force, or free it with "
         "`fleet unlock --force`. A rollback needs no lock.",
@@ -187,7 +187,7 @@ def lock_held(holder: Holder, now: datetime) -> LockHeld:
 def _row(connection: Connection) -> Row[tuple[str, ...]]:
     row = connection.execute(select(LOCKS).where(LOCKS.c.name == THE_LOCK)).one_or_none()
     if row is None:
-        raise JournalError("its lock is missing.", "Move the journal aside; the next run creates a new one.")
+        raise JournalError("Its lock is missing.", "Move the journal aside; the next run creates a new one.")
     return row
 
 
@@ -221,5 +221,5 @@ def _holder_of(row: Row[tuple[str, ...]]) -> Holder | None:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise JournalError(
-            f"its lock can't be read: {error}.", "A newer fleet may have written it: upgrade fleet on this machine."
+            f"Its lock can't be read: {error}.", "A newer fleet may have written it: upgrade fleet on this machine."
         ) from error

@@ -70,7 +70,7 @@ def schema_version(connection: Connection) -> int:
     if PROPERTIES.name in tables:
         found = connection.scalar(select(PROPERTIES.c.value).where(PROPERTIES.c.name == "schema"))
     if found is None or not found.isdigit():
-        raise JournalError("its tables are not those of a fleet journal.", "Name another database: --journal FILE.")
+        raise JournalError("Its tables are not those of a fleet journal.", "Name another database: --journal FILE.")
     return int(found)
 
 
@@ -79,7 +79,7 @@ def upgrade_schema(connection: Connection, migrations: Sequence[Migration] = MIG
     found = schema_version(connection)
     if found > len(migrations):
         raise JournalError(
-            f"a newer fleet has written it (schema version {found}; this fleet knows up to {len(migrations)}).",
+            f"A newer fleet has written it (schema version {found}; this fleet knows up to {len(migrations)}).",
             "Upgrade fleet on this machine, or use another journal: --journal FILE.",
         )
     for migrate in migrations[found:]:

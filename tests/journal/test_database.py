@@ -128,7 +128,7 @@ def test_a_journal_of_a_newer_fleet_is_refused_with_the_remedy(path: Path) -> No
         opened(path)
 
     assert (
-        f"the journal {path} can't be used: a newer fleet has written it (schema version 3; this fleet knows up to 2)"
+        f"The journal {path} can't be used: A newer fleet has written it (schema version 3; this fleet knows up to 2)"
         in str(refused.value)
     )
     assert "Upgrade fleet" in refused.value.remedy
@@ -161,7 +161,7 @@ def test_a_file_that_is_not_a_database_is_refused(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("these are somebody's notes, " * 100)
 
-    with pytest.raises(JournalError, match=f"the journal {path} can't be opened: file is not a database"):
+    with pytest.raises(JournalError, match=f"The journal {path} can't be opened: file is not a database"):
         opened(path)
 
     assert path.read_text().startswith("these are")

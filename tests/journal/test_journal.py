@@ -171,7 +171,7 @@ def test_a_full_disk_is_a_journal_error_and_earlier_events_stay(path: Path) -> N
         with journal._database.reading() as connection:
             connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
 
-        with pytest.raises(JournalError, match=f"the journal {path} can't be written: database or disk is full"):
+        with pytest.raises(JournalError, match=f"The journal {path} can't be written: database or disk is full"):
             journal.append("a", Event(AT, ONE, EventType.NOTE, message="x" * 100_000))
 
         assert journal.events(ONE) == (began(ONE),)
@@ -194,7 +194,7 @@ def test_an_unknown_event_of_a_newer_fleet_is_refused_by_number(journal: Journal
     with journal._database.writing() as connection:
         connection.exec_driver_sql("UPDATE events SET body = replace(body, 'rollout_started', 'rollout_dreamt')")
 
-    with pytest.raises(JournalError, match="event 1 of the journal can't be read") as refused:
+    with pytest.raises(JournalError, match="Event 1 of the journal can't be read") as refused:
         journal.events(ONE)
 
     assert "upgrade fleet" in refused.value.remedy

@@ -121,7 +121,7 @@ def test_a_disk_that_fills_up_turns_the_run_back_and_no_rollback(lab: Lab, relea
 
     last = json.loads([line for line in rest.splitlines() if line.startswith("{")][-1])
     assert (process.returncode, last["result"], last["exit_code"]) == (3, "halted", 3), rest
-    assert f"Halted: the journal {journal} can't be written: database or disk is full" in last["message"]
+    assert f"Halted: The journal {journal} can't be written: database or disk is full" in last["message"]
     assert phases(lab) == {"TRIAL", "OLD"}
 
     ran = fleet(lab, "rollback", "-y", "--journal", str(journal))

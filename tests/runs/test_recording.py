@@ -119,7 +119,7 @@ def test_a_journal_that_can_t_be_opened_stops_every_command_but_rollback(shell: 
 
     for words in (("upgrade", NEW, "-y"), ("commit", "-y"), ("history",), ("show",)):
         assert shell(*words) == 2
-        assert f"the journal {shell.journal} can't be opened: file is not a database" in shell.err
+        assert f"The journal {shell.journal} can't be opened: file is not a database" in shell.err
         assert "--journal" in shell.err
     assert len(shell.fleet.calls) == before
 
@@ -154,8 +154,8 @@ def test_a_journal_that_breaks_in_the_middle_stops_an_upgrade_but_not_a_rollback
 
     assert broken == ["web-01"]
     assert {host.phase() for host in shell.fleet.hosts.values()} == phases
-    assert f"the journal {shell.journal} can't be written: no room" in shell.err
-    assert ("Halted: the journal" in shell.err) == (ask is Ask.UPGRADE)
+    assert f"The journal {shell.journal} can't be written: no room" in shell.err
+    assert ("Halted: The journal" in shell.err) == (ask is Ask.UPGRADE)
     assert ("The rollback continues without it" in shell.err) == (ask is Ask.ROLLBACK)
     assert shell("history") == 0
     assert "running" in shell.out  # no end was written, and the process of the run is this one, which lives

@@ -25,7 +25,7 @@ WHOLE_SYSTEM = {
     "tests/test_docs.py": "the pages and what they point to",
     "tests/test_stateful.py": "the whole controller over pretend hosts, by drawn schedules",
     "tests/commands/test_events.py": "the events that every command gives",
-    "tests/commands/test_refusals.py": "the texts of every command's refusals",
+    "tests/commands/test_refusals.py": "the texts of every error that ends a command",
     "tests/inventory/test_inventory.py": "the package by its one function, from file to hosts",
     "tests/options/test_help.py": "`--help` of every command",
     "tests/lab/releases/test_on_hosts.py": "the releases on lab hosts",

@@ -36,10 +36,15 @@ def _read(path: str) -> str:
         with open(path, "rb") as source:
             seen = os.fstat(source.fileno())
             if seen.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or seen.st_uid not in (0, os.geteuid()):
-                raise Refused(f"The password file {path} can be read or changed by others.", f"chmod 600 {path}")
+                raise Refused(
+                    f"The password file {path} can be read or changed by others.",
+                    f"Only you may have access to it: chmod 600 {path}.",
+                )
             text = source.read(MAX_BYTES + 2)
     except OSError as error:
-        raise Refused(f"The password file {path} can't be read: {error.strerror}.", f"ls -l {path}") from error
+        raise Refused(
+            f"The password file {path} can't be read: {error.strerror}.", f"See who may read it: ls -l {path}."
+        ) from error
     return text.decode("utf-8", "surrogateescape").split("\n")[0].removesuffix("\r")
 
 

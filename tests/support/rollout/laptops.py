@@ -121,17 +121,17 @@ class Recorder:
 
     def append(self, event: Event) -> None:
         if self.book.is_full:
-            raise JournalError("the journal can't be written: no room.")
+            raise JournalError("The journal can't be written: no room.")
         if not self.written.texts:
             self.book.runs.append(self.written)
         self.written.texts.append(dump(event))
 
     def beat(self) -> None:
         if self.book.is_full:
-            raise JournalError("the journal can't be written: no room.")
+            raise JournalError("The journal can't be written: no room.")
         if self.had_lock and self.book.holder is not self:
             self.had_lock = False
-            raise LockHeld("the journal's lock was taken over by somebody")
+            raise LockHeld("The journal's lock was taken over by another run.")
 
     def take_lock(self) -> None:
         self.book.holder, self.had_lock = self, True
