@@ -1,6 +1,7 @@
 """The errors that end a command. An error of one host is data (`HostOutcome`), never one of these.
 
-The command line prints them as `fleet: MESSAGE REMEDY`: both are sentences, with a capital and a full stop.
+The command line prints them as `fleet: MESSAGE REMEDY`. A message is a sentence with a capital and a full stop. It may begin
+with a name as it was typed or found (an option, a file and its line, a host); after such a `NAME: ` it goes on in lower case.
 
 FleetError                exit code   when
 ├── Refused               2           bad usage, inventory, release or plan; nothing was changed
@@ -9,8 +10,8 @@ FleetError                exit code   when
 │   └── JournalError      2           it can't be opened, read or written; during a run the engine stops the run
 ├── Interrupted           130         the operator pressed Ctrl-C before anything was changed
 ├── LockHeld              5           another run holds the lock of the journal or of the lab
-├── HostsDidNotAnswer     4           runs/find_rollout.py: only hosts without an answer may know the rollout
-└── TrafficError          1           lab/traffic/load.py: the load generator of the lab broke
+├── HostsDidNotAnswer     4           commands.find_rollout: only hosts without an answer may know the rollout
+└── TrafficError          1           lab.traffic.load: the load generator of the lab broke
 """
 
 from fleet.onhost.text import sentences

@@ -82,7 +82,7 @@ def _naming(location: Location, done: str) -> Iterator[None]:
         named = (
             error.message
             if location.display_name in error.message
-            else f"The journal {location.display_name} can't be used: {error.message}"
+            else f"The journal {location.display_name} can't be used. {error.message}"
         )
         raise JournalError(named, error.remedy) from error
     except DBAPIError as error:

@@ -1,25 +1,40 @@
-"""Every error that ends a command is a sentence that says the fact, and a sentence that says what to type."""
+"""Every error that ends a command is a sentence that says the fact, and most have another that says what to type."""
 
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from fleet import errors
 from tests.support.places import ROOT
 
-RAISED = ("Refused", "ReleaseError", "JournalError", "LockHeld", "HostsDidNotAnswer")
-FILES = tuple(sorted((ROOT / "fleet").rglob("*.py")))
+WITH_REMEDY = ("Refused", "ReleaseError", "JournalError", "LockHeld", "HostsDidNotAnswer")
+RAISED = (*WITH_REMEDY, "FleetError", "Interrupted", "InventoryError", "TrafficError")
+FILES = sorted((ROOT / "fleet").rglob("*.py"))
 OPERATORS_OWN_CHOICE = ("Not confirmed. Nothing was changed.",)
 """Needs no remedy: the operator has just answered no."""
 
 
-def refusals() -> Iterator[tuple[str, list[str]]]:
-    """Where each refusal is, and its message and remedy; `X` stands for what is filled in."""
+class Raised(NamedTuple):
+    """An error in the source; `X` stands for what is filled in. `place` is the file and line that its text begins with."""
+
+    where: str
+    kind: str
+    message: str
+    remedy: str
+    place: str
+
+
+def refusals() -> Iterator[Raised]:
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RAISED:
-                yield place(path, node), [text_of(each) or "X" for each in node.args]
+                named = {each.arg: text_of(each.value) or "X" for each in node.keywords}
+                texts = [text_of(each) or "X" for each in node.args]
+                remedy = texts[1] if len(texts) > 1 else named.get("remedy", "")
+                yield Raised(place(path, node), node.func.id, texts[0], remedy, named.get("where", ""))
 
 
 def place(path: Path, node: ast.AST) -> str:
@@ -45,10 +60,28 @@ FOUND = list(refusals())
 
 def test_there_are_refusals_to_check() -> None:
     assert len(FOUND) >= 100
+    assert {error.kind for error in FOUND} == set(RAISED)
 
 
-@pytest.mark.parametrize(("where", "texts"), FOUND, ids=[where for where, _ in FOUND])
-def test_a_refusal_is_a_sentence_with_a_remedy(where: str, texts: list[str]) -> None:
-    assert all(text.startswith(("--", "`")) or text[0].isupper() for text in texts), texts
-    assert all(text.endswith((".", "X")) for text in texts), texts
-    assert len(texts) == 2 or texts[0] in OPERATORS_OWN_CHOICE
+def test_every_kind_of_error_is_checked() -> None:
+    kinds = {
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.FleetError)
+    }
+
+    assert kinds - set(RAISED) == set()
+
+
+@pytest.mark.parametrize("error", FOUND, ids=lambda error: error.where)
+def test_the_message_is_a_sentence(error: Raised) -> None:
+    if error.place:
+        assert not error.message[0].isupper() or error.message.startswith("X"), "it goes on after the place and a colon"
+    else:
+        assert error.message.startswith("--") or error.message[0].isupper()
+    assert error.message.endswith((".", "X"))
+
+
+@pytest.mark.parametrize("error", FOUND, ids=lambda error: error.where)
+def test_the_remedy_is_a_sentence(error: Raised) -> None:
+    assert error.remedy or error.kind not in WITH_REMEDY or error.message in OPERATORS_OWN_CHOICE
+    assert not error.remedy or error.remedy[0].isupper() or error.remedy.startswith("`")
+    assert error.remedy.endswith((".", "X")) or not error.remedy

@@ -128,7 +128,7 @@ def test_a_journal_of_a_newer_fleet_is_refused_with_the_remedy(path: Path) -> No
         opened(path)
 
     assert (
-        f"The journal {path} can't be used: A newer fleet has written it (schema version 3; this fleet knows up to 2)"
+        f"The journal {path} can't be used. A newer fleet has written it (schema version 3; this fleet knows up to 2)"
         in str(refused.value)
     )
     assert "Upgrade fleet" in refused.value.remedy

@@ -43,7 +43,7 @@ def _read(path: str) -> str:
             text = source.read(MAX_BYTES + 2)
     except OSError as error:
         raise Refused(
-            f"The password file {path} can't be read: {error.strerror}.", f"See who may read it: ls -l {path}."
+            f"The password file {path} can't be read: {error.strerror}.", f"See its mode and owner: ls -l {path}."
         ) from error
     return text.decode("utf-8", "surrogateescape").split("\n")[0].removesuffix("\r")
 
