@@ -1,10 +1,11 @@
 """What commit and rollback share: both visit all hosts at once, and find the rollout in the hosts' own records."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from fleet.environment import CommandOptions, Environment
+from fleet.host import Host
 from fleet.onhost.text import counted
 from fleet.rollout import results
 from fleet.rollout.actions import Decide
@@ -58,13 +59,7 @@ def run_on_all_hosts(
     output.say(f"Rollout {rollout} by {record.operator}, release {record.target[:12]}.")
     confirm(environment, output, options, f"{verb} rollout {rollout} on {counted(len(hosts))}?")
     start = replace(operation.begin(looked, rollout), batches=(tuple(host.name for host in hosts),))
-    tasks = TaskBuilder(
-        {host.name: host for host in hosts},
-        environment.operator(),
-        operation.policy,
-        force=options.force,
-        connecting=options.connecting,
-    )
+    tasks = _tasks(environment, options, operation, hosts)
     with recording(rollout) as recorder:
         status = run_engine(
             environment,
@@ -78,3 +73,15 @@ def run_on_all_hosts(
             needs_journal=operation.command != "rollback",
         )
     return show_result(output, status)
+
+
+def _tasks(
+    environment: Environment, options: CommandOptions, operation: Operation, hosts: Sequence[Host]
+) -> TaskBuilder:
+    return TaskBuilder(
+        {host.name: host for host in hosts},
+        environment.operator(),
+        operation.policy,
+        force=options.force,
+        connecting=options.connecting,
+    )

@@ -51,7 +51,7 @@ def test_the_words_of_the_link_are_those_that_the_code_raises_or_tells() -> None
         node.args[0].value
         for path in SSH.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and called(node) in ("LinkError", "HostRefused", "notify", "_notify")
+        if isinstance(node, ast.Call) and called(node) in ("LinkError", "HostRefused", "Refusal", "notify", "_notify")
         if node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
     }
 

@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from fleet.host import Host
 from fleet.onhost.bootstrap import become_root
@@ -50,6 +51,54 @@ _ASKING: set[str] = set()
 def forget_asking() -> None:
     """Every account is tried without a password first again (tests)."""
     _ASKING.clear()
+
+
+class Refusal(NamedTuple):
+    """Why a login does not become root. The braces in the texts stand for the method, the user, sudo's reason and the rule."""
+
+    reason: str
+    message: str
+    remedy: str
+
+
+REFUSALS = {
+    "missing": Refusal(
+        "sudo_missing",
+        "The login is {user}, ansible_become is set, and the host has no {method}.",
+        "Install {method} there, or log in as root (ansible_user: root).",
+    ),
+    "wrong": Refusal(
+        "become_password_wrong",
+        "{method} refused the password that was given for {user}. fleet does not send it to this host again in this run.",
+        CHECK_LOCK,
+    ),
+    "unasked": Refusal(
+        "become_denied",
+        "{method} does not let {user} become root, and asked for no password.",
+        "Allow it on the host: {allow}",
+    ),
+    "denied": Refusal(
+        "become_denied",
+        "{method} got the password and does not let {user} become root: it is wrong, or not enough.",
+        "If the password is right, allow it on the host (with this rule, without a password): {allow}",
+    ),
+    "asks": Refusal(
+        "become_asks",
+        "{method} asks {user} for something other than a password, which fleet can't answer.",
+        "Allow it without a question on the host: {allow}",
+    ),
+    "terminal": Refusal(
+        "become_terminal",
+        "{method} needs a terminal, and the host has none to give: {why}.",
+        "See that /dev/pts is mounted there (mount | grep devpts); or allow {user} without a password: {allow}",
+    ),
+    "password": Refusal(
+        "sudo_password",
+        "{method} does not let {user} become root without a password.",
+        "Give it with --ask-become-pass or --become-password-file; or allow it without a password on the host: {allow}",
+    ),
+}
+"""By the host's word after `fleet-missing become-`; `password` is also for a word that this fleet does not know."""
 
 
 class Become:
@@ -136,48 +185,10 @@ def refusal_of(said: str, message: str) -> HostRefused:
 
 def not_become(what: str, method: str, user: str, why: str = "") -> HostRefused:
     """Why the login did not become root, and the line that would let it."""
-    allow = root_line(method, user)
-    if what == "missing":
-        return HostRefused(
-            "sudo_missing",
-            f"The login is {user}, ansible_become is set, and the host has no {method}.",
-            f"Install {method} there, or log in as root (ansible_user: root).",
-        )
-    if what == "wrong":
-        return HostRefused(
-            "become_password_wrong",
-            f"{method} refused the password that was given for {user}. fleet does not send it to this host again in this run.",
-            CHECK_LOCK,
-        )
-    if what == "denied" and why == become_root.UNASKED:
-        return HostRefused(
-            "become_denied",
-            f"{method} does not let {user} become root, and asked for no password.",
-            f"Allow it on the host: {allow}",
-        )
-    if what == "denied":
-        return HostRefused(
-            "become_denied",
-            f"{method} got the password and does not let {user} become root: it is wrong, or not enough.",
-            f"If the password is right, allow it on the host (with this rule, without a password): {allow}",
-        )
-    if what == "asks":
-        return HostRefused(
-            "become_asks",
-            f"{method} asks {user} for something other than a password, which fleet can't answer.",
-            f"Allow it without a question on the host: {allow}",
-        )
-    if what == "terminal":
-        return HostRefused(
-            "become_terminal",
-            f"{method} needs a terminal, and the host has none to give: {why or 'no reason was given'}.",
-            f"See that /dev/pts is mounted there (mount | grep devpts); or allow {user} without a password: {allow}",
-        )
-    return HostRefused(
-        "sudo_password",
-        f"{method} does not let {user} become root without a password.",
-        f"Give it with --ask-become-pass or --become-password-file; or allow it without a password on the host: {allow}",
-    )
+    unasked = what == "denied" and why == become_root.UNASKED
+    refusal = REFUSALS.get("unasked" if unasked else what, REFUSALS["password"])
+    facts = {"method": method, "user": user, "why": why or "no reason was given", "allow": root_line(method, user)}
+    return HostRefused(refusal.reason, refusal.message.format(**facts), refusal.remedy.format(**facts))
 
 
 def _not_given(method: str, refused_by: tuple[str, ...]) -> HostRefused:
