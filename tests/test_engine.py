@@ -119,7 +119,7 @@ def test_no_more_visits_run_at_a_time_than_allowed() -> None:
 
 def test_a_link_lost_in_the_middle_is_looked_at_and_the_rollout_goes_on() -> None:
     fleet = a_fleet(3)
-    fleet.trouble["web-02", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.outcomes["web-02", Ask.UPGRADE].append(LOST_AFTER)
 
     status = Run(fleet)()
 
@@ -129,7 +129,7 @@ def test_a_link_lost_in_the_middle_is_looked_at_and_the_rollout_goes_on() -> Non
 
 def test_a_failure_rolls_back_the_begun_hosts() -> None:
     fleet = a_fleet(6)
-    fleet.trouble["web-03", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-03", Ask.UPGRADE].append(WENT_BACK)
 
     with no_thread_left():
         status = Run(fleet)()
@@ -371,7 +371,7 @@ def test_a_host_s_event_is_folded_even_if_the_journal_can_t_hold_it(kind: EventT
 
 def test_a_host_that_is_not_known_to_rest_when_the_journal_is_lost_needs_a_person() -> None:
     fleet = a_fleet(6)
-    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.outcomes["web-01", Ask.UPGRADE].append(LOST_AFTER)
 
     status = Run(fleet)(journal=Book(lambda event: event.outcome is Outcome.LINK_LOST))
 
@@ -395,7 +395,7 @@ def test_an_end_that_the_journal_can_t_hold_keeps_its_result() -> None:
 )
 def test_a_rollback_that_loses_its_journal_continues_to_its_end(refuses: Callable[[Event], bool]) -> None:
     fleet = a_fleet(6)
-    fleet.trouble["web-03", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-03", Ask.UPGRADE].append(WENT_BACK)
     run = Run(fleet)
 
     status = run(journal=Book(refuses))

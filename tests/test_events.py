@@ -75,8 +75,8 @@ def test_the_journal_s_form_keeps_the_whole_event(event: Event) -> None:
 
 def test_every_event_of_a_rollout_is_loaded_as_it_was() -> None:
     fleet = a_fleet(6)
-    fleet.trouble["web-02", Ask.UPGRADE].append(LOST_AFTER)
-    fleet.trouble["web-04", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-02", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.outcomes["web-04", Ask.UPGRADE].append(WENT_BACK)
 
     _, game = play(fleet, Policy(bake_s=0.0))
 

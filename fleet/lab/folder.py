@@ -196,7 +196,7 @@ def subnets_locked() -> Iterator[None]:
 
 @contextmanager
 def _locked(path: Path, *, patience_s: float | None) -> Iterator[bool]:
-    """Wait for a lock, `patience_s` at most; without limit for `None`. Gives whether it is held now."""
+    """Wait for a lock, `patience_s` at most; without limit for `None`. Return whether it is held now."""
     deadline = None if patience_s is None else time.monotonic() + patience_s
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

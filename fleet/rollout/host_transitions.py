@@ -1,4 +1,4 @@
-"""What an event of one host changes in its status: above all the end of a visit, by what the visit was asked for.
+"""What an event of one host changes in its status: above all the end of a visit, which means something else for each ask.
 
 fleet repeats a commit or rollback only after a look has shown that it is still to do.
 """
@@ -99,7 +99,7 @@ def _visit_started(host: HostStatus, event: Event) -> HostStatus:
 
 
 def _visit_ended(host: HostStatus, event: Event, rollout: str) -> HostStatus:
-    """The host after a visit: first what the visit said, then what that means by what was asked."""
+    """The host after a visit: first what the visit said, then what that means for this kind of visit."""
     ask = Ask(event.data["ask"])
     started_at = host.running.started_at if host.running else event.at
     host = replace(

@@ -179,7 +179,7 @@ def _may_have_moved(host: HostStatus) -> bool:
 
 
 def _next_commands(status: RolloutStatus) -> str:
-    """What to type after an interruption, by what was interrupted."""
+    """What to type after an interruption: it depends on the command that was interrupted."""
     rollback, commit, resume = (f"`fleet {command} {status.rollout}`" for command in ("rollback", "commit", "resume"))
     if status.stage is Stage.ROLLING_BACK:
         return f"To continue: {rollback}."

@@ -33,7 +33,7 @@ class Stage(Enum):
 @dataclass(frozen=True, slots=True)
 class RolloutStatus:
     """The whole rollout. `batches` holds host names; `batch` is the number (from 1) of the one that is open;
-    `going_back` is whether the run was taking its hosts back, which its end does not take away.
+    `going_back`: the run takes its hosts back; this stays true after its end.
     """
 
     rollout: str = ""
@@ -82,7 +82,7 @@ class RolloutStatus:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Every host once, by what became of it."""
+        """Every host once, under its result."""
         found = dict.fromkeys(COUNTED, 0)
         for host in self.hosts.values():
             found[_counted_as(host)] += 1
@@ -163,7 +163,7 @@ def _not_asked(host: HostStatus) -> HostStatus:
 
 
 def _closing(status: RolloutStatus, at: datetime) -> RolloutStatus:
-    """Every host that was changed and gave no answer is to be looked at once more."""
+    """Every host that was changed and gave no answer must be looked at once more."""
     hosts = {name: to_look_at_once(host, at) if is_lost(host) else host for name, host in status.hosts.items()}
     return replace(status, stage=Stage.CLOSING, hosts=hosts)
 

@@ -10,7 +10,7 @@ from tests.support.shell import Shell
 
 
 def test_check_lists_the_findings_of_every_host(shell: Shell, snapshot: SnapshotAssertion) -> None:
-    shell.fleet.trouble["web-02", Ask.STAGE].append(REFUSED)
+    shell.fleet.outcomes["web-02", Ask.STAGE].append(REFUSED)
 
     assert shell("check", NEW, "--parallel", "1") == 2
     assert shell.out == snapshot
@@ -27,7 +27,7 @@ def test_check_without_staging_requests_no_step(shell: Shell) -> None:
 
 
 def test_check_as_a_json_document(shell: Shell) -> None:
-    shell.fleet.trouble["web-02", Ask.STAGE].append(REFUSED)
+    shell.fleet.outcomes["web-02", Ask.STAGE].append(REFUSED)
 
     assert shell("check", NEW, "--json") == 2
 

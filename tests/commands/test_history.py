@@ -12,7 +12,7 @@ from tests.support.shell import QUICK, Shell
 def test_the_history_lists_the_runs_of_every_rollout_the_newest_first(
     shell: Shell, snapshot: SnapshotAssertion
 ) -> None:
-    shell.fleet.trouble["web-03", Ask.UPGRADE].append(WENT_BACK)
+    shell.fleet.outcomes["web-03", Ask.UPGRADE].append(WENT_BACK)
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never", "--max-failures", "1")
     shell("commit", "-y")
     shell("rollback", "-y")

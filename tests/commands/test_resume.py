@@ -80,7 +80,7 @@ def test_every_request_of_a_resume_says_so(halfway: Shell) -> None:
 
 
 def test_a_failed_host_is_upgraded_again(shell: Shell) -> None:
-    shell.fleet.trouble[SECOND, Ask.UPGRADE].append(WENT_BACK)
+    shell.fleet.outcomes[SECOND, Ask.UPGRADE].append(WENT_BACK)
     assert shell("upgrade", NEW, "-y", *QUICK, "--on-failure", "halt") == 3
     steps = steps_of(shell)
 
@@ -182,7 +182,7 @@ def test_without_any_known_rollout_a_resume_is_refused(shell: Shell) -> None:
 
 
 def test_a_resume_ends_4_if_only_silent_hosts_could_know_the_rollout(shell: Shell) -> None:
-    shell.fleet.trouble[FIRST, Ask.LOOK].append(UNREACHABLE)
+    shell.fleet.outcomes[FIRST, Ask.LOOK].append(UNREACHABLE)
 
     assert shell("resume", "-y") == 4
 
@@ -193,7 +193,7 @@ def test_a_resume_ends_4_if_only_silent_hosts_could_know_the_rollout(shell: Shel
 def test_the_resume_that_the_end_of_an_upgrade_names_upgrades_the_failed_hosts(
     shell: Shell, options: list[str]
 ) -> None:
-    shell.fleet.trouble[SECOND, Ask.UPGRADE].append(WENT_BACK)
+    shell.fleet.outcomes[SECOND, Ask.UPGRADE].append(WENT_BACK)
     assert shell("upgrade", NEW, "-y", *QUICK, *options) == 3
     assert f"Once the cause is removed, continue with `fleet resume {ROLLOUT}`." in shell.err
 
@@ -227,7 +227,7 @@ def test_an_interrupted_rollback_or_commit_continues_as_such(shell: Shell, ask: 
 
 
 def test_an_upgrade_interrupted_while_it_rolled_back_continues_as_a_rollback(shell: Shell) -> None:
-    shell.fleet.trouble["web-03", Ask.UPGRADE].append(WENT_BACK)
+    shell.fleet.outcomes["web-03", Ask.UPGRADE].append(WENT_BACK)
     shell.fleet.meanwhile = interrupting(shell, Ask.ROLLBACK, FIRST)
     assert shell("upgrade", NEW, "-y", *QUICK) == 130
 

@@ -23,7 +23,7 @@ MASTER_KEYS = {"pid", "sha256", "version", "is_old", "workers", "draining"}
 
 
 def test_the_keys_of_the_status_document_are_a_promise(shell: Shell) -> None:
-    shell.fleet.trouble["web-04", Ask.LOOK].append(UNREACHABLE)
+    shell.fleet.outcomes["web-04", Ask.LOOK].append(UNREACHABLE)
 
     code = shell("status", "--json")
 

@@ -35,7 +35,7 @@ def test_the_holder_of_the_journal_and_of_each_host_is_named(shell: Shell) -> No
 
 def test_the_holders_as_a_json_document(shell: Shell) -> None:
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never", "--limit", "web-01")
-    shell.fleet.trouble["web-04", Ask.LOOK].append(UNREACHABLE)
+    shell.fleet.outcomes["web-04", Ask.LOOK].append(UNREACHABLE)
 
     with Elsewhere(shell):
         assert shell("unlock", "--json") == 4
@@ -72,7 +72,7 @@ def test_force_releases_the_claim_of_another_journal(shell: Shell, tmp_path: Pat
 
 def test_a_host_that_can_t_be_released_ends_4_and_is_named(shell: Shell) -> None:
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
-    shell.fleet.trouble["web-02", Ask.UNLOCK].append(UNREACHABLE)
+    shell.fleet.outcomes["web-02", Ask.UNLOCK].append(UNREACHABLE)
 
     assert shell("unlock", "--force", "-y") == 4
 

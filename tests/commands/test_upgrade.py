@@ -21,7 +21,7 @@ def test_an_upgrade_prints_a_line_per_event_and_then_a_table(shell: Shell, snaps
 
 
 def test_an_upgrade_that_is_rolled_back_ends_3_and_says_why(shell: Shell, snapshot: SnapshotAssertion) -> None:
-    shell.fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+    shell.fleet.outcomes["web-02", Ask.UPGRADE].append(WENT_BACK)
 
     code = shell("upgrade", NEW, "-y", *QUICK)
 
@@ -31,7 +31,7 @@ def test_an_upgrade_that_is_rolled_back_ends_3_and_says_why(shell: Shell, snapsh
 
 
 def test_one_refusal_in_preflight_ends_2_and_changes_nothing(shell: Shell) -> None:
-    shell.fleet.trouble["web-03", Ask.STAGE].append(REFUSED)
+    shell.fleet.outcomes["web-03", Ask.STAGE].append(REFUSED)
 
     code = shell("upgrade", NEW, "-y", *QUICK)
 

@@ -38,8 +38,8 @@ def ended(rollout: str, result: str = "completed", code: int = 0) -> Event:
 
 def test_the_events_of_a_rollout_come_back_as_they_were_and_fold_to_the_same_status(journal: Journal) -> None:
     fleet = a_fleet(6)
-    fleet.trouble["web-02", Ask.UPGRADE].append(LOST_AFTER)
-    fleet.trouble["web-04", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-02", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.outcomes["web-04", Ask.UPGRADE].append(WENT_BACK)
     _, game = play(fleet, Policy(bake_s=0.0))
     run = new_token()
 

@@ -29,7 +29,7 @@ SERVING = "nginx: worker proces[s]$"
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Fault:
     """What is done to a host, what is said of it going back, and what may be lost: nothing, unless somebody is killed."""
 
     shell: str
@@ -47,31 +47,31 @@ def stop(master: str) -> str:
     return f"kill -STOP {master}; until grep -q '^State:.T' /proc/{master}/status; do sleep 0.02; done"
 
 
-HELD_TROUBLES: Mapping[str, Trouble] = {
-    "WINCH and HUP pending together": Trouble(
+HELD_FAULTS: Mapping[str, Fault] = {
+    "WINCH and HUP pending together": Fault(
         f"o={OLD}; {stop('$o')}; kill -HUP $o; kill -WINCH $o; kill -CONT $o; {count('$o', 2)}", frozenset()
     ),
-    "a second HUP": Trouble(
+    "a second HUP": Fault(
         f"o={OLD}; kill -HUP $o; {count('$o', 2)}; kill -HUP $o; {count('$o', 4)}",
         frozenset({"workers_doubled", "workers_normal"}),
     ),
-    "the new master killed, its workers orphans": Trouble(
+    "the new master killed, its workers orphans": Fault(
         f"o={OLD}; kill -KILL {NEW}; {count('$o', 2)}", frozenset({"orphans_ended"})
     ),
-    "the new master stopped": Trouble(f"kill -STOP {NEW}", frozenset({"new_master_woken"})),
-    "a log rotation that reached only the new master": Trouble(
+    "the new master stopped": Fault(f"kill -STOP {NEW}", frozenset({"new_master_woken"})),
+    "a log rotation that reached only the new master": Fault(
         f"mv {ERROR_LOG} {ERROR_LOG}.1; kill -USR1 {NEW}; until [ -e {ERROR_LOG} ]; do sleep 0.02; done",
         frozenset({"log_reopened"}),
     ),
-    "the kept binary and the store's are gone": Trouble(
+    "the kept binary and the store's are gone": Fault(
         f"rm {PREFIX}/sbin/.nginx.fleet-kept; rm -r /var/lib/fleet/releases/{BASE}", frozenset({"release_rescued"})
     ),
-    "nobody accepts: WINCH to the new master": Trouble(
+    "nobody accepts: WINCH to the new master": Fault(
         f"kill -WINCH {NEW}; while pgrep -P {NEW} -f '{SERVING}' >/dev/null; do sleep 0.02; done",
         frozenset({"nobody_accepted"}),
         loses=True,
     ),
-    "systemd follows the new master": Trouble(
+    "systemd follows the new master": Fault(
         systemd(f"Type=forking\\\\nPIDFile={PID_FILE}\\\\nMainPID=77\\\\n") + f"; echo {OLD} > $group/cgroup.procs",
         frozenset({"unit_main_pid_stale"}),
     ),
@@ -85,7 +85,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hosts(make_lab: MakeLab) -> Lab:
-    return make_lab(len(HELD_TROUBLES))
+    return make_lab(len(HELD_FAULTS))
 
 
 def spoil(host: LabHost, shell: str) -> None:
@@ -114,19 +114,19 @@ def test_what_befalls_held_hosts_is_said_and_costs_nothing_going_back(hosts: Lab
     masters = {host.name: look(host).pid for host in hosts.hosts}
     ran = fleet(hosts, "upgrade", str(release), *HELD)
     assert ran.code == 0, ran.said
-    troubles = dict(zip(hosts.hosts, HELD_TROUBLES.items(), strict=True))
+    faults = dict(zip(hosts.hosts, HELD_FAULTS.items(), strict=True))
 
-    spared = {host.name: f"{host.address}:80" for host, (_, trouble) in troubles.items() if not trouble.loses}
+    spared = {host.name: f"{host.address}:80" for host, (_, fault) in faults.items() if not fault.loses}
     with Traffic(spared) as traffic:
-        for host, (_, trouble) in troubles.items():
-            spoil(host, trouble.shell)
+        for host, (_, fault) in faults.items():
+            spoil(host, fault.shell)
         ran = fleet(hosts, "rollback", "-y", "--output", "jsonl")
         report = traffic.stop()
 
     assert ran.code == 0, ran.said
     heard = said(ran)
-    spoken = {name: heard[host.name] - {"None"} for host, (name, _) in troubles.items()}
-    assert spoken == {name: trouble.words for name, trouble in HELD_TROUBLES.items()}, ran.said
+    spoken = {name: heard[host.name] - {"None"} for host, (name, _) in faults.items()}
+    assert spoken == {name: fault.words for name, fault in HELD_FAULTS.items()}, ran.said
     for host in hosts.hosts:
         is_back(host, masters[host.name])
         assert status(hosts)[host.name]["phase"] == "OLD"

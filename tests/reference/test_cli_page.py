@@ -94,7 +94,7 @@ def test_the_example_of_a_document_has_the_keys_that_the_command_prints(
 def test_the_example_of_check_has_the_keys_that_the_command_prints(shell: Shell) -> None:
     finding = Finding("daemon_off", Severity.REFUSAL, "nginx runs with `daemon off`.", "Start it with daemon on.")
     refused = replace(REFUSED, findings=(finding,))
-    shell.fleet.trouble["web-01", Ask.STAGE].append(refused)
+    shell.fleet.outcomes["web-01", Ask.STAGE].append(refused)
 
     assert shell("check", NEW, "--json") == 2
 
@@ -118,7 +118,7 @@ COMMON = set(json.loads(Event(EVENTS[EventType.NOTE].event.at, "", EventType.NOT
 
 
 def test_the_examples_of_events_have_the_keys_of_a_real_run(shell: Shell) -> None:
-    shell.fleet.trouble["web-03", Ask.UPGRADE].append(WENT_BACK)
+    shell.fleet.outcomes["web-03", Ask.UPGRADE].append(WENT_BACK)
     printed = []
     for words in (("upgrade", "c" * 64, *QUICK), ("upgrade", NEW, *QUICK), ("commit",)):
         shell(*words, "-y", "--output", "jsonl")

@@ -44,9 +44,9 @@ def test_the_first_events_carry_everything_that_is_known_of_a_host() -> None:
 
 def test_a_rollback_and_a_commit_begin_with_what_the_look_has_shown() -> None:
     fleet = a_fleet(4)
-    fleet.trouble["web-03", Ask.UPGRADE].append(REFUSED)
+    fleet.outcomes["web-03", Ask.UPGRADE].append(REFUSED)
     play(fleet, replace(HELD, max_failures=4))
-    fleet.trouble["web-02", Ask.LOOK].append(UNREACHABLE)
+    fleet.outcomes["web-02", Ask.LOOK].append(UNREACHABLE)
     looked = look(fleet)
 
     for begin in (rollback_status, commit_status):

@@ -44,7 +44,7 @@ def test_an_interrupted_upgrade_continues_as_an_upgrade() -> None:
 @pytest.mark.parametrize("broke_off", [False, True], ids=["turned back", "killed"])
 def test_an_interrupted_rollback_continues_as_a_rollback(broke_off: bool) -> None:
     fleet = a_fleet(4)
-    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-02", Ask.UPGRADE].append(WENT_BACK)
     status = interrupted(fleet, Ask.ROLLBACK, "web-01").status
 
     if broke_off:
@@ -55,7 +55,7 @@ def test_an_interrupted_rollback_continues_as_a_rollback(broke_off: bool) -> Non
 
 def test_after_a_finished_rollback_there_is_nothing_to_resume() -> None:
     fleet = a_fleet(4)
-    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-02", Ask.UPGRADE].append(WENT_BACK)
     game = a_play(fleet, QUICK, SIZES)
     game.to_the_end(partial(decide, QUICK))
 
@@ -65,9 +65,9 @@ def test_after_a_finished_rollback_there_is_nothing_to_resume() -> None:
 
 def test_a_rollback_with_a_host_that_is_not_known_to_be_back_continues() -> None:
     fleet = a_fleet(4)
-    fleet.trouble["web-02", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.outcomes["web-02", Ask.UPGRADE].append(LOST_AFTER)
     for ask in (Ask.LOOK, Ask.ROLLBACK):
-        fleet.trouble["web-02", ask].extend([UNREACHABLE] * 99)
+        fleet.outcomes["web-02", ask].extend([UNREACHABLE] * 99)
     game = a_play(fleet, QUICK, SIZES)
     game.to_the_end(partial(decide, QUICK))
 
@@ -115,7 +115,7 @@ def test_hosts_have_passed_when_their_batch_has_passed_its_gate() -> None:
 
 def test_a_faulty_host_has_not_passed_and_earlier_runs_count() -> None:
     fleet = a_fleet(4)
-    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-02", Ask.UPGRADE].append(WENT_BACK)
     lenient = replace(QUICK, on_failure=OnFailure.CONTINUE)
     game = interrupted(fleet, Ask.UPGRADE, "web-03", lenient)
     before = resumed_status("r1", game.status.batches, frozenset({"web-02"}))

@@ -54,7 +54,7 @@ def test_one_dead_host_never_blocks_the_others_and_needs_a_person() -> None:
     fleet = a_fleet(3)
     play(fleet, HELD)
     for ask in (Ask.LOOK, Ask.ROLLBACK):
-        fleet.trouble["web-02", ask].extend([UNREACHABLE] * 99)
+        fleet.outcomes["web-02", ask].extend([UNREACHABLE] * 99)
 
     end, game = rollback(fleet)
 
@@ -68,7 +68,7 @@ def test_one_dead_host_never_blocks_the_others_and_needs_a_person() -> None:
 def test_a_lost_rollback_is_looked_at_and_then_asked_for_again() -> None:
     fleet = a_fleet(1)
     play(fleet, HELD)
-    fleet.trouble["web-01", Ask.ROLLBACK].append(LOST_BEFORE)
+    fleet.outcomes["web-01", Ask.ROLLBACK].append(LOST_BEFORE)
 
     end, _ = rollback(fleet)
 
@@ -80,7 +80,7 @@ def test_a_lost_rollback_is_looked_at_and_then_asked_for_again() -> None:
 def test_a_rollback_whose_answer_was_lost_ends_with_0() -> None:
     fleet = a_fleet(1)
     play(fleet, HELD)
-    fleet.trouble["web-01", Ask.ROLLBACK].append(LOST_AFTER)
+    fleet.outcomes["web-01", Ask.ROLLBACK].append(LOST_AFTER)
 
     end, _ = rollback(fleet)
 
@@ -90,7 +90,7 @@ def test_a_rollback_whose_answer_was_lost_ends_with_0() -> None:
 def test_a_host_that_another_script_is_at_work_on_is_asked_again() -> None:
     fleet = a_fleet(1)
     play(fleet, HELD)
-    fleet.trouble["web-01", Ask.ROLLBACK].append(HostOutcome("", Outcome.REFUSED, "busy", "pid 9 is at work", "Wait."))
+    fleet.outcomes["web-01", Ask.ROLLBACK].append(HostOutcome("", Outcome.REFUSED, "busy", "pid 9 is at work", "Wait."))
 
     end, _ = rollback(fleet)
 

@@ -11,7 +11,7 @@ from tests.support.rollout.playing import a_play
 
 def test_a_look_at_a_host_that_does_not_answer_ends_with_4() -> None:
     fleet = a_fleet(3)
-    fleet.trouble["web-02", Ask.LOOK].append(UNREACHABLE)
+    fleet.outcomes["web-02", Ask.LOOK].append(UNREACHABLE)
     game = a_play(fleet, QUICK)
 
     end = game.to_the_end(partial(decide_single_visit, Ask.LOOK, PARALLEL))
@@ -22,8 +22,8 @@ def test_a_look_at_a_host_that_does_not_answer_ends_with_4() -> None:
 
 def test_a_check_names_all_hosts_that_refuse() -> None:
     fleet = a_fleet(3)
-    fleet.trouble["web-01", Ask.STAGE].append(REFUSED)
-    fleet.trouble["web-03", Ask.STAGE].append(REFUSED)
+    fleet.outcomes["web-01", Ask.STAGE].append(REFUSED)
+    fleet.outcomes["web-03", Ask.STAGE].append(REFUSED)
     game = a_play(fleet, QUICK)
 
     end = game.to_the_end(partial(decide_single_visit, Ask.STAGE, PARALLEL))

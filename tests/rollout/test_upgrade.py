@@ -56,10 +56,10 @@ def test_every_host_is_staged_before_any_host_is_changed() -> None:
     assert [ask for _, ask in fleet.calls[:6]] == [Ask.STAGE] * 6
 
 
-@pytest.mark.parametrize("trouble", [REFUSED, UNREACHABLE, LOST_BEFORE], ids=lambda trouble: trouble.reason)
-def test_one_host_that_does_not_pass_preflight_means_that_no_host_is_changed(trouble: HostOutcome) -> None:
+@pytest.mark.parametrize("outcome", [REFUSED, UNREACHABLE, LOST_BEFORE], ids=lambda outcome: outcome.reason)
+def test_one_host_that_does_not_pass_preflight_means_that_no_host_is_changed(outcome: HostOutcome) -> None:
     fleet = a_fleet(6)
-    fleet.trouble["web-05", Ask.STAGE].append(trouble)
+    fleet.outcomes["web-05", Ask.STAGE].append(outcome)
 
     end, _ = play(fleet, QUICK)
 
@@ -75,7 +75,7 @@ def test_a_host_that_the_rollout_had_begun_and_that_is_down_needs_a_person() -> 
     play(fleet, replace(QUICK, commit=CommitWhen.NEVER))
     host = fleet.hosts["web-01"]
     host.model = host.model.kill_new().kill_old()
-    fleet.trouble["web-01", Ask.STAGE].append(REFUSED)
+    fleet.outcomes["web-01", Ask.STAGE].append(REFUSED)
 
     end, _ = play(fleet, QUICK)
 
@@ -140,7 +140,7 @@ def test_a_host_that_runs_the_release_already_is_left_alone() -> None:
 
 def test_a_failure_beyond_the_budget_rolls_back_every_begun_host_and_begins_no_other() -> None:
     fleet = a_fleet(6)
-    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-02", Ask.UPGRADE].append(WENT_BACK)
 
     end, _ = play(fleet, QUICK)
 
@@ -152,7 +152,7 @@ def test_a_failure_beyond_the_budget_rolls_back_every_begun_host_and_begins_no_o
 
 def test_hosts_committed_with_their_batch_go_back_too() -> None:
     fleet = a_fleet(6)
-    fleet.trouble["web-04", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-04", Ask.UPGRADE].append(WENT_BACK)
 
     end, _ = play(fleet, replace(QUICK, commit=CommitWhen.BATCH))
 
@@ -163,7 +163,7 @@ def test_hosts_committed_with_their_batch_go_back_too() -> None:
 
 def test_halt_leaves_the_begun_hosts_as_they_are() -> None:
     fleet = a_fleet(6)
-    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-02", Ask.UPGRADE].append(WENT_BACK)
 
     end, _ = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
 
@@ -175,8 +175,8 @@ def test_halt_leaves_the_begun_hosts_as_they_are() -> None:
 
 def test_with_continue_no_number_of_failures_stops_the_rollout() -> None:
     fleet = a_fleet(6)
-    fleet.trouble["web-01", Ask.UPGRADE].append(WENT_BACK)
-    fleet.trouble["web-04", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-01", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-04", Ask.UPGRADE].append(WENT_BACK)
 
     end, _ = play(fleet, replace(QUICK, on_failure=OnFailure.CONTINUE))
 
@@ -187,7 +187,7 @@ def test_with_continue_no_number_of_failures_stops_the_rollout() -> None:
 def test_a_host_that_fails_its_bake_within_the_budget_is_rolled_back_alone_and_the_rollout_continues() -> None:
     fleet = a_fleet(4)
     bad = replace(WENT_BACK, reason="log_bad")
-    fleet.trouble["web-01", Ask.BAKE].append(bad)
+    fleet.outcomes["web-01", Ask.BAKE].append(bad)
 
     end, game = play(fleet, replace(QUICK, max_failures=1), sizes=(2, 2))
 
@@ -237,7 +237,7 @@ def test_a_bake_of_no_time_looks_once() -> None:
 
 def test_a_host_that_misses_one_look_is_asked_again_before_it_counts() -> None:
     fleet = a_fleet(2)
-    fleet.trouble["web-01", Ask.BAKE].append(UNREACHABLE)
+    fleet.outcomes["web-01", Ask.BAKE].append(UNREACHABLE)
 
     end, _ = play(fleet, QUICK)
 
@@ -247,7 +247,7 @@ def test_a_host_that_misses_one_look_is_asked_again_before_it_counts() -> None:
 def test_a_host_that_gives_no_answer_at_the_gate_counts_as_unreachable_and_needs_a_person() -> None:
     fleet = a_fleet(2)
     for ask in (Ask.BAKE, Ask.LOOK, Ask.ROLLBACK):
-        fleet.trouble["web-01", ask].extend([UNREACHABLE] * 99)
+        fleet.outcomes["web-01", ask].extend([UNREACHABLE] * 99)
 
     end, game = play(fleet, QUICK, sizes=(2,))
 
@@ -266,7 +266,7 @@ def test_a_batch_of_which_no_host_passed_its_bake_is_the_last_even_within_the_bu
     ask: Ask, on_failure: OnFailure
 ) -> None:
     fleet = a_fleet(4)
-    fleet.trouble["web-01", ask].append(WENT_BACK)
+    fleet.outcomes["web-01", ask].append(WENT_BACK)
 
     end, game = play(fleet, replace(QUICK, max_failures=2, on_failure=on_failure), sizes=(1, 3))
 
@@ -279,7 +279,7 @@ def test_a_batch_of_which_no_host_passed_its_bake_is_the_last_even_within_the_bu
 def test_a_canary_without_an_answer_within_the_budget_halts_after_a_last_look() -> None:
     fleet = a_fleet(4)
     for ask in (Ask.BAKE, Ask.LOOK):
-        fleet.trouble["web-01", ask].extend([UNREACHABLE] * 99)
+        fleet.outcomes["web-01", ask].extend([UNREACHABLE] * 99)
 
     end, game = play(fleet, replace(QUICK, max_failures=2), sizes=(1, 3))
 
@@ -290,7 +290,7 @@ def test_a_canary_without_an_answer_within_the_budget_halts_after_a_last_look() 
 
 def test_a_host_without_an_answer_within_the_budget_does_not_close_the_gate() -> None:
     fleet = a_fleet(4)
-    fleet.trouble["web-01", Ask.BAKE].extend([UNREACHABLE] * 99)
+    fleet.outcomes["web-01", Ask.BAKE].extend([UNREACHABLE] * 99)
 
     end, game = play(fleet, replace(QUICK, max_failures=1), sizes=(2, 2))
 
@@ -315,16 +315,16 @@ CLAIMED = HostOutcome("", Outcome.REFUSED, "claimed", "rollout r9 of bob@desk ha
 HELD = HostOutcome("", Outcome.REFUSED, "upgrade_in_progress", "two masters run already", "Commit it.")
 
 
-@pytest.mark.parametrize("trouble", [BUSY, HELD], ids=lambda trouble: trouble.reason)
+@pytest.mark.parametrize("outcome", [BUSY, HELD], ids=lambda outcome: outcome.reason)
 @pytest.mark.parametrize("ask", [Ask.STAGE, Ask.UPGRADE])
 @pytest.mark.parametrize("on_failure", OnFailure)
 def test_hosts_held_by_another_rollout_end_the_run_with_5_when_nothing_was_changed(
-    trouble: HostOutcome, ask: Ask, on_failure: OnFailure
+    outcome: HostOutcome, ask: Ask, on_failure: OnFailure
 ) -> None:
     fleet = a_fleet(3)
     for name, host in fleet.hosts.items():
         host.record = Record("theirs", 1, "bob@desk", NEW, OLD, OLD, "2026-11-23T09:00:00.000Z")
-        fleet.trouble[name, ask].append(trouble)
+        fleet.outcomes[name, ask].append(outcome)
 
     end, _ = play(fleet, replace(QUICK, on_failure=on_failure))
 
@@ -336,7 +336,7 @@ def test_hosts_held_by_another_rollout_end_the_run_with_5_when_nothing_was_chang
 def test_hosts_held_by_another_rollout_end_a_resume_with_5_whatever_was_begun_before() -> None:
     fleet = a_fleet(3)
     fleet.hosts["web-01"].record = Record("r1", 1, "alice@desk", NEW, OLD, OLD, "2026-11-23T09:00:00.000Z")
-    fleet.trouble["web-02", Ask.STAGE].append(CLAIMED)
+    fleet.outcomes["web-02", Ask.STAGE].append(CLAIMED)
     game = a_play(fleet, QUICK, (3,))
     begun = replace(game.status.hosts["web-01"], progress=Progress.UPGRADED)
     game.status = replace(game.status, hosts={**game.status.hosts, "web-01": begun})
@@ -349,8 +349,8 @@ def test_hosts_held_by_another_rollout_end_a_resume_with_5_whatever_was_begun_be
 
 def test_a_host_whose_rollback_was_lost_each_time_needs_a_person_though_it_answers_a_look() -> None:
     fleet = a_fleet(2)
-    fleet.trouble["web-02", Ask.UPGRADE].append(UNREACHABLE)
-    fleet.trouble["web-01", Ask.ROLLBACK].extend([UNREACHABLE] * 3)
+    fleet.outcomes["web-02", Ask.UPGRADE].append(UNREACHABLE)
+    fleet.outcomes["web-01", Ask.ROLLBACK].extend([UNREACHABLE] * 3)
 
     end, _ = play(fleet, QUICK, sizes=(2,))
 
@@ -364,7 +364,7 @@ PATIENT = replace(QUICK, lock_wait_s=60.0)
 
 def held_for(fleet: Fleet, tries: int, host: str = "web-02") -> None:
     """So many times the host says that somebody else is at work on it."""
-    fleet.trouble[host, Ask.STAGE].extend([CLAIMED] * tries)
+    fleet.outcomes[host, Ask.STAGE].extend([CLAIMED] * tries)
 
 
 def test_claimed_hosts_are_asked_again_until_the_lock_wait_is_over() -> None:
@@ -394,7 +394,7 @@ def test_the_run_ends_with_5_when_the_lock_wait_is_over() -> None:
 def test_claimed_hosts_are_not_waited_for_when_another_host_is_refused() -> None:
     fleet = a_fleet(3)
     held_for(fleet, 99)
-    fleet.trouble["web-03", Ask.STAGE].append(REFUSED)
+    fleet.outcomes["web-03", Ask.STAGE].append(REFUSED)
 
     play(fleet, PATIENT)
 
@@ -403,7 +403,7 @@ def test_claimed_hosts_are_not_waited_for_when_another_host_is_refused() -> None
 
 def test_two_masters_that_no_rollout_left_there_are_an_ordinary_refusal() -> None:
     fleet = a_fleet(2)
-    fleet.trouble["web-02", Ask.STAGE].append(HELD)
+    fleet.outcomes["web-02", Ask.STAGE].append(HELD)
 
     end, _ = play(fleet, QUICK)
 
@@ -412,7 +412,7 @@ def test_two_masters_that_no_rollout_left_there_are_an_ordinary_refusal() -> Non
 
 def test_a_host_held_by_another_after_others_were_begun_is_an_ordinary_failure() -> None:
     fleet = a_fleet(3)
-    fleet.trouble["web-02", Ask.UPGRADE].append(HELD)
+    fleet.outcomes["web-02", Ask.UPGRADE].append(HELD)
 
     end, _ = play(fleet, QUICK)
 
@@ -429,7 +429,7 @@ def test_begun_hosts_are_counted_separately() -> None:
 def test_a_rollout_in_which_every_host_failed_is_not_called_completed() -> None:
     fleet = a_fleet(3)
     for name in fleet.hosts:
-        fleet.trouble[name, Ask.UPGRADE].append(WENT_BACK)
+        fleet.outcomes[name, Ask.UPGRADE].append(WENT_BACK)
 
     end, _ = play(fleet, replace(QUICK, on_failure=OnFailure.CONTINUE))
 
@@ -439,7 +439,7 @@ def test_a_rollout_in_which_every_host_failed_is_not_called_completed() -> None:
 
 def test_a_halt_with_every_begun_host_old_again_names_no_rollback() -> None:
     fleet = a_fleet(3)
-    fleet.trouble["web-01", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-01", Ask.UPGRADE].append(WENT_BACK)
 
     end, _ = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
 
@@ -450,7 +450,7 @@ def test_a_halt_with_every_begun_host_old_again_names_no_rollback() -> None:
 
 def test_after_a_lost_reply_the_host_is_looked_at_and_the_request_is_not_repeated() -> None:
     fleet = a_fleet(2)
-    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.outcomes["web-01", Ask.UPGRADE].append(LOST_AFTER)
 
     end, _ = play(fleet, QUICK)
 
@@ -461,7 +461,7 @@ def test_after_a_lost_reply_the_host_is_looked_at_and_the_request_is_not_repeate
 
 def test_a_lost_request_is_a_failure_of_that_host_once_it_is_seen_at_rest() -> None:
     fleet = a_fleet(2)
-    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_BEFORE)
+    fleet.outcomes["web-01", Ask.UPGRADE].append(LOST_BEFORE)
 
     end, game = play(fleet, QUICK)
 
@@ -472,9 +472,9 @@ def test_a_lost_request_is_a_failure_of_that_host_once_it_is_seen_at_rest() -> N
 
 def test_a_host_lost_during_its_upgrade_and_silent_ever_since_needs_a_person() -> None:
     fleet = a_fleet(2)
-    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
-    fleet.trouble["web-01", Ask.LOOK].extend([UNREACHABLE] * 99)
-    fleet.trouble["web-01", Ask.ROLLBACK].extend([UNREACHABLE] * 99)
+    fleet.outcomes["web-01", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.outcomes["web-01", Ask.LOOK].extend([UNREACHABLE] * 99)
+    fleet.outcomes["web-01", Ask.ROLLBACK].extend([UNREACHABLE] * 99)
 
     end, game = play(fleet, QUICK)
 
@@ -486,8 +486,8 @@ def test_a_host_lost_during_its_upgrade_and_silent_ever_since_needs_a_person() -
 def test_the_fault_keeps_the_words_of_the_visit_that_was_lost() -> None:
     """A host that freezes in a step says nothing to a look either, like one whose sshd never answered."""
     fleet = a_fleet(2)
-    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
-    fleet.trouble["web-01", Ask.LOOK].extend([UNREACHABLE] * 99)
+    fleet.outcomes["web-01", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.outcomes["web-01", Ask.LOOK].extend([UNREACHABLE] * 99)
 
     _, game = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
 
@@ -499,8 +499,8 @@ def test_the_fault_keeps_the_words_of_the_visit_that_was_lost() -> None:
 def test_a_changed_host_key_replaces_the_words_of_the_visit_that_was_lost() -> None:
     fleet = a_fleet(2)
     changed = replace(UNREACHABLE, reason="host_key_changed", message="THE HOST KEY HAS CHANGED")
-    fleet.trouble["web-01", Ask.UPGRADE].append(LOST_AFTER)
-    fleet.trouble["web-01", Ask.LOOK].extend([UNREACHABLE, *[changed] * 98])
+    fleet.outcomes["web-01", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.outcomes["web-01", Ask.LOOK].extend([UNREACHABLE, *[changed] * 98])
 
     _, game = play(fleet, replace(QUICK, on_failure=OnFailure.HALT))
 
@@ -511,7 +511,7 @@ def test_a_changed_host_key_replaces_the_words_of_the_visit_that_was_lost() -> N
 
 def test_a_lost_commit_is_given_again_only_after_a_look() -> None:
     fleet = a_fleet(1)
-    fleet.trouble["web-01", Ask.COMMIT].append(LOST_BEFORE)
+    fleet.outcomes["web-01", Ask.COMMIT].append(LOST_BEFORE)
 
     end, _ = play(fleet, QUICK)
 
@@ -536,7 +536,7 @@ def test_with_commit_never_the_hosts_end_held_and_both_commands_are_named() -> N
 
 def test_a_drain_that_does_not_end_leaves_the_host_held_and_the_rollout_unfinished() -> None:
     fleet = a_fleet(2)
-    fleet.trouble["web-02", Ask.COMMIT].append(
+    fleet.outcomes["web-02", Ask.COMMIT].append(
         HostOutcome("", Outcome.DONE, "drain_pending", "old workers still drain")
     )
 
@@ -587,8 +587,8 @@ def test_after_an_interruption_no_host_is_begun_and_the_next_commands_are_named(
 
 def test_a_host_whose_rollback_failed_needs_a_person_and_is_not_asked_again() -> None:
     fleet = a_fleet(2)
-    fleet.trouble["web-01", Ask.BAKE].append(replace(WENT_BACK, reason="probe_failed"))
-    fleet.trouble["web-01", Ask.ROLLBACK].append(
+    fleet.outcomes["web-01", Ask.BAKE].append(replace(WENT_BACK, reason="probe_failed"))
+    fleet.outcomes["web-01", Ask.ROLLBACK].append(
         HostOutcome("", Outcome.FAILED, "dismiss_unseen", "still there", "Look.")
     )
 
@@ -598,15 +598,15 @@ def test_a_host_whose_rollback_failed_needs_a_person_and_is_not_asked_again() ->
     assert fleet.asked(Ask.ROLLBACK) == ["web-01"]
 
 
-TROUBLES = st.sampled_from([WENT_BACK, REFUSED, UNREACHABLE, LOST_AFTER, LOST_BEFORE])
+BAD_OUTCOMES = st.sampled_from([WENT_BACK, REFUSED, UNREACHABLE, LOST_AFTER, LOST_BEFORE])
 
 
 @given(
     count=st.integers(1, 12),
     sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4),
-    troubles=st.dictionaries(
+    bad=st.dictionaries(
         st.tuples(st.integers(1, 12), st.sampled_from([Ask.UPGRADE, Ask.BAKE, Ask.COMMIT, Ask.LOOK, Ask.ROLLBACK])),
-        st.lists(TROUBLES, min_size=1, max_size=12),
+        st.lists(BAD_OUTCOMES, min_size=1, max_size=12),
         max_size=6,
     ),
     policy=st.builds(
@@ -622,13 +622,13 @@ TROUBLES = st.sampled_from([WENT_BACK, REFUSED, UNREACHABLE, LOST_AFTER, LOST_BE
 def test_the_budget_is_never_passed_and_every_host_has_an_outcome(
     count: int,
     sizes: list[int],
-    troubles: dict[tuple[int, Ask], list[HostOutcome]],
+    bad: dict[tuple[int, Ask], list[HostOutcome]],
     policy: Policy,
     seed: Random,
 ) -> None:
     fleet = a_fleet(count)
-    for (number, ask), outcomes in troubles.items():
-        fleet.trouble[f"web-{number:02}", ask].extend(outcomes)
+    for (number, ask), outcomes in bad.items():
+        fleet.outcomes[f"web-{number:02}", ask].extend(outcomes)
     game = a_play(fleet, policy, sizes)
     game.choose = seed.randrange
 

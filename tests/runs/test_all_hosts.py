@@ -31,7 +31,7 @@ def test_a_rollback_with_a_dead_host_rolls_the_others_back_and_ends_4(shell: She
     shell("upgrade", NEW, "-y", *QUICK)
     shell.environment = replace(shell.environment, clock=fast_clock)
     for ask in (Ask.LOOK, Ask.ROLLBACK):
-        shell.fleet.trouble["web-02", ask].extend([UNREACHABLE] * 99)
+        shell.fleet.outcomes["web-02", ask].extend([UNREACHABLE] * 99)
 
     assert shell("rollback", "-y") == 4
 

@@ -18,7 +18,7 @@ def test_an_unknown_rollout_is_refused_with_the_known_ones(shell: Shell, wanted:
 
 def test_a_rollback_ends_4_if_only_silent_hosts_could_know_the_rollout(shell: Shell) -> None:
     for name in shell.fleet.hosts:
-        shell.fleet.trouble[name, Ask.LOOK].append(UNREACHABLE)
+        shell.fleet.outcomes[name, Ask.LOOK].append(UNREACHABLE)
 
     assert shell("rollback", "-y") == 4
 
@@ -36,7 +36,7 @@ def test_a_start_that_matches_several_rollouts_is_refused_with_all_of_them(shell
 def test_a_silent_host_may_be_in_a_newer_rollout_that_only_the_journal_knows(shell: Shell) -> None:
     shell("upgrade", NEW, "-y", *QUICK, "--limit", "web-01")
     shell("upgrade", NEW, "-y", *QUICK, "--limit", "web-02")
-    shell.fleet.trouble["web-02", Ask.LOOK].append(UNREACHABLE)
+    shell.fleet.outcomes["web-02", Ask.LOOK].append(UNREACHABLE)
 
     assert shell("rollback", "-y") == 4
 
@@ -47,7 +47,7 @@ def test_a_silent_host_may_be_in_a_newer_rollout_that_only_the_journal_knows(she
 
 def test_a_silent_host_does_not_stop_a_rollback_of_the_newest_rollout(shell: Shell) -> None:
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
-    shell.fleet.trouble["web-02", Ask.LOOK].append(UNREACHABLE)
+    shell.fleet.outcomes["web-02", Ask.LOOK].append(UNREACHABLE)
 
     assert shell("rollback", "-y") == 0
 

@@ -44,10 +44,10 @@ def as_text(what: RenderableType, width: int) -> str:
 def a_rollout_that_went_wrong() -> Play:
     """One host failed, one fell silent, one is taken back, three never began."""
     fleet = a_fleet(6)
-    fleet.trouble["web-02", Ask.UPGRADE].append(WENT_BACK)
-    fleet.trouble["web-03", Ask.UPGRADE].append(LOST_AFTER)
+    fleet.outcomes["web-02", Ask.UPGRADE].append(WENT_BACK)
+    fleet.outcomes["web-03", Ask.UPGRADE].append(LOST_AFTER)
     for ask in (Ask.LOOK, Ask.ROLLBACK):
-        fleet.trouble["web-03", ask].extend([UNREACHABLE] * 99)
+        fleet.outcomes["web-03", ask].extend([UNREACHABLE] * 99)
     return play(fleet, QUICK)[1]
 
 
@@ -56,7 +56,7 @@ def three_hundred_hosts() -> RolloutStatus:
     """Most of them at fault."""
     fleet = a_fleet(300)
     for number in range(50, 300):
-        fleet.trouble[f"web-{number:02}", Ask.UPGRADE].append(WENT_BACK)
+        fleet.outcomes[f"web-{number:02}", Ask.UPGRADE].append(WENT_BACK)
     return play(fleet, replace(QUICK, max_failures=300), sizes=(300,))[1].status
 
 

@@ -40,7 +40,7 @@ def test_a_changed_key_ends_the_output_with_both_fingerprints_and_the_line(
     shell: Shell, words: tuple[str, ...]
 ) -> None:
     for ask in (Ask.STAGE, Ask.LOOK):
-        shell.fleet.trouble["web-02", ask].extend([CHANGED] * 9)
+        shell.fleet.outcomes["web-02", ask].extend([CHANGED] * 9)
 
     assert shell(*words) == (2 if words[0] in ("check", "upgrade") else 4)
 
@@ -52,7 +52,7 @@ def test_a_changed_key_ends_the_output_with_both_fingerprints_and_the_line(
 
 @pytest.mark.parametrize("command", ["check", "upgrade"])
 def test_a_changed_key_is_also_framed_when_it_is_found(shell: Shell, command: str) -> None:
-    shell.fleet.trouble["web-02", Ask.STAGE].extend([CHANGED] * 9)
+    shell.fleet.outcomes["web-02", Ask.STAGE].extend([CHANGED] * 9)
 
     shell(command, NEW, *(["-y", *QUICK] if command == "upgrade" else []))
 
@@ -64,7 +64,7 @@ def test_a_changed_key_is_also_framed_when_it_is_found(shell: Shell, command: st
 
 def test_the_changed_key_of_a_bastion_is_shown_once_for_all_hosts_behind_it(shell: Shell) -> None:
     for name in ("web-01", "web-02", "web-03"):
-        shell.fleet.trouble[name, Ask.STAGE].extend([CHANGED] * 9)
+        shell.fleet.outcomes[name, Ask.STAGE].extend([CHANGED] * 9)
 
     shell("check", NEW)
 

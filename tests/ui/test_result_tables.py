@@ -29,7 +29,7 @@ def test_the_summary_has_a_row_per_host(width: int, snapshot: SnapshotAssertion)
 
 def test_the_findings_have_their_remedies(snapshot: SnapshotAssertion) -> None:
     fleet = a_fleet(2)
-    fleet.trouble["web-01", Ask.STAGE].append(REFUSED)
+    fleet.outcomes["web-01", Ask.STAGE].append(REFUSED)
     game = a_play(fleet, QUICK)
     game.to_the_end(partial(decide_single_visit, Ask.STAGE, 50))
     found = Finding("quic", Severity.REFUSAL, "HTTP/3 without quic_bpf.", "Set quic_bpf on.", overridable=True)

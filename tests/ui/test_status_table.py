@@ -25,7 +25,7 @@ MANY = 9_000
 @pytest.mark.parametrize("width", [100, 60])
 def test_the_status_table_shows_the_held_hosts_and_the_undo_command(width: int, snapshot: SnapshotAssertion) -> None:
     fleet = a_fleet(3)
-    fleet.trouble["web-03", Ask.LOOK].append(UNREACHABLE)
+    fleet.outcomes["web-03", Ask.LOOK].append(UNREACHABLE)
     host = fleet.hosts["web-02"]
     host.held, host.runs, host.record = OLD, NEW, Record("r1", 1, "ann@desk", NEW, OLD, OLD, "2026-11-23T10:00:00.000Z")
     game = a_play(fleet, QUICK)

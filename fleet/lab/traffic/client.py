@@ -165,8 +165,8 @@ class Clients:
                 connection = Connection(target)
                 await connection.open()
                 self._judge(await connection.ask(request))
-        except (BadAnswer, TimeoutError) as trouble:
-            self.ledger.failed(NEW, target.host, began_s, self._since(began_s), _as_bad(trouble, connection))
+        except (BadAnswer, TimeoutError) as problem:
+            self.ledger.failed(NEW, target.host, began_s, self._since(began_s), _as_bad(problem, connection))
         else:
             self.ledger.answered(NEW, target.host, began_s, self._since(began_s))
         finally:
@@ -227,8 +227,8 @@ class Clients:
             is_kept = not answer.closes
         except NoAnswer:
             raise
-        except (BadAnswer, TimeoutError) as trouble:
-            self.ledger.failed(KEEPALIVE, target.host, began_s, self._since(began_s), _as_bad(trouble, connection))
+        except (BadAnswer, TimeoutError) as problem:
+            self.ledger.failed(KEEPALIVE, target.host, began_s, self._since(began_s), _as_bad(problem, connection))
             return None
         finally:
             if not is_kept:
@@ -245,8 +245,8 @@ class Clients:
             try:
                 connection = Connection(target, receive_buffer_bytes=SLOW_BUFFER_BYTES)
                 await self._download(connection, request)
-            except (BadAnswer, TimeoutError) as trouble:
-                self.ledger.failed(SLOW, target.host, began_s, self._since(began_s), _as_bad(trouble, connection))
+            except (BadAnswer, TimeoutError) as problem:
+                self.ledger.failed(SLOW, target.host, began_s, self._since(began_s), _as_bad(problem, connection))
                 await self._until(self._loop.time() + LATE_S)
             else:
                 self.ledger.answered(SLOW, target.host, began_s, self._since(began_s))
@@ -286,9 +286,9 @@ def _request(target: Target, path: str, connection: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: {target.host}\r\nConnection: {connection}\r\n\r\n".encode()
 
 
-def _as_bad(trouble: BadAnswer | TimeoutError, connection: Connection | None) -> BadAnswer:
-    if isinstance(trouble, BadAnswer):
-        return trouble
+def _as_bad(problem: BadAnswer | TimeoutError, connection: Connection | None) -> BadAnswer:
+    if isinstance(problem, BadAnswer):
+        return problem
     return BadAnswer(What.TIMED_OUT, connection.stage if connection is not None else "")
 
 

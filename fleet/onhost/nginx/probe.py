@@ -29,11 +29,11 @@ MOST_BODY_BYTES = 1 << 20
 
 
 class Answer(NamedTuple):
-    """The result of one probe. `by` is the pid of the worker that answered; `trouble` is `None` when the answer is right."""
+    """The result of one probe. `by` is the pid of the worker that answered; `problem` is `None` when the answer is right."""
 
     probe: Probe
     by: Optional[int]
-    trouble: Optional[str]
+    problem: Optional[str]
 
 
 class NotReached(Exception):
@@ -52,15 +52,15 @@ def ask(machine: Machine, probe: Probe, workers: Collection[int]) -> Answer:
         if urlsplit(probe.url).scheme == "https":
             connection = _tls(connection, probe)
         timer.start()
-        trouble = _exchange(connection, probe)
+        problem = _exchange(connection, probe)
     except (OSError, HTTPException, ValueError) as error:
-        trouble = "no answer (%s)" % (str(error) or type(error).__name__)
+        problem = "no answer (%s)" % (str(error) or type(error).__name__)
     finally:
         timer.cancel()
         connection.close()
     if over.is_set():
-        trouble = "no whole answer within %.0f s" % probe.timeout_s
-    return Answer(probe, by, trouble and "%s: %s, from worker %d" % (probe.url, trouble, by))
+        problem = "no whole answer within %.0f s" % probe.timeout_s
+    return Answer(probe, by, problem and "%s: %s, from worker %d" % (probe.url, problem, by))
 
 
 def _hang_up(connection: socket.socket, over: threading.Event) -> None:

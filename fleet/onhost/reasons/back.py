@@ -28,12 +28,12 @@ BACK = (
     ),
     failure(
         "old_not_answering",
-        "The old workers run again but do not answer: {trouble}. " + NEW_SERVES,
+        "The old workers run again but do not answer: {problem}. " + NEW_SERVES,
         KEEP_NEW,
     ),
     warning(
         "old_answers_badly",
-        "The old workers run again and answer a probe wrongly: {trouble}.",
+        "The old workers run again and answer a probe wrongly: {problem}.",
         "Check what they serve: `curl -i URL` with the address of the probe in `fleet_probes`.",
     ),
     failure(

@@ -194,13 +194,13 @@ VERIFY = (
     ),
     failure(
         "workers_silent",
-        "The probe reached no worker of the new master: {trouble}.",
+        "The probe reached no worker of the new master: {problem}.",
         "Check that the address in `fleet_probes` belongs to this nginx (`ss -lnp`). If it does, its workers hang: "
         "`ps -o stat,wchan -p PID`.",
     ),
     failure(
         "probe_failed",
-        "The probe failed on the new release: {trouble}.",
+        "The probe failed on the new release: {problem}.",
         "Ask the same of a host that runs the old release (`curl -i URL`): if that one answers well, the new release is "
         "bad. If this host is held (TRIAL), go back: `fleet rollback`.",
     ),

@@ -63,7 +63,7 @@ def _written_claim(own: InstanceStore) -> Optional[Claim]:
 
 
 def claim(own: InstanceStore, request: Request) -> Optional[int]:
-    """Give the host to this request's rollout. Its epoch there.
+    """Give the host to this request's rollout, and return the epoch that it has there.
 
     `None` for a rollback of a rollout that is not in force here: it is only marked as undone, and a run of another rollout
     may go on. Raises `TakenOver` and `Claimed`, which name the run that has the host, and OSError.

@@ -63,9 +63,9 @@ def _answers(context: StepContext, seen: Observation, master: Master) -> None:
     for probe in context.options.probes:
         answer = ask(context.machine, probe, workers)
         if answer.by is None:
-            raise StepFailed("old_not_answering", trouble=answer.trouble)
-        if answer.trouble:
-            context.warn("old_answers_badly", trouble=answer.trouble)
+            raise StepFailed("old_not_answering", problem=answer.problem)
+        if answer.problem:
+            context.warn("old_answers_badly", problem=answer.problem)
 
 
 def dismiss(context: StepContext, seen: Observation) -> None:

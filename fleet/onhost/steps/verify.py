@@ -105,9 +105,9 @@ def probe(context: StepContext, workers: FrozenSet[int]) -> None:
     for one in context.options.probes:
         answer = ask(context.machine, one, workers)
         if answer.by is None:
-            raise StepFailed("workers_silent", trouble=answer.trouble)
-        if answer.trouble:
-            raise StepFailed("probe_failed", trouble=answer.trouble)
+            raise StepFailed("workers_silent", problem=answer.problem)
+        if answer.problem:
+            raise StepFailed("probe_failed", problem=answer.problem)
 
 
 def _settle(context: StepContext, new: Master, workers: FrozenSet[int]) -> None:

@@ -25,7 +25,7 @@ class RootCommand(Command):
     """A command under way. `has_begun`: it runs as root. `platform`: that of a host which has no bundle to run."""
 
     def __init__(self, link: Link, script: str) -> None:
-        """The login shell was given the script. Raises `HostRefused` for a path that not every login shell can be given."""
+        """Starts the script in the login shell. Raises `HostRefused` for a path that not every login shell can be given."""
         host = link.host
         start_line.quoted(host.layout.state_dir)
         self._become = Become(host)

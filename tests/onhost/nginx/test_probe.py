@@ -42,7 +42,7 @@ def test_a_new_worker_answers_while_the_old_ones_accept_too(machine: Machine, ng
         workers = nginx.workers(master)
         answer = ask(machine, a_probe(nginx), workers)
 
-        assert answer.trouble is None
+        assert answer.problem is None
         assert answer.by in workers
 
 
@@ -51,24 +51,24 @@ def test_a_wrong_answer_says_what_came_and_from_whom(nginx: PrivateNginx) -> Non
 
     answer = ask(Machine(), a_probe(nginx, "/nothing-here"), workers)
 
-    assert answer.trouble is not None
-    assert "answered 404 instead of 200" in answer.trouble
-    assert str(answer.by) in answer.trouble
+    assert answer.problem is not None
+    assert "answered 404 instead of 200" in answer.problem
+    assert str(answer.by) in answer.problem
 
 
 def test_an_answer_without_the_word_is_wrong(nginx: PrivateNginx) -> None:
     answer = ask(Machine(), a_probe(nginx, contains="maintenance"), nginx.workers(nginx.master()))
 
-    assert answer.trouble is not None
-    assert "maintenance" in answer.trouble
+    assert answer.problem is not None
+    assert "maintenance" in answer.problem
 
 
 def test_workers_that_take_no_connection_are_no_answer(nginx: PrivateNginx) -> None:
     answer = ask(Machine(), a_probe(nginx)._replace(timeout_s=0.2), [1])
 
     assert answer.by is None
-    assert answer.trouble is not None
-    assert "was taken by a worker of this master" in answer.trouble
+    assert answer.problem is not None
+    assert "was taken by a worker of this master" in answer.problem
 
 
 def test_nobody_listening_is_no_answer() -> None:
@@ -77,8 +77,8 @@ def test_nobody_listening_is_no_answer() -> None:
 
     answer = ask(Machine(), Probe(f"http://127.0.0.1:{port}/"), [1])
 
-    assert answer.trouble is not None
-    assert "refused" in answer.trouble
+    assert answer.problem is not None
+    assert "refused" in answer.problem
 
 
 def test_an_answer_that_drips_on_for_ever_ends_at_the_deadline() -> None:
@@ -100,5 +100,5 @@ def test_an_answer_that_drips_on_for_ever_ends_at_the_deadline() -> None:
         for one in accepted:
             one.close()
 
-    assert answer[0].trouble is not None
-    assert "within" in answer[0].trouble
+    assert answer[0].problem is not None
+    assert "within" in answer[0].problem

@@ -60,7 +60,7 @@ FACTS: Mapping[str, object] = {
     "pids": "813, 814",
     "sha256": "1a2b3c4d5e6f",
     "title": "nginx: master process /usr/sbin/nginx",
-    "trouble": "http://127.0.0.1/health: answered 502 instead of 200, from worker 815",
+    "problem": "http://127.0.0.1/health: answered 502 instead of 200, from worker 815",
     "unit": "nginx.service",
     "waited": 15.0,
     "why": "its file system is mounted read-only",
@@ -323,7 +323,7 @@ def test_no_word_is_sent_with_a_text_of_its_own() -> None:
 
 
 def test_every_place_that_names_a_word_gives_just_its_facts() -> None:
-    """A missing fact would raise `KeyError` only when the trouble is there."""
+    """A missing fact would raise `KeyError` only when the reason is given."""
     wrong = [
         (one, needed(REASONS[one.word]))
         for one in named()

@@ -53,14 +53,14 @@ def a_request(lease_s: float = 60.0) -> Request:
 class Home:
     """Goes back when it is told so, and remembers when that was."""
 
-    def __init__(self, own: InstanceStore, clock: Clock, trouble: int = 0) -> None:
-        self.own, self.clock, self.trouble = own, clock, trouble
+    def __init__(self, own: InstanceStore, clock: Clock, failures: int = 0) -> None:
+        self.own, self.clock, self.failures = own, clock, failures
         self.went_at: list[float] = []
 
     def __call__(self, found: lease.Lease) -> bool:
         self.went_at.append(self.clock.now_s)
         assert found.options.settle_s == 0.5
-        if len(self.went_at) > self.trouble:
+        if len(self.went_at) > self.failures:
             self.own.begin(a_record("r1", State.ROLLED_BACK))
             lease.end(self.own)
             return False
@@ -145,7 +145,7 @@ def test_a_reboot_voids_the_lease(own: InstanceStore, clock: Clock) -> None:
 def test_what_could_not_be_done_is_tried_again_while_the_lease_stands(own: InstanceStore, clock: Clock) -> None:
     lease.renew(own, a_request())
 
-    home = watched(own, Home(own, clock, trouble=2))
+    home = watched(own, Home(own, clock, failures=2))
 
     assert len(home.went_at) == 3
     assert home.went_at[1] - home.went_at[0] == pytest.approx(lease.RETRY_S)
@@ -154,7 +154,7 @@ def test_what_could_not_be_done_is_tried_again_while_the_lease_stands(own: Insta
 def test_what_never_works_is_not_tried_for_ever(own: InstanceStore, clock: Clock) -> None:
     lease.renew(own, a_request())
 
-    home = watched(own, Home(own, clock, trouble=99))
+    home = watched(own, Home(own, clock, failures=99))
 
     assert len(home.went_at) == lease.MOST_TRIES
     assert lease.lease_of(own) is None

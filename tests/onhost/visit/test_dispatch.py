@@ -1,4 +1,4 @@
-"""Whole visits to a real nginx on this machine, with the trouble that a lab can't time: each ends in a resting phase."""
+"""Whole visits to a real nginx on this machine, with faults that a lab can't time: each ends in a resting phase."""
 
 import errno
 import hashlib
@@ -417,7 +417,7 @@ def test_a_configuration_reloaded_while_held_is_served_after_the_way_back_too(ho
 
     assert end.outcome is Outcome.DONE
     probe = Probe(f"http://{host.nginx.target}/teapot", status=419)
-    assert ask(Machine(), probe, host.nginx.workers(host.nginx.master())).trouble is None
+    assert ask(Machine(), probe, host.nginx.workers(host.nginx.master())).problem is None
 
 
 def test_the_new_master_is_watched_while_old_connections_drain(host: Host) -> None:

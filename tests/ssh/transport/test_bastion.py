@@ -217,14 +217,14 @@ def test_all_hosts_behind_a_silent_bastion_share_one_attempt(ways: Ways) -> None
         connecting = ways.config(outer=silent.getsockname()[1])
 
         with ThreadPoolExecutor(MANY) as threads:
-            troubles = list(threads.map(lambda _: rejection(ways.link(connecting, hasty)), range(MANY)))
+            failures = list(threads.map(lambda _: rejection(ways.link(connecting, hasty)), range(MANY)))
 
         dials = 0
         with suppress(BlockingIOError):
             while True:
                 silent.accept()[0].close()
                 dials += 1
-    assert [failure.reason for failure in troubles] == ["no_banner"] * MANY
+    assert [failure.reason for failure in failures] == ["no_banner"] * MANY
     assert dials < MANY / 2, "some may have come after it was over"
 
 
@@ -284,13 +284,13 @@ def test_a_bastion_that_refuses_the_login_is_tried_once_for_all_hosts_behind_it(
         config.read_text().replace(str(ways.outer.host.key_files[0]), str(make_key(tmp_path / "stranger")))
     )
 
-    troubles = [rejection(ways.link(connecting)) for _ in range(3)]
+    failures = [rejection(ways.link(connecting)) for _ in range(3)]
     asked = switch.passed
     monkeypatch.setattr(bastion, "REFUSED_S", 0.0)
     later = rejection(ways.link(connecting))
 
     switch.close()
-    assert [failure.reason for failure in (*troubles, later)] == ["auth_failed"] * 4
+    assert [failure.reason for failure in (*failures, later)] == ["auth_failed"] * 4
     assert (asked, switch.passed) == (1, 2), "it is tried again after a while: it may accept the login by then"
 
 

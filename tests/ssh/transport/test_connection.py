@@ -78,12 +78,12 @@ began_at = time.monotonic()
 try:
     dial.dial(Settings("web-01.example.net", 22, "root", "web-01", ()), 1.0)
 except LinkError as failure:
-    print(failure.reason, time.monotonic() - began_at < 4, failure.message)
+    print(failure.reason, time.monotonic() - began_at < 15, failure.message)
 """
 
 
 def test_name_servers_that_do_not_answer_time_out(tmp_path: Path) -> None:
-    """The resolver itself would try for 5 s, twice, and once more for each search domain."""
+    """The resolver itself would try for 5 s, twice, and once more for each search domain: 20 s here."""
     files = {"resolv.conf": "nameserver 127.0.0.53\nsearch a.example\n", "nsswitch.conf": "hosts: files dns\n"}
     within = hide(tmp_path, **files)
     own_network = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")

@@ -43,7 +43,7 @@ TO_NEW: dict[int, Callable[[Model], Model]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Fault:
     """What is wrong with nginx for now: this release complains in its log; old connections don't end."""
 
     complains: str | None = None
@@ -59,7 +59,7 @@ class ModelMachine(Machine):
         self.clock = clock
         self.versions = versions
         self.files: dict[str, str] = {}
-        self.trouble = Trouble()
+        self.fault = Fault()
         self.boots = 1
         self.waited_s = 0.0
 
@@ -180,7 +180,7 @@ class ModelMachine(Machine):
 
     def _log(self) -> bytes:
         masters = self.model.observe().masters
-        if not masters or masters[-1].sha256 != self.trouble.complains:
+        if not masters or masters[-1].sha256 != self.fault.complains:
             return b""
         return b"2026/11/23 10:00:00 [emerg] %d#0: something is wrong with this release\n" % masters[-1].pid
 
@@ -199,7 +199,7 @@ class ModelObserver(Observer):
         seen = machine.model.observe()
         own = tuple(path for path in machine.files if OWN_NAME in path)
         seen = seen._replace(litter=own + seen.litter) if own else seen
-        if machine.trouble.drains_on and len(seen.masters) == 2 and not seen.masters[0].workers:
+        if machine.fault.drains_on and len(seen.masters) == 2 and not seen.masters[0].workers:
             draining = Worker(seen.masters[0].pid * 100 + 99, 1, True, True)
             seen = seen._replace(masters=(seen.masters[0]._replace(workers=(draining,)), seen.masters[1]))
         return seen

@@ -22,7 +22,7 @@ from fleet.onhost.visit.end import End
 from fleet.onhost.visit.report import report
 from fleet.onhost.visit.request import Visit
 from tests.support.onhost.model import Model
-from tests.support.onhost.model_machine import ModelMachine, Trouble, instance_on
+from tests.support.onhost.model_machine import Fault, ModelMachine, instance_on
 from tests.support.pretend.visit import WELL, Controller, Mishap, Taken
 
 OLD, NEW, THIRD = "a" * 64, "b" * 64, "c" * 64
@@ -151,11 +151,11 @@ class Pretend:
         """What the step script does and says. Raises `Killed`."""
         controller = Controller(request, mishap, self.watch)
         target = request.goal.target if request.goal else self.record and self.record.target
-        self.machine.trouble = Trouble(target if mishap.answers_badly else None, mishap.drains_on)
+        self.machine.fault = Fault(target if mishap.answers_badly else None, mishap.drains_on)
         try:
             return _no_bug(answer(Visit(self.instance, request, controller.say, controller.go_on, fitness)))
         finally:
-            self.machine.trouble = Trouble()
+            self.machine.fault = Fault()
 
 
 def _no_bug(end: End) -> End:

@@ -1,6 +1,6 @@
 """Pretend hosts for the tests of everything above SSH.
 
-`Fleet.visit` is a visit as the engine knows it. A test sets what goes wrong: `fleet.trouble["web-02", Ask.UPGRADE]` is a
+`Fleet.visit` is a visit as the engine knows it. A test sets what goes wrong: `fleet.outcomes["web-02", Ask.UPGRADE]` is a
 list of outcomes, each used once before the host behaves again.
 """
 
@@ -33,10 +33,10 @@ TAKEN_OVER = HostOutcome("", Outcome.REFUSED, "taken_over", "taken over by bob@d
 
 @dataclass
 class Fleet:
-    """All hosts, the troubles to come, and what was asked of whom, in order. `meanwhile` is called at each visit."""
+    """All hosts, the outcomes to come, and what was asked of whom, in order. `meanwhile` is called at each visit."""
 
     hosts: dict[str, Pretend]
-    trouble: dict[tuple[str, Ask], list[HostOutcome]] = field(default_factory=lambda: defaultdict(list))
+    outcomes: dict[tuple[str, Ask], list[HostOutcome]] = field(default_factory=lambda: defaultdict(list))
     calls: list[tuple[str, Ask]] = field(default_factory=list)
     tasks: list[HostTask] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Fleet:
             host = self.hosts[name]
             self.calls.append((name, ask))
             self.tasks.append(task)
-            waiting = self.trouble[name, ask]
+            waiting = self.outcomes[name, ask]
             bad = waiting.pop(0) if waiting else None
             if bad is not None and bad is not LOST_AFTER:
                 return self._badly(host, task, bad)
