@@ -7,7 +7,6 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from fleet.onhost.protocol import Ask, Finding, Phase, Severity
-from fleet.onhost.text import safe
 from fleet.rollout.single_visit import decide_single_visit
 from fleet.ui.result_tables import findings_table, host_errors, summary_table
 from tests.support.pretend.visits import REFUSED, a_fleet
@@ -36,11 +35,6 @@ def test_the_findings_have_their_remedies(snapshot: SnapshotAssertion) -> None:
     hosts = [game.status.hosts["web-01"], replace(game.status.hosts["web-02"], findings=(found,))]
 
     assert as_text(findings_table(hosts), 100) == snapshot
-
-
-@pytest.mark.parametrize("text", [EVIL, "\x9b31m", "\u2028", "\x00", "a\tb"])
-def test_control_characters_of_a_host_do_not_reach_the_terminal(text: str) -> None:
-    assert safe(text).isprintable()
 
 
 def test_markup_in_the_text_of_a_host_is_shown_literally() -> None:
