@@ -2,13 +2,17 @@
 
 import ast
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import click
 import pytest
 
+from fleet.cli import fleet
+from fleet.lab.cli import lab
 from fleet.lab.kinds.all_kinds import KINDS
 from fleet.lab.releases import build
 from fleet.onhost.procedure import MoveKind, Situation, Way, next_step
@@ -27,6 +31,8 @@ LINK_USE = re.compile(r"\]\[([^\]]+)\]|(?<![\]`])\[([a-z][a-z -]*)\](?![(:\[])")
 HEADING = re.compile(r"^#+ (.+)$", re.M)
 # `fleet/onhost/procedure.py`, `tests/support/`, `fleet/onhost/procedure.py:next_step`. `fleet/commands/NAME.py` is none.
 PATH = re.compile(r"`((?:fleet|tests|docs)/[a-z0-9_./-]*)(?::([A-Za-z_][A-Za-z0-9_.]*))?`")
+# `fleet rollback {rollout}` and `fleet lab up 6`; not `fleet COMMAND`, and no prose between two pairs of backticks.
+COMMAND = re.compile(r"(?<![\w`])`(?:sudo )?fleet ([a-z]+(?: [^`]*)?)`")
 CITED_PAGE = re.compile(r"[\w./-]*[\w-]\.md\b")
 CITED_SECTIONS = re.compile(r"(docs/[\w-]+\.md),\s+sections?\s+(\d+(?:(?:,|\s+and)\s+\d+)*)")
 
@@ -181,3 +187,42 @@ def test_every_reason_and_kind_that_the_facts_about_nginx_and_the_page_of_ssh_na
     assert len(cited) > 20
     assert cited - set(REASONS) - set(KINDS) - set(build.KINDS) == set()
     assert {word for pair in refused for word in pair if word} - set(WORDS) == set()
+
+
+def unknown_words(line: str) -> list[str]:
+    """The commands of fleet in backticks in this line that do not exist, or that have an option which does not exist."""
+    return [given for given in COMMAND.findall(line) if not is_known(shlex.split(re.sub(r"\{[^}]*\}", "X", given)))]
+
+
+def is_known(words: list[str]) -> bool:
+    found: click.Command | None = fleet
+    options: set[str] = set()
+    while found is not None:
+        context = click.Context(found)
+        options |= {option for given in found.get_params(context) for option in (*given.opts, *given.secondary_opts)}
+        if not isinstance(found, click.Group) or not words or words[0].startswith("-"):
+            break
+        found, words = lab if words[0] == "lab" else found.get_command(context, words[0]), words[1:]
+    own = words[: words.index("--")] if "--" in words else words
+    return found is not None and all(word.partition("=")[0] in options for word in own if word.startswith("-"))
+
+
+@pytest.mark.parametrize(
+    ("line", "is_found"),
+    [
+        ("Run `fleet upgrade --commit never RELEASE`.", False),
+        ("Run `fleet lab exec lab-001 -- nginx -T`.", False),
+        ("Run `fleet lab up 2 --with KIND`, or `fleet COMMAND --help`.", False),
+        ("Run `fleet rolback {rollout}`.", True),
+        ("Run `fleet rollback --commit`.", True),
+    ],
+)
+def test_a_command_that_does_not_exist_is_found(line: str, is_found: bool) -> None:
+    assert bool(unknown_words(line)) is is_found
+
+
+def test_every_command_of_fleet_that_a_page_or_a_message_names_exists() -> None:
+    places = [path for path in (*PAGES, *SOURCES) if path != Path(__file__)]
+
+    lines = [(page_id(path), line) for path in places for line in path.read_text().splitlines()]
+    assert [(name, word) for name, line in lines for word in unknown_words(line)] == []
