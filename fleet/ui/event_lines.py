@@ -42,11 +42,12 @@ def _words(event: Event) -> str | None:
 
 
 def _step_words(event: Event) -> str:
+    """A step that failed gets its message only: the end of the visit, the next line, repeats it with the remedy."""
     step = event.step.value if event.step else "step"
     if event.outcome is Outcome.DONE or event.outcome is None:
         return f"{step} done" + (f": {event.message}" if event.message else "")
     verb = "refused to" if event.outcome is Outcome.REFUSED else "failed to"
-    return f"{verb} {step}: {_reason_words(event)}"
+    return f"{verb} {step}: {sentences(event.message or event.reason or 'no reason given', '')}"
 
 
 def _visit_words(event: Event) -> str:
