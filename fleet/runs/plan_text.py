@@ -5,7 +5,7 @@ from fleet.plan import Plan, budget_in_words, duration_in_words
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 
 THEN = {
-    OnFailure.ROLLBACK: "every host that was started then goes back, committed or not",
+    OnFailure.ROLLBACK: "every host that was begun is then rolled back, committed or not",
     OnFailure.HALT: "no further host is started, and the others stay as they are until their lease expires",
 }
 LEASE = "Lease: a host rolls itself back if fleet neither visits nor commits it for %s."

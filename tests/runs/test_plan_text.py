@@ -24,7 +24,7 @@ def test_the_first_batch_is_the_canary_if_there_are_others() -> None:
 @pytest.mark.parametrize(
     ("action", "said"),
     [
-        (OnFailure.ROLLBACK, "every host that was started then goes back, committed or not."),
+        (OnFailure.ROLLBACK, "every host that was begun is then rolled back, committed or not."),
         (OnFailure.HALT, "no further host is started, and the others stay as they are until their lease expires."),
         (OnFailure.CONTINUE, "Failures: the rollout goes on to the last host, whatever fails."),
     ],

@@ -139,9 +139,11 @@ def _failed(settings: Settings, failures: list[tuple[str, OSError]], timeout_s: 
             f"Try: nc -vz {settings.hostname} {settings.port}",
             may_pass=True,
         )
+    addresses = [address for address, _ in failures]
+    resolved = "" if addresses == [settings.hostname] else f" (tried {', '.join(addresses)})"
     return LinkError(
         "timed_out",
-        f"{there} did not answer within {timeout_s:g} s (tried {', '.join(address for address, _ in failures)}).",
+        f"{there} did not answer within {timeout_s:g} s{resolved}.",
         f"See that the host is up and no firewall drops the connection: nc -vz {settings.hostname} {settings.port}",
         may_pass=True,
     )

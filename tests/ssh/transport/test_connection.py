@@ -113,7 +113,17 @@ def test_a_full_backlog_times_out(server: Sshd) -> None:
         failure = rejection(replace(server.host, port=port), replace(QUICK, connect_s=0.5))
 
     assert failure.reason == "timed_out"
-    assert "(tried 127.0.0.1)" in failure.message
+    assert failure.message == f"127.0.0.1 port {port} did not answer within 0.5 s."
+
+
+def test_a_name_that_times_out_is_told_with_its_addresses(server: Sshd) -> None:
+    def first_only(*words: Any) -> Any:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", words[1]))]
+
+    with deaf() as port, pytest.raises(LinkError) as caught:
+        dial(resolve(replace(server.host, address="localhost", port=port), PLAIN), 0.5, first_only)
+
+    assert caught.value.message == f"localhost port {port} did not answer within 0.5 s (tried 127.0.0.1)."
 
 
 def test_the_next_address_is_tried_when_the_first_one_refuses(server: Sshd) -> None:
