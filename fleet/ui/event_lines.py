@@ -47,7 +47,7 @@ def _step_words(event: Event) -> str:
     if event.outcome is Outcome.DONE or event.outcome is None:
         return f"{step} done" + (f": {event.message}" if event.message else "")
     verb = "refused to" if event.outcome is Outcome.REFUSED else "failed to"
-    return f"{verb} {step}: {sentences(event.message or event.reason or 'no reason given', '')}"
+    return f"{verb} {step}: {event.message or event.reason or 'no reason given'}"
 
 
 def _visit_words(event: Event) -> str:
