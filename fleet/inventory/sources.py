@@ -51,7 +51,9 @@ def load(paths: Sequence[Path]) -> Inventory:
     refuse(problems)
     if not inventory.hosts:
         where = ", ".join(str(path) for path in paths)
-        raise InventoryError("the inventory has no hosts.", where=where, remedy="Add hosts under all: hosts:.")
+        raise InventoryError(
+            "the inventory has no hosts.", where=where, remedy="Add hosts, such as all: {hosts: {web-01: }}."
+        )
     return inventory
 
 

@@ -41,7 +41,9 @@ def parse(path: Path) -> MappingNode:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
         raise InventoryError(f"not valid YAML: {reason}.", where=str(path)) from error
     if root is None:
-        raise InventoryError("the inventory is empty.", where=str(path), remedy="Add hosts under all: hosts:.")
+        raise InventoryError(
+            "the inventory is empty.", where=str(path), remedy="Add hosts, such as all: {hosts: {web-01: }}."
+        )
     _refuse_endless(root, path)
     if not isinstance(root, MappingNode):
         raise InventoryError(
@@ -54,6 +56,8 @@ def parse(path: Path) -> MappingNode:
 def _yaml_reason(error: MarkedYAMLError) -> str:
     """The reason in the parser's words; one that begins with "but" is the second half of a sentence."""
     problem = str(error.problem or error.context)
+    if r"'\t'" in problem:
+        return f"{problem}; indent with spaces"
     return f"{error.context}, {problem}" if problem.startswith("but ") else problem
 
 
@@ -100,7 +104,9 @@ class _Reader:
     def file(self, root: MappingNode) -> None:
         for key, value in self.pairs(root):
             if key.value in SECTIONS:
-                self.wrong(key, f"{key.value}: is at the top level, where only groups are allowed; move it under all:.")
+                self.wrong(
+                    key, f"{key.value}: is at the top level, where only groups are allowed; move it into the group all."
+                )
                 continue
             self.group(key, value)
 
