@@ -52,7 +52,7 @@ class Journal(Protocol):
 class Visits:
     """The way to the hosts. `request_stop(rollout)` ends its visits in the nearest resting phase; `cut_all` ends them now.
 
-    `close` is called when no visit runs any more. It closes the connections that visits share.
+    `close` is called once no visit runs. It closes the connections that visits share.
     """
 
     visit: Callable[[HostTask, Sink], HostOutcome]
@@ -333,6 +333,6 @@ class Engine:
                 self._emit(
                     Emit(
                         EventType.NOTE,
-                        message=f"Warning: events can't be written any more: {error}. The run continues.",
+                        message=f"Warning: Events can't be written: {error}. The run continues.",
                     )
                 )

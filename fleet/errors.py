@@ -49,7 +49,7 @@ class Interrupted(FleetError):
 
 
 class InventoryError(Refused):
-    """The inventory is invalid. `where` is `file:line`, as far as known; several problems are a line each."""
+    """The inventory is invalid. `where` is `file:line` where that is known; several problems are a line each."""
 
     def __init__(self, message: str, *, where: str = "", remedy: str = "") -> None:
         super().__init__(f"{where}: {message}" if where else message, remedy)

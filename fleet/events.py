@@ -39,7 +39,7 @@ class EventType(Enum):
 
 
 class Note(Enum):
-    """The notes about the run itself that change how it goes on. The value is the event's `reason`."""
+    """The notes about the run itself that change how it continues. The value is the event's `reason`."""
 
     INTERRUPTED = "interrupted"
     LINKS_CUT = "cut"

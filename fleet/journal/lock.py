@@ -115,7 +115,7 @@ class JournalLock:
         return found if found is not None and self._is_held(found) else None
 
     def force_release(self) -> Holder | None:
-        """Frees the lock and returns who held it. The holder learns at its next heartbeat who freed it."""
+        """Frees the lock and returns its holder, which learns at its next heartbeat which run freed it."""
         with self._database.writing() as connection:
             row = _row(connection)
             found = _holder_of(row)

@@ -81,7 +81,7 @@ class RolloutSummary:
 
     @property
     def first(self) -> Run:
-        """The run that began the rollout, as far as this journal knows."""
+        """The first run of the rollout in this journal."""
         return self.runs[0]
 
     @property

@@ -178,7 +178,7 @@ def exec_(context: click.Context, host: str, command: tuple[str, ...], name: str
 def cut(hosts: tuple[str, ...], name: str) -> None:
     """Cut the hosts off the network.
 
-    Packets are dropped, so that neither end is told: as when a cable is pulled.
+    Packets are dropped and neither end gets an error, as when a cable is pulled.
 
     \b
     Example:

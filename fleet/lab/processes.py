@@ -31,8 +31,8 @@ def run(argv: Sequence[str], *, text: str = "", timeout_s: float = 60.0) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FleetError(f"The lab can't run {argv[0]}: {error}.") from error
     if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip()
-        raise FleetError(f"A command of the lab failed with exit code {done.returncode}: {' '.join(argv)}: {said}")
+        output = (done.stderr or done.stdout).strip()
+        raise FleetError(f"A command of the lab failed with exit code {done.returncode}: {' '.join(argv)}: {output}")
     return done.stdout
 
 

@@ -87,7 +87,7 @@ def main(argv: Optional[List[str]] = None, machine: Optional[Machine] = None) ->
 
 
 def watch(machine: Machine, state_dir: str, name: str) -> int:
-    """Watch the lease of this instance to its end. The visit that started this process is told once it watches."""
+    """Watch the lease of this instance to its end. Prints READY, for the visit that started this process, once it watches."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     own = InstanceStore(machine, state_dir, name)
 

@@ -249,7 +249,7 @@ def elder_release(seen: Observation, record: Record) -> str:
 
 
 def state_reached(ask: Ask, goal: Optional[Goal]) -> Optional[State]:
-    """What the record says once this request has arrived; `None`: what it said before."""
+    """The record's state once this request has reached its goal; `None` leaves it unchanged."""
     if ask in REACHED:
         return REACHED[ask]
     return State.COMMITTED if goal is not None and goal.rest is Rest.FINAL else None

@@ -249,8 +249,8 @@ class Report(NamedTuple):
 
     `previous` is the rollout that was in force when that of `record` began. `claim` is the run at work here. `lease_left_s`
     is the rest of the lease in seconds, `None` without one. `unconfirmed`: the release of the record serves alone, by a
-    master that no visit has verified (after a boot, or after the old master died). `undone` are the rollouts that may not
-    begin here any more.
+    master that no visit has verified (after a boot, or after the old master died). `undone` are the rollouts that may no
+    longer begin here.
     """
 
     phase: Phase

@@ -29,7 +29,7 @@ def sentences(message: str, remedy: str) -> str:
 def safe(text: object, most: int = MOST_CHARACTERS) -> str:
     """The text in one line without anything that could move a cursor, colour a terminal or reorder a line.
 
-    Whatever a host says is data: version strings and file names too come from whoever owns the host. White space becomes
+    All text from a host is data: its owner controls version strings and file names, too. White space becomes
     a space, any other character that is not printable U+FFFD; a text over `most` characters is cut.
     """
     words = "" if text is None else str(text)

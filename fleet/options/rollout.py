@@ -1,6 +1,6 @@
 """The options of a rollout: its batches, when it stops, what it risks.
 
-`upgrade` declares them with their defaults. `resume` declares them as overrides: one that is not given keeps the setting
+`upgrade` declares them with their defaults. `resume` declares them as overrides: an option that is not given keeps the setting
 the rollout started with.
 """
 

@@ -25,7 +25,7 @@ its meaning; texts may change. Names in braces stand for the facts of the host.
 | refusal | fleet did not begin: nothing was changed |
 | refusal, `--allow` | a refusal that `--allow WORD` turns into a warning; the journal records that |
 | failure | a step or a visit did not reach its goal; fleet has taken the host to the nearest phase in which it can stay |
-| warning | fleet goes on |
+| warning | fleet continues |
 | note | the visit ended well with nothing to do |
 
 `./dev docs` writes this page from the code.

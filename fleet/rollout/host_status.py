@@ -25,7 +25,7 @@ ARRIVED = frozenset({Phase.TRIAL, Phase.NEW, Phase.RETIRING})
 
 
 class KnownReason(Enum):
-    """The reasons of a visit that decide how the rollout goes on. All other reasons are only shown to people."""
+    """The reasons of a visit that decide how the rollout continues. All other reasons are only shown to people."""
 
     TAKEN_OVER = "taken_over"
     RUNS_RELEASE = "runs_it"
@@ -235,7 +235,7 @@ class HostStatus:
 
     @property
     def needs_person(self) -> bool:
-        """Whether the host was changed and is not known to be at rest, or did not go back when told to.
+        """Whether the host was changed and is not known to be at rest, or did not go back when it should.
 
         A host that another run has taken over is that run's to look after.
         """

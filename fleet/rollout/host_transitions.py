@@ -180,7 +180,7 @@ def was_undone_by_operator(host: HostStatus, rollout: str) -> bool:
 
 
 def _progress_when_staged(host: HostStatus, rollout: str) -> Progress:
-    """Where a host that may be upgraded stands. A resumed rollout finds hosts that it began earlier and goes on there."""
+    """How far a host got that may be upgraded. A resumed rollout continues on the hosts that it began earlier."""
     record = host.report.record if host.report else None
     if record is None or record.rollout != rollout or record.state is State.ROLLED_BACK or host.phase is Phase.OLD:
         return Progress.RAN_ALREADY if _runs_release(host) else Progress.STAGED
@@ -225,7 +225,7 @@ def _may_wait_for_own_script(host: HostStatus, rollout: str) -> bool:
 
 
 def _progress_when_turned_back(host: HostStatus, rollout: str) -> Progress:
-    """How far a host got whose visit was stopped by the operator. That is no fault of the host."""
+    """How far a host got when the operator stopped its visit. That is no fault of the host."""
     if not _is_ours(host, rollout):
         return host.progress
     if host.phase in ARRIVED:
@@ -287,7 +287,7 @@ def unresolved(ask: Ask, lost_at: datetime) -> UnresolvedVisit:
 
 
 def _lost_at(host: HostStatus, ask: Ask, at: datetime) -> datetime:
-    """Since when nothing is known of what was asked."""
+    """Since when the result of the visit is unknown."""
     return host.unresolved.lost_at if host.unresolved is not None and host.unresolved.ask is ask else at
 
 
@@ -339,7 +339,7 @@ def _settled(host: HostStatus) -> HostStatus:
 
 
 def _to_ask_again(host: HostStatus, ask: Ask) -> HostStatus:
-    """The host is at rest and the visit still to do: fleet asks once more, up to `MAX_TRIES` times."""
+    """The host is at rest and the visit is still to do: fleet asks once more, up to `MAX_TRIES` times."""
     if host.visited(ask) < MAX_TRIES:
         return replace(host, unresolved=None)
     why = f"The connection was lost {MAX_TRIES} times during the {ask.value}."

@@ -28,7 +28,7 @@ def renewals(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Acti
 
 
 def _due_at(host: HostStatus, every: timedelta, status_at: datetime, queue_since: datetime | None) -> datetime:
-    """When to look at the host. One that queues for its commit is due at once, because its lease must outlast the queue."""
+    """When to look at the host. A host that queues for its commit is due at once, because its lease must outlast the queue."""
     renewed_at, visited_at = host.past.renewed_at, host.last.started_at
     if queue_since is not None and (renewed_at is None or renewed_at < queue_since):
         return max(queue_since, (visited_at or queue_since) + min(RETRY_AFTER, every))

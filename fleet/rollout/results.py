@@ -66,7 +66,7 @@ def _limit(hosts: list[HostStatus], most: int = 5) -> str:
 
 
 def _was_left_down(host: HostStatus, rollout: str) -> bool:
-    """Whether an earlier run of this rollout changed the host, and no master lives there any more."""
+    """Whether an earlier run of this rollout changed the host, and no master runs there now."""
     record = host.report.record if host.report else None
     begun = record is not None and record.rollout == rollout and record.state is State.BEGUN
     return begun and host.phase is Phase.DOWN
@@ -80,7 +80,7 @@ def _only_held_by_others(status: RolloutStatus) -> list[HostStatus]:
 
 
 def _holder(host: HostStatus) -> str:
-    """Who has a host that refused because it is in use; empty for two masters that no rollout left there."""
+    """The run that has a host which refused because it is in use; empty for two masters that no rollout left there."""
     record = host.report.record if host.report else None
     reason = host.fault.known_reason if host.fault else None
     if host.fault is not None and reason in (KnownReason.BUSY, KnownReason.CLAIMED):
@@ -155,7 +155,7 @@ def _begun_and_not_back(status: RolloutStatus) -> list[HostStatus]:
 
 
 def _journal_lost(status: RolloutStatus, why: str) -> Finish:
-    """The journal can't be written any more. The hosts' own records still name their rollout."""
+    """The journal can no longer be written. The hosts' own records still name their rollout."""
     repair = "Repair the journal, or name another one with `--journal FILE`."
     begun = _begun_and_not_back(status)
     if not begun:
@@ -191,7 +191,7 @@ def _next_commands(status: RolloutStatus) -> str:
 
 
 def _leases(status: RolloutStatus) -> str:
-    """That held hosts roll themselves back, and how soon, where they have a lease."""
+    """The sentence that held hosts with a lease roll themselves back, and how soon."""
     left_s = [host.report.lease_left_s for host in status.all if host.held and host.report]
     soonest_s = min((each for each in left_s if each is not None), default=None)
     if soonest_s is None:
@@ -281,7 +281,7 @@ def _held_at_end(status: RolloutStatus) -> str:
 
 
 def drain_pending(hosts: list[HostStatus], rollout: str) -> str:
-    """That old connections keep these hosts held, and what to type; nothing for no host."""
+    """The sentence that old connections keep these hosts held, and what to type; empty for no host."""
     if not hosts:
         return ""
     return (

@@ -28,8 +28,8 @@ def resume_as(runs: Sequence[tuple[str, RolloutStatus]], planned: frozenset[str]
     """How a rollout of the `planned` hosts continues after these runs, each given as its command and its last status.
 
     An interrupted rollback continues as a rollback. After a finished rollback there is nothing to do, unless it left out
-    some of the planned hosts: those may go on, because a host that was rolled back says so itself. An interrupted commit
-    continues as a commit. A commit that halted because a host failed settles nothing, so the run before it decides.
+    some of the planned hosts: those may continue, because a host that was rolled back reports that itself. An interrupted
+    commit continues as a commit. A commit that halted because a host failed settles nothing, so the run before it decides.
     """
     decisive = [run for run in runs if run[0] != "commit" or run[1].result is not Result.HALTED]
     if not decisive:

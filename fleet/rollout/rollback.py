@@ -46,7 +46,7 @@ def _is_old(host: HostStatus) -> bool:
 
 
 def _maybe_begun(host: HostStatus, looked: RolloutStatus) -> HostStatus:
-    """The host gave no answer and may have begun, so it is looked at again before it is told to go back."""
+    """The host gave no answer and may have begun, so fleet looks at it again before it asks it to go back."""
     at = looked.started_at or datetime.min
     return replace(without_answer(host), unresolved=UnresolvedVisit(Ask.ROLLBACK, at, at))
 

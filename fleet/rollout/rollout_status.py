@@ -16,7 +16,7 @@ from fleet.rollout.host_transitions import after
 
 
 class Stage(Enum):
-    """What the rollout is about now."""
+    """What the rollout does now."""
 
     STARTING = "starting"
     STAGING = "staging"
@@ -62,7 +62,7 @@ class RolloutStatus:
 
     @property
     def stopping(self) -> bool:
-        """Whether nothing new may begin any more, whatever the policy says."""
+        """Whether nothing new may begin, whatever the policy says."""
         return self.interrupted or self.bug or self.taken_over is not None or self.journal_lost is not None
 
     @property
@@ -174,7 +174,7 @@ def is_lost(host: HostStatus) -> bool:
 
 
 def _started(status: RolloutStatus, event: Event) -> RolloutStatus:
-    """A run begins with a fresh status. Only a journal that could not hold this very event is still lost."""
+    """A run begins with a fresh status. But a journal that could not hold this very event stays lost."""
     batches = tuple(tuple(batch) for batch in event.data["batches"])
     hosts = {name: HostStatus(name, number) for number, batch in enumerate(batches, 1) for name in batch}
     fresh = RolloutStatus(rollout=event.rollout, hosts=hosts, batches=batches, started_at=event.at)

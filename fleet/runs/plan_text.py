@@ -42,5 +42,5 @@ def plan_text(plan: Plan, policy: Policy, max_failures: str, release: str, rollo
 
 def _failures(policy: Policy, stops: str, count: int) -> str:
     if policy.on_failure is OnFailure.CONTINUE:
-        return "the rollout goes on to the last host, whatever fails"
+        return "the rollout continues to the last host, whatever fails"
     return f"the rollout {stops}" + (f"; {THEN[policy.on_failure]}" if policy.max_failures < count else "")

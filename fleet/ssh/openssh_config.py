@@ -207,9 +207,11 @@ def _answer(words: tuple[str, ...], state: tuple[int, ...]) -> Options:
             "ssh_config_refused", f"The command `{shown}` failed: {error}.", f"Run it by hand: {shown}"
         ) from error
     if asked.returncode != 0:
-        said = "; ".join(asked.stderr.decode("utf-8", "replace").split("\n")).strip("; \r")
+        message = "; ".join(asked.stderr.decode("utf-8", "replace").split("\n")).strip("; \r")
         raise LinkError(
-            "ssh_config_refused", f"OpenSSH refuses its configuration: {said}.", f"Correct it until this works: {shown}"
+            "ssh_config_refused",
+            f"OpenSSH refuses its configuration: {message}.",
+            f"Correct it until this works: {shown}",
         )
     found: dict[str, tuple[str, ...]] = {}
     for line in asked.stdout.decode("utf-8", "replace").splitlines():

@@ -26,7 +26,7 @@ def test_the_first_batch_is_the_canary_if_there_are_others() -> None:
     [
         (OnFailure.ROLLBACK, "every host that was begun is then rolled back, committed or not."),
         (OnFailure.HALT, "no further host is started, and the others stay as they are until their lease expires."),
-        (OnFailure.CONTINUE, "Failures: the rollout goes on to the last host, whatever fails."),
+        (OnFailure.CONTINUE, "Failures: the rollout continues to the last host, whatever fails."),
     ],
 )
 def test_the_plan_says_what_happens_when_too_many_hosts_fail(action: OnFailure, said: str) -> None:

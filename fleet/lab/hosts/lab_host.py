@@ -115,9 +115,9 @@ class LabHost:
         """Run shell on this host; returns its stdout. Raises `FleetError` when it fails."""
         done = self.exec(["/bin/sh", "-euc", script], timeout_s=timeout_s)
         if done.returncode != 0:
-            said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
+            output = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
             raise FleetError(
-                f"A command on {self.name} failed with exit code {done.returncode}: {script.strip()}: {said}"
+                f"A command on {self.name} failed with exit code {done.returncode}: {script.strip()}: {output}"
             )
         return done.stdout.decode("utf-8", "replace")
 
@@ -177,9 +177,9 @@ class LabHost:
                 timeout=BOOT_S,
             )
             errors.seek(0)
-            said = errors.read().decode("utf-8", "replace").strip()
+            output = errors.read().decode("utf-8", "replace").strip()
         if done.returncode != 0:
-            raise FleetError(f"{self.name} does not boot: {said or f'exit code {done.returncode}'}.")
+            raise FleetError(f"{self.name} does not boot: {output or f'exit code {done.returncode}'}.")
         pid = int(done.stdout)
         start = started(pid)
         if start is None:

@@ -35,8 +35,8 @@ LoginGraceTime 30
 
 
 def _version() -> tuple[int, int]:
-    said = subprocess.run(["ssh", "-V"], capture_output=True, text=True).stderr
-    found = re.search(r"OpenSSH_(\d+)\.(\d+)", said)
+    version = subprocess.run(["ssh", "-V"], capture_output=True, text=True).stderr
+    found = re.search(r"OpenSSH_(\d+)\.(\d+)", version)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 

@@ -225,7 +225,7 @@ class Traffic:
                 child.stdin.write(json.dumps(asdict(self._job)).encode() + b"\n")
             ready, _, _ = select.select([child.stdout], [], [], START_DEADLINE_S + self._job.slow_s)
             if not ready or not child.stdout.readline():
-                raise TrafficError(f"The traffic clients did not start. They said: {self._kill(child) or 'nothing'}")
+                raise TrafficError(f"The traffic clients did not start. Their output: {self._kill(child) or 'nothing'}")
         except BaseException:
             self._kill(child)
             raise
@@ -264,8 +264,8 @@ class Traffic:
         child.kill()
         return child.communicate()[1].decode()[-800:]
 
-    def _report(self, told: dict[str, Any], until_s: float) -> TrafficReport:
-        epoch_s, counts = self._epoch_s, told["counts"]
+    def _report(self, counted: dict[str, Any], until_s: float) -> TrafficReport:
+        epoch_s, counts = self._epoch_s, counted["counts"]
 
         def incident(entry: dict[str, Any]) -> Incident:
             return Incident(epoch_s + entry["began_s"], entry["host"], entry["client"], entry["took_s"])
@@ -275,7 +275,7 @@ class Traffic:
             until_s=until_s,
             hosts=tuple(self._job.targets),
             marks=tuple(self._marks),
-            began_s={(client, host): tuple(epoch_s + at for at in times) for client, host, times in told["began"]},
+            began_s={(client, host): tuple(epoch_s + at for at in times) for client, host, times in counted["began"]},
             failures=tuple(
                 Failure(
                     at_s=epoch_s + entry["began_s"],
@@ -285,13 +285,13 @@ class Traffic:
                     detail=entry["detail"],
                     took_s=entry["took_s"],
                 )
-                for entry in told["failures"]
+                for entry in counted["failures"]
             ),
-            late=tuple(map(incident, told["late"])),
-            keepalive_lost=tuple(map(incident, told["keepalive_lost"])),
+            late=tuple(map(incident, counted["late"])),
+            keepalive_lost=tuple(map(incident, counted["keepalive_lost"])),
             closed_idle=counts.get("closed_idle", 0),
             closed_announced=counts.get("closed_announced", 0),
             withheld=counts.get("withheld", 0),
-            worst_lag_s=told["worst_lag_s"],
-            client_cpu_s=told["cpu_s"],
+            worst_lag_s=counted["worst_lag_s"],
+            client_cpu_s=counted["cpu_s"],
         )

@@ -127,9 +127,9 @@ def converse(terminal: Terminal, prompt: bytes, secret: Optional[bytes], unanswe
 
 
 def _tell(text: bytes) -> None:
-    said = FEEDBACK.sub(b"", text).strip()
-    if said:
-        os.write(2, said + b"\n")
+    message = FEEDBACK.sub(b"", text).strip()
+    if message:
+        os.write(2, message + b"\n")
 
 
 def main(method: str, argv: List[str], source: int = 0) -> int:
@@ -146,7 +146,7 @@ def main(method: str, argv: List[str], source: int = 0) -> int:
     try:
         terminal = Terminal(how + argv)
     except OSError as error:
-        # Without a password sudo has already said what is missing.
+        # Without a password sudo has already printed what is missing.
         _say("terminal" if secret else "password", method, error.strerror or "")
         return REFUSED_STATUS
     status = converse(terminal, DOAS_PROMPT if method == "doas" else PROMPT, secret)

@@ -109,7 +109,7 @@ def has_access_list(path: str) -> bool:
 
 
 def on_the_way(path: str) -> Iterator[Tuple[str, os.stat_result]]:
-    """Every folder and symbolic link that the kernel passes on its way to `path`, as far as they exist.
+    """Every existing folder and symbolic link that the kernel passes on its way to `path`.
 
     Raises OSError, also for links that form a loop.
     """

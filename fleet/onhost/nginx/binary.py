@@ -149,7 +149,7 @@ def complaint(output: str) -> str:
     """The line of a failed configuration test that gives the cause, without nginx's preamble."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     grave = [line for line in lines if re.search(r"\[(emerg|alert|crit)\]", line)]
-    return (grave or [line for line in lines if "test failed" not in line] or lines or ["it said nothing"])[0]
+    return (grave or [line for line in lines if "test failed" not in line] or lines or ["it printed nothing"])[0]
 
 
 def effective(build: Build, command: Command, name: str) -> str:
@@ -164,8 +164,8 @@ def pid_path(machine: Machine, master: Master) -> Optional[str]:
 
     fleet reads the files itself, because `nginx -T` creates a missing pid file.
     """
-    said = ask_build(machine, "/proc/%d/exe" % master.pid)
-    build = read_build(said.output)
+    ran = ask_build(machine, "/proc/%d/exe" % master.pid)
+    build = read_build(ran.output)
     if build is None:
         return None
     command = read_command(master.argv)

@@ -97,10 +97,10 @@ def _instance(subject: Subject) -> List[Finding]:
 def _tested(subject: Subject, old: Optional[Build], new: Optional[Build]) -> Tested:
     """Both binaries test the configuration, each as the master would start it."""
     machine, layout = subject.machine, subject.request.layout
-    said = dump_configuration(machine, subject.image, subject.old, layout, TEST_TIMEOUT_S)
-    before = configuration_of(subject, said.output) if said.code == 0 else None
+    ran = dump_configuration(machine, subject.image, subject.old, layout, TEST_TIMEOUT_S)
+    before = configuration_of(subject, ran.output) if ran.code == 0 else None
     if new is None or subject.staged is None:
-        broken = [] if before else [finding("config_rejected", **_rejection("the running binary", said.output))]
+        broken = [] if before else [finding("config_rejected", **_rejection("the running binary", ran.output))]
         return Tested(tuple(broken), before, before)
     if any(one.reason == "paths_moved" for one in differs(subject, old, new, before)):
         return Tested(

@@ -32,11 +32,11 @@ def the_master(
         return [_none(machine, seen)], None
     if len(seen.masters) == 1:
         left = record if left_swapped(seen, record) else None
-        return ([], seen.masters[0]) if left is None or _goes_on(request, left) else ([in_progress(left)], None)
+        return ([], seen.masters[0]) if left is None or _continues(request, left) else ([in_progress(left)], None)
     found = _several(seen)
     if record is None or record.state is not State.BEGUN or found.reason != "upgrade_in_progress":
         return [found], None
-    return ([] if _goes_on(request, record) else [in_progress(record)]), None
+    return ([] if _continues(request, record) else [in_progress(record)]), None
 
 
 def left_swapped(seen: Observation, record: Optional[Record]) -> bool:
@@ -47,7 +47,7 @@ def left_swapped(seen: Observation, record: Optional[Record]) -> bool:
     return seen.path_sha256 == record.target and runs == record.before_process and runs != record.target
 
 
-def _goes_on(request: Request, record: Record) -> bool:
+def _continues(request: Request, record: Record) -> bool:
     """Whether this request continues the rollout of the record."""
     return record.rollout == request.rollout or (request.goal is not None and record.target == request.goal.target)
 

@@ -45,17 +45,17 @@ def runs(subject: Subject) -> Tuple[List[Finding], Optional[Build]]:
         ], None
     if theirs.loader and machine.stat(theirs.loader) is None:
         return [finding("loader_missing", loader=theirs.loader)], None
-    said = ask_build(machine, staged)
-    build = read_build(said.output) if said.code == 0 else None
-    return ([] if build else [_why_not(said)]), build
+    ran = ask_build(machine, staged)
+    build = read_build(ran.output) if ran.code == 0 else None
+    return ([] if build else [_why_not(ran)]), build
 
 
-def _why_not(said: Ran) -> Finding:
-    lines = [line for line in said.output.splitlines() if any(word in line for word in NOT_LOADED)]
-    if said.code == 127 and lines:
+def _why_not(ran: Ran) -> Finding:
+    lines = [line for line in ran.output.splitlines() if any(word in line for word in NOT_LOADED)]
+    if ran.code == 127 and lines:
         return finding("library_missing", line=lines[0])
-    how = "was ended by signal %d" % -said.code if said.code < 0 else "exited with code %d" % said.code
-    return finding("cannot_run", how=how + (": " + complaint(said.output) if said.output.strip() else ""))
+    how = "was ended by signal %d" % -ran.code if ran.code < 0 else "exited with code %d" % ran.code
+    return finding("cannot_run", how=how + (": " + complaint(ran.output) if ran.output.strip() else ""))
 
 
 def differs(subject: Subject, old: Optional[Build], new: Build, config: Optional[Configuration]) -> List[Finding]:

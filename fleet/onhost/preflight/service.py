@@ -41,12 +41,10 @@ def unit(subject: Subject) -> List[Finding]:
     name = unit_of(machine.read("/proc/%d/cgroup" % subject.old.pid) or "")
     if name is None or not machine.exists(RUNS_SYSTEMD):
         return []
-    said = machine.run(("systemctl", "show", "--property=" + PROPERTIES, name), TOOL_TIMEOUT_S, env=TOOL_ENV)
-    if said.code != 0:
-        return [
-            finding("not_checked", what="the systemd unit %s" % name, why=said.output.strip() or "systemctl failed")
-        ]
-    return _judged(subject, name, read_show(said.output))
+    ran = machine.run(("systemctl", "show", "--property=" + PROPERTIES, name), TOOL_TIMEOUT_S, env=TOOL_ENV)
+    if ran.code != 0:
+        return [finding("not_checked", what="the systemd unit %s" % name, why=ran.output.strip() or "systemctl failed")]
+    return _judged(subject, name, read_show(ran.output))
 
 
 def _judged(subject: Subject, name: str, shown: Dict[str, str]) -> List[Finding]:

@@ -48,7 +48,7 @@ BACK = (
     ),
     warning(
         "new_master_killed",
-        "The new master (pid {pid}) had to be killed; its workers ({workers}) are told to quit one by one.",
+        "The new master (pid {pid}) had to be killed; its workers ({workers}) are sent QUIT one by one.",
         "Nothing to do now. The old master serves; this release does not obey its signals.",
     ),
     failure(

@@ -66,7 +66,7 @@ def claim(own: InstanceStore, request: Request) -> Optional[int]:
     """Give the host to this request's rollout, and return the epoch that it has there.
 
     `None` for a rollback of a rollout that is not in force here: it is only marked as undone, and a run of another rollout
-    may go on. Raises `TakenOver` and `Claimed`, which name the run that has the host, and OSError.
+    may continue. Raises `TakenOver` and `Claimed`, which name the run that has the host, and OSError.
     """
     with _alone(own):
         if not request.take_over:
@@ -151,7 +151,7 @@ def refuse_claimed(own: InstanceStore, request: Request) -> None:
 
 
 def claim_in_words(found: Claim) -> str:
-    """The claim in words: the run, and since when."""
+    """The claim for people: the run, and since when."""
     return "rollout %s by %s (pid %d on %s), since %s, last contact %s" % (
         found.rollout,
         found.operator,

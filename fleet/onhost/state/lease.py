@@ -5,7 +5,7 @@ renews the lease as its last act under the instance's lock; a commit ends it. Th
 group of its own, so that it survives the SSH connection, and it has imported all it needs before it reports that it
 watches. When the lease expires it takes the lock, reads lease and phase *again*, and goes back as any rollback does.
 
-The deadline is in CLOCK_BOOTTIME, which cannot be set and goes on while the host sleeps. A reboot voids the lease (the
+The deadline is in CLOCK_BOOTTIME, which cannot be set and also runs while the host sleeps. A reboot voids the lease (the
 boot id is stored with it): the host itself has then started the new release, unconfirmed, and a person decides.
 """
 
@@ -115,8 +115,8 @@ def ensure_watched(own: InstanceStore) -> None:
     except OSError as error:
         raise Unwatched("%s: %s" % (words[0], error))
     assert started.stdout is not None
-    with started.stdout as said:
-        if not select.select([said], [], [], READY_S)[0] or said.readline().strip() != READY:
+    with started.stdout as output:
+        if not select.select([output], [], [], READY_S)[0] or output.readline().strip() != READY:
             raise Unwatched("the watcher did not come up")
 
 
@@ -154,13 +154,13 @@ def watch(own: InstanceStore, ready: Callable[[], None], go_back: Callable[[Leas
                     act_if_out(own, go_back, is_last=tries == MOST_TRIES)
                 else:
                     wait_s, tries = min(wait_s, left_s(own) or 0.0), 0
-            except Exception as error:  # Whatever it was: if the watcher dies, the host never goes back by itself.
+            except Exception as error:  # Any error: if the watcher dies, the host never goes back by itself.
                 own.machine.syslog("the lease's watcher: %s: %s" % (type(error).__name__, error))
             own.machine.pause(wait_s)
 
 
 def _is_over(own: InstanceStore, alone: ExitStack) -> bool:
-    """Whether there is no lease any more. Then this watcher gives up the watcher's lock before the next lease is written:
+    """Whether the lease has ended. If so, this watcher frees the watcher's lock before the next lease is written:
     a visit writes a lease under the instance's lock, and only then asks whether it is watched.
     """
     if lease_of(own) is not None:

@@ -28,7 +28,7 @@ class Serving(NamedTuple):
 
     `loaded_at_s` is when the old master read its configuration, in seconds since 1970. Workers that HUP revives beside a
     new master (`revived`, as pid and start) are younger than that. `verified` are the new workers that `verify` saw: when
-    none of them is left, the configuration was reloaded meanwhile, and after a rollback a reload is due (`reload_due`).
+    none of them is left, the configuration was reloaded since, and after a rollback a reload is due (`reload_due`).
     `verified_master` is the new master that `verify` saw, as pid and start; any other one is unconfirmed, for example after
     a reboot. `master` is the old master that got USR2 (pid, start), `workers` how many workers it had then, `logs` the
     files that it wrote.
@@ -119,7 +119,7 @@ class InstanceStore:
 
     @property
     def record(self) -> Optional[Record]:
-        """What is wanted here; `None` if no rollout ever began. Raises `Malformed`."""
+        """The record of this instance; `None` if no rollout ever began. Raises `Malformed`."""
         found: Optional[Record] = self.load(Record, "record.json")
         return found
 

@@ -2,8 +2,8 @@
 
 While a new master lives, a reload or a log rotation from outside does not reach the old one, or harms it: beside a new
 master HUP reads no file and adds a set of workers, USR1 by the pid file reaches only the new one, and systemd may take
-the new one for the main process (docs/nginx-facts.md, sections 5, 9 and 10). No signal is pending in the old master any
-more: the end of the new one has woken it up.
+the new one for the main process (docs/nginx-facts.md, sections 5, 9 and 10). No signal is still pending in the old
+master: it woke up when the new one ended.
 """
 
 import signal
@@ -28,7 +28,7 @@ FOLLOW_SEEN_S = 3.0
 
 
 def put_right(context: StepContext) -> None:
-    """Put everything right. What fails is a warning only: the host is back all the same."""
+    """Correct all of it. A correction that fails is only a warning, because the host is back."""
     try:
         for put_it in (_reload_if_due, _reopen_logs, _compare_main_pid):
             seen = context.look()
@@ -58,8 +58,8 @@ def _reload_if_due(context: StepContext, old: Master) -> None:
 
 def _undouble(context: StepContext, old: Master, wanted: int) -> None:
     """Reload to one set of workers, unless the files have changed: the reload would put that change live."""
-    said = dump_configuration(context.machine, "/proc/%d/exe" % old.pid, old, context.instance.layout, RELOAD_TEST_S)
-    config = read_configuration(said.output, read_command(old.argv)) if said.code == 0 else None
+    ran = dump_configuration(context.machine, "/proc/%d/exe" % old.pid, old, context.instance.layout, RELOAD_TEST_S)
+    config = read_configuration(ran.output, read_command(old.argv)) if ran.code == 0 else None
     changed = (
         changed_since(context.machine, config, context.own.serving.loaded_at_s or 0.0) if config is not None else ""
     )
@@ -71,7 +71,7 @@ def _undouble(context: StepContext, old: Master, wanted: int) -> None:
 
 
 def _why_not_reloaded(context: StepContext, old: Master) -> str:
-    """Test the configuration with the old binary and send one HUP. Empty when the reload was seen, else why not."""
+    """Test the configuration with the old binary and send one HUP. Returns why no reload was seen; empty when one was."""
     tested = test_configuration(context.machine, "/proc/%d/exe" % old.pid, old, context.instance.layout, RELOAD_TEST_S)
     if tested.code != 0:
         return "the old release rejects it: %s" % complaint(tested.output)
@@ -90,7 +90,7 @@ def _replaced(seen: Observation, master: Master, before: Collection[int]) -> boo
 
 
 def _reopen_logs(context: StepContext, old: Master) -> None:
-    """Make the old master write to the current log files again, if they were rotated meanwhile."""
+    """Make the old master write to the current log files again, if they were rotated while it was held."""
     serving = context.own.serving
     if serving.master != (old.pid, old.start):
         return

@@ -76,7 +76,7 @@ def dismiss(context: StepContext, seen: Observation) -> None:
     """
     old, new = pair(seen)
     must_hear(old)
-    _let_winch_happen(context, old)
+    _settle_winch(context, old)
     seen = context.look()
     old, new = pair(seen)
     if not old.accepting:
@@ -90,7 +90,7 @@ def dismiss(context: StepContext, seen: Observation) -> None:
 
 
 def _end_master(context: StepContext, seen: Observation, new: Master) -> None:
-    hears = not new.stopped or _goes_on(context, new)
+    hears = not new.stopped or _runs_again(context, new)
     patience_s = context.options.dismiss_timeout_s if new.accepting or new.draining else UNSERVED_PATIENCE_S
     gone = hears and not floods(context, seen, new) and _ended(context, new, signal.SIGQUIT, patience_s)
     if not gone:
@@ -103,7 +103,7 @@ def _end_master(context: StepContext, seen: Observation, new: Master) -> None:
         raise StepFailed("dismiss_unseen", pid=new.pid)
 
 
-def _goes_on(context: StepContext, new: Master) -> bool:
+def _runs_again(context: StepContext, new: Master) -> bool:
     """Whether a stopped new master runs again after CONT. Then it can end its workers itself."""
     context.try_send(new.pid, new.start, signal.SIGCONT)
     came, now = context.wait(lambda look: not _is_stopped(look, new), CONT_SEEN_S)
@@ -117,8 +117,8 @@ def _is_stopped(seen: Observation, master: Master) -> bool:
     return now is not None and now.stopped
 
 
-def _let_winch_happen(context: StepContext, old: Master) -> None:
-    """No WINCH is pending in the old master: it would act as soon as the end of the new master wakes the old one up.
+def _settle_winch(context: StepContext, old: Master) -> None:
+    """Make sure that no WINCH is pending in the old master: it would act once the end of the new master wakes the old one.
 
     If the effect of a WINCH was never seen, USR1 makes it act now, while the new master serves; then revive.
     """

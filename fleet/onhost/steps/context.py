@@ -32,7 +32,7 @@ class StepRefused(StepError):
 
 
 class StepFailed(StepError):
-    """The step acted, and its effect did not show in time or showed to be bad."""
+    """The step acted, and its effect did not appear in time, or was wrong."""
 
 
 class TurnedBack(StepError):
@@ -74,11 +74,11 @@ class StepContext(NamedTuple):
         self.say(found)
 
     def wants(self, state: State, why: str = "") -> bool:
-        """Write the state of the rollout, and its reason, into the record. False when that failed."""
+        """Write the state of the rollout, and its reason, into the record. Returns whether that worked."""
         return self.amend(lambda record: record._replace(state=state, why=why))
 
     def amend(self, change: Callable[[Record], Record]) -> bool:
-        """Change the host's record as it is now: an earlier step may have changed it. False when that failed."""
+        """Change the host's record as it is now: an earlier step may have changed it. Returns whether that worked."""
         try:
             self.own.write_record(change(self.own.record or self.record))
         except (OSError, Malformed):
@@ -111,7 +111,7 @@ class StepContext(NamedTuple):
     def wait(
         self, seen: Callable[[Observation], bool], deadline_s: float, may_turn: bool = False
     ) -> Tuple[bool, Observation]:
-        """Look until `seen` or the deadline. Whether it was seen, and the last look.
+        """Look until `seen` is true or the deadline passes. Returns whether it was true, and the last look.
 
         Raises `TurnedBack` if `may_turn`.
         """

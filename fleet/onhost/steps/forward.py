@@ -126,7 +126,7 @@ def cut(context: StepContext, seen: Observation) -> None:
 def _drained(context: StepContext, old: Master, new: Master) -> bool:
     """Whether the old master's workers were gone before the drain timeout. Until then the host can still go back.
 
-    Also over when the new master stops accepting: then the old one must not get QUIT.
+    The wait also ends when the new master stops accepting: then the old one must not get QUIT.
     """
 
     def over(now: Observation) -> bool:
@@ -164,7 +164,7 @@ def beside(path: str, word: str) -> str:
 
 
 def path_of(seen: Observation) -> str:
-    """The file that the next USR2 executes. Raises `StepRefused` when it can't be told."""
+    """The file that the next USR2 executes. Raises `StepRefused` when it is not known."""
     if seen.path is None:
         raise StepRefused("no_path")
     return seen.path

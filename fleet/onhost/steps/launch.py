@@ -83,7 +83,7 @@ def _try(context: StepContext, seen: Observation) -> Optional[StepError]:
 
 
 def _remember(context: StepContext, start: Start) -> None:
-    """Note what later visits can't see any more. Raises OSError: without this note nothing begins."""
+    """Note what later visits can no longer see. Raises OSError: without this note nothing begins."""
     old, log = start.old, start.log
     context.own.write_serving(
         Serving(

@@ -31,27 +31,27 @@ class Cause(NamedTuple):
 
 def why_not_tested(ran: Ran, path: str) -> Cause:
     """Why the configuration test with the new binary failed."""
-    said = complaint(ran.output)
+    line = complaint(ran.output)
     if ran.code < 0:
         return Cause("start_crashed", {"signal": -ran.code, "when": "tested the configuration"})
     if ran.code == TIMED_OUT:
         return Cause("test_too_slow", {"waited": ran.took_s})
     errno = NOT_EXECUTED.match(ran.output)
     if ran.code == NOT_RUN and errno:
-        return _not_executed(int(errno.group(1)), path, said)
+        return _not_executed(int(errno.group(1)), path, line)
     if ran.code == NOT_RUN:
-        return Cause("library_missing", {"line": said})
-    if MODULE.search(said):
-        return Cause("module_incompatible", {"line": said})
-    return Cause("config_rejected", {"who": "the new binary", "line": said, "also": ""})
+        return Cause("library_missing", {"line": line})
+    if MODULE.search(line):
+        return Cause("module_incompatible", {"line": line})
+    return Cause("config_rejected", {"who": "the new binary", "line": line, "also": ""})
 
 
 def why_not_started(
     lines: Collection[str], old: int, workers: Collection[int], path: str, pid_file: str
 ) -> Optional[Cause]:
-    """Why the old master did not start a new one, by the log lines since USR2. `None` where they tell no cause.
+    """Why the old master did not start a new one, by the log lines since USR2. `None` where they show no cause.
 
-    `workers` are the old master's: what they have to say is about their own requests. `None`: the log does not tell.
+    `workers` are the old master's: their lines are about their own requests.
     """
     return (
         _before_the_fork(lines, old, pid_file)
@@ -89,9 +89,9 @@ def _not_executed(errno: int, path: str, line: str) -> Cause:
 
 
 def _at_its_start(lines: Collection[str], old: int, workers: Collection[int], pid_file: str) -> Optional[Cause]:
-    """What the new master wrote before it gave up: the first line that has a word of its own, else the last line."""
-    said = [line for line in lines if _level(line) in GRAVE and _pid(line) not in workers and "client:" not in line]
-    for line in said:
+    """What the new master wrote before it gave up: the first line with a reason word of its own, else the last line."""
+    grave = [line for line in lines if _level(line) in GRAVE and _pid(line) not in workers and "client:" not in line]
+    for line in grave:
         bind = BIND.search(line)
         if bind:
             return Cause("listener_busy", {"listener": bind.group(1), "why": bind.group(2)})
@@ -99,10 +99,10 @@ def _at_its_start(lines: Collection[str], old: int, workers: Collection[int], pi
             return Cause("pid_dir_full", {"line": _text(line), "path": pid_file})
         if MODULE.search(line):
             return Cause("module_incompatible", {"line": _text(line)})
-    by_new = [line for line in said if _pid(line) != old and _level(line) == "emerg"]
+    by_new = [line for line in grave if _pid(line) != old and _level(line) == "emerg"]
     if by_new:
         return Cause("config_rejected", {"who": "the new binary", "line": _text(by_new[-1]), "also": ""})
-    rest = [line for line in said if _pid(line) != old]
+    rest = [line for line in grave if _pid(line) != old]
     return Cause("launch_failed", {"line": _text(rest[-1])}) if rest else None
 
 

@@ -41,7 +41,10 @@ def confirm(context: StepContext, seen: Observation) -> None:
 
 
 def _judge(context: StepContext, new: Master, wanted: int) -> Observation:
-    """The last look at a master whose workers, at least `wanted`, came, answered and stayed. Raises `StepFailed`."""
+    """Wait until the master has at least `wanted` workers that came, answered and stayed. Returns the last look at it.
+
+    Raises `StepFailed`.
+    """
 
     def over(look: Observation) -> bool:
         return len(accepting(look, new)) >= wanted or bool(_bad(context, look, new))
@@ -170,7 +173,7 @@ def evidence(context: StepContext, seen: Observation, new: Master) -> Optional[T
 def judge_afresh(context: StepContext, seen: Observation) -> None:
     """Warn once more of what the log has against the new release, and judge only later lines from now on.
 
-    For a resume: the operator was told of those lines, and their cause (a person, the kernel) need not be the release.
+    For a resume: fleet has shown those lines to the operator, and their cause (a person, the kernel) need not be the release.
     """
     new = seen.masters[-1] if seen.masters else None
     if new is None or new.sha256 != context.target:

@@ -39,17 +39,17 @@ def flocked_by(machine: Machine, path: str) -> Optional[int]:
 def owner_of(machine: Machine, path: str) -> Optional[Owner]:
     """The package that owns the file, according to the host's package manager, or `None`."""
     for name in _names_of(path):
-        said = machine.run(("dpkg-query", "-S", name), TOOL_TIMEOUT_S, env=TOOL_ENV)
-        lines = [line for line in said.output.splitlines() if line.endswith(": " + name) and " by " not in line]
-        if said.code == 0 and lines:
+        ran = machine.run(("dpkg-query", "-S", name), TOOL_TIMEOUT_S, env=TOOL_ENV)
+        lines = [line for line in ran.output.splitlines() if line.endswith(": " + name) and " by " not in line]
+        if ran.code == 0 and lines:
             package = lines[0].partition(":")[0]
             return Owner(package, "apt-mark hold %s" % package)
-    said = machine.run(("rpm", "-qf", "--queryformat", "%{NAME}\\n", path), TOOL_TIMEOUT_S, env=TOOL_ENV)
-    if said.code == 0 and said.output.strip():
-        package = said.output.split()[0]
+    ran = machine.run(("rpm", "-qf", "--queryformat", "%{NAME}\\n", path), TOOL_TIMEOUT_S, env=TOOL_ENV)
+    if ran.code == 0 and ran.output.strip():
+        package = ran.output.split()[0]
         return Owner(package, "dnf versionlock add %s" % package)
-    said = machine.run(("apk", "info", "--who-owns", path), TOOL_TIMEOUT_S, env=TOOL_ENV)
-    matched = re.search(r" is owned by (\S+?)-\d\S*$", said.output.strip()) if said.code == 0 else None
+    ran = machine.run(("apk", "info", "--who-owns", path), TOOL_TIMEOUT_S, env=TOOL_ENV)
+    matched = re.search(r" is owned by (\S+?)-\d\S*$", ran.output.strip()) if ran.code == 0 else None
     if matched:
         return Owner(matched.group(1), "apk add '%s=VERSION'" % matched.group(1))
     return None

@@ -23,10 +23,10 @@ def followed(machine: Machine, pid: int) -> Optional[Followed]:
     name = unit_of(machine.read("/proc/%d/cgroup" % pid) or "")
     if name is None or not machine.exists(RUNS_SYSTEMD):
         return None
-    said = machine.run(("systemctl", "show", "--property=" + PROPERTIES, name), TOOL_TIMEOUT_S, env=TOOL_ENV)
-    shown = read_show(said.output)
+    ran = machine.run(("systemctl", "show", "--property=" + PROPERTIES, name), TOOL_TIMEOUT_S, env=TOOL_ENV)
+    shown = read_show(ran.output)
     main = shown.get("MainPID", "")
-    if said.code != 0 or shown.get("Type") != "forking" or not main.isdigit():
+    if ran.code != 0 or shown.get("Type") != "forking" or not main.isdigit():
         return None
     return Followed(name, int(main))
 

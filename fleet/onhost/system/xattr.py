@@ -35,8 +35,8 @@ def _read(function: str, path: str, *words: bytes) -> bytes:
 def _call(function: str, path: str, *words: object) -> int:
     call = getattr(ctypes.CDLL(None, use_errno=True), function)
     call.restype = ctypes.c_ssize_t
-    said = int(call(os.fsencode(path), *words))
-    if said < 0:
+    result = int(call(os.fsencode(path), *words))
+    if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), path)
-    return said
+    return result

@@ -112,7 +112,7 @@ def _look_in(visit: Visit) -> End:
 
 
 def _look_afresh(visit: Visit) -> None:
-    """On a resume, forget what the log had until now: the operator was told of it and resumed all the same."""
+    """On a resume, ignore the log lines until now: fleet has shown them to the operator, who resumed all the same."""
     own = visit.instance.own
     record = own.record if visit.request.reopen else None
     if record is not None and record.rollout == visit.request.rollout:
@@ -130,7 +130,7 @@ def _settle(visit: Visit, end: End) -> None:
     record, ask = own.record, request.ask
     if record is None or record.rollout != request.rollout:
         with suppress(OSError):
-            disclaim(own, request)  # The request began nothing here, so it keeps no other one out.
+            disclaim(own, request)  # The request began nothing here, so its claim must not block another one.
         return
     is_open = record.state is State.BEGUN and classify(visit.instance.look(), record.target) is not Phase.OLD
     committed = ask is Ask.COMMIT and end.outcome is Outcome.DONE
@@ -160,7 +160,7 @@ def _say_unclaimed(visit: Visit, error: OSError) -> None:
 
 
 def _hold_lock(visit: Visit, held: ExitStack) -> None:
-    """Hold the instance's lock. A way back goes on without a lock whose file can't be opened (a full disk)."""
+    """Hold the instance's lock. A rollback continues without the lock if its file can't be opened (a full disk)."""
     own, take_over = visit.instance.own, visit.request.take_over
     try:
         held.enter_context(own.lock(ROLLBACK_WAIT_S if take_over else LOCK_WAIT_S))

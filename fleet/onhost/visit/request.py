@@ -49,7 +49,7 @@ class Visit(NamedTuple):
         return StepContext(self.instance, record, target, self.request.options, self.find, self.go_on)
 
     def take(self, step: Step, act: Callable[[], End]) -> End:
-        """Take the step; tell the host's journal and the controller before and after it. How it ended.
+        """Take the step, and report it to the host's journal and to the controller before and after. Returns how it ended.
 
         A forward step whose intent can't be written does not begin: a full disk stops an upgrade, never a way back.
         """

@@ -30,7 +30,7 @@ def rollback(visit: Visit, record: Optional[Record], seen: Observation) -> End:
 
 
 def _restore_for_the_next_start(visit: Visit, context: StepContext, seen: Observation) -> None:
-    """No later start of nginx runs the release that is taken back. If the file can't be restored, warn of it."""
+    """Put the old file back, so that no later start of nginx runs the release that is taken back. Warn if that fails."""
 
     def act() -> End:
         try:
@@ -40,7 +40,9 @@ def _restore_for_the_next_start(visit: Visit, context: StepContext, seen: Observ
             return end_of(Outcome.FAILED, error.finding)
         return End(Outcome.DONE)
 
-    visit._replace(say=lambda reply: None).take(Step.RESTORE, act)  # No step of the walk: only the journal is told.
+    visit._replace(say=lambda reply: None).take(
+        Step.RESTORE, act
+    )  # Not a step of the walk: only the journal records it.
 
 
 def _in_force(visit: Visit, record: Record, seen: Observation) -> Record:

@@ -42,10 +42,10 @@ def _remember_command(visit: Visit, seen: Observation) -> None:
 
 def judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:
     """Send the findings, a few of each word. REFUSED if there is a refusal among them."""
-    said = limit_per_word(findings)
-    for finding in said:
+    shown = limit_per_word(findings)
+    for finding in shown:
         visit.find(finding)
-    refusals = checks.refusals(said)
+    refusals = checks.refusals(shown)
     if not refusals:
         return End(Outcome.DONE)
     message = " ".join(finding.message for finding in refusals)

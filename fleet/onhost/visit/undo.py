@@ -80,6 +80,6 @@ def _print_reply(reply: Reply) -> None:
 
 
 def _print(*lines: str) -> None:
-    """For the operator on the console. A console that is gone stops nothing."""
+    """Print it on the operator's console. A console that is gone is no error."""
     with suppress(OSError, ValueError):
         print("\n".join(map(safe, lines)), flush=True)

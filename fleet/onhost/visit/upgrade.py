@@ -1,4 +1,4 @@
-"""An upgrade: the host writes down what is wanted and how to go back, and then walks to the release."""
+"""An upgrade: the host records the goal and the way back, and then walks to the release."""
 
 import os
 import sys
@@ -79,7 +79,7 @@ def _may_still(visit: Visit, seen: Observation, phase: Phase) -> End:
 
 
 def _begin(visit: Visit, last: Optional[Record], seen: Observation, target: str) -> Record:
-    """Write down what is wanted before the first change, and make the way back ready on the host."""
+    """Record the goal before the first change, and make the way back ready on the host."""
     request, instance = visit.request, visit.instance
     old = seen.masters[0]
     assert old.sha256 is not None

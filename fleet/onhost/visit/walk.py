@@ -84,7 +84,7 @@ class Walk:
         return ended(Outcome.FAILED, "no_end", moves=MOST_MOVES)
 
     def unfinished(self, seen: Observation, winch_pending: bool) -> Unfinished:
-        """What this walk has done and leaves behind."""
+        """What this walk has done so far and in which state the host is, for `procedure.retreat`."""
         now = self._situation(seen)
         return Unfinished(
             phase=now.phase,
@@ -134,7 +134,7 @@ class Walk:
         def act() -> End:
             try:
                 self._act(step, seen)
-            except Exception as error:  # Also a bug of fleet's: the controller and the journal must be told.
+            except Exception as error:  # Also a bug in fleet: the controller and the journal must learn of it.
                 return ended_by(error)
             return End(Outcome.DONE)
 
@@ -165,7 +165,7 @@ def _walked(visit: Visit, context: StepContext, goal: Goal) -> End:
     way = Walk(visit, context)
     try:
         end = way.go(goal.rest, visit.request.allowed) or _arrived(context, visit.request)
-    except Exception as error:  # Also a bug of fleet's: the host must not stay where it is.
+    except Exception as error:  # Also a bug in fleet: the host must not stay where it is.
         end = ended_by(error)
     return end if end.outcome is Outcome.DONE else _to_rest(way, end)
 
@@ -184,7 +184,7 @@ def _arrived(context: StepContext, request: Request) -> End:
 
 
 def _to_rest(way: Walk, end: End) -> End:
-    """Bring the host to rest. The visit's end as it was; another one if the host could not be brought to rest."""
+    """Bring the host to rest. Returns the visit's end, or another end if the host could not be brought to rest."""
     seen = way.context.look()
     what = retreat(way.unfinished(seen, winch_pending=end.reason == "drain_unseen"))
     if what is Retreat.STAY:

@@ -198,7 +198,7 @@ def _parsed(data: bytes, passphrase: str | None) -> paramiko.PKey:
         if OPENSSH in data:
             raise
         loaded = serialization.load_pem_private_key(data, secret)
-    # paramiko reads fewer formats than cryptography: it is given the one that it knows for all types.
+    # paramiko reads fewer formats than cryptography, so it gets the one that it knows for all types.
     plain = loaded.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )

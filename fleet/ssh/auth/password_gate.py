@@ -14,7 +14,7 @@ MAX_REFUSALS = 2
 PROVING_S = 20.0
 """How long the others wait for one host. If it takes longer, one more host is tried, not all of them."""
 MAX_WAIT_S = 3 * PROVING_S
-"""How long any host waits. If three hosts have not answered by then, they hang, and the others go on without them."""
+"""How long any host waits. If three hosts have not answered by then, they hang, and the others continue without them."""
 PULSE_S = 1.0
 
 

@@ -179,7 +179,7 @@ def own_tag() -> str | None:
     """The platform of this machine, as `start_line.Platform.tag` names it; `None` when no host can have the same."""
     if sys.platform != "linux" or sys.maxsize < 2**32:
         return None
-    return Platform.told(platform.machine(), platform.libc_ver()[0]).tag
+    return Platform.of(platform.machine(), platform.libc_ver()[0]).tag
 
 
 def psutil_files() -> Iterator[tuple[str, bytes]]:

@@ -123,9 +123,9 @@ def _download(pin: Pin, platform: str, folder: Path) -> Path:
     return folder
 
 
-def _pip_error(said: bytes) -> str:
+def _pip_error(stderr: bytes) -> str:
     """pip's last error, or else its last line."""
-    lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return (errors or lines or ["it gave no reason"])[-1]
 

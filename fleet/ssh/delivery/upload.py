@@ -122,8 +122,9 @@ class _Piece(NamedTuple):
 
 
 class Source:
-    """The bytes to send, as a file object. `read` returns no more than the rate and the link allow; the watchdog is told
-    when bytes have arrived."""
+    """The bytes to send, as a file object. `read` returns no more than the rate and the link allow, and calls the watchdog
+    when bytes have arrived.
+    """
 
     def __init__(
         self,

@@ -102,7 +102,7 @@ REFUSALS = {
 
 
 class Become:
-    """How one command becomes root on one host. The gate is told once what became of the password."""
+    """How one command becomes root on one host. It reports to the gate once whether the password was right."""
 
     def __init__(self, host: Host) -> None:
         # Two names of the inventory may be the same account.
@@ -174,9 +174,9 @@ class Become:
             gate.report(self._account, self._name, taken)
 
 
-def refusal_of(said: str, message: str) -> HostRefused:
+def refusal_of(words: str, message: str) -> HostRefused:
     """Why the login did not become root, by the host's words after `fleet-missing become-`, with sudo's own words."""
-    what, method, user, why = (said.strip().split(maxsplit=3) + [""] * 4)[:4]
+    what, method, user, why = (words.strip().split(maxsplit=3) + [""] * 4)[:4]
     refusal = not_become(what, method, user, why)
     if not message:
         return refusal
@@ -193,8 +193,8 @@ def not_become(what: str, method: str, user: str, why: str = "") -> HostRefused:
 
 def _not_given(method: str, refused_by: tuple[str, ...]) -> HostRefused:
     if not refused_by:
-        said = f"The password for {method} was refused on this host before in this run, and is not sent again."
-        return HostRefused("become_password_wrong", said, CHECK_LOCK)
+        refused = f"The password for {method} was refused on this host before in this run, and is not sent again."
+        return HostRefused("become_password_wrong", refused, CHECK_LOCK)
     return HostRefused(
         "become_password_wrong",
         f"The password for {method} was rejected by {' and '.join(refused_by)} and accepted by no host. fleet does not send "

@@ -129,9 +129,9 @@ class Command:
 
     def exit_status(self, wait_s: float = 2.0) -> int | None:
         """Its exit status; `None` when none came within `wait_s` seconds: the link was cut, or a signal ended it."""
-        said = self._channel.status_event.wait(wait_s)
+        has_ended = self._channel.status_event.wait(wait_s)
         self._read_stderr()  # all that it wrote before its end has arrived by now
-        if not said or self._channel.exit_status < 0:
+        if not has_ended or self._channel.exit_status < 0:
             return None
         return int(self._channel.exit_status)
 

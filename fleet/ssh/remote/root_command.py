@@ -93,17 +93,17 @@ class RootCommand(Command):
         if not self._link.is_active:
             return LinkError("link_lost", "The connection was lost.", "Run fleet status.")
         ended = "without an exit status" if status is None else f"with exit status {status}"
-        said = f": {self.stderr}" if self.stderr else ""
-        log.warning("%s: the remote command ended %s%s", self._link.host.name, ended, said)
+        detail = f": {self.stderr}" if self.stderr else ""
+        log.warning("%s: the remote command ended %s%s", self._link.host.name, ended, detail)
         if not self.has_begun:
             return HostRefused(
                 "no_shell",
-                f"The login ended {ended} without running fleet's command{said}.",
+                f"The login ended {ended} without running fleet's command{detail}.",
                 "See that the login shell runs commands (getent passwd USER), and that ForceCommand in sshd_config does.",
             )
         return LinkError(
             "script_died",
-            f"The step script ended {ended} before it was done{said}.",
+            f"The step script ended {ended} before it was done{detail}.",
             "Run fleet status. If the script ends like this again, it is a bug of fleet: keep the log.",
         )
 
@@ -115,8 +115,8 @@ class RootCommand(Command):
         self._become.observe(line, self._sudo_message)
         self.platform = missing_platform(line)
         if self.platform is None and line.startswith(BECOME_WORDS):
-            said = safe(line[len(BECOME_WORDS) :].decode("utf-8", "replace"))
-            raise refusal_of(said, self._sudo_message())
+            words = safe(line[len(BECOME_WORDS) :].decode("utf-8", "replace"))
+            raise refusal_of(words, self._sudo_message())
         start_line.refuse_missing(line)
         if line == BEGIN:
             self.progressed()
@@ -131,7 +131,7 @@ class RootCommand(Command):
             self.progressed()  # the time that sudo took without a password doesn't count
 
     def _sudo_message(self) -> str:
-        """What sudo itself said. It comes on stderr, and may come later than the host's own words."""
+        """What sudo itself printed. It comes on stderr, and may come later than the host's own words."""
         self.close_stdin()
         self.exit_status()
         return self.stderr

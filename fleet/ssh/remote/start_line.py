@@ -69,7 +69,7 @@ class Platform:
     libc: str
 
     @classmethod
-    def told(cls, machine: str, libc: str) -> "Platform":
+    def of(cls, machine: str, libc: str) -> "Platform":
         """From `platform.machine` and `platform.libc_ver`. On musl an old Python reports no libc (Alpine), or `libc` where
         the library is libc.so (musl's own build, Debian's)."""
         return cls(machine, "musl" if libc in ("", "libc") else libc)
@@ -117,7 +117,7 @@ def missing_platform(line: bytes) -> Platform | None:
         return None
     machine, largest, libc = (*words[2:5], "", "", "")[:3]
     bits = "" if largest == LARGEST_64_BIT else "-32bit"
-    return Platform.told(machine + bits, libc)
+    return Platform.of(machine + bits, libc)
 
 
 def find_python(python: str | None) -> str:
@@ -140,8 +140,8 @@ def refuse_missing(line: bytes) -> None:
     """Raises `HostRefused` for a line in which the host names what it lacks; returns for any other line."""
     if not line.startswith(MISSING):
         return
-    said = safe(line[len(MISSING) :].decode("utf-8", "replace")).strip()
-    what, _, rest = (part.strip() for part in said.partition(" "))
+    lacking = safe(line[len(MISSING) :].decode("utf-8", "replace")).strip()
+    what, _, rest = (part.strip() for part in lacking.partition(" "))
     if what == "root":
         raise HostRefused(
             "not_root",

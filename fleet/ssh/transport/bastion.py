@@ -126,7 +126,7 @@ class _Bastion:
                 link.close()
 
     def channel(self, to: Settings, connect_s: float, notify: Notify, make: MakeLink) -> Any:
-        said = ""
+        detail = ""
         for _ in range(MAX_LOSSES):
             link = self._opened(notify, make)
             began_at = time.monotonic()
@@ -142,9 +142,9 @@ class _Bastion:
                 late = time.monotonic() - began_at >= connect_s
                 if late and self._answers(link):
                     raise _timed_out(self._settings, to, connect_s) from error
-                said = safe(str(error))
+                detail = safe(str(error))
                 link.close()
-        raise _disconnected(self._settings, to, said)
+        raise _disconnected(self._settings, to, detail)
 
     def _answers(self, link: Link) -> bool:
         with suppress(LinkError):
@@ -215,17 +215,17 @@ class _Bastion:
             raise LinkError("cut", "The run was cut off before this visit sent a request.", "Run fleet status.")
 
     def _refused(self, to: Settings, error: paramiko.ChannelException) -> LinkError:
-        said = safe(error.text or "")
+        detail = safe(error.text or "")
         if error.code == CONNECT_FAILED:
             # OpenSSH's text is only "Connect failed".
             return LinkError(
                 "unreachable_from_bastion",
-                f"The bastion {self._settings.endpoint} can't connect to {to.endpoint}: {said}.",
+                f"The bastion {self._settings.endpoint} can't connect to {to.endpoint}: {detail}.",
                 f"On the bastion, try: nc -vz {to.hostname} {to.port}. See that the host is up and sshd runs there.",
             )
         return LinkError(
             "jump_refused",
-            f"The bastion {self._settings.endpoint} forwards no connection to {to.endpoint}: {said or error}.",
+            f"The bastion {self._settings.endpoint} forwards no connection to {to.endpoint}: {detail or error}.",
             "Look at AllowTcpForwarding, PermitOpen and DisableForwarding in its sshd_config, and at its authorized_keys.",
         )
 
@@ -239,11 +239,11 @@ def _timed_out(bastion: Settings, to: Settings, connect_s: float) -> LinkError:
     )
 
 
-def _disconnected(bastion: Settings, to: Settings, said: str) -> LinkError:
+def _disconnected(bastion: Settings, to: Settings, detail: str) -> LinkError:
     return LinkError(
         "jump_refused",
         f"The bastion {bastion.endpoint} accepted the login and closed the connection {MAX_LOSSES} times when fleet opened "
-        f"a channel to {to.endpoint}{': ' + said if said else ''}.",
+        f"a channel to {to.endpoint}{': ' + detail if detail else ''}.",
         f"Look at the bastion's sshd log, and try: ssh -J {bastion.hostname}:{bastion.port} {to.hostname}",
     )
 

@@ -317,11 +317,11 @@ def _explain(
 ) -> LinkError:
     """The error, named by the stage that the connection had reached: paramiko's texts don't tell the stages apart."""
     there = settings.endpoint
-    said = safe(str(error) or type(error).__name__)
+    detail = safe(str(error) or type(error).__name__)
     if isinstance(error, IncompatiblePeer):
         return LinkError(
             "incompatible",
-            f"{there} and fleet have no common algorithm: {said}.",
+            f"{there} and fleet have no common algorithm: {detail}.",
             "Update its sshd (OpenSSH before 7.2 is too old), or allow modern algorithms in its sshd_config.",
         )
     if transport is None or not transport.remote_version:
@@ -334,7 +334,7 @@ def _explain(
             )
         return LinkError(
             "no_banner",
-            f"{there} accepts connections and sent no SSH banner within {deadlines.banner_s:g} s ({said}): "
+            f"{there} accepts connections and sent no SSH banner within {deadlines.banner_s:g} s ({detail}): "
             "it is no SSH server, or too busy.",
             "On the host, see what listens there (ss -ltnp); if it is sshd, look at its log and at MaxStartups.",
             may_pass=True,
@@ -342,8 +342,8 @@ def _explain(
     if not transport.initial_kex_done or login is None:
         return LinkError(
             "handshake_failed",
-            f"{there} answers, but the key exchange failed: {said}.",
+            f"{there} answers, but the key exchange failed: {detail}.",
             f"Try: ssh -v -p {settings.port} {settings.hostname}; and look at the host's sshd log.",
             may_pass=True,
         )
-    return LinkError("link_lost", f"{there} closed the connection during the login: {said}.", "Look at its sshd log.")
+    return LinkError("link_lost", f"{there} closed the connection during the login: {detail}.", "Look at its sshd log.")

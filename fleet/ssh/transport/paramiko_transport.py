@@ -111,18 +111,19 @@ class Transport(paramiko.Transport):
         self._sending = threading.Lock()
         self._sent = 0
         self._answer = threading.Condition()
-        self._told: dict[int, Callable[[], None]] = {}
+        self._on_answer: dict[int, Callable[[], None]] = {}
 
-    def send_keepalive(self, told: Callable[[], None] = lambda: None) -> int:
-        """Sends a keepalive and returns its number. Its answer shows that all data sent before has arrived; `told` is called
-        then, in paramiko's thread."""
+    def send_keepalive(self, on_answer: Callable[[], None] = lambda: None) -> int:
+        """Sends a keepalive and returns its number. Its answer shows that all data sent before has arrived; then `on_answer` is
+        called, in paramiko's thread.
+        """
         request = paramiko.Message()
         request.add_byte(cMSG_GLOBAL_REQUEST)
         request.add_string(ALIVE)
         request.add_boolean(True)
         with self._sending:
             self._sent = number = self._sent + 1
-            self._told[number] = told
+            self._on_answer[number] = on_answer
             self._send_user_message(request)  # type: ignore[attr-defined]  # the stubs lack it
         return number
 
@@ -143,9 +144,9 @@ class Transport(paramiko.Transport):
         with self._answer:
             self.answered += 1
             self._answer.notify_all()
-        told = self._told.pop(self.answered, None)
-        if told is not None:
-            told()
+        on_answer = self._on_answer.pop(self.answered, None)
+        if on_answer is not None:
+            on_answer()
 
     @property
     def preferred_keys(self) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def close_stream(stream: Any) -> None:
         stream.shutdown(socket.SHUT_RDWR)
     stream.close()
     if isinstance(stream, _CommandSocket):
-        stream.said.close()
+        stream.stderr.close()
 
 
 def proxy_error(stream: Any) -> LinkError | None:
@@ -54,7 +54,7 @@ class _CommandSocket(socket.socket):
     by_itself: bool | None = None
     command: str
     process: "subprocess.Popen[bytes]"
-    said: BinaryIO
+    stderr: BinaryIO
 
     @classmethod
     def start(cls, command: str) -> "_CommandSocket":
@@ -62,17 +62,17 @@ class _CommandSocket(socket.socket):
         ours, theirs = socket.socketpair()
         with theirs:
             found = cls(fileno=ours.detach())
-            found.command, found.said = command, tempfile.TemporaryFile()  # noqa: SIM115  # closed with the stream
+            found.command, found.stderr = command, tempfile.TemporaryFile()  # noqa: SIM115  # closed with the stream
             try:
                 found.process = subprocess.Popen(
                     ["/bin/sh", "-c", f"exec {command}"],
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
-                    stderr=found.said,
+                    stderr=found.stderr,
                     start_new_session=True,
                 )
             except OSError as error:
-                found.said.close()
+                found.stderr.close()
                 socket.socket.close(found)
                 raise LinkError(
                     "proxy_failed", f"The ProxyCommand can't be run: {error}.", f"Run it by hand: {command}"
@@ -85,17 +85,17 @@ class _CommandSocket(socket.socket):
             return None
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(LAST_WORDS_S)
-        if self.process.poll() is None or self.said.closed:
+        if self.process.poll() is None or self.stderr.closed:
             return None
-        self.said.seek(max(0, self.said.seek(0, os.SEEK_END) - MAX_WORDS_BYTES))
-        words = safe(self.said.read().decode("utf-8", "replace")).strip()
-        said = f"The ProxyCommand ended with status {self.process.returncode}{': ' + words if words else ''}."
+        self.stderr.seek(max(0, self.stderr.seek(0, os.SEEK_END) - MAX_WORDS_BYTES))
+        words = safe(self.stderr.read().decode("utf-8", "replace")).strip()
+        message = f"The ProxyCommand ended with status {self.process.returncode}{': ' + words if words else ''}."
         remedy = f"Run it by hand: {self.command}"
         if TURNED_AWAY.search(words):
             return LinkError(
-                "proxy_turned_away", said, f"Raise MaxStartups in the sshd_config there. {remedy}", may_pass=True
+                "proxy_turned_away", message, f"Raise MaxStartups in the sshd_config there. {remedy}", may_pass=True
             )
-        return LinkError("proxy_failed", said, remedy, may_pass=True)
+        return LinkError("proxy_failed", message, remedy, may_pass=True)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         try:

@@ -245,7 +245,7 @@ def test_the_configuration_is_tested_as_the_master_would_start_the_binary() -> N
         ),
         ("nginx: configuration file /n test failed\n", "nginx: configuration file /n test failed"),
         ("\n(no end after 60 s)", "(no end after 60 s)"),
-        ("", "it said nothing"),
+        ("", "it printed nothing"),
     ],
 )
 def test_the_line_that_says_why_is_picked_out(output: str, line: str) -> None:
