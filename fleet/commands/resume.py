@@ -135,7 +135,8 @@ def _hosts(options: CommandOptions, found: InterruptedRollout, is_limited: bool)
     kept = tuple(selected[name] for name in planned if name in selected)
     if not kept:
         raise Refused(
-            f"None of the selected hosts is in rollout {found.rollout}.", f"See its hosts: fleet show {found.rollout}."
+            f"None of the selected hosts is in rollout {found.rollout}.",
+            f"See its hosts: `fleet show {found.rollout}`.",
         )
     return kept
 
@@ -152,7 +153,7 @@ def _target(found: InterruptedRollout, overrides: Overrides) -> Target:
         raise Refused(
             f"{path} is not the release of rollout {found.rollout}: its hash is {sha256[:12]}, the rollout's is "
             f"{found.release[:12]}.",
-            "Give the rollout's own file: --release FILE. Or roll back, and upgrade to this one.",
+            f"Give the rollout's own file with `--release FILE`; or roll back first: `fleet rollback {found.rollout}`.",
         )
     if not isinstance(release, Release):
         return Target(found.release)

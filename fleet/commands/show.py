@@ -18,7 +18,7 @@ def run(options: CommandOptions, wanted: str | None, as_json: bool) -> int:
     output = command_output(options)
     location = journal_location(options.journal)
     if location.path is not None and not location.path.exists():
-        raise Refused(f"There is no journal {location.display_name} yet.", "Ask the hosts instead: fleet status.")
+        raise Refused(f"There is no journal {location.display_name} yet.", "Ask the hosts instead: `fleet status`.")
     with Journal.open(options.journal) as journal:
         summary = RolloutSummary(journal.runs(journal.find(wanted)))
         recorded = [(run, journal.events(run.rollout, run.run)) for run in summary.runs]

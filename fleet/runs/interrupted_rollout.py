@@ -99,7 +99,7 @@ def from_hosts(looked: RolloutStatus, output: Output, wanted: str | None, is_lim
     """
     rollout = choose_rollout(looked, wanted)
     if rollout is None:
-        raise Refused("Neither this journal nor any host knows a rollout.", "Start one: fleet upgrade RELEASE.")
+        raise Refused("Neither this journal nor any host knows a rollout.", "Start one: `fleet upgrade RELEASE`.")
     record = records(looked)[rollout]
     names = [host.name for host in looked.all if is_limited or _has_record(host, rollout)]
     output.say(
