@@ -352,6 +352,28 @@ def test_a_winch_that_a_reload_puts_off_is_made_to_happen(host: Heard, monkeypat
     comes_back(host, master)
 
 
+class Lost(Machine):
+    """The old master gets neither WINCH nor USR1: as if both waited in it for a wake-up."""
+
+    def signal(self, pid: int, start: int, signum: int) -> None:
+        if signum not in (signal.SIGWINCH, signal.SIGUSR1):
+            super().signal(pid, start, signum)
+
+
+def test_where_a_winch_may_still_come_both_masters_stay(host: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the new master would wake the old one up, which would then drain the only workers that are left."""
+    monkeypatch.setattr(forward, "DRAIN_SEEN_S", 0.2)
+    monkeypatch.setattr(forward, "USR1_SEEN_S", 0.2)
+    master = host.nginx.master()
+    host.machine = Lost()
+
+    end, report = upgraded(host)
+
+    assert (end.outcome, end.reason, report.phase) == (Outcome.FAILED, "drain_unseen", Phase.OVERLAP), end
+    assert host.nginx.master() != master
+    assert all(len(host.nginx.workers(pid)) == 2 for pid in (master, host.nginx.master()))
+
+
 def test_a_log_rotation_that_reached_only_the_new_master_is_made_up_for(host: Heard) -> None:
     master = held(host)
     rotated = host.nginx.log.rename(host.nginx.log.with_name("error.log.1"))

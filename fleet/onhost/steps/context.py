@@ -35,6 +35,10 @@ class StepFailed(StepError):
     """The step acted, and its effect did not appear in time, or was wrong."""
 
 
+class WinchPending(StepFailed):
+    """WINCH was sent to the old master and its effect never showed: it may drain the workers at any later moment."""
+
+
 class TurnedBack(StepError):
     """The operator turned back, the controller is gone, or another rollout has taken the host over."""
 

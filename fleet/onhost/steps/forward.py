@@ -9,7 +9,7 @@ import os
 import signal
 
 from fleet.onhost.observation import Master, Observation
-from fleet.onhost.steps.context import StepContext, StepFailed, StepRefused, find, pair
+from fleet.onhost.steps.context import StepContext, StepFailed, StepRefused, WinchPending, find, pair
 from fleet.onhost.steps.recover_release import has_or_rescued
 
 DRAIN_SEEN_S = 15.0
@@ -78,7 +78,7 @@ def drain(context: StepContext, seen: Observation) -> None:
         context.send(old, signal.SIGUSR1)
         came, now = context.wait(over, USR1_SEEN_S)
         if not came:
-            raise StepFailed("drain_unseen", waited=DRAIN_SEEN_S, pid=old.pid)
+            raise WinchPending("drain_unseen", waited=DRAIN_SEEN_S, pid=old.pid)
         if find(now, new.pid, new.start) is not None:
             context.warn("winch_put_off")
     if not (len(now.masters) == 2 and now.masters[1].accepting):

@@ -27,7 +27,7 @@ from fleet.onhost.procedure import (
 from fleet.onhost.protocol import Ask, Goal, Outcome, Phase, Record, Request, Rest, State, Step
 from fleet.onhost.steps import back, forward
 from fleet.onhost.steps.after_rollback import put_right
-from fleet.onhost.steps.context import StepContext, StepError, StepFailed
+from fleet.onhost.steps.context import StepContext, StepError, StepFailed, WinchPending
 from fleet.onhost.steps.launch import launch
 from fleet.onhost.steps.verify import confirm, look_after, verify
 from fleet.onhost.visit.end import End, ended, ended_by, failed_to_go_back, went_back
@@ -58,6 +58,7 @@ class Walk:
         self._verified: Optional[Tuple[int, int]] = None
         self._taken: List[Tuple[Step, Optional[int]]] = []
         self._drain_pending = False
+        self._winch_pending = False
 
     def go(self, rest: Rest, allowed: Tuple[Step, ...]) -> Optional[End]:
         """`None` when the goal is reached, else how the walk ended. Raises `StepError`, `Gone`, OSError."""
@@ -83,7 +84,7 @@ class Walk:
                 return end
         return ended(Outcome.FAILED, "no_end", moves=MOST_MOVES)
 
-    def unfinished(self, seen: Observation, winch_pending: bool) -> Unfinished:
+    def unfinished(self, seen: Observation) -> Unfinished:
         """What this walk has done so far and in which state the host is, for `procedure.retreat`."""
         now = self._situation(seen)
         return Unfinished(
@@ -93,7 +94,7 @@ class Walk:
             file_before=seen.path_sha256 == self.context.record.before_file,
             has_swapped=any(step is Step.SWAP for step, _ in self._taken),
             has_verified=self._verified is not None,
-            winch_pending=winch_pending,
+            winch_pending=self._winch_pending,
         )
 
     def _situation(self, seen: Observation) -> Situation:
@@ -134,6 +135,9 @@ class Walk:
         def act() -> End:
             try:
                 self._act(step, seen)
+            except WinchPending as error:
+                self._winch_pending = True
+                return ended_by(error)
             except Exception as error:  # Also a bug in fleet: the controller and the journal must learn of it.
                 return ended_by(error)
             return End(Outcome.DONE)
@@ -186,7 +190,7 @@ def _arrived(context: StepContext, request: Request) -> End:
 def _to_rest(way: Walk, end: End) -> End:
     """Bring the host to rest. Returns the visit's end, or another end if the host could not be brought to rest."""
     seen = way.context.look()
-    what = retreat(way.unfinished(seen, winch_pending=end.reason == "drain_unseen"))
+    what = retreat(way.unfinished(seen))
     if what is Retreat.STAY:
         return end
     if what is Retreat.RESTORE_FILE:
