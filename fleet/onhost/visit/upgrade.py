@@ -8,7 +8,7 @@ from typing import Optional
 from fleet.onhost.observation import Observation
 from fleet.onhost.preflight.master import in_progress
 from fleet.onhost.procedure import IN_BETWEEN, classify
-from fleet.onhost.protocol import Outcome, Phase, Record, State
+from fleet.onhost.protocol import Outcome, Phase, Record, Request, State
 from fleet.onhost.state import lease
 from fleet.onhost.state.fence import may_reopen
 from fleet.onhost.system.machine import Machine
@@ -80,26 +80,30 @@ def _may_still(visit: Visit, seen: Observation, phase: Phase) -> End:
 
 def _begin(visit: Visit, last: Optional[Record], seen: Observation, target: str) -> Record:
     """Record the goal before the first change, and make the way back ready on the host."""
-    request, instance = visit.request, visit.instance
+    instance = visit.instance
+    record = new_record(visit.request, seen, target, instance.machine.utc())
+    record = record._replace(poisoned=last.poisoned if last else None)
+    instance.store.keep("/proc/%d/exe" % seen.masters[0].pid, record.before_process)
+    instance.own.write_layout(instance.layout._replace(binary=seen.path))
+    _write_undo(instance.machine, instance.store.root)
+    instance.own.begin(record)
+    return record
+
+
+def new_record(request: Request, seen: Observation, target: str, at: str) -> Record:
+    """The record of a rollout that begins on a host that looks like this. `at` is UTC in ISO 8601."""
     old = seen.masters[0]
     assert old.sha256 is not None
-    instance.store.keep("/proc/%d/exe" % old.pid, old.sha256)
-    at_path = seen.path_sha256 if len(seen.masters) == 1 and seen.path_sha256 else old.sha256
-    record = Record(
+    return Record(
         request.rollout,
         request.epoch,
         request.operator,
         target,
         before_process=old.sha256,
-        before_file=at_path,
-        at=instance.machine.utc(),
-        poisoned=last.poisoned if last else None,
+        before_file=seen.path_sha256 if len(seen.masters) == 1 and seen.path_sha256 else old.sha256,
+        at=at,
         allow=request.options.allow,
     )
-    instance.own.write_layout(instance.layout._replace(binary=seen.path))
-    _write_undo(instance.machine, instance.store.root)
-    instance.own.begin(record)
-    return record
 
 
 def _write_undo(machine: Machine, root: str) -> None:

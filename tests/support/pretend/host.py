@@ -21,6 +21,7 @@ from fleet.onhost.visit.dispatch import answer, go_back_by_lease
 from fleet.onhost.visit.end import End
 from fleet.onhost.visit.report import report
 from fleet.onhost.visit.request import Visit
+from fleet.onhost.visit.upgrade import new_record
 from tests.support.onhost.model import Model
 from tests.support.onhost.model_machine import Fault, ModelMachine, instance_on
 from tests.support.pretend.visit import WELL, Controller, Mishap, Taken
@@ -128,13 +129,8 @@ class Pretend:
 
     def begin(self, request: Request) -> None:
         """The rollout of this upgrade has begun here."""
-        seen = self.model.observe()
-        old = seen.masters[0].sha256 or OLD
-        at_path = seen.path_sha256 if len(seen.masters) == 1 and seen.path_sha256 else old
-        target = request.goal.target if request.goal else NEW
-        self.own.begin(
-            Record(request.rollout, request.epoch, request.operator, target, old, at_path, self.machine.utc())
-        )
+        assert request.goal is not None
+        self.own.begin(new_record(request, self.model.observe(), request.goal.target, self.machine.utc()))
 
     def mind_lease(self) -> None:
         """What the lease's watcher does, if the time has run out."""
