@@ -77,7 +77,7 @@ def budget_options(overrides: bool = False) -> Decorator:
             metavar="ACTION",
             type=click.Choice(["rollback", "halt", "continue"]),
             help="What to do when more hosts fail than that: rollback (every host that was started), halt (leave all as "
-            "they are), or continue (go on to the last host).",
+            "they are), or continue (upgrade the remaining hosts).",
             **_default("rollback", overrides),
         ),
     )

@@ -113,8 +113,12 @@ def _tested(subject: Subject, old: Optional[Build], new: Optional[Build]) -> Tes
     return Tested((rejected,), before, None)
 
 
-def _rejection(who: str, output: str, also: bool = False) -> "dict[str, object]":
-    return {"who": who, "line": complaint(output), "also": " (the running binary rejects it, too)" if also else ""}
+def _rejection(binary: str, output: str, also: bool = False) -> "dict[str, object]":
+    return {
+        "binary": binary,
+        "line": complaint(output),
+        "also": " (the running binary rejects it, too)" if also else "",
+    }
 
 
 def _in_memory(subject: Subject, tested: Tested) -> List[Finding]:

@@ -205,7 +205,7 @@ RELEASE = (
     ),
     refusal(
         "config_rejected",
-        "The configuration is rejected by {who}: {line}{also}.",
+        "The configuration is rejected by {binary}: {line}{also}.",
         "Correct that line and test with `nginx -t`, or use another release: `fleet upgrade RELEASE`.",
     ),
     refusal(

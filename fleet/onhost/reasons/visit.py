@@ -21,7 +21,7 @@ PLACE = (
     ),
     failure(
         "foreign",
-        "The masters here are not those of this rollout, so fleet leaves them alone: {who}.",
+        "The masters here are not those of this rollout, so fleet leaves them alone: {why}.",
         SEE_STATUS + " If another upgrade is under way, let it end; if not, `ps -ef | grep nginx` shows the masters.",
     ),
     failure(
@@ -68,7 +68,7 @@ REQUEST = (
     refusal(
         "taken_over",
         "This host was taken over: {by}.",
-        "Ask that operator before you go on; `fleet status` shows the rollout.",
+        "Ask that operator before you continue; `fleet status` shows the rollout.",
     ),
     refusal(
         "claimed",
@@ -78,7 +78,7 @@ REQUEST = (
     ),
     refusal(
         "busy",
-        "This instance is locked by another {who}.",
+        "This instance is locked by another {holder}.",
         "Wait until it has ended. If it hangs, end it on the host (`kill -9 PID`) and run the command again. "
         + SEE_STATUS,
     ),

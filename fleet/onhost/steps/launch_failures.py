@@ -43,7 +43,7 @@ def why_not_tested(ran: Ran, path: str) -> Cause:
         return Cause("library_missing", {"line": line})
     if MODULE.search(line):
         return Cause("module_incompatible", {"line": line})
-    return Cause("config_rejected", {"who": "the new binary", "line": line, "also": ""})
+    return Cause("config_rejected", {"binary": "the new binary", "line": line, "also": ""})
 
 
 def why_not_started(
@@ -101,7 +101,7 @@ def _at_its_start(lines: Collection[str], old: int, workers: Collection[int], pi
             return Cause("module_incompatible", {"line": _text(line)})
     by_new = [line for line in grave if _pid(line) != old and _level(line) == "emerg"]
     if by_new:
-        return Cause("config_rejected", {"who": "the new binary", "line": _text(by_new[-1]), "also": ""})
+        return Cause("config_rejected", {"binary": "the new binary", "line": _text(by_new[-1]), "also": ""})
     rest = [line for line in grave if _pid(line) != old]
     return Cause("launch_failed", {"line": _text(rest[-1])}) if rest else None
 

@@ -32,7 +32,7 @@ def locked(machine: Machine, path: str, wait_s: float) -> Iterator[None]:
             if machine.monotonic_s() >= until:
                 raise Busy(_words(machine, path))
             machine.pause()
-        _say_who(machine, file.fileno())
+        _name_holder(machine, file.fileno())
         yield
 
 
@@ -63,8 +63,8 @@ def _end_stopped(machine: Machine, path: str) -> bool:
     return True
 
 
-def _say_who(machine: Machine, descriptor: int) -> None:
-    """Write the holder into the lock's file. On a full disk the name is missing, and the lock holds all the same."""
+def _name_holder(machine: Machine, descriptor: int) -> None:
+    """Write the holder into the lock's file. On a full disk the name is missing; the lock still holds."""
     own = machine.process(os.getpid())
     try:
         os.ftruncate(descriptor, 0)

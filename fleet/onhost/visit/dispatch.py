@@ -65,7 +65,7 @@ def answer(visit: Visit) -> End:
     except TakenOver as error:
         return ended(Outcome.REFUSED, "taken_over", by=error)
     except Busy as error:
-        return ended(Outcome.REFUSED, "busy", who=error)
+        return ended(Outcome.REFUSED, "busy", holder=error)
 
 
 def _among_others(visit: Visit) -> End:
@@ -84,7 +84,7 @@ def _among_others(visit: Visit) -> End:
     with ExitStack() as held:
         try:
             epoch = claim(visit.instance.own, request)
-            if epoch is None:  # The rollout is only marked as undone here; a visit of another one may go on.
+            if epoch is None:  # The rollout is only marked as undone here; a visit of another one may continue.
                 return in_other_rollout(Outcome.DONE, visit.instance.record)
             visit = visit.fenced(epoch)
         except OSError as error:

@@ -15,7 +15,7 @@ from fleet.onhost.visit.walk import walk
 def rollback(visit: Visit, record: Optional[Record], seen: Observation) -> End:
     """Take the host back. Its lock is held, unless a full disk kept the lock file from being opened."""
     if record is None and len(seen.masters) > 1:
-        return ended(Outcome.REFUSED, "foreign", who="two run here, and fleet has no record of a rollout")
+        return ended(Outcome.REFUSED, "foreign", why="two run here, and fleet has no record of a rollout")
     if record is None:
         return ended(Outcome.DONE, "nothing_to_undo")
     record = _in_force(visit, record, seen)
@@ -23,7 +23,7 @@ def rollback(visit: Visit, record: Optional[Record], seen: Observation) -> End:
         return in_other_rollout(Outcome.DONE, record)
     runs = {master.sha256 for master in seen.masters}
     if runs and not runs & {record.target, record.before_process}:
-        return ended(Outcome.REFUSED, "foreign", who="the host has been given another release since")
+        return ended(Outcome.REFUSED, "foreign", why="the host has been given another release since")
     if not seen.masters and seen.path_sha256 == record.target:
         _restore_for_the_next_start(visit, visit.context(record, record.before_process), seen)
     return walk(visit, record, Goal(record.before_process, Rest.FINAL))

@@ -65,9 +65,9 @@ def _taken_back(machine: Machine, own: InstanceStore) -> End:
         return ended(Outcome.DONE, "nothing_to_undo")
     if layout is None:
         return ended(Outcome.FAILED, "bad_record", error="%s/layout.json is missing" % own.folder)
-    who = "undo by %s on the console" % (os.environ.get("SUDO_USER") or "root")
+    operator = "undo by %s on the console" % (os.environ.get("SUDO_USER") or "root")
     request = Request(
-        PROTOCOL, Ask.ROLLBACK, record.rollout, 0, who, None, MAY_DO[Ask.ROLLBACK], layout, take_over=True
+        PROTOCOL, Ask.ROLLBACK, record.rollout, 0, operator, None, MAY_DO[Ask.ROLLBACK], layout, take_over=True
     )
     return serve(machine, request, _print_reply, lambda: None)[0]
 

@@ -69,7 +69,7 @@ def _may_still(visit: Visit, seen: Observation, phase: Phase) -> End:
     if not seen.masters or seen.masters[0].sha256 is None:
         return ended(Outcome.REFUSED, "no_master", named="")
     if phase is Phase.FOREIGN:
-        return ended(Outcome.REFUSED, "foreign", who="another tool or person has changed them")
+        return ended(Outcome.REFUSED, "foreign", why="another tool or person has changed them")
     if phase not in (Phase.OLD, Phase.SWAPPED):
         return End(Outcome.DONE)
     request, instance = visit.request, visit.instance

@@ -248,7 +248,7 @@ def _blocked(context: StepContext, now: Situation, seen: Observation, missing: O
             return ended(Outcome.FAILED, "orphans_only", pids=" ".join(map(str, seen.orphans)), command=command)
         return ended(Outcome.FAILED, "down", command=command)
     if now.phase is Phase.FOREIGN:
-        return ended(Outcome.FAILED, "foreign", who=_masters_in_words(seen))
+        return ended(Outcome.FAILED, "foreign", why=_masters_in_words(seen))
     cause = "this request does not include the step %s" % (missing.value if missing else "that leads on")
     return went_back(now.phase, cause, context.own.folder)
 

@@ -180,7 +180,7 @@ def refusal_of(words: str, message: str) -> HostRefused:
     refusal = not_become(what, method, user, why)
     if not message:
         return refusal
-    return HostRefused(refusal.reason, f"{refusal.message} It said: {_without_script(message)}.", refusal.remedy)
+    return HostRefused(refusal.reason, f"{refusal.message} Its message: {_without_script(message)}.", refusal.remedy)
 
 
 def not_become(what: str, method: str, user: str, why: str = "") -> HostRefused:

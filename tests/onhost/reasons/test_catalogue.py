@@ -107,7 +107,7 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "cannot_run": {"how": "was ended by signal 4"},
     "other_server": {"release": "Tengine", "running": "lighttpd"},
     "config_rejected": {
-        "who": "the new binary",
+        "binary": "the new binary",
         "line": 'nginx: [emerg] unknown directive "quic_gso" in /etc/nginx/nginx.conf:12',
         "also": " (the running binary rejects it, too)",
     },
@@ -142,7 +142,7 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "config_not_reloaded": {"why": 'the old release rejects it: [emerg] unknown directive "quic_gso"'},
     "workers_left_doubled": {"why": "/etc/nginx/nginx.conf (2026-11-23 09:12:44) changed since it was loaded"},
     "unit_main_pid_stale": {"main": 900},
-    "foreign": {"who": "pid 812 runs aaaa11112222, pid 900 runs bbbb33334444"},
+    "foreign": {"why": "pid 812 runs aaaa11112222, pid 900 runs bbbb33334444"},
     "went_back": {
         "phase": "OLD",
         "cause": "its lease ran out, neither renewed nor committed by 2026-11-23T10:00:00Z",
@@ -160,7 +160,7 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "other_rollout": {"whose": "its record names rollout 20261123-1 by anna@desk (2026-11-23T10:00:00Z)"},
     "taken_over": {"by": "bob@couch has it since 2026-11-23T10:00:00Z (rollout 20261123-2)"},
     "claimed": {"by": "rollout 20261123-2 by bob@couch (pid 41 on couch), since 10:00, last contact 10:04"},
-    "busy": {"who": "step script with pid 4711"},
+    "busy": {"holder": "step script with pid 4711"},
     "lease_not_renewed": {"left": 240.0},
     "controller_gone": {"how": "it has sent nothing for 6 s"},
     "wrong_bytes": {"error": "/var/lib/fleet/releases/1a/nginx.part.gz: got aaaa, expected bbbb"},
