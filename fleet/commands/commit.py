@@ -15,7 +15,7 @@ from fleet.runs.recording import Recorder, journal_lock
 
 
 def run(
-    environment: Environment, options: CommandOptions, wanted: str | None, *, drain_timeout_s: float, cut: bool
+    environment: Environment, options: CommandOptions, prefix: str | None, *, drain_timeout_s: float, cut: bool
 ) -> int:
     """Retires the old masters on all hosts of the rollout; returns the exit code."""
     policy = Policy(parallel=options.parallel, drain_timeout_s=drain_timeout_s, cut=cut, lease_s=LEASE_S)
@@ -24,9 +24,9 @@ def run(
     # Look at the hosts under the lock, so that no other run of this journal changes them after the look.
     with (
         Journal.open(options.journal) as journal,
-        journal_lock(journal, output, options, environment.operator(), "commit", wanted or "") as recorder,
+        journal_lock(journal, output, options, environment.operator(), "commit", prefix or "") as recorder,
     ):
-        return run_on_all_hosts(environment, options, output, wanted, operation, partial(_name_lock, recorder))
+        return run_on_all_hosts(environment, options, output, prefix, operation, partial(_name_lock, recorder))
 
 
 @contextmanager

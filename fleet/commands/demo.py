@@ -61,9 +61,9 @@ class Stage:
 
     def look(self) -> RolloutStatus:
         """Asks the hosts for their state, and prints it as a table."""
-        looked = look_at(self.environment, self.output, selected_hosts(self.options), self.options)
-        self.output.result(status_table.table(looked))
-        return looked
+        look = look_at(self.environment, self.output, selected_hosts(self.options), self.options)
+        self.output.result(status_table.table(look))
+        return look
 
 
 def run(environment: Environment, name: str) -> int:

@@ -53,24 +53,24 @@ def _same(value: Any) -> Any:
     return value
 
 
-def run(environment: Environment, options: CommandOptions, wanted: str | None, overrides: Overrides) -> int:
+def run(environment: Environment, options: CommandOptions, prefix: str | None, overrides: Overrides) -> int:
     """Continues the rollout as an upgrade, a commit or a rollback; returns the exit code."""
     output = command_output(options)
     # The journal is read under its lock, because the run that held it may have rolled everything back meanwhile.
     with (
         Journal.open(options.journal) as journal,
-        journal_lock(journal, output, options, environment.operator(), "resume", wanted or "") as recorder,
+        journal_lock(journal, output, options, environment.operator(), "resume", prefix or "") as recorder,
     ):
-        journaled = from_journal(journal, wanted)
+        journaled = from_journal(journal, prefix)
         if journaled is not None and not (options.limits and journaled.began_elsewhere):
             is_limited = bool(options.limits)
             options, found = journaled.options(options), journaled.interrupted()
         else:
-            looked = look_at(environment, output, selected_hosts(options), options)
-            if looked.interrupted:
-                output.say(looked.message)
-                return looked.exit_code or results.INTERRUPTED
-            found = from_hosts(looked, output, wanted, bool(options.limits))
+            look = look_at(environment, output, selected_hosts(options), options)
+            if look.interrupted:
+                output.say(look.message)
+                return look.exit_code or results.INTERRUPTED
+            found = from_hosts(look, output, prefix, bool(options.limits))
             is_limited = True
         if found.resume_as is ResumeAs.UPGRADE:
             recorder.set_rollout(found.rollout)

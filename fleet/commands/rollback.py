@@ -11,7 +11,7 @@ from fleet.runs.recording import journal_or_none, rollback_lock
 
 
 def run(
-    environment: Environment, options: CommandOptions, wanted: str | None, *, drain_timeout_s: float, cut: bool
+    environment: Environment, options: CommandOptions, prefix: str | None, *, drain_timeout_s: float, cut: bool
 ) -> int:
     """Rolls all hosts of the rollout back; returns the exit code. Works without a journal."""
     policy = Policy(parallel=options.parallel, drain_timeout_s=drain_timeout_s, cut=cut)
@@ -21,4 +21,4 @@ def run(
         recording = partial(rollback_lock, journal, output, environment.operator())
         rollouts = journal.rollouts(most=1) if journal is not None else ()
         newest_here = rollouts[0].rollout if rollouts else None
-        return run_on_all_hosts(environment, options, output, wanted, operation, recording, newest_here)
+        return run_on_all_hosts(environment, options, output, prefix, operation, recording, newest_here)

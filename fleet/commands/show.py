@@ -13,14 +13,14 @@ from fleet.ui.output import Mode, Output
 from fleet.ui.result_tables import host_errors, summary_table
 
 
-def run(options: CommandOptions, wanted: str | None, as_json: bool) -> int:
-    """Prints the rollout, run after run; returns 0. Raises `Refused` if `wanted` matches none or several."""
+def run(options: CommandOptions, prefix: str | None, as_json: bool) -> int:
+    """Prints the rollout, run after run; returns 0. Raises `Refused` if `prefix` matches none or several."""
     output = command_output(options)
     location = journal_location(options.journal)
     if location.path is not None and not location.path.exists():
         raise Refused(f"There is no journal {location.display_name} yet.", "Ask the hosts instead: `fleet status`.")
     with Journal.open(options.journal) as journal:
-        summary = RolloutSummary(journal.runs(journal.find(wanted)))
+        summary = RolloutSummary(journal.runs(journal.find(prefix)))
         recorded = [(run, journal.events(run.rollout, run.run)) for run in summary.runs]
     if as_json:
         output.document(history_tables.show_document(recorded))

@@ -10,12 +10,12 @@ from fleet.ui.alarms import alarms
 def run(environment: Environment, options: CommandOptions, as_json: bool) -> int:
     """Prints the table or the document. Returns 0 if every host answered, else 4."""
     output = command_output(options)
-    looked = look_at(environment, output, selected_hosts(options), options)
+    look = look_at(environment, output, selected_hosts(options), options)
     if as_json:
-        output.document(status_table.document(looked))
+        output.document(status_table.document(look))
     else:
-        output.result(status_table.table(looked))
-    if looked.exit_code != results.OK:
-        output.say(looked.message)
-    output.alarm(alarms(looked))
-    return looked.exit_code or results.OK
+        output.result(status_table.table(look))
+    if look.exit_code != results.OK:
+        output.say(look.message)
+    output.alarm(alarms(look))
+    return look.exit_code or results.OK

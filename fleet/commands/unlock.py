@@ -34,15 +34,15 @@ def run(environment: Environment, options: CommandOptions, as_json: bool) -> int
     with Journal.open(options.journal) as journal:
         lock = journal.lock(environment.operator(), "unlock")
         holder = lock.holder()
-        looked = look_at(environment, output, hosts, options) if hosts else initial_status("look", [])
-        claimed = [host for host in looked.all if host.report is not None and host.report.claim is not None]
+        look = look_at(environment, output, hosts, options) if hosts else initial_status("look", [])
+        claimed = [host for host in look.all if host.report is not None and host.report.claim is not None]
         if as_json:
-            output.document(document(journal, holder, looked))
+            output.document(document(journal, holder, look))
         else:
-            _show(output, journal, holder, looked)
-        output.alarm(alarms(looked))
-        code = looked.exit_code or results.OK
-        if looked.interrupted:
+            _show(output, journal, holder, look)
+        output.alarm(alarms(look))
+        code = look.exit_code or results.OK
+        if look.interrupted:
             return results.INTERRUPTED
         if not options.force or (holder is None and not claimed):
             return code
@@ -71,12 +71,12 @@ def _release(environment: Environment, output: Output, options: CommandOptions, 
     return run_engine(environment, output, tasks, decide, initial_status("unlock", [hosts]), quiet=True)
 
 
-def document(journal: Journal, holder: Holder | None, looked: RolloutStatus) -> dict[str, Any]:
+def document(journal: Journal, holder: Holder | None, look: RolloutStatus) -> dict[str, Any]:
     """The document `fleet.locks/1`; `null` where no run holds the journal or the host."""
     return {
         "schema": SCHEMA,
         "journal": {"name": journal.display_name, "holder": holder and _holder(holder)},
-        "hosts": [{"name": host.name, "claim": _claim(host), "error": _error(host)} for host in looked.all],
+        "hosts": [{"name": host.name, "claim": _claim(host), "error": _error(host)} for host in look.all],
     }
 
 
@@ -101,7 +101,7 @@ def _error(host: HostStatus) -> str | None:
     return None if host.report else host.last.message or "No answer."
 
 
-def _show(output: Output, journal: Journal, holder: Holder | None, looked: RolloutStatus) -> None:
+def _show(output: Output, journal: Journal, holder: Holder | None, look: RolloutStatus) -> None:
     if holder is None:
         output.line(f"The journal {journal.display_name}: no run holds it.")
     else:
@@ -110,11 +110,11 @@ def _show(output: Output, journal: Journal, holder: Holder | None, looked: Rollo
             f"The journal {journal.display_name}: held by {holder.description} "
             f"since {holder.since:%F %H:%M:%S} UTC{beat}."
         )
-    for host in looked.all:
+    for host in look.all:
         claim = host.report.claim if host.report else None
         if claim is not None:
             output.line(f"{host.name}: {claim_in_words(claim)}.")
         elif host.report is None:
             output.line(f"{host.name}: {_error(host)}")
-    if looked.all and not any(_claim(host) for host in looked.all):
+    if look.all and not any(_claim(host) for host in look.all):
         output.line("No host is claimed.")

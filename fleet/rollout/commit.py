@@ -14,7 +14,7 @@ from fleet.rollout.rollout_status import RolloutStatus, Stage
 from fleet.rollout.upgrade import needs_commit
 
 
-def commit_status(looked: RolloutStatus, rollout: str) -> RolloutStatus:
+def commit_status(look: RolloutStatus, rollout: str) -> RolloutStatus:
     """The status with which the commit of `rollout` begins."""
 
     def start(host: HostStatus) -> HostStatus:
@@ -31,7 +31,7 @@ def commit_status(looked: RolloutStatus, rollout: str) -> RolloutStatus:
             return as_reported(host, Progress.COMMITTED)
         return as_reported(host, Progress.UPGRADED)
 
-    return start_status(looked, rollout, start)
+    return start_status(look, rollout, start)
 
 
 def decide_commit(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:

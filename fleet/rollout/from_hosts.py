@@ -12,27 +12,27 @@ from fleet.rollout.host_status import HostStatus, Progress, explained
 from fleet.rollout.rollout_status import RolloutStatus
 
 
-def records(looked: RolloutStatus) -> dict[str, Record]:
+def records(look: RolloutStatus) -> dict[str, Record]:
     """Each rollout that the hosts know, with its latest record. A rollout below an undone one counts too."""
     found: dict[str, Record] = {}
-    for report in (host.report for host in looked.all if host.report is not None):
+    for report in (host.report for host in look.all if host.report is not None):
         for record in (report.record, report.previous):
             if record is not None and (record.rollout not in found or record.at > found[record.rollout].at):
                 found[record.rollout] = record
     return found
 
 
-def newest(looked: RolloutStatus) -> str | None:
+def newest(look: RolloutStatus) -> str | None:
     """The rollout that began last, by the hosts' records."""
-    found = records(looked)
+    found = records(look)
     return max(found, key=lambda rollout: (found[rollout].at, rollout), default=None)
 
 
-def start_status(looked: RolloutStatus, rollout: str, start: Callable[[HostStatus], HostStatus]) -> RolloutStatus:
+def start_status(look: RolloutStatus, rollout: str, start: Callable[[HostStatus], HostStatus]) -> RolloutStatus:
     """The status with which a commit or rollback of `rollout` begins, each host as `start` gives it."""
-    hosts = {name: start(host) for name, host in looked.hosts.items()}
-    batches = looked.batches or (tuple(hosts),)
-    return RolloutStatus(rollout=rollout, hosts=hosts, batches=batches, started_at=looked.started_at)
+    hosts = {name: start(host) for name, host in look.hosts.items()}
+    batches = look.batches or (tuple(hosts),)
+    return RolloutStatus(rollout=rollout, hosts=hosts, batches=batches, started_at=look.started_at)
 
 
 def as_reported(host: HostStatus, progress: Progress) -> HostStatus:

@@ -18,13 +18,13 @@ from fleet.rollout.rollout_status import RolloutStatus, Stage
 from fleet.rollout.upgrade import needs_rollback
 
 
-def rollback_status(looked: RolloutStatus, rollout: str) -> RolloutStatus:
+def rollback_status(look: RolloutStatus, rollout: str) -> RolloutStatus:
     """The status with which the rollback of `rollout` begins."""
-    began = records(looked).get(rollout)
+    began = records(look).get(rollout)
 
     def start(host: HostStatus) -> HostStatus:
         if host.report is None:
-            return _maybe_begun(host, looked)
+            return _maybe_begun(host, look)
         record = host.report.record
         if record is not None and record.rollout == rollout:
             return as_reported(host, Progress.BEGUN)
@@ -37,7 +37,7 @@ def rollback_status(looked: RolloutStatus, rollout: str) -> RolloutStatus:
             return left_alone(host, KnownReason.FOREIGN.value, why)
         return as_reported(host, Progress.STAGED)
 
-    return start_status(looked, rollout, start)
+    return start_status(look, rollout, start)
 
 
 def _is_old(host: HostStatus) -> bool:
@@ -45,9 +45,9 @@ def _is_old(host: HostStatus) -> bool:
     return host.report is not None and host.report.phase is Phase.OLD
 
 
-def _maybe_begun(host: HostStatus, looked: RolloutStatus) -> HostStatus:
+def _maybe_begun(host: HostStatus, look: RolloutStatus) -> HostStatus:
     """The host gave no answer and may have begun, so fleet looks at it again before it asks it to go back."""
-    at = looked.started_at or datetime.min
+    at = look.started_at or datetime.min
     return replace(without_answer(host), unresolved=UnresolvedVisit(Ask.ROLLBACK, at, at))
 
 

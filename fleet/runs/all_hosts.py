@@ -39,26 +39,26 @@ def run_on_all_hosts(
     environment: Environment,
     options: CommandOptions,
     output: Output,
-    wanted: str | None,
+    prefix: str | None,
     operation: Operation,
     recording: Recording,
     newest_here: str | None = None,
 ) -> int:
     """Runs the operation on every selected host; returns the exit code. `newest_here` is the journal's newest rollout."""
     hosts = selected_hosts(options)
-    looked = look_at(environment, output, hosts, options)
-    if looked.interrupted:
-        output.say(looked.message)
-        return looked.exit_code or results.INTERRUPTED
-    rollout = choose_rollout(looked, wanted, newest_here)
+    look = look_at(environment, output, hosts, options)
+    if look.interrupted:
+        output.say(look.message)
+        return look.exit_code or results.INTERRUPTED
+    rollout = choose_rollout(look, prefix, newest_here)
     if rollout is None:
         output.say("No host has a record of a rollout. There is nothing to do.")
         return results.OK
-    record = records(looked)[rollout]
+    record = records(look)[rollout]
     verb = VERBS[operation.command]
     output.say(f"Rollout {rollout} by {record.operator}, release {record.target[:12]}.")
     confirm(environment, output, options, f"{verb} rollout {rollout} on {counted(len(hosts))}?")
-    start = replace(operation.begin(looked, rollout), batches=(tuple(host.name for host in hosts),))
+    start = replace(operation.begin(look, rollout), batches=(tuple(host.name for host in hosts),))
     tasks = _tasks(environment, options, operation, hosts)
     with recording(rollout) as recorder:
         status = run_engine(

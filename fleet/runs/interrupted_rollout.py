@@ -78,30 +78,30 @@ class JournaledRollout:
         )
 
 
-def from_journal(journal: Journal, wanted: str | None) -> JournaledRollout | None:
+def from_journal(journal: Journal, prefix: str | None) -> JournaledRollout | None:
     """The rollout in the journal; `None` if it is not there, or if none of its runs knows the plan.
 
-    Raises `Refused` if `wanted` matches several.
+    Raises `Refused` if `prefix` matches several.
     """
     known = [summary.rollout for summary in journal.rollouts()]
-    if not known or (wanted is not None and not any(rollout.startswith(wanted) for rollout in known)):
+    if not known or (prefix is not None and not any(rollout.startswith(prefix) for rollout in known)):
         return None
-    rollout = journal.find(wanted)
+    rollout = journal.find(prefix)
     runs = [(run, reduce(fold, journal.events(rollout, run.run), RolloutStatus())) for run in journal.runs(rollout)]
     found = JournaledRollout(rollout, tuple(runs))
     return found if found.upgrades or found.resume_as is not ResumeAs.UPGRADE else None
 
 
-def from_hosts(looked: RolloutStatus, output: Output, wanted: str | None, is_limited: bool) -> InterruptedRollout:
+def from_hosts(look: RolloutStatus, output: Output, prefix: str | None, is_limited: bool) -> InterruptedRollout:
     """The rollout from the hosts' records, with the default batches and policy.
 
     Its hosts are those with a record of it; with `--limit`, all selected ones. Raises `Refused`, `HostsDidNotAnswer`.
     """
-    rollout = choose_rollout(looked, wanted)
+    rollout = choose_rollout(look, prefix)
     if rollout is None:
         raise Refused("Neither this journal nor any host knows a rollout.", "Start one: `fleet upgrade RELEASE`.")
-    record = records(looked)[rollout]
-    names = [host.name for host in looked.all if is_limited or _has_record(host, rollout)]
+    record = records(look)[rollout]
+    names = [host.name for host in look.all if is_limited or _has_record(host, rollout)]
     output.say(
         f"Rollout {rollout} is not in this journal. Resuming from the hosts' records: {counted(len(names))}, release "
         f"{record.target[:12]}, started by {record.operator}. Batches and policy are the defaults, unless you give them. "

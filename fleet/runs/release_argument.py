@@ -24,10 +24,10 @@ def find_target(
         return target, _description(found)
     if len(found.prefix) == FULL_DIGITS:
         return Target(found.prefix), _description(found)
-    looked = look_at(environment, output, hosts, options)
-    if looked.interrupted:
+    look = look_at(environment, output, hosts, options)
+    if look.interrupted:
         raise Interrupted("Interrupted while asking the hosts for that release. Nothing was changed.")
-    sha256 = _find_on_hosts(looked, found)
+    sha256 = _find_on_hosts(look, found)
     return Target(sha256), f"release {sha256[:12]}"
 
 
@@ -43,10 +43,10 @@ def _description(found: Release | KeptRelease) -> str:
     return f"{found.product or 'nginx'} {version} ({found.sha256[:12]}, {found.path})"
 
 
-def _find_on_hosts(looked: RolloutStatus, kept: KeptRelease) -> str:
+def _find_on_hosts(look: RolloutStatus, kept: KeptRelease) -> str:
     """The only hash with this prefix that a host runs, has at its path, or has in its record. Raises `ReleaseError`."""
     known: set[str | None] = set()
-    for host in looked.all:
+    for host in look.all:
         if host.report is None:
             continue
         known |= {host.report.running_sha256, host.report.path_sha256}
