@@ -441,6 +441,30 @@ def test_a_rollback_by_another_operator_that_never_came_to_all_hosts_is_finished
     assert {host.phase() for host in hosts} == {Phase.OLD}
 
 
+def test_a_commit_of_a_rollout_that_was_resumed_is_not_outdated() -> None:
+    """A resume had raised the epoch above that of the record; a reload by hand brought the old workers back. (Found by the
+    machine above.)
+    """
+    machine = Rollouts()
+    policy = Policy(
+        bake_s=0.0, max_failures=0, on_failure=OnFailure.ROLLBACK, commit=CommitWhen.END, parallel=1, lease_s=0.0
+    )
+    machine.begins(policy=policy, sizes=[], visits=3)
+    machine.a_visit_breaks_off(pick=0, steps=0, way="turned")
+    machine.a_laptop_fails(how="is killed", pick=0, steps=0)
+    machine.resume(pick=0)
+    for _ in range(6):
+        machine.a_host_answers(answer="well", pick=0)
+    machine.a_laptop_fails(how="turns back", pick=0, steps=0)
+    machine.a_visit_breaks_off(pick=0, steps=0, way="turned")
+    machine.by_hand(act=Model.hup_old, pick=0)
+    machine.commit(pick=0)
+
+    machine.teardown()
+
+    assert {host.phase() for host in machine.ground.hosts.values()} == {Phase.OLD}
+
+
 def named(outcome: HostOutcome, host: str) -> HostOutcome:
     """The canned outcome as this host's."""
     return HostOutcome(host, outcome.outcome, outcome.reason, outcome.message, outcome.remedy)

@@ -113,13 +113,20 @@ def _recorded_target(host: HostStatus) -> str | None:
 
 
 def _epoch(ask: Ask, host: HostStatus, status: RolloutStatus) -> int:
-    """The rollout's epoch, or the one in the host's record where this run did not choose one (commit, rollback)."""
+    """The rollout's epoch. Where this run did not choose one (commit, rollback), the highest that the host gives for it.
+
+    The record has the epoch of the run that began here. A resume of the same rollout may have raised the host's since:
+    with the record's, a later commit would count as outdated. If another rollout raised it, the host still refuses the
+    request, because the epoch is equal and the rollout is not.
+    """
     if ask in UNFENCED:
         return 0
     if status.epoch:
         return status.epoch
-    record = host.report.record if host.report else None
-    return record.epoch if record is not None and record.rollout == status.rollout else 0
+    report = host.report
+    if report is None or report.record is None or report.record.rollout != status.rollout:
+        return 0
+    return max(report.record.epoch, report.epoch)
 
 
 def _why(ask: Ask, host: HostStatus, status: RolloutStatus) -> str:

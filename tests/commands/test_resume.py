@@ -246,3 +246,13 @@ def test_a_rollback_interrupted_on_another_laptop_continues_there_as_a_rollback(
     assert shell("resume", "-y", "--force", "--bake", "0", *elsewhere) == 0
 
     assert phases(shell) == [Phase.OLD] * 4
+
+
+def test_a_rollout_that_was_resumed_can_be_committed_later(halfway: Shell) -> None:
+    """The resume raised the epoch of hosts whose record still has the first run's."""
+    assert halfway("resume", "-y", "--bake", "0", "--commit", "never") == 0
+    assert set(phases(halfway)) == {Phase.TRIAL}
+
+    assert halfway("commit", "-y") == 0, halfway.err
+
+    assert set(phases(halfway)) == {Phase.NEW}
