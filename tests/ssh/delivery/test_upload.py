@@ -4,9 +4,9 @@ import os
 import re
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,16 +14,19 @@ from typing import ClassVar
 
 import pytest
 
-from fleet.ssh.delivery.rate_limit import PORTION_S, Rate
+from fleet.ssh.delivery.rate_limit import Rate
 from fleet.ssh.delivery.upload import WAYS, Source, upload
 from fleet.ssh.link_errors import HostRefused, LinkError
 from fleet.ssh.transport.connection import Link
 from fleet.ssh.transport.watchdog import Watchdog
 from tests.support.private_nginx import wait_until
+from tests.support.ssh.clocks import HandClock, HandWatchdogs
 from tests.support.ssh.server import Proxy, Sshd, sshd
 from tests.support.ssh.stubs import QUICK
 
 CONTENT = os.urandom(1 << 20) + b"end"
+WITH_KEEPALIVE_BYTES = 64 << 10
+"""A keepalive is sent at least every 48 kB: one of them is among so many bytes."""
 # A host whose PATH has no scp; it runs every other command.
 WITHOUT_SCP = (
     'ForceCommand case "$SSH_ORIGINAL_COMMAND" in scp*) exit 127;; esac; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
@@ -201,109 +204,115 @@ def test_an_upload_that_freezes_ends_and_leaves_nothing_under_the_final_name(
     assert all(found.stat().st_size < len(CONTENT) for found in tmp_path.iterdir())
 
 
-def test_a_slow_link_may_take_longer_than_any_deadline(server: Sshd, tmp_path: Path) -> None:
-    """All bytes fit into this machine's buffers at once; only bytes that arrive are progress."""
-    data = CONTENT[:200_000]
-
-    def bring(how: str) -> str:
-        link = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=1.5))
-        link.open()
-        try:
-            return upload(link, data, f"{tmp_path}/{how}", how=how)
-        finally:
-            link.close()
-
-    with Proxy(server.port, bytes_per_s=100_000) as proxy, ThreadPoolExecutor() as threads:
-        server.know("[127.0.0.1]:* {key}")
-        assert list(threads.map(bring, WAYS)) == list(WAYS)
-
-    assert all((tmp_path / how).read_bytes() == data for how in WAYS)
+@pytest.fixture
+def watchdogs(monkeypatch: pytest.MonkeyPatch) -> HandWatchdogs:
+    """The time of all links' watchdogs."""
+    found = HandWatchdogs()
+    monkeypatch.setattr(Link, "watchdog", lambda link, idle_s: found.make(link.close, idle_s))
+    return found
 
 
-def test_a_link_that_becomes_slow_does_not_count_as_stalled(server: Sshd, tmp_path: Path) -> None:
-    """The bytes that were on the way take five seconds then; those that arrive meanwhile are progress."""
-    data = os.urandom(4 << 20)
-
-    def bring(how: str) -> str:
-        with Proxy(server.port) as proxy:
-            link = Link(proxy.before(server.host), replace(QUICK, transfer_idle_s=3))
-            link.open()
-            proxy.slow_after(3 << 20, 200_000)
-            try:
-                return upload(link, data, f"{tmp_path}/{how}", how=how)
-            finally:
-                link.close()
-
+@pytest.mark.parametrize("quick_bytes", [0, 3 << 20], ids=["slow from its start", "slow after 3 MB"])
+@pytest.mark.parametrize("how", WAYS)
+def test_an_upload_may_take_longer_than_its_deadline_while_bytes_arrive(
+    server: Sshd, watchdogs: HandWatchdogs, tmp_path: Path, how: str, quick_bytes: int
+) -> None:
+    """All bytes fit into this machine's buffers at once, and after a quick start 1 MB is on the way: only bytes that have
+    arrived are progress."""
+    data = os.urandom(quick_bytes + 600_000)
     server.know("[127.0.0.1]:* {key}")
-    with ThreadPoolExecutor() as threads:
-        assert list(threads.map(bring, WAYS)) == list(WAYS)
 
-    assert all((tmp_path / how).read_bytes() == data for how in WAYS)
+    def pass_some() -> None:
+        before = watchdogs.progress
+        proxy.allow(WITH_KEEPALIVE_BYTES)
+        wait_until(lambda: watchdogs.progress > before or uploading.done(), "the bytes that arrive are progress")
+        watchdogs.move(0.75 * QUICK.transfer_idle_s)
+
+    with Proxy(server.port) as proxy, ThreadPoolExecutor(1) as threads:
+        link = Link(proxy.before(server.host), QUICK)
+        link.open()
+        with closing(link):
+            proxy.allow(quick_bytes)
+            uploading = threads.submit(upload, link, data, f"{tmp_path}/nginx", how=how)
+            wait_until(lambda: proxy.is_used_up, "the quick part has passed")
+            while not uploading.done():
+                pass_some()
+
+            assert uploading.result() == how
+    assert only_file(tmp_path).read_bytes() == data
+    assert watchdogs.now_s > 5 * QUICK.transfer_idle_s
 
 
-def test_a_host_that_freezes_at_the_end_of_an_upload_gives_no_answer(tmp_path: Path) -> None:
+def test_a_host_that_freezes_at_the_end_of_an_upload_gives_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Everything has arrived; the keepalive fails before the upload's own deadline."""
-    (tmp_path / "wc").write_text(f"#!/bin/sh\ntouch {tmp_path}/counting\nexec sleep 3\n")
+    counting = tmp_path / "counting"
+    waits = f"for i in $(seq 600); do [ -e {counting} ] || break; sleep 0.1; done"
+    (tmp_path / "wc").write_text(f"#!/bin/sh\ntouch {counting}\n{waits}\n")
     (tmp_path / "wc").chmod(0o755)
-    (tmp_path / "config").write_text("Host *\n  ServerAliveInterval 1\n  ServerAliveCountMax 1\n")
     with sshd(tmp_path, f"SetEnv PATH={tmp_path}:/usr/bin:/bin") as slow, Proxy(slow.port) as proxy:
         slow.know("[127.0.0.1]:* {key}")
-        link = Link(replace(proxy.before(slow.host), ssh_config=str(tmp_path / "config")), QUICK)
+        link = Link(proxy.before(slow.host), QUICK)
         link.open()
         with ThreadPoolExecutor() as threads:
-            bringing = threads.submit(upload, link, b"it", f"{tmp_path}/nginx.part", how="exec")
-            wait_until((tmp_path / "counting").exists, "everything has arrived")
+            uploading = threads.submit(upload, link, b"it", f"{tmp_path}/nginx.part", how="exec")
+            wait_until(counting.exists, "everything has arrived")
             proxy.freeze()
-            failure = bringing.exception()
+            monkeypatch.setattr(Link, "alive_interval_s", 1.0)
+            monkeypatch.setattr(Link, "alive_timeout_s", 1.0)
+            failure = uploading.exception()
         link.close()
+        counting.unlink()
 
     assert isinstance(failure, LinkError)
     assert failure.reason == "transfer_stalled"
     assert "answered no keepalive for 1 s" in failure.message
 
 
-def test_removing_a_failed_upload_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removing_a_failed_upload_has_a_deadline(tmp_path: Path, watchdogs: HandWatchdogs) -> None:
     """The command that removes a failed upload has the upload's deadline, whatever it prints."""
-    monkeypatch.setattr("fleet.ssh.delivery.upload.LATER_S", 0.0)
-    again = 'case "$c" in *"rm -f"*) while :; do echo fleet-begin; sleep 0.2; done;; *) exec /bin/sh -c "$c";; esac'
-    with sshd(tmp_path, f'ForceCommand c="$SSH_ORIGINAL_COMMAND"; {again}') as server:
-        link = Link(server.host, replace(QUICK, transfer_idle_s=1.5))
+    removing = tmp_path / "removing"
+    endless = f"touch {removing}; while :; do echo fleet-begin; sleep 0.2; done"
+    force = f'ForceCommand c="$SSH_ORIGINAL_COMMAND"; case "$c" in *"rm -f"*) {endless};; esac; exec /bin/sh -c "$c"'
+    with sshd(tmp_path, force) as server, ThreadPoolExecutor(1) as threads:
+        link = Link(server.host, QUICK)
         link.open()
+        with closing(link):
+            uploading = threads.submit(upload, link, b"bytes", f"{tmp_path}/no/folder", how="exec")
+            wait_until(removing.exists, "fleet removes the partial file")
+            watchdogs.move(QUICK.transfer_idle_s)
+            failure = uploading.exception()
 
-        with pytest.raises(HostRefused) as caught:
-            upload(link, b"bytes", f"{tmp_path}/no/folder", how="exec")
-
-        link.close()
-    assert caught.value.reason == "upload_failed"
+    assert isinstance(failure, HostRefused)
+    assert failure.reason == "upload_failed"
 
 
 @pytest.mark.parametrize("how", WAYS)
 def test_a_rate_limit_holds_back_every_way(link: Link, tmp_path: Path, how: str) -> None:
-    began_at = time.monotonic()
+    """4096 bytes at 4096 bytes/s take a second; the last portion is sent after it."""
+    clock = HandClock()
 
-    upload(link, bytes(5000), f"{tmp_path}/nginx.part", how=how, rate=Rate(4096))
+    upload(link, bytes(5000), f"{tmp_path}/nginx.part", how=how, rate=Rate(4096, clock.monotonic, clock.sleep))
 
-    assert time.monotonic() - began_at >= 3 * PORTION_S
+    assert clock.now_s >= 1.0
     assert only_file(tmp_path).read_bytes() == bytes(5000)
 
 
 def test_waiting_for_the_rate_limit_does_not_count_as_stalled(link: Link) -> None:
     """The deadline is 20 s; each portion waits for 100."""
-    now_s = [0.0]
+    clock = HandClock()
 
     class Watching(Watchdog):
         at: ClassVar[list[float]] = []
 
         def progressed(self) -> None:
-            self.at.append(now_s[0])
+            self.at.append(clock.now_s)
 
-    def pause(seconds: float) -> None:
-        now_s[0] += seconds
-
-    source = Source(bytes(2048), link, Watching(link.close, 20), Rate(10.24, lambda: now_s[0], pause))
+    source = Source(bytes(2048), link, Watching(link.close, 20), Rate(10.24, clock.monotonic, clock.sleep))
 
     assert len(source.read(2048) + source.read(2048)) == 2048
-    assert now_s == [100.0]
+    assert clock.now_s == 100.0
     assert max(later - earlier for earlier, later in pairwise(Watching.at)) <= 1
 
 

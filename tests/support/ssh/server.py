@@ -174,24 +174,13 @@ def deaf(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
 
 
 class Proxy:
-    """Forwards bytes to `port` and back until it freezes: then connections stay open, and no byte passes.
+    """Forwards bytes to `port` and back until it freezes: then connections stay open, and no byte passes."""
 
-    `bytes_per_s` limits each connection.
-    """
-
-    def __init__(
-        self,
-        port: int,
-        *,
-        freeze_after_bytes: int | None = None,
-        bytes_per_s: int | None = None,
-        to: str = "127.0.0.1",
-    ) -> None:
+    def __init__(self, port: int, *, freeze_after_bytes: int | None = None, to: str = "127.0.0.1") -> None:
         self._target = (to, port)
-        self._bytes_per_s = bytes_per_s
         self._left_bytes = freeze_after_bytes
-        self._quick_bytes: int | None = None
-        self._then_bytes_per_s = bytes_per_s
+        self._allowed_bytes: int | None = None
+        self._counting = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._frozen = threading.Event()
@@ -204,12 +193,18 @@ class Proxy:
         self._frozen.set()
 
     def freeze_after(self, size: int) -> None:
-        """Freezes after so many more bytes."""
+        """Freezes once `size` more bytes have passed."""
         self._left_bytes = size
 
-    def slow_after(self, size: int, bytes_per_s: int) -> None:
-        """Limits the rate after so many more bytes."""
-        self._quick_bytes, self._then_bytes_per_s = size, bytes_per_s
+    def allow(self, size: int) -> None:
+        """Lets `size` more bytes pass to the host. From the first call on, no others do."""
+        with self._counting:
+            self._allowed_bytes = (self._allowed_bytes or 0) + size
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether all the bytes that were allowed have passed."""
+        return self._allowed_bytes == 0
 
     def close(self) -> None:
         """Closes every connection, and ends every thread."""
@@ -239,28 +234,28 @@ class Proxy:
             if self._frozen.is_set():
                 self._closed.wait()
                 return
-            ready, _, _ = select.select([near, far], [], [], 0.05)
-            for source in ready:
+            readable = [far] if self.is_used_up else [near, far]
+            for source in select.select(readable, [], [], 0.05)[0]:
                 with suppress(OSError):
-                    data = source.recv(65536 if self._bytes_per_s is None else 2048)
+                    most_bytes = 65536
+                    if source is near and self._allowed_bytes is not None:
+                        most_bytes = min(most_bytes, self._allowed_bytes)
+                    data = source.recv(most_bytes)
                     if not data:
                         near.shutdown(socket.SHUT_RDWR)
                         far.shutdown(socket.SHUT_RDWR)
                         return
                     (far if source is near else near).sendall(data)
-                    self._count(len(data))
-                    if self._bytes_per_s is not None:
-                        self._closed.wait(len(data) / self._bytes_per_s)
+                    self._count(len(data), source is near)
 
-    def _count(self, size: int) -> None:
+    def _count(self, size: int, is_to_host: bool) -> None:
+        with self._counting:
+            if is_to_host and self._allowed_bytes is not None:
+                self._allowed_bytes -= size
         if self._left_bytes is not None:
             self._left_bytes -= size
             if self._left_bytes <= 0:
                 self.freeze()
-        if self._quick_bytes is not None:
-            self._quick_bytes -= size
-            if self._quick_bytes <= 0:
-                self._bytes_per_s = self._then_bytes_per_s
 
     def __enter__(self) -> "Proxy":
         return self
