@@ -1,0 +1,76 @@
+"""What the machine promises of files: nothing is lost, no link is followed, owner and mode stay."""
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+from fleet.onhost.system.files import TEMPORARY
+from fleet.onhost.system.machine import Machine
+
+
+def test_a_write_that_fails_leaves_what_was_there_and_nothing_beside_it(tmp_path: Path) -> None:
+    taken = tmp_path / "record.json"
+    (taken / "in the way").mkdir(parents=True)
+
+    with pytest.raises(OSError, match="record.json"):
+        Machine().write(str(taken), "new")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+    assert (taken / "in the way").is_dir()
+
+
+def test_a_write_follows_no_link_that_another_user_has_put_there(tmp_path: Path) -> None:
+    victim, pid_file = tmp_path / "shadow", tmp_path / "nginx.pid"
+    victim.write_text("secret")
+    Path(f"{pid_file}{TEMPORARY}{os.getpid()}").symlink_to(victim)
+    pid_file.symlink_to(victim)
+
+    Machine().write(str(pid_file), "812\n", mode=0o644)
+
+    assert victim.read_text() == "secret"
+    assert not pid_file.is_symlink()
+    assert pid_file.read_text() == "812\n"
+    assert pid_file.stat().st_mode & 0o7777 == 0o644
+
+
+def test_a_copy_has_the_owner_and_the_mode_of_the_file_that_it_replaces(tmp_path: Path) -> None:
+    release, old, fresh = tmp_path / "release", tmp_path / "old", tmp_path / "fresh"
+    release.write_text("new bytes")
+    old.write_text("old bytes")
+    os.chown(old, 65534, 65534)
+    old.chmod(0o4750)
+
+    Machine().copy(str(release), str(fresh), like=str(old))
+
+    seen = fresh.stat()
+    assert fresh.read_text() == "new bytes"
+    assert (seen.st_uid, seen.st_gid, seen.st_mode & 0o7777) == (65534, 65534, 0o4750)
+
+
+def test_a_copy_writes_over_no_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+
+    with pytest.raises(FileExistsError):
+        Machine().copy(str(tmp_path / "a"), str(tmp_path / "b"), like=str(tmp_path / "a"))
+
+    assert (tmp_path / "b").read_text() == "b"
+
+
+@pytest.mark.parametrize("most_bytes", [999, 0])
+def test_a_file_that_unpacks_to_more_than_announced_is_refused(tmp_path: Path, most_bytes: int) -> None:
+    packed = tmp_path / "packed.gz"
+    packed.write_bytes(gzip.compress(b"x" * 1000))
+
+    with pytest.raises(ValueError, match=f"more than {most_bytes} bytes"):
+        Machine().unpack(str(packed), str(tmp_path / "out"), most_bytes)
+
+
+def test_what_can_not_be_read_gives_nothing(tmp_path: Path) -> None:
+    machine, missing = Machine(), str(tmp_path / "missing" / "file")
+
+    assert (machine.read(missing), machine.sha256(missing), machine.stat(missing)) == (None, None, None)
+    assert (machine.names(missing), machine.room(missing), machine.locked_by(missing)) == ([], None, None)
+    machine.unlink(missing)
