@@ -80,7 +80,7 @@ LAUNCH = (
     ),
     warning(
         "text_was_busy",
-        "The new binary {path} was open for writing when it should be executed; fleet waited until it was closed.",
+        "The new binary {path} was open for writing at the launch; fleet waited until it was closed.",
         "Nothing to do now. Find out what writes that file.",
     ),
     warning(
