@@ -150,7 +150,7 @@ def test_what_the_remedy_says_of_sudo_cures_it(lab: Lab, release: Path, checked:
 
 def test_every_refusal_of_the_way_in_is_met_on_a_real_sshd() -> None:
     sources = "".join(path.read_text() for path in Path(ssh.__file__).parent.rglob("*.py"))
-    words = set(re.findall(r'\bHostRefused\(\s*"(\w+)"', sources))
+    words = set(re.findall(r'\b(?:HostRefused|Refusal)\(\s*"(\w+)"', sources))
     tests = "".join(path.read_text() for folder in ("ssh", "lab") for path in (TESTS / folder).rglob("test_*.py"))
 
     assert words >= {*REFUSED, "no_shell", "path_refused", "bundle_failed"}
