@@ -22,7 +22,7 @@ from fleet.events import Event, EventType, Note, Sink
 from fleet.onhost.protocol import Ask, Outcome
 from fleet.onhost.text import sentences
 from fleet.rollout import results
-from fleet.rollout.actions import Decide, Emit, Finish, Visit, Wait
+from fleet.rollout.actions import BeginVisit, Decide, Emit, Finish, Wait
 from fleet.rollout.initial_events import initial_events
 from fleet.rollout.rollout_status import RolloutStatus, Stage, fold
 from fleet.task import HostOutcome, HostTask
@@ -104,7 +104,7 @@ class Engine:
         *,
         visits: Visits,
         executor: Executor,
-        task_of: Callable[[Visit, RolloutStatus], HostTask],
+        task_of: Callable[[BeginVisit, RolloutStatus], HostTask],
         clock: Clock,
         observers: Sequence[Observer] = (),
         heartbeat: Heartbeat | None = None,
@@ -165,7 +165,7 @@ class Engine:
                     case Emit():
                         self._emit(action)
                         emitted = True
-                    case Visit():
+                    case BeginVisit():
                         self._begin(action)
                     case Wait():
                         wait_s = min(wait_s, max((action.until - now).total_seconds(), 0.0))
@@ -178,7 +178,7 @@ class Engine:
     def _emit(self, action: Emit) -> None:
         self._fold(action.event(self._clock(), self._status.rollout))
 
-    def _begin(self, action: Visit) -> None:
+    def _begin(self, action: BeginVisit) -> None:
         """Writes the start of the visit to the journal, then begins it. Does nothing more once the journal is lost."""
         task = self._task_of(action, self._status)
         started = self._of_visit(task, EventType.VISIT_STARTED)

@@ -8,7 +8,7 @@ shows the table; a test checks every word.
 from typing import NamedTuple
 
 
-class Mode(NamedTuple):
+class FailureMode(NamedTuple):
     """One failure mode: the reasons before and after it has happened, and what fleet does."""
 
     number: int
@@ -18,8 +18,8 @@ class Mode(NamedTuple):
     reaction: str
 
 
-def _mode(number: int, mode: str, before: str, after: str, reaction: str) -> Mode:
-    return Mode(number, mode, tuple(before.split()), tuple(after.split()), reaction)
+def _mode(number: int, mode: str, before: str, after: str, reaction: str) -> FailureMode:
+    return FailureMode(number, mode, tuple(before.split()), tuple(after.split()), reaction)
 
 
 MODES = (

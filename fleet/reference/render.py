@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fleet.onhost.reasons.catalogue import GROUPS
 from fleet.onhost.reasons.reason import Reason
-from fleet.reference.failure_modes import MODES, Mode
+from fleet.reference.failure_modes import MODES, FailureMode
 from fleet.reference.run_reasons import RUN
 from fleet.ssh.reasons import WORDS
 
@@ -82,7 +82,7 @@ def _modes() -> str:
     return table(("#", "failure mode", "before", "after", "what fleet does"), rows)
 
 
-def _row(mode: Mode) -> tuple[str, ...]:
+def _row(mode: FailureMode) -> tuple[str, ...]:
     return str(mode.number), mode.mode, _words(mode.before), _words(mode.after), mode.reaction
 
 

@@ -15,7 +15,7 @@ from fleet.rollout.rollout_status import RolloutStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class BeginVisit:
     """Begin a visit. `TaskBuilder` makes the full task from it and the host's status."""
 
     host: str
@@ -59,7 +59,7 @@ class Finish:
     message: str
 
 
-Action = Visit | Emit | Wait | Finish
+Action = BeginVisit | Emit | Wait | Finish
 Decide = Callable[[RolloutStatus, datetime], tuple[Action, ...]]
 
 
@@ -68,13 +68,13 @@ def visits_to(hosts: Iterable[HostStatus], ask: Ask, now: datetime) -> tuple[Act
     idle = [host for host in hosts if host.running is None]
     ready = [host for host in idle if host.unresolved is None or host.unresolved.ask is not ask]
     lost = [host for host in idle if host not in ready]
-    return (*(Visit(host.name, ask, host.batch) for host in ready), *looks_at_unresolved(lost, now))
+    return (*(BeginVisit(host.name, ask, host.batch) for host in ready), *looks_at_unresolved(lost, now))
 
 
 def looks_at_unresolved(hosts: Iterable[HostStatus], now: datetime) -> tuple[Action, ...]:
     """A look at every idle host with an unresolved visit whose pause is over, and a wait for each whose pause is not."""
     lost = [(host, host.unresolved.next_at) for host in hosts if host.unresolved is not None and host.running is None]
-    due = tuple(Visit(host.name, Ask.LOOK, host.batch) for host, at in lost if at <= now)
+    due = tuple(BeginVisit(host.name, Ask.LOOK, host.batch) for host, at in lost if at <= now)
     later = tuple(Wait(at) for _, at in lost if at > now)
     return due + later
 
@@ -85,7 +85,7 @@ def within_parallel(actions: tuple[Action, ...], status: RolloutStatus, parallel
     kept: list[Action] = []
     seen: set[str] = set()
     for action in actions:
-        if isinstance(action, Visit):
+        if isinstance(action, BeginVisit):
             if len(seen) >= free or action.host in seen:
                 continue
             seen.add(action.host)

@@ -5,7 +5,7 @@ from datetime import datetime
 from fleet.events import EventType, Result
 from fleet.onhost.protocol import Ask, Phase, State
 from fleet.rollout import results
-from fleet.rollout.actions import Action, Emit, Finish, Visit, visits_to, within_parallel
+from fleet.rollout.actions import Action, BeginVisit, Emit, Finish, visits_to, within_parallel
 from fleet.rollout.from_hosts import as_reported, left_alone, start_status, without_answer
 from fleet.rollout.host_status import FaultKind, HostStatus, KnownReason, Progress, at_fault, explained
 from fleet.rollout.lease_renewal import renewals, with_room_for_renewals
@@ -49,7 +49,7 @@ def decide_commit(policy: Policy, status: RolloutStatus, now: datetime) -> tuple
 
 
 def _has_lease(action: Action, status: RolloutStatus) -> bool:
-    report = status.hosts[action.host].report if isinstance(action, Visit) else None
+    report = status.hosts[action.host].report if isinstance(action, BeginVisit) else None
     return report is not None and report.lease_left_s is not None
 
 

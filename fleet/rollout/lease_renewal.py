@@ -8,7 +8,7 @@ and 10 s after a look that failed.
 from datetime import datetime, timedelta
 
 from fleet.onhost.protocol import Ask
-from fleet.rollout.actions import Action, Visit, Wait
+from fleet.rollout.actions import Action, BeginVisit, Wait
 from fleet.rollout.host_status import HostStatus, Progress
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus, Stage
@@ -23,7 +23,7 @@ def renewals(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Acti
     queues = policy.lease_s > 0 and status.stage is Stage.COMMITTING and len(waiting) > policy.parallel
     queue_since = status.committing_at if queues else None
     found = [(host, _due_at(host, every, status.started_at or now, queue_since)) for host in waiting]
-    due = tuple(Visit(host.name, Ask.BAKE, host.batch) for host, at in found if at <= now)
+    due = tuple(BeginVisit(host.name, Ask.BAKE, host.batch) for host, at in found if at <= now)
     return due + tuple(Wait(at) for _, at in found if at > now)
 
 
@@ -50,7 +50,7 @@ def with_room_for_renewals(policy: Policy, status: RolloutStatus, actions: tuple
 
     A commit may wait long for old connections. Meanwhile the leases of the hosts that queue behind it must not expire.
     """
-    commits = [action for action in actions if isinstance(action, Visit) and action.ask is Ask.COMMIT]
+    commits = [action for action in actions if isinstance(action, BeginVisit) and action.ask is Ask.COMMIT]
     room = max(policy.parallel - 1 - status.busy, 0)
     if not policy.lease_s or policy.parallel == 1 or len(commits) <= room + 1:
         return actions

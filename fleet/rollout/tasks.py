@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from fleet.host import Host
 from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Options, Phase, Request, Rest, Sender, Step
-from fleet.rollout.actions import Visit
+from fleet.rollout.actions import BeginVisit
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import CLAIM_S, Policy
 from fleet.rollout.rollout_status import RolloutStatus, Stage
@@ -44,7 +44,7 @@ class TaskBuilder:
     connecting: Connecting = PLAIN
     deadlines: Deadlines = field(default_factory=Deadlines)
 
-    def build(self, visit: Visit, status: RolloutStatus) -> HostTask:
+    def build(self, visit: BeginVisit, status: RolloutStatus) -> HostTask:
         """The task of a visit, from the host's latest report."""
         host, now = self.hosts[visit.host], status.hosts[visit.host]
         request = Request(

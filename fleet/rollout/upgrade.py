@@ -20,7 +20,16 @@ from fleet.events import EventType, Note
 from fleet.onhost.protocol import Ask, Phase
 from fleet.onhost.text import counted, listed
 from fleet.rollout import results
-from fleet.rollout.actions import Action, Emit, Finish, Visit, Wait, looks_at_unresolved, visits_to, within_parallel
+from fleet.rollout.actions import (
+    Action,
+    BeginVisit,
+    Emit,
+    Finish,
+    Wait,
+    looks_at_unresolved,
+    visits_to,
+    within_parallel,
+)
 from fleet.rollout.gate import Verdict
 from fleet.rollout.host_status import GIVE_UP_AFTER, MAX_TRIES, FaultKind, HostStatus, Progress
 from fleet.rollout.lease_renewal import renewals, with_room_for_renewals
@@ -164,7 +173,7 @@ def _bake(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action,
     for host in open_hosts:
         due = _next_look(policy, host, end, now)
         if host.running is None:
-            actions.append(Visit(host.name, Ask.BAKE, host.batch) if due <= now else Wait(due))
+            actions.append(BeginVisit(host.name, Ask.BAKE, host.batch) if due <= now else Wait(due))
     return tuple(actions)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from fleet.events import Note
 from fleet.onhost.reasons.catalogue import EVERY, PREFLIGHT, REASONS
-from fleet.reference.failure_modes import MODES, Mode
+from fleet.reference.failure_modes import MODES, FailureMode
 from fleet.reference.render import page, table
 from fleet.reference.run_reasons import RUN
 from fleet.ssh.reasons import WORDS
@@ -35,14 +35,14 @@ def test_the_table_has_all_44_failure_modes_in_their_order() -> None:
 
 
 @EVERY_MODE
-def test_a_mode_names_words_that_there_are_or_says_why_none_is_needed(mode: Mode) -> None:
+def test_a_mode_names_words_that_there_are_or_says_why_none_is_needed(mode: FailureMode) -> None:
     assert [word for word in (*mode.before, *mode.after) if word not in REASONS] == []
     assert mode.before or mode.after or mode.reaction.startswith("No word is needed: ")
     assert mode.reaction.endswith(".")
 
 
 @EVERY_MODE
-def test_what_finds_a_mode_beforehand_is_said_by_preflight(mode: Mode) -> None:
+def test_what_finds_a_mode_beforehand_is_said_by_preflight(mode: FailureMode) -> None:
     assert set(mode.before) <= BEFORE
 
 

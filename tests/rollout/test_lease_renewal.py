@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from fleet.onhost.protocol import Ask
-from fleet.rollout.actions import Visit, Wait
+from fleet.rollout.actions import BeginVisit, Wait
 from fleet.rollout.host_status import (
     Fault,
     FaultKind,
@@ -42,19 +42,19 @@ def later(seconds: float) -> datetime:
 
 def test_a_held_host_is_looked_at_by_half_of_its_lease() -> None:
     assert moves(HELD, 29.0) == (Wait(later(30.0)),)
-    assert moves(HELD, 30.0) == (Visit("web-01", Ask.BAKE, 1),)
+    assert moves(HELD, 30.0) == (BeginVisit("web-01", Ask.BAKE, 1),)
 
 
 def test_without_a_lease_the_claim_is_renewed_all_the_same() -> None:
     assert moves(HELD, 299.0, Policy()) == (Wait(later(300.0)),)
-    assert moves(HELD, 300.0, Policy()) == (Visit("web-01", Ask.BAKE, 1),)
+    assert moves(HELD, 300.0, Policy()) == (BeginVisit("web-01", Ask.BAKE, 1),)
 
 
 def test_a_failed_look_is_repeated_after_ten_seconds() -> None:
     failed = replace(HELD, last=LastVisit(Ask.BAKE, later(30.0)))
 
     assert moves(failed, 32.0) == (Wait(later(40.0)),)
-    assert moves(failed, 40.0) == (Visit("web-01", Ask.BAKE, 1),)
+    assert moves(failed, 40.0) == (BeginVisit("web-01", Ask.BAKE, 1),)
 
 
 def test_only_idle_hosts_that_wait_for_a_gate_or_the_commit_are_looked_at() -> None:

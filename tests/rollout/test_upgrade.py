@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fleet.events import EventType, Note, Result
 from fleet.onhost.protocol import Ask, Outcome, Phase, Record, Rest
-from fleet.rollout.actions import Visit
+from fleet.rollout.actions import BeginVisit
 from fleet.rollout.host_status import FaultKind, HostStatus, Progress
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from fleet.rollout.rollout_status import RolloutStatus
@@ -633,7 +633,7 @@ def test_the_budget_is_never_passed_and_every_host_has_an_outcome(
     game.choose = seed.randrange
 
     def watch(status: RolloutStatus, moves: tuple[object, ...]) -> None:
-        begun = [move for move in moves if isinstance(move, Visit)]
+        begun = [move for move in moves if isinstance(move, BeginVisit)]
         assert status.busy + len(begun) <= policy.parallel
         assert len({move.host for move in begun}) == len(begun)
         if policy.on_failure is not OnFailure.CONTINUE and status.faults > policy.max_failures:

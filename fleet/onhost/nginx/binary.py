@@ -11,7 +11,7 @@ import shlex
 import struct
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
-from fleet.onhost.nginx.command_line import Command, grouped, read_command, under
+from fleet.onhost.nginx.command_line import CommandLine, grouped, read_command_line, under
 from fleet.onhost.nginx.configuration import read_disk
 from fleet.onhost.observation import Master
 from fleet.onhost.protocol import Layout
@@ -152,7 +152,7 @@ def complaint(output: str) -> str:
     return (grave or [line for line in lines if "test failed" not in line] or lines or ["it printed nothing"])[0]
 
 
-def effective(build: Build, command: Command, name: str) -> str:
+def effective(build: Build, command: CommandLine, name: str) -> str:
     """The path that a binary of this build uses when it is started with this command line."""
     prefix = command.prefix or build.options.get("prefix") or DEFAULTS["prefix"]
     given = command.config if name == "conf-path" else None
@@ -168,7 +168,7 @@ def pid_path(machine: Machine, master: Master) -> Optional[str]:
     build = read_build(ran.output)
     if build is None:
         return None
-    command = read_command(master.argv)
+    command = read_command_line(master.argv)
     config = read_disk(machine, effective(build, command, "conf-path"), command)
     prefix = command.prefix or build.options.get("prefix") or DEFAULTS["prefix"]
     return under(prefix, config.pid) if config is not None and config.pid else effective(build, command, "pid-path")

@@ -11,7 +11,7 @@ FLAGS = "?hvVtTq"
 VALUED = "pcges"
 
 
-class Command(NamedTuple):
+class CommandLine(NamedTuple):
     """How a master was started: `program` is argv[0]; the other fields are the values of -p, -c, -g and -e."""
 
     program: str
@@ -36,7 +36,7 @@ def grouped(argv: Sequence[str]) -> Tuple[str, ...]:
     return tuple(found)
 
 
-def read_command(argv: Sequence[str]) -> Command:
+def read_command_line(argv: Sequence[str]) -> CommandLine:
     """The command line that these arguments give. When an option is repeated, the last one counts, as in nginx."""
     exact = grouped(argv)
     values: Dict[str, str] = {}
@@ -50,7 +50,7 @@ def read_command(argv: Sequence[str]) -> Command:
             glued = exact[index]
             index += 1
         values[letter] = glued
-    return Command(exact[0], values.get("p"), values.get("c"), values.get("g", ""), values.get("e"))
+    return CommandLine(exact[0], values.get("p"), values.get("c"), values.get("g", ""), values.get("e"))
 
 
 def under(folder: str, path: str) -> str:

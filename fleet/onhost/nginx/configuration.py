@@ -10,7 +10,7 @@ import os
 import re
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from fleet.onhost.nginx.command_line import Command, under
+from fleet.onhost.nginx.command_line import CommandLine, under
 from fleet.onhost.system.machine import Machine
 
 FILE_LINE = re.compile(r"^# configuration file (.+):$", re.MULTILINE)
@@ -54,12 +54,12 @@ class Configuration(NamedTuple):
     load_modules: Tuple[str, ...] = ()
 
 
-def read_configuration(dump: str, command: Command) -> Optional[Configuration]:
+def read_configuration(dump: str, command: CommandLine) -> Optional[Configuration]:
     """The facts in the output of `nginx -T` for this command line; `None` when it printed no file."""
     return _read(_files(dump), command)
 
 
-def read_disk(machine: Machine, main: str, command: Command) -> Optional[Configuration]:
+def read_disk(machine: Machine, main: str, command: CommandLine) -> Optional[Configuration]:
     """The facts in the files on the disk, without running nginx; `None` when the file does not exist.
 
     `nginx -T` creates a missing pid file, so it can't be used to find out where the pid file is.
@@ -69,7 +69,7 @@ def read_disk(machine: Machine, main: str, command: Command) -> Optional[Configu
     return _read(files, command)
 
 
-def _read(files: Dict[str, str], command: Command) -> Optional[Configuration]:
+def _read(files: Dict[str, str], command: CommandLine) -> Optional[Configuration]:
     if not files:
         return None
     main = next(iter(files))

@@ -9,7 +9,7 @@ import os
 import re
 from typing import List, Optional, Tuple
 
-from fleet.onhost.nginx.command_line import read_command
+from fleet.onhost.nginx.command_line import read_command_line
 from fleet.onhost.nginx.configuration import Configuration, read_configuration
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.preflight.subject import Subject
@@ -209,7 +209,7 @@ def _shared(subject: Subject, path: str) -> List[Finding]:
         if other is None or here is None:
             continue
         title = other.title.partition("master process")[2].strip() or other.title
-        program = read_command(title.split(" ")).program
+        program = read_command_line(title.split(" ")).program
         theirs = machine.stat("/proc/%d/root/%s" % (pid, program.lstrip("/"))) if program.startswith("/") else None
         files = [(seen.st_dev, seen.st_ino) for seen in (theirs,) if seen is not None] + [machine.image(pid)]
         if (here.st_dev, here.st_ino) in files:

@@ -3,7 +3,7 @@
 from typing import List, Optional, Tuple
 
 from fleet.onhost.nginx.binary import DEFAULTS, Build, ask_build, complaint, effective, read_build, read_elf
-from fleet.onhost.nginx.command_line import Command
+from fleet.onhost.nginx.command_line import CommandLine
 from fleet.onhost.nginx.configuration import Configuration
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding
@@ -79,7 +79,7 @@ def differs(subject: Subject, old: Optional[Build], new: Build, config: Optional
     return found
 
 
-def _moved(old: Build, new: Build, command: Command, config: Optional[Configuration]) -> List[Tuple[str, str, str]]:
+def _moved(old: Build, new: Build, command: CommandLine, config: Optional[Configuration]) -> List[Tuple[str, str, str]]:
     """The built-in paths that differ and that no argument or directive overrides: name, before, after.
 
     --prefix, --conf-path, --pid-path: the new binary would read other files, or write its pid to another file.
@@ -98,7 +98,7 @@ def _moved(old: Build, new: Build, command: Command, config: Optional[Configurat
     return found
 
 
-def _counts(name: str, command: Command, config: Optional[Configuration]) -> bool:
+def _counts(name: str, command: CommandLine, config: Optional[Configuration]) -> bool:
     """Whether no argument and no directive overrides the built-in path. `command` already covers -c."""
     if name == "pid-path":
         return config is None or not config.pid

@@ -3,7 +3,7 @@
 from typing import NamedTuple, Optional
 
 from fleet.onhost.instance import Instance
-from fleet.onhost.nginx.command_line import Command, read_command
+from fleet.onhost.nginx.command_line import CommandLine, read_command_line
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.protocol import Record, Request
 from fleet.onhost.state.store import Serving
@@ -32,8 +32,8 @@ class Subject(NamedTuple):
         return self.instance.serving
 
     @property
-    def command(self) -> Command:
-        return read_command(self.old.argv)
+    def command(self) -> CommandLine:
+        return read_command_line(self.old.argv)
 
     @property
     def image(self) -> str:

@@ -10,7 +10,7 @@ import signal
 from typing import Collection
 
 from fleet.onhost.nginx.binary import complaint, dump_configuration, test_configuration
-from fleet.onhost.nginx.command_line import read_command
+from fleet.onhost.nginx.command_line import read_command_line
 from fleet.onhost.nginx.configuration import read_configuration
 from fleet.onhost.nginx.loaded import changed_since
 from fleet.onhost.nginx.log_files import moved_away
@@ -59,7 +59,7 @@ def _reload_if_due(context: StepContext, old: Master) -> None:
 def _undouble(context: StepContext, old: Master, wanted: int) -> None:
     """Reload to one set of workers, unless the files have changed: the reload would put that change live."""
     ran = dump_configuration(context.machine, "/proc/%d/exe" % old.pid, old, context.instance.layout, RELOAD_TEST_S)
-    config = read_configuration(ran.output, read_command(old.argv)) if ran.code == 0 else None
+    config = read_configuration(ran.output, read_command_line(old.argv)) if ran.code == 0 else None
     changed = (
         changed_since(context.machine, config, context.own.serving.loaded_at_s or 0.0) if config is not None else ""
     )

@@ -19,7 +19,7 @@ from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import Settings
 
 
-class Link(Protocol):
+class BastionLink(Protocol):
     """What a bastion needs of a connection (`connection.Link`)."""
 
     @property
@@ -31,7 +31,7 @@ class Link(Protocol):
     def close(self) -> None: ...
 
 
-MakeLink = Callable[[Settings], Link]
+MakeLink = Callable[[Settings], BastionLink]
 Notify = Callable[[str, str], None]
 """Tells the operator what happened on the way to the hosts: a reason word and a message."""
 RECONNECT_S = 60.0
@@ -115,8 +115,8 @@ class _Bastion:
         self._failed: LinkError | None = None
         self._failed_at = 0.0
         self._is_lost = False
-        self._link: Link | None = None
-        self._pending: Link | None = None
+        self._link: BastionLink | None = None
+        self._pending: BastionLink | None = None
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -146,13 +146,13 @@ class _Bastion:
                 link.close()
         raise _disconnected(self._settings, to, detail)
 
-    def _answers(self, link: Link) -> bool:
+    def _answers(self, link: BastionLink) -> bool:
         with suppress(LinkError):
             link.check_alive()
             return True
         return False
 
-    def _opened(self, notify: Notify, make: MakeLink) -> Link:
+    def _opened(self, notify: Notify, make: MakeLink) -> BastionLink:
         """The open connection, or a new one. Raises `LinkError` when none could be made in time."""
         link = self._link
         if link is not None and link.is_active:
@@ -178,7 +178,7 @@ class _Bastion:
         refused = self._failed is not None and self._failed.reason == "auth_failed"
         return refused and time.monotonic() < self._failed_at + REFUSED_S
 
-    def _reconnected(self, notify: Notify, make: MakeLink) -> Link:
+    def _reconnected(self, notify: Notify, make: MakeLink) -> BastionLink:
         """A new connection, tried for `RECONNECT_S` if there was one before. Raises `LinkError`."""
         patience_s = 0.0
         if self._link is not None:
@@ -192,7 +192,7 @@ class _Bastion:
             notify("bastion_back", f"The bastion {self._settings.endpoint} is connected again.")
         return link
 
-    def _connected(self, notify: Notify, make: MakeLink, patience_s: float) -> Link:
+    def _connected(self, notify: Notify, make: MakeLink, patience_s: float) -> BastionLink:
         """A new connection, tried again for `patience_s` seconds while the bastion can't be reached."""
         ends_at = time.monotonic() + patience_s
         pause_s = 0.5

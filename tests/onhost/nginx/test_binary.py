@@ -5,7 +5,7 @@ import pytest
 
 from fleet.onhost.nginx import binary
 from fleet.onhost.nginx.binary import Build, complaint, effective, pid_path, read_build, read_elf
-from fleet.onhost.nginx.command_line import Command
+from fleet.onhost.nginx.command_line import CommandLine
 from fleet.onhost.nginx.configuration import Configuration, read_configuration
 from fleet.onhost.preflight.release import differs, runs
 from fleet.onhost.protocol import Layout
@@ -25,7 +25,7 @@ def build(options: str = OPTIONS, name: str = "nginx") -> Build:
 
 
 def config(text: str) -> Configuration:
-    found = read_configuration(f"# configuration file /n.conf:\n{text}", Command(PATH))
+    found = read_configuration(f"# configuration file /n.conf:\n{text}", CommandLine(PATH))
     assert found is not None
     return found
 
@@ -204,9 +204,9 @@ def test_a_server_that_hands_its_sockets_over_in_another_way_is_refused() -> Non
 
 
 def test_a_relative_path_is_taken_from_the_prefix_in_force() -> None:
-    assert effective(build("--prefix=/a"), Command(PATH), "conf-path") == "/a/conf/nginx.conf"
-    assert effective(build("--prefix=/a"), Command(PATH, prefix="/b/"), "pid-path") == "/b/logs/nginx.pid"
-    assert effective(build("--prefix=/a"), Command(PATH, config="x.conf"), "conf-path") == "/a/x.conf"
+    assert effective(build("--prefix=/a"), CommandLine(PATH), "conf-path") == "/a/conf/nginx.conf"
+    assert effective(build("--prefix=/a"), CommandLine(PATH, prefix="/b/"), "pid-path") == "/b/logs/nginx.pid"
+    assert effective(build("--prefix=/a"), CommandLine(PATH, config="x.conf"), "conf-path") == "/a/x.conf"
 
 
 def test_the_pid_file_is_found_without_running_a_test_that_would_make_it() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from fleet.onhost.nginx.command_line import Command, grouped, read_command, under
+from fleet.onhost.nginx.command_line import CommandLine, grouped, read_command_line, under
 
 CASES = [
     ("/usr/sbin/nginx", ("/usr/sbin/nginx",)),
@@ -23,13 +23,13 @@ def test_the_arguments_are_put_together_again_from_the_title(title: str, argv: t
 
 
 def test_a_command_line_says_where_nginx_looks() -> None:
-    read = read_command("/n -p /srv -c conf/a.conf -e /l -g daemon off; pid /x;".split(" "))
+    read = read_command_line("/n -p /srv -c conf/a.conf -e /l -g daemon off; pid /x;".split(" "))
 
-    assert read == Command("/n", "/srv", "conf/a.conf", "daemon off; pid /x;", "/l")
+    assert read == CommandLine("/n", "/srv", "conf/a.conf", "daemon off; pid /x;", "/l")
 
 
 def test_the_last_of_two_same_options_counts() -> None:
-    assert read_command(("/n", "-c", "/a", "-c", "/b")).config == "/b"
+    assert read_command_line(("/n", "-c", "/a", "-c", "/b")).config == "/b"
 
 
 def test_a_relative_path_is_taken_from_the_folder() -> None:

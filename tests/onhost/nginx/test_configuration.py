@@ -1,7 +1,7 @@
 import subprocess
 from pathlib import Path
 
-from fleet.onhost.nginx.command_line import Command
+from fleet.onhost.nginx.command_line import CommandLine
 from fleet.onhost.nginx.configuration import Configuration, Listen, read_configuration, read_disk
 from fleet.onhost.system.machine import Machine
 from tests.support.onhost.recorded import RecordedMachine
@@ -32,7 +32,7 @@ def dump(**files: str) -> str:
 
 
 def read(*, directives: str = "", **files: str) -> Configuration:
-    found = read_configuration(dump(**files), Command(NGINX, directives=directives))
+    found = read_configuration(dump(**files), CommandLine(NGINX, directives=directives))
     assert found is not None
     return found
 
@@ -76,7 +76,7 @@ def test_lua_is_passed_over_whatever_braces_it_has() -> None:
 
 
 def test_output_without_a_file_is_no_configuration() -> None:
-    assert read_configuration("nginx: [emerg] unknown directive\n", Command(NGINX)) is None
+    assert read_configuration("nginx: [emerg] unknown directive\n", CommandLine(NGINX)) is None
 
 
 def test_the_same_facts_come_from_the_disk_and_from_nginx_itself(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_the_same_facts_come_from_the_disk_and_from_nginx_itself(tmp_path: Path)
         f"pid {tmp_path}/run/nginx.pid; error_log stderr; events {{}}"
         "http { access_log off; include sites/*.conf; server { listen 127.0.0.1:18098; } }"
     )
-    command = Command(NGINX, prefix=str(tmp_path), config=str(main))
+    command = CommandLine(NGINX, prefix=str(tmp_path), config=str(main))
     printed = subprocess.run(
         [NGINX, "-p", str(tmp_path), "-c", str(main), "-T"], capture_output=True, text=True, check=False
     )
@@ -107,7 +107,7 @@ def test_a_file_that_includes_itself_ends() -> None:
         texts={"/a/n.conf": "include n.conf; include b/*; pid /p;", "/a/b/x": "daemon off;"}, names={"/a/b": ("x",)}
     )
 
-    found = read_disk(machine, "/a/n.conf", Command(NGINX))
+    found = read_disk(machine, "/a/n.conf", CommandLine(NGINX))
 
     assert found is not None
     assert (found.files, found.daemon, found.pid) == (("/a/n.conf", "/a/b/x"), False, "/p")

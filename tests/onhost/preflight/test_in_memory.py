@@ -1,6 +1,6 @@
 from typing import Any
 
-from fleet.onhost.nginx.command_line import Command
+from fleet.onhost.nginx.command_line import CommandLine
 from fleet.onhost.nginx.configuration import Configuration, read_configuration
 from fleet.onhost.preflight.in_memory import error_log, lost_environment, pending, poisoned
 from fleet.onhost.protocol import Finding
@@ -21,7 +21,7 @@ def config(text: str = "worker_processes 1;", **files: str) -> Configuration:
     dump = f"# configuration file /etc/nginx/nginx.conf:\n{text}\n" + "".join(
         f"# configuration file {name}:\n{content}\n" for name, content in files.items()
     )
-    found = read_configuration(dump, Command(PATH))
+    found = read_configuration(dump, CommandLine(PATH))
     assert found is not None
     return found
 

@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from fleet.onhost.nginx.command_line import Command
+from fleet.onhost.nginx.command_line import CommandLine
 from fleet.onhost.nginx.configuration import Configuration, read_configuration
 from fleet.onhost.preflight.listeners import Address, compare, held, wanted, workers_wanted
 from fleet.onhost.protocol import Finding
@@ -15,7 +15,7 @@ Held = list[tuple[str, str]]
 
 
 def config(text: str) -> Configuration:
-    found = read_configuration(f"# configuration file /n.conf:\n{text}", Command("/n"))
+    found = read_configuration(f"# configuration file /n.conf:\n{text}", CommandLine("/n"))
     assert found is not None
     return found
 

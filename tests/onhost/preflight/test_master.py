@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from fleet.onhost.nginx.command_line import Command
+from fleet.onhost.nginx.command_line import CommandLine
 from fleet.onhost.nginx.configuration import Configuration, read_configuration
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.preflight.master import at_its_path, obeys, pid_file, the_master
@@ -25,7 +25,7 @@ RUNIT = Process(50, 1, 2, "S", 1, "/usr/bin/runsv nginx")
 
 
 def config(text: str = "events {}") -> Configuration:
-    found = read_configuration(f"# configuration file /n.conf:\n{text}", Command(PATH))
+    found = read_configuration(f"# configuration file /n.conf:\n{text}", CommandLine(PATH))
     assert found is not None
     return found
 

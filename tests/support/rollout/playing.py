@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from fleet.events import Event, EventType, Note
-from fleet.rollout.actions import Decide, Emit, Finish, Visit, Wait
+from fleet.rollout.actions import BeginVisit, Decide, Emit, Finish, Wait
 from fleet.rollout.host_status import FaultKind, HostStatus
 from fleet.rollout.initial_events import initial_events
 from fleet.rollout.policy import Policy
@@ -30,7 +30,7 @@ class Play:
     status: RolloutStatus
     now: datetime = AT
     events: list[Event] = field(default_factory=list)
-    running: list[Visit] = field(default_factory=list)
+    running: list[BeginVisit] = field(default_factory=list)
     choose: Choose = lambda count: 0
     took_s: float = 1.0
     watch: Callable[[RolloutStatus, tuple[object, ...]], None] = lambda status, actions: None
@@ -51,7 +51,7 @@ class Play:
                         return action
                     case Emit():
                         self._say(action)
-                    case Visit():
+                    case BeginVisit():
                         self._visit_event(action, EventType.VISIT_STARTED)
                         self.running.append(action)
             if any(isinstance(action, Emit) for action in actions):
@@ -76,7 +76,7 @@ class Play:
         assert waits, f"nothing runs and nothing is waited for in {self.status.stage}"
         self.now = max(self.now, min(waits))
 
-    def _end(self, action: Visit) -> None:
+    def _end(self, action: BeginVisit) -> None:
         task = self.tasks.build(action, self.status)
         outcome = self.fleet.visit(task, lambda event: None)
         self._fold(
@@ -95,7 +95,7 @@ class Play:
             )
         )
 
-    def _visit_event(self, action: Visit, kind: EventType) -> None:
+    def _visit_event(self, action: BeginVisit, kind: EventType) -> None:
         data = {"ask": action.ask.value}
         self._fold(Event(self.now, self.status.rollout, kind, host=action.host, batch=action.batch, data=data))
 
