@@ -3,12 +3,12 @@
 import multiprocessing
 import os
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import paramiko
@@ -19,13 +19,15 @@ from fleet.host import Host
 from fleet.onhost.protocol import Ask, Goal, Options, Outcome, Phase, Probe, Rest, Severity, Step
 from fleet.ssh import visit as visit_module
 from fleet.ssh.delivery.bundle import GENERIC, build
-from fleet.ssh.remote import root_command
+from fleet.ssh.remote import command as command_module
 from fleet.ssh.remote.command import MAX_REPLIES
+from fleet.ssh.transport.connection import Link
 from fleet.ssh.visit import cut_all, forget_stop, request_stop, visit
 from fleet.task import Connecting, HostOutcome
 from tests.support.private_nginx import wait_until
+from tests.support.ssh.clocks import HandClock, RunningClock
 from tests.support.ssh.server import Proxy, Sshd, make_key, sshd
-from tests.support.ssh.stubs import FINE, QUICK, TARGET, Heard, a_task, of, stub
+from tests.support.ssh.stubs import FINE, TARGET, Heard, a_task, of, stub
 
 ECHO = "end(message=repr((request.ask.value, request.rollout, request.operator, request.layout.state_dir)))"
 # Reads the beats after the request until it reads `stop`.
@@ -38,6 +40,11 @@ for line in sys.stdin:
 """
 AS_NOBODY = 'ForceCommand exec setpriv --reuid=65534 --clear-groups {path}/bin/sh -c "$SSH_ORIGINAL_COMMAND"'
 NOISY = 'ForceCommand echo "Welcome!"; echo fleet; printf "no newline"; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, module: ModuleType, clock: HandClock) -> None:
+    """The module reads this clock from now on."""
+    monkeypatch.setattr(module, "time", clock)
 
 
 # Events
@@ -253,10 +260,13 @@ def test_a_host_cannot_report_a_reason_of_the_link(fresh: Host, tmp_path: Path, 
     assert [event.reason for event in heard.events if event.reason] == ["garbled"]
 
 
-def test_a_silent_script_is_not_reported_as_a_dead_link(fresh: Host, tmp_path: Path) -> None:
-    task = a_task(fresh, deadlines=replace(QUICK, silence_s=1))
+def test_a_silent_script_is_not_reported_as_a_dead_link(
+    fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_clock(monkeypatch, command_module, RunningClock((tmp_path / "silent").exists, step_s=20))
+    body = f"open('{tmp_path}/silent', 'w').close(); time.sleep(60)"
 
-    outcome = visit(task, Heard(), stub(tmp_path, "time.sleep(30)"))
+    outcome = visit(a_task(fresh), Heard(), stub(tmp_path, body))
 
     assert of(outcome) == (Outcome.LINK_LOST, "silent")
 
@@ -266,26 +276,53 @@ def test_a_silent_script_is_not_reported_as_a_dead_link(fresh: Host, tmp_path: P
     ["sys.stderr.write('x'); sys.stderr.flush()", "say(ReplyType.HELLO)", "print(flush=True)"],
     ids=["complaints", "greetings", "nothing"],
 )
-def test_output_without_progress_counts_as_silence(fresh: Host, tmp_path: Path, dribble: str) -> None:
-    task = a_task(fresh, deadlines=replace(QUICK, silence_s=3))
+def test_output_without_progress_counts_as_silence(
+    fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dribble: str
+) -> None:
+    set_clock(monkeypatch, command_module, RunningClock((tmp_path / "dribbles").exists, step_s=5))
+    body = f"open('{tmp_path}/dribbles', 'w').close()\nfor _ in range(600):\n    {dribble}; time.sleep(0.1)"
 
-    outcome = visit(task, Heard(), stub(tmp_path, f"for _ in range(300):\n    {dribble}; time.sleep(0.1)"))
+    outcome = visit(a_task(fresh), Heard(), stub(tmp_path, body))
 
     assert of(outcome) == (Outcome.LINK_LOST, "silent")
 
 
-def test_a_script_that_makes_progress_may_take_longer_than_one_pause(fresh: Host, tmp_path: Path) -> None:
-    task = a_task(fresh, deadlines=replace(QUICK, silence_s=4))
-    body = "for _ in range(6):\n    time.sleep(1); say(ReplyType.STEP_STARTED, step=Step.SWAP)\nend()"
+def test_a_script_that_makes_progress_may_take_longer_than_one_pause(
+    fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step takes 20 s and the longest pause is 30 s; the next step begins when fleet has the reply of this one."""
+    steps = 6
+    clock = HandClock()
+    monkeypatch.setattr(clock, "monotonic", lambda: 20.0 * len(list(tmp_path.glob("step-*"))))
+    set_clock(monkeypatch, command_module, clock)
+    body = f"""
+import os
+for n in range({steps}):
+    open('{tmp_path}/step-%d' % n, 'w').close()
+    say(ReplyType.STEP_STARTED, step=Step.SWAP)
+    while not os.path.exists('{tmp_path}/heard-%d' % n):
+        time.sleep(0.01)
+end()
+"""
+    heard: list[Event] = []
 
-    assert of(visit(task, Heard(), stub(tmp_path, body))) == (Outcome.DONE, None)
+    def hear(event: Event) -> None:
+        if event.type is EventType.STEP_STARTED:
+            (tmp_path / f"heard-{len(heard)}").touch()
+            heard.append(event)
+
+    assert of(visit(a_task(fresh), hear, stub(tmp_path, body))) == (Outcome.DONE, None)
+    assert len(heard) == steps
 
 
 def test_a_script_that_never_ends_is_given_up(fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visit_module, "MAX_PAUSES", 0.1)
-    body = "for _ in range(300):\n    say(ReplyType.STEP_STARTED, step=Step.SWAP); time.sleep(0.1)"
+    set_clock(monkeypatch, visit_module, RunningClock((tmp_path / "begun").exists, step_s=20))
+    say = "say(ReplyType.STEP_STARTED, step=Step.SWAP)"
+    body = f"open('{tmp_path}/begun', 'w').close()\nfor _ in range(600):\n    {say}; time.sleep(0.1)"
 
-    assert of(visit(a_task(fresh), Heard(), stub(tmp_path, body))) == (Outcome.LINK_LOST, "endless")
+    outcome = visit(a_task(fresh), Heard(), stub(tmp_path, body))
+
+    assert of(outcome) == (Outcome.LINK_LOST, "endless")
 
 
 @pytest.mark.parametrize(
@@ -298,12 +335,25 @@ def test_a_script_that_never_ends_is_given_up(fresh: Host, tmp_path: Path, monke
     ids=["drain", "settle", "probe"],
 )
 def test_a_step_may_be_silent_as_long_as_the_operator_lets_it_wait(
-    fresh: Host, tmp_path: Path, goal: Goal, options: Options
+    fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goal: Goal, options: Options
 ) -> None:
-    task = a_task(fresh, deadlines=replace(QUICK, silence_s=1))
+    """The script is silent for 50 s: longer than `silence_s`, within the wait that the options allow. A beat a second shows
+    it that fleet waits."""
+    silent = tmp_path / "silent"
+    clock = HandClock()
+    monkeypatch.setattr(clock, "monotonic", lambda: 50.0 if silent.exists() else 0.0)
+    set_clock(monkeypatch, command_module, clock)
+    task = a_task(fresh)
     request = task.request._replace(goal=goal, options=options, allowed=(Step.RETIRE,))
+    body = f"""
+sys.stdin.readline()
+open('{silent}', 'w').close()
+for _ in range(2):
+    sys.stdin.readline()
+end()
+"""
 
-    outcome = visit(replace(task, request=request), Heard(), stub(tmp_path, "time.sleep(3)\nend()"))
+    outcome = visit(replace(task, request=request), Heard(), stub(tmp_path, body))
 
     assert of(outcome) == (Outcome.DONE, None)
 
@@ -317,8 +367,8 @@ def test_a_login_that_prints_and_does_not_begin_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
     """Before the begin only the time counts, whatever the login prints."""
-    monkeypatch.setattr(root_command, "START_S", 3.0)
-    dribble = "for i in $(seq 300); do echo waiting; echo waiting >&2; sleep 0.1; done"
+    set_clock(monkeypatch, command_module, RunningClock((tmp_path / "dribbles").exists, step_s=5))
+    dribble = f"touch {tmp_path}/dribbles; for i in $(seq 600); do echo waiting; echo waiting >&2; sleep 0.1; done"
     force = f'ForceCommand c="$SSH_ORIGINAL_COMMAND"; case "$c" in {asked}) {dribble};; esac; exec /bin/sh -c "$c"'
     release = tmp_path / "nginx"
     release.write_text("the bytes")
@@ -344,17 +394,26 @@ def test_the_number_of_replies_is_limited(fresh: Host, tmp_path: Path, kind: str
 
 
 def test_a_link_cut_before_the_request_is_reported_as_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """sshd ends the commands of a connection first, and the connection looks alive until all have ended."""
+    """sshd ends the commands of a connection first, and the connection looks alive until all have ended: here until fleet
+    has sent a keepalive."""
     unlink = paramiko.Channel._unlink  # type: ignore[attr-defined]  # the stubs lack it
+    check_alive = Link.check_alive
+    checks = threading.Event()
 
     def unhurried(channel: paramiko.Channel) -> None:
         unlink(channel)
-        time.sleep(1)
+        checks.wait(60)
+
+    def check(link: Link) -> None:
+        checks.set()
+        check_alive(link)
 
     monkeypatch.setattr(paramiko.Channel, "_unlink", unhurried)
+    monkeypatch.setattr(Link, "check_alive", check)
     with sshd(tmp_path, "ForceCommand kill -9 $PPID; sleep 1") as cutting:
         outcome = visit(a_task(cutting.host), Heard(), stub(tmp_path, FINE))
 
+    assert checks.is_set()
     assert of(outcome) == (Outcome.UNREACHABLE, "link_lost")
 
 
@@ -365,16 +424,21 @@ def test_a_killed_login_is_not_reported_as_a_lost_link(tmp_path: Path) -> None:
     assert of(outcome) == (Outcome.REFUSED, "no_shell")
 
 
-def test_a_link_that_freezes_in_a_step_is_lost(server: Sshd, fresh: Host, tmp_path: Path) -> None:
+def test_a_link_that_freezes_in_a_step_is_lost(
+    server: Sshd, fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = threading.Event()
+    set_clock(monkeypatch, command_module, RunningClock(frozen.is_set, step_s=5))
     with Proxy(server.port) as proxy:
         server.know("[127.0.0.1]:* {key}")
 
         def freeze(event: Event) -> None:
             if event.type is EventType.STEP_STARTED:
                 proxy.freeze()
+                monkeypatch.setattr(Link, "alive_timeout_s", 1.0)
+                frozen.set()
 
-        task = a_task(proxy.before(fresh), deadlines=replace(QUICK, silence_s=3, channel_s=3))
-        outcome = visit(task, freeze, stub(tmp_path, UNTIL_STOP))
+        outcome = visit(a_task(proxy.before(fresh)), freeze, stub(tmp_path, UNTIL_STOP))
 
     assert of(outcome) == (Outcome.LINK_LOST, "no_answer")
 

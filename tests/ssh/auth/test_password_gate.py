@@ -1,19 +1,20 @@
 """A password is tried on one host before the others get it, and a host that hangs does not block the others."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Lock
 
 import pytest
 
-from fleet.ssh.auth.password_gate import MAX_REFUSALS, PasswordGate, PasswordWithheld
+from fleet.ssh.auth import password_gate
+from fleet.ssh.auth.password_gate import MAX_REFUSALS, PROVING_S, PasswordGate, PasswordWithheld
+from tests.support.private_nginx import wait_until
+from tests.support.ssh.clocks import HandClock
 
 HOSTS = [f"web-{number:02}" for number in range(20)]
 
 
-def given_to(gate: PasswordGate, right_at: set[str], judging_s: float = 0.0) -> list[str]:
-    """The hosts that got the password when all of them needed it at once. It is right for `right_at`; each host takes
-    `judging_s` seconds to answer."""
+def given_to(gate: PasswordGate, right_at: set[str]) -> list[str]:
+    """The hosts that got the password when all of them needed it at once. It is right for `right_at`."""
     given: list[str] = []
     lock, together = Lock(), Barrier(len(HOSTS))
 
@@ -25,7 +26,6 @@ def given_to(gate: PasswordGate, right_at: set[str], judging_s: float = 0.0) -> 
             return
         with lock:
             given.append(host)
-        time.sleep(judging_s)
         gate.report(host, host, host in right_at)
 
     with ThreadPoolExecutor(len(HOSTS)) as pool:
@@ -71,11 +71,33 @@ def test_a_host_that_does_not_answer_does_not_block_the_others() -> None:
     assert sorted(given_to(gate, set(HOSTS))) == HOSTS
 
 
-def test_a_slow_directory_gets_the_password_from_few_hosts() -> None:
+def test_a_slow_directory_gets_the_password_from_one_host_in_each_proving_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each further host would count as a failed login, and lock the account."""
-    gate = PasswordGate(proving_s=0.2, most_wait_s=60)
+    clock = HandClock()
+    monkeypatch.setattr(password_gate, "time", clock)
+    gate = PasswordGate()
+    given: list[str] = []
 
-    assert len(given_to(gate, set(), judging_s=0.3)) < len(HOSTS) / 2
+    def want(host: str) -> bool:
+        try:
+            gate.enter(host)
+        except PasswordWithheld:
+            return False
+        given.append(host)
+        return True
+
+    with ThreadPoolExecutor(len(HOSTS)) as pool:
+        wanting = [pool.submit(want, host) for host in HOSTS]
+        try:
+            wait_until(lambda: len(given) >= 1, "the first host gets it")
+            clock.now_s += PROVING_S
+            wait_until(lambda: len(given) >= 2, "the second host gets it")
+        finally:
+            for host in tuple(given):
+                gate.report(host, host, False)
+
+    assert len(given) == MAX_REFUSALS
+    assert [future.result() for future in wanting].count(True) == MAX_REFUSALS
 
 
 def test_a_visit_that_is_stopped_while_it_waits_does_not_get_the_password() -> None:
