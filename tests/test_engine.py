@@ -143,11 +143,11 @@ def test_ctrl_c_once_begins_no_further_host_and_asks_the_running_ones_to_rest() 
     fleet = a_fleet(6)
     run = Run(fleet)
 
-    def meanwhile(task: HostTask) -> None:
+    def on_visit(task: HostTask) -> None:
         if task.request.ask is Ask.UPGRADE:
             run.turn_back()
 
-    fleet.meanwhile = meanwhile
+    fleet.on_visit = on_visit
 
     with no_thread_left():
         status = run()
@@ -244,7 +244,7 @@ def test_a_closed_output_does_not_stop_a_rollout() -> None:
     run = Run(fleet)
 
     def broken_pipe(event: Event, status: RolloutStatus) -> None:
-        raise BrokenPipeError("nobody reads")
+        raise BrokenPipeError("the reader has gone")
 
     status = run(broken_pipe)
 
@@ -305,7 +305,7 @@ def test_a_visit_is_in_the_journal_before_it_begins_and_every_event_before_it_is
     run = Run(fleet)
     early: list[str] = []
 
-    def meanwhile(task: HostTask) -> None:
+    def on_visit(task: HostTask) -> None:
         started = is_visit(task.request.ask, task.host.name)
         if not any(started(event) for event in tuple(book.events)):
             early.append(task.host.name)
@@ -314,7 +314,7 @@ def test_a_visit_is_in_the_journal_before_it_begins_and_every_event_before_it_is
         if event not in book.events:
             early.append(event.type.value)
 
-    fleet.meanwhile = meanwhile
+    fleet.on_visit = on_visit
     run(watch, journal=book)
 
     assert len(fleet.calls) >= 16

@@ -51,14 +51,14 @@ REGISTRIES = re.compile(
 )
 LOCKS = re.compile(r"(?:^|/)(?:uv\.lock|poetry\.lock|pdm\.lock|Pipfile\.lock|pylock[^/]*\.toml)$")
 HOMES = re.compile(r"(?<![\w.])/(?:work|Users|home/(?!deploy/)[a-z]+|root/\.[a-z]+)/")
-# Debian has them only where somebody installed them; what ./dev installs is enough.
+# Debian has them only where they were installed by hand; ./dev installs enough.
 NOT_EVERYWHERE = re.compile(r"\b(?:curl|wget|lsof|strace|socat|jq)\b")
 LATER = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 
 NAMED_FILE = re.compile(r"(?<![\w/.-])(?:tests|docs|fleet)/[a-z0-9_./-]*\.(?:py|md|json|txt|sh)\b")
 
 FACES = ("fleet.ui", "fleet.cli", "fleet.commands", "fleet.runs")
-# Who may import a library that has one door. A name covers what is below it.
+# The modules that may import a library with one door. A name covers the modules below it.
 DOORS = {
     "fabric": ("fleet.ssh",),
     "paramiko": ("fleet.ssh",),
@@ -133,7 +133,7 @@ def test_no_lock_file_of_another_tool_is_in_the_tree() -> None:
     assert [name for name in tree() if LOCKS.search(name)] == []
 
 
-def test_no_file_names_a_folder_of_somebody_s_machine() -> None:
+def test_no_file_names_a_folder_of_one_person_s_machine() -> None:
     assert lines_that(HOMES, tree()) == []
 
 

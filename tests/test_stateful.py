@@ -87,7 +87,7 @@ class Rollouts(RuleBasedStateMachine):
         self.undone: dict[tuple[str, str], Undone] = {}
         self.rollouts = 0
 
-    # What is looked at on the hosts
+    # What the invariants read of the hosts
 
     def _watch(self, host: Pretend, taken: Taken) -> None:
         """A host is about to take a step."""
@@ -137,7 +137,7 @@ class Rollouts(RuleBasedStateMachine):
 
     @initialize(policy=POLICIES, sizes=SIZES, visits=st.integers(0, 16))
     def begins(self, policy: Policy, sizes: list[int], visits: int) -> None:
-        """A rollout that went well so far, mostly one that is past its preflight."""
+        """A rollout without a failure so far, mostly past its preflight."""
         self.upgrade(0, NEW, policy, sizes)
         self.goes_well(0, visits if visits < 3 else visits + 1)
 
@@ -198,7 +198,7 @@ class Rollouts(RuleBasedStateMachine):
         self._gone(run)
 
     def _sleep(self, run: Run) -> None:
-        """Every link dies meanwhile, and every script turns back."""
+        """Every link is cut, and every script turns back."""
         for pending in run.desk.pending:
             self.ground.lose(pending.task, Mishap(turns_after=0), 4.0)
         self.ground.pass_time(100.0)
@@ -313,7 +313,7 @@ class Rollouts(RuleBasedStateMachine):
     # What holds at the end
 
     def teardown(self) -> None:
-        self._mend()
+        self._repair()
         for run in list(self.live):
             self._gone(run)
         self._go_on()
@@ -326,7 +326,7 @@ class Rollouts(RuleBasedStateMachine):
             check_rest(host)
             assert host.record is None or host.record.state is not State.BEGUN, host.record
 
-    def _mend(self) -> None:
+    def _repair(self) -> None:
         """All hosts are up and run one nginx at least, and every old visit is over."""
         for laptop in self.laptops:
             laptop.book.is_full = False
@@ -348,7 +348,7 @@ class Rollouts(RuleBasedStateMachine):
         return sorted(found)
 
     def _go_on(self) -> None:
-        """The operator who began a rollout that is still open resumes it, or another one does, without a journal."""
+        """The operator of an open rollout resumes it, or another operator does, without a journal."""
         for rollout in self._open():
             owners = [laptop for laptop in self.laptops if any(w.rollout == rollout for w in laptop.book.runs)]
             run = self._resumed((owners or self.laptops)[0], rollout)

@@ -22,18 +22,18 @@ def interrupting(shell: Shell, ask: Ask, host: str) -> Callable[[HostTask], None
     """Sends Ctrl-C once, during this visit."""
     heard: list[str] = []
 
-    def meanwhile(task: HostTask) -> None:
+    def on_visit(task: HostTask) -> None:
         if (task.request.ask, task.host.name) == (ask, host) and not heard:
             heard.append(host)
             os.kill(os.getpid(), signal.SIGINT)
 
-    return meanwhile
+    return on_visit
 
 
 @pytest.fixture
 def halfway(shell: Shell) -> Shell:
     """A rollout that was interrupted while its second batch was upgraded."""
-    shell.fleet.meanwhile = interrupting(shell, Ask.UPGRADE, SECOND)
+    shell.fleet.on_visit = interrupting(shell, Ask.UPGRADE, SECOND)
     assert shell("upgrade", NEW, "-y", *QUICK, "--batches", "1,1,2") == 130
     shell.fleet.calls.clear()
     shell.fleet.tasks.clear()
@@ -216,7 +216,7 @@ def test_a_rolled_back_rollout_is_not_resumed(shell: Shell) -> None:
 @pytest.mark.parametrize(("ask", "phase"), [(Ask.ROLLBACK, Phase.OLD), (Ask.COMMIT, Phase.NEW)])
 def test_an_interrupted_rollback_or_commit_continues_as_such(shell: Shell, ask: Ask, phase: Phase) -> None:
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
-    shell.fleet.meanwhile = interrupting(shell, ask, SECOND)
+    shell.fleet.on_visit = interrupting(shell, ask, SECOND)
     assert shell(ask.value, "-y", "--parallel", "1") == 130
     assert phases(shell) == [phase] * 2 + [Phase.TRIAL] * 2
 
@@ -228,7 +228,7 @@ def test_an_interrupted_rollback_or_commit_continues_as_such(shell: Shell, ask: 
 
 def test_an_upgrade_interrupted_while_it_rolled_back_continues_as_a_rollback(shell: Shell) -> None:
     shell.fleet.outcomes["web-03", Ask.UPGRADE].append(WENT_BACK)
-    shell.fleet.meanwhile = interrupting(shell, Ask.ROLLBACK, FIRST)
+    shell.fleet.on_visit = interrupting(shell, Ask.ROLLBACK, FIRST)
     assert shell("upgrade", NEW, "-y", *QUICK) == 130
 
     assert shell("resume", "-y") == 0
@@ -240,7 +240,7 @@ def test_a_rollback_interrupted_on_another_laptop_continues_there_as_a_rollback(
     """The other laptop's journal knows only the rollback, not the upgrade."""
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
     elsewhere = ("--journal", str(tmp_path / "bobs.db"))
-    shell.fleet.meanwhile = interrupting(shell, Ask.ROLLBACK, SECOND)
+    shell.fleet.on_visit = interrupting(shell, Ask.ROLLBACK, SECOND)
     assert shell("rollback", "-y", "--parallel", "1", *elsewhere) == 130
 
     assert shell("resume", "-y", "--force", "--bake", "0", *elsewhere) == 0

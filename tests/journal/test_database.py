@@ -159,7 +159,7 @@ def test_each_journal_keeps_an_id_of_its_own(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_a_database_is_refused(path: Path) -> None:
     path.parent.mkdir()
-    path.write_text("these are somebody's notes, " * 100)
+    path.write_text("these are notes of mine, " * 100)
 
     with pytest.raises(JournalError, match=f"The journal {path} can't be opened: file is not a database"):
         opened(path)

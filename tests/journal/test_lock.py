@@ -1,4 +1,4 @@
-"""The journal's lock: one run at a time, free after its holder's death or silence, and its holder learns who took it."""
+"""The journal's lock: one run at a time, free after its holder's death or silence; its loss names the new holder."""
 
 import socket
 import subprocess

@@ -59,7 +59,7 @@ def case(cell: Cell, releases: Releases) -> Case:
 
 
 def play_all(
-    cells: Sequence[Cell], folder: Path, name: str, told: Callable[[Result], None] = lambda _: None
+    cells: Sequence[Cell], folder: Path, name: str, on_result: Callable[[Result], None] = lambda _: None
 ) -> tuple[Result, ...]:
     """What every cell showed, in their order."""
     releases = make_releases(folder)
@@ -68,7 +68,7 @@ def play_all(
         for number in range(0, len(cells), MOST_HOSTS):
             part = cells[number : number + MOST_HOSTS]
             with _lab(f"{name}-{number}", part) as lab:
-                found += _play(part, lab, controllers, releases, told)
+                found += _play(part, lab, controllers, releases, on_result)
     return tuple(found)
 
 
@@ -83,11 +83,11 @@ def _lab(name: str, cells: Sequence[Cell]) -> Iterator[Lab]:
 
 
 def _play(
-    cells: Sequence[Cell], lab: Lab, controllers: Controllers, releases: Releases, told: Callable[[Result], None]
+    cells: Sequence[Cell], lab: Lab, controllers: Controllers, releases: Releases, on_result: Callable[[Result], None]
 ) -> list[Result]:
     def one(number: int) -> Result:
         result = Play(case(cells[number], releases), lab, lab.hosts[number], controllers).run()
-        told(result)
+        on_result(result)
         return result
 
     with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -64,7 +64,7 @@ def test_an_inventory_error_names_file_and_line(lab: Lab, release: Path, tmp_pat
 
     assert f"{broken}:" in said
     assert "nginx_pidfile" in said
-    assert "nginx_pid_file" in said, "what is allowed is not named"
+    assert "nginx_pid_file" in said, "the allowed names are missing"
 
 
 def test_an_unknown_host_in_limit_is_refused(lab: Lab, release: Path) -> None:

@@ -30,7 +30,7 @@ SERVING = "nginx: worker proces[s]$"
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to a host, what is said of it going back, and what may be lost: nothing, unless somebody is killed."""
+    """A fault of one host, the reasons that its rollback reports, and what may be lost: nothing, unless a process is killed."""
 
     shell: str
     words: frozenset[str]
@@ -43,7 +43,7 @@ def count(master: str, workers: int) -> str:
 
 
 def stop(master: str) -> str:
-    """Shell that stops the master: what is sent to it from then on is pending together when it goes on."""
+    """Shell that stops the master: the signals sent to it from then on are pending together when it continues."""
     return f"kill -STOP {master}; until grep -q '^State:.T' /proc/{master}/status; do sleep 0.02; done"
 
 
@@ -66,7 +66,7 @@ HELD_FAULTS: Mapping[str, Fault] = {
     "the kept binary and the store's are gone": Fault(
         f"rm {PREFIX}/sbin/.nginx.fleet-kept; rm -r /var/lib/fleet/releases/{BASE}", frozenset({"release_rescued"})
     ),
-    "nobody accepts: WINCH to the new master": Fault(
+    "no process accepts: WINCH to the new master": Fault(
         f"kill -WINCH {NEW}; while pgrep -P {NEW} -f '{SERVING}' >/dev/null; do sleep 0.02; done",
         frozenset({"nobody_accepted"}),
         loses=True,
@@ -214,7 +214,7 @@ POISONS = {
 
 @pytest.mark.parametrize("word", POISONS)
 def test_a_master_that_is_poisoned_is_known_and_cured_by_the_next_upgrade(word: str, poisonable: Lab) -> None:
-    number, first, fault, mended = POISONS[word]
+    number, first, fault, repair = POISONS[word]
     host = poisonable.hosts[number]
     visited = Visited(host)
     host.sh(first)
@@ -225,7 +225,7 @@ def test_a_master_that_is_poisoned_is_known_and_cured_by_the_next_upgrade(word: 
     assert (told["outcome"], told["reason"], told["phase"]) == ("failed", word, "OLD"), told
     assert "reload" in told["remedy"]
     assert "still_poisoned" in told["said"]
-    host.sh(mended)
+    host.sh(repair)
     is_back(host, master)
     assert visited.upgrade()["reason"] == "poisoned"
 
@@ -240,7 +240,7 @@ def test_a_master_that_is_poisoned_is_known_and_cured_by_the_next_upgrade(word: 
 
 
 def test_hup_and_winch_from_two_hands_at_once_are_made_one_after_the_other(poisonable: Lab) -> None:
-    """Somebody reloads just when fleet drains: the WINCH would fire at the new master's end, and nobody would accept."""
+    """A reload arrives just when fleet drains: the WINCH would fire at the new master's end, and no process would accept."""
     host = poisonable.hosts[1]
     master = look(host).pid
     visited = Visited(host, epoch=10)

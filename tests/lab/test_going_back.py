@@ -52,7 +52,7 @@ def wait_for_line(process: "subprocess.Popen[str]", word: str, host: str | None 
     for line in process.stdout:
         if word in line and (host is None or host in line):
             return
-    raise AssertionError(f"{word!r} was never said")
+    raise AssertionError(f"{word!r} never appeared in the output")
 
 
 def last_event(said: str) -> dict[str, object]:
@@ -99,7 +99,7 @@ def test_a_host_that_went_back_in_the_bake_fails_the_batch(lab: Lab, release: Pa
 
 
 def test_a_rollback_takes_over_from_the_running_upgrade(lab: Lab, release: Path) -> None:
-    """The upgrade halts with exit 3 and touches nothing any more; a second rollback changes nothing."""
+    """The upgrade halts with exit 3 and changes nothing from then on; a second rollback changes nothing."""
     process = start(lab, "upgrade", str(release), "-y", "--batches", "1,100%", "--bake", "60s", "--output", "jsonl")
     with process:
         wait_for_line(process, '"batch_opened"')
@@ -212,7 +212,7 @@ def test_a_link_cut_going_forward_leaves_a_resting_phase(make_lab: MakeLab, rele
 
 
 def rests(lab: Lab) -> None:
-    """Every host is in a resting phase, and one that is OLD has the old file at its path."""
+    """Every host is in a resting phase, and a host in OLD has the old file at its path."""
     for told in status(lab).values():
         assert told["phase"] in RESTING, told
         assert told["phase"] != "OLD" or told["path_sha256"] == BASE
@@ -243,6 +243,6 @@ def test_a_controller_cut_off_going_back_leaves_a_resting_phase(step: str, lab: 
 
 
 def wait_for_rest(lab: Lab) -> None:
-    """No step script works on any host any more."""
+    """No step script runs on any host."""
     for host in lab.hosts:
         host.sh("while ps -eo args= | grep -q '[f]leet.pyz'; do sleep 0.1; done", timeout_s=PATIENCE_S)

@@ -56,7 +56,7 @@ def turned(lab: Lab, release: Path, word: str, *signals: signal.Signals) -> "tup
 
 
 def is_calm(lab: Lab, said: str) -> None:
-    """The journal is whole, the resume line was printed, nobody is connected any more, each host rests."""
+    """The journal is whole, the resume line was printed, no connection is left, each host rests."""
     rollout = str(status(lab)[lab.hosts[0].name]["rollout"])
     assert f"fleet resume {rollout}" in said
     last = last_journaled(lab, rollout)
@@ -123,7 +123,7 @@ def test_ctrl_c_twice_leaves_now_and_says_what_is_not_known(lab: Lab, release: P
 
 
 def test_a_terminal_that_is_closed_turns_the_rollout_back(lab: Lab, release: Path) -> None:
-    """A real terminal: its end sends SIGHUP, and nothing that is written arrives any more."""
+    """A real terminal: its end sends SIGHUP, and from then on nothing that is written arrives."""
     master, slave = os.openpty()
     process = subprocess.Popen(
         [*FLEET, "upgrade", "-i", str(lab.inventory), str(release), *UPGRADE[:-2], "--output", "plain"],

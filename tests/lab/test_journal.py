@@ -67,9 +67,7 @@ def shown(lab: Lab, rollout: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in read(lab, "show", rollout, "--output", "jsonl").splitlines()]
 
 
-def test_a_killed_controller_leaves_a_journal_that_knows_of_every_host_it_touched_and_blocks_nobody(
-    lab: Lab, release: Path
-) -> None:
+def test_a_killed_controller_leaves_a_journal_with_every_host_it_touched_and_no_lock(lab: Lab, release: Path) -> None:
     process = start(lab, "upgrade", str(release), *LONG_BAKE)
     with process:
         wait_for(process, "step_started", step="drain")
@@ -135,7 +133,7 @@ def test_a_disk_that_fills_up_turns_the_run_back_and_no_rollback(lab: Lab, relea
 
 @contextmanager
 def filled(path: Path) -> Iterator[None]:
-    """A disk without a free byte, for as long as this lasts: what is given back meanwhile is taken as well."""
+    """A disk without a free byte, for as long as the block lasts: bytes that are freed are taken at once."""
     ended = threading.Event()
 
     def fill() -> None:

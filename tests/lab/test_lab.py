@@ -137,7 +137,7 @@ def test_nginx_is_a_daemon_under_a_pid_1_that_reaps_it(make_lab: MakeLab) -> Non
 
     host.sh(f"kill -QUIT {master}")
 
-    # A master that nobody waits for would stay in the list as a zombie.
+    # A master without a parent that waits for it would stay in the list as a zombie.
     assert wait_until(lambda: host.exec(["ps", "-p", master]).returncode != 0, within_s=WITHIN_S)
 
 
@@ -226,7 +226,7 @@ def test_a_slow_line_has_a_bucket_at_both_ends_and_loses_what_it_should(lab: Lab
 
 
 def arriving(host: LabHost, datagrams: int) -> int:
-    """How many of so many datagrams reach the host: it counts those for a port that nobody has. The line is whole then."""
+    """How many of so many datagrams reach the host: it counts those for a port without a socket. The line is whole then."""
 
     def counted() -> int:
         rows = [line.split() for line in host.sh("grep ^Udp: /proc/net/snmp").splitlines()]
@@ -318,7 +318,7 @@ def test_a_second_up_of_a_lab_without_owner_is_refused_with_the_remedy(paths: La
     assert clear_abandoned(paths.root) == ()
 
 
-def test_nothing_is_changed_while_somebody_else_brings_the_lab_up(paths: LabPaths) -> None:
+def test_nothing_is_changed_while_another_process_brings_the_lab_up(paths: LabPaths) -> None:
     with locked(paths, "bring up"), pytest.raises(LockHeld):
         down(paths)
 
@@ -391,7 +391,7 @@ def test_a_pid_that_was_used_again_is_not_the_owner() -> None:
     assert started(2**22 + 1) is None
 
 
-def test_a_lab_from_before_a_reboot_is_in_nobody_s_way(paths: LabPaths) -> None:
+def test_a_lab_from_before_a_reboot_does_not_hinder_a_new_one(paths: LabPaths) -> None:
     Lab.up(paths.name, 2, state=paths.root)
     state = read_state(paths)
     assert state is not None

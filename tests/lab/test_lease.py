@@ -46,11 +46,11 @@ def lab(hosts: Lab) -> Iterator[Lab]:
     fleet(hosts, "rollback", "-y")
     agrees(hosts, "OLD", BASE)
     for host in hosts.hosts:
-        nobody_watches(host)
+        no_watcher_is_left(host)
         assert look(host).stray == ()
 
 
-def nobody_watches(host: LabHost) -> None:
+def no_watcher_is_left(host: LabHost) -> None:
     wait_until_equal(lambda: host.sh(WATCHERS).strip(), "0", "no watcher is left")
 
 
@@ -114,7 +114,7 @@ def seconds(entry: dict[str, str]) -> float:
 
 
 def test_hosts_whose_controller_was_killed_go_back_when_their_lease_runs_out(lab: Lab, release: Path) -> None:
-    # What is still downloaded from the new workers may end, so the whole way back takes as long as the last of that.
+    # Downloads from the new workers may end first, so the rollback takes as long as the last of them.
     with Traffic({host.name: f"{host.address}:80" for host in lab.hosts}, slow_s=0.5) as traffic:
         rollout = held(lab, release, SHORT_S)
         ways = {host.name: way_back(host, rollout) for host in lab.hosts}
@@ -158,7 +158,7 @@ def test_a_look_of_the_bake_renews_the_lease_and_the_commit_ends_it(lab: Lab, re
     agrees(lab, "NEW", sha256(release))
     assert all(one["lease_left_s"] is None for one in status(lab).values())
     for host in lab.hosts:
-        nobody_watches(host)
+        no_watcher_is_left(host)
 
 
 def renewed(host: LabHost) -> float:
@@ -168,7 +168,7 @@ def renewed(host: LabHost) -> float:
     return float(booted + lease["until_s"] - lease["lease_s"])
 
 
-def test_without_a_lease_nobody_watches(lab: Lab, release: Path) -> None:
+def test_without_a_lease_there_is_no_watcher(lab: Lab, release: Path) -> None:
     ran = fleet(lab, "upgrade", str(release), *UPGRADE, "--bake", "0s", "--commit", "never")
 
     assert ran.code == 0, ran.said

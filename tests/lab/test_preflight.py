@@ -165,7 +165,7 @@ def place_of(scene: Scene) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Stage:
-    """The lab, the releases that all of its hosts see, and who plays where."""
+    """The lab, the releases that all of its hosts see, and which case each host plays."""
 
     lab: Lab
     releases: Path

@@ -95,9 +95,7 @@ def test_a_second_run_of_the_same_laptop_is_kept_out_by_the_journal(
     assert f"pid {at_work.pid}" in ran.said
 
 
-def test_a_rollback_from_the_other_laptop_waits_for_nobody(
-    lab: Lab, sofa: Sofa, at_work: "subprocess.Popen[str]"
-) -> None:
+def test_a_rollback_from_the_other_laptop_does_not_wait(lab: Lab, sofa: Sofa, at_work: "subprocess.Popen[str]") -> None:
     ran = sofa("rollback", "-y")
 
     assert ran.code == 0, ran.said

@@ -173,7 +173,7 @@ def test_a_port_that_is_taken_just_then_is_waited_for_and_named(host: Heard) -> 
 
 
 @pytest.mark.parametrize("at_usr2", [False, True])
-def test_a_file_that_may_not_be_executed_is_mended_and_tried_once_more(at_usr2: bool, host: Heard) -> None:
+def test_a_file_that_may_not_be_executed_is_repaired_and_tried_once_more(at_usr2: bool, host: Heard) -> None:
     mode = host.nginx.binary.stat().st_mode
 
     def forbid() -> None:
@@ -308,13 +308,13 @@ def test_a_reload_of_the_old_master_before_drain_is_said_and_drained(host: Heard
 
 
 def stop(master: int) -> None:
-    """The master is stopped: what is sent to it from now on is pending together when it goes on."""
+    """The master is stopped: the signals sent to it from now on are pending together when it continues."""
     os.kill(master, signal.SIGSTOP)
     wait_until(lambda: getattr(Machine().process(master), "state", "") == "T", "a stopped master")
 
 
 class Together(Machine):
-    """The first WINCH comes together with somebody's HUP: it is put off until the master's next wake-up."""
+    """The first WINCH comes together with an operator's HUP: it is put off until the master's next wake-up."""
 
     done = False
 
@@ -463,7 +463,7 @@ def test_a_lost_binary_is_rescued_from_a_process_that_runs_it(host: Heard) -> No
     is_as_before(host, report, before, master)
 
 
-def test_a_binary_that_nobody_has_any_more_is_named(tmp_path: Path, release: Path) -> None:
+def test_a_binary_that_no_longer_exists_anywhere_is_named(tmp_path: Path, release: Path) -> None:
     rare = make_release("new", tmp_path / "rare", version="1.22.4")
     host = Heard(PrivateNginx(tmp_path / "host", rare).start_well(), "")
     try:

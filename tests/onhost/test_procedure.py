@@ -361,7 +361,7 @@ faults = st.one_of(
 def test_every_walk_reaches_its_goal_or_says_why_not(
     story: list[tuple[int, str | Callable[[Model], Model]]], rest: Rest
 ) -> None:
-    """Steps, and between any two of them a fault: a lost message, an operator who turns back, a death, an outside hand."""
+    """Steps, and between any two of them a fault: a lost message, a stop, a killed process, a change from outside."""
     walk = Walk(Model(), NEW_SHA, rest)
     for steps, fault in story:
         for _ in range(steps):

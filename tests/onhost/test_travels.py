@@ -1,4 +1,4 @@
-"""What is sent to a host runs there: Python 3.6 and newer, the standard library and psutil, nothing else of fleet.
+"""The step script runs on a host: Python 3.6 and newer, the standard library and psutil, nothing else of fleet.
 
 Three nets, each finer than the last: the grammar of 3.6, an allow-list of imports, and real runs on every CPython that
 this machine has (the header of the test run names them).

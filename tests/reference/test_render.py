@@ -77,7 +77,7 @@ def test_the_reasons_of_the_run_are_those_that_the_controller_gives() -> None:
 
 
 def called(call: ast.Call) -> str:
-    """The last name of what is called."""
+    """The last name in the called expression."""
     return getattr(call.func, "attr", "") or getattr(call.func, "id", "")
 
 

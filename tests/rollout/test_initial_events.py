@@ -1,4 +1,4 @@
-"""What is known of the hosts when a run begins is told by its first events, and by nothing else."""
+"""The first events of a run hold all that it knows of the hosts when it begins."""
 
 from dataclasses import replace
 from datetime import timedelta

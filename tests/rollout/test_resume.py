@@ -24,11 +24,11 @@ def interrupted(fleet: Fleet, ask: Ask, host: str, policy: Policy = QUICK) -> Pl
     """A rollout whose operator turned back during this visit."""
     game = a_play(fleet, policy, SIZES)
 
-    def meanwhile(task: HostTask) -> None:
+    def on_visit(task: HostTask) -> None:
         if (task.request.ask, task.host.name) == (ask, host) and not game.status.interrupted:
             game.say(Note.INTERRUPTED)
 
-    fleet.meanwhile = meanwhile
+    fleet.on_visit = on_visit
     game.to_the_end(partial(decide, policy))
     assert game.status.result is Result.INTERRUPTED
     return game
@@ -138,7 +138,7 @@ def test_a_held_batch_that_had_passed_its_gate_is_not_watched_again() -> None:
     fleet = a_fleet(4)
     policy = replace(QUICK, bake_s=60.0)
     first = interrupted(fleet, Ask.UPGRADE, "web-03", policy)
-    fleet.meanwhile = lambda task: None
+    fleet.on_visit = lambda task: None
     well = passed_gate([first.status])
     game = a_play(fleet, policy, SIZES)
     game.status = resumed_status(game.status.rollout, game.status.batches, well)

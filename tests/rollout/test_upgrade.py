@@ -1,4 +1,4 @@
-"""The decisions of a rollout, played against pretend hosts: what is asked of whom, in which order, and how it ends."""
+"""The decisions of a rollout, played against pretend hosts: which host gets which request, in which order, and the end."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -201,12 +201,12 @@ def test_a_host_that_fails_its_bake_within_the_budget_is_rolled_back_alone_and_t
 def test_a_host_that_went_back_by_itself_is_neither_baked_again_nor_committed() -> None:
     fleet = a_fleet(3)
 
-    def meanwhile(task: HostTask) -> None:
+    def on_visit(task: HostTask) -> None:
         host = fleet.hosts["web-01"]
         if task.request.ask is Ask.UPGRADE and task.host.name == "web-02":
             host.runs, host.held = OLD, None
 
-    fleet.meanwhile = meanwhile
+    fleet.on_visit = on_visit
 
     end, _ = play(fleet, replace(QUICK, max_failures=1), sizes=(1, 1, 1))
 
@@ -363,7 +363,7 @@ PATIENT = replace(QUICK, lock_wait_s=60.0)
 
 
 def held_for(fleet: Fleet, tries: int, host: str = "web-02") -> None:
-    """So many times the host says that somebody else is at work on it."""
+    """The host answers so many times that another run works on it."""
     fleet.outcomes[host, Ask.STAGE].extend([CLAIMED] * tries)
 
 
@@ -551,12 +551,12 @@ def test_a_drain_that_does_not_end_leaves_the_host_held_and_the_rollout_unfinish
 def test_the_operator_who_took_over_is_named_and_no_further_host_is_begun() -> None:
     fleet = a_fleet(6)
 
-    def meanwhile(task: HostTask) -> None:
+    def on_visit(task: HostTask) -> None:
         if task.request.ask is Ask.BAKE:
             for host in fleet.hosts.values():
                 host.epoch = 99
 
-    fleet.meanwhile = meanwhile
+    fleet.on_visit = on_visit
 
     end, _ = play(fleet, QUICK)
 
@@ -570,11 +570,11 @@ def test_after_an_interruption_no_host_is_begun_and_the_next_commands_are_named(
     fleet = a_fleet(6)
     game = a_play(fleet, QUICK)
 
-    def meanwhile(task: HostTask) -> None:
+    def on_visit(task: HostTask) -> None:
         if task.request.ask is Ask.UPGRADE and not game.status.interrupted:
             game.say(Note.INTERRUPTED)
 
-    fleet.meanwhile = meanwhile
+    fleet.on_visit = on_visit
 
     end = game.to_the_end(partial(decide, QUICK))
 

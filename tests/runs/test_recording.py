@@ -1,4 +1,4 @@
-"""The journal of a command: what its first event holds, and who may hold its lock."""
+"""The journal of a command: what its first event holds, and which run may hold its lock."""
 
 import hashlib
 import sqlite3
@@ -114,7 +114,7 @@ def test_a_rollback_never_waits_for_the_lock(shell: Shell, rollout: str) -> None
 
 def test_a_journal_that_can_t_be_opened_stops_every_command_but_rollback(shell: Shell) -> None:
     shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
-    shell.journal.write_text("somebody's notes " * 100)
+    shell.journal.write_text("notes of mine " * 100)
     before = len(shell.fleet.calls)
 
     for words in (("upgrade", NEW, "-y"), ("commit", "-y"), ("history",), ("show",)):
@@ -140,7 +140,7 @@ def test_a_journal_that_breaks_in_the_middle_stops_an_upgrade_but_not_a_rollback
         shell(*words)
         words = ("rollback", "-y", "--parallel", "1")
 
-    def meanwhile(task: HostTask) -> None:
+    def on_visit(task: HostTask) -> None:
         if task.request.ask is ask and not broken:
             broken.append(task.host.name)
             with sqlite3.connect(shell.journal) as other:
@@ -148,7 +148,7 @@ def test_a_journal_that_breaks_in_the_middle_stops_an_upgrade_but_not_a_rollback
             other.close()
 
     broken: list[str] = []
-    shell.fleet.meanwhile = meanwhile
+    shell.fleet.on_visit = on_visit
 
     assert shell(*words) == code
 

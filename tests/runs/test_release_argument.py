@@ -33,7 +33,7 @@ def test_ctrl_c_while_the_hosts_are_asked_for_the_release_changes_nothing(shell:
         if task.host.name == "web-01":
             os.kill(os.getpid(), signal.SIGINT)
 
-    shell.fleet.meanwhile = interrupt
+    shell.fleet.on_visit = interrupt
 
     assert shell("upgrade", NEW[:8], "-y", "--parallel", "1") == 130
     assert "Interrupted while asking the hosts for that release. Nothing was changed." in shell.err

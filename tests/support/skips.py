@@ -1,6 +1,6 @@
 """Which skips the suite accepts: those of `allowed-skips.txt`, each with its reason. Any other one is a failure.
 
-A skipped test looks like a green one, and nobody reads the small print of a long run.
+A skipped test looks like a green one, and is overlooked in the output of a long run.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Finds tests that can't fail, by reading them: nothing is asserted, or what is asserted holds whatever happens.
+"""Finds tests that can't fail, by reading them: they assert nothing, or something that always holds.
 
 It reads syntax alone, so it finds the plain cases. A test that asserts by way of a helper is known by the helper's name.
 """
@@ -31,7 +31,7 @@ BY_NOT_RAISING = {
 
 
 def weak_tests(name: str, source: str) -> list[str]:
-    """`FILE:LINE what is weak` of each finding in a test module."""
+    """`FILE:LINE WEAKNESS` of each finding in a test module."""
     found = []
     for function in ast.walk(ast.parse(source)):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) or not function.name.startswith("test_"):
@@ -56,7 +56,7 @@ def _called(call: ast.Call) -> str:
 
 
 def _empty_asserts(function: ast.AST) -> Iterator[tuple[int, str]]:
-    """The line of each assert that holds whatever happens, and why."""
+    """The line of each assert that always holds, and why."""
     for node in ast.walk(function):
         if isinstance(node, ast.Assert):
             parts = node.test.values if isinstance(node.test, ast.BoolOp) else [node.test]

@@ -19,7 +19,7 @@ from tests.support.screens import (
 
 
 def lines_of(*events: Event, verbose: int = 0) -> list[str]:
-    """What is written for these events, one line each."""
+    """The output for these events, one line each."""
     err = io.StringIO()
     with output_for(io.StringIO(), err, "plain", verbose).progress() as (observers, _):
         for event in events:

@@ -161,14 +161,14 @@ def test_going_back_by_quit_costs_nothing_and_by_term_what_was_on_the_wire(nginx
     assert {each.what for each in by_term.failures} <= {What.SHORT, What.RESET}
 
 
-def test_connections_that_nobody_accepts_are_timed_out(nginx: PrivateNginx) -> None:
-    """The control with WINCH to the only master: the kernel goes on taking connections, nobody answers."""
+def test_connections_that_no_process_accepts_time_out(nginx: PrivateNginx) -> None:
+    """The control with WINCH to the only master: the kernel keeps taking connections, and no process answers."""
     master = nginx.master()
 
     with Traffic({"one": nginx.target}, deadline_s=0.5, slow=False) as traffic:
         traffic.mark("gone")
         nginx.drain(master)
-        wait_until(lambda: nginx.waiting_connections() > 60, "connections that nobody accepts")
+        wait_until(lambda: nginx.waiting_connections() > 60, "connections that no process accepts")
         traffic.mark("back")
         os.kill(master, signal.SIGHUP)
         nginx.wait_for_workers(master)

@@ -55,7 +55,7 @@ def test_winch_to_the_only_master_is_seen_on_that_host_alone(lab: Lab) -> None:
 
     with Traffic(targets(lab), slow=False) as traffic:
         nginx.drain(nginx.master())
-        wait_until(lambda: connections_to(lab.host("lab-001"), ESTABLISHED) > 10, "connections that nobody accepts")
+        wait_until(lambda: connections_to(lab.host("lab-001"), ESTABLISHED) > 10, "connections that no process accepts")
         report = traffic.stop()
 
     assert report.failed("new", "lab-001") > 0, str(report)

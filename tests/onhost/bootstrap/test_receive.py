@@ -47,7 +47,7 @@ def test_a_state_folder_may_not_be_everybody_s_though_it_is_sticky(bundle: Path)
     assert first_unsafe(str(bundle)) == str(bundle.parents[1])
 
 
-def test_root_s_own_group_may_write_unless_an_access_list_lets_somebody_in(bundle: Path) -> None:
+def test_root_s_own_group_may_write_unless_an_access_list_lets_another_user_in(bundle: Path) -> None:
     """The mode looks the same: what it says of the group is the most that anybody on the list may do."""
     way = bundle.parents[2]
     way.chmod(0o775)
@@ -68,7 +68,7 @@ def test_the_folders_of_releases_may_be_links_and_the_way_there_counts(bundle: P
 
 
 def test_two_dots_lead_where_the_kernel_goes(bundle: Path, tmp_path: Path) -> None:
-    """To the folder above the one that the link leads to, not above the one that holds the link."""
+    """`..` leads to the parent of the link's target, not to the parent of the link."""
     (tmp_path / "far").mkdir()
     (tmp_path / "far" / "away").mkdir()
     (tmp_path / "link").symlink_to("far/away")

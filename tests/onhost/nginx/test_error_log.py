@@ -68,7 +68,7 @@ def test_lines_since_a_mark_are_those_written_after_it_also_across_a_rotation(tm
         ended(process)
 
 
-def test_the_stderr_of_whoever_started_nginx_is_no_error_log(tmp_path: Path) -> None:
+def test_the_stderr_of_the_process_that_started_nginx_is_no_error_log(tmp_path: Path) -> None:
     process = a_process_writing(tmp_path / "boot.log", also_open=False)
     try:
         assert mark(Machine(), process.pid) == NOWHERE

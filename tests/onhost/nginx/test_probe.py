@@ -71,7 +71,7 @@ def test_workers_that_take_no_connection_are_no_answer(nginx: PrivateNginx) -> N
     assert "was taken by a worker of this master" in answer.problem
 
 
-def test_nobody_listening_is_no_answer() -> None:
+def test_a_port_without_a_listener_is_no_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 

@@ -195,7 +195,7 @@ def test_a_running_release_needs_nothing(nginx: Nginx) -> None:
     assert nginx.judged(nginx.binary) == {}
 
 
-def test_two_masters_of_another_rollout_are_somebody_elses_upgrade(nginx: Nginx, release: Path) -> None:
+def test_two_masters_of_another_rollout_are_another_operator_s_upgrade(nginx: Nginx, release: Path) -> None:
     old = nginx.pid()
     os.kill(old, signal.SIGUSR2)
     while len(nginx.look().masters) < 2 or nginx.look().pid_file_pid in (None, old):
@@ -211,7 +211,7 @@ def test_two_masters_of_another_rollout_are_somebody_elses_upgrade(nginx: Nginx,
         pass
 
 
-def test_whoever_is_not_root_hears_just_that() -> None:
+def test_a_user_other_than_root_gets_only_that_refusal() -> None:
     found = preflight(an_instance(RecordedMachine(uid=1000)), a_request(), a_look(a_master()), None)
 
     assert [one.reason for one in found] == ["no_root"]

@@ -93,7 +93,7 @@ def test_a_previous_master_that_lives_is_refused(look: dict[str, object]) -> Non
     assert words(found) == ["previous_master"]
 
 
-def test_an_oldbin_that_names_nobody_is_no_previous_master() -> None:
+def test_an_oldbin_that_names_no_process_is_no_previous_master() -> None:
     assert obeyed(a_master(), look=a_look(a_master(), oldbin_pid=4711)) == []
 
 
@@ -165,7 +165,7 @@ def test_the_pid_file_must_name_the_master(text: str | None, reasons: list[str])
     assert words(pid_file(a_subject(host))) == reasons
 
 
-def test_a_pid_file_that_nobody_knows_is_said_so() -> None:
+def test_a_pid_file_whose_path_is_not_known_is_reported() -> None:
     assert words(pid_file(a_subject(RecordedMachine(), look=a_look(a_master(), pid_file=None)))) == ["not_checked"]
 
 

@@ -93,7 +93,7 @@ def test_whom_systemd_follows_counts_only_in_a_forking_unit(shown: str, whom: Fo
     assert followed(a_host(Ran(0, UNVERIFIED[shown], 0.1)), 812) == whom
 
 
-def test_without_systemd_or_its_answer_nobody_is_followed() -> None:
+def test_without_systemd_or_its_answer_no_process_counts_as_followed() -> None:
     assert followed(a_host(None), 812) is None
     assert followed(a_host(Ran(0, UNVERIFIED["good"], 0.1), cgroup="0::/\n"), 812) is None
 

@@ -1,4 +1,4 @@
-"""Who may work on a host: epochs that never come back, and claims that run out."""
+"""Which run may work on a host: epochs only rise, and claims expire."""
 
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def test_a_rollback_takes_over_whatever_its_epoch_and_its_rollout_never_begins_a
 
 
 def test_a_rollback_of_another_rollout_does_not_lock_out_the_one_in_force(own: InstanceStore) -> None:
-    """It only marks its own as undone here; whoever holds this host may still commit."""
+    """It only marks its own as undone here; the run that holds this host may still commit."""
     epoch = claim(own, a_request("r2", 7))
     own.begin(a_record("r2"))
 
@@ -137,13 +137,13 @@ def test_a_run_of_another_journal_is_told_who_is_at_work_here(own: InstanceStore
 
 
 def test_a_run_of_the_same_journal_is_not_kept_out(own: InstanceStore) -> None:
-    """The journal's own lock keeps its runs apart; after a Ctrl-C nobody should have to wait."""
+    """The journal's own lock keeps its runs apart; after a Ctrl-C the operator does not have to wait."""
     claim(own, a_request("r1", 1))
 
     assert claim(own, a_request("r2", 2)) == 2
 
 
-def test_a_dead_holder_keeps_nobody_out_for_longer_than_its_claim_lasts(own: InstanceStore, clock: Clock) -> None:
+def test_a_dead_holder_keeps_others_out_only_while_its_claim_lasts(own: InstanceStore, clock: Clock) -> None:
     claim(own, a_request("r1", 1, claim_s=60.0))
     clock.now_s += 59.9
     with pytest.raises(Claimed):
@@ -193,7 +193,7 @@ def test_a_rollback_frees_a_host_that_its_rollout_had_claimed_and_not_begun(own:
     assert claim_of(own) is None
 
 
-def test_a_rollback_asks_for_nobody_s_claim(own: InstanceStore) -> None:
+def test_a_rollback_does_not_wait_for_another_claim(own: InstanceStore) -> None:
     claim(own, a_request("r1", 1))
 
     assert claim(own, a_request("r1", 0, take_over=True, sender=THERE)) == 2

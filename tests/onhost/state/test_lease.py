@@ -1,4 +1,4 @@
-"""The dead-man's switch by a clock that is moved by hand: who goes back, when, and who doesn't."""
+"""The lease on a clock that the test moves: which hosts roll themselves back, when, and which don't."""
 
 import time
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from tests.onhost.state.test_store import a_record
 
 
 class Clock(Machine):
-    """A host on which a pause is over at once, and something may happen meanwhile."""
+    """A host on which a pause is over at once; `on_pause` is called in it."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
         self.boot = "boot-1"
-        self.meanwhile: Callable[[], None] = lambda: None
+        self.on_pause: Callable[[], None] = lambda: None
 
     def boottime_s(self) -> float:
         return self.now_s
@@ -30,7 +30,7 @@ class Clock(Machine):
 
     def pause(self, seconds: float = 0.01) -> None:
         self.now_s += seconds
-        self.meanwhile()
+        self.on_pause()
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def a_request(lease_s: float = 60.0) -> Request:
 
 
 class Home:
-    """Goes back when it is told so, and remembers when that was."""
+    """Rolls back when it is called, and keeps the time of the call."""
 
     def __init__(self, own: InstanceStore, clock: Clock, failures: int = 0) -> None:
         self.own, self.clock, self.failures = own, clock, failures
@@ -114,19 +114,19 @@ def test_a_renewed_lease_runs_from_its_renewal(own: InstanceStore, clock: Clock)
             lease.renew(own, a_request())
             due[:] = [at for at in (next(renewals, 0.0),) if at]
 
-    clock.meanwhile = renew
+    clock.on_pause = renew
 
     assert watched(own, Home(own, clock)).went_at == [pytest.approx(1190.0, abs=2.0)]
 
 
 def test_a_commit_ends_the_watch(own: InstanceStore, clock: Clock) -> None:
     lease.renew(own, a_request())
-    clock.meanwhile = lambda: lease.end(own)
+    clock.on_pause = lambda: lease.end(own)
 
     assert watched(own, Home(own, clock)).went_at == []
 
 
-def test_a_record_that_was_settled_meanwhile_is_left_alone(own: InstanceStore, clock: Clock) -> None:
+def test_a_record_that_was_settled_in_the_meantime_is_left_alone(own: InstanceStore, clock: Clock) -> None:
     """The commit's last act did not get to the lease: the record says that nothing is owed."""
     lease.renew(own, a_request())
     own.write_record(a_record("r1", State.COMMITTED))
@@ -161,7 +161,7 @@ def test_what_never_works_is_not_tried_for_ever(own: InstanceStore, clock: Clock
     assert home.went_at[-1] - home.went_at[0] > 100.0
 
 
-def test_what_no_second_try_mends_is_tried_once(own: InstanceStore, clock: Clock) -> None:
+def test_a_permanent_failure_is_tried_once(own: InstanceStore, clock: Clock) -> None:
     lease.renew(own, a_request())
     tried: list[float] = []
 
@@ -213,7 +213,7 @@ def test_there_is_one_watcher(own: InstanceStore, clock: Clock) -> None:
         lease.watch(own, lambda: None, Home(own, clock))  # comes home at once
         lease.end(own)
 
-    clock.meanwhile = second
+    clock.on_pause = second
     watched(own, Home(own, clock))
 
     assert seen == [True]

@@ -74,7 +74,7 @@ def test_what_old_workers_write_about_their_requests_is_no_cause() -> None:
     assert word(OF_A_CLIENT, by(WORKER, "emerg", "something of the old release")) is None
 
 
-def test_a_stranger_s_failed_rename_poisons_nobody() -> None:
+def test_another_process_s_failed_rename_poisons_no_master() -> None:
     assert word(RENAME.replace(f"{OLD}#{OLD}", "70#70")) != "poisoned_by_rename"
 
 

@@ -50,7 +50,7 @@ def is_stopped(pid: int) -> bool:
     return process is not None and process.state == "T"
 
 
-def test_a_stopped_holder_is_ended_and_keeps_nobody_out(path: str) -> None:
+def test_a_stopped_holder_is_ended_and_the_lock_is_free(path: str) -> None:
     with a_holder(path) as process:
         process.send_signal(signal.SIGSTOP)
         wait_until(lambda: is_stopped(process.pid), "the stop")
@@ -71,7 +71,7 @@ def test_a_holder_that_works_is_left_alone(path: str) -> None:
 
 
 def test_a_stranger_with_the_pid_that_the_file_names_is_left_alone(path: str) -> None:
-    """The file names a process that has gone; its pid is somebody else's now, who happens to be stopped."""
+    """The file names a process that has gone; its pid now belongs to another process, which happens to be stopped."""
     with a_holder(path) as process, subprocess.Popen(["/bin/sleep", "60"]) as stranger:
         stranger.send_signal(signal.SIGSTOP)
         wait_until(lambda: is_stopped(stranger.pid), "the stop")

@@ -181,7 +181,7 @@ def test_turning_back_after_drain_stays_held(host: Host) -> None:
 
 
 def after(host: Host, step: Step, reason: str) -> Callable[[], None]:
-    """Nothing is begun any more once that step is done."""
+    """No other step begins after that one."""
 
     def go_on() -> None:
         if (step, Outcome.DONE) in host.steps:
@@ -254,7 +254,7 @@ def test_a_host_whose_master_dies_right_after_the_swap_has_the_file_before_at_it
 
 
 def test_what_the_log_had_before_a_resume_is_held_against_the_release_no_longer(host: Host) -> None:
-    """Its workers were killed from outside: the bake must fail, and an operator who resumes all the same can do so."""
+    """Its workers were killed from outside: the bake must fail, and the operator can resume all the same."""
     host.visit(Ask.UPGRADE)
     for worker in host.nginx.workers(host.nginx.master()):
         os.kill(worker, signal.SIGKILL)
@@ -331,7 +331,7 @@ def test_a_winch_that_was_never_seen_happens_before_the_new_master_goes(host: Ho
 
 
 class DeadlyWinch(Machine):
-    """When the old master is told to drain, the new one dies."""
+    """The new master dies at the signal by which the old one drains."""
 
     def signal(self, pid: int, start: int, signum: int) -> None:
         super().signal(pid, start, signum)
@@ -405,7 +405,7 @@ def test_a_bake_of_a_host_that_is_down_says_so(host: Host) -> None:
 
 
 def test_a_configuration_reloaded_while_held_is_served_after_the_way_back_too(host: Host) -> None:
-    """HUP to the old master beside a new one reads no file; certificates renewed meanwhile would be lost."""
+    """HUP to the old master beside a new one reads no file; certificates renewed since its start would be lost."""
     host.visit(Ask.UPGRADE)
     config = host.nginx.folder / "conf" / "nginx.conf"
     config.write_text(config.read_text().replace("return 418", "return 419"))
@@ -439,7 +439,7 @@ def test_the_new_master_is_watched_while_old_connections_drain(host: Host) -> No
 
 
 def test_a_host_that_is_retiring_comes_back_in_one_visit(host: Host) -> None:
-    """Its old master can take no work any more: it is ended, and the kept binary goes forward."""
+    """Its old master can no longer accept: it is ended, and the upgrade continues with the kept binary."""
     before = host.sha256()
     with slow_download(host):
         host.visit(Ask.UPGRADE)

@@ -12,7 +12,7 @@ from tests.support.private_nginx import wait_until
 
 
 class Line:
-    """A line from the controller: what is said on it is heard one line after the other."""
+    """The connection from the controller: its lines are read one after the other."""
 
     def __init__(self) -> None:
         self._said: list[str] = []

@@ -21,7 +21,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 def an_instance(folder: Path, pid_file: str) -> InstanceStore:
-    """One that fleet has been at, and has changed nothing of since."""
+    """A host that fleet has visited and not changed since."""
     own = Store(Machine(), str(folder)).instance(pid_file)
     own.write_layout(Layout(pid_file=pid_file, state_dir=str(folder)))
     return own

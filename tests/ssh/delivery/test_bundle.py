@@ -92,7 +92,7 @@ def test_the_entry_script_parses_as_python_3_6() -> None:
 
 @pytest.mark.parametrize("python", found_pythons(), ids=lambda python: python.version)
 def test_it_starts_on_every_python_here(python: Python, tmp_path: Path) -> None:
-    """Twice: the first run unpacks it, the second uses what is unpacked."""
+    """Twice: the first run unpacks it, the second uses the unpacked bundle."""
     answers = {run(python, tmp_path, own_bundle()).stdout for _ in range(2)}
 
     (answer,) = answers

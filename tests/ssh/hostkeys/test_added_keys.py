@@ -247,7 +247,7 @@ def test_many_keys_are_added_to_a_file_of_many_thousand_names(tmp_path: Path) ->
     assert added == 40
 
 
-def test_a_key_that_changed_meanwhile_keeps_all_keys_out(tmp_path: Path) -> None:
+def test_a_key_that_changed_in_the_meantime_keeps_all_keys_out(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_text(line("web-02", OTHER))
 

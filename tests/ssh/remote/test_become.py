@@ -408,7 +408,7 @@ def test_doas_that_requires_a_password_is_refused_with_its_own_rule(
     assert of(visit(a_task(host), Heard(), available)) == (Outcome.DONE, None)
 
 
-# What is sent
+# The bytes that are sent
 
 
 @pytest.mark.parametrize("defaults", TERMINALS)

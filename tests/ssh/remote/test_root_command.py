@@ -1,4 +1,4 @@
-"""A command as root: what comes before its begin is passed over, and each way of not beginning is told apart."""
+"""A command as root: what comes before its begin is passed over, and each way of not beginning has its own reason."""
 
 from dataclasses import replace
 

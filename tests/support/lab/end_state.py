@@ -64,12 +64,12 @@ def scripts(host: LabHost) -> tuple[Process, ...]:
 
 
 def until_quiet(host: LabHost) -> None:
-    """No step script works there any more; one that was stopped is left as it is."""
+    """No step script runs on the host; a stopped one is left as it is."""
     quiet = 0
 
     def is_quiet() -> bool:
         nonlocal quiet
-        # Once is not enough: who changes its parent while we look can be overlooked.
+        # One look is not enough: a process that changes its parent during it can be overlooked.
         quiet = quiet + 1 if all(one.state in "Tt" for one in scripts(host)) else 0
         return quiet > 2
 
@@ -77,7 +77,7 @@ def until_quiet(host: LabHost) -> None:
 
 
 def until_unwatched(host: LabHost) -> None:
-    """No lease is watched there any more."""
+    """No process watches a lease on the host."""
     wait_until(lambda: not Inside(host).watchers(), "the end of the lease's watcher", QUIET_S)
 
 
@@ -135,7 +135,7 @@ def count(
 ) -> None:
     """How many requests failed while fleet or the fault was at work, and for how long nothing was served.
 
-    What a killed worker had in hand just then is lost with it, whoever upgrades what: it doesn't count.
+    What a killed worker had in hand just then is lost with it in any upgrade: it doesn't count.
     """
     in_hand = (struck[0] - IN_HAND_S, struck[1]) if fault is Fault.KILL_WORKERS else (0.0, 0.0)
 

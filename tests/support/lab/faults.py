@@ -24,7 +24,7 @@ class NoVictim(Exception):
 
 
 def nothing() -> None:
-    """What there is to mend after most faults."""
+    """Most faults need no repair."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Ground:
 
 
 def strike(fault: Fault, ground: Ground) -> Callable[[], None]:
-    """The fault has come. Returns what mends it, to be called when nothing works on the host any more."""
+    """Makes the fault. Returns its repair, to be called when no process of fleet runs on the host."""
     return STRIKES[fault](ground)
 
 
@@ -70,7 +70,7 @@ def _stop_script(ground: Ground) -> Callable[[], None]:
     controller = ground.controller
     _script(ground).signal(signal.SIGSTOP)
     controller.signal(signal.SIGINT)
-    # A look is told to nobody, and neither is that it turns back.
+    # A look has no events, and its stop has none either.
     with suppress(AssertionError):
         wait_until(lambda: "no new host is begun" in controller.said or not controller.is_running, "its answer", STOP_S)
     controller.signal(signal.SIGINT)
@@ -151,11 +151,11 @@ def _to_pid_file(ground: Ground, number: int) -> None:
         return [one for one in inside.processes() if one.inner == inner]
 
     with suppress(AssertionError):
-        wait_until(lambda: bool(named()), "a pid file that names somebody", STOP_S)
+        wait_until(lambda: bool(named()), "a pid file that names a process", STOP_S)
     for one in named():
         one.signal(number)
         return
-    raise NoVictim(f"the pid file names {inside.pid_file()}, who is not there")
+    raise NoVictim(f"the pid file names {inside.pid_file()}, which does not run")
 
 
 def _reload(ground: Ground) -> Callable[[], None]:

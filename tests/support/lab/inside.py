@@ -89,7 +89,7 @@ class Inside:
         return tuple(one for one in self.processes() if one.title.startswith(WORKER) and one.title != DRAINING)
 
     def sessions(self) -> tuple[Process, ...]:
-        """The processes of sshd that serve somebody."""
+        """The sshd processes that serve a connection."""
         found = [one for one in self.processes() if one.name.startswith("sshd")]
         return tuple(one for one in found if one.parent != self._first)
 

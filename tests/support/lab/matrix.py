@@ -47,7 +47,7 @@ class Scene(Enum):
 
 
 class Masters(Enum):
-    """Who is there when the fault comes."""
+    """The processes that run when the fault comes."""
 
     OLD = "old"
     BOTH = "both"
@@ -58,7 +58,7 @@ class Masters(Enum):
 class Moment:
     """A row. `step` and `place` are where the step script stops (`tests/support/lab/faulty.py`); without a step it is the
     controller that is caught, on its way in (`connect`), in the upload, or `after_s` seconds (`clock`). `masters` are
-    those who are waited for before the fault.
+    those that the fault waits for.
     """
 
     name: str
@@ -91,7 +91,7 @@ ON_SCRIPT = (Fault.KILL_SCRIPT, Fault.STOP_SCRIPT)
 ON_NEW = (Fault.KILL_NEW, Fault.KILL_WORKERS)
 
 SPECIAL: Mapping[tuple[str, Fault], Moment] = {
-    # Where the signal of the step itself ends the one who is to be killed, the fault comes before it.
+    # Where the step's own signal ends the process to be killed, the fault comes before it.
     ("retire", Fault.KILL_OLD): Moment("retire", Scene.COMMIT, "retire", "intent", Masters.BOTH),
     ("dismiss", Fault.KILL_NEW): Moment("dismiss", Scene.ROLLBACK, "dismiss", "intent", Masters.BOTH),
     ("dismiss", Fault.KILL_WORKERS): Moment("dismiss", Scene.ROLLBACK, "dismiss", "intent", Masters.BOTH),

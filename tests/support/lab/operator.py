@@ -99,7 +99,7 @@ def phases(lab: Lab) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a person with a shell sees on a host: the pid file, who runs, the hashes, `nginx -v`, stray files."""
+    """What a person with a shell sees on a host: the pid file, the running processes, the hashes, `nginx -v`, stray files."""
 
     pid: int
     masters: tuple[int, ...]

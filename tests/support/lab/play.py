@@ -33,8 +33,8 @@ PATIENCE_S = 90.0
 RATE_PER_S = 20.0
 WAY_BACK = ("-y", "--drain-timeout", "20s")
 NO_ROLLOUT = "00000000-0000-none"
-"""Named where the command was ended before it had given itself an id: nobody can know that rollout."""
-NOBODY_KNOWS = ("Neither this journal nor any host knows a rollout", "No host knows a rollout")
+"""Printed where the command ended before its rollout had an id: neither the journal nor a host knows that rollout."""
+UNKNOWN_ROLLOUT = ("Neither this journal nor any host knows a rollout", "No host knows a rollout")
 BUG, REFUSED, PERSON = 1, 2, 4
 
 
@@ -121,15 +121,15 @@ class Play:
         self._plan()
         began_s = self._controllers.clock()
         controller = self._begin()
-        mend = self._strike(controller, began_s, traffic)
+        repair = self._strike(controller, began_s, traffic)
         if case.fault is Fault.CUT_LINK and scripts(self.host):
             until_quiet(self.host)
-            mend()
-            mend = nothing
+            repair()
+            repair = nothing
         self._judge_code("fault", controller.wait(COMMAND_S), controller)
         self._rollout = self._rollout or rollout_in(controller)
         until_quiet(self.host)
-        mend()
+        repair()
 
     def _begin(self) -> Controller:
         if self.case.moment.scene is Scene.UPGRADE:
@@ -146,25 +146,25 @@ class Play:
         inside.path(faulty.PLAN).write_text(json.dumps(plan))
 
     def _strike(self, controller: Controller, began_s: float, traffic: Traffic) -> Callable[[], None]:
-        """The fault has come, in its moment; what mends it. Raises `Missed`."""
+        """Makes the fault in its moment, and returns its repair. Raises `Missed`."""
         try:
             self._hold(controller, began_s)
             self._must_be_in_it()
             found = scripts(self.host)
             ground = Ground(self.host, controller, found[0] if found else None, sha256(self.case.target), self._second)
             struck_s = traffic.mark("strike")
-            mend = strike(self.case.fault, ground)
+            repair = strike(self.case.fault, ground)
             self._struck = (struck_s, traffic.mark("struck"))
         except (Missed, NoVictim) as error:
             if self.case.is_strict:
                 raise Missed(str(error)) from error
             self.result.notes.append(f"too late: {error}")
-            mend = nothing
+            repair = nothing
         else:
             self.result.notes += ground.notes
             self.result.struck = True
         self._go()
-        return mend
+        return repair
 
     def _hold(self, controller: Controller, began_s: float) -> None:
         """The moment has come, and lasts until `_go`. Raises `Missed` when the command ends without it."""
@@ -227,7 +227,7 @@ class Play:
             one.signal(signal.SIGCONT)
 
     def _second(self) -> int:
-        """Another operator on another laptop: an upgrade to another release, or, where nobody has the host yet, a check."""
+        """Another operator on another laptop: an upgrade to another release, or a check where the host is unclaimed."""
         has = self.case.has_the_host
         words = self._upgrade(self.case.other) if has else ("check", str(self.case.other))
         second = self._controllers.start(self.lab, *words, "-l", self.host.name)
@@ -244,7 +244,7 @@ class Play:
             ended = self._run("rollback", "rollback", *(self._rollout or (NO_ROLLOUT,)), *WAY_BACK)
         else:
             ended = self._run("resume", "resume", *(self._rollout or (NO_ROLLOUT,)), "-y", "--commit", "end")
-            if any(words in ended.said for words in NOBODY_KNOWS):  # the fault came before anything was written down
+            if any(words in ended.said for words in UNKNOWN_ROLLOUT):  # the fault came before anything was written down
                 ended = self._run("resume", *self._upgrade(self.case.target))
         wanted = wanted_end(self.case, self.result, ended)
         self.result.check(

@@ -1,6 +1,6 @@
 """Runs on a lab host: one visit to the nginx there, forward or back, with a line of shell run before and after a signal.
 
-It is told in JSON on stdin what to do, and says in JSON on stdout how the visit ended and what was said on the way.
+It reads in JSON on stdin what to do, and prints in JSON on stdout how the visit ended and which reasons it reported.
 """
 
 import json

@@ -38,7 +38,7 @@ STEPS = {
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What one run is. `is_small` says that its host must have small disks, as one that is never switched off may."""
+    """One run. `is_small`: its host has small disks, which are lost when it is switched off."""
 
     number: int
     moment: Moment
@@ -71,8 +71,8 @@ def draw(seed: int, number: int) -> Draw:
     return Draw(number, moment, fault, ending, settle_s, commit, is_small)
 
 
-def play_draws(draws: Sequence[Draw], folder: Path, name: str, told: Callable[[Draw, Result], None]) -> None:
-    """Every run is played, many at once, and told of when it has ended."""
+def play_draws(draws: Sequence[Draw], folder: Path, name: str, on_result: Callable[[Draw, Result], None]) -> None:
+    """Plays every run, many at once; `on_result` is called at the end of each."""
     releases = [DEFAULT_BASE]
     releases += [make_release("new", folder / f"r{digit}", version=f"1.22.{digit}") for digit in (7, 8, 9)]
     queues = _queues(draws)
@@ -82,7 +82,7 @@ def play_draws(draws: Sequence[Draw], folder: Path, name: str, told: Callable[[D
     try:
         with Controllers(folder) as controllers, ThreadPoolExecutor(len(queues)) as pool:
             hosts = [lab.hosts[first : first + HOSTS_EACH] for first in range(0, len(small), HOSTS_EACH)]
-            workers = [_Worker(lab, own, controllers, releases, told) for own in hosts]
+            workers = [_Worker(lab, own, controllers, releases, on_result) for own in hosts]
             list(pool.map(_Worker.play, workers, (queue for _, queue in queues)))
     finally:
         lab.down()
@@ -107,23 +107,23 @@ class _Worker:
         hosts: Iterable[LabHost],
         controllers: Controllers,
         releases: Sequence[Path],
-        told: Callable[[Draw, Result], None],
+        on_result: Callable[[Draw, Result], None],
     ) -> None:
         self._lab = lab
         self._hosts = list(hosts)
         self._controllers = controllers
         self._releases = {sha256(path): path for path in releases}
-        self._told = told
+        self._on_result = on_result
 
     def play(self, draws: Sequence[Draw]) -> None:
         for one in draws:
             if not self._hosts:
-                self._told(one, Result(str(one), "", ["not played: every host of this worker was put aside"]))
+                self._on_result(one, Result(str(one), "", ["not played: every host of this worker was put aside"]))
                 continue
             result = self._play(one, self._hosts[0])
             if result.problems:
                 self._hosts.pop(0)
-            self._told(one, result)
+            self._on_result(one, result)
 
     def _play(self, one: Draw, host: LabHost) -> Result:
         inside = Inside(host)

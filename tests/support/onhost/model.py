@@ -1,7 +1,7 @@
 """A model of one nginx instance: what signals, deaths and file swaps make of it, without a process.
 
 The property test walks the procedure over it; `tests/lab/test_model.py` holds it against the real nginx. It knows only
-idle workers, so a worker that is told to quit is gone at once.
+idle workers, so that a worker is gone at once after QUIT.
 """
 
 from collections.abc import Callable

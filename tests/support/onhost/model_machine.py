@@ -44,7 +44,7 @@ TO_NEW: dict[int, Callable[[Model], Model]] = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with nginx for now: this release complains in its log; old connections don't end."""
+    """The faults of nginx for now: this release complains in its log; old connections don't end."""
 
     complains: str | None = None
     drains_on: bool = False

@@ -27,7 +27,7 @@ class Python(NamedTuple):
 
 @cache
 def found_pythons() -> tuple[Python, ...]:
-    """One CPython per minor version, the one that runs this included, oldest first."""
+    """One CPython per minor version, oldest first; the running one is among them."""
     by_minor: dict[tuple[int, int], Python] = {}
     for candidate in _candidates():
         python = _ask(candidate)
@@ -44,7 +44,7 @@ def missing_pythons() -> tuple[str, ...]:
 
 def _candidates() -> Iterator[Path]:
     """Where a Python may be. A version manager's shims are passed over: they only choose among its real ones."""
-    # The one that runs this comes first, but without its virtual environment: a host has no psutil of ours lying about.
+    # The running one comes first, without its virtual environment: a host has no psutil of this repository.
     yield Path(sys.base_prefix) / "bin" / "python{}.{}".format(*sys.version_info)
     versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     for folder in (*os.environ.get("PATH", os.defpath).split(os.pathsep), "/usr/bin", "/usr/local/bin"):

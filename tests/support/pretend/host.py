@@ -33,7 +33,7 @@ ELSEWHERE = "20261123-0900-else"
 
 
 class Pretend:
-    """One host. `watch` is told each step when it begins."""
+    """One host. `watch` is called with each step when it begins."""
 
     def __init__(self, name: str, clock: Callable[[], datetime] = lambda: AT) -> None:
         self.machine = ModelMachine(name, Model(path=OLD, old=OLD, ids=(812, 0)), clock, VERSIONS)

@@ -36,7 +36,7 @@ class Taken:
 
 
 class Controller:
-    """What the step script hears, and whom it tells. `watch` is told each step of the walk when it begins."""
+    """The step script's input and output. `watch` is called with each step of the walk when it begins."""
 
     def __init__(self, request: Request, mishap: Mishap, watch: Callable[[Taken], None] = lambda taken: None) -> None:
         self.request = request

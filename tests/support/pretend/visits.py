@@ -33,7 +33,7 @@ TAKEN_OVER = HostOutcome("", Outcome.REFUSED, "taken_over", "taken over by bob@d
 
 @dataclass
 class Fleet:
-    """All hosts, the outcomes to come, and what was asked of whom, in order. `meanwhile` is called at each visit."""
+    """All hosts, the outcomes to come, and the requests of each host, in order. `on_visit` is called at each visit."""
 
     hosts: dict[str, Pretend]
     outcomes: dict[tuple[str, Ask], list[HostOutcome]] = field(default_factory=lambda: defaultdict(list))
@@ -41,12 +41,12 @@ class Fleet:
     tasks: list[HostTask] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     cut: int = 0
-    meanwhile: Callable[[HostTask], None] = lambda task: None
+    on_visit: Callable[[HostTask], None] = lambda task: None
     lock: Lock = field(default_factory=Lock)
 
     def visit(self, task: HostTask, sink: Sink) -> HostOutcome:
         """One visit."""
-        self.meanwhile(task)
+        self.on_visit(task)
         with self.lock:
             name, ask = task.host.name, task.request.ask
             host = self.hosts[name]

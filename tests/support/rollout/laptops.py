@@ -1,7 +1,7 @@
 """Laptops whose runs are turned by hand: the real engine without a thread, its visits ended when and how a test says.
 
 A `Run` is one command at work. Its journal is a list of texts, as `dump` writes them, so that what a killed run leaves
-behind is what a resume has to go by. `Ground` is what all share: the hosts, the time, what is still on its way.
+behind is all that a resume knows. All share one `Ground`: the hosts, the time, and the messages on their way.
 """
 
 import queue
@@ -104,7 +104,7 @@ class Written:
 
 @dataclass
 class Book:
-    """A journal: its runs, who has its lock, whether its disk is full."""
+    """A journal: its runs, the holder of its lock, whether its disk is full."""
 
     id: str
     runs: list[Written] = field(default_factory=list)
