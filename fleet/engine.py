@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
 
+from fleet.clock import Clock
 from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, Note, Sink
 from fleet.onhost.protocol import Ask, Outcome
@@ -32,7 +33,6 @@ LONGEST_SLEEP_S = 5.0
 """A machine that slept longer counts as interrupted: its connections are dead and the hosts' leases may have expired."""
 CUT_TIMEOUT_S = 10.0
 
-Clock = Callable[[], datetime]
 Observer = Callable[[Event, RolloutStatus], None]
 Heartbeat = Callable[[RolloutStatus, datetime], None]
 
@@ -69,12 +69,6 @@ def slept_s() -> float:
     """
     now_s = time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
     return now_s - time.monotonic()
-
-
-def steady_clock() -> Clock:
-    """A clock that gives the time of day in UTC and never steps back, even if the system clock is set."""
-    began, began_s = datetime.now(UTC), time.monotonic()
-    return lambda: began + timedelta(seconds=time.monotonic() - began_s)
 
 
 class StopRequested:
@@ -195,7 +189,7 @@ class Engine:
     def _fold_inbox(self, wait_s: float) -> None:
         """Folds everything in the inbox, waiting at most `wait_s` seconds for the first item."""
         try:
-            item = self.inbox.get(timeout=max(wait_s, 0.001))
+            item = self._clock.wait(self.inbox, max(wait_s, 0.001), self._status.busy)
             while True:
                 self._accept(item)
                 item = self.inbox.get_nowait()

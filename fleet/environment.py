@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from fleet.engine import Clock, Visits, steady_clock
+from fleet.clock import Clock, SteadyClock
+from fleet.engine import Visits
 from fleet.errors import Refused
 from fleet.host import Host
 from fleet.task import PLAIN, Connecting
@@ -78,7 +79,7 @@ class Environment:
     visits: Callable[[], Visits] = ssh_visits
     prepare: Prepare = ssh_prepare
     prepare_scan: Prepare = ssh_prepare_scan
-    clock: Callable[[], Clock] = steady_clock
+    clock: Callable[[], Clock] = SteadyClock
     rollout_id: Callable[[datetime], str] = rollout_id
     operator: Callable[[], str] = operator
     is_terminal: Callable[[], bool] = is_terminal

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from fleet.clock import SteadyClock
 from fleet.engine import (
     LONGEST_SLEEP_S,
     Engine,
@@ -17,7 +18,6 @@ from fleet.engine import (
     StopRequested,
     Visits,
     slept_s,
-    steady_clock,
 )
 from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, Result, Sink, dump, load
@@ -26,7 +26,7 @@ from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus, Stage, fold
 from fleet.rollout.upgrade import decide
 from fleet.task import HostOutcome, HostTask
-from tests.support.pretend.visits import LOST_AFTER, WENT_BACK, Fleet, a_fleet, fast_clock
+from tests.support.pretend.visits import LOST_AFTER, WENT_BACK, Fleet, PretendClock, a_fleet
 from tests.support.rollout.playing import a_play
 
 QUICK = Policy(bake_s=0.0, parallel=4)
@@ -63,7 +63,7 @@ class Run:
                 visits=Visits(self.visit, self.fleet.request_stop, self.fleet.cut_all),
                 executor=executor,
                 task_of=self.game.tasks.build,
-                clock=fast_clock(),
+                clock=PretendClock(),
                 observers=[self.hear, *more],
                 slept=self.slept,
                 monotonic=self.monotonic,
@@ -253,7 +253,7 @@ def test_a_closed_output_does_not_stop_a_rollout() -> None:
 
 
 def test_the_clock_gives_utc_and_never_steps_back() -> None:
-    clock = steady_clock()
+    clock = SteadyClock()
 
     moments = [clock() for _ in range(100)]
 

@@ -10,7 +10,7 @@ from fleet.engine import Visits
 from fleet.environment import Environment
 from fleet.journal.journal import Journal
 from fleet.journal.process_identity import Process
-from tests.support.pretend.visits import Fleet, standing_clock
+from tests.support.pretend.visits import Fleet, PretendClock
 
 ROLLOUT = "20261123-1000-test"
 QUICK = ("--bake", "0", "--parallel", "1")
@@ -35,7 +35,7 @@ class Shell:
         self.environment = Environment(
             visits=lambda: Visits(self.fleet.visit, self.fleet.request_stop, self.fleet.cut_all),
             prepare=lambda hosts, connecting: (),
-            clock=standing_clock,
+            clock=PretendClock,
             rollout_id=lambda at: next(self.ids),
             operator=lambda: "alice@desk",
             is_terminal=lambda: self.terminal,

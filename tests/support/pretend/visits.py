@@ -4,13 +4,14 @@
 list of outcomes, each used once before the host behaves again.
 """
 
-import time
+import queue
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import Lock
 
+from fleet.clock import Item
 from fleet.events import Event, EventType, Sink
 from fleet.host import Host
 from fleet.onhost.protocol import Ask, Outcome, Step
@@ -107,12 +108,23 @@ def a_host(name: str) -> Host:
     return Host(name, "192.0.2.1")
 
 
-def standing_clock() -> Callable[[], datetime]:
-    """A clock that stands still: enough where nothing is waited for."""
-    return lambda: AT
+class PretendClock:
+    """Moves only while the engine waits and no visit runs, by exactly the time of the wait, which takes no time.
 
+    So no deadline passes because the machine is slow.
+    """
 
-def fast_clock() -> Callable[[], datetime]:
-    """A clock that runs a hundred times as fast as ours, for what waits."""
-    began_s = time.monotonic()
-    return lambda: AT + 100 * timedelta(seconds=time.monotonic() - began_s)
+    def __init__(self) -> None:
+        self._now = AT
+
+    def __call__(self) -> datetime:
+        return self._now
+
+    def wait(self, inbox: queue.SimpleQueue[Item], wait_s: float, busy: int) -> Item:
+        if busy:
+            return inbox.get(timeout=wait_s)
+        try:
+            return inbox.get_nowait()
+        except queue.Empty:
+            self._now += timedelta(seconds=wait_s)
+            raise

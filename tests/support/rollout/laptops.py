@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any
 
+from fleet.clock import Item
 from fleet.engine import Engine, StopRequested, Visits
 from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, dump, load
@@ -85,6 +86,19 @@ class TurnedByHand(Engine):
     @property
     def status(self) -> RolloutStatus:
         return self._status
+
+
+@dataclass
+class SetClock:
+    """A clock that shows the time that a test sets. `TurnedByHand` never waits."""
+
+    now: Callable[[], datetime]
+
+    def __call__(self) -> datetime:
+        return self.now()
+
+    def wait(self, inbox: queue.SimpleQueue[Item], wait_s: float, busy: int) -> Item:
+        raise AssertionError("an engine that is turned by hand waits for nothing")
 
 
 @dataclass
@@ -209,7 +223,7 @@ class Run:
             visits=Visits(lambda task, sink: HostOutcome("", Outcome.DONE), self._stop, self._stop_all),
             executor=self.desk,
             task_of=tasks.build,
-            clock=ground.clock,
+            clock=SetClock(ground.clock),
             slept=lambda: self.slept_s,
             journal=recorder,
             needs_journal=needs_journal,
