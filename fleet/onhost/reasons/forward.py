@@ -152,7 +152,8 @@ LAUNCH = (
 VERIFY = (
     failure(
         "new_master_died",
-        "The new master (pid {pid}) has exited.",
+        "The new master (pid {pid}) has exited. If the old master still runs, it serves all new connections: nginx starts "
+        "its workers again if they were drained.",
         SEE_LOG + "then check the host with `fleet status`.",
     ),
     failure(
