@@ -117,7 +117,7 @@ def test_no_more_visits_run_at_a_time_than_allowed() -> None:
     assert max(running) == 2
 
 
-def test_a_link_lost_in_the_middle_is_looked_at_and_the_rollout_goes_on() -> None:
+def test_a_host_whose_link_was_lost_is_looked_at_and_the_rollout_continues() -> None:
     fleet = a_fleet(3)
     fleet.outcomes["web-02", Ask.UPGRADE].append(LOST_AFTER)
 
@@ -418,7 +418,7 @@ def test_a_run_that_needs_no_journal_warns_and_continues() -> None:
     ]
 
 
-def test_a_run_whose_lock_was_taken_over_halts_and_names_who_has_it() -> None:
+def test_a_run_whose_lock_was_taken_over_halts_and_names_the_new_holder() -> None:
     fleet, book = a_fleet(6), Book()
     run = Run(fleet)
 

@@ -412,7 +412,7 @@ def test_the_files_that_the_readme_points_to_exist() -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-def test_the_package_is_what_its_papers_say() -> None:
+def test_the_package_agrees_with_its_metadata() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
     assert project["scripts"] == {"fleet": "fleet.cli:main"}

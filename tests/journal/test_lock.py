@@ -146,7 +146,7 @@ def test_a_clock_that_was_set_back_does_not_stop_the_heartbeats(locks: Locks, ha
         locks("bob@couch").acquire()
 
 
-def test_after_sleep_the_holder_learns_who_took_the_lock(locks: Locks, hands: Hands) -> None:
+def test_after_sleep_the_old_holder_gets_the_name_of_the_new_one(locks: Locks, hands: Hands) -> None:
     ann = locks("ann@desk")
     ann.acquire()
     hands.move(8 * 3600)
@@ -157,7 +157,7 @@ def test_after_sleep_the_holder_learns_who_took_the_lock(locks: Locks, hands: Ha
 
 
 @pytest.mark.parametrize("is_over", [False, True])
-def test_a_holder_learns_who_took_the_lock_by_force_even_after_that_run_has_ended(
+def test_the_old_holder_gets_the_name_of_a_run_that_forced_the_lock_even_after_that_run_has_ended(
     locks: Locks, hands: Hands, is_over: bool
 ) -> None:
     ann, bob = locks("ann@desk"), locks("bob@couch")
@@ -304,7 +304,7 @@ def test_a_rollback_takes_the_lock_from_the_rollout_that_it_undoes(locks: Locks,
         ann.beat()
 
 
-def test_a_rollback_leaves_the_lock_with_another_rollout_and_goes_on_without(locks: Locks, hands: Hands) -> None:
+def test_a_rollback_leaves_the_lock_with_another_rollout_and_continues_without(locks: Locks, hands: Hands) -> None:
     ann, bob = locks("ann@desk", "one"), locks("bob@couch", "two")
     ann.acquire()
 
@@ -321,7 +321,7 @@ def test_a_rollback_leaves_the_lock_with_another_rollout_and_goes_on_without(loc
 # fleet unlock
 
 
-def test_forcing_a_lock_open_frees_it_and_tells_its_holder_who_did(locks: Locks, hands: Hands) -> None:
+def test_forcing_a_lock_open_frees_it_and_names_the_operator_to_its_old_holder(locks: Locks, hands: Hands) -> None:
     ann, bob = locks("ann@desk"), locks("bob@couch")
     ann.acquire()
 

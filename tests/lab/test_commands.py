@@ -48,7 +48,7 @@ def test_the_inventory_lies_in_the_project_where_there_is_a_folder_for_it(tmp_pa
     assert inventory_copy("mine", tmp_path / "none") is None
 
 
-def test_what_a_host_must_not_have_is_given_to_each_of_the_others() -> None:
+def test_a_variable_that_one_host_must_not_have_is_given_to_each_of_the_others() -> None:
     hosts = [HostEntry("lab-001", 1, "10.64.0.2"), HostEntry("lab-002", 2, "10.64.0.3")]
 
     text = inventory_file.text(
@@ -99,7 +99,7 @@ def test_every_host_has_its_own_addresses_within_the_subnet() -> None:
     assert subnet.broadcast_address not in map(type(subnet.broadcast_address), addresses)
 
 
-def test_what_is_written_down_is_read_again_and_nonsense_is_nothing(tmp_path: Path) -> None:
+def test_a_written_state_is_read_again_and_nonsense_is_no_state(tmp_path: Path) -> None:
     paths = LabPaths("lab", tmp_path)
     state = State(
         Stage.UP, "boot", None, "10.64.0.0/22", (HostEntry("lab-001", 1, "10.64.0.2", "plain"),), ("/opt",), "x"
@@ -111,7 +111,7 @@ def test_what_is_written_down_is_read_again_and_nonsense_is_nothing(tmp_path: Pa
     assert read_state(paths) is None
 
 
-def test_every_kind_is_listed_with_what_it_is() -> None:
+def test_every_kind_is_listed_with_its_description() -> None:
     listed = CliRunner().invoke(lab, ["kinds"]).output.splitlines()
 
     assert [line.split()[0] for line in listed] == list(KINDS)

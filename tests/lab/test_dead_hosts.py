@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,13 +87,18 @@ class Ended:
     last_back_s: float
     took_s: float
 
-    def hosts(self, outcome: str) -> list[str]:
-        """The hosts of the visits with this outcome, in order."""
-        return [event["host"] for event in self.visits if event["outcome"] == outcome]
+    @property
+    def back(self) -> list[str]:
+        """The hosts that were rolled back, in order."""
+        return [event["host"] for event in self.visits if is_back(event)]
 
-    def place_of_last(self, outcome: str) -> int:
-        """The place of the last visit with this outcome among all visits."""
-        return max(place for place, event in enumerate(self.visits) if event["outcome"] == outcome)
+    def place_of_last(self, hosts: Collection[str]) -> int:
+        """The place of these hosts' last visit among all visits."""
+        return max(place for place, event in enumerate(self.visits) if event["host"] in hosts)
+
+
+def is_back(event: Event) -> bool:
+    return bool(event.get("ask") == "rollback" and event["outcome"] == "done")
 
 
 def rollback(lab: Lab, inventory: Path, on_event: Callable[[Event], object] = bool) -> Ended:
@@ -107,9 +112,9 @@ def rollback(lab: Lab, inventory: Path, on_event: Callable[[Event], object] = bo
         for line in process.stdout:
             event = json.loads(line)
             on_event(event)
-            if event["type"] == "visit_ended" and event.get("ask") == "rollback":
+            if event["type"] == "visit_ended":
                 visits.append(event)
-                if event["outcome"] == "done":
+                if is_back(event):
                     last_back_s = time.monotonic() - began_s
         code = process.wait()
     return Ended(code, tuple(visits), last_back_s, time.monotonic() - began_s)
@@ -136,7 +141,7 @@ def test_the_others_are_back_before_the_dead_are_given_up_and_each_has_its_reaso
 
     upgrade()
     alone = rollback(lab, inventory)
-    assert (alone.code, len(alone.hosts("done"))) == (0, HOSTS)
+    assert (alone.code, len(alone.back)) == (0, HOSTS)
     upgrade()
     die(lab)
     proxies["freezes in the upload"].freeze_after(64 << 10)
@@ -154,8 +159,8 @@ def test_the_others_are_back_before_the_dead_are_given_up_and_each_has_its_reaso
         f"without dead hosts after {alone.last_back_s:.1f} s; fleet gave up the dead ones after {ended.took_s:.1f} s"
     )
     assert ended.code == 4
-    assert set(ended.hosts("done")) == {host.name for host in lab.hosts} - set(dead)
-    assert ended.place_of_last("done") < ended.place_of_last("unreachable"), "the others waited for the dead ones"
+    assert set(ended.back) == {host.name for host in lab.hosts} - set(dead)
+    assert ended.place_of_last(ended.back) < ended.place_of_last(dead), "the others waited for every dead host"
     rows = [row for row in read(lab, "show").splitlines() if "needs a person" in row]
     for name, way in dead.items():
         (row,) = [row for row in rows if row.startswith(f"{name} ")]

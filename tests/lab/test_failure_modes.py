@@ -110,7 +110,7 @@ def is_back(host: LabHost, master: int) -> None:
     host.sh("while pgrep -P 1 -f 'nginx: worke[r]' >/dev/null; do sleep 0.02; done", timeout_s=60)
 
 
-def test_what_befalls_held_hosts_is_said_and_costs_nothing_going_back(hosts: Lab, release: Path) -> None:
+def test_faults_on_held_hosts_are_reported_and_their_rollback_loses_nothing(hosts: Lab, release: Path) -> None:
     masters = {host.name: look(host).pid for host in hosts.hosts}
     ran = fleet(hosts, "upgrade", str(release), *HELD)
     assert ran.code == 0, ran.said

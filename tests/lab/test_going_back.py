@@ -67,7 +67,7 @@ def wait_for_phases(lab: Lab, wanted: set[str]) -> None:
         assert time.monotonic() < until, f"still {seen}"
 
 
-def test_a_host_that_went_back_by_itself_is_not_committed(lab: Lab, release: Path) -> None:
+def test_a_host_that_rolled_itself_back_is_not_committed(lab: Lab, release: Path) -> None:
     run(lab, 0, "upgrade", str(release), *HELD)
     said = undo(lab.hosts[1])
     assert "restore" in said
@@ -148,7 +148,7 @@ def test_undo_on_the_console_works_from_held_and_after_commit(lab: Lab, release:
         run(lab, 0, "rollback", "-y")
 
 
-def test_a_committed_rollout_is_still_undone_after_a_bad_one_was_taken_back(
+def test_a_committed_rollout_can_be_undone_after_a_bad_one_was_rolled_back(
     lab: Lab, release: Path, tmp_path: Path
 ) -> None:
     """The canary of the bad one keeps two stories; the way back to the release before both is not lost."""

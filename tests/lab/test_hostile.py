@@ -134,7 +134,7 @@ def test_nothing_that_they_say_reaches_the_terminal_as_it_is(lab: Lab, words: tu
     assert ran.code == 4
 
 
-def test_who_finds_without_end_fills_no_journal(lab: Lab, release: Path) -> None:
+def test_a_host_with_endless_findings_fills_no_journal(lab: Lab, release: Path) -> None:
     """Each finding is an event, and each event is written to the disk before the next one is looked at."""
     ran = fleet(lab, "upgrade", str(release), "-y", "--output", "jsonl", "-l", named(lab, "findings without end"))
 
@@ -144,7 +144,7 @@ def test_who_finds_without_end_fills_no_journal(lab: Lab, release: Path) -> None
     assert len(found) <= MAX_REPLIES * len(ended)
 
 
-def test_a_rollout_without_them_goes_on_and_with_the_liar_says_who_lied(lab: Lab, release: Path) -> None:
+def test_a_rollout_without_them_continues_and_one_with_the_liar_names_it(lab: Lab, release: Path) -> None:
     liar = named(lab, "a lying hash")
     chosen = ",".join([liar, named(lab, "terminal escapes"), *(host.name for host in good(lab))])
     words = ("--bake", "0s", "--settle", "500ms", "--batches", "100%", "--on-failure", "continue", "--output", "jsonl")

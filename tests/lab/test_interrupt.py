@@ -96,7 +96,7 @@ def test_ctrl_c_in_a_step_takes_the_host_to_its_nearest_rest(step: str, lab: Lab
     is_calm(lab, said)
 
 
-def test_ctrl_c_twice_leaves_now_and_says_what_is_not_known(lab: Lab, release: Path) -> None:
+def test_a_second_ctrl_c_ends_fleet_at_once_and_names_the_hosts_of_unknown_state(lab: Lab, release: Path) -> None:
     """The links are cut in mid-step; the hosts come to rest by themselves, and a resume goes on."""
     process = start(lab, "upgrade", str(release), *UPGRADE)
     with process:

@@ -104,7 +104,7 @@ def test_a_host_sees_programs_of_the_machine_but_none_of_its_settings_homes_or_p
     assert [line.split(":")[0] for line in host.sh("cat /etc/shadow").splitlines()] == ["root", "deploy"]
 
 
-def test_what_a_host_writes_stays_on_that_host(lab: Lab) -> None:
+def test_a_file_written_on_a_host_stays_on_that_host(lab: Lab) -> None:
     first, second, _ = lab.hosts
 
     first.sh("echo mine >/usr/bin/mine; echo mine >/tmp/mine; echo mine >/var/lib/mine")
@@ -113,7 +113,7 @@ def test_what_a_host_writes_stays_on_that_host(lab: Lab) -> None:
     assert not any(Path(path).exists() for path in ("/usr/bin/mine", "/tmp/mine", "/var/lib/mine"))
 
 
-def test_every_host_is_another_machine_to_those_who_ask(lab: Lab) -> None:
+def test_every_host_has_its_own_machine_id_boot_id_and_name(lab: Lab) -> None:
     for file in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id", "/etc/hostname"):
         assert len({host.sh(f"cat {file}") for host in lab.hosts}) == len(lab.hosts)
 
@@ -175,7 +175,7 @@ def test_a_folder_of_the_machine_can_be_shown_but_not_written(make_lab: MakeLab,
 # Lines and power
 
 
-def test_a_cut_line_is_silent_and_a_healed_one_goes_on(lab: Lab) -> None:
+def test_a_cut_line_is_silent_and_a_healed_one_continues(lab: Lab) -> None:
     host = lab.host("lab-001")
     with socket.create_connection((host.address, 80), timeout=WITHIN_S) as connection:
         host.cut()
@@ -248,7 +248,7 @@ def test_a_line_that_makes_no_sense_is_refused(lab: Lab, rate: str | None, loss:
         lab.host("lab-001").slow(rate, loss)
 
 
-def test_a_host_that_lost_its_power_comes_back_with_its_disk_and_what_was_on_it(make_lab: MakeLab) -> None:
+def test_a_host_that_lost_its_power_comes_back_with_the_files_on_its_disk(make_lab: MakeLab) -> None:
     lab = make_lab(2)
     host, other = lab.hosts
     host.sh("echo kept >/root/mark; echo gone >/run/mark")
@@ -432,7 +432,7 @@ def test_everything_that_is_missing_on_the_machine_is_named_with_its_package(tmp
         ("bad", 1, {"lab-002": "no-nginx"}, "has no host lab-002"),
     ],
 )
-def test_what_makes_no_lab_is_refused_before_anything_is_made(
+def test_an_impossible_lab_is_refused_before_anything_is_made(
     tmp_path: Path, name: str, count: int, kinds: dict[str, str], words: str
 ) -> None:
     with pytest.raises(Refused, match=words):

@@ -5,7 +5,7 @@ from tests.support.lab.puppet import RECORDED
 from tests.support.onhost.phase_fixtures import comparable, load, names
 
 
-def test_the_fixtures_are_what_real_nginx_shows() -> None:
+def test_the_fixtures_agree_with_real_nginx() -> None:
     from fleet.onhost.wire import encode
 
     seen = record_all()

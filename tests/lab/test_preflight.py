@@ -225,7 +225,7 @@ def test_a_host_that_deserves_a_word_hears_it(stage: Stage, word: str) -> None:
 
 
 @pytest.mark.parametrize("word", [reason.word for reason in PREFLIGHT if reason.overridable])
-def test_what_is_allowed_is_passed_with_a_warning(stage: Stage, word: str) -> None:
+def test_an_allowed_finding_becomes_a_warning(stage: Stage, word: str) -> None:
     found = stage.judged(SCENES[word], allow=[word.replace("_", "-")])
 
     assert found[word].severity is Severity.WARNING

@@ -137,7 +137,7 @@ def test_sudo_without_a_password_is_enough_for_an_upgrade_and_the_way_back(
     assert host.sh("find /var/lib/fleet /usr/local/nginx -xdev -user deploy") == ""
 
 
-def test_what_the_remedy_says_of_sudo_cures_it(lab: Lab, release: Path, checked: Checked) -> None:
+def test_the_sudo_rule_in_the_remedy_works(lab: Lab, release: Path, checked: Checked) -> None:
     host = of_kind(lab, "sudo-password")
     command = checked.ended[host.name]["remedy"].partition(": ")[2]
     assert command.startswith("echo "), command

@@ -55,7 +55,7 @@ def test_a_release_is_staged_once_by_each_way(lab: Lab, tmp_path: Path, transfer
     assert there.split() == [digest, f"{digest}/nginx", "nginx"]
 
 
-def test_what_a_host_says_of_itself_comes_back(lab: Lab) -> None:
+def test_the_report_of_a_host_comes_back(lab: Lab) -> None:
     outcome = visit(a_task(lab, "lab-001", Ask.LOOK), no_sink)
 
     assert outcome.report is not None

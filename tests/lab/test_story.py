@@ -70,7 +70,7 @@ def _run(lab: Lab, code: int, *words: str) -> None:
     assert ran.code == code, ran.said
 
 
-def test_the_same_clients_count_what_an_outage_costs(six: Lab) -> None:
+def test_the_same_clients_count_the_requests_that_an_outage_loses(six: Lab) -> None:
     """The control: WINCH to the only master. Clients that see no outage here prove nothing above."""
     nginx = NginxHost(six.hosts[0])
     with Traffic({"one": nginx.target}, slow=False) as traffic:

@@ -69,7 +69,7 @@ def at_work(lab: Lab, release: Path) -> "Iterator[subprocess.Popen[str]]":
         process.kill()
 
 
-def test_the_other_laptop_is_told_who_is_at_work_and_changes_nothing(
+def test_the_other_laptop_gets_the_name_of_the_running_operator_and_changes_nothing(
     lab: Lab, sofa: Sofa, at_work: "subprocess.Popen[str]", release: Path
 ) -> None:
     before = status(lab)
@@ -105,7 +105,7 @@ def test_a_rollback_from_the_other_laptop_does_not_wait(lab: Lab, sofa: Sofa, at
     assert "taken over" in rest
 
 
-def test_after_the_first_laptop_has_died_the_other_one_goes_on_by_force(
+def test_after_the_first_laptop_has_died_the_other_one_continues_with_force(
     lab: Lab, sofa: Sofa, at_work: "subprocess.Popen[str]", release: Path
 ) -> None:
     """With no journal that knows the rollout: the hosts' own records say what was wanted."""

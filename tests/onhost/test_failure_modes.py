@@ -293,7 +293,7 @@ def test_a_second_hup_doubles_the_workers_and_one_reload_makes_them_one_set(host
     assert [word for word in host.words if word.startswith("workers_")] == ["workers_doubled", "workers_normal"]
 
 
-def test_a_reload_of_the_old_master_before_drain_is_said_and_drained(host: Heard) -> None:
+def test_a_reload_of_the_old_master_before_drain_is_reported_and_drained(host: Heard) -> None:
     master = host.nginx.master()
 
     def reload() -> None:

@@ -175,7 +175,7 @@ def test_a_host_that_runs_the_target_alone_stays_so_unless_the_next_start_would_
             assert retreat(left) is (Retreat.STAY if left.path_right else Retreat.GO_BACK)
 
 
-def test_without_a_master_only_the_file_of_an_unverified_release_is_taken_back() -> None:
+def test_without_a_master_only_the_file_of_an_unverified_release_is_restored() -> None:
     for left in UNFINISHED:
         if not left.has_master:
             goes = left.has_swapped and not left.has_verified

@@ -26,7 +26,7 @@ from tests.support.shell import QUICK, Elsewhere, Shell
 EXAMPLES = {each.schema: each.example for each in DOCUMENTS}
 
 
-def test_the_page_is_what_the_code_gives() -> None:
+def test_the_page_agrees_with_the_code() -> None:
     assert (ROOT / "docs" / "cli.md").read_text("utf-8") == page(), "write it again: ./dev docs"
 
 

@@ -19,7 +19,7 @@ BEFORE = {reason.word for reason in PREFLIGHT} | {"release_missing"}
 EVERY_MODE = pytest.mark.parametrize("mode", MODES, ids=lambda mode: f"{mode.number}")
 
 
-def test_the_page_is_what_the_code_gives() -> None:
+def test_the_page_agrees_with_the_code() -> None:
     assert PAGE.read_text() == page(), "make it anew: ./dev docs"
 
 
@@ -42,7 +42,7 @@ def test_a_mode_names_words_that_there_are_or_says_why_none_is_needed(mode: Fail
 
 
 @EVERY_MODE
-def test_what_finds_a_mode_beforehand_is_said_by_preflight(mode: FailureMode) -> None:
+def test_every_reason_that_finds_a_mode_beforehand_comes_from_preflight(mode: FailureMode) -> None:
     assert set(mode.before) <= BEFORE
 
 

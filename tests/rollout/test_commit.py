@@ -8,7 +8,7 @@ from tests.support.rollout.from_hosts import HELD, commit
 from tests.support.rollout.playing import play
 
 
-def test_commit_retires_what_is_held_and_a_second_one_has_nothing_to_do() -> None:
+def test_commit_retires_the_held_hosts_and_a_second_one_has_nothing_to_do() -> None:
     fleet = a_fleet(3)
     play(fleet, HELD)
 

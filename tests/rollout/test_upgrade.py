@@ -548,7 +548,7 @@ def test_a_drain_that_does_not_end_leaves_the_host_held_and_the_rollout_unfinish
     assert fleet.asked(Ask.COMMIT) == ["web-01", "web-02"]
 
 
-def test_the_operator_who_took_over_is_named_and_no_further_host_is_begun() -> None:
+def test_the_operator_that_took_over_is_named_and_no_further_host_is_begun() -> None:
     fleet = a_fleet(6)
 
     def on_visit(task: HostTask) -> None:

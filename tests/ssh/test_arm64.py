@@ -131,7 +131,7 @@ def foreign(tmp_path: Path) -> Iterator[Foreign]:
             shutil.rmtree(tmp_path / name)
 
 
-def test_an_arm64_host_gets_its_wheel_and_is_upgraded_and_taken_back(foreign: Foreign, tmp_path: Path) -> None:
+def test_an_arm64_host_gets_its_wheel_and_is_upgraded_and_rolled_back(foreign: Foreign, tmp_path: Path) -> None:
     release = make_release("new", tmp_path / "release")
     master = foreign.nginx.master()
 

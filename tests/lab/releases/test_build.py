@@ -161,7 +161,7 @@ def test_the_master_hangs_with_its_pid_file_and_without_workers(nginx: PrivateNg
     assert nginx.processes() == [nginx.master()]
 
 
-def test_what_was_fine_is_answered_with_500(nginx: PrivateNginx, tmp_path: Path) -> None:
+def test_requests_that_were_fine_get_a_500(nginx: PrivateNginx, tmp_path: Path) -> None:
     nginx.install(a_release(tmp_path, "errors"))
     nginx.start_well()
 
@@ -215,7 +215,7 @@ def test_a_function_that_is_not_exported_is_named(tmp_path: Path) -> None:
         ("new", {"base": Path("/bin/true")}, "/bin/true is not nginx"),
     ],
 )
-def test_what_can_not_be_made_is_refused_and_nothing_written(
+def test_a_release_that_can_t_be_made_is_refused_and_nothing_is_written(
     tmp_path: Path, kind: str, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ReleaseError, match=message):

@@ -139,7 +139,9 @@ def on_the_wire(workers: list[int]) -> None:
     wait_until(lambda: Machine().established(workers) >= 5, "requests on the wire")
 
 
-def test_going_back_by_quit_costs_nothing_and_by_term_what_was_on_the_wire(nginx: PrivateNginx, tmp_path: Path) -> None:
+def test_a_rollback_by_quit_loses_nothing_and_one_by_term_loses_the_requests_on_the_wire(
+    nginx: PrivateNginx, tmp_path: Path
+) -> None:
     """The control to the zero above: the same clients, answers that take a second, QUIT beside TERM."""
     release = make_release("new", tmp_path / "nginx.new")
 
@@ -179,7 +181,7 @@ def test_connections_that_no_process_accepts_time_out(nginx: PrivateNginx) -> No
     assert {each.what for each in gone.failures} == {What.TIMED_OUT}, str(report)
 
 
-def test_each_fault_is_counted_as_what_it_is() -> None:
+def test_each_fault_is_counted_under_its_own_name() -> None:
     faults = {
         "reset": (reset, What.RESET),
         "no byte": (hang_up, What.SHORT),

@@ -37,7 +37,7 @@ def test_the_password_is_typed_when_it_is_asked_for_and_stdin_is_the_command_s(p
     assert "sec ret" not in err
 
 
-def test_a_command_that_asks_nothing_is_told_nothing() -> None:
+def test_a_command_that_asks_nothing_gets_no_answer() -> None:
     assert carried_out("import sys; print(sys.stdin.read()); sys.exit(7)", "in") == (["in", "status 7"], "")
 
 
@@ -55,13 +55,13 @@ def test_a_question_that_is_not_known_is_not_answered() -> None:
     assert "Verification code:" in err
 
 
-def test_what_would_be_shown_is_not_typed() -> None:
+def test_a_password_that_the_terminal_would_show_is_not_typed() -> None:
     out, _ = carried_out("tty = open('/dev/tty', 'r+b', 0); tty.write(b'Password: '); print(tty.readline())")
 
     assert out == [f"status {become_root.WRONG}"]
 
 
-def test_what_is_said_on_the_terminal_is_a_complaint() -> None:
+def test_output_on_the_terminal_is_a_complaint() -> None:
     assert carried_out("open('/dev/tty', 'w').write('account locked')") == (["status 0"], "account locked\n")
 
 

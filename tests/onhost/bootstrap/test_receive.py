@@ -116,7 +116,7 @@ def test_links_that_lead_to_each_other_end_in_an_error(tmp_path: Path) -> None:
         first_unsafe(str(tmp_path / "loop" / "bundles" / "key"))
 
 
-def test_what_was_given_up_is_swept_and_what_is_under_way_is_not(bundle: Path) -> None:
+def test_abandoned_uploads_are_swept_and_running_ones_are_not(bundle: Path) -> None:
     old, young = (bundle / "fleet.pyz.part.1", bundle / ".lib.a"), (bundle / "fleet.pyz.part.2", bundle / ".lib.b")
     for part, unpacked in (old, young):
         part.touch()

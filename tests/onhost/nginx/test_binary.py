@@ -64,7 +64,7 @@ def test_heads_of_other_machines_are_read(number: int, wide: bool, kind: str) ->
 
 
 @pytest.mark.parametrize("text", ["", "#!/bin/sh\n", "\x7fELF", elf()[:40]])
-def test_what_is_no_whole_head_is_no_elf_file(text: str) -> None:
+def test_an_incomplete_header_is_no_elf_file(text: str) -> None:
     assert read_elf(RecordedMachine(texts={"/n": text}), "/n") is None
 
 
@@ -97,7 +97,7 @@ def test_a_release_that_answers_is_good() -> None:
         (Ran(0, "hello", 0.1), "cannot_run"),
     ],
 )
-def test_a_release_that_does_not_answer_is_refused_with_what_was_said(said: Ran, reason: str) -> None:
+def test_a_release_that_does_not_answer_is_refused_with_its_own_output(said: Ran, reason: str) -> None:
     assert tried(said) == [reason]
 
 
@@ -107,7 +107,7 @@ def test_a_release_for_another_machine_or_another_loader_is_refused_without_bein
     assert tried(GOOD, loader=False) == ["loader_missing"]
 
 
-def test_without_a_staged_release_one_warning_says_what_was_left_out() -> None:
+def test_without_a_staged_release_one_warning_names_the_checks_that_were_left_out() -> None:
     assert [one.reason for one in runs(a_subject(RecordedMachine()))[0]] == ["not_staged"]
 
 

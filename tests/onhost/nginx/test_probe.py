@@ -46,7 +46,7 @@ def test_a_new_worker_answers_while_the_old_ones_accept_too(machine: Machine, ng
         assert answer.by in workers
 
 
-def test_a_wrong_answer_says_what_came_and_from_whom(nginx: PrivateNginx) -> None:
+def test_a_wrong_answer_is_reported_with_its_status_and_its_sender(nginx: PrivateNginx) -> None:
     workers = nginx.workers(nginx.master())
 
     answer = ask(Machine(), a_probe(nginx, "/nothing-here"), workers)

@@ -89,7 +89,7 @@ def test_a_listener_that_comes_new_and_is_taken_is_refused_with_the_cause() -> N
     assert "can't open 0.0.0.0:81: Address in use" in found.message
 
 
-def test_a_unix_socket_that_lies_in_the_way_is_refused() -> None:
+def test_a_unix_socket_at_the_path_of_a_new_one_is_refused() -> None:
     host = RecordedMachine(stats={"/run/stale.sock": {}})
 
     assert words(judged([("tcp", "0.0.0.0:80")], servers("80", "unix:/run/stale.sock"), host)) == ["listener_busy"]

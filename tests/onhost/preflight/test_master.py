@@ -71,14 +71,14 @@ def test_a_master_that_would_ignore_usr2_is_refused_by_name(old: Master, text: s
     assert words(obeyed(old, text)) == [reason]
 
 
-def test_who_shares_the_session_of_its_parent_was_never_made_a_daemon_whatever_the_files_say_by_now() -> None:
+def test_a_master_in_its_parent_s_session_is_no_daemon_whatever_the_files_say_now() -> None:
     (found,) = obeyed(a_master(ppid=50), host=a_host({812: 50}))
 
     assert found.reason == "supervised"
     assert "in the foreground: runsv (pid 50)" in found.message
 
 
-def test_daemon_off_names_who_runs_it() -> None:
+def test_daemon_off_names_the_program_that_runs_it() -> None:
     (found,) = obeyed(a_master(), "daemon off;")
 
     assert "`daemon off` and is a child of init (pid 1)" in found.message
@@ -207,7 +207,7 @@ def test_a_file_that_a_rollout_put_there_before_it_was_ended_is_no_stranger_s() 
     assert words(at_its_path(a_subject(host, look=look, record=undone))) == ["path_differs"]
 
 
-def test_what_a_rollout_was_ended_in_is_gone_on_with_to_the_same_release_only() -> None:
+def test_an_interrupted_upgrade_continues_only_to_the_same_release() -> None:
     look, left = a_look(a_master(), path_sha256=NEW), a_record()
     other = a_request()._replace(goal=Goal("c" * 64, Rest.HELD))
 

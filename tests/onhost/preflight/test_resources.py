@@ -87,7 +87,7 @@ def test_what_goes_to_one_file_system_is_added_up() -> None:
     assert "5.0 MiB is needed" in found.message
 
 
-def test_a_file_system_that_does_not_answer_is_said_so() -> None:
+def test_a_file_system_that_does_not_answer_is_reported() -> None:
     host = a_host()
     del host.rooms["/run"]
 

@@ -54,7 +54,7 @@ def test_a_unit_is_judged_by_its_type_and_its_pid_file(shown: str, reasons: list
     assert [one.reason for one in unit(a_subject(a_host(Ran(0, UNVERIFIED[shown], 0.1))))] == reasons
 
 
-def test_a_systemctl_that_does_not_answer_is_said_so() -> None:
+def test_a_systemctl_that_does_not_answer_is_reported() -> None:
     assert [one.reason for one in unit(a_subject(a_host(None)))] == ["not_checked"]
 
 

@@ -293,7 +293,7 @@ def test_a_fact_that_ends_with_a_full_stop_leaves_only_one() -> None:
     assert found.message.startswith("The new master did not start: it exited. The old master")
 
 
-def test_an_error_of_the_system_is_told_in_words() -> None:
+def test_an_error_of_the_system_has_a_message_in_words() -> None:
     where = "/var/lib/fleet/record.json"
     full = finding("host_io", error=OSError(28, "No space left on device", where))
     late = finding("host_io", error=OSError("timed out"))
@@ -338,7 +338,7 @@ def test_every_reason_is_one_that_the_code_can_give(reason: Reason) -> None:
     assert f'"{reason.word}"' in "".join(SOURCES.values())
 
 
-def test_what_is_said_as_a_warning_is_one_and_what_ends_a_visit_is_none() -> None:
+def test_a_reason_of_a_warning_has_its_severity_and_a_reason_that_ends_a_visit_has_none() -> None:
     warned = {one.word for one in named() if one.how == "warn"}
     notes = {reason.word for reason in EVERY if reason.kind is Kind.NOTE}
 
@@ -364,7 +364,7 @@ def test_an_allowed_refusal_is_a_warning_that_says_so(written: str) -> None:
     assert found.message.endswith(". Allowed by `--allow pending-config`.")
 
 
-def test_what_is_not_overridable_stays_a_refusal_whatever_is_allowed() -> None:
+def test_a_finding_that_is_not_overridable_stays_a_refusal_whatever_is_allowed() -> None:
     (found,) = apply_allowed((finding("pid_1"),), ("pid_1",))
 
     assert found.severity is Severity.REFUSAL
@@ -378,7 +378,7 @@ def test_only_refusals_are_overridable() -> None:
     assert all(reason.severity is Severity.REFUSAL for reason in REASONS.values() if reason.overridable)
 
 
-def test_of_many_findings_of_one_word_a_few_are_said_and_how_many_more_there_are() -> None:
+def test_of_many_findings_with_one_reason_a_few_are_reported_and_the_others_counted() -> None:
     many = [finding("listener_added", listener=f"127.0.0.1:{port}") for port in range(1000)]
     other = finding("quic", listener="x")
 

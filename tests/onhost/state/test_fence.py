@@ -53,7 +53,7 @@ def a_request(
     return plain._replace(sender=sender, claim_s=claim_s, reopen=reopen, force=force)
 
 
-def test_a_lower_epoch_is_told_who_has_the_host(own: InstanceStore) -> None:
+def test_a_lower_epoch_is_refused_with_the_name_of_the_holder(own: InstanceStore) -> None:
     claim(own, a_request("r2", 5, operator="grace"))
 
     with pytest.raises(TakenOver, match="grace"):
@@ -109,7 +109,7 @@ def test_a_new_rollout_begins_after_one_was_undone(own: InstanceStore) -> None:
     assert claim(own, a_request("r2", 9)) == 9
 
 
-def test_a_resume_of_a_higher_epoch_reopens_a_host_that_was_taken_back(own: InstanceStore) -> None:
+def test_a_resume_of_a_higher_epoch_reopens_a_host_that_was_rolled_back(own: InstanceStore) -> None:
     """It had failed, or its lease ran out; what an operator took back stays so."""
     claim(own, a_request("r1", 7))
     own.begin(a_record("r1", State.ROLLED_BACK))
@@ -127,7 +127,7 @@ def test_a_resume_of_a_higher_epoch_reopens_a_host_that_was_taken_back(own: Inst
     assert claim(own, a_request("r1", 9)) == 9
 
 
-def test_a_run_of_another_journal_is_told_who_is_at_work_here(own: InstanceStore) -> None:
+def test_a_run_of_another_journal_is_refused_with_the_name_of_the_running_one(own: InstanceStore) -> None:
     claim(own, a_request("r1", 1, operator="ada@desk"))
 
     with pytest.raises(Claimed, match=r"rollout r1 by ada@desk \(pid 71 on desk\)"):

@@ -142,7 +142,7 @@ def test_a_reboot_voids_the_lease(own: InstanceStore, clock: Clock) -> None:
     assert watched(own, Home(own, clock)).went_at == []
 
 
-def test_what_could_not_be_done_is_tried_again_while_the_lease_stands(own: InstanceStore, clock: Clock) -> None:
+def test_a_failed_rollback_is_tried_again_while_the_lease_lasts(own: InstanceStore, clock: Clock) -> None:
     lease.renew(own, a_request())
 
     home = watched(own, Home(own, clock, failures=2))
@@ -151,7 +151,7 @@ def test_what_could_not_be_done_is_tried_again_while_the_lease_stands(own: Insta
     assert home.went_at[1] - home.went_at[0] == pytest.approx(lease.RETRY_S)
 
 
-def test_what_never_works_is_not_tried_for_ever(own: InstanceStore, clock: Clock) -> None:
+def test_a_rollback_that_keeps_failing_is_given_up(own: InstanceStore, clock: Clock) -> None:
     lease.renew(own, a_request())
 
     home = watched(own, Home(own, clock, failures=99))

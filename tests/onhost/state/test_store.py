@@ -51,7 +51,7 @@ def test_the_rollout_in_force_is_remembered_when_another_begins(own: InstanceSto
     assert own.previous == a_record("r1", State.COMMITTED)
 
 
-def test_a_rollout_that_was_undone_is_not_what_is_gone_back_to(own: InstanceStore) -> None:
+def test_an_undone_rollout_is_no_target_of_a_rollback(own: InstanceStore) -> None:
     own.begin(a_record("r1", State.COMMITTED))
     own.begin(a_record("r2", State.ROLLED_BACK))
     own.begin(a_record("r3"))

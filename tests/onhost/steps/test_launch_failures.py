@@ -70,7 +70,7 @@ def test_each_way_not_to_start_has_its_own_word(lines: list[str], told: str | No
     assert word(STARTING, *lines, GIVEN_UP) == told
 
 
-def test_what_old_workers_write_about_their_requests_is_no_cause() -> None:
+def test_log_lines_of_old_workers_about_their_requests_are_no_cause() -> None:
     assert word(OF_A_CLIENT, by(WORKER, "emerg", "something of the old release")) is None
 
 
@@ -107,7 +107,7 @@ def test_the_test_before_usr2_tells_the_same_causes(code: int, output: str, told
     finding(cause.word, **cause.facts)
 
 
-def test_a_usr2_that_is_ignored_is_told_by_nginx_s_own_words() -> None:
+def test_an_ignored_usr2_is_recognized_by_nginx_s_own_log_line() -> None:
     line = by(
         OLD,
         "crit",

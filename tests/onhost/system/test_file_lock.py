@@ -24,7 +24,7 @@ with locked(Machine(), sys.argv[1], 0.0):
 """
 
 
-def test_a_second_step_script_waits_and_then_says_who_is_at_work(tmp_path: Path) -> None:
+def test_a_second_step_script_waits_and_then_names_the_running_one(tmp_path: Path) -> None:
     own = Store(Machine(), str(tmp_path / "state")).instance(str(tmp_path / "nginx.pid"))
     with own.lock(0.0), pytest.raises(Busy, match=str(os.getpid())), own.lock(0.05):
         raise AssertionError("two at work")

@@ -10,7 +10,7 @@ from fleet.onhost.system.files import TEMPORARY
 from fleet.onhost.system.machine import Machine
 
 
-def test_a_write_that_fails_leaves_what_was_there_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
     taken = tmp_path / "record.json"
     (taken / "in the way").mkdir(parents=True)
 
@@ -68,7 +68,7 @@ def test_a_file_that_unpacks_to_more_than_announced_is_refused(tmp_path: Path, m
         Machine().unpack(str(packed), str(tmp_path / "out"), most_bytes)
 
 
-def test_what_can_not_be_read_gives_nothing(tmp_path: Path) -> None:
+def test_a_file_that_can_t_be_read_gives_nothing(tmp_path: Path) -> None:
     machine, missing = Machine(), str(tmp_path / "missing" / "file")
 
     assert (machine.read(missing), machine.sha256(missing), machine.stat(missing)) == (None, None, None)

@@ -224,7 +224,7 @@ def test_another_rollout_does_not_begin_where_one_is_held(host: Host) -> None:
     assert report.phase is Phase.TRIAL
 
 
-def test_another_rollout_to_the_same_release_goes_on_where_one_was_left(host: Host) -> None:
+def test_another_rollout_to_the_same_release_continues_where_one_was_left(host: Host) -> None:
     before, master = host.sha256(), host.nginx.master()
     host.visit(Ask.UPGRADE)
     host.epoch = 2
@@ -253,7 +253,7 @@ def test_a_host_whose_master_dies_right_after_the_swap_has_the_file_before_at_it
     assert (host.sha256(), host.stray()) == (before, [])
 
 
-def test_what_the_log_had_before_a_resume_is_held_against_the_release_no_longer(host: Host) -> None:
+def test_log_lines_from_before_a_resume_do_not_count_against_the_release(host: Host) -> None:
     """Its workers were killed from outside: the bake must fail, and the operator can resume all the same."""
     host.visit(Ask.UPGRADE)
     for worker in host.nginx.workers(host.nginx.master()):

@@ -28,7 +28,7 @@ def an_instance(folder: Path, pid_file: str) -> InstanceStore:
 
 
 @pytest.mark.parametrize("meant", ["alone", "by pid file", "by folder"])
-def test_a_held_host_is_taken_back_and_every_line_is_a_sentence(
+def test_a_held_host_is_rolled_back_and_every_line_is_a_sentence(
     meant: str, host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = host.sha256()

@@ -18,7 +18,7 @@ def wait() -> None:
     """Goes on waiting for the begin."""
 
 
-def test_what_a_login_prints_before_the_begin_is_passed_over(link: Link) -> None:
+def test_output_of_a_login_before_the_begin_is_passed_over(link: Link) -> None:
     command = RootCommand(link, "echo motd; echo fleet; echo fleet-beginning; echo fleet-begin; echo one; echo two")
 
     assert command.begin(wait)

@@ -121,7 +121,7 @@ def test_a_full_backlog_times_out(server: Sshd) -> None:
     assert failure.message == f"127.0.0.1 port {port} did not answer within 0.5 s."
 
 
-def test_a_name_that_times_out_is_told_with_its_addresses(server: Sshd) -> None:
+def test_a_name_that_times_out_is_reported_with_its_addresses(server: Sshd) -> None:
     def first_only(*words: Any) -> Any:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", words[1]))]
 
