@@ -3,8 +3,10 @@
 `visit.visit` turns it into a `HostOutcome`, the commands that ask for host keys show it. Whether the host may have been
 changed depends on whether the request was sent, which only the visit knows.
 
-LinkError       before the request: UNREACHABLE · after it: LINK_LOST (it may have happened: ask the host)
-└── HostRefused the host was reached and something there must be changed first: REFUSED, nothing was changed
+LinkError        before the request: UNREACHABLE · after it: LINK_LOST (it may have happened: ask the host)
+├── NoAnswer     the far end is silent: it answers no keepalive, or not the login
+├── LoginRefused the login was refused
+└── HostRefused  the host was reached and something there must be changed first: REFUSED, nothing was changed
 """
 
 
@@ -20,6 +22,14 @@ class LinkError(Exception):
         self.reason = reason
         self.message = message
         self.remedy = remedy
+
+
+class NoAnswer(LinkError):
+    """The far end's sshd answers no keepalive, or does not answer the login."""
+
+
+class LoginRefused(LinkError):
+    """The far end refused the login."""
 
 
 class HostRefused(LinkError):

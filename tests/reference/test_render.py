@@ -18,6 +18,9 @@ SSH = ROOT / "fleet" / "ssh"
 BEFORE = {reason.word for reason in PREFLIGHT} | {"release_missing"}
 EVERY_MODE = pytest.mark.parametrize("mode", MODES, ids=lambda mode: f"{mode.number}")
 
+SAY_A_WORD = ("LinkError", "NoAnswer", "LoginRefused", "HostRefused", "Refusal", "notify", "_notify")
+"""What fleet calls with a reason word of the link."""
+
 
 def test_the_page_agrees_with_the_code() -> None:
     assert PAGE.read_text() == page(), "make it anew: ./dev docs"
@@ -51,7 +54,7 @@ def test_the_words_of_the_link_are_those_that_the_code_raises_or_tells() -> None
         node.args[0].value
         for path in SSH.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and called(node) in ("LinkError", "HostRefused", "Refusal", "notify", "_notify")
+        if isinstance(node, ast.Call) and called(node) in SAY_A_WORD
         if node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
     }
 

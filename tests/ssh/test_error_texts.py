@@ -11,7 +11,7 @@ from fleet.ssh.reasons import WORDS
 from tests.support.places import ROOT
 
 SSH = ROOT / "fleet" / "ssh"
-ERRORS = ("LinkError", "HostRefused", "Refusal")
+ERRORS = ("LinkError", "NoAnswer", "LoginRefused", "HostRefused", "Refusal")
 VAGUE = re.compile(r"\b(try|ask|run it) again\b", re.I)
 COINED = re.compile(r"\b(whoever|nobody|somebody|anybody)\b|\b(let|lets) (us|you) in\b", re.I)
 

@@ -15,7 +15,7 @@ from fleet.ssh.auth.key_files import KeyFile, KeyFileState, ends_at_s, read_key_
 from fleet.ssh.auth.password_gate import PasswordWithheld
 from fleet.ssh.auth.secrets import SECRETS, SecretKind
 from fleet.ssh.auth.userauth import INTERACTIVE, PASSWORD, PUBLICKEY, AuthTimeout, Disconnected, UserAuth
-from fleet.ssh.link_errors import LinkError
+from fleet.ssh.link_errors import LinkError, LoginRefused, NoAnswer
 from fleet.ssh.openssh_config import NamedBy, Settings
 
 MAX_OFFERS = 6
@@ -65,7 +65,7 @@ class Login:
         except Disconnected as error:
             raise self._login_error(asking, is_disconnected=True) from error
         except AuthTimeout as error:
-            raise LinkError(
+            raise NoAnswer(
                 "no_answer",
                 f"{self._settings.endpoint} did not answer the login of {self._settings.user} within "
                 f"{self._timeout_s:g} s.",
@@ -156,7 +156,9 @@ class Login:
         if self._unused and (named or not self._offered):
             return _unusable(self._unused, "; ".join(facts))
         facts += [f"{file.path} {file.state.value}" for file in self._unused]
-        return LinkError("auth_failed", "; ".join(facts) + ".", self._remedy(asking, is_disconnected=is_disconnected))
+        return LoginRefused(
+            "auth_failed", "; ".join(facts) + ".", self._remedy(asking, is_disconnected=is_disconnected)
+        )
 
     def _remedy(self, asking: UserAuth, *, is_disconnected: bool) -> str:
         if self._withheld:

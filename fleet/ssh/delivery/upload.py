@@ -27,7 +27,7 @@ from scp import SCPClient, SCPException
 
 from fleet.onhost.text import safe
 from fleet.ssh.delivery.rate_limit import UNLIMITED, Rate
-from fleet.ssh.link_errors import HostRefused, LinkError
+from fleet.ssh.link_errors import HostRefused, LinkError, NoAnswer
 from fleet.ssh.remote.command import Command
 from fleet.ssh.remote.root_command import RootCommand
 from fleet.ssh.transport.connection import LIBRARY_ERRORS, Link
@@ -89,7 +89,7 @@ def transferring(link: Link, what: str) -> Iterator[Watchdog]:
         try:
             yield watch
         except LinkError as failure:
-            if not watch.fired and failure.reason == "no_answer":
+            if not watch.fired and isinstance(failure, NoAnswer):
                 raise _stalled(f"The upload of {what} stalled. {failure.message}") from failure
             if not watch.fired:
                 raise

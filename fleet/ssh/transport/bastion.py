@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import paramiko
 
 from fleet.onhost.text import safe
-from fleet.ssh.link_errors import LinkError
+from fleet.ssh.link_errors import LinkError, LoginRefused
 from fleet.ssh.openssh_config import Settings
 
 
@@ -175,8 +175,7 @@ class _Bastion:
 
     def _refuses(self) -> bool:
         """Whether it refused fleet's login less than `REFUSED_S` ago."""
-        refused = self._failed is not None and self._failed.reason == "auth_failed"
-        return refused and time.monotonic() < self._failed_at + REFUSED_S
+        return isinstance(self._failed, LoginRefused) and time.monotonic() < self._failed_at + REFUSED_S
 
     def _reconnected(self, notify: Notify, make: MakeLink) -> BastionLink:
         """A new connection, tried for `RECONNECT_S` if there was one before. Raises `LinkError`."""

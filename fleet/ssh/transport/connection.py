@@ -26,7 +26,7 @@ from fleet.onhost.text import safe
 from fleet.ssh.auth.login import Login
 from fleet.ssh.auth.secrets import SECRETS, SecretKind
 from fleet.ssh.hostkeys.acceptance import KnownHost, PresentedKey, known_host_for, presented
-from fleet.ssh.link_errors import LinkError
+from fleet.ssh.link_errors import LinkError, NoAnswer
 from fleet.ssh.openssh_config import Settings, resolve
 from fleet.ssh.transport.bastion import Notify
 from fleet.ssh.transport.paramiko_transport import KEX_TIMEOUT_S, HostKeyPolicy, Transport, new_transport
@@ -228,7 +228,7 @@ class Link:
         return Watchdog(self.close, idle_s)
 
     def check_alive(self) -> None:
-        """Sends a keepalive and waits for the answer. Raises `LinkError`: `no_answer`, `link_lost`."""
+        """Sends a keepalive and waits for the answer. Raises `NoAnswer`, or `LinkError` when the connection is lost."""
         with self.watchdog(self.alive_timeout_s) as watch:
             try:
                 self.ping()
@@ -238,7 +238,7 @@ class Link:
                         "link_lost", f"The connection was lost: {safe(str(error))}.", "Run fleet status."
                     ) from error
         if watch.fired:
-            raise LinkError(
+            raise NoAnswer(
                 "no_answer",
                 f"The host's sshd answered no keepalive for {self.alive_timeout_s:g} s: the host or the network hangs.",
                 "Look at the host's console; then run fleet status.",
