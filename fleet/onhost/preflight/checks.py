@@ -19,7 +19,7 @@ from fleet.onhost.nginx.configuration import Configuration
 from fleet.onhost.observation import Observation
 from fleet.onhost.preflight import in_memory, listeners, resources, service
 from fleet.onhost.preflight.master import at_its_path, configuration_of, obeys, pid_file, the_master
-from fleet.onhost.preflight.release import differs, runs
+from fleet.onhost.preflight.release import differs, moved_paths, runs
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding, Request, Severity
 from fleet.onhost.reasons.catalogue import apply_allowed, finding
@@ -102,7 +102,7 @@ def _tested(subject: Subject, old: Optional[Build], new: Optional[Build]) -> Tes
     if new is None or subject.staged is None:
         broken = [] if before else [finding("config_rejected", **_rejection("the running binary", ran.output))]
         return Tested(tuple(broken), before, before)
-    if any(one.reason == "paths_moved" for one in differs(subject, old, new, before)):
+    if old is not None and moved_paths(old, new, subject.command, before):
         return Tested(
             (), before, None
         )  # With other built-in paths it would test other files and create another pid file.

@@ -33,9 +33,8 @@ def the_master(
     if len(seen.masters) == 1:
         left = record if left_swapped(seen, record) else None
         return ([], seen.masters[0]) if left is None or _continues(request, left) else ([in_progress(left)], None)
-    found = _several(seen)
-    if record is None or record.state is not State.BEGUN or found.reason != "upgrade_in_progress":
-        return [found], None
+    if record is None or record.state is not State.BEGUN or not _is_upgrading(seen):
+        return [_several(seen)], None
     return ([] if _continues(request, record) else [in_progress(record)]), None
 
 
@@ -81,16 +80,25 @@ def _none(machine: Machine, seen: Observation) -> Finding:
 
 def _several(seen: Observation) -> Finding:
     old, new = seen.masters[0], seen.masters[1]
-    if len(seen.masters) > 2 or new.ppid != old.pid:
-        return finding("several_masters", masters=", ".join("pid %d" % one.pid for one in seen.masters))
-    if not old.listeners:
+    if _is_upgrading(seen):
+        return finding(
+            "upgrade_in_progress",
+            whose="two masters run, and pid %d is the child of pid %d" % (new.pid, old.pid),
+            finish="`kill -QUIT %d` ends the old master" % old.pid,
+            undo="`kill -HUP %d`, then `kill -QUIT %d`" % (old.pid, new.pid),
+        )
+    if _are_parent_and_child(seen):
         return finding("previous_master", pid=new.pid, older=old.pid)
-    return finding(
-        "upgrade_in_progress",
-        whose="two masters run, and pid %d is the child of pid %d" % (new.pid, old.pid),
-        finish="`kill -QUIT %d` ends the old master" % old.pid,
-        undo="`kill -HUP %d`, then `kill -QUIT %d`" % (old.pid, new.pid),
-    )
+    return finding("several_masters", masters=", ".join("pid %d" % one.pid for one in seen.masters))
+
+
+def _is_upgrading(seen: Observation) -> bool:
+    """Whether a master and its child run, and the older one still has its listening sockets."""
+    return _are_parent_and_child(seen) and bool(seen.masters[0].listeners)
+
+
+def _are_parent_and_child(seen: Observation) -> bool:
+    return len(seen.masters) == 2 and seen.masters[1].ppid == seen.masters[0].pid
 
 
 def _listed(machine: Machine, pids: List[int]) -> str:

@@ -65,7 +65,7 @@ def differs(subject: Subject, old: Optional[Build], new: Build, config: Optional
     found = []
     if new.server != old.server and not (new.server in COMPATIBLE and old.server in COMPATIBLE):
         found.append(finding("other_server", release=new.server, running=old.server))
-    moved = _moved(old, new, subject.command, config)
+    moved = moved_paths(old, new, subject.command, config)
     if moved:
         paths = "; ".join(_pair("--" + name, before, after) for name, before, after in moved)
         found.append(finding("paths_moved", paths=paths, how=_cure([name for name, _, _ in moved])))
@@ -79,7 +79,9 @@ def differs(subject: Subject, old: Optional[Build], new: Build, config: Optional
     return found
 
 
-def _moved(old: Build, new: Build, command: CommandLine, config: Optional[Configuration]) -> List[Tuple[str, str, str]]:
+def moved_paths(
+    old: Build, new: Build, command: CommandLine, config: Optional[Configuration]
+) -> List[Tuple[str, str, str]]:
     """The built-in paths that differ and that no argument or directive overrides: name, before, after.
 
     --prefix, --conf-path, --pid-path: the new binary would read other files, or write its pid to another file.
