@@ -262,7 +262,7 @@ def test_the_clock_gives_utc_and_never_steps_back() -> None:
 
 
 class Book:
-    """A journal in memory. It fails at the first event that `refuses` says so of, and every later one; `beats` are told."""
+    """A journal in memory. It fails from the first event that `refuses` matches; `beats` is called at each heartbeat."""
 
     def __init__(self, refuses: Callable[[Event], bool] = lambda event: False) -> None:
         self.events: list[Event] = []

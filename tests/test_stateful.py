@@ -231,7 +231,7 @@ class Rollouts(RuleBasedStateMachine):
     @rule(pick=PICK, way=BREAKS, steps=STEPS)
     @precondition(is_moving)
     def a_visit_breaks_off(self, pick: int, way: str, steps: int) -> None:
-        """In its midst: its script turns back as it was told, or later for want of a controller; it or its host dies."""
+        """In the middle of a visit: its script turns back at a stop, or later without a controller; it or its host dies."""
         run, pending = self._pending(pick)
         if way == "late":
             return self._ends(run, pending, self.ground.lose(pending.task, Mishap(turns_after=steps), float(steps)))

@@ -239,7 +239,7 @@ def test_a_master_that_is_poisoned_is_known_and_cured_by_the_next_upgrade(word: 
     is_back(host, master)
 
 
-def test_hup_and_winch_from_two_hands_at_once_are_made_one_after_the_other(poisonable: Lab) -> None:
+def test_hup_and_winch_from_two_senders_at_once_are_handled_one_after_the_other(poisonable: Lab) -> None:
     """A reload arrives just when fleet drains: the WINCH would fire at the new master's end, and no process would accept."""
     host = poisonable.hosts[1]
     master = look(host).pid

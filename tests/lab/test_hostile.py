@@ -127,7 +127,7 @@ def test_hostile_hosts_are_marked_and_the_others_answer(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("words", [("-v",), ("--json",)], ids=str)
-def test_nothing_that_they_say_reaches_the_terminal_as_it_is(lab: Lab, words: tuple[str, ...]) -> None:
+def test_no_control_character_of_theirs_reaches_the_terminal(lab: Lab, words: tuple[str, ...]) -> None:
     ran = fleet(lab, "status", *words)
 
     assert CONTROL.search(ran.said.replace("\n", "")) is None

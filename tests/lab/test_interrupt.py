@@ -40,7 +40,7 @@ def lab(hosts: Lab) -> Iterator[Lab]:
 
 
 def turned(lab: Lab, release: Path, word: str, *signals: signal.Signals) -> "tuple[int, str]":
-    """The exit code and all that was said by an upgrade that heard these signals once it had said the word."""
+    """The exit code and the output of an upgrade that gets these signals once the word is in its output."""
     process = start(lab, "upgrade", str(release), *UPGRADE)
     with process:
         assert process.stdout is not None

@@ -248,7 +248,7 @@ def test_a_pid_file_that_goes_just_then_poisons_the_master_and_a_second_usr2_cur
     ("kind", "word"),
     [("crash-workers", "workers_crash"), ("hang-workers", "workers_silent"), ("hung-master", "workers_missing")],
 )
-def test_bad_new_workers_have_their_word(kind: str, word: str, host: Heard, tmp_path: Path) -> None:
+def test_bad_new_workers_have_a_reason_of_their_own(kind: str, word: str, host: Heard, tmp_path: Path) -> None:
     before, master = host.sha256(), host.nginx.master()
     host.store(make_release(kind, tmp_path / "bad"))
 
@@ -360,7 +360,7 @@ class Lost(Machine):
             super().signal(pid, start, signum)
 
 
-def test_where_a_winch_may_still_come_both_masters_stay(host: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_masters_stay_while_a_winch_may_still_arrive(host: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of the new master would wake the old one up, which would then drain the only workers that are left."""
     monkeypatch.setattr(forward, "DRAIN_SEEN_S", 0.2)
     monkeypatch.setattr(forward, "USR1_SEEN_S", 0.2)

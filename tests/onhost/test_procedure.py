@@ -397,7 +397,7 @@ def test_a_stranded_host_is_revived_whatever_the_goal(acts: list[Callable[[Model
             assert Walk(model, target, rest).move().step is Step.REVIVE
 
 
-def test_what_a_visit_going_back_may_do_is_enough_from_everywhere() -> None:
+def test_the_steps_allowed_to_a_rollback_are_enough_from_every_phase() -> None:
     """From every phase that a forward visit can leave half-done, the steps back reach the old release."""
     swapped = Model(path=NEW_SHA)
     for model in (

@@ -25,7 +25,7 @@ def bundle(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_is_root_s_alone_is_safe_also_where_it_is_not_there_yet(bundle: Path) -> None:
+def test_a_path_that_only_root_may_write_is_safe_even_before_it_exists(bundle: Path) -> None:
     assert first_unsafe(str(bundle)) is None
     assert first_unsafe(str(bundle.parents[1] / "other" / "bundles" / "key")) is None
 
@@ -81,7 +81,7 @@ def test_two_dots_lead_where_the_kernel_goes(bundle: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["fleet.pyz", "lib", "lib/fleet"])
-def test_what_lies_beside_a_bundle_must_be_root_s_alone(bundle: Path, name: str) -> None:
+def test_files_beside_a_bundle_must_be_root_s_alone(bundle: Path, name: str) -> None:
     os.chown(bundle / name, 65534, 65534)
 
     assert first_unsafe(str(bundle)) == str(bundle / name)

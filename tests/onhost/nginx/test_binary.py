@@ -56,7 +56,7 @@ def test_the_head_of_a_real_nginx_is_read() -> None:
     ("number", "wide", "kind"),
     [(62, True, "x86_64, 64 bit"), (40, False, "arm, 32 bit"), (999, True, "machine 999, 64 bit")],
 )
-def test_heads_of_other_machines_are_read(number: int, wide: bool, kind: str) -> None:
+def test_elf_headers_of_other_machines_are_read(number: int, wide: bool, kind: str) -> None:
     found = read_elf(RecordedMachine(texts={"/n": elf(number, wide)}), "/n")
 
     assert found is not None

@@ -57,7 +57,7 @@ def test_the_facts_are_read_through_comments_quotes_blocks_and_includes() -> Non
     )
 
 
-def test_what_the_command_line_sets_counts_as_if_it_stood_in_the_file() -> None:
+def test_directives_of_the_command_line_count_like_those_of_the_file() -> None:
     found = a_main("events {}", directives="daemon off; pid /x; master_process off;")
 
     assert (found.daemon, found.master_process, found.pid) == (False, False, "/x")

@@ -51,7 +51,7 @@ SAME = [
 
 
 @pytest.mark.parametrize(("has", "text"), SAME)
-def test_what_is_held_and_what_would_be_opened_agree(has: Held, text: str) -> None:
+def test_held_sockets_and_those_that_would_be_opened_agree(has: Held, text: str) -> None:
     assert judged(has, text) == []
 
 

@@ -77,7 +77,7 @@ def test_a_file_system_that_counts_no_inodes_is_not_short_of_them() -> None:
     assert words(a_host(run={"f_files": 0, "f_favail": 0})) == []
 
 
-def test_what_goes_to_one_file_system_is_added_up() -> None:
+def test_sizes_on_one_file_system_are_added_up() -> None:
     host = a_host(binary={"f_bavail": 800}, state={"f_bavail": 800})
     assert words(host) == []
 
@@ -125,7 +125,7 @@ def a_limited(cgroups: str, **texts: str) -> RecordedMachine:
     return RecordedMachine(texts=files, processes=FAMILY)
 
 
-def test_memory_is_measured_by_what_the_family_really_uses() -> None:
+def test_memory_is_measured_by_the_real_use_of_the_family() -> None:
     host = a_limited("")
     assert memory(a_subject(host)) == []
 

@@ -89,7 +89,7 @@ def test_the_unit_is_read_from_the_control_group(cgroups: str, name: str | None)
         ("by-hand-under-ssh", None),
     ],
 )
-def test_whom_systemd_follows_counts_only_in_a_forking_unit(shown: str, whom: Followed | None) -> None:
+def test_the_process_that_systemd_follows_counts_only_in_a_forking_unit(shown: str, whom: Followed | None) -> None:
     assert followed(a_host(Ran(0, UNVERIFIED[shown], 0.1)), 812) == whom
 
 

@@ -21,7 +21,7 @@ def a_record(rollout: str = "r1", state: State = State.BEGUN) -> Record:
     return Record(rollout, 1, "ada", "b" * 64, "a" * 64, "a" * 64, "2026-11-23T10:00:00.000Z", state)
 
 
-def test_what_is_wanted_is_found_again(own: InstanceStore) -> None:
+def test_a_stored_record_is_found_again(own: InstanceStore) -> None:
     own.begin(a_record())
 
     assert own.record == a_record()

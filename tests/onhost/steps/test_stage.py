@@ -42,7 +42,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def test_what_was_brought_packed_is_the_release_and_nothing_else_is_left(place: Place) -> None:
+def test_a_compressed_upload_becomes_the_release_and_leaves_no_other_file(place: Place) -> None:
     place.bring(gzip.compress(RELEASE))
 
     final = Path(place.stage())
@@ -64,7 +64,7 @@ def test_what_was_brought_packed_is_the_release_and_nothing_else_is_left(place: 
     ],
     ids=["another", "cut off", "longer", "empty", "not packed", "swollen"],
 )
-def test_what_is_not_the_release_is_never_under_its_name(place: Place, packed: bytes, said: str) -> None:
+def test_other_bytes_are_never_under_the_name_of_a_release(place: Place, packed: bytes, said: str) -> None:
     place.bring(packed)
 
     with pytest.raises(WrongBytes, match=said):

@@ -32,12 +32,12 @@ def marked(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_what_the_libc_reads_is_what_os_reads(marked: str) -> None:
+def test_the_libc_and_os_read_the_same_attributes(marked: str) -> None:
     assert (xattr.listxattr(marked), xattr.getxattr(marked, NAME)) == (os.listxattr(marked), VALUE)
 
 
 @pytest.mark.parametrize("value", [b"", b"new\0", b"x" * 3000], ids=["empty", "other", "long"])
-def test_what_the_libc_writes_is_what_os_reads(marked: str, value: bytes) -> None:
+def test_os_reads_the_attributes_that_the_libc_writes(marked: str, value: bytes) -> None:
     xattr.setxattr(marked, NAME, value)
 
     assert os.getxattr(marked, NAME) == value

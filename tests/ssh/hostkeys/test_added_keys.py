@@ -50,7 +50,7 @@ def line(name: str, key: PresentedKey = KEY) -> str:
 
 
 def connect(server: Sshd, connecting: Connecting = NEW) -> list[tuple[str, str]]:
-    """Log in and out; what was told. Raises `LinkError`."""
+    """Logs in and out. Returns the messages to the operator. Raises `LinkError`."""
     told: list[tuple[str, str]] = []
     link = Link(server.host, QUICK, connecting, notify=lambda reason, message: told.append((reason, message)))
     try:

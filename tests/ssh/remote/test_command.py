@@ -1,14 +1,13 @@
 """A command needs no thread, is read to its end however much it prints, and reads only what fleet sends."""
 
 import threading
-import time
-from types import SimpleNamespace
 
 import pytest
 
 from fleet.ssh.remote import command as command_module
 from fleet.ssh.remote.command import Command
 from fleet.ssh.transport.connection import Link
+from tests.support.ssh.clocks import HandClock
 from tests.support.ssh.stubs import QUICK
 
 
@@ -50,13 +49,12 @@ def test_the_time_between_two_lines_does_not_count_against_the_host(
     link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two lines a password may wait for the gate, and an upload may run."""
-    ours_s = [0.0]
-    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ours_s[0])
+    clock = HandClock()
     monkeypatch.setattr(command_module, "time", clock)
     heard = []
 
     for line in Command(link, "exec sh -c 'echo one; sleep 2; echo two'").lines(silence_s):
         heard.append(line)
-        ours_s[0] += 1000
+        clock.sleep(1000)
 
     assert heard == [b"one", b"two"]
