@@ -18,7 +18,7 @@ from fleet.onhost.observation import Master, Observation
 from fleet.onhost.state.store import Serving
 from fleet.onhost.steps.context import StepContext, StepError, StepFailed, StepRefused, find, identities
 from fleet.onhost.steps.forward import beside, must_hear, path_of
-from fleet.onhost.steps.launch_failures import is_ignored, why_not_started, why_not_tested
+from fleet.onhost.steps.launch_failures import Repair, is_ignored, why_not_started, why_not_tested
 
 LAUNCH_FLOOR_S = 5.0  # nginx tries to bind a listener that is taken for 2.5 s before it gives up.
 LAUNCH_FACTOR = 3.0
@@ -26,7 +26,6 @@ TEST_TIMEOUT_S = 60.0
 BUSY_PATIENCE_S = 15.0
 BUSY_POLL_S = 0.2
 BUSY = "[Errno 26]"
-POISONS = ("poisoned_by_rename", "poisoned_by_fork")
 
 
 class Start(NamedTuple):
@@ -42,6 +41,13 @@ class Start(NamedTuple):
         return LAUNCH_FACTOR * self.tested_s + LAUNCH_FLOOR_S
 
 
+class NotLaunched(NamedTuple):
+    """The error of one try, and the repair that may remove its cause."""
+
+    error: StepError
+    repair: Optional[Repair] = None
+
+
 def launch(context: StepContext, seen: Observation) -> None:
     """Start a second master that runs the target. Both pid files name theirs afterwards."""
     if len(seen.masters) == 2:
@@ -49,11 +55,11 @@ def launch(context: StepContext, seen: Observation) -> None:
     must_hear(seen.masters[0])
     _name_the_master(context, seen)
     failure = _try(context, seen)
-    if failure is not None and _mended(context, seen, failure):
+    if failure is not None and _repaired(context, seen, failure.repair):
         context.go_on()
         failure = _try(context, context.look())
     if failure is not None:
-        raise failure
+        raise failure.error
     _is_cured(context, seen.masters[0])
 
 
@@ -67,13 +73,13 @@ def _name_the_master(context: StepContext, seen: Observation) -> None:
         context.machine.write(seen.pid_file, "%d\n" % old.pid, mode=0o644)
 
 
-def _try(context: StepContext, seen: Observation) -> Optional[StepError]:
+def _try(context: StepContext, seen: Observation) -> Optional[NotLaunched]:
     """Test the configuration and send USR2. `None` when the new master is there, else why it is not."""
     old, path = seen.masters[0], path_of(seen)
     tested = test_configuration(context.machine, path, old, context.instance.layout, TEST_TIMEOUT_S)
     if tested.code != 0:
         cause = why_not_tested(tested, path)
-        return StepRefused(cause.word, **cause.facts)
+        return NotLaunched(StepRefused(cause.word, **cause.facts), cause.repair)
     before = context.machine.stat(seen.pid_file) if seen.pid_file else None
     start = Start(old, before, mark(context.machine, old.pid), tested.took_s)
     _remember(context, start)
@@ -148,20 +154,20 @@ def _starting(context: StepContext, old: Master) -> bool:
     )
 
 
-def _why_not(context: StepContext, now: Observation, start: Start, came: bool) -> StepFailed:
+def _why_not(context: StepContext, now: Observation, start: Start, came: bool) -> NotLaunched:
     old = start.old
     elsewhere = _elsewhere(context, now, old)
     if elsewhere is not None:
         other = pid_path(context.machine, elsewhere) or "another file"
-        return StepFailed("other_pid_file", pid=elsewhere.pid, other=other, path=now.pid_file)
+        return NotLaunched(StepFailed("other_pid_file", pid=elsewhere.pid, other=other, path=now.pid_file))
     lines = lines_since(context.machine, start.log, (old.pid,)) or []
     workers = [worker.pid for worker in old.workers]
     cause = why_not_started(lines, old.pid, workers, path_of(now), now.pid_file or "")
-    if cause is not None and cause.word in POISONS:
+    if cause is None:
+        return NotLaunched(_unexplained(now, start, came, is_ignored(lines, old.pid)))
+    if cause.poisons:
         context.amend(lambda record: record._replace(poisoned=(old.pid, old.start)))
-    if cause is not None:
-        return StepFailed(cause.word, **cause.facts)
-    return _unexplained(now, start, came, is_ignored(lines, old.pid))
+    return NotLaunched(StepFailed(cause.word, **cause.facts), cause.repair)
 
 
 def _unexplained(now: Observation, start: Start, came: bool, ignored: Optional[str]) -> StepFailed:
@@ -175,13 +181,13 @@ def _unexplained(now: Observation, start: Start, came: bool, ignored: Optional[s
     return StepFailed("usr2_ignored", pid=start.old.pid, waited=start.deadline_s, line=line)
 
 
-def _mended(context: StepContext, seen: Observation, failure: StepError) -> bool:
-    """Whether the cause has been put right, so that a second try makes sense."""
-    if failure.finding.reason == "exec_denied":
+def _repaired(context: StepContext, seen: Observation, repair: Optional[Repair]) -> bool:
+    """Whether the cause has been removed, so that a second try makes sense."""
+    if repair is Repair.MAKE_EXECUTABLE:
         return _made_executable(context, seen)
-    if failure.finding.reason == "text_busy":
+    if repair is Repair.WAIT_FOR_WRITERS:
         return _closed(context, path_of(seen))
-    if failure.finding.reason == "poisoned_by_rename":
+    if repair is Repair.WRITE_PID_FILE:
         return _pid_file_is_back(context, seen.masters[0])
     return False
 

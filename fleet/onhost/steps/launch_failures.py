@@ -1,17 +1,17 @@
-"""Why a new master did not start, read from the output of the binary or from nginx's log: one word for each cause.
+"""Why a new master did not start, read from the output of the binary or from nginx's log: each cause has a word, some a repair.
 
 nginx logs a failed execve as the child that it had forked for it, a crash and a failure before that as the old master;
 the loader writes a line without a time stamp. All of it appears at the default level `error` (docs/nginx-facts.md, section 2).
 """
 
 import re
-from typing import Collection, Dict, List, NamedTuple, Optional
+from enum import Enum
+from typing import Collection, Dict, List, NamedTuple, Optional, Tuple
 
 from fleet.onhost.nginx.binary import complaint
 from fleet.onhost.nginx.error_log import GRAVE, LINE, NOT_FORKED, NOT_RENAMED
 from fleet.onhost.system.machine import Ran
 
-EXEC = {2: "exec_missing", 8: "exec_format", 13: "exec_denied", 26: "text_busy"}
 EXECVE = re.compile(r"execve\(\) failed while executing new binary process .*\((\d+): ")
 NOT_EXECUTED = re.compile(r"^\[Errno (\d+)\]")
 SIGNALLED = re.compile(r"new binary process \d+ exited on signal (\d+)")
@@ -22,11 +22,29 @@ LOADER = ("error while loading shared librar", "symbol lookup error", "Error loa
 TIMED_OUT, NOT_RUN = 124, 127
 
 
+class Repair(Enum):
+    """What may remove a cause, so that a second USR2 makes sense."""
+
+    MAKE_EXECUTABLE = "make executable"
+    WAIT_FOR_WRITERS = "wait for writers"
+    WRITE_PID_FILE = "write pid file"
+
+
+EXEC: Dict[int, Tuple[str, Optional[Repair]]] = {
+    2: ("exec_missing", None),
+    8: ("exec_format", None),
+    13: ("exec_denied", Repair.MAKE_EXECUTABLE),
+    26: ("text_busy", Repair.WAIT_FOR_WRITERS),
+}
+
+
 class Cause(NamedTuple):
-    """The word, and the facts for it."""
+    """The word, the facts for it, the repair if there is one, and whether the old master is poisoned now."""
 
     word: str
     facts: Dict[str, object]
+    repair: Optional[Repair] = None
+    poisons: bool = False
 
 
 def why_not_tested(ran: Ran, path: str) -> Cause:
@@ -66,9 +84,14 @@ def _before_the_fork(lines: Collection[str], old: int, pid_file: str) -> Optiona
         if _pid(line) != old:
             continue
         if NOT_RENAMED in line:
-            return Cause("poisoned_by_rename", {"line": _text(line), "path": pid_file, "pid": old})
+            return Cause(
+                "poisoned_by_rename",
+                {"line": _text(line), "path": pid_file, "pid": old},
+                Repair.WRITE_PID_FILE,
+                poisons=True,
+            )
         if NOT_FORKED in line:
-            return Cause("poisoned_by_fork", {"line": _text(line)})
+            return Cause("poisoned_by_fork", {"line": _text(line)}, poisons=True)
     return None
 
 
@@ -85,7 +108,8 @@ def _at_execution(lines: Collection[str], path: str) -> Optional[Cause]:
 
 
 def _not_executed(errno: int, path: str, line: str) -> Cause:
-    return Cause(EXEC.get(errno, "exec_failed"), {"path": path, "line": line})
+    word, repair = EXEC.get(errno, ("exec_failed", None))
+    return Cause(word, {"path": path, "line": line}, repair)
 
 
 def _at_its_start(lines: Collection[str], old: int, workers: Collection[int], pid_file: str) -> Optional[Cause]:
