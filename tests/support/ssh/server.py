@@ -240,6 +240,8 @@ class Proxy:
                     most_bytes = 65536
                     if source is near and self._allowed_bytes is not None:
                         most_bytes = min(most_bytes, self._allowed_bytes)
+                    if not most_bytes:
+                        continue  # `allow` was called since the select
                     data = source.recv(most_bytes)
                     if not data:
                         near.shutdown(socket.SHUT_RDWR)
