@@ -107,7 +107,8 @@ class Walk:
 
     def _is_verified(self, seen: Observation) -> bool:
         context = self.context
-        earlier = context.own.serving.verified_master
+        # What earlier visits verified is read from the disk, and counts only for a master that serves alone.
+        earlier = context.own.serving.verified_master if len(seen.masters) == 1 else None
         return is_verified(seen, context.record, context.target, self._verified, earlier)
 
     def _wait(self, before: Situation) -> None:
@@ -135,10 +136,8 @@ class Walk:
         def act() -> End:
             try:
                 self._act(step, seen)
-            except WinchPending as error:
-                self._winch_pending = True
-                return ended_by(error)
             except Exception as error:  # Also a bug in fleet: the controller and the journal must learn of it.
+                self._winch_pending |= isinstance(error, WinchPending)
                 return ended_by(error)
             return End(Outcome.DONE)
 
