@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -18,6 +17,7 @@ from fleet.host import Host
 from fleet.inventory.host_names import is_address
 from fleet.inventory.nearest import did_you_mean
 from fleet.inventory.tree import Origin, Problem, Variable, flatten_command
+from fleet.onhost.nginx.probe_target import read_target
 from fleet.onhost.protocol import Layout, Probe
 
 ALIASES = {
@@ -77,11 +77,7 @@ def _python(text: str) -> str | None:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(_one_line(text))
-    if parts.scheme not in ("http", "https") or not parts.hostname or " " in text or parts.fragment:
-        raise ValueError("not an http URL")
-    if parts.username is not None or parts.port == 0:
-        raise ValueError("with a user, or with port 0")
+    read_target(_one_line(text))
     return text
 
 
@@ -97,12 +93,14 @@ class ProbeVariables(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     url: Annotated[str, AfterValidator(_url)] = Field(
-        description="http://host[:port]/path or https://…, without a user; the host itself requests it"
+        description="http://host[:port]/path, or http://unix:/run/nginx.sock:/path for a UNIX socket by its absolute path; "
+        "also https://…; without a user; the host itself requests it"
     )
     status: Annotated[int, _Number] = Field(200, ge=100, le=599, description="an HTTP status from 100 to 599")
     contains: Annotated[str, Field(min_length=1)] | None = Field(None, description="text that the answer must contain")
     timeout_s: Annotated[float, _Number] = Field(5.0, gt=0, le=300, description="seconds, more than 0 and at most 300")
     host_header: _Line | None = Field(None, description="the value of the Host header")
+    proxy_protocol: bool = Field(False, description="true if its `listen` has proxy_protocol, or false")
 
 
 class HostVariables(BaseModel):
@@ -130,7 +128,7 @@ class HostVariables(BaseModel):
     nginx_config: _File | None = Field(None, description="the absolute path of a file on the host")
     nginx_prefix: _Folder | None = Field(None, description="the absolute path of a directory on the host, not /")
     fleet_probes: tuple[ProbeVariables, ...] | None = Field(
-        None, description="a list of {url, status, contains, timeout_s, host_header}"
+        None, description="a list of {url, status, contains, timeout_s, host_header, proxy_protocol}"
     )
     fleet_state_dir: _Folder | None = Field(None, description="the absolute path of a directory on the host, not /")
     fleet_known_hosts: _Line | None = Field(
@@ -241,8 +239,10 @@ def _problems_of(error: ValidationError, known: Mapping[str, Variable]) -> Itera
         if detail["type"] == "missing":
             yield Problem(variable.origin, f"{where} is missing; it must be {description}.")
             continue
-        # A URL with a user in it may hold a password, which must not be printed.
-        so = "contains a user" if "@" in str(detail["input"]) else f"is {repr(detail['input'])[:80]}"
+        # A URL with a user in it may hold a password, which must not be printed. An abstract UNIX socket begins with @, too.
+        given = str(detail["input"])
+        has_user = "@" in given.replace("://unix:@", "://unix:")
+        so = "contains a user" if has_user else f"is {repr(detail['input'])[:80]}"
         yield Problem(variable.origin, f"{where} {so}; allowed: {description}.")
 
 

@@ -118,13 +118,16 @@ class Layout(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """One HTTP request that a healthy worker answers. `url` has a literal address, or a name that the host resolves."""
+    """One HTTP request that a healthy worker answers. `url` has a literal address, or a name that the host resolves, or a
+    UNIX socket (`nginx/probe_target.py`). `proxy_protocol`: a PROXY protocol line comes first.
+    """
 
     url: str
     status: int = 200
     contains: Optional[str] = None
     timeout_s: float = 5.0
     host_header: Optional[str] = None
+    proxy_protocol: bool = False
 
 
 class Options(NamedTuple):

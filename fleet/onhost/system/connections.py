@@ -1,11 +1,12 @@
 """The sockets of this host, its addresses, and connections to it, as a `Machine` sees and makes them."""
 
+import os
 import socket
 from typing import Collection, Dict, List, Optional, Sequence, Tuple
 
 import psutil
 
-from fleet.onhost.system import sockets
+from fleet.onhost.system import sockets, unix_peers
 from fleet.onhost.system.sockets import Listener
 
 
@@ -17,7 +18,12 @@ class Connections:
         return sockets.listeners("/proc/%d/net" % pid)
 
     def peer_inodes(self, connections: Sequence[socket.socket]) -> List[int]:
-        """Inodes of the far ends of connections to this host, in the same order; 0 until a process accepts the connection."""
+        """Inodes of the far ends of connections to this host, in the same order; 0 until a process accepts the connection.
+
+        All of them are of one family. Raises OSError.
+        """
+        if connections and connections[0].family == socket.AF_UNIX:
+            return unix_peers.peer_inodes(connections)
         return sockets.peer_inodes("/proc/self/net", connections)
 
     def established(self, pids: Collection[int]) -> int:
@@ -58,13 +64,20 @@ class Connections:
         """An open TCP connection. Raises OSError."""
         return socket.create_connection((host, port), timeout=timeout_s)
 
-    def dial_unix(self, path: str, timeout_s: float) -> socket.socket:
-        """An open connection to a UNIX socket. Raises OSError."""
+    def dial_unix(self, path: str, timeout_s: float, pid: int) -> socket.socket:
+        """An open connection to the UNIX socket that this process sees at the path. Raises OSError.
+
+        nginx may have a /tmp of its own (PrivateTmp). The detour over a descriptor leaves room in the address for a path of
+        any length that nginx can listen on.
+        """
+        place = os.open("/proc/%d/root%s" % (pid, path), os.O_PATH)
         found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         found.settimeout(timeout_s)
         try:
-            found.connect(path)
+            found.connect("/proc/self/fd/%d" % place)
         except OSError:
             found.close()
             raise
+        finally:
+            os.close(place)
         return found

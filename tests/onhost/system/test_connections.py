@@ -27,4 +27,4 @@ def test_a_name_without_an_address_has_none() -> None:
 
 def test_a_socket_that_nothing_listens_on_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
-        Machine().dial_unix(str(tmp_path / "socket"), timeout_s=5.0)
+        Machine().dial_unix(str(tmp_path / "socket"), 5.0, os.getpid())
