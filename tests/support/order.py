@@ -19,6 +19,7 @@ LONG_MODULES = {
     "tests/lab/test_matrix.py": 60,
     "tests/lab/test_preflight.py": 55,
     "tests/lab/test_story.py": 50,
+    "tests/lab/test_rehearsal.py": 45,
     "tests/lab/test_two_laptops.py": 45,
     "tests/lab/test_journal.py": 45,
     "tests/onhost/test_failure_modes.py": 45,

@@ -46,6 +46,7 @@ WHOLE_SYSTEM = {
     "tests/lab/test_phases.py": "the recorded phases against the real nginx",
     "tests/lab/test_preflight.py": "fleet against a lab: every word of preflight",
     "tests/lab/test_random_faults.py": "fleet against a lab: drawn faults",
+    "tests/lab/test_rehearsal.py": "fleet against a lab: what a rehearsal shows, and that it leaves no trace",
     "tests/lab/test_refusals.py": "fleet against a lab: logins and Pythons that can't work",
     "tests/lab/test_ssh.py": "visits of lab hosts",
     "tests/lab/test_story.py": "fleet against a lab: the main job under load",

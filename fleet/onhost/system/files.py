@@ -14,11 +14,7 @@ import sys
 from typing import List, Optional
 
 from fleet.onhost.system.gunzip import unpacked
-
-if not hasattr(os, "listxattr"):
-    from fleet.onhost.system.xattr import getxattr, listxattr, setxattr
-else:
-    from os import getxattr, listxattr, setxattr
+from fleet.onhost.system.xattr import copy_attributes
 
 TEMPORARY = ".tmp."
 
@@ -108,12 +104,7 @@ class Files:
         seen = os.stat(like)
         os.chown(target, seen.st_uid, seen.st_gid)
         os.chmod(target, stat.S_IMODE(seen.st_mode))
-        for name in listxattr(like):
-            try:
-                setxattr(target, name, getxattr(like, name))
-            except OSError as error:
-                if error.errno not in (errno.ENOTSUP, errno.ENODATA):
-                    raise
+        copy_attributes(like, target)
         _sync(target)
 
     def unpack(self, source: str, target: str, most_bytes: Optional[int] = None) -> str:

@@ -1,9 +1,10 @@
-"""`listxattr`, `getxattr` and `setxattr` as in `os`, through the C library: on musl Python's `os` lacks them.
+"""Extended attributes. `listxattr`, `getxattr` and `setxattr` are as in `os`, whose own are missing on musl.
 
 Without them a release on a musl host (Alpine) would lose the capabilities, ACL and label of the binary it replaces.
 """
 
 import ctypes
+import errno
 import os
 from typing import List
 
@@ -24,6 +25,16 @@ def getxattr(path: str, attribute: str) -> bytes:
 def setxattr(path: str, attribute: str, value: bytes) -> None:
     """Set the attribute to this value. Raises OSError."""
     _call("setxattr", path, os.fsencode(attribute), value, ctypes.c_size_t(len(value)), 0)
+
+
+def copy_attributes(source: str, target: str) -> None:
+    """Copy the extended attributes (ACL, label, capabilities) that the target's file system can hold. Raises OSError."""
+    for name in listxattr(source):
+        try:
+            setxattr(target, name, getxattr(source, name))
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.ENODATA):
+                raise
 
 
 def _read(function: str, path: str, *words: bytes) -> bytes:

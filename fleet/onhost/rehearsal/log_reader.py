@@ -1,0 +1,57 @@
+"""The log lines of a rehearsal that can speak against a release."""
+
+import os
+import re
+from typing import Collection, Dict, List, Optional, Tuple
+
+from fleet.onhost.nginx.error_log import FATAL, GRAVE, LINE
+from fleet.onhost.nginx.log_files import written_by
+from fleet.onhost.system.machine import Machine
+
+MOST_LOG_BYTES = 1 << 20
+MOST_LINES = 50
+AT_START = re.compile(r"^nginx: \[(\w+)\]")
+
+
+class Reader:
+    """Reads the logs of the rehearsal, each line once."""
+
+    def __init__(self, machine: Machine, words: int) -> None:
+        self._machine = machine
+        self._words = words
+        self._read: Dict[str, int] = {}
+
+    def lines(self, pids: Collection[int]) -> Tuple[str, ...]:
+        """The lines since the last call: those that count, and in the main log those that are not nginx's own."""
+        found: List[str] = []
+        for path in sorted({path for pid in pids for path in written_by(self._machine, pid)} | set(self._read) - {""}):
+            is_main = any(path == error_log(self._machine, pid) for pid in pids)
+            found += [line for line in self._new(path).splitlines() if counts(line, is_main)]
+        os.lseek(self._words, self._read.get("", 0), os.SEEK_SET)
+        data = os.read(self._words, MOST_LOG_BYTES)
+        self._read[""] = self._read.get("", 0) + len(data)
+        found += [line for line in data.decode("utf-8", "replace").splitlines() if counts(line, is_main=True)]
+        return tuple(dict.fromkeys(found))[:MOST_LINES]
+
+    def _new(self, path: str) -> str:
+        try:
+            data = self._machine.read_from(path, self._read.get(path, 0), MOST_LOG_BYTES)
+        except OSError:
+            return ""
+        self._read[path] = self._read.get(path, 0) + len(data)
+        return data.decode("utf-8", "replace")
+
+
+def counts(line: str, is_main: bool) -> bool:
+    """Whether the line can speak against a release; lines of the loader and of libraries have no date."""
+    found = LINE.match(line)
+    if found is None:
+        words = AT_START.match(line)
+        return is_main and bool(line.strip()) and (words is None or words.group(1) in GRAVE)
+    return any(word in line for word in FATAL) or (found.group(1) in GRAVE and "client:" not in line)
+
+
+def error_log(machine: Machine, pid: int) -> Optional[str]:
+    """The file that takes the error log of this master: its descriptor 2, unless that is the one it was started with."""
+    path = machine.real_path("/proc/%d/fd/2" % pid)
+    return path if path in written_by(machine, pid) else None

@@ -1,0 +1,166 @@
+"""nginx in the rehearsal: how it is started, and how it is seen to come up. The caller is pid 1 of its PID namespace."""
+
+import os
+import stat
+from typing import Dict, FrozenSet, NamedTuple, Optional, Tuple
+
+from fleet.onhost.nginx.observe import DRAINING, MASTER, WORKER
+from fleet.onhost.rehearsal.evidence import Defect, Fault
+from fleet.onhost.rehearsal.inherited import Inherited, become
+from fleet.onhost.system.machine import POLL_S, Machine
+from fleet.onhost.system.process import Process
+
+STAYED_S = 0.25
+"""Seconds for which the workers must be the same ones."""
+GONE_AFTER_S = 0.3
+FIFO_LOOK_S = 0.5
+MOST_BIRTHS_EACH, SPARE_BIRTHS = 3, 8
+"""More children than this for each worker, and these in all, were born: then workers die as soon as they start."""
+OPEN_CALLS = {"x86_64": {2: 1, 257: 2}, "aarch64": {56: 2}}
+"""The numbers of open(2) and openat(2), and which field of /proc/PID/syscall has the path."""
+NOT_EXECUTED = 127
+LAST_DESCRIPTOR = 1 << 20
+
+Image = Tuple[int, int]
+
+
+class Family(NamedTuple):
+    """A master and its children: `born` are all that were ever seen, `workers` those that accept."""
+
+    master: Process
+    children: FrozenSet[int]
+    workers: FrozenSet[int]
+
+
+class Came(NamedTuple):
+    """How a generation came up: its master, if there is one, its workers, and what is wrong with them."""
+
+    master: Optional[int]
+    workers: FrozenSet[int]
+    fault: Optional[Fault]
+
+
+def start(who: Inherited, words: int) -> int:
+    """Start the master's binary as the master was started. Returns its pid; `words` takes both of its outputs."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        nothing = os.open("/dev/null", os.O_RDWR)
+        for source, target in ((nothing, 0), (words, 1), (words, 2)):
+            os.dup2(source, target)
+        os.closerange(3, min(LAST_DESCRIPTOR, os.sysconf("SC_OPEN_MAX")))
+        lacking = become(who)
+        if lacking:
+            os.write(2, ("fleet: not set as for the master: %s\n" % ", ".join(lacking)).encode())
+        os.execve(who.argv[0], who.argv, who.environment)
+    except BaseException as error:  # This process must end here, whatever happened.
+        os.write(2, ("fleet: %s: %s\n" % (who.argv[0], error)).encode("utf-8", "replace"))
+    os._exit(NOT_EXECUTED)
+
+
+def reap() -> Dict[int, int]:
+    """The children of this process that have ended, with their status."""
+    ended: Dict[int, int] = {}
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if not pid:
+            return ended
+        ended[pid] = status
+
+
+def family(machine: Machine, parent: int, image: Image) -> Optional[Family]:
+    """The master below this parent that runs this image, or `None`."""
+    every = machine.processes()
+    for process in every:
+        if process.ppid == parent and MASTER.match(process.title) and machine.image(process.pid) == image:
+            children = [one for one in every if one.ppid == process.pid]
+            workers = [one.pid for one in children if WORKER.match(one.title) and DRAINING not in one.title]
+            return Family(process, frozenset(one.pid for one in children), frozenset(workers))
+    return None
+
+
+def come_up(
+    machine: Machine, parent: int, image: Image, least: int, limit_s: float, started: Optional[int] = None
+) -> Came:
+    """Wait until a master below `parent` has at least `least` workers that stay, or until it is clear that it has not.
+
+    `started` is the process that this one has started; without it, the parent is a master that was sent USR2.
+    """
+    began_s = machine.monotonic_s()
+    seen: FrozenSet[int] = frozenset()
+    same_since_s, next_fifo_look_s = began_s, began_s + FIFO_LOOK_S
+    born: FrozenSet[int] = frozenset()
+    here: Optional[Family] = None
+    ended: Dict[int, int] = {}
+    while machine.monotonic_s() - began_s < limit_s:
+        now_s = machine.monotonic_s()
+        ended.update(reap())
+        here = family(machine, parent, image)
+        if here is not None:
+            born |= here.children
+            if len(born) > MOST_BIRTHS_EACH * max(least, len(here.workers), 1) + SPARE_BIRTHS:
+                return Came(here.master.pid, here.workers, Fault(Defect.WORKERS_DIE, _births(born)))
+            if here.workers != seen or len(seen) < max(least, 1):
+                seen, same_since_s = here.workers, now_s
+            elif now_s - same_since_s >= STAYED_S:
+                return Came(here.master.pid, seen, None)
+        elif _is_over(machine, parent, started, ended, now_s - began_s):
+            return Came(None, seen, Fault(Defect.ENDED, _ending(ended.get(started or 0))))
+        if now_s >= next_fifo_look_s:
+            blocked, next_fifo_look_s = waiting_for(machine), now_s + FIFO_LOOK_S
+            if blocked is not None:
+                return Came(None, seen, Fault(Defect.BLOCKED, "it waits for a writer", blocked))
+        machine.pause(POLL_S)
+    return _too_late(here, limit_s)
+
+
+def _births(born: FrozenSet[int]) -> str:
+    return "%d workers were started, and they end at once" % len(born)
+
+
+def _is_over(machine: Machine, parent: int, started: Optional[int], ended: Dict[int, int], waited_s: float) -> bool:
+    """Whether no master will come. A daemon's first process ends with code 0 and leaves its child to us."""
+    if started is not None and ended.get(started):
+        return True
+    if waited_s < GONE_AFTER_S or (started is not None and started not in ended):
+        return False
+    return all(one.ppid != parent or WORKER.match(one.title) for one in machine.processes())
+
+
+def _ending(status: Optional[int]) -> str:
+    if status is None:
+        return "it exited"
+    if status & 127:
+        return "signal %d ended it" % (status & 127)
+    return "it exited with code %d" % (status >> 8)
+
+
+def _too_late(here: Optional[Family], limit_s: float) -> Came:
+    if here is None:
+        return Came(None, frozenset(), Fault(Defect.NO_WORKERS, "no master came within %.0f s" % limit_s))
+    text = "%d workers were ready and stayed within %.0f s" % (len(here.workers), limit_s)
+    return Came(here.master.pid, here.workers, Fault(Defect.NO_WORKERS, text))
+
+
+def waiting_for(machine: Machine) -> Optional[str]:
+    """The FIFO that one of the processes waits to open, or `None`."""
+    found = (_blocked_in(machine, process.pid) for process in machine.processes() if process.pid != os.getpid())
+    return next((path for path in found if path), None)
+
+
+def _blocked_in(machine: Machine, pid: int) -> Optional[str]:
+    fields = (machine.read("/proc/%d/syscall" % pid) or "").split()
+    calls = OPEN_CALLS.get(os.uname().machine, {})
+    if not fields or not fields[0].isdigit() or int(fields[0]) not in calls:
+        return None
+    try:
+        data = machine.read_from("/proc/%d/mem" % pid, int(fields[calls[int(fields[0])]], 16), 4096)
+        path = os.fsdecode(data.split(b"\0")[0])
+        return path if stat.S_ISFIFO(os.stat(path).st_mode) else None
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,0 +1,21 @@
+"""Runs on a lab host: a rehearsal for the nginx that is there, asked in JSON on stdin and answered in JSON on stdout."""
+
+import json
+import sys
+
+from fleet.onhost.instance import Instance
+from fleet.onhost.protocol import Layout, Probe
+from fleet.onhost.rehearsal.rehearse import rehearse
+from fleet.onhost.system.machine import Machine
+from fleet.onhost.wire import encode
+
+
+def main() -> None:
+    asked = json.load(sys.stdin)
+    instance = Instance.at(Machine(), Layout(pid_file=asked["pid_file"]))
+    probes = tuple(Probe(url) for url in asked["probes"])
+    print(encode(rehearse(instance, instance.look().masters[0], asked["release"], probes, asked["alone"])))
+
+
+if __name__ == "__main__":
+    main()
