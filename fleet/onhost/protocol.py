@@ -189,7 +189,8 @@ class State(Enum):
 class Record(NamedTuple):
     """What is wanted on this host, written before the first swap. Times are UTC in ISO 8601.
 
-    `why` explains its state where the operator did not ask for it (an expired lease).
+    `why` explains its state where the operator did not ask for it (an expired lease). `uncounted` are the probes that the
+    release before failed just before `launch`: they do not count in this rollout.
     """
 
     rollout: str
@@ -203,6 +204,7 @@ class Record(NamedTuple):
     poisoned: Optional[Tuple[int, int]] = None
     allow: Tuple[str, ...] = ()
     why: str = ""
+    uncounted: Tuple[Probe, ...] = ()
 
 
 class Claim(NamedTuple):

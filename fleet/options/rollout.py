@@ -13,7 +13,9 @@ from fleet.options.shared import Decorator, option, together
 from fleet.options.value_types import Duration
 
 KEEPS = {"default": None, "show_default": "the rollout's own setting"}
-OVERRIDABLE = "memory-short, modules-gone, not-checked, path-differs, pending-config, poisoned, quic"
+OVERRIDABLE = (
+    "memory-short, modules-gone, not-checked, path-differs, pending-config, poisoned, probe-fails-already, quic"
+)
 
 
 def pace_options(overrides: bool = False) -> Decorator:

@@ -291,8 +291,9 @@ class _Visit:
         request, options = self.task.request, self.task.request.options
         held = request.goal is not None and request.goal.rest is Rest.HELD
         drains_s = options.drain_timeout_s if Step.RETIRE in request.allowed and not held else 0.0
-        # Each probe is sent twice, and its timeout holds once for the connection and once for the answer.
-        verifies_s = options.settle_s + 4 * sum(probe.timeout_s for probe in options.probes)
+        # Each probe is sent twice, and if it fails also to the other generation and once more to each; its timeout holds
+        # once for the connection and once for the answer.
+        verifies_s = options.settle_s + 10 * sum(probe.timeout_s for probe in options.probes)
         return self.task.deadlines.silence_s + max(drains_s, verifies_s)
 
     def _refuse_if_stopped(self) -> None:

@@ -30,7 +30,7 @@ SYSTEMCTL = "/usr/sbin/systemctl"
 class Scene:
     """How to provoke a reason: the kind of host, the shell that changes it, and the request for preflight.
 
-    `release` is a kind of release or one of `PATCHES`, `None` for none; `prefix` is put before the command.
+    `release` is a kind of release or one of `PATCHES`, `None` for none; `probes` are URLs; `prefix` is put before the command.
     """
 
     kind: str = "plain"
@@ -38,6 +38,7 @@ class Scene:
     release: str | None = "new"
     pid_file: str | None = PID_FILE
     uid: int = 0
+    probes: tuple[str, ...] = ()
     prefix: tuple[str, ...] = ()
 
 
@@ -132,6 +133,7 @@ SCENES = {
         f"{config('s/listen 80;/listen 80; listen 443 http3;/')}; {START}",
         release="http3",
     ),
+    "probe_fails_already": Scene("sick", probes=("http://127.0.0.1/health",)),
     "no_error_log": Scene("syslog-only"),
     "env_lost": Scene(
         shell=f"{RESTART}; cp $(ldconfig -p | grep -m1 -o '/.*libutil.so.1') /opt/libjemalloc.so.2; "
@@ -175,6 +177,7 @@ class Stage:
         host = self.hosts[place_of(scene)]
         staged = str(self.releases / scene.release) if scene.release else None
         asked = {"staged": staged, "pid_file": scene.pid_file, "uid": scene.uid, "allow": list(allow)}
+        asked["probes"] = list(scene.probes)
         done = host.exec([*scene.prefix, *PUPPET], input=json.dumps(asked).encode(), timeout_s=120)
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         return {one["reason"]: from_plain(Finding, one) for one in json.loads(done.stdout)}

@@ -209,6 +209,11 @@ KINDS = (
         "/health answers 503 with the running release already",
         config=config(health='503 "no\\n"'),
     ),
+    Kind(
+        "proxy-protocol",
+        "nginx expects a PROXY protocol line first, which the lab's probe does not send",
+        config=config(listen=("80 proxy_protocol",)),
+    ),
     # Logs
     Kind(
         "syslog-only",

@@ -17,7 +17,7 @@ from fleet.onhost.nginx.binary import (
 )
 from fleet.onhost.nginx.configuration import Configuration
 from fleet.onhost.observation import Observation
-from fleet.onhost.preflight import in_memory, listeners, resources, service
+from fleet.onhost.preflight import in_memory, listeners, probe_baseline, resources, service
 from fleet.onhost.preflight.master import at_its_path, configuration_of, obeys, pid_file, the_master
 from fleet.onhost.preflight.release import differs, moved_paths, runs
 from fleet.onhost.preflight.subject import Subject
@@ -144,6 +144,7 @@ def _surroundings(subject: Subject) -> Tuple[Tuple[str, Check], ...]:
         ("the process limits", lambda: resources.processes(subject)),
         ("the systemd unit", lambda: service.unit(subject)),
         ("the binary's package", lambda: service.packaged(subject)),
+        ("the probes", lambda: probe_baseline.fails_already(subject)),
     )
 
 

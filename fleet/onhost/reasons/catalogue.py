@@ -54,8 +54,12 @@ def _in_words(fact: object) -> object:
 
 def apply_allowed(findings: Tuple[Finding, ...], allow: Tuple[str, ...]) -> Tuple[Finding, ...]:
     """The findings, with allowed refusals as warnings; a refusal that could be allowed says by which option."""
-    allowed = {word.replace("_", "-") for word in allow}
-    return tuple(_apply_allowed(one, option_word(one.reason) in allowed) for one in findings)
+    return tuple(_apply_allowed(one, is_allowed(one.reason, allow)) for one in findings)
+
+
+def is_allowed(word: str, allow: Tuple[str, ...]) -> bool:
+    """Whether the operator said `--allow` for this reason, with either spelling."""
+    return option_word(word) in [option_word(one) for one in allow]
 
 
 def _apply_allowed(found: Finding, allowed: bool) -> Finding:

@@ -84,6 +84,12 @@ LAUNCH = (
         "Nothing to do now. Find out what writes that file.",
     ),
     warning(
+        "probe_not_counted",
+        "The probe `fleet_probes[{number}]` does not count in this rollout, because the release that serves fails it: "
+        "{problem}.",
+        "Nothing to do if you allowed that. Else correct that entry of `fleet_probes` in the inventory.",
+    ),
+    warning(
         "file_mended",
         "The new binary {path} could not be executed; it got the owner, mode and labels of the running one, and USR2 is "
         "sent once more.",
@@ -195,15 +201,26 @@ VERIFY = (
     ),
     failure(
         "workers_silent",
-        "The probe reached no worker of the new master: {problem}.",
+        "The probe reached no worker of the new master: {problem}. {compared}.",
         "Check that the address in `fleet_probes` belongs to this nginx (`ss -lnp`). If it does, its workers hang: "
         "`ps -o stat,wchan -p PID`.",
     ),
     failure(
         "probe_failed",
-        "The probe failed on the new release: {problem}.",
-        "Ask the same of a host that runs the old release (`curl -i URL`): if that one answers well, the new release is "
-        "bad. If this host is held (TRIAL), go back: `fleet rollback`.",
+        "The probe failed on the new release: {problem}. {compared}.",
+        "Ask the same of a host that runs the old release (`curl -i URL`) to see what differs. If this host is held "
+        "(TRIAL), go back: `fleet rollback`.",
+    ),
+    failure(
+        "probe_fails_on_both",
+        "The probe fails on both releases: {problem}; and on the other one: {other}. So it says nothing about the new "
+        "release.",
+        "Find out what both depend on (an upstream, a disk). When `curl -i URL` is right on this host again, " + RESUME,
+    ),
+    warning(
+        "probe_no_evidence",
+        "A probe failed on both releases, which did not count: {problem}; and on the other one: {other}.",
+        "Nothing to do for fleet. Find out what both depend on: an upstream, a disk.",
     ),
     failure(
         "listeners_uncovered",

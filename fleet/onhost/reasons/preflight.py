@@ -264,6 +264,13 @@ CONFIGURATION = (
         "HTTP/3 is on ({listener}) without `quic_bpf on`, so its connections would break during the upgrade.",
         "Set `quic_bpf on;` and `reuseport` in nginx.conf and restart nginx, or take the host out of the load balancer.",
     ),
+    overridable(
+        "probe_fails_already",
+        "The running release fails a probe already, `fleet_probes[{number}]`: {problem}. So the probe could not tell a bad "
+        "new release from a good one.",
+        "Correct what it asks for, or that entry of `fleet_probes` in the inventory ({advice}); then run "
+        "`fleet check RELEASE`.",
+    ),
     warning(
         "no_error_log",
         "The error log can't be read ({where}), so the new master is judged without it.",

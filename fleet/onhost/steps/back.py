@@ -12,6 +12,7 @@ from fleet.onhost.nginx.probe import ask
 from fleet.onhost.observation import Master, Observation, Worker
 from fleet.onhost.steps.context import StepContext, StepFailed, StepRefused, accepting, find, identities, pair
 from fleet.onhost.steps.forward import USR1_SEEN_S, beside, must_hear, path_of
+from fleet.onhost.steps.probe_verdict import counted
 from fleet.onhost.steps.recover_release import has_or_rescued
 from fleet.onhost.steps.verify import floods, say_doubled
 
@@ -60,7 +61,7 @@ def _hup_is_pending(context: StepContext, master: Master) -> bool:
 def _answers(context: StepContext, seen: Observation, master: Master) -> None:
     now = find(seen, master.pid, master.start)
     workers = [worker.pid for worker in now.accepting] if now else []
-    for probe in context.options.probes:
+    for probe in counted(context):
         answer = ask(context.machine, probe, workers)
         if answer.by is None:
             raise StepFailed("old_not_answering", problem=answer.problem)

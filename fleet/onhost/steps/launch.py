@@ -19,6 +19,7 @@ from fleet.onhost.state.store import Serving
 from fleet.onhost.steps.context import StepContext, StepError, StepFailed, StepRefused, find, identities
 from fleet.onhost.steps.forward import beside, must_hear, path_of
 from fleet.onhost.steps.launch_failures import Repair, is_ignored, why_not_started, why_not_tested
+from fleet.onhost.steps.probe_verdict import ask_before_launch
 
 LAUNCH_FLOOR_S = 5.0  # nginx tries to bind a listener that is taken for 2.5 s before it gives up.
 LAUNCH_FACTOR = 3.0
@@ -53,6 +54,7 @@ def launch(context: StepContext, seen: Observation) -> None:
     if len(seen.masters) == 2:
         return
     must_hear(seen.masters[0])
+    ask_before_launch(context, seen.masters[0])
     _name_the_master(context, seen)
     failure = _try(context, seen)
     if failure is not None and _repaired(context, seen, failure.repair):

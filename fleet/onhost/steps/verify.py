@@ -10,9 +10,9 @@ from typing import FrozenSet, Optional, Sequence, Tuple
 
 from fleet.onhost.nginx.error_log import CRASHED, ENDED, Mark, bad_lines, lines_since, mark
 from fleet.onhost.nginx.log_files import moved_away
-from fleet.onhost.nginx.probe import ask
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.steps.context import StepContext, StepFailed, accepting, find, identities, pair
+from fleet.onhost.steps.probe_verdict import must_answer
 from fleet.onhost.text import listed
 
 WORKERS_SEEN_S = 5.0
@@ -54,7 +54,7 @@ def _judge(context: StepContext, new: Master, wanted: int) -> Observation:
     if len(accepting(now, new)) < wanted:
         raise _too_few(context, now, new, wanted)
     workers = _pids(now, new)
-    probe(context, workers)
+    must_answer(context, workers)
     _settle(context, new, workers)
     return context.look()
 
@@ -103,16 +103,6 @@ def _pids(seen: Observation, new: Master) -> FrozenSet[int]:
     return frozenset(worker.pid for worker in accepting(seen, new))
 
 
-def probe(context: StepContext, workers: FrozenSet[int]) -> None:
-    """One of these workers answers every probe as it should. Raises `StepFailed`."""
-    for one in context.options.probes:
-        answer = ask(context.machine, one, workers)
-        if answer.by is None:
-            raise StepFailed("workers_silent", problem=answer.problem)
-        if answer.problem:
-            raise StepFailed("probe_failed", problem=answer.problem)
-
-
 def _settle(context: StepContext, new: Master, workers: FrozenSet[int]) -> None:
     until = context.machine.monotonic_s() + context.options.settle_s
     while True:
@@ -125,7 +115,7 @@ def _settle(context: StepContext, new: Master, workers: FrozenSet[int]) -> None:
         if context.machine.monotonic_s() >= until:
             break
         context.machine.pause(SETTLE_POLL_S)
-    probe(context, workers)
+    must_answer(context, workers)
     _must_be_clean(context, context.look(), new)
 
 
@@ -215,7 +205,7 @@ def look_after(context: StepContext, seen: Observation) -> None:
     elif lines:
         raise _speaks_against(lines)
     _must_live(context, seen, new)
-    probe(context, workers)
+    must_answer(context, workers)
 
 
 def _look_at_the_old(context: StepContext, old: Master) -> None:

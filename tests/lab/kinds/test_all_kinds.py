@@ -79,6 +79,7 @@ SIGNS: Mapping[str, Sign] = {
     "fewer-workers": Sign(f"pgrep -c -P {MASTER}; grep -c '^worker_processes 1;' {nginx.CONFIG}", "2\n1"),
     "unix-socket": Sign("grep -c /run/nginx.sock /proc/net/unix", "1"),
     "sick": Sign(f"grep -c 'return 503' {nginx.CONFIG}", "1", ()),
+    "proxy-protocol": Sign(f"grep -c 'listen 80 proxy_protocol;' {nginx.CONFIG}", "1", ()),
     "syslog-only": Sign(
         f"grep error_log {nginx.CONFIG}; ls {LOGS}",
         "error_log syslog:server=127.0.0.1:514 notice;\naccess.log\nnginx.pid",

@@ -41,6 +41,8 @@ TAKES_TEXT = {"End": 1, "Finding": 0}
 
 # Facts as the code gives them, by name; a word with other facts of that name has its own.
 FACTS: Mapping[str, object] = {
+    "advice": "if its `listen` has `proxy_protocol`, add `proxy_protocol: true` to the probe",
+    "compared": "The other release answers it as it should",
     "command": "`/usr/sbin/nginx -c /etc/nginx/nginx.conf`",
     "error": OSError(28, "No space left on device", "/var/lib/fleet/instances/1f/record.json"),
     "files": "/etc/nginx/conf.d/site.conf (2026-11-23 09:12:44)",
@@ -53,6 +55,7 @@ FACTS: Mapping[str, object] = {
     "listener": "0.0.0.0:443",
     "listeners": "127.0.0.1:8080, unix:/run/nginx.sock",
     "mount": "/var",
+    "number": 0,
     "opened": 2,
     "path": "/usr/sbin/nginx",
     "paths": "/var/log/nginx/access.log",
@@ -125,6 +128,8 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "packaged": {"package": "nginx-core", "hold": "apt-mark hold nginx-core"},
     "not_two_masters": {"found": 1},
     "pid_file_rewritten": {"held": "no pid", "path": "/run/nginx.pid"},
+    "probe_fails_on_both": {"other": "http://127.0.0.1/health: answered 502 instead of 200, from worker 813"},
+    "probe_no_evidence": {"other": "http://127.0.0.1/health: answered 502 instead of 200, from worker 813"},
     "start_crashed": {"signal": 11, "when": "tested the configuration"},
     "other_pid_file": {"other": "/usr/local/nginx/logs/nginx.pid", "path": "/run/nginx.pid"},
     "launch_failed": {"line": "it exited at once, and its log has no reason"},

@@ -63,17 +63,18 @@ class Host:
     def state_dir(self) -> Path:
         return self.nginx.folder / "state"
 
+    @property
+    def options(self) -> Options:
+        return Options(settle_s=0.3, probes=(Probe(f"http://{self.nginx.target}/health"),), allow=("pending-config",))
+
     def visit(
         self, ask: Ask, go_on: Callable[[], None] = lambda: None, rollout: str = "r1", *, reopen: bool = False
     ) -> tuple[End, Report]:
         layout = Layout(pid_file=str(self.nginx.pid_file), state_dir=str(self.state_dir))
-        options = Options(
-            settle_s=0.3, probes=(Probe(f"http://{self.nginx.target}/health"),), allow=("pending-config",)
-        )
         goal = Goal(self.target, Rest.HELD) if ask in (Ask.STAGE, Ask.UPGRADE) else None
         back = ask is Ask.ROLLBACK
-        request = Request(PROTOCOL, ask, rollout, self.epoch, "ada", goal, MAY_DO[ask], layout, options, take_over=back)
-        request = request._replace(reopen=reopen)
+        request = Request(PROTOCOL, ask, rollout, self.epoch, "ada", goal, MAY_DO[ask], layout, self.options)
+        request = request._replace(take_over=back, reopen=reopen)
         self.steps.clear()
         end, report = serve(self.machine, request, self._say, go_on)
         assert report is not None

@@ -6,7 +6,7 @@ import sys
 
 from fleet.onhost.instance import Instance
 from fleet.onhost.preflight.checks import preflight
-from fleet.onhost.protocol import PROTOCOL, Ask, Goal, Layout, Options, Request, Rest, Step
+from fleet.onhost.protocol import PROTOCOL, Ask, Goal, Layout, Options, Probe, Request, Rest, Step
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.locate import locate
 from fleet.onhost.wire import encode
@@ -20,7 +20,7 @@ def main() -> None:
     layout = locate(machine, Layout(pid_file=asked["pid_file"]))
     instance = Instance.at(machine, layout)._replace(kept=None)
     goal = Goal((asked["staged"] and machine.sha256(asked["staged"])) or "0" * 64, Rest.HELD)
-    options = Options(allow=tuple(asked["allow"]))
+    options = Options(allow=tuple(asked["allow"]), probes=tuple(Probe(url) for url in asked["probes"]))
     request = Request(PROTOCOL, Ask.STAGE, "r1", 1, "ada", goal, (Step.STAGE,), layout, options)
     found = preflight(instance, request, instance.look(), asked["staged"])
     print(json.dumps([json.loads(encode(one)) for one in found]))
