@@ -30,7 +30,7 @@ from fleet.ssh.link_errors import LinkError, NoAnswer
 from fleet.ssh.openssh_config import Settings, resolve
 from fleet.ssh.transport.bastion import Notify
 from fleet.ssh.transport.paramiko_transport import KEX_TIMEOUT_S, HostKeyPolicy, Transport, new_transport
-from fleet.ssh.transport.stream import close_stream, proxy_error, stream_to
+from fleet.ssh.transport.stream import close_stream, proxy_error, run_by_hand, stream_to
 from fleet.ssh.transport.watchdog import Watchdog
 from fleet.task import PLAIN, Connecting, Deadlines
 
@@ -329,7 +329,7 @@ def _explain(
             return LinkError(
                 "no_banner",
                 f"The ProxyCommand for {there} runs, but passed on no SSH banner within {deadlines.banner_s:g} s.",
-                f"Run it by hand: {settings.proxy_command}",
+                run_by_hand(settings.proxy_command),
                 may_pass=True,
             )
         return LinkError(
@@ -343,7 +343,7 @@ def _explain(
         return LinkError(
             "handshake_failed",
             f"{there} answers, but the key exchange failed: {detail}.",
-            f"Try: ssh -v -p {settings.port} {settings.hostname}; and look at the host's sshd log.",
+            f"Try `ssh -v -p {settings.port} {settings.hostname}`, and look at the host's sshd log.",
             may_pass=True,
         )
     return LinkError("link_lost", f"{there} closed the connection during the login: {detail}.", "Look at its sshd log.")

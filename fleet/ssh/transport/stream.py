@@ -1,7 +1,9 @@
 """The byte stream below an SSH connection: TCP, a ProxyCommand's pipes, or a channel through a bastion."""
 
+import errno
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -20,6 +22,12 @@ MAX_WORDS_BYTES = 2048
 TURNED_AWAY = re.compile(r"exchange_identification: (read: )?Connection (closed|reset)")
 # A command's output ends a moment before its process does.
 LAST_WORDS_S = 0.5
+SHELL = "/bin/sh"
+"""Runs a ProxyCommand where $SHELL names none."""
+NO_SHELL = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.ENOEXEC, errno.EISDIR)
+"""Why a program can't be started that is none."""
+LOGINLESS = ("false", "true", "nologin")
+"""The shells of accounts that must not log in: they run no command."""
 
 
 def stream_to(settings: Settings, connect_s: float, notify: Notify, make: MakeLink) -> Any:
@@ -40,9 +48,33 @@ def close_stream(stream: Any) -> None:
         stream.stderr.close()
 
 
+def run_by_hand(command: str) -> str:
+    """The remedy for a ProxyCommand: what fleet runs, for the operator to try."""
+    return f"Run it by hand: `{shlex.join(_words(command))}`"
+
+
 def proxy_error(stream: Any) -> LinkError | None:
     """The error of a ProxyCommand that ended by itself, with its stderr; `None` for any other stream."""
     return stream.proxy_error() if isinstance(stream, _CommandSocket) else None
+
+
+def _shell() -> str:
+    """The operator's shell, as ssh finds it for a ProxyCommand."""
+    return os.environ.get("SHELL") or SHELL
+
+
+def _words(command: str) -> list[str]:
+    return [_shell(), "-c", f"exec {command}"]
+
+
+def _not_started(shell: str, command: str, error: OSError) -> LinkError:
+    if error.errno not in NO_SHELL:
+        return LinkError("proxy_failed", f"The ProxyCommand can't be run: {error.strerror}.", run_by_hand(command))
+    return LinkError(
+        "proxy_failed",
+        f"The ProxyCommand can't be run: your shell, {shell} ($SHELL), can't be started: {error.strerror}.",
+        f"Name a shell that exists, by its whole path: `export SHELL={SHELL}`",
+    )
 
 
 class _CommandSocket(socket.socket):
@@ -58,14 +90,15 @@ class _CommandSocket(socket.socket):
 
     @classmethod
     def start(cls, command: str) -> "_CommandSocket":
-        """Starts the command as OpenSSH does: by a shell, which `exec` replaces. Raises `LinkError`."""
+        """Starts the command as OpenSSH does: by the operator's shell, which `exec` replaces. Raises `LinkError`."""
+        words = _words(command)
         ours, theirs = socket.socketpair()
         with theirs:
             found = cls(fileno=ours.detach())
             found.command, found.stderr = command, tempfile.TemporaryFile()  # noqa: SIM115  # closed with the stream
             try:
                 found.process = subprocess.Popen(
-                    ["/bin/sh", "-c", f"exec {command}"],
+                    words,
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
                     stderr=found.stderr,
@@ -74,9 +107,7 @@ class _CommandSocket(socket.socket):
             except OSError as error:
                 found.stderr.close()
                 socket.socket.close(found)
-                raise LinkError(
-                    "proxy_failed", f"The ProxyCommand can't be run: {error}.", f"Run it by hand: {command}"
-                ) from error
+                raise _not_started(words[0], command, error) from error
         return found
 
     def proxy_error(self) -> LinkError | None:
@@ -90,7 +121,9 @@ class _CommandSocket(socket.socket):
         self.stderr.seek(max(0, self.stderr.seek(0, os.SEEK_END) - MAX_WORDS_BYTES))
         words = safe(self.stderr.read().decode("utf-8", "replace")).strip()
         message = f"The ProxyCommand ended with status {self.process.returncode}{': ' + words if words else ''}."
-        remedy = f"Run it by hand: {self.command}"
+        remedy = run_by_hand(self.command)
+        if os.path.basename(_shell()) in LOGINLESS:
+            remedy = f"Your shell, {_shell()} ($SHELL), runs no command. Name one that does: `export SHELL={SHELL}`"
         if TURNED_AWAY.search(words):
             return LinkError(
                 "proxy_turned_away", message, f"Raise MaxStartups in the sshd_config there. {remedy}", may_pass=True
