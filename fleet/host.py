@@ -1,11 +1,22 @@
 """A host of the inventory: one nginx instance and how to connect to it. Plain data, no secrets."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fleet.onhost.protocol import Layout, Probe
 
 SSH_PORT = 22
 """The default port of sshd."""
+
+
+class SshArguments(NamedTuple):
+    """Options of ssh's command line, each in one word with its value (`-oProxyJump=gate`, `-4`).
+
+    The first value of an option counts: `first` stand before the inventory's user and port, `last` after them.
+    """
+
+    first: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,7 @@ class Host:
     key_files: tuple[str, ...] = ()
     known_hosts: str | None = None
     ssh_config: str | None = None
+    ssh_arguments: SshArguments = field(default_factory=SshArguments)
     become: bool = False
     become_method: str = "sudo"
     python: str | None = None
@@ -31,6 +43,13 @@ class Host:
     layout: Layout = field(default_factory=Layout)
     probes: tuple[Probe, ...] = ()
     where: str = ""
+
+    @property
+    def machine(self) -> tuple[object, ...]:
+        """What leads to the machine: hosts that are equal in it are on one. An address may be another machine behind each
+        bastion, so that the way counts.
+        """
+        return self.address.lower(), self.port or SSH_PORT, self.ssh_config, self.ssh_arguments
 
     def label(self, name: str) -> str | None:
         """The value of a label, or `None`."""

@@ -153,13 +153,12 @@ def _count(text: str) -> _Count | None:
 
 def _refuse_duplicates(hosts: Sequence[Host]) -> None:
     names: dict[str, Host] = {}
-    instances: dict[tuple[str, int, str | None], Host] = {}
+    instances: dict[tuple[object, ...], Host] = {}
     for host in hosts:
         if host.name in names:
             raise Refused(f"{host.name} is in the plan twice.", "List each host once.")
         names[host.name] = host
-        key = (host.address.lower(), host.port or SSH_PORT, host.layout.pid_file)
-        other = instances.setdefault(key, host)
+        other = instances.setdefault((*host.machine, host.layout.pid_file), host)
         if other is not host:
             pid_file = f" with the pid file {host.layout.pid_file}" if host.layout.pid_file else ""
             raise Refused(

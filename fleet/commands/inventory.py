@@ -34,6 +34,7 @@ def document(host: Host) -> dict[str, object]:
         "address": host.address,
         "port": host.port or SSH_PORT,
         "user": host.user,
+        "ssh_arguments": [*host.ssh_arguments.first, *host.ssh_arguments.last],
         "groups": list(host.groups),
         "labels": dict(host.labels),
         "layout": host.layout._asdict(),

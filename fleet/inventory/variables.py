@@ -1,7 +1,7 @@
 """Checks the variables of a host and builds a `Host`: Ansible's connection variables, nginx layout, settings, labels.
 
 `HostVariables` lists every supported variable; its descriptions say what is allowed and are part of the error messages.
-Any other `ansible_…`, `nginx_…` or `fleet_…` name is refused: to treat `ansible_ssh_common_args` as a label would connect
+Any other `ansible_…`, `nginx_…` or `fleet_…` name is refused: to treat `ansible_connection` as a label would connect
 to the wrong machine. Only this module uses pydantic.
 """
 
@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from fleet.host import Host
 from fleet.inventory.host_names import is_address
 from fleet.inventory.nearest import did_you_mean
+from fleet.inventory.ssh_arguments import given_arguments
 from fleet.inventory.tree import Origin, Problem, Variable, flatten_command
 from fleet.onhost.nginx.probe_target import read_target
 from fleet.onhost.protocol import Layout, Probe
@@ -29,6 +30,7 @@ ALIASES = {
 _SECRET_REMEDY = (
     "Keep secrets out of the inventory: use an SSH key or agent, and sudo without a password or --ask-become-pass."
 )
+_SSH_OPTIONS = "options of ssh, as text: -o, -J, -F, -i, -p, -l, -4, -6"
 _DISCOVERED_PYTHONS = ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 
 
@@ -114,6 +116,9 @@ class HostVariables(BaseModel):
         None, description="the name of a user on the host"
     )
     ansible_ssh_private_key_file: _Line | None = Field(None, description="the path of a private key on this machine")
+    ansible_ssh_args: str | None = Field(None, description=_SSH_OPTIONS)
+    ansible_ssh_common_args: str | None = Field(None, description=_SSH_OPTIONS)
+    ansible_ssh_extra_args: str | None = Field(None, description=_SSH_OPTIONS)
     ansible_connection: Literal["ssh", "smart", "paramiko", "paramiko_ssh"] | None = Field(
         None, description="ssh (fleet supports no other connection)"
     )
@@ -186,6 +191,8 @@ def build_host(
     except ValidationError as error:
         problems.extend(_problems_of(error, known))
         return None
+    given = given_arguments(known)
+    problems.extend(given.problems)
     return Host(
         name=name,
         address=model.ansible_host or name,
@@ -193,7 +200,8 @@ def build_host(
         user=model.ansible_user,
         key_files=_key_files(model),
         known_hosts=_beside(known, "fleet_known_hosts", model.fleet_known_hosts),
-        ssh_config=_ssh_config(model, known),
+        ssh_config=_ssh_config(model, known) or given.config,
+        ssh_arguments=given.arguments,
         become=bool(model.ansible_become),
         become_method=model.ansible_become_method or "sudo",
         python=model.ansible_python_interpreter,

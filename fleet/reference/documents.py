@@ -133,6 +133,7 @@ DOCUMENTS = (
                     "port": 22,
                     "user": "deploy",
                     "groups": ["web"],
+                    "ssh_arguments": ["-oProxyJump=ops@bastion.example.net"],
                     "labels": {"zone": "eu-1"},
                     "layout": {
                         "binary": None,

@@ -1,30 +1,30 @@
 """How to connect to a host, from `ssh -G`, so that every line of the operator's ssh_config means the same as for ssh.
 
 paramiko's reader ignores `Include`, reads `ProxyJump none` as a host called "none", and an unknown `Match` as a match.
-The inventory overrides ssh_config, as an option of ssh would. Without OpenSSH on this machine, only the inventory and
-OpenSSH's defaults count.
+The inventory overrides ssh_config, as an option of ssh would; ssh's own options in it (`ansible_ssh_common_args`) go to
+`ssh -G` as they are. Without OpenSSH on this machine, only the inventory and OpenSSH's defaults count.
 """
 
 import os
-import pwd
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
-from hashlib import sha1
+from itertools import chain
 from pathlib import Path
 
-from fleet.host import SSH_PORT, Host
+from fleet.host import SSH_PORT, Host, SshArguments
+from fleet.ssh.config_tokens import NONE, Tokens, home, local_user
 from fleet.ssh.link_errors import LinkError
-from fleet.task import Connecting, HostKeys
+from fleet.task import PLAIN, Connecting, HostKeys
 
 ASK_TIMEOUT_S = 20.0
 MAX_JUMPS = 8
-NONE = "none"
 KEY_NAMES = ("id_rsa", "id_ecdsa", "id_ed25519")
 KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
@@ -79,25 +79,37 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A destination as on the command line: `ssh -F config -p port -l user -J jumps name`."""
+    """A destination as on the command line: `ssh FIRST -l user -p port LAST -F config -J jumps name`."""
 
     name: str
     user: str | None = None
     port: int | None = None
     config: str | None = None
     jumps: str | None = None
+    arguments: SshArguments = field(default_factory=SshArguments)
 
 
 def resolve(host: Host, connecting: Connecting) -> Settings:
     """The settings for a host of the inventory. Raises `LinkError` when ssh_config can't be read."""
     config = connecting.ssh_config or host.ssh_config
-    asked = _Asked(host.address, host.user, host.port, os.path.expanduser(config) if config else None)
+    config = os.path.expanduser(config) if config else None
+    asked = _Asked(host.address, host.user, host.port, config, arguments=host.ssh_arguments)
     found = _settings(asked, _options(asked), connecting)
     if host.key_files:
-        found = replace(found, identity_files=host.key_files, named_by=NamedBy.INVENTORY, identities_only=True)
+        files = (*host.key_files, *_files_of_arguments(asked))
+        found = replace(found, identity_files=files, named_by=NamedBy.INVENTORY, identities_only=True)
     if host.known_hosts:
         found = replace(found, known_hosts=(host.known_hosts,), user_known_hosts=(host.known_hosts,))
     return found
+
+
+def _files_of_arguments(asked: _Asked) -> tuple[str, ...]:
+    """The key files that ssh's arguments name, without missing ones: ssh passes over them, too."""
+    if not any(word.lower().startswith(("-i", "-oidentityfile")) for word in chain(*asked.arguments)):
+        return ()
+    alone = replace(asked, config=NONE)
+    named = _settings(alone, _options(alone), PLAIN)
+    return () if named.named_by is NamedBy.OPENSSH else tuple(filter(os.path.exists, named.identity_files))
 
 
 def has_openssh() -> bool:
@@ -109,9 +121,9 @@ def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: in
     def one(name: str, default: str) -> str:
         return options.get(name, (default,))[0]
 
-    hostname, port, user = one("hostname", asked.name), int(one("port", str(SSH_PORT))), one("user", _local_user())
+    hostname, port, user = one("hostname", asked.name), int(one("port", str(SSH_PORT))), one("user", local_user())
     alias, jumps = one("hostkeyalias", ""), one("proxyjump", "")
-    tokens = _Tokens(asked.name, hostname, port, user, alias or asked.name, jumps)
+    tokens = Tokens(asked.name, hostname, port, user, alias or asked.name, jumps)
     revoked = one("revokedhostkeys", NONE)
     agent = one("identityagent", "SSH_AUTH_SOCK")
     command = one("proxycommand", NONE)
@@ -132,7 +144,7 @@ def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: in
         identities_only=one("identitiesonly", "no") not in NO,
         agent=_agent(agent, tokens),
         jump=_jump(tokens.text(jumps), asked, connecting, depth) if jumps and jumps != NONE else None,
-        proxy_command=tokens.text(command) if command != NONE and not jumps else None,
+        proxy_command=tokens.command(command) if command != NONE and not jumps else None,
         connect_timeout_s=None if timeout == NONE else float(timeout) or None,  # 0 means the default
         alive_every_s=float(one("serveraliveinterval", "0")),
         alive_misses=int(one("serveralivecountmax", "3")),
@@ -150,7 +162,7 @@ def _host_keys(text: str) -> HostKeys:
     return HostKeys.ACCEPT_NEW if text == "accept-new" or text in NO else HostKeys.STRICT
 
 
-def _agent(text: str, tokens: "_Tokens") -> str | None:
+def _agent(text: str, tokens: "Tokens") -> str | None:
     if text == NONE:
         return None
     if text == "SSH_AUTH_SOCK":
@@ -166,7 +178,7 @@ def _jump(jumps: str, asked: _Asked, connecting: Connecting, depth: int) -> Sett
         raise LinkError(
             "ssh_config_refused",
             f"ProxyJump {jumps} of {asked.name} is not a list of at most {MAX_JUMPS} hosts.",
-            f"Correct it in ssh_config; to see it: ssh -G {asked.name} | grep -i proxyjump",
+            f"Correct it in ssh_config or the inventory; to see it: `{shlex.join(_words(asked))} | grep -i proxyjump`",
         )
     name = found["bracketed"] or found["host"]
     hop = _Asked(name, found["user"], int(found["port"]) if found["port"] else None, asked.config, before or None)
@@ -179,16 +191,28 @@ def _jump(jumps: str, asked: _Asked, connecting: Connecting, depth: int) -> Sett
 def _options(asked: _Asked) -> Options:
     """Each option that `ssh -G` prints, with its values in order; OpenSSH's defaults without `ssh`."""
     if not has_openssh():
+        if any(asked.arguments):
+            raise LinkError(
+                "ssh_config_refused",
+                f"This machine has no `ssh` to read the ssh arguments that the inventory gives {asked.name}.",
+                "Install OpenSSH's client (Debian: `apt install openssh-client`).",
+            )
         return _defaults(asked)
-    words = ["ssh", "-G", *(["-F", asked.config] if asked.config else [])]
-    words += [*(["-l", asked.user] if asked.user else []), *(["-p", str(asked.port)] if asked.port else [])]
-    words += ["-J", asked.jumps] if asked.jumps else []
-    return _answer((*words, "--", asked.name), _state(asked.config))
+    return _answer(_words(asked), _state(asked.config))
+
+
+def _words(asked: _Asked) -> tuple[str, ...]:
+    first, last = asked.arguments
+    user = ("-l", asked.user) if asked.user else ()
+    port = ("-p", str(asked.port)) if asked.port else ()
+    config = ("-F", asked.config) if asked.config else ()
+    jumps = ("-J", asked.jumps) if asked.jumps else ()
+    return ("ssh", "-G", *first, *user, *port, *last, *config, *jumps, "--", asked.name)
 
 
 def _state(config: str | None) -> tuple[int, ...]:
     """A value that changes with the configuration file."""
-    path = Path(config) if config else Path(_home(), ".ssh", "config")
+    path = Path(config) if config else Path(home(), ".ssh", "config")
     try:
         seen = path.stat()
     except OSError:
@@ -199,25 +223,31 @@ def _state(config: str | None) -> tuple[int, ...]:
 @lru_cache(maxsize=8192)
 def _answer(words: tuple[str, ...], state: tuple[int, ...]) -> Options:
     """What ssh prints. `state` is part of the cache key, so that a changed file is read again. Raises `LinkError`."""
-    shown = " ".join(words)
     try:
         asked = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=ASK_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LinkError(
-            "ssh_config_refused", f"The command `{shown}` failed: {error}.", f"Run it by hand: {shown}"
+            "ssh_config_refused", f"OpenSSH's `ssh -G` failed: {error}.", f"Run it by hand: `{shlex.join(words)}`"
         ) from error
     if asked.returncode != 0:
-        message = "; ".join(asked.stderr.decode("utf-8", "replace").split("\n")).strip("; \r")
-        raise LinkError(
-            "ssh_config_refused",
-            f"OpenSSH refuses its configuration: {message}.",
-            f"Correct it until this works: {shown}",
-        )
+        raise _refused(words, "; ".join(asked.stderr.decode("utf-8", "replace").split("\n")).strip("; \r"))
     found: dict[str, tuple[str, ...]] = {}
     for line in asked.stdout.decode("utf-8", "replace").splitlines():
         name, _, value = line.strip().partition(" ")
         found[name.lower()] = (*found.get(name.lower(), ()), value)
     return found
+
+
+def _refused(words: tuple[str, ...], message: str) -> LinkError:
+    remedy = f"Correct it until this works: `{shlex.join(words)}`"
+    if message.startswith('Shell "'):
+        remedy = (
+            "Match exec runs by your shell ($SHELL). Name one that exists, by its whole path: `export SHELL=/bin/sh`"
+        )
+    elif any(word.startswith("-") and len(word) > 2 for word in words[2:-2]):
+        names = "ansible_ssh_args, ansible_ssh_common_args or ansible_ssh_extra_args"
+        remedy = f"Correct {names} in the inventory until this works: `{shlex.join(words)}`"
+    return LinkError("ssh_config_refused", f"OpenSSH refuses its configuration: {message}.", remedy)
 
 
 def _default_files() -> tuple[str, ...] | None:
@@ -233,74 +263,3 @@ def _defaults(asked: _Asked) -> Options:
     }
     given = {"user": asked.user, "port": asked.port and str(asked.port)}
     return {**found, **{name: (value,) for name, value in given.items() if value}}
-
-
-# Tokens and paths
-
-
-def _home() -> str:
-    """The home folder from the user database, which OpenSSH uses, not $HOME. Raises `LinkError`."""
-    return _me().pw_dir
-
-
-def _local_user() -> str:
-    return _me().pw_name
-
-
-def _me() -> pwd.struct_passwd:
-    """The user of this process. In a container it may have no name, and then ssh does not run either."""
-    try:
-        return pwd.getpwuid(os.getuid())
-    except KeyError as error:
-        raise LinkError(
-            "ssh_config_refused",
-            f"The user {os.getuid()} has no name and no home folder, and ssh does not run without them.",
-            "Give it a line in /etc/passwd, or run fleet as another user.",
-        ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Tokens:
-    """The values of `%h`, `~` and `${NAME}` (ssh_config(5), TOKENS and ENVIRONMENT VARIABLES)."""
-
-    name: str
-    hostname: str
-    port: int
-    user: str
-    alias: str
-    jumps: str
-
-    def text(self, text: str) -> str:
-        """The text with each token replaced; an unknown token stays."""
-        local = socket.gethostname()
-        known = {
-            "%": "%",
-            "d": _home(),
-            "h": self.hostname,
-            "i": str(os.getuid()),
-            "j": self.jumps,
-            "k": self.alias,
-            "L": local.partition(".")[0],
-            "l": local,
-            "n": self.name,
-            "p": str(self.port),
-            "r": self.user,
-            "u": _local_user(),
-        }
-        known["C"] = sha1(
-            f"{local}{self.hostname}{self.port}{self.user}{self.jumps}".encode(), usedforsecurity=False
-        ).hexdigest()
-        return re.sub(r"%(.)", lambda found: known.get(found[1], found[0]), text)
-
-    def paths(self, text: str) -> tuple[str, ...]:
-        """The files of a list, without `none`."""
-        return tuple(self.path(path) for path in text.split() if path != NONE)
-
-    def path(self, text: str) -> str:
-        """A path on this machine."""
-        if text == "~" or text.startswith("~/"):
-            text = _home() + text[1:]
-        elif text.startswith("~"):
-            text = os.path.expanduser(text)
-        text = re.sub(r"\$\{(\w+)\}", lambda found: os.environ.get(found[1], found[0]), text)
-        return self.text(text)

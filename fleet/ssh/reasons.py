@@ -54,7 +54,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "release_unreadable": "The release can't be read on this machine.",
         "script_died": "The step script ended before it was done.",
         "silent": "The login or the step script made no progress, though sshd answers.",
-        "ssh_config_refused": "OpenSSH refuses its configuration.",
+        "ssh_config_refused": "OpenSSH refuses its configuration, or its options in the inventory.",
         "stopped": "The rollout was stopped before this host got a request.",
         "sudo_missing": "The host has no sudo, or no doas.",
         "sudo_password": "The host's sudo or doas requires a password.",

@@ -416,8 +416,8 @@ def test_an_executable_without_meta_is_run_for_each_host(tmp_path: Path) -> None
         ("""echo '{"web": {"hosts": ["-x"]}}'""", "'-x' is not a valid name"),
         ("""echo '{"web": {"hosts": ["w1"], "vars": {"nginx_pidfile": "/x"}}}'""", "nginx_pidfile is unknown"),
         (
-            """echo '{"web": {"hosts": ["w1"], "vars": {"ansible_ssh_args": "x"}}}'""",
-            "fleet does not support ansible_ssh_args",
+            """echo '{"web": {"hosts": ["w1"], "vars": {"ansible_ssh_args": "-W x"}}}'""",
+            "ansible_ssh_args has the option -W, which fleet does not support",
         ),
         ("""echo '{"a": {"children": ["b"]}, "b": {"children": ["a"]}}'""", "group a contains itself"),
         (

@@ -1,6 +1,8 @@
 """Visits of lab hosts: a network, an sshd and a step script as they are on real ones."""
 
 import hashlib
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from fleet.lab.releases.build import make_release
 from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Outcome, Phase, Request, Rest, Step
 from fleet.ssh.visit import visit
 from fleet.task import Connecting, Deadlines, HostTask
+from tests.support.lab.operator import fleet
 
 HASTY = Deadlines(connect_s=3, banner_s=3, auth_s=10, channel_s=10, silence_s=60, transfer_idle_s=10)
 
@@ -61,6 +64,30 @@ def test_the_report_of_a_host_comes_back(lab: Lab) -> None:
     assert outcome.report is not None
     assert outcome.report.phase is Phase.OLD
     assert outcome.report.running_version is not None
+
+
+def test_hosts_are_reached_through_the_bastion_of_the_common_arguments(lab: Lab, tmp_path: Path) -> None:
+    """The ssh_config knows the bastion's key and login; that there is one says only the inventory."""
+    bastion, behind = lab.host("lab-003"), ("lab-001", "lab-002")
+    config = tmp_path / "ops.cfg"
+    config.write_text(
+        f"Host gate\n  HostName {bastion.address}\n  HostKeyAlias {bastion.name}\n  IdentityFile {lab.paths.private_key}\n"
+        f"  IdentitiesOnly yes\n  UserKnownHostsFile {lab.paths.known_hosts}\n"
+    )
+    inventory = tmp_path / "hosts.yml"
+    common = f"ansible_ssh_common_args: '-F {config} -o ProxyJump=root@gate'"
+    inventory.write_text(lab.inventory.read_text().replace("fleet_ssh_config: none", common))
+    for host in lab.hosts:
+        host.sh(": >/var/log/sshd.log")
+
+    ran = fleet(lab, "status", "--json", "-l", "all:!lab-003", inventory=inventory)
+
+    assert ran.code == 0, ran.said
+    assert [(one["name"], one["phase"]) for one in json.loads(ran.out)["hosts"]] == [(name, "OLD") for name in behind]
+    assert bastion.sh("cat /var/log/sshd.log").count("Accepted publickey") == 1
+    for name in behind:
+        log = lab.host(name).sh("cat /var/log/sshd.log")
+        assert set(re.findall(r"Accepted publickey for root from (\S+)", log)) == {bastion.address}
 
 
 def test_a_host_whose_link_is_cut_before_the_visit_is_unreachable(lab: Lab) -> None:

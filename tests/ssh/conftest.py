@@ -34,7 +34,7 @@ def fresh(server: Sshd, tmp_path: Path) -> Host:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """This test's own empty ~/.ssh, below which `ssh -G` prints OpenSSH's default key files."""
-    monkeypatch.setattr("fleet.ssh.openssh_config._home", lambda: str(tmp_path))
+    monkeypatch.setattr("fleet.ssh.config_tokens.home", lambda: str(tmp_path))
     found = tmp_path / ".ssh"
     found.mkdir()
     return found

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from fleet.host import Host
-from fleet.ssh import openssh_config as module
+from fleet.ssh import config_tokens
 from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import NamedBy, Settings, resolve
 from fleet.task import PLAIN, HostKeys
 
-HOME = module._home()
+HOME = config_tokens.home()
 
 
 def settings(folder: Path, config: str, host: Host | None = None, host_keys: HostKeys | None = None) -> Settings:
@@ -28,7 +28,7 @@ def a_host(address: str = "web-01") -> Host:
 def test_what_openssh_does_without_a_configuration() -> None:
     found = resolve(a_host("192.0.2.7"), replace(PLAIN, ssh_config="none"))
 
-    assert (found.hostname, found.port, found.user) == ("192.0.2.7", 22, module._local_user())
+    assert (found.hostname, found.port, found.user) == ("192.0.2.7", 22, config_tokens.local_user())
     assert found.key_name == "192.0.2.7"
     assert found.known_hosts[0] == f"{HOME}/.ssh/known_hosts"
     assert "/etc/ssh/ssh_known_hosts" in found.known_hosts
@@ -220,7 +220,7 @@ def test_bastions_behind_each_other_are_refused(tmp_path: Path, config: str, wor
 def test_a_proxy_command_gets_its_tokens(tmp_path: Path) -> None:
     config = "Host *\n  HostName 192.0.2.5\n  ProxyCommand nc -w 5 %h %p # %n of %r\n"
 
-    assert settings(tmp_path, config).proxy_command == f"nc -w 5 192.0.2.5 22 # web-01 of {module._local_user()}"
+    assert settings(tmp_path, config).proxy_command == f"nc -w 5 192.0.2.5 22 # web-01 of {config_tokens.local_user()}"
 
 
 @pytest.mark.parametrize(
@@ -274,3 +274,31 @@ def test_without_openssh_the_inventory_and_the_defaults_are_all_there_is(monkeyp
     assert (found.hostname, found.user, found.port, found.key_name) == ("web-01", "deploy", 2200, "[web-01]:2200")
     assert f"{HOME}/.ssh/id_ed25519" in found.identity_files
     assert f"{HOME}/.ssh/known_hosts" in found.known_hosts
+
+
+@pytest.mark.parametrize(
+    ("shell", "command"),
+    [
+        ("/bin/bash", "[[ %h == web-* ]]"),
+        ("/usr/bin/fish", "string match -q 'web-*' %h"),
+        ("/bin/tcsh", "if (%h =~ web-*) exit 0"),
+        ("/bin/sh", "case %h in web-*) ;; *) false; esac"),
+    ],
+)
+def test_match_exec_runs_by_the_operator_s_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str, command: str
+) -> None:
+    monkeypatch.setenv("SHELL", shell)
+
+    assert settings(tmp_path, f'Match exec "{command}"\n  Port 2222\n').port == 2222
+
+
+def test_a_shell_that_match_exec_can_t_start_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELL", "/nowhere/bash")
+
+    with pytest.raises(LinkError) as caught:
+        settings(tmp_path, "Match exec true\n  Port 2222\n")
+
+    assert caught.value.reason == "ssh_config_refused"
+    assert '"/nowhere/bash" is not executable' in caught.value.message
+    assert caught.value.remedy.endswith("`export SHELL=/bin/sh`")

@@ -60,6 +60,7 @@ WHOLE_SYSTEM = {
     "tests/ssh/test_error_texts.py": "every error of the SSH package: its form and its remedy",
     "tests/ssh/test_arm64.py": "a visit of a host with another processor",
     "tests/ssh/test_hosts.py": "visits of hosts with odd logins, homes, Pythons and clocks",
+    "tests/ssh/test_ssh_arguments.py": "ssh's options, from the inventory's file to the host behind bastions",
     "tests/ssh/transport/test_login_limits.py": "many logins at once, against the limits of sshd",
 }
 """Test modules that no single module of fleet stands for, and what they are about."""

@@ -119,10 +119,11 @@ class Login:
     def _by_password(self, asking: UserAuth) -> bool:
         if self._password is None or not {PASSWORD, INTERACTIVE} & set(asking.accepted):
             return False
-        there = self._settings.endpoint
+        there, jump = self._settings.endpoint, self._settings.jump
+        account = f"{there} behind {jump.endpoint}" if jump else there
         gate = SECRETS.gate(SecretKind.LOGIN, self._settings.user)
         try:
-            gate.enter(there)
+            gate.enter(account)
         except PasswordWithheld as error:
             self._withheld = _withheld(error.refused_by)
             return False
@@ -135,7 +136,7 @@ class Login:
             taken = False
             raise
         finally:
-            gate.report(there, there, taken)
+            gate.report(account, there, taken)
         return is_in
 
     def _login_error(self, asking: UserAuth, *, is_disconnected: bool = False) -> LinkError:

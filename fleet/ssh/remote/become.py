@@ -106,7 +106,7 @@ class Become:
 
     def __init__(self, host: Host) -> None:
         # Two names of the inventory may be the same account.
-        self._account = f"{host.user or ''}@{host.address}:{host.port or ''}"
+        self._account = repr((host.user, *host.machine))
         self._name = host.name
         self._method = host.become_method
         self._is_on = host.become

@@ -200,6 +200,11 @@ def test_ignored_options_of_ssh_config_do_no_harm(server: Sshd, tmp_path: Path) 
   CheckHostIP yes
   KnownHostsCommand /bin/false
   PKCS11Provider /nowhere/pkcs11.so
+  LocalForward 127.0.0.1:1 127.0.0.1:1
+  RemoteForward 1 127.0.0.1:1
+  DynamicForward 127.0.0.1:1
+  GatewayPorts yes
+  Tunnel yes
 """)
 
     assert output(replace(server.host, ssh_config=str(tmp_path / "config")), "exec id -un") == [b"root"]
