@@ -1,4 +1,4 @@
-"""The 44 failure modes of nginx's own upgrade, and the reasons by which fleet reports each.
+"""The failure modes of nginx's own upgrade, and the reasons by which fleet reports each.
 
 The nginx facts behind them are in docs/nginx-facts.md. The words of `before` are preflight's, those of `after` report a
 mode that has happened; `reaction` says what fleet does, and why no word is needed where there is none. `docs/reasons.md`
@@ -343,5 +343,8 @@ MODES = (
         "no_master",
         "orphans_only orphans_ended",
         "fleet leaves them serving, and prints the commands that end them and start nginx, in that order.",
+    ),
+    _mode(
+        45, "a library keeps signals from nginx", "signals_unheard signal_pending", "usr2_pending", "fleet sends none."
     ),
 )

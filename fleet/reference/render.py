@@ -1,4 +1,4 @@
-"""`docs/reasons.md`, made from the code: every reason of the hosts and of the connection, and the 44 failure modes.
+"""`docs/reasons.md`, made from the code: every reason of the hosts and of the connection, and the failure modes.
 
     python -m fleet.reference docs
 

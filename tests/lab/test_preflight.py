@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.lab.hosts.lab_host import LabHost
-from fleet.lab.hosts.nginx import CONFIG, PID_FILE, PREFIX, PROGRAM, START
+from fleet.lab.hosts.nginx import BINARY, CONFIG, PID_FILE, PREFIX, PROGRAM, START
 from fleet.lab.kinds.all_kinds import KINDS
 from fleet.lab.lab import Lab
 from fleet.lab.releases.build import make_release
@@ -16,6 +16,7 @@ from fleet.onhost.protocol import Finding, Severity
 from fleet.onhost.reasons.catalogue import PREFLIGHT, REASONS
 from fleet.onhost.wire import from_plain
 from tests.lab.conftest import MakeLab
+from tests.support.deaf_nginx import where_the_mask_opens
 from tests.support.lab.carried import FOLDER, carry
 
 PUPPET = ("/usr/bin/env", f"PYTHONPATH={FOLDER}", "python3", "-B", "-m", "tests.support.lab.puppet_preflight")
@@ -40,6 +41,13 @@ class Scene:
     uid: int = 0
     probes: tuple[str, ...] = ()
     prefix: tuple[str, ...] = ()
+
+
+# nginx blocks every signal and never opens its mask; only KILL ends it.
+DEAF = (
+    f"{RESTART}; cp {PROGRAM} {PROGRAM}.deaf; printf '\\017\\037\\104\\000\\000' | "
+    f"dd of={PROGRAM}.deaf bs=1 seek=@MASK@ conv=notrunc status=none; mv {PROGRAM}.deaf {PROGRAM}; {START}"
+)
 
 
 def config(edit: str) -> str:
@@ -100,6 +108,8 @@ SCENES = {
     "relative_argv0": Scene("relative-argv0"),
     "master_process_off": Scene("master-process-off"),
     "stopped": Scene("frozen"),
+    "signals_unheard": Scene(shell=DEAF),
+    "signal_pending": Scene(shell=f"{DEAF}; kill -USR2 $(cat {PID_FILE})"),
     "poisoned": Scene("poisoned"),
     "other_root": Scene(shell=f"{RESTART}; mkdir /srv/jail; mount --rbind / /srv/jail; chroot /srv/jail {START}"),
     "binary_missing": Scene(shell=f"mv {PROGRAM} {PROGRAM}.gone"),
@@ -198,7 +208,8 @@ def stage(make_lab: MakeLab, tmp_path_factory: pytest.TempPathFactory) -> Stage:
         carry(host, {})
         if shell:
             link = host.paths.link(host.entry.number)
-            host.sh(shell.replace("@LINK@", link))
+            mask = where_the_mask_opens(BINARY.read_bytes()) if "@MASK@" in shell else 0
+            host.sh(shell.replace("@LINK@", link).replace("@MASK@", str(mask)))
     return Stage(lab, releases, hosts)
 
 

@@ -11,6 +11,7 @@ from typing import List, Optional, Tuple
 
 from fleet.onhost.nginx.command_line import read_command_line
 from fleet.onhost.nginx.configuration import Configuration, read_configuration
+from fleet.onhost.nginx.signals import hearing
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding, Record, Request, State
@@ -133,6 +134,19 @@ def obeys(subject: Subject, config: Optional[Configuration]) -> List[Finding]:
         found.append(finding("master_process_off", pid=old.pid))
     if old.stopped:
         found.append(finding("stopped", pid=old.pid))
+        return found  # What it does not act on then says nothing about its signal masks.
+    return found + _deaf(subject)
+
+
+def _deaf(subject: Subject) -> List[Finding]:
+    """The signals that the master can't hear, and those that it was sent and has not acted on."""
+    pid = subject.old.pid
+    hears = hearing(subject.machine, pid)
+    found = []
+    if hears.unheard:
+        found.append(finding("signals_unheard", pid=pid, signals=hears))
+    if hears.pending:
+        found.append(finding("signal_pending", pid=pid, signals=", ".join(hears.pending)))
     return found
 
 

@@ -8,13 +8,13 @@ from collections import Counter
 from typing import Dict, Tuple
 
 from fleet.onhost.protocol import Finding, Severity
-from fleet.onhost.reasons import back, forward, preflight, visit
+from fleet.onhost.reasons import back, forward, preflight, running_nginx, visit
 from fleet.onhost.reasons.reason import Reason
 
 PREFLIGHT = preflight.PREFLIGHT
 GROUPS: Tuple[Tuple[str, Tuple[Reason, ...]], ...] = (
     ("Preflight: the host", preflight.HOST),
-    ("Preflight: the running nginx", preflight.MASTER),
+    ("Preflight: the running nginx", running_nginx.MASTER),
     ("Preflight: the release", preflight.RELEASE),
     ("Preflight: the configuration", preflight.CONFIGURATION),
     ("Preflight: systemd and packages", preflight.SERVICE),

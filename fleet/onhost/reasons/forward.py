@@ -149,6 +149,14 @@ LAUNCH = (
         "Find out what its start waits for (names to resolve, a slow disk): `time nginx -t`; " + RESUME,
     ),
     failure(
+        "usr2_pending",
+        "The old master (pid {pid}) did not act on USR2 within {waited:.0f} s, because {why}. "
+        + OLD_SERVES
+        + " The signal can't be taken back: if nginx hears it later, it starts what lies at {path} then.",
+        "Find the library that does this (`grep -o '/.*[.]so.*' /proc/{pid}/maps | sort -u`), and restart nginx without it "
+        "at a quiet time, " + RESUME,
+    ),
+    failure(
         "usr2_ignored",
         "The old master (pid {pid}) did not act on USR2 within {waited:.0f} s: {line}. " + OLD_SERVES,
         SEE_LOG + "if nginx is supervised or runs with `daemon off`, restart it once without; " + RESUME,

@@ -14,6 +14,7 @@ from fleet.onhost.nginx.binary import pid_path, test_configuration
 from fleet.onhost.nginx.error_log import Mark, lines_since, mark
 from fleet.onhost.nginx.loaded import loaded_at_s
 from fleet.onhost.nginx.log_files import written_by
+from fleet.onhost.nginx.signals import hearing
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.state.store import Serving
 from fleet.onhost.steps.context import StepContext, StepError, StepFailed, StepRefused, find, identities
@@ -54,6 +55,7 @@ def launch(context: StepContext, seen: Observation) -> None:
     if len(seen.masters) == 2:
         return
     must_hear(seen.masters[0])
+    _must_hear_signals(context, seen.masters[0])
     ask_before_launch(context, seen.masters[0])
     _name_the_master(context, seen)
     failure = _try(context, seen)
@@ -63,6 +65,15 @@ def launch(context: StepContext, seen: Observation) -> None:
     if failure is not None:
         raise failure.error
     _is_cured(context, seen.masters[0])
+
+
+def _must_hear_signals(context: StepContext, old: Master) -> None:
+    """Raises `StepRefused` if USR2 would stay pending in the master, or end it: no signal can be taken back."""
+    hears = hearing(context.machine, old.pid)
+    if hears.pending:
+        raise StepRefused("signal_pending", pid=old.pid, signals=", ".join(hears.pending))
+    if hears.unheard:
+        raise StepRefused("signals_unheard", pid=old.pid, signals=hears)
 
 
 def _name_the_master(context: StepContext, seen: Observation) -> None:
@@ -166,19 +177,25 @@ def _why_not(context: StepContext, now: Observation, start: Start, came: bool) -
     workers = [worker.pid for worker in old.workers]
     cause = why_not_started(lines, old.pid, workers, path_of(now), now.pid_file or "")
     if cause is None:
-        return NotLaunched(_unexplained(now, start, came, is_ignored(lines, old.pid)))
+        return NotLaunched(_unexplained(context, now, start, came, is_ignored(lines, old.pid)))
     if cause.poisons:
         context.amend(lambda record: record._replace(poisoned=(old.pid, old.start)))
     return NotLaunched(StepFailed(cause.word, **cause.facts), cause.repair)
 
 
-def _unexplained(now: Observation, start: Start, came: bool, ignored: Optional[str]) -> StepFailed:
+def _unexplained(
+    context: StepContext, now: Observation, start: Start, came: bool, ignored: Optional[str]
+) -> StepFailed:
     """The failure where the log tells no cause."""
     if came:
         return StepFailed("launch_failed", line="it exited at once, and its log has no reason")
     if len(now.masters) == 2:
         new = now.masters[1].pid
         return StepFailed("launch_slow", pid=new, waited=start.deadline_s, tested=start.tested_s)
+    hears = hearing(context.machine, start.old.pid, (signal.SIGUSR2,))
+    if hears.pending or hears.unheard:
+        why = "USR2 is %s there" % (hears.unheard.get("USR2") or "pending")
+        return StepFailed("usr2_pending", pid=start.old.pid, waited=start.deadline_s, why=why, path=path_of(now))
     line = ignored or "its log has no reason"
     return StepFailed("usr2_ignored", pid=start.old.pid, waited=start.deadline_s, line=line)
 

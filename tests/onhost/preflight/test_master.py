@@ -84,6 +84,19 @@ def test_daemon_off_names_the_program_that_runs_it() -> None:
     assert "`daemon off` and is a child of init (pid 1)" in found.message
 
 
+def test_a_master_that_does_not_hear_its_signals_is_refused_by_name() -> None:
+    host = a_host()
+    masks = "SigPnd:\t0\nShdPnd:\t800\nSigBlk:\t800\nSigIgn:\t10000\nSigCgt:\t8006a07\n"
+    host.texts["/proc/812/status"], host.texts["/proc/812/wchan"] = masks, "sigsuspend"
+
+    unheard, pending = obeyed(a_master(), host=host)
+
+    assert (unheard.reason, pending.reason) == ("signals_unheard", "signal_pending")
+    assert "does not hear CHLD (ignored), USR2 (blocked), which" in unheard.message
+    assert "act on: USR2." in pending.message
+    assert words(obeyed(a_master(stopped=True), host=host)) == ["stopped"]
+
+
 @pytest.mark.parametrize("look", [{"others": (50,)}, {"others": (60,), "oldbin_pid": 60}])
 def test_a_previous_master_that_lives_is_refused(look: dict[str, object]) -> None:
     old = a_master(ppid=50)
