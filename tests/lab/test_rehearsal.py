@@ -15,6 +15,8 @@ from tests.lab.conftest import MakeLab
 from tests.support.lab.carried import carry, run_there
 from tests.support.lab.inside import Inside
 from tests.support.lab.traces import differences, inodes
+from tests.support.lab.worlds import WORLDS, World
+from tests.support.private_nginx import wait_until
 
 HEALTH = "http://127.0.0.1/health"
 ALIVE = ("new", "hang-workers", "errors", "crash-on-request")
@@ -39,9 +41,14 @@ def lab(make_lab: MakeLab, releases: Path) -> Lab:
 
 
 def rehearsed(
-    host: LabHost, release: Path, pid_file: str = PID_FILE, probes: tuple[str, ...] = (HEALTH,), alone: bool = False
+    host: LabHost,
+    release: Path,
+    pid_file: str = PID_FILE,
+    probes: tuple[str, ...] = (HEALTH,),
+    alone: bool = False,
+    overlays: bool = True,
 ) -> Rehearsal:
-    asked = {"release": str(release), "pid_file": pid_file, "probes": probes, "alone": alone}
+    asked = {"release": str(release), "pid_file": pid_file, "probes": probes, "alone": alone, "overlays": overlays}
     answer = run_there(host, "tests.support.lab.puppet_rehearsal", asked)
     found: Rehearsal = from_plain(Rehearsal, json.loads(json.dumps(answer)))
     return found
@@ -96,3 +103,45 @@ def test_nothing_is_left_on_the_host(lab: Lab, releases: Path) -> None:
 
     assert differences(before, inodes(host)) == {}
     assert {one.inner for one in Inside(host).processes()} == living
+
+
+@pytest.fixture(scope="module")
+def worlds(make_lab: MakeLab, releases: Path) -> dict[str, LabHost]:
+    """A host for each world, with its nginx at work."""
+    lab = make_lab(len(WORLDS), show=[str(releases)])
+    for host, world in zip(lab.hosts, WORLDS, strict=True):
+        carry(host, {})
+        for path, text in world.files:
+            done = host.exec(["/bin/sh", "-euc", 'mkdir -p "$(dirname $0)"; cat > $0', path], input=text.encode())
+            assert done.returncode == 0, done.stderr
+        host.sh(world.shell())
+    return dict(zip([world.name for world in WORLDS], lab.hosts, strict=True))
+
+
+@pytest.mark.parametrize("overlays", [True, False], ids=["overlays", "no-overlay"])
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
+def test_a_rehearsal_in_any_world_shows_both_generations_and_leaves_no_trace(
+    worlds: dict[str, LabHost], releases: Path, world: World, overlays: bool
+) -> None:
+    host = worlds[world.name]
+    before, living = inodes(host), {one.inner for one in Inside(host).processes()}
+
+    found = rehearsed(host, releases / "new", world.pid_file, (world.probe,), overlays=overlays)
+
+    assert differences(before, inodes(host)) == {}
+    assert {one.inner for one in Inside(host).processes()} == living
+    assert found.why_not is None, found
+    old, new = came(found.old), came(found.new)
+    assert (new.listeners, new.answers, new.lines) == (old.listeners, old.answers, old.lines)
+    assert new.answers[-1] == Answered(world.probe, "as expected", True)
+
+
+def test_another_programs_socket_is_not_reached(worlds: dict[str, LabHost], releases: Path) -> None:
+    host = worlds["unix-sockets"]
+
+    found = rehearsed(host, releases / "new")
+
+    assert Answered("tcp 127.0.0.1:8081", "502", True) in came(found.new).answers
+    assert host.sh("cat /run/app.met") == ""
+    host.sh("python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"/run/app.sock\")'")
+    wait_until(lambda: host.sh("cat /run/app.met") == "MET\n", "the program says whom it met")

@@ -24,9 +24,9 @@ class Reader:
     def lines(self, pids: Collection[int]) -> Tuple[str, ...]:
         """The lines since the last call: those that count, and in the main log those that are not nginx's own."""
         found: List[str] = []
+        main = {error_log(self._machine, pid) for pid in pids}
         for path in sorted({path for pid in pids for path in written_by(self._machine, pid)} | set(self._read) - {""}):
-            is_main = any(path == error_log(self._machine, pid) for pid in pids)
-            found += [line for line in self._new(path).splitlines() if counts(line, is_main)]
+            found += [line for line in self._new(path).splitlines() if counts(line, path in main)]
         os.lseek(self._words, self._read.get("", 0), os.SEEK_SET)
         data = os.read(self._words, MOST_LOG_BYTES)
         self._read[""] = self._read.get("", 0) + len(data)

@@ -87,6 +87,7 @@ def _wanted(machine: Machine, master: Master) -> Wanted:
     own = {listeners[one].address for one in master.listeners if one in listeners and listeners[one].kind == "unix"}
     return Wanted(
         empty=_written_by(machine, master.pid),
+        writable=tuple(sorted({os.path.dirname(path) for path in own})),
         foreign_sockets=tuple(sorted(_socket_paths(machine, master.pid) - own)),
         own_sockets=tuple(sorted(own)),
     )

@@ -19,6 +19,7 @@ MOST_BIRTHS_EACH, SPARE_BIRTHS = 3, 8
 OPEN_CALLS = {"x86_64": {2: 1, 257: 2}, "aarch64": {56: 2}}
 """The numbers of open(2) and openat(2), and which field of /proc/PID/syscall has the path."""
 NOT_EXECUTED = 127
+MOST_OOM_SCORE = 1000
 LAST_DESCRIPTOR = 1 << 20
 
 Image = Tuple[int, int]
@@ -51,6 +52,7 @@ def start(who: Inherited, words: int) -> int:
         for source, target in ((nothing, 0), (words, 1), (words, 2)):
             os.dup2(source, target)
         os.closerange(3, min(LAST_DESCRIPTOR, os.sysconf("SC_OPEN_MAX")))
+        _offer_to_oom_killer()
         lacking = become(who)
         if lacking:
             os.write(2, ("fleet: not set as for the master: %s\n" % ", ".join(lacking)).encode())
@@ -58,6 +60,15 @@ def start(who: Inherited, words: int) -> int:
     except BaseException as error:  # This process must end here, whatever happened.
         os.write(2, ("fleet: %s: %s\n" % (who.argv[0], error)).encode("utf-8", "replace"))
     os._exit(NOT_EXECUTED)
+
+
+def _offer_to_oom_killer() -> None:
+    """If memory gets short, the kernel shall end this process and not the running nginx."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as sink:
+            sink.write(str(MOST_OOM_SCORE))
+    except OSError:
+        return
 
 
 def reap() -> Dict[int, int]:

@@ -113,7 +113,7 @@ def _take_over(one: Held, number: int, points: Collection[str], copy: Copy, want
     if mount.flags & kernel.READ_ONLY or mount.kind == "sysfs":
         kernel.bind(".", copy.at(mount.point), mount.flags | kernel.READ_ONLY)
         return
-    if wanted.overlays and _overlay(mount, private, logs, copy):
+    if _overlay(mount, private, logs, copy):
         return
     kernel.bind(".", copy.at(mount.point), mount.flags | kernel.READ_ONLY)
     folders = {os.path.dirname(path) for path in logs}

@@ -19,5 +19,4 @@ class Wanted(NamedTuple):
     own_sockets: Tuple[str, ...] = ()
     hosts: Tuple[Tuple[str, str], ...] = ()
     relay: bool = True
-    overlays: bool = True
     most_bytes: int = MOST_BYTES

@@ -5,13 +5,28 @@ import sys
 
 from fleet.onhost.instance import Instance
 from fleet.onhost.protocol import Layout, Probe
+from fleet.onhost.rehearsal import kernel
 from fleet.onhost.rehearsal.rehearse import rehearse
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.wire import encode
 
 
+def refuse_overlays() -> None:
+    """As on a kernel without overlay file systems."""
+    really = kernel.mount
+
+    def mount(source: str | None, target: str, kind: str | None, flags: int = 0, data: str = "") -> None:
+        if kind == "overlay":
+            raise OSError(19, "no such device")
+        really(source, target, kind, flags, data)
+
+    kernel.mount = mount
+
+
 def main() -> None:
     asked = json.load(sys.stdin)
+    if not asked["overlays"]:
+        refuse_overlays()
     instance = Instance.at(Machine(), Layout(pid_file=asked["pid_file"]))
     probes = tuple(Probe(url) for url in asked["probes"])
     print(encode(rehearse(instance, instance.look().masters[0], asked["release"], probes, asked["alone"])))
