@@ -1,21 +1,24 @@
 """The rehearsal on real hosts: what it shows of each kind of release, and that it leaves no trace."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from fleet.lab.hosts.lab_host import LabHost
-from fleet.lab.hosts.nginx import PID_FILE
+from fleet.lab.hosts.nginx import CONFIG, PID_FILE, PREFIX, PROGRAM, START
+from fleet.lab.kinds.kind import until
 from fleet.lab.lab import Lab
 from fleet.lab.releases.build import make_release
 from fleet.onhost.rehearsal.evidence import Answered, Defect, Generation, Rehearsal
 from fleet.onhost.wire import from_plain
 from tests.lab.conftest import MakeLab
-from tests.support.lab.carried import carry, run_there
+from tests.support.lab.carried import FOLDER, carry, run_there
 from tests.support.lab.inside import Inside
 from tests.support.lab.traces import differences, inodes
-from tests.support.lab.worlds import WORLDS, World
+from tests.support.lab.worlds import END, READY, WORLDS, World, conf, server
 from tests.support.private_nginx import wait_until
 
 HEALTH = "http://127.0.0.1/health"
@@ -112,8 +115,7 @@ def worlds(make_lab: MakeLab, releases: Path) -> dict[str, LabHost]:
     for host, world in zip(lab.hosts, WORLDS, strict=True):
         carry(host, {})
         for path, text in world.files:
-            done = host.exec(["/bin/sh", "-euc", 'mkdir -p "$(dirname $0)"; cat > $0', path], input=text.encode())
-            assert done.returncode == 0, done.stderr
+            put(host, path, text)
         host.sh(world.shell())
     return dict(zip([world.name for world in WORLDS], lab.hosts, strict=True))
 
@@ -145,3 +147,148 @@ def test_another_programs_socket_is_not_reached(worlds: dict[str, LabHost], rele
     assert host.sh("cat /run/app.met") == ""
     host.sh("python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"/run/app.sock\")'")
     wait_until(lambda: host.sh("cat /run/app.met") == "MET\n", "the program says whom it met")
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """A change to the plain host: shell that is run before its nginx is started again, and lines of its configuration."""
+
+    shell: str = ""
+    http: str = ""
+    main: str = "user www-data;"
+    start: str = START
+    after: str = ""
+
+
+ODD = {
+    "fifo": Odd(
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout /etc/k.plain -out /etc/c.pem -days 3 -subj /CN=a 2>/dev/null; "
+        "openssl rsa -aes256 -passout pass:secret -in /etc/k.plain -out /etc/k.pem 2>/dev/null; mkfifo /etc/k.pass",
+        "server { listen 443 ssl; ssl_certificate /etc/c.pem; ssl_certificate_key /etc/k.pem; ssl_password_file /etc/k.pass; }",
+        start=f"(echo secret > /etc/k.pass) & {START}",
+    ),
+    "large-log": Odd(
+        "mkdir -p /var/log/big; head -c 300M /dev/zero > /var/log/big/one.log",
+        after=f"sed -i 's,^http {{,http {{ server {{ listen 8090; error_log /var/log/big/one.log; }},' {CONFIG}",
+    ),
+    "tls": Odd(
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout /etc/k.pem -out /etc/c.pem -days 3 -subj /CN=a 2>/dev/null",
+        "server { listen 8443 ssl; ssl_certificate /etc/c.pem; ssl_certificate_key /etc/k.pem; return 204; }",
+    ),
+    "names": Odd(
+        "echo '127.0.0.9 app.example.test' >> /etc/hosts; printf 'nameserver 127.0.0.53\\n' > /etc/resolv.conf; "
+        "sed -i 's/^hosts:.*/hosts: files dns/' /etc/nsswitch.conf; "
+        f"cd {FOLDER}; setsid python3 -m tests.support.lab.puppet_dns </dev/null >/run/dns.log 2>&1 & "
+        + until("[ -e /run/dns.up ]"),
+        "upstream a { server app.example.test:8080; } upstream b { server db.example.test:8080; } "
+        "server { listen 8091; location / { proxy_pass http://a; } location /b { proxy_pass http://b; } }",
+    ),
+    "environment": Odd(
+        main="user www-data; env KEPT; env GIVEN=here;",
+        start=f"KEPT=yes LOST=no TZ=UTC {START}",
+    ),
+    "syslog": Odd(
+        "rm -f /dev/log; setsid python3 -c 'import socket\n"
+        's = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind("/dev/log")\n'
+        "while True: print(s.recv(4096), flush=True)' </dev/null >/run/syslog.met 2>&1 & " + until("[ -S /dev/log ]"),
+        "server { listen 8092; access_log syslog:server=unix:/dev/log; return 200 ok; }",
+    ),
+    "bound-binary": Odd(f"cp {PROGRAM} /srv/nginx-real; mount --bind /srv/nginx-real {PROGRAM}"),
+    "read-only-binary": Odd(f"mount --bind {PREFIX}/sbin {PREFIX}/sbin; mount -o remount,bind,ro {PREFIX}/sbin"),
+    "file-capability": Odd(
+        f"chown 1234 {PROGRAM}; chown -R 1234:1234 {PREFIX}/logs; mkdir -p /var/lib/nginx; chown -R 1234 /var/lib/nginx; "
+        # cap_net_bind_service+ep, version 2 (linux/capability.h): 1 << 10 is permitted, and effective.
+        f'python3 -c \'import os; os.setxattr("{PROGRAM}", "security.capability", '
+        'bytes.fromhex("0100000200040000000000000000000000000000"))\'',
+        main="",
+        start=f"setpriv --reuid=1234 --regid=1234 --clear-groups {START}",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def odd(make_lab: MakeLab, releases: Path) -> Callable[[str], LabHost]:
+    """Gives the host for an odd thing, with its nginx at work."""
+    lab = make_lab(len(ODD), show=[str(releases)])
+    hosts = dict(zip(ODD, lab.hosts, strict=True))
+    return lambda name: made_odd(hosts[name], ODD[name])
+
+
+def made_odd(host: LabHost, one: Odd) -> LabHost:
+    carry(host, {})
+    host.sh(END + one.shell)
+    put(host, CONFIG, conf(server() + one.http, main=one.main))
+    host.sh(f"{one.start}\n{until(f'[ -s {PID_FILE} ]')}{until(READY)}{one.after}")
+    return host
+
+
+def put(host: LabHost, path: str, text: str) -> None:
+    done = host.exec(["/bin/sh", "-euc", 'mkdir -p "$(dirname $0)"; cat > $0', path], input=text.encode())
+    assert done.returncode == 0, done.stderr
+
+
+def quietly(host: LabHost, release: Path) -> Rehearsal:
+    """A rehearsal there, after which the host is as before."""
+    before, living = inodes(host), {one.inner for one in Inside(host).processes()}
+    found = rehearsed(host, release)
+    assert differences(before, inodes(host)) == {}
+    assert {one.inner for one in Inside(host).processes()} == living
+    return found
+
+
+def test_a_fifo_without_a_writer_is_named_soon(odd: Callable[[str], LabHost], releases: Path) -> None:
+    found = quietly(odd("fifo"), releases / "new")
+
+    assert found.old is not None
+    assert found.old.fault is not None
+    assert (found.old.fault.defect, found.old.fault.path) == (Defect.BLOCKED, "/etc/k.pass")
+    assert found.wall_s < 10
+
+
+def test_a_log_too_large_to_copy_is_taken_as_empty(odd: Callable[[str], LabHost], releases: Path) -> None:
+    found = quietly(odd("large-log"), releases / "new")
+
+    assert Answered("tcp 0.0.0.0:8090", "200", True) in came(found.new).answers
+
+
+def test_a_tls_listener_is_asked_within_tls(odd: Callable[[str], LabHost], releases: Path) -> None:
+    found = quietly(odd("tls"), releases / "new")
+
+    assert Answered("tcp 0.0.0.0:8443", "204 over TLS", True) in came(found.new).answers
+
+
+def test_names_are_resolved_as_on_the_host(odd: Callable[[str], LabHost], releases: Path) -> None:
+    host = odd("names")
+    host.sh(": > /run/dns.log")
+
+    found = rehearsed(host, releases / "new")
+
+    assert came(found.new).lines == came(found.old).lines == ()
+    assert "example" in host.sh("cat /run/dns.log")
+
+
+def test_only_the_variables_that_usr2_keeps_are_there_afterwards(odd: Callable[[str], LabHost], releases: Path) -> None:
+    found = quietly(odd("environment"), releases / "new")
+
+    assert {"KEPT", "LOST", "TZ"} <= set(came(found.old).environment)
+    assert {"KEPT", "GIVEN", "TZ"} <= set(came(found.new).environment)
+    assert "LOST" not in came(found.new).environment
+
+
+def test_the_system_log_hears_nothing(odd: Callable[[str], LabHost], releases: Path) -> None:
+    host = odd("syslog")
+
+    found = quietly(host, releases / "new")
+
+    assert Answered("tcp 0.0.0.0:8092", "200", True) in came(found.new).answers
+    assert came(found.new).lines == ()
+    assert host.sh("cat /run/syslog.met") == ""
+
+
+@pytest.mark.parametrize("name", ["bound-binary", "read-only-binary", "file-capability"])
+def test_a_binary_that_is_odd_is_rehearsed_all_the_same(
+    odd: Callable[[str], LabHost], releases: Path, name: str
+) -> None:
+    found = quietly(odd(name), releases / "new")
+
+    assert came(found.new).answers == came(found.old).answers
