@@ -1,9 +1,14 @@
 """The rehearsal on real hosts: what it shows of each kind of release, and that it leaves no trace."""
 
 import json
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,17 +48,27 @@ def lab(make_lab: MakeLab, releases: Path) -> Lab:
     return lab
 
 
-def rehearsed(
-    host: LabHost,
+def question(
     release: Path,
     pid_file: str = PID_FILE,
     probes: tuple[str, ...] = (HEALTH,),
     alone: bool = False,
     overlays: bool = True,
-) -> Rehearsal:
-    asked = {"release": str(release), "pid_file": pid_file, "probes": probes, "alone": alone, "overlays": overlays}
-    answer = run_there(host, "tests.support.lab.puppet_rehearsal", asked)
-    found: Rehearsal = from_plain(Rehearsal, json.loads(json.dumps(answer)))
+    memory_mib: int | None = None,
+) -> dict[str, object]:
+    return {
+        "release": str(release),
+        "pid_file": pid_file,
+        "probes": probes,
+        "alone": alone,
+        "overlays": overlays,
+        "memory_mib": memory_mib,
+    }
+
+
+def rehearsed(host: LabHost, release: Path, *more: Any, **options: Any) -> Rehearsal:
+    answer = run_there(host, "tests.support.lab.puppet_rehearsal", question(release, *more, **options))
+    found: Rehearsal = from_plain(Rehearsal, answer)
     return found
 
 
@@ -292,3 +307,43 @@ def test_a_binary_that_is_odd_is_rehearsed_all_the_same(
     found = quietly(odd(name), releases / "new")
 
     assert came(found.new).answers == came(found.old).answers
+
+
+def test_where_memory_is_short_the_new_release_is_rehearsed_alone_or_not_at_all(lab: Lab, releases: Path) -> None:
+    host = lab.hosts[0]
+
+    one = rehearsed(host, releases / "new", memory_mib=50)
+    none = rehearsed(host, releases / "new", memory_mib=20)
+
+    assert (one.why_not, one.alone, one.old) == (None, True, None)
+    assert [answer.good for answer in came(one.new).answers] == [True, True]
+    assert none.new is None
+    assert "memory is short: the host has 20 MiB free (MemAvailable in /proc/meminfo)" in str(none.why_not)
+
+
+def child(pid: int) -> int | None:
+    """The first child of a process of this machine."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(found[0]) if found else None
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8])
+def test_a_rehearsal_that_is_killed_leaves_nothing(lab: Lab, releases: Path, after_s: float) -> None:
+    host = lab.hosts[0]
+    asked = question(releases / "new")
+    before, living = inodes(host), {one.inner for one in Inside(host).processes()}
+    argv = host.enter(["/usr/bin/env", f"PYTHONPATH={FOLDER}", "python3", "-m", "tests.support.lab.puppet_rehearsal"])
+
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdin is not None
+        running.stdin.write(json.dumps(asked))
+        running.stdin.close()
+        wait_until(lambda: child(running.pid) is not None, "the rehearsal runs")
+        asker = child(running.pid)
+        time.sleep(after_s)  # The moment of the kill, not a wait for something.
+        if asker is not None and child(running.pid) == asker:
+            os.kill(asker, signal.SIGKILL)
+
+    wait_until(lambda: {one.inner for one in Inside(host).processes()} == living, "everything of it is gone")
+    assert differences(before, inodes(host)) == {}
+    assert "rehearsed" not in host.sh("cat /proc/1/mountinfo")

@@ -11,15 +11,16 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 from fleet.onhost.preflight.subject import Subject, sized
 from fleet.onhost.protocol import Finding
 from fleet.onhost.reasons.catalogue import finding
+from fleet.onhost.system.control_groups import pid_groups
 from fleet.onhost.system.machine import Machine
+from fleet.onhost.system.memory import memory_rooms, resident_bytes
+from fleet.onhost.system.mounts import read_mounts
 
 SPARE_BYTES = 1 << 20
 PID_FILE_BYTES = 64 << 10
 INODES = 16
 SPARE_PROCESSES = 4
 SPARE_MEMORY_PERCENT = 10
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-NO_LIMIT = 1 << 60
 
 
 class Place(NamedTuple):
@@ -29,14 +30,6 @@ class Place(NamedTuple):
     what: str
     need_bytes: int
     noexec: Optional[str]
-
-
-class Group(NamedTuple):
-    """One level of a control group: usage and limit, and the file that sets the limit."""
-
-    used: int
-    limit: int
-    file: str
 
 
 def disks(subject: Subject) -> List[Finding]:
@@ -75,16 +68,13 @@ def room_for_release(machine: Machine, state_dir: str, release_bytes: int) -> Li
 
 def memory(subject: Subject) -> List[Finding]:
     """Whether a second generation fits into the host's memory and into the limits of its control group."""
-    need = sum(_resident(subject.machine, pid) for pid in _family(subject))
+    need = sum(resident_bytes(subject.machine, pid) for pid in _family(subject))
     need += need * SPARE_MEMORY_PERCENT // 100 + SPARE_BYTES
-    available = re.search(r"^MemAvailable:\s+(\d+) kB", subject.machine.read("/proc/meminfo") or "", re.MULTILINE)
-    rooms = [("the host", int(available.group(1)) << 10, "MemAvailable in /proc/meminfo")] if available else []
-    for group in memory_groups(subject.machine, subject.old.pid):
-        rooms.append(("the control group of nginx", group.limit - group.used, group.file))
-    short = [room for room in rooms if room[1] < need]
+    rooms = memory_rooms(subject.machine, subject.old.pid, "nginx")
+    short = [room for room in rooms if room.free_bytes < need]
     if not short:
         return []
-    where, free, limit = min(short, key=lambda room: room[1])
+    where, free, limit = min(short, key=lambda room: room.free_bytes)
     return [finding("memory_short", where=where, free=sized(max(0, free)), need=sized(need), limit=limit)]
 
 
@@ -105,28 +95,9 @@ def processes(subject: Subject) -> List[Finding]:
 
 def mount_of(machine: Machine, path: str) -> str:
     """The mount point of a path."""
-    points = [fields[4].replace("\\040", " ") for fields in _mounts(machine)]
+    points = [one.point for one in read_mounts(machine.read("/proc/self/mountinfo") or "")]
     under = [point for point in points if path == point or path.startswith(point.rstrip("/") + "/")]
     return max(under, key=len) if under else "/"
-
-
-def memory_groups(machine: Machine, pid: int) -> List[Group]:
-    """The memory limits above this process. Page cache that the kernel would reclaim does not count as used."""
-    found = []
-    for folder, version in _folders(machine, pid, "memory"):
-        names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        key = "inactive_file" if version == 2 else "total_inactive_file"
-        group = _group(machine, folder, names[0], names[1])
-        if group is not None:
-            cache = re.search(r"^%s (\d+)$" % key, machine.read(folder + "/memory.stat") or "", re.MULTILINE)
-            found.append(group._replace(used=group.used - (int(cache.group(1)) if cache else 0)))
-    return found
-
-
-def pid_groups(machine: Machine, pid: int) -> List[Group]:
-    """The limits on the number of processes above this process."""
-    groups = (_group(machine, folder, "pids.max", "pids.current") for folder, _ in _folders(machine, pid, "pids"))
-    return [group for group in groups if group is not None]
 
 
 def _places(subject: Subject) -> Iterator[Place]:
@@ -172,15 +143,6 @@ def _family(subject: Subject) -> Tuple[int, ...]:
     return (subject.old.pid,) + children
 
 
-def _resident(machine: Machine, pid: int) -> int:
-    """The proportional memory of one process (PSS); on an old kernel all resident memory."""
-    share = re.search(r"^Pss:\s+(\d+) kB", machine.read("/proc/%d/smaps_rollup" % pid) or "", re.MULTILINE)
-    if share:
-        return int(share.group(1)) << 10
-    pages = (machine.read("/proc/%d/statm" % pid) or "").split()
-    return int(pages[1]) * PAGE_BYTES if len(pages) > 1 else 0
-
-
 def _user_limit(subject: Subject) -> List[Tuple[str, int, str]]:
     """The processes that RLIMIT_NPROC leaves to a master that does not run as root; root is not limited."""
     machine, pid = subject.machine, subject.old.pid
@@ -196,43 +158,3 @@ def _user_limit(subject: Subject) -> List[Tuple[str, int, str]]:
     return [
         ("user %d" % owner.st_uid, int(limit.group(1)) - running, "nproc in limits.conf, or LimitNPROC in the unit")
     ]
-
-
-def _folders(machine: Machine, pid: int, controller: str) -> Iterator[Tuple[str, int]]:
-    """The folders of the process's control group and of its parents, as (folder, cgroup version)."""
-    for line in (machine.read("/proc/%d/cgroup" % pid) or "").splitlines():
-        number, names, path = (line.split(":", 2) + ["", ""])[:3]
-        version = 2 if number == "0" and not names else 1
-        if version == 1 and controller not in names.split(","):
-            continue
-        for fields in _mounts(machine):
-            kind, options = fields[fields.index("-") + 1], fields[-1].split(",")
-            if kind != ("cgroup2" if version == 2 else "cgroup") or (version == 1 and controller not in options):
-                continue
-            yield from ((folder, version) for folder in _upwards(fields[4], _below(path, fields[3])))
-
-
-def _below(path: str, root: str) -> str:
-    """The path inside a mount that shows only the part below `root`."""
-    if root != "/" and (path == root or path.startswith(root + "/")):
-        return path[len(root) :]
-    return path
-
-
-def _upwards(mount: str, path: str) -> Iterator[str]:
-    parts = [part for part in path.split("/") if part and part != ".."]
-    for count in range(len(parts), -1, -1):
-        yield "/".join([mount] + parts[:count])
-
-
-def _mounts(machine: Machine) -> List[List[str]]:
-    lines = (machine.read("/proc/self/mountinfo") or "").splitlines()
-    return [fields for fields in (line.split() for line in lines) if "-" in fields and len(fields) > 9]
-
-
-def _group(machine: Machine, folder: str, limit_name: str, used_name: str) -> Optional[Group]:
-    limit = (machine.read("%s/%s" % (folder, limit_name)) or "").strip()
-    used = (machine.read("%s/%s" % (folder, used_name)) or "").strip()
-    if not limit.isdigit() or not used.isdigit() or int(limit) > NO_LIMIT:
-        return None
-    return Group(int(used), int(limit), "%s/%s" % (folder, limit_name))

@@ -10,8 +10,7 @@ import struct
 from typing import Optional
 
 NEW_MOUNTS, NEW_IPC, NEW_USERS, NEW_PIDS, NEW_NETWORK = 0x20000, 0x08000000, 0x10000000, 0x20000000, 0x40000000
-READ_ONLY, NO_SUID, NO_DEVICES, NO_EXEC, REMOUNT, BIND = 1, 2, 4, 8, 32, 4096
-_RECURSIVE, _PRIVATE, _DETACH = 16384, 1 << 18, 2
+_REMOUNT, _BIND, _RECURSIVE, _PRIVATE, _DETACH = 32, 4096, 16384, 1 << 18, 2
 _PARENT_DEATH, _KEEP_CAPABILITIES, _DROP_BOUNDING, _NO_NEW_PRIVILEGES, _AMBIENT, _RAISE = 1, 8, 24, 38, 47, 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
@@ -28,9 +27,9 @@ def mount(source: Optional[str], target: str, kind: Optional[str], flags: int = 
 
 def bind(source: str, target: str, flags: Optional[int] = None) -> None:
     """Show `source` at `target`, without what is mounted below it; with these mount flags if they are given."""
-    mount(source, target, None, BIND)
+    mount(source, target, None, _BIND)
     if flags is not None:
-        mount(None, target, None, BIND | REMOUNT | flags)
+        mount(None, target, None, _BIND | _REMOUNT | flags)
 
 
 def make_private(target: str) -> None:
@@ -40,7 +39,7 @@ def make_private(target: str) -> None:
 
 def make_mount(target: str) -> None:
     """Make the folder a mount of its own, with all that is mounted below it."""
-    mount(target, target, None, BIND | _RECURSIVE)
+    mount(target, target, None, _BIND | _RECURSIVE)
 
 
 def detach(target: str) -> None:

@@ -18,6 +18,7 @@ from fleet.onhost.rehearsal.questions import ask_listeners, ask_probes
 from fleet.onhost.rehearsal.shadow import alike
 from fleet.onhost.rehearsal.startup import Image, come_up, family, reap, start
 from fleet.onhost.system.machine import POLL_S, Machine
+from fleet.onhost.system.mounts import NO_DEVICES
 
 START_LIMIT_S = 40.0
 LAUNCH_FLOOR_S, LAUNCH_FACTOR, LAUNCH_SPARE_S = 3.0, 3.0, 2.0
@@ -186,7 +187,7 @@ def put(data: bytes, path: str) -> Image:
         _write(data, fresh, real)
         os.rename(fresh, real)
     except OSError:
-        kernel.mount("tmpfs", PLACE, "tmpfs", kernel.NO_DEVICES, "mode=755")
+        kernel.mount("tmpfs", PLACE, "tmpfs", NO_DEVICES, "mode=755")
         _write(data, PLACE + "/nginx", real)
         kernel.bind(PLACE + "/nginx", real)
         kernel.detach(PLACE)

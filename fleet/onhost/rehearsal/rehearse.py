@@ -20,10 +20,13 @@ from fleet.onhost.rehearsal.perform import Play, perform
 from fleet.onhost.rehearsal.sandbox import Impossible, in_sandbox
 from fleet.onhost.rehearsal.wanted import Wanted
 from fleet.onhost.system.machine import Machine
+from fleet.onhost.system.memory import memory_rooms, resident_bytes
 
 LIMIT_S = 100.0
 """Seconds for one try. The controller takes a longer silence for a dead link."""
 MOST_TRIES = 20
+SPARE_BYTES = 32 << 20
+"""For the binaries and whatever else is written in the copy."""
 DELETED = " (deleted)"
 NO_SPACE = re.compile(r'open\(\) "([^"]+)" failed \(28: ')
 READ_ONLY = re.compile(r'(?:"|unix:)(/[^" ]+)"?(?:, \d+\))? failed \(30: ')
@@ -59,6 +62,7 @@ def _tried(instance: Instance, master: Master, binary: str, probes: Tuple[Probe,
     """The rehearsal, tried again while nginx names what the copy lacks. Raises `Impossible`, OSError, ValueError."""
     machine = instance.machine
     who = inherited(machine, master)
+    alone = alone or not _has_room_for_both(machine, master)
     old = None if alone else _bytes("/proc/%d/exe" % master.pid)
     new = _bytes(binary)
     wanted = _wanted(machine, master)
@@ -74,6 +78,17 @@ def _tried(instance: Instance, master: Master, binary: str, probes: Tuple[Probe,
             break
         wanted = better
     return found
+
+
+def _has_room_for_both(machine: Machine, master: Master) -> bool:
+    """Whether two generations have room beside the running one. Raises `Impossible` when not even one has."""
+    pids = [master.pid] + [worker.pid for worker in master.workers]
+    one = sum(resident_bytes(machine, pid) for pid in pids) + SPARE_BYTES
+    room = min(memory_rooms(machine, os.getpid(), "fleet"), key=lambda room: room.free_bytes, default=None)
+    if room is not None and room.free_bytes < one:
+        words = room.where, room.free_bytes >> 20, room.limit, one >> 20
+        raise Impossible("memory is short: %s has %d MiB free (%s), and a generation needs about %d MiB" % words)
+    return room is None or room.free_bytes >= 2 * one
 
 
 def _bytes(path: str) -> bytes:

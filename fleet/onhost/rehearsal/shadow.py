@@ -5,7 +5,7 @@ import stat
 from typing import FrozenSet, List, Tuple
 
 from fleet.onhost.rehearsal import kernel
-from fleet.onhost.rehearsal.mounts import Mount
+from fleet.onhost.system.mounts import READ_ONLY, Mount
 from fleet.onhost.system.xattr import copy_attributes
 
 MOST_COPIED_BYTES = 1 << 20
@@ -46,7 +46,7 @@ def shadow(mount: Mount, folder: str, place: str, private: str, empty: FrozenSet
             alike(source, copy)
     kernel.bind(private, target)
     for source, copy in folders:
-        kernel.bind(source, copy, mount.flags | kernel.READ_ONLY)
+        kernel.bind(source, copy, mount.flags | READ_ONLY)
 
 
 def _copy(source: str, target: str, size: int, is_empty: bool) -> None:

@@ -11,9 +11,10 @@ import stat
 from typing import Collection, Iterable, List, NamedTuple, Tuple
 
 from fleet.onhost.rehearsal import kernel
-from fleet.onhost.rehearsal.mounts import MOUNT_ID, Mount, lies_in, read_mounts, read_text, used_points, worth_copying
 from fleet.onhost.rehearsal.shadow import alike, shadow
+from fleet.onhost.rehearsal.taken_mounts import MOUNT_ID, lies_in, read_text, used_points, worth_copying
 from fleet.onhost.rehearsal.wanted import Wanted
+from fleet.onhost.system.mounts import NO_DEVICES, NO_EXEC, NO_SUID, READ_ONLY, Mount, read_mounts
 
 MOST_FILE_BYTES = 1 << 20  # A larger file that is a mount point is not copied but bound read-only.
 SYSLOG = "/dev/log"
@@ -62,7 +63,7 @@ def enter_view(pid: int, proc: int, wanted: Wanted) -> Tuple[int, Tuple[str, ...
     os.chdir(copy.root)
     if not os.path.isdir("proc"):
         os.mkdir("proc")
-    kernel.mount("proc", copy.root + "/proc", "proc", kernel.NO_SUID | kernel.NO_DEVICES | kernel.NO_EXEC)
+    kernel.mount("proc", copy.root + "/proc", "proc", NO_SUID | NO_DEVICES | NO_EXEC)
     kernel.enter_root()
     for one in every:
         os.close(one.handle)
@@ -96,7 +97,7 @@ def _copy(every: Iterable[Held], most_bytes: int, notes: List[str]) -> Copy:
         folders = sorted(one.name for one in entries if one.is_dir(follow_symlinks=False) and one.name != "proc")
     free = [one for one in folders if not any(point.startswith("/%s/" % one) for point in points)]
     folder = "/" + (free or folders)[0]
-    kernel.mount("tmpfs", folder, "tmpfs", kernel.NO_SUID, "mode=755,size=%d" % most_bytes)
+    kernel.mount("tmpfs", folder, "tmpfs", NO_SUID, "mode=755,size=%d" % most_bytes)
     os.mkdir(folder + "/root")
     return Copy(folder, notes)
 
@@ -110,12 +111,12 @@ def _take_over(one: Held, number: int, points: Collection[str], copy: Copy, want
         return
     os.fchdir(one.handle)
     logs = [path for path in wanted.empty if lies_in(path, mount.point, points)]
-    if mount.flags & kernel.READ_ONLY or mount.kind == "sysfs":
-        kernel.bind(".", copy.at(mount.point), mount.flags | kernel.READ_ONLY)
+    if mount.flags & READ_ONLY or mount.kind == "sysfs":
+        kernel.bind(".", copy.at(mount.point), mount.flags | READ_ONLY)
         return
     if _overlay(mount, private, logs, copy):
         return
-    kernel.bind(".", copy.at(mount.point), mount.flags | kernel.READ_ONLY)
+    kernel.bind(".", copy.at(mount.point), mount.flags | READ_ONLY)
     folders = {os.path.dirname(path) for path in logs}
     folders |= {path for path in wanted.writable if path == mount.point or lies_in(path, mount.point, points)}
     for index, folder in enumerate(sorted(folders)):
@@ -130,8 +131,8 @@ def _take_over_file(one: Held, seen: os.stat_result, private: str, copy: Copy, w
     path, target = one.mount.point, copy.at(one.mount.point)
     is_log = path in wanted.empty
     is_file = stat.S_ISREG(seen.st_mode)
-    if not is_file or one.mount.flags & kernel.READ_ONLY or (seen.st_size > MOST_FILE_BYTES and not is_log):
-        kernel.bind(path, target, one.mount.flags | kernel.READ_ONLY if is_file else None)
+    if not is_file or one.mount.flags & READ_ONLY or (seen.st_size > MOST_FILE_BYTES and not is_log):
+        kernel.bind(path, target, one.mount.flags | READ_ONLY if is_file else None)
         return
     with open(path, "rb") as source, open(private, "wb") as sink:
         sink.write(b"" if is_log else source.read())

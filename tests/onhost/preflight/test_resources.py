@@ -4,16 +4,14 @@ from typing import Any
 import pytest
 
 from fleet.onhost.preflight.resources import (
-    Group,
     disks,
     memory,
-    memory_groups,
     mount_of,
-    pid_groups,
     processes,
     room_for_release,
     state_folder,
 )
+from fleet.onhost.system.control_groups import Group, memory_groups, pid_groups
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.system.process import Process
 from tests.support.onhost.recorded import PATH, RecordedMachine, a_look, a_master, a_request, a_subject

@@ -23,11 +23,24 @@ def refuse_overlays() -> None:
     kernel.mount = mount
 
 
+class Short(Machine):
+    """A host with this much free memory."""
+
+    def __init__(self, mib: int) -> None:
+        self._mib = mib
+
+    def read(self, path: str) -> str | None:
+        if path == "/proc/meminfo":
+            return f"MemAvailable:    {self._mib << 10} kB\n"
+        return super().read(path)
+
+
 def main() -> None:
     asked = json.load(sys.stdin)
     if not asked["overlays"]:
         refuse_overlays()
-    instance = Instance.at(Machine(), Layout(pid_file=asked["pid_file"]))
+    machine = Machine() if asked["memory_mib"] is None else Short(asked["memory_mib"])
+    instance = Instance.at(machine, Layout(pid_file=asked["pid_file"]))
     probes = tuple(Probe(url) for url in asked["probes"])
     print(encode(rehearse(instance, instance.look().masters[0], asked["release"], probes, asked["alone"])))
 

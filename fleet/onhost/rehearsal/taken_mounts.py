@@ -1,12 +1,11 @@
-"""The mounts of a process, as /proc/PID/mountinfo lists them, and which of them the private copy takes over."""
+"""Which mounts the private copy takes over."""
 
 import os
 import re
-from typing import Collection, Dict, FrozenSet, List, NamedTuple, Set, Tuple
+from typing import Collection, Dict, FrozenSet, List, Set, Tuple
 
-from fleet.onhost.rehearsal.kernel import NO_DEVICES, NO_EXEC, NO_SUID, READ_ONLY
+from fleet.onhost.system.mounts import Mount, read_mounts
 
-FLAGS = {"ro": READ_ONLY, "nosuid": NO_SUID, "nodev": NO_DEVICES, "noexec": NO_EXEC}
 NOT_FILES = frozenset(
     "proc cgroup cgroup2 devpts mqueue debugfs tracefs securityfs pstore bpf configfs efivarfs binfmt_misc selinuxfs "
     "autofs rpc_pipefs nsfs fusectl hugetlbfs".split()
@@ -17,38 +16,10 @@ OWN = ("/proc", "/sys")
 MOUNT_ID = re.compile(r"^mnt_id:\s*(\d+)$", re.MULTILINE)
 
 
-class Mount(NamedTuple):
-    """One mount: its number, device (`8:1`), mount point, flags of mount(2), and kind of file system."""
-
-    number: int
-    device: str
-    point: str
-    flags: int
-    kind: str
-
-
 def read_text(name: str, folder: int) -> str:
     """The text of a file below an open folder. Raises OSError."""
     with open(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder), "rb") as source:
         return os.fsdecode(source.read())
-
-
-def read_mounts(mountinfo: str) -> Tuple[Mount, ...]:
-    """The mounts, each after the one that it lies in."""
-    found = []
-    for line in mountinfo.splitlines():
-        left, _, right = line.partition(" - ")
-        number, _, device, _, point, options = left.split(" ")[:6]
-        kind, _, of_file_system = right.split(" ", 2)
-        flags = sum(FLAGS.get(one, 0) for one in options.split(","))
-        if "ro" in of_file_system.split(","):
-            flags |= READ_ONLY
-        found.append(Mount(int(number), device, _unescaped(point), flags, kind))
-    return tuple(sorted(found, key=lambda one: one.point.rstrip("/").count("/")))
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\(\d{3})", lambda one: chr(int(one.group(1), 8)), text)
 
 
 def used_points(pid: int, proc: int) -> FrozenSet[str]:
