@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.events import Event, EventType, dump, load
-from fleet.onhost.protocol import Ask, Claim, MasterView, Outcome, Phase, Record, Report, State, Step
+from fleet.onhost.protocol import Ask, Claim, MasterView, Outcome, Phase, Record, RehearsalSummary, Report, State, Step
 from fleet.onhost.wire import Malformed
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from tests.support.pretend.visits import AT, LOST_AFTER, WENT_BACK, a_fleet
@@ -30,6 +30,17 @@ RECORDS = st.builds(
     allow=st.lists(WORDS, max_size=2).map(tuple),
 )
 MASTERS = st.builds(MasterView, PIDS, SHA, st.none() | WORDS, st.booleans(), st.integers(0, 64), st.integers(0, 64))
+REHEARSALS = st.builds(
+    RehearsalSummary,
+    *[st.integers(0, 999)] * 5,
+    st.booleans(),
+    st.lists(WORDS, max_size=2).map(tuple),
+    st.none() | WORDS,
+    st.floats(0, 1e9),
+    st.floats(0, 1e9),
+    PIDS,
+    PIDS,
+)
 REPORTS = st.builds(
     Report,
     phase=st.sampled_from(Phase),
@@ -45,6 +56,7 @@ REPORTS = st.builds(
     previous=st.none() | RECORDS,
     claim=st.none() | st.builds(Claim, until_s=st.floats(0, 1e9)),
     lease_left_s=st.none() | st.floats(0, 1e9),
+    rehearsal=st.none() | REHEARSALS,
 )
 EVENTS = st.builds(
     Event,

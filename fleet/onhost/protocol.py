@@ -131,7 +131,7 @@ class Probe(NamedTuple):
 
 
 class Options(NamedTuple):
-    """The operator's options that the host needs."""
+    """The operator's options that the host needs. `rehearse`: preflight rehearses the upgrade (docs/rehearsal.md)."""
 
     settle_s: float = 2.0
     drain_timeout_s: float = 600.0
@@ -139,6 +139,7 @@ class Options(NamedTuple):
     cut: bool = False
     allow: Tuple[str, ...] = ()
     probes: Tuple[Probe, ...] = ()
+    rehearse: bool = True
 
 
 class Sender(NamedTuple):
@@ -249,13 +250,36 @@ class MasterView(NamedTuple):
     draining: int
 
 
+class RehearsalSummary(NamedTuple):
+    """What the rehearsal of an upgrade showed on this host, and what it cost (docs/rehearsal.md).
+
+    `workers`, `listeners`, `questions` and `lines` (log lines at `crit` and above) are the new release's. `alike` is how many
+    questions the running release answered in the same way; 0 if `alone`: the running release was not rehearsed. `notes` are
+    sentences. `why_not` says why there was no rehearsal. `took_s` is wall time, `cpu_s` and `memory_kb` (PSS) are of all its
+    processes, `disk_kb` is what was written to disk.
+    """
+
+    workers: int = 0
+    listeners: int = 0
+    questions: int = 0
+    alike: int = 0
+    lines: int = 0
+    alone: bool = False
+    notes: Tuple[str, ...] = ()
+    why_not: Optional[str] = None
+    took_s: float = 0.0
+    cpu_s: float = 0.0
+    memory_kb: int = 0
+    disk_kb: int = 0
+
+
 class Report(NamedTuple):
     """The host's own state at the end of a visit, whatever its outcome.
 
     `previous` is the rollout that was in force when that of `record` began. `claim` is the run at work here. `lease_left_s`
     is the rest of the lease in seconds, `None` without one. `unconfirmed`: the release of the record serves alone, by a
     master that no visit has verified (after a boot, or after the old master died). `undone` are the rollouts that may no
-    longer begin here.
+    longer begin here. `rehearsal` is that of this visit's preflight, `None` if there was none.
     """
 
     phase: Phase
@@ -280,6 +304,7 @@ class Report(NamedTuple):
     lease_left_s: Optional[float] = None
     unconfirmed: bool = False
     undone: Tuple[str, ...] = ()
+    rehearsal: Optional[RehearsalSummary] = None
 
 
 class ReplyType(Enum):

@@ -20,6 +20,7 @@ from fleet.onhost.observation import Observation
 from fleet.onhost.preflight import in_memory, listeners, probe_baseline, resources, service
 from fleet.onhost.preflight.master import at_its_path, configuration_of, obeys, pid_file, the_master
 from fleet.onhost.preflight.release import differs, moved_paths, runs
+from fleet.onhost.preflight.result import PreflightResult
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding, Request, Severity
 from fleet.onhost.reasons.catalogue import apply_allowed, finding
@@ -38,17 +39,17 @@ class Tested(NamedTuple):
     new: Optional[Configuration]
 
 
-def preflight(instance: Instance, request: Request, seen: Observation, staged: Optional[str]) -> Tuple[Finding, ...]:
+def preflight(instance: Instance, request: Request, seen: Observation, staged: Optional[str]) -> PreflightResult:
     """All reasons against an upgrade of this instance. Refusals that the operator allows are turned into warnings."""
     machine = instance.machine
-    if machine.user() != 0:
-        return (finding("no_root", uid=machine.user()),)  # Without root every other check would give a wrong answer.
+    if machine.user() != 0:  # Without root every other check would give a wrong answer.
+        return PreflightResult((finding("no_root", uid=machine.user()),))
     found = _host(machine, request)
     about, old = the_master(machine, request, seen, instance.record)
     found += about
     if old is not None and not _is_done(request, seen):
         found += _instance(Subject(instance, request, seen, old, staged))
-    return apply_allowed(tuple(found), request.options.allow)
+    return PreflightResult(apply_allowed(tuple(found), request.options.allow))
 
 
 def before_staging(machine: Machine, request: Request) -> Tuple[Finding, ...]:

@@ -33,7 +33,7 @@ def serve(machine: Machine, request: Request, say: Say, go_on: Callable[[], None
     instance = Instance.at(machine, locate(machine, request.layout))
     try:
         end = answer(Visit(instance, request, say, go_on))
-        return end, report(instance)
+        return end, report(instance)._replace(rehearsal=end.rehearsal)
     except Malformed as error:
         return ended(Outcome.FAILED, "bad_record", error=error), None
     except OSError as error:

@@ -4,7 +4,7 @@ import sys
 import traceback
 from typing import NamedTuple, Optional
 
-from fleet.onhost.protocol import Finding, Outcome, Phase, Record, Reply, ReplyType, Report, Step
+from fleet.onhost.protocol import Finding, Outcome, Phase, Record, RehearsalSummary, Reply, ReplyType, Report, Step
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.steps.context import StepError
 from fleet.onhost.system.process import Gone
@@ -12,12 +12,13 @@ from fleet.onhost.wire import Malformed
 
 
 class End(NamedTuple):
-    """How a visit ended. A visit that ended as asked has no reason."""
+    """How a visit ended. A visit that ended as asked has no reason. `rehearsal` is that of its preflight."""
 
     outcome: Outcome
     reason: Optional[str] = None
     message: str = ""
     remedy: str = ""
+    rehearsal: Optional[RehearsalSummary] = None
 
     def outcome_reply(self, report: Optional[Report]) -> Reply:
         """The last reply of the visit."""

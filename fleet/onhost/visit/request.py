@@ -1,17 +1,18 @@
 """One request and its instance: what every answer to it needs."""
 
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, NamedTuple, Optional
 
 from fleet.onhost.instance import Instance
 from fleet.onhost.observation import Observation
 from fleet.onhost.preflight import checks
+from fleet.onhost.preflight.result import PreflightResult
 from fleet.onhost.protocol import FORWARD_STEPS, Finding, Outcome, Record, Reply, ReplyType, Request, Step
 from fleet.onhost.steps.context import StepContext
 from fleet.onhost.visit.end import End, ended
 from fleet.onhost.visit.heartbeat import fenced
 
 Say = Callable[[Reply], None]
-Preflight = Callable[[Instance, Request, Observation, Optional[str]], Tuple[Finding, ...]]
+Preflight = Callable[[Instance, Request, Observation, Optional[str]], PreflightResult]
 
 
 class Visit(NamedTuple):

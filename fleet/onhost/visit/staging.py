@@ -5,9 +5,11 @@ from typing import Tuple
 
 from fleet.onhost.observation import Observation
 from fleet.onhost.preflight import checks
+from fleet.onhost.preflight.result import PreflightResult
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import Finding, Outcome, Phase, Step
 from fleet.onhost.reasons.catalogue import limit_per_word
+from fleet.onhost.rehearsal.summary import summary
 from fleet.onhost.steps.stage import ReleaseMissing, WrongBytes, stage
 from fleet.onhost.system.file_lock import Busy
 from fleet.onhost.visit.end import End, end_of, ended
@@ -28,7 +30,7 @@ def answer_stage(visit: Visit) -> End:
     if classify(seen, target) is Phase.NEW:
         return ended(Outcome.DONE, "runs_it")
     staged = instance.store.release(target) if instance.store.has(target) else None
-    return judged(visit, visit.preflight(instance, request, seen, staged))
+    return preflighted(visit, visit.preflight(instance, request, seen, staged))
 
 
 def _remember_command(visit: Visit, seen: Observation) -> None:
@@ -38,6 +40,16 @@ def _remember_command(visit: Visit, seen: Observation) -> None:
         return
     with suppress(Busy), own.lock(0.0):
         own.write_serving(own.serving._replace(argv=seen.masters[0].argv))
+
+
+def preflighted(visit: Visit, result: PreflightResult) -> End:
+    """Send the findings of preflight. The rehearsal is noted in the host's journal, and goes into the report."""
+    end = judged(visit, result.findings)
+    if result.rehearsal is None:
+        return end
+    found = summary(result.rehearsal)
+    visit.instance.note(rehearsal=found._asdict(), rollout=visit.request.rollout)
+    return end._replace(rehearsal=found)
 
 
 def judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:

@@ -14,7 +14,7 @@ from fleet.onhost.state.fence import may_reopen
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.end import End, end_of, ended
 from fleet.onhost.visit.request import Visit
-from fleet.onhost.visit.staging import judged
+from fleet.onhost.visit.staging import preflighted
 from fleet.onhost.visit.walk import behind, walk
 
 
@@ -39,16 +39,17 @@ def upgrade(visit: Visit, record: Optional[Record], seen: Observation) -> End:
                 return end_of(Outcome.REFUSED, in_progress(record))
             record = _adopt(visit, record)
             ours = True
+    checked = End(Outcome.DONE)
     if not ours or record is None:
-        changed = _may_still(visit, seen, phase)
-        if changed.outcome is not Outcome.DONE:
-            return changed
+        checked = _may_still(visit, seen, phase)
+        if checked.outcome is not Outcome.DONE:
+            return checked
         record = _begin(visit, record, seen, target)
     try:
         lease.arm(own, request)
     except lease.Unwatched as error:
         return ended(Outcome.REFUSED, "lease_unwatched", error=error)
-    return walk(visit, record, request.goal)
+    return walk(visit, record, request.goal)._replace(rehearsal=checked.rehearsal)
 
 
 def _adopt(visit: Visit, record: Record) -> Record:
@@ -75,7 +76,7 @@ def _may_still(visit: Visit, seen: Observation, phase: Phase) -> End:
     request, instance = visit.request, visit.instance
     assert request.goal is not None
     staged = instance.store.release(request.goal.target)
-    return judged(visit, visit.preflight(instance, request, seen, staged))
+    return preflighted(visit, visit.preflight(instance, request, seen, staged))
 
 
 def _begin(visit: Visit, last: Optional[Record], seen: Observation, target: str) -> Record:

@@ -72,7 +72,7 @@ class Nginx:
         target = machine.sha256(str(staged)) if staged else None
         goal = Goal(target or "0" * 64, Rest.HELD)
         request = Request(PROTOCOL, Ask.STAGE, "r1", 1, "ada", goal, (Step.STAGE,), self.layout, Options(allow=allow))
-        found = preflight(an_instance(machine, record), request, seen, str(staged) if staged else None)
+        found = preflight(an_instance(machine, record), request, seen, str(staged) if staged else None).findings
         return {one.reason: one for one in found}
 
 
@@ -212,7 +212,7 @@ def test_two_masters_of_another_rollout_are_another_operator_s_upgrade(nginx: Ng
 
 
 def test_a_user_other_than_root_gets_only_that_refusal() -> None:
-    found = preflight(an_instance(RecordedMachine(uid=1000)), a_request(), a_look(a_master()), None)
+    found = preflight(an_instance(RecordedMachine(uid=1000)), a_request(), a_look(a_master()), None).findings
 
     assert [one.reason for one in found] == ["no_root"]
 
@@ -228,6 +228,6 @@ def test_a_release_is_not_sent_to_a_host_that_could_not_take_it() -> None:
 
 
 def test_a_host_that_tells_nothing_raises_nothing() -> None:
-    found = preflight(an_instance(RecordedMachine()), a_request(), a_look(a_master()), "/s")
+    found = preflight(an_instance(RecordedMachine()), a_request(), a_look(a_master()), "/s").findings
 
     assert {"pid_file_missing", "wrong_architecture", "not_checked"} <= {one.reason for one in refusals(found)}

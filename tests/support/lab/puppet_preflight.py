@@ -22,7 +22,7 @@ def main() -> None:
     goal = Goal((asked["staged"] and machine.sha256(asked["staged"])) or "0" * 64, Rest.HELD)
     options = Options(allow=tuple(asked["allow"]), probes=tuple(Probe(url) for url in asked["probes"]))
     request = Request(PROTOCOL, Ask.STAGE, "r1", 1, "ada", goal, (Step.STAGE,), layout, options)
-    found = preflight(instance, request, instance.look(), asked["staged"])
+    found = preflight(instance, request, instance.look(), asked["staged"]).findings
     print(json.dumps([json.loads(encode(one)) for one in found]))
 
 

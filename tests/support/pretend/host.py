@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from fleet.onhost.instance import Instance
 from fleet.onhost.observation import Observation
 from fleet.onhost.preflight.master import at_its_path, the_master
+from fleet.onhost.preflight.result import PreflightResult
 from fleet.onhost.preflight.subject import Subject
-from fleet.onhost.protocol import Finding, Outcome, Phase, Record, Report, Request
+from fleet.onhost.protocol import Outcome, Phase, Record, Report, Request
 from fleet.onhost.reasons.catalogue import apply_allowed
+from fleet.onhost.rehearsal.evidence import Rehearsal
 from fleet.onhost.state import lease
 from fleet.onhost.state.fence import FENCE, Fence, fence_of
 from fleet.onhost.state.store import InstanceStore
@@ -33,12 +35,13 @@ ELSEWHERE = "20261123-0900-else"
 
 
 class Pretend:
-    """One host. `watch` is called with each step when it begins."""
+    """One host. `watch` is called with each step when it begins. `rehearsal` is what preflight gives of one."""
 
     def __init__(self, name: str, clock: Callable[[], datetime] = lambda: AT) -> None:
         self.machine = ModelMachine(name, Model(path=OLD, old=OLD, ids=(812, 0)), clock, VERSIONS)
         self.instance = instance_on(self.machine)
         self.watch: Callable[[Taken], None] = lambda taken: None
+        self.rehearsal: Rehearsal | None = None
 
     # What a test sees and sets
 
@@ -149,19 +152,21 @@ class Pretend:
         target = request.goal.target if request.goal else self.record and self.record.target
         self.machine.fault = Fault(target if mishap.answers_badly else None, mishap.drains_on)
         try:
-            return _no_bug(answer(Visit(self.instance, request, controller.say, controller.go_on, fitness)))
+            return _no_bug(answer(Visit(self.instance, request, controller.say, controller.go_on, self._preflight)))
         finally:
             self.machine.fault = Fault()
+
+    def _preflight(
+        self, instance: Instance, request: Request, seen: Observation, staged: str | None
+    ) -> PreflightResult:
+        """What can be against an upgrade of a model: which masters there are, and what lies at the path."""
+        found, old = the_master(instance.machine, request, seen, instance.record)
+        if old is not None:
+            found += at_its_path(Subject(instance, request, seen, old, staged))
+        rehearsal = self.rehearsal if request.options.rehearse and staged else None
+        return PreflightResult(apply_allowed(tuple(found), request.options.allow), rehearsal)
 
 
 def _no_bug(end: End) -> End:
     assert end.reason != "bug", end.message
     return end
-
-
-def fitness(instance: Instance, request: Request, seen: Observation, staged: str | None) -> tuple[Finding, ...]:
-    """What can be against an upgrade of a model: which masters there are, and what lies at the path."""
-    found, old = the_master(instance.machine, request, seen, instance.record)
-    if old is not None:
-        found += at_its_path(Subject(instance, request, seen, old, staged))
-    return apply_allowed(tuple(found), request.options.allow)

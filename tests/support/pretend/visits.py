@@ -15,6 +15,7 @@ from fleet.clock import Item
 from fleet.events import Event, EventType, Sink
 from fleet.host import Host
 from fleet.onhost.protocol import Ask, Outcome, Step
+from fleet.onhost.visit.end import End
 from fleet.task import HostOutcome, HostTask
 from tests.support.pretend.host import AT as AT
 from tests.support.pretend.host import NEW as NEW
@@ -62,7 +63,7 @@ class Fleet:
             sink(_event(task, EventType.STEP_ENDED))
             if bad is not None:
                 return replace(bad, host=name)
-            return HostOutcome(name, *end, report=host.report(), took_s=0.2)
+            return outcome_of(host, end, took_s=0.2)
 
     def _badly(self, host: Pretend, task: HostTask, bad: HostOutcome) -> HostOutcome:
         if bad.outcome in (Outcome.UNREACHABLE, Outcome.LINK_LOST):
@@ -80,6 +81,12 @@ class Fleet:
     def asked(self, ask: Ask) -> list[str]:
         """The hosts that were asked this, in order."""
         return [name for name, each in self.calls if each is ask]
+
+
+def outcome_of(host: Pretend, end: End, took_s: float) -> HostOutcome:
+    """What the controller makes of the end of a visit."""
+    report = host.report()._replace(rehearsal=end.rehearsal)
+    return HostOutcome(host.name, end.outcome, end.reason, end.message, end.remedy, report=report, took_s=took_s)
 
 
 def _event(task: HostTask, kind: EventType) -> Event:

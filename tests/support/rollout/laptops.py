@@ -25,7 +25,7 @@ from fleet.rollout.rollout_status import RolloutStatus, fold
 from fleet.rollout.tasks import TaskBuilder
 from fleet.task import HostOutcome, HostTask
 from tests.support.pretend.visit import WELL, Killed, Mishap
-from tests.support.pretend.visits import AT, LOST_AFTER, UNREACHABLE, Pretend
+from tests.support.pretend.visits import AT, LOST_AFTER, UNREACHABLE, Pretend, outcome_of
 
 LATE_S = 5.0
 """How long after its link was lost a step script may still begin a step."""
@@ -189,7 +189,7 @@ class Ground:
         finally:
             assert host.model.master_accepts or not served, f"{task.request.ask} took the service of {name} away"
             self.after(task, host)
-        return HostOutcome(name, *end, report=host.report(), took_s=1.0)
+        return outcome_of(host, end, took_s=1.0)
 
     def lose(self, task: HostTask, mishap: Mishap, late_s: float) -> HostOutcome:
         """Loses the connection; the step script acts `late_s` seconds later."""

@@ -1,0 +1,24 @@
+"""A rehearsal in numbers and sentences, as the host reports it and writes it into its journal."""
+
+from fleet.onhost.protocol import RehearsalSummary
+from fleet.onhost.rehearsal.evidence import Generation, Rehearsal
+
+
+def summary(rehearsal: Rehearsal) -> RehearsalSummary:
+    """What the rehearsal showed of the new release, beside the running one's answers."""
+    old, new = rehearsal.old or Generation(0.0), rehearsal.new or Generation(0.0)
+    before = {one.question: one.answer for one in old.answers}
+    return RehearsalSummary(
+        workers=new.workers,
+        listeners=len(new.listeners),
+        questions=len(new.answers),
+        alike=sum(before.get(one.question) == one.answer for one in new.answers),
+        lines=len(new.lines),
+        alone=rehearsal.alone,
+        notes=rehearsal.notes,
+        why_not=rehearsal.why_not,
+        took_s=rehearsal.wall_s,
+        cpu_s=rehearsal.cpu_s,
+        memory_kb=rehearsal.memory_kb,
+        disk_kb=rehearsal.disk_kb,
+    )
