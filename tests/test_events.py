@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.events import Event, EventType, dump, load
-from fleet.onhost.protocol import Ask, Claim, MasterView, Outcome, Phase, Record, RehearsalSummary, Report, State, Step
+from fleet.onhost.protocol import (
+    Ask,
+    Claim,
+    MasterView,
+    Outcome,
+    Phase,
+    Probe,
+    Record,
+    RehearsalSummary,
+    Report,
+    State,
+    Step,
+)
 from fleet.onhost.wire import Malformed
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from tests.support.pretend.visits import AT, LOST_AFTER, WENT_BACK, a_fleet
@@ -23,11 +35,13 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
     max_leaves=8,
 )
+PROBES = st.builds(Probe, WORDS, st.integers(100, 599), timeout_s=st.floats(0, 60))
 RECORDS = st.builds(
     Record,
     *[WORDS, st.integers(0, 99), WORDS, WORDS, WORDS, WORDS, WORDS, st.sampled_from(State)],
     poisoned=st.none() | st.tuples(PIDS, PIDS),
     allow=st.lists(WORDS, max_size=2).map(tuple),
+    uncounted=st.lists(PROBES, max_size=2).map(tuple),
 )
 MASTERS = st.builds(MasterView, PIDS, SHA, st.none() | WORDS, st.booleans(), st.integers(0, 64), st.integers(0, 64))
 REHEARSALS = st.builds(
