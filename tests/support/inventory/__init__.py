@@ -1,0 +1,1 @@
+"""The real Ansible beside fleet, for the tests of inventories."""
