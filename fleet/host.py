@@ -23,6 +23,7 @@ class SshArguments(NamedTuple):
 class Host:
     """One host name of the inventory. `labels` are its other variables, as text; `where` is `file:line` of its definition.
 
+    `unrendered` names the labels whose text is a Jinja template or holds a secret in vault: only Ansible knows their values.
     `key_files`, `known_hosts` and `ssh_config` are paths on the laptop. For a field that is `None` or empty, OpenSSH's
     configuration applies.
     """
@@ -40,6 +41,7 @@ class Host:
     python: str | None = None
     groups: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    unrendered: tuple[str, ...] = ()
     layout: Layout = field(default_factory=Layout)
     probes: tuple[Probe, ...] = ()
     where: str = ""
@@ -52,5 +54,5 @@ class Host:
         return self.address.lower(), self.port or SSH_PORT, self.ssh_config, self.ssh_arguments
 
     def label(self, name: str) -> str | None:
-        """The value of a label, or `None`."""
-        return dict(self.labels).get(name)
+        """The value of a label; `None` if the host has none of that name, or only Ansible knows its value."""
+        return None if name in self.unrendered else dict(self.labels).get(name)

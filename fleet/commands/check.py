@@ -31,7 +31,7 @@ def run(
     """Prints the findings. Returns 0 if every host can be upgraded, else 2."""
     output = command_output(options)
     policy = Policy(parallel=options.parallel, allow=parse_allow(allow))
-    hosts = selected_hosts(options)
+    hosts = selected_hosts(options, output)
     target, words = find_target(environment, output, options, hosts, release)
     how = "The release is staged on the hosts" if may_stage else "The release is not staged"
     output.say(f"Checking {words} on {counted(len(hosts))}. {how}; nothing that runs changes.")

@@ -61,7 +61,7 @@ class Stage:
 
     def look(self) -> RolloutStatus:
         """Asks the hosts for their state, and prints it as a table."""
-        look = look_at(self.environment, self.output, selected_hosts(self.options), self.options)
+        look = look_at(self.environment, self.output, selected_hosts(self.options, self.output), self.options)
         self.output.result(status_table.table(look))
         return look
 
@@ -153,7 +153,7 @@ def _way_back(stage: Stage, before: RolloutStatus, rollout: str | None) -> tuple
     took_s = time.monotonic() - began_s
     stage.traffic.mark("end")
     _stop_if_interrupted(code)
-    after = look_at(stage.environment, stage.output, selected_hosts(stage.options), stage.options)
+    after = look_at(stage.environment, stage.output, selected_hosts(stage.options, None), stage.options)
     found = f"exit code {code}, {took_s:.1f} s"
     promises = [
         Promise("the rollback ends with exit code 0", found, code == results.OK),

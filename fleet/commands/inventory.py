@@ -13,8 +13,8 @@ SCHEMA = "fleet.inventory/1"
 
 def run(options: CommandOptions, as_json: bool) -> int:
     """Prints the hosts; returns 0."""
-    hosts = selected_hosts(options)
     output = command_output(options)
+    hosts = selected_hosts(options, output, logs_in=False)
     if as_json:
         output.document({"schema": SCHEMA, "hosts": [document(host) for host in hosts]})
         return 0
@@ -37,6 +37,7 @@ def document(host: Host) -> dict[str, object]:
         "ssh_arguments": [*host.ssh_arguments.first, *host.ssh_arguments.last],
         "groups": list(host.groups),
         "labels": dict(host.labels),
+        "unrendered": list(host.unrendered),
         "layout": host.layout._asdict(),
         "probes": [probe._asdict() for probe in host.probes],
         "where": host.where,

@@ -62,19 +62,20 @@ def run(environment: Environment, options: CommandOptions, prefix: str | None, o
         journal_lock(journal, output, options, environment.operator(), "resume", prefix or "") as recorder,
     ):
         journaled = from_journal(journal, prefix)
+        notes_to: Output | None = output
         if journaled is not None and not (options.limits and journaled.began_elsewhere):
             is_limited = bool(options.limits)
             options, found = journaled.options(options), journaled.interrupted()
         else:
-            look = look_at(environment, output, selected_hosts(options), options)
+            look = look_at(environment, output, selected_hosts(options, output), options)
             if look.interrupted:
                 output.say(look.message)
                 return look.exit_code or results.INTERRUPTED
             found = from_hosts(look, output, prefix, bool(options.limits))
-            is_limited = True
+            is_limited, notes_to = True, None
         if found.resume_as is ResumeAs.UPGRADE:
             recorder.set_rollout(found.rollout)
-            hosts = _hosts(options, found, is_limited)
+            hosts = _hosts(options, notes_to, found, is_limited)
             return _resume_upgrade(environment, options, output, recorder, found, hosts, overrides)
     if found.resume_as is ResumeAs.NOTHING:
         raise Refused(
@@ -122,9 +123,11 @@ def _resume_upgrade(
     return show_result(output, status)
 
 
-def _hosts(options: CommandOptions, found: InterruptedRollout, is_limited: bool) -> tuple[Host, ...]:
+def _hosts(
+    options: CommandOptions, output: Output | None, found: InterruptedRollout, is_limited: bool
+) -> tuple[Host, ...]:
     """The selected hosts of the plan, in its order. Raises `Refused` if one is missing and the operator set no limit."""
-    selected = {host.name: host for host in selected_hosts(options)}
+    selected = {host.name: host for host in selected_hosts(options, output)}
     planned = [name for batch in found.batches for name in batch]
     missing = [name for name in planned if name not in selected]
     if missing and not is_limited:

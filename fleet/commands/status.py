@@ -10,7 +10,7 @@ from fleet.ui.alarms import alarms
 def run(environment: Environment, options: CommandOptions, as_json: bool) -> int:
     """Prints the table or the document. Returns 0 if every host answered, else 4."""
     output = command_output(options)
-    look = look_at(environment, output, selected_hosts(options), options)
+    look = look_at(environment, output, selected_hosts(options, output), options)
     if as_json:
         output.document(status_table.document(look))
     else:

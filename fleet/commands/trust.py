@@ -30,7 +30,7 @@ NAMES = {"ssh-ed25519": "ED25519", "ssh-rsa": "RSA"}
 def run(environment: Environment, options: CommandOptions, as_json: bool) -> int:
     """Shows the unknown keys, and stores them if the operator agrees. Returns 0 if every key is known then, else 2."""
     output = command_output(options)
-    hosts = selected_hosts(options)
+    hosts = selected_hosts(options, output, logs_in=False)
     for note in environment.prepare_scan(hosts, options.connecting):
         output.say(note)
     output.say(f"Asking {counted(len(hosts))} for host keys. fleet logs in to bastions only.")

@@ -30,7 +30,7 @@ SCHEMA = "fleet.locks/1"
 def run(environment: Environment, options: CommandOptions, as_json: bool) -> int:
     """Prints the holders. Returns 0, or 4 if a host did not answer or could not be released."""
     output = command_output(options)
-    hosts = selected_hosts(options) if options.inventories else ()
+    hosts = selected_hosts(options, output) if options.inventories else ()
     with Journal.open(options.journal) as journal:
         lock = journal.lock(environment.operator(), "unlock")
         holder = lock.holder()

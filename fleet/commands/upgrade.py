@@ -43,7 +43,7 @@ class UpgradeOptions:
 def run(environment: Environment, options: CommandOptions, release: str, given: UpgradeOptions) -> int:
     """Runs the rollout to its end; returns the exit code."""
     output = command_output(options)
-    plan = make_plan(selected_hosts(options), given.batches)
+    plan = make_plan(selected_hosts(options, output), given.batches)
     policy = policy_of(given, options, len(plan.hosts))
     rollout, operator = environment.rollout_id(environment.clock()()), environment.operator()
     if given.dry_run:

@@ -54,11 +54,11 @@ class _Option(NamedTuple):
 
 
 class GivenArguments(NamedTuple):
-    """What the variables of a host give ssh. `config`: the file of `-F`. `unused`: the options that fleet passes over."""
+    """What the variables of a host give ssh. `config`: the file of `-F`. `passed_over`: options that change nothing here."""
 
     arguments: SshArguments
     config: str | None
-    unused: tuple[str, ...]
+    passed_over: tuple[str, ...]
     problems: tuple[Problem, ...]
 
 
@@ -83,7 +83,7 @@ def _options(name: str, variables: Mapping[str, Variable], problems: list[Proble
     try:
         found = _split(variable.value)
     except _BadArguments as error:
-        problems.append(Problem(variable.origin, f"{name} {error}.", error.remedy))
+        problems.append(Problem(variable.origin, f"{name} {error}.", error.remedy, name))
         return []
     problems.extend(_refusals(name, variable, found))
     return found
@@ -93,7 +93,8 @@ def _refusals(name: str, variable: Variable, options: Iterable[_Option]) -> Iter
     for letter in dict.fromkeys(option.letter for option in options):
         if letter not in HONOURED | UNUSED:
             remedy = _INSTEAD.get(letter, "Leave it out: with it ssh runs no command on the host.")
-            yield Problem(variable.origin, f"{name} has the option -{letter}, which fleet does not support.", remedy)
+            message = f"{name} has the option -{letter}, which fleet does not support."
+            yield Problem(variable.origin, message, remedy, name)
 
 
 class _BadArguments(ValueError):

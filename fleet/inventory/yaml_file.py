@@ -1,64 +1,32 @@
-"""Reads one file of Ansible's YAML inventory into a `Tree`.
-
-The file is read as YAML 1.2 nodes, not as values: a node keeps its line, its tag (`!vault`) and its text, so that
-`zone: no`, `version: 1.10` and `rack: 007` stay as they were written, and a duplicate key is found (PyYAML accepts it).
-"""
+"""Reads a file of Ansible's YAML inventory, and a file of variables, into a `Tree`."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from fleet.errors import InventoryError
 from fleet.inventory.host_names import BadName, checked_name, expand
 from fleet.inventory.nearest import did_you_mean
-from fleet.inventory.tree import Origin, Problem, Tree, Variable, flatten_command, variable_text
+from fleet.inventory.tree import Origin, Problem, Tree, Variable
+from fleet.inventory.yaml_values import TAG, Values, compose, is_null, line_of
 
 SECTIONS = ("hosts", "vars", "children")
-MOST_NODES = 1_000_000
-_TAG = "tag:yaml.org,2002:"
-_PLAIN_TAGS = frozenset(
-    _TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge", "omap", "set")
-)
 
 
 def parse(path: Path) -> MappingNode:
-    """The top-level mapping of the file. Raises `InventoryError` with file and line."""
-    try:
-        text = path.read_text("utf-8-sig")
-        root = YAML(typ="rt", pure=True).compose(text)
-    except OSError as error:
-        raise InventoryError(f"it can't be read: {error.strerror}.", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise InventoryError("it is not UTF-8 text.", where=str(path), remedy="Save it as UTF-8.") from error
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = str(Origin(path, mark.line + 1 if mark else None))
-        raise InventoryError(f"not valid YAML: {_yaml_reason(error)}.", where=where) from error
-    except (YAMLError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        raise InventoryError(f"not valid YAML: {reason}.", where=str(path)) from error
+    """The top-level mapping of an inventory. Raises `InventoryError` with file and line."""
+    root = compose(path)
     if root is None:
         raise InventoryError(
             "the inventory is empty.", where=str(path), remedy="Add hosts, such as all: {hosts: {web-01: }}."
         )
-    _refuse_endless(root, path)
     if not isinstance(root, MappingNode):
         raise InventoryError(
             "an inventory must be a map of groups, such as all: {hosts: {web-01: }}.",
-            where=str(Origin(path, _line(root))),
+            where=str(Origin(path, line_of(root))),
         )
     return root
-
-
-def _yaml_reason(error: MarkedYAMLError) -> str:
-    """The reason in the parser's words; one that begins with "but" is the second half of a sentence."""
-    problem = str(error.problem or error.context)
-    if r"'\t'" in problem:
-        return f"{problem}; indent with spaces"
-    return f"{error.context}, {problem}" if problem.startswith("but ") else problem
 
 
 def is_plugin_configuration(root: MappingNode) -> bool:
@@ -71,35 +39,25 @@ def add_yaml(tree: Tree, path: Path, root: MappingNode, problems: list[Problem])
     _Reader(tree, path, problems).file(root)
 
 
-def _line(node: Node) -> int:
-    return int(node.start_mark.line) + 1
+def variables_in(path: Path, problems: list[Problem]) -> dict[str, Variable]:
+    """The variables of a file of `group_vars` or `host_vars`. Raises `InventoryError`."""
+    root = compose(path)
+    if root is None or is_null(root):
+        return {}
+    if not isinstance(root, MappingNode):
+        raise InventoryError(
+            "a file of variables must be a map of names and values, such as zone: eu-1.",
+            where=str(Origin(path, line_of(root))),
+        )
+    return Values(path, problems).variables(root)
 
 
-def _refuse_endless(root: Node, path: Path) -> None:
-    """Raises `InventoryError` for an alias that contains itself, and for aliases that expand to over `MOST_NODES` nodes."""
-    count = 0
-    waiting: list[tuple[Node, tuple[int, ...]]] = [(root, ())]
-    while waiting:
-        node, above = waiting.pop()
-        count += 1
-        if id(node) in above or count > MOST_NODES:
-            raise InventoryError(
-                "an alias (*name) contains itself, or the aliases expand to over a million nodes.",
-                where=str(Origin(path, _line(node))),
-            )
-        if isinstance(node, MappingNode):
-            waiting.extend((part, (*above, id(node))) for pair in node.value for part in pair)
-        elif isinstance(node, SequenceNode):
-            waiting.extend((part, (*above, id(node))) for part in node.value)
-
-
-class _Reader:
-    """Reads one file into the tree and collects its problems."""
+class _Reader(Values):
+    """Reads one inventory into the tree."""
 
     def __init__(self, tree: Tree, path: Path, problems: list[Problem]) -> None:
+        super().__init__(path, problems)
         self.tree = tree
-        self.path = path
-        self.problems = problems
 
     def file(self, root: MappingNode) -> None:
         for key, value in self.pairs(root):
@@ -118,7 +76,7 @@ class _Reader:
             self.wrong(key, str(error))
             return False
         self.tree.group(name)
-        if _is_null(body):
+        if is_null(body):
             return True
         if not isinstance(body, MappingNode):
             self.wrong(body, f"group {name} must be a map with {', '.join(SECTIONS)}.")
@@ -133,7 +91,7 @@ class _Reader:
             guess = did_you_mean(word, SECTIONS)
             self.wrong(section, f"group {group} has an unknown key {word}{guess}; allowed: {', '.join(SECTIONS)}.")
             return
-        if _is_null(content):
+        if is_null(content):
             return
         if isinstance(content, ScalarNode) and word != "vars":
             pairs: Iterator[tuple[ScalarNode, Node]] = iter([(content, _NOTHING)])
@@ -147,7 +105,7 @@ class _Reader:
             return
         for key, value in pairs:
             if word == "vars":
-                self.tree.group(group).variables[key.value] = self.variable(key, value)
+                self.tree.set_group_variable(group, key.value, self.variable(key, value), self.problems)
             elif word == "hosts":
                 self.host(group, key, value)
             elif self.group(key, value) and not self.tree.add_child(group, key.value):
@@ -159,94 +117,14 @@ class _Reader:
         except BadName as error:
             self.wrong(key, str(error))
             return
-        if not _is_null(body) and not isinstance(body, MappingNode):
+        if not is_null(body) and not isinstance(body, MappingNode):
             self.wrong(body, f"host {key.value} must have a map of variables as its value, or no value.")
             return
-        pairs = self.pairs(body) if isinstance(body, MappingNode) else iter(())
-        variables = {name.value: self.variable(name, value) for name, value in pairs}
+        variables = self.variables(body) if isinstance(body, MappingNode) else {}
         if port is not None:
             variables = {"ansible_port": Variable(port, str(port), self.origin(key)), **variables}
         for name in names:
             self.tree.add_host(group, name, self.origin(key)).variables.update(variables)
 
-    def variable(self, key: ScalarNode, node: Node) -> Variable:
-        strange = next((part for part in _walk(node) if part.tag not in _PLAIN_TAGS), None)
-        if strange is not None:
-            self.wrong(
-                strange,
-                f"{key.value} has the tag {strange.tag}, which fleet can't resolve.",
-                f"Let Ansible resolve it: {flatten_command(self.path)}, and use flat.yaml.",
-            )
-            return Variable(None, "", self.origin(key))
-        value = self.plain(node)
-        written = node.value if isinstance(node, ScalarNode) and value is not None else value
-        return Variable(value, variable_text(written), self.origin(key))
 
-    def plain(self, node: Node) -> object:
-        """The node as plain Python data."""
-        if isinstance(node, MappingNode):
-            return {key.value: self.plain(value) for key, value in self.pairs(node)}
-        if isinstance(node, SequenceNode):
-            return [self.plain(part) for part in node.value]
-        return _scalar(node)
-
-    def pairs(self, node: MappingNode) -> Iterator[tuple[ScalarNode, Node]]:
-        """Keys and values, merged ones (`<<`) last; a key here wins over a merged one, a duplicate key is a problem."""
-        seen: dict[str, Node] = {}
-        merged: list[Node] = []
-        for key, value in node.value:
-            if key.tag == _TAG + "merge":
-                merged.extend(value.value if isinstance(value, SequenceNode) else [value])
-            elif not isinstance(key, ScalarNode):
-                self.wrong(key, "a key must be a scalar.")
-            elif key.value in seen:
-                self.wrong(key, f"{key.value} is already defined in line {_line(seen[key.value])}; define it once.")
-            else:
-                seen[key.value] = key
-                yield key, value
-        for other in merged:
-            if not isinstance(other, MappingNode):
-                self.wrong(other, "<<: must have an alias (*name) of a map as its value.")
-                continue
-            for key, value in self.pairs(other):
-                if key.value not in seen:
-                    seen[key.value] = key
-                    yield key, value
-
-    def origin(self, node: Node) -> Origin:
-        return Origin(self.path, _line(node))
-
-    def wrong(self, node: Node, message: str, remedy: str = "") -> None:
-        self.problems.append(Problem(self.origin(node), message, remedy))
-
-
-_NOTHING = ScalarNode(_TAG + "null", "")
-
-
-def _is_null(node: Node) -> bool:
-    return isinstance(node, ScalarNode) and node.tag == _TAG + "null"
-
-
-def _walk(node: Node) -> Iterator[Node]:
-    yield node
-    if isinstance(node, MappingNode):
-        for key, value in node.value:
-            yield from _walk(key)
-            yield from _walk(value)
-    elif isinstance(node, SequenceNode):
-        for part in node.value:
-            yield from _walk(part)
-
-
-def _scalar(node: Node) -> object:
-    text = str(node.value)
-    try:
-        if node.tag == _TAG + "int":
-            return int(text.replace("_", ""), 0 if text.lstrip("+-").startswith(("0o", "0x", "0b")) else 10)
-        if node.tag == _TAG + "float":
-            return float(text.replace("_", ""))
-    except ValueError:
-        return text
-    if node.tag == _TAG + "bool":
-        return text.lower() == "true"
-    return None if node.tag == _TAG + "null" else text
+_NOTHING = ScalarNode(TAG + "null", "")

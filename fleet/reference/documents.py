@@ -123,7 +123,8 @@ DOCUMENTS = (
     Document(
         "fleet.inventory/1",
         "fleet inventory --json",
-        "Every selected host, as the inventory describes it. `where` is the file and the line.",
+        "Every selected host, as the inventory describes it. `where` is the file and the line. `unrendered` names the labels "
+        "whose text is a Jinja template, or stands for a secret in vault: only Ansible knows their values.",
         {
             "schema": "fleet.inventory/1",
             "hosts": [
@@ -135,6 +136,7 @@ DOCUMENTS = (
                     "groups": ["web"],
                     "ssh_arguments": ["-oProxyJump=ops@bastion.example.net"],
                     "labels": {"zone": "eu-1"},
+                    "unrendered": [],
                     "layout": {
                         "binary": None,
                         "pid_file": None,

@@ -45,7 +45,7 @@ def run_on_all_hosts(
     newest_here: str | None = None,
 ) -> int:
     """Runs the operation on every selected host; returns the exit code. `newest_here` is the journal's newest rollout."""
-    hosts = selected_hosts(options)
+    hosts = selected_hosts(options, output)
     look = look_at(environment, output, hosts, options)
     if look.interrupted:
         output.say(look.message)

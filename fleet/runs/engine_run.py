@@ -15,7 +15,7 @@ from fleet.engine import Engine, Journal, ProcessContinued, StopRequested
 from fleet.environment import CommandOptions, Environment
 from fleet.errors import Refused
 from fleet.host import Host
-from fleet.inventory import load
+from fleet.inventory import Password, load
 from fleet.onhost.protocol import Ask
 from fleet.rollout import results
 from fleet.rollout.actions import Decide
@@ -31,9 +31,25 @@ from fleet.ui.result_tables import host_errors, summary_table
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def selected_hosts(options: CommandOptions) -> tuple[Host, ...]:
-    """The hosts that -i and --limit select. Raises `InventoryError`."""
-    return load(options.inventories).select(options.limits)
+def selected_hosts(options: CommandOptions, output: Output | None, *, logs_in: bool = True) -> tuple[Host, ...]:
+    """The hosts that -i and --limit select; what fleet leaves aside of the inventory is said on `output`.
+
+    `output` is `None` where it was said before. A command that does not log in needs none of the passwords that an
+    inventory may hold. Raises `InventoryError`.
+    """
+    passwords = _passwords_given(options) if logs_in else frozenset(Password)
+    hosts, notes = load(options.inventories).selection(options.limits, passwords)
+    if output is not None:
+        for note in notes:
+            output.say(note)
+    return hosts
+
+
+def _passwords_given(options: CommandOptions) -> frozenset[Password]:
+    connecting = options.connecting
+    has_become = connecting.ask_become_pass or connecting.become_password_file is not None
+    given = {Password.LOGIN: connecting.ask_password, Password.BECOME: has_become}
+    return frozenset(password for password, is_given in given.items() if is_given)
 
 
 def command_output(options: CommandOptions) -> Output:

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from fleet import cli
 from tests.support.shell import Shell
 
@@ -14,6 +16,77 @@ def test_inventory_lists_the_selected_hosts(shell: Shell) -> None:
     assert document["hosts"][0]["labels"] == {"zone": "eu-1"}
     assert shell("inventory") == 0
     assert "192.0.2.4" in shell.out
+
+
+WITH_LABELS = """\
+all:
+  vars: {ansible_pipelining: true, app_dir: "/srv/{{ app }}", nginx_pidfile: /x}
+  hosts: {localhost: {ansible_connection: local}}
+  children:
+    web:
+      hosts: {web-01: , web-02: }
+"""
+
+
+def test_what_fleet_leaves_aside_is_said_on_stderr_and_the_result_is_on_stdout(shell: Shell) -> None:
+    shell.inventory.write_text(WITH_LABELS)
+
+    assert shell("inventory", "-l", "web", "--json") == 0
+
+    hosts = json.loads(shell.out)["hosts"]
+    assert [host["unrendered"] for host in hosts] == [["app_dir"]] * 2
+    assert hosts[0]["labels"] == {"app_dir": "/srv/{{ app }}", "nginx_pidfile": "/x"}
+    assert [line.partition(": ")[0] for line in shell.err.splitlines()] == [
+        f"{shell.inventory}:2",
+        "fleet does not use these variables of Ansible",
+        "Jinja is not rendered",
+        "1 host outside --limit can't be handled by fleet",
+    ]
+
+
+@pytest.mark.parametrize("command", ["status", "rollback", "commit", "unlock"])
+def test_every_command_says_it_once(command: str, shell: Shell) -> None:
+    shell.inventory.write_text(WITH_LABELS)
+
+    shell(command, "-l", "web")
+
+    assert shell.err.count("Jinja is not rendered") == 1
+
+
+def test_a_host_that_fleet_can_not_handle_is_refused_with_the_line_to_type(shell: Shell) -> None:
+    shell.inventory.write_text(WITH_LABELS)
+
+    assert shell("status") == 2
+    assert shell.err.endswith("Or leave the host out: `-l '!localhost'`.\n")
+    assert shell("status", "-l", "!localhost") == 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "options"),
+    [
+        ("ansible_password", ("--ask-pass",)),
+        ("ansible_become_password", ("--ask-become-pass",)),
+        ("ansible_become_pass", ("--become-password-file", "/dev/null")),
+    ],
+)
+def test_a_password_in_the_inventory_is_refused_until_it_is_given(
+    variable: str, options: tuple[str, ...], shell: Shell
+) -> None:
+    shell.inventory.write_text(
+        f"all: {{vars: {{ansible_become: true, {variable}: !vault abc}}, hosts: {{web-01: , web-02: }}}}"
+    )
+
+    assert shell("status") == 2
+    assert f"`{options[0]}" in shell.err or f"`{options[0]} FILE`" in shell.err
+    assert shell("status", *options) == 0
+    assert "Passwords in the inventory are not used" in shell.err
+
+
+def test_the_list_of_hosts_needs_no_password(shell: Shell) -> None:
+    shell.inventory.write_text("all: {vars: {ansible_password: !vault abc}, hosts: {web-01: }}")
+
+    assert shell("inventory") == 0
+    assert "Passwords in the inventory are not used: ansible_password (1 host)." in shell.err
 
 
 def test_a_missing_inventory_is_refused_with_the_remedy(shell: Shell) -> None:
