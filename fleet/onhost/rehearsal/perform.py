@@ -162,8 +162,9 @@ def _modules(machine: Machine, pid: int) -> Tuple[str, ...]:
 
 
 def _used_s(machine: Machine) -> float:
-    """The CPU seconds of all processes that live here: what dies with pid 1 is counted nowhere else."""
-    stats = [(machine.read("/proc/%d/stat" % one.pid) or "").rpartition(")")[2].split() for one in machine.processes()]
+    """The CPU seconds of all other processes that live here: what dies with this one is counted nowhere else."""
+    others = [one.pid for one in machine.processes() if one.pid != OURSELVES]
+    stats = [(machine.read("/proc/%d/stat" % pid) or "").rpartition(")")[2].split() for pid in others]
     ticks = sum(int(number) for fields in stats for number in fields[11:15])
     return ticks / os.sysconf("SC_CLK_TCK")
 

@@ -54,7 +54,7 @@ def in_sandbox(pid: int, wanted: Wanted, act: Act, limit_s: float) -> Rehearsal:
         os.kill(builder, 9)
         os.waitpid(builder, 0)
     if not text:
-        raise Impossible("it was ended from outside, or did not end within %.0f s" % limit_s)
+        raise Impossible("it was ended from outside, or did not end in time (%.0f s)" % limit_s)
     found: Rehearsal = decode(Rehearsal, text)
     return found
 

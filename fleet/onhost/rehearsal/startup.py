@@ -7,11 +7,13 @@ from typing import Dict, FrozenSet, NamedTuple, Optional, Tuple
 from fleet.onhost.nginx.observe import DRAINING, MASTER, WORKER
 from fleet.onhost.rehearsal.evidence import Defect, Fault
 from fleet.onhost.rehearsal.inherited import Inherited, become
-from fleet.onhost.system.machine import POLL_S, Machine
+from fleet.onhost.system.machine import Machine
 from fleet.onhost.system.process import Process
 
 STAYED_S = 0.25
 """Seconds for which the workers must be the same ones."""
+LOOK_S = 0.03
+"""Seconds between two looks. Each costs about a millisecond of a processor."""
 GONE_AFTER_S = 0.3
 FIFO_LOOK_S = 0.5
 MOST_BIRTHS_EACH, SPARE_BIRTHS = 3, 8
@@ -126,7 +128,7 @@ def come_up(
             blocked, next_fifo_look_s = waiting_for(machine), now_s + FIFO_LOOK_S
             if blocked is not None:
                 return Came(None, seen, Fault(Defect.BLOCKED, "it waits for a writer", blocked))
-        machine.pause(POLL_S)
+        machine.pause(LOOK_S)
     return _too_late(here, limit_s)
 
 
