@@ -112,6 +112,8 @@ SCENES = {
     "signal_pending": Scene(shell=f"{DEAF}; kill -USR2 $(cat {PID_FILE})"),
     "poisoned": Scene("poisoned"),
     "other_root": Scene(shell=f"{RESTART}; mkdir /srv/jail; mount --rbind / /srv/jail; chroot /srv/jail {START}"),
+    "pid_file_fixed": Scene(shell=f"mount --bind {PID_FILE} {PID_FILE}"),
+    "not_replaceable": Scene(shell=f"mount --bind {PROGRAM} {PROGRAM}"),
     "binary_missing": Scene(shell=f"mv {PROGRAM} {PROGRAM}.gone"),
     "path_differs": Scene("path-differs"),
     "shared_binary": Scene("shared-binary"),

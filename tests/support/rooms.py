@@ -34,6 +34,7 @@ WHOLE_SYSTEM = {
     "tests/lab/test_bad_input.py": "fleet against a lab: nonsense from the operator",
     "tests/lab/test_bad_releases.py": "fleet against a lab: every kind of bad release",
     "tests/lab/test_bastion.py": "fleet against a lab behind a bastion",
+    "tests/lab/test_cures.py": "fleet against a lab: the command in a remedy makes the upgrade possible",
     "tests/lab/test_dead_hosts.py": "fleet against a lab: hosts that died",
     "tests/lab/test_demo.py": "`fleet demo` as it ships",
     "tests/lab/test_failure_modes.py": "fleet against a lab: the failure modes of nginx's own upgrade",

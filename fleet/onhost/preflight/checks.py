@@ -17,7 +17,7 @@ from fleet.onhost.nginx.binary import (
 )
 from fleet.onhost.nginx.configuration import Configuration
 from fleet.onhost.observation import Observation
-from fleet.onhost.preflight import in_memory, listeners, probe_baseline, resources, service
+from fleet.onhost.preflight import in_memory, listeners, probe_baseline, replaceable, resources, service
 from fleet.onhost.preflight.master import at_its_path, configuration_of, obeys, pid_file, the_master
 from fleet.onhost.preflight.release import differs, moved_paths, runs
 from fleet.onhost.preflight.result import PreflightResult
@@ -140,6 +140,7 @@ Check = Callable[[], List[Finding]]
 
 def _surroundings(subject: Subject) -> Tuple[Tuple[str, Check], ...]:
     return (
+        ("the files to rename", lambda: replaceable.renamed_files(subject)),
         ("the disks", lambda: resources.disks(subject)),
         ("the memory", lambda: resources.memory(subject)),
         ("the process limits", lambda: resources.processes(subject)),

@@ -93,9 +93,9 @@ def processes(subject: Subject) -> List[Finding]:
     return [finding("pids_short", where=where, free=max(0, free), need=need, limit=limit)]
 
 
-def mount_of(machine: Machine, path: str) -> str:
-    """The mount point of a path."""
-    points = [one.point for one in read_mounts(machine.read("/proc/self/mountinfo") or "")]
+def mount_of(machine: Machine, path: str, process: str = "self") -> str:
+    """The mount point of a path, as this process sees it."""
+    points = [one.point for one in read_mounts(machine.read("/proc/%s/mountinfo" % process) or "")]
     under = [point for point in points if path == point or path.startswith(point.rstrip("/") + "/")]
     return max(under, key=len) if under else "/"
 

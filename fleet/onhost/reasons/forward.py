@@ -28,7 +28,8 @@ LAUNCH = (
     failure(
         "swap_failed",
         "The binary {path} could not be replaced: {error}. " + OLD_SERVES,
-        "Free space or correct the folder's permissions (`df -h {path}`, `ls -ld {path}`), " + RESUME,
+        "See what forbids it: space (`df -h {path}`), permissions (`ls -ld {path}`), attributes (`lsattr {path}`) or a "
+        "mount (`findmnt {path}`). Correct that, " + RESUME,
     ),
     failure(
         "swap_unseen",

@@ -46,6 +46,11 @@ MASTER = (
         WRITE_PID + ", or set `nginx_pid_file` to the right file.",
     ),
     refusal(
+        "pid_file_fixed",
+        "The pid file {path} can't be renamed, because {why}. So USR2 would fail and leave the master poisoned.",
+        "Undo that: {cure}; then run `fleet check RELEASE`.",
+    ),
+    refusal(
         "supervised",
         "A supervisor runs nginx (pid {pid}) in the foreground: {parent} (pid {ppid}). Such a master ignores USR2.",
         "Remove `daemon off` from its start command or nginx.conf and restart it, " + LEAVE_OUT + ".",
@@ -109,6 +114,11 @@ MASTER = (
         "binary_missing",
         "The file {path} is missing, and nginx (pid {pid}) would execute it at USR2.",
         "Put the running binary back: `cp /proc/{pid}/exe {path} && chmod 755 {path}`.",
+    ),
+    refusal(
+        "not_replaceable",
+        "The binary {path} can't be replaced, because {why}.",
+        "Undo that: {cure}; then run `fleet check RELEASE`.",
     ),
     overridable(
         "path_differs",

@@ -17,6 +17,9 @@ from fleet.onhost.system.gunzip import unpacked
 from fleet.onhost.system.xattr import copy_attributes
 
 TEMPORARY = ".tmp."
+# _IOR('f', 1, long) of linux/fs.h. Some processors have another bit for the direction.
+IOC_READ = 0x40000000 if os.uname().machine.startswith(("ppc", "mips", "sparc", "alpha")) else 0x80000000
+FS_IOC_GETFLAGS = IOC_READ | struct.calcsize("l") << 16 | ord("f") << 8 | 1
 
 
 class Files:
@@ -77,6 +80,19 @@ class Files:
     def may_write(self, folder: str) -> bool:
         """Whether this process may create files in the folder."""
         return os.access(folder, os.W_OK | os.X_OK)
+
+    def attributes(self, path: str) -> int:
+        """The attributes of chattr(1) that a file or folder has, as bits; 0 where its file system has none."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            return 0
+        try:
+            return int(struct.unpack("l", fcntl.ioctl(descriptor, FS_IOC_GETFLAGS, bytes(struct.calcsize("l"))))[0])
+        except OSError:
+            return 0
+        finally:
+            os.close(descriptor)
 
     def locked_by(self, path: str) -> Optional[int]:
         """The pid that holds a POSIX lock on the file (0: a process in another namespace), or `None`. Takes no lock itself."""

@@ -103,6 +103,11 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "usr2_pending": {"why": "USR2 is blocked there"},
     "poisoned": {"evidence": "fleet's record of it"},
     "other_root": {"why": "its root is /srv/chroot"},
+    "pid_file_fixed": {
+        "cure": "`umount -l /run/nginx.pid && echo 812 > /run/nginx.pid`",
+        "why": "it is a mount point of its own",
+    },
+    "not_replaceable": {"cure": "`chattr -i /usr/sbin/nginx`", "why": "it is immutable"},
     "path_differs": {"file": "aaaa11112222", "running": "bbbb33334444"},
     "shared_binary": {"other": 900},
     "wrong_architecture": {"release": "built for aarch64, 64 bit", "running": "x86_64, 64 bit"},

@@ -37,6 +37,7 @@ class RecordedMachine(Machine):
         addresses: Mapping[str, tuple[str, ...]] | None = None,
         busy: Mapping[tuple[str, str, int], str] | None = None,
         locks: Mapping[str, int] | None = None,
+        attributes: Mapping[str, int] | None = None,
         uid: int = 0,
     ) -> None:
         self.texts = dict(texts or {})
@@ -50,6 +51,7 @@ class RecordedMachine(Machine):
         self.resolved = dict(addresses or {})
         self.busy = dict(busy or {})
         self.locks = dict(locks or {})
+        self.flags = dict(attributes or {})
         self.uid = uid
         self.ran: list[tuple[str, ...]] = []
 
@@ -105,6 +107,9 @@ class RecordedMachine(Machine):
 
     def may_write(self, folder: str) -> bool:
         return True
+
+    def attributes(self, path: str) -> int:
+        return self.flags.get(path, 0)
 
     def locked_by(self, path: str) -> int | None:
         return self.locks.get(path)
