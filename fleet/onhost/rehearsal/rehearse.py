@@ -74,7 +74,7 @@ def _tried(instance: Instance, master: Master, binary: str, probes: Tuple[Probe,
             lambda words: perform(Play(machine, who, old, new, probes, instance.layout.pid_file, words)),
             until_s - machine.monotonic_s(),
         )
-        better = _learnt(wanted, "\n".join(_lines(found.old) + _lines(found.new)))
+        better = learnt(wanted, "\n".join(_lines(found.old) + _lines(found.new)))
         if better == wanted:
             break
         wanted = better
@@ -140,7 +140,7 @@ def _lines(one: Optional[Generation]) -> List[str]:
     return list(one.lines) if one is not None else []
 
 
-def _learnt(wanted: Wanted, lines: str) -> Wanted:
+def learnt(wanted: Wanted, lines: str) -> Wanted:
     """What these log lines say that the copy must be like; the same if they blame nothing of the copy's."""
     if wanted.relay and TAKEN_BY_RELAY.search(lines):
         return wanted._replace(relay=False)
