@@ -58,9 +58,9 @@ MODES = (
         5,
         "the new binary rejects the configuration",
         "config_rejected",
-        "config_rejected test_too_slow",
-        "Preflight tests it with the old master's arguments and an empty environment; fleet tests it again right before "
-        "USR2.",
+        "config_rejected",
+        "Preflight tests it with the old master's arguments and an empty environment. A USR2 that fails leaves the old "
+        "master serving; fleet puts the old file back.",
     ),
     _mode(
         6,
@@ -153,8 +153,8 @@ MODES = (
         18,
         "slow start: large configuration, names to resolve",
         "",
-        "launch_slow test_too_slow",
-        "fleet waits three times as long as the configuration test took, plus 5 s.",
+        "launch_slow",
+        "fleet waits as long as the new process lives, at most 65 s, and then dismisses it.",
     ),
     _mode(
         19,
@@ -211,8 +211,8 @@ MODES = (
         "HUP twice, or too early",
         "",
         "workers_doubled workers_normal workers_left_doubled",
-        "fleet counts workers before each HUP. Once the new master is gone, one reload restores one set of workers, after "
-        "a configuration test and only if no configuration change is pending.",
+        "fleet counts workers before each HUP. Once the new master is gone, one reload restores one set of workers, but "
+        "only if no configuration change is pending.",
     ),
     _mode(
         27,

@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 
 from fleet.lab.releases.build import make_release
 from fleet.onhost.protocol import Ask, Outcome, Phase, Reply, ReplyType, Report, Step
-from fleet.onhost.steps import forward
+from fleet.onhost.steps import forward, launch
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.end import End
 from tests.onhost.visit.test_dispatch import Host, is_as_before
@@ -30,12 +31,14 @@ class Heard(Host):
 
     words: list[str] = field(default_factory=list)
     remedies: dict[str, str] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
 
     def _say(self, reply: Reply) -> None:
         super()._say(reply)
         if reply.type is ReplyType.FINDING:
             self.words.append(str(reply.reason))
             self.remedies[str(reply.reason)] = reply.remedy
+            self.messages[str(reply.reason)] = reply.message
 
     @property
     def journal(self) -> str:
@@ -201,6 +204,66 @@ def test_a_file_that_may_not_be_executed_also_after_that_is_given_up(host: Heard
     end, report = upgraded(host)
 
     assert end.reason == "exec_denied", end
+    is_as_before(host, report, before, master)
+
+
+def test_without_a_log_the_binary_itself_shows_why_it_did_not_start(host: Heard) -> None:
+    class Logless(Machine):
+        def stat(self, path: str) -> os.stat_result | None:
+            return None if path.endswith("/fd/2") else super().stat(path)
+
+    host.machine = Logless()
+
+    end, report = upgraded(host, host.after(Step.SWAP, lambda: host.nginx.binary.chmod(0o600)))
+
+    assert (end.outcome, report.phase) == (Outcome.DONE, Phase.TRIAL), end
+    assert "file_mended" in host.words
+
+
+class Slow(Machine):
+    """nginx reads a FIFO in place of a file, so that it reads its configuration as long as `waits` is not over."""
+
+    def __init__(self, fifo: Path, waits_s: float) -> None:
+        self.fifo = fifo
+        self.waits_s = waits_s
+        self.sent_s = 0.0
+
+    def signal(self, pid: int, start: int, signum: int) -> None:
+        if signum == signal.SIGUSR2:
+            os.mkfifo(self.fifo)
+            self.sent_s = self.monotonic_s()
+        super().signal(pid, start, signum)
+
+    def pause(self, seconds: float = 0.01) -> None:
+        if self.sent_s and self.monotonic_s() - self.sent_s > self.waits_s:
+            with suppress(OSError):  # No reader yet.
+                os.close(os.open(self.fifo, os.O_WRONLY | os.O_NONBLOCK))
+                self.sent_s = 0.0
+        super().pause(seconds)
+
+
+def test_a_new_master_that_reads_its_configuration_for_long_is_waited_for(
+    host: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "LAUNCH_SEEN_S", 0.5)
+    host.machine = Slow(host.nginx.folder / "conf" / "more.conf", waits_s=1.0)
+    edit(host, "events {", "include more*.conf; events {")
+
+    end, report = upgraded(host)
+
+    assert (end.outcome, report.phase) == (Outcome.DONE, Phase.TRIAL), end
+
+
+def test_a_new_master_that_never_reads_to_the_end_is_given_up(host: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "LAUNCH_SEEN_S", 0.3)
+    monkeypatch.setattr(launch, "READING_S", 0.3)
+    before, master = host.sha256(), host.nginx.master()
+    host.machine = Slow(host.nginx.folder / "conf" / "more.conf", waits_s=3600.0)
+    edit(host, "events {", "include more*.conf; events {")
+
+    end, report = upgraded(host)
+
+    assert (end.outcome, end.reason) == (Outcome.FAILED, "launch_slow"), end
     is_as_before(host, report, before, master)
 
 
@@ -387,6 +450,21 @@ def test_a_log_rotation_that_reached_only_the_new_master_is_made_up_for(host: He
 
     assert "log_reopened" in host.words
     assert {os.readlink(f"/proc/{pid}/fd/2") for pid in [master, *host.nginx.workers(master)]} == {str(host.nginx.log)}
+
+
+def test_a_configuration_that_the_old_release_rejects_is_named_and_the_one_in_memory_served(host: Heard) -> None:
+    master = held(host)
+    new = host.nginx.master()
+    before = host.nginx.workers(new)
+    os.kill(new, signal.SIGHUP)
+    wait_until(lambda: not set(before) & set(host.nginx.workers(new)), "a reload")
+    edit(host, "events {", "nonsense on; events {")
+
+    comes_back(host, master)
+
+    assert "config_not_reloaded" in host.words
+    assert 'unknown directive "nonsense"' in host.messages["config_not_reloaded"]
+    assert b" 418 " in host.nginx.get("/teapot")
 
 
 # Masters that die

@@ -1,4 +1,4 @@
-"""An nginx binary: its ELF header, its build options, and its own configuration test.
+"""An nginx binary: its ELF header, and its build options.
 
 fleet executes a binary as nginx itself would: with the old master's arguments, in its working directory, in an empty
 environment. With a shell's LD_LIBRARY_PATH a test could pass that USR2 fails
@@ -11,8 +11,7 @@ import shlex
 import struct
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
-from fleet.onhost.nginx.command_line import CommandLine, grouped, read_command_line, under
-from fleet.onhost.nginx.configuration import read_disk
+from fleet.onhost.nginx.command_line import CommandLine, grouped, under
 from fleet.onhost.observation import Master
 from fleet.onhost.protocol import Layout
 from fleet.onhost.system.machine import Machine, Ran
@@ -154,21 +153,10 @@ def complaint(output: str) -> str:
 
 def effective(build: Build, command: CommandLine, name: str) -> str:
     """The path that a binary of this build uses when it is started with this command line."""
-    prefix = command.prefix or build.options.get("prefix") or DEFAULTS["prefix"]
     given = command.config if name == "conf-path" else None
-    return under(prefix, given or build.options.get(name) or DEFAULTS[name])
+    return under(prefix_of(build, command), given or build.options.get(name) or DEFAULTS[name])
 
 
-def pid_path(machine: Machine, master: Master) -> Optional[str]:
-    """The pid file that this master's configuration names now, or else the built-in one; `None` when neither can be read.
-
-    fleet reads the files itself, because `nginx -T` creates a missing pid file.
-    """
-    ran = ask_build(machine, "/proc/%d/exe" % master.pid)
-    build = read_build(ran.output)
-    if build is None:
-        return None
-    command = read_command_line(master.argv)
-    config = read_disk(machine, effective(build, command, "conf-path"), command)
-    prefix = command.prefix or build.options.get("prefix") or DEFAULTS["prefix"]
-    return under(prefix, config.pid) if config is not None and config.pid else effective(build, command, "pid-path")
+def prefix_of(build: Build, command: CommandLine) -> str:
+    """The folder from which a binary of this build takes relative paths."""
+    return command.prefix or build.options.get("prefix") or DEFAULTS["prefix"]

@@ -78,6 +78,12 @@ def bad_lines(lines: Collection[str], pids: Collection[int]) -> Tuple[str, ...]:
     return tuple(line for line in lines if _is_bad(line, pids))
 
 
+def rejection(lines: Collection[str], pid: int) -> Optional[str]:
+    """What the process first wrote at `emerg`, by which nginx rejects a configuration; `None` when it wrote nothing such."""
+    found = [one for one in (LINE.match(line) for line in lines) if one and int(one.group(2)) == pid]
+    return next((one.group(3) for one in found if one.group(1) == "emerg"), None)
+
+
 def _is_bad(line: str, pids: Collection[int]) -> bool:
     found = LINE.match(line)
     if not found or int(found.group(2)) not in pids:

@@ -7,10 +7,9 @@ because deployment tools may set mtime back.
 
 import datetime
 import os
-import re
 import stat
 
-from fleet.onhost.nginx.configuration import Configuration
+from fleet.onhost.nginx.config_files import ConfigFiles, Seen
 from fleet.onhost.observation import Master
 from fleet.onhost.state.store import Serving
 from fleet.onhost.system.machine import Machine
@@ -30,19 +29,17 @@ def loaded_at_s(machine: Machine, old: Master, serving: Serving) -> float:
     return machine.began_s(min([worker.start for worker in living] or [old.start]))
 
 
-def changed_since(machine: Machine, config: Configuration, loaded_s: float) -> str:
-    """The files of the configuration that changed after `loaded_s`, each with the time, as text; empty when none did."""
-    folders = {
-        os.path.dirname(pattern) for pattern in config.patterns if re.search(r"[*?\[]", os.path.basename(pattern))
-    }
+def changed_since(machine: Machine, pid: int, config: ConfigFiles, loaded_s: float) -> str:
+    """The files of this master's configuration that changed after `loaded_s`, each with the time, as text; empty: none did."""
+    view = Seen(machine, pid)
     changed = []
-    for path in config.files + tuple(sorted(folders)):
-        seen = machine.stat(path)
-        if seen is None:
+    for path in config.files + config.folders:
+        found = view.stat(path)
+        if found is None:
             continue
-        at_s = seen.st_mtime if stat.S_ISDIR(seen.st_mode) else seen.st_ctime
+        at_s = found.st_mtime if stat.S_ISDIR(found.st_mode) else found.st_ctime
         if at_s > loaded_s + SLACK_S:
-            changed.append("%s (%s)" % (path, clock(at_s)))
+            changed.append("%s (%s)" % (os.fsencode(path).decode("utf-8", "replace"), clock(at_s)))
     return listed(changed)
 
 

@@ -10,7 +10,7 @@ import os
 import re
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from fleet.onhost.nginx.binary import pid_path
+from fleet.onhost.nginx.master_paths import OLDBIN, pid_path
 from fleet.onhost.observation import Master, Observation, Worker
 from fleet.onhost.protocol import Layout
 from fleet.onhost.state.store import real_pid_file
@@ -21,7 +21,6 @@ MASTER = re.compile(r"^\w+: master process ?(.*)$")
 WORKER = re.compile(r"^\w+: worker process")
 DRAINING = "is shutting down"
 OWN_NAME = ".fleet-"
-OLDBIN = ".oldbin"
 
 
 class Look(NamedTuple):

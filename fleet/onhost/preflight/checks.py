@@ -125,7 +125,7 @@ def _rejection(binary: str, output: str, also: bool = False) -> "dict[str, objec
 def _in_memory(subject: Subject, tested: Tested) -> List[Finding]:
     """The findings about the running master's memory compared with the files."""
     config = tested.old or tested.new
-    changed = in_memory.pending(subject, config) if config is not None else []
+    changed = in_memory.pending(subject)
     found = changed + in_memory.poisoned(subject, config, bool(changed))
     found += in_memory.error_log(subject, config)
     if tested.new is not None:

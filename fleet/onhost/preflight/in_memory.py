@@ -3,14 +3,14 @@
 import datetime
 import os
 import re
-import shlex
 import stat
 from typing import List, Optional
 
-from fleet.onhost.nginx.command_line import grouped
+from fleet.onhost.nginx.config_files import ConfigFiles
 from fleet.onhost.nginx.configuration import Configuration
 from fleet.onhost.nginx.error_log import LINE, POISON
 from fleet.onhost.nginx.loaded import SLACK_S, changed_since, clock, loaded_at_s
+from fleet.onhost.nginx.master_paths import config_of
 from fleet.onhost.preflight.listeners import workers_wanted
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding
@@ -28,10 +28,13 @@ NO_FILE = ("syslog:", "memory:")
 STARTED = "start new binary process"
 
 
-def pending(subject: Subject, config: Configuration) -> List[Finding]:
+def pending(subject: Subject) -> List[Finding]:
     """Whether a file of the configuration, or a folder that it includes files from, changed after nginx loaded it."""
+    config = config_of(subject.machine, subject.old)
+    if config is None or not config.files or not config.complete:
+        return [finding("not_checked", what="the files of the configuration", why=_unread(config))]
     loaded_s = loaded_at_s(subject.machine, subject.old, subject.serving)
-    changed = changed_since(subject.machine, config, loaded_s)
+    changed = changed_since(subject.machine, subject.old.pid, config, loaded_s)
     if not changed:
         return []
     return [
@@ -39,10 +42,15 @@ def pending(subject: Subject, config: Configuration) -> List[Finding]:
             "pending_config",
             loaded=clock(loaded_s),
             files=changed,
-            program=" ".join(shlex.quote(word) for word in grouped(subject.old.argv)),
             pid=subject.old.pid,
         )
     ]
+
+
+def _unread(config: Optional[ConfigFiles]) -> str:
+    if config is None:
+        return "the running binary does not say where they are (`nginx -V`)"
+    return "they can't be read" if not config.files else "there are too many of them, or they are too large"
 
 
 def poisoned(subject: Subject, config: Optional[Configuration], changed: bool) -> List[Finding]:

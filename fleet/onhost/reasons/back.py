@@ -108,7 +108,7 @@ AFTER = (
         "config_not_reloaded",
         "The old master serves an older configuration than the one reloaded while the new release ran, because it could not "
         "load that: {why}.",
-        "Correct that, then reload: `nginx -t && nginx -s reload`.",
+        "Correct that, then reload: `nginx -s reload`. nginx keeps what it has in memory if it rejects the files.",
     ),
     warning(
         "workers_normal",

@@ -109,11 +109,6 @@ LAUNCH = (
         "run `fleet upgrade RELEASE`.",
     ),
     failure(
-        "test_too_slow",
-        "The configuration test of the new binary did not end within {waited:.0f} s. " + OLD_SERVES,
-        "Look for host names in nginx.conf that resolve slowly (`time nginx -t`), " + RESUME,
-    ),
-    failure(
         "pid_dir_full",
         "The new master could not write its pid file, so it did not start. " + OLD_SERVES + " nginx says: {line}.",
         "Free space where {path} is (`df -h {path}`), " + RESUME,
@@ -146,8 +141,9 @@ LAUNCH = (
     ),
     failure(
         "launch_slow",
-        "The new master (pid {pid}) was not ready within {waited:.0f} s; its configuration test took {tested:.1f} s.",
-        "Find out what its start waits for (names to resolve, a slow disk): `time nginx -t`; " + RESUME,
+        "The new master (pid {pid}) was not ready within {waited:.0f} s of USR2. " + OLD_SERVES,
+        "Find out what its start waits for: a name in nginx.conf that resolves slowly (`time getent hosts NAME`), a FIFO in "
+        "place of a file, a slow disk; " + RESUME,
     ),
     failure(
         "usr2_pending",
@@ -234,7 +230,7 @@ VERIFY = (
     failure(
         "listeners_uncovered",
         "The new workers do not listen on {listeners}; clients would hang there without the old workers.",
-        "Compare `nginx -T` of both releases and correct the `listen` directives, " + RESUME,
+        "Compare them with the `listen` directives of the configuration (`ss -lnp` shows what is open), " + RESUME,
     ),
     warning(
         "log_passed_over",

@@ -130,7 +130,8 @@ CONFIGURATION = (
     overridable(
         "pending_config",
         "The configuration has changes that nginx has not loaded since {loaded}: {files}. An upgrade would make them live.",
-        "Reload first, and check that nginx is well: `{program} -t && kill -HUP {pid}`.",
+        "Reload first: `kill -HUP {pid}`. If nginx rejects the files, it serves on with what it has in memory, and its error "
+        "log says why.",
     ),
     refusal(
         "listener_missing",

@@ -7,13 +7,12 @@ master: it woke up when the new one ended.
 """
 
 import signal
-from typing import Collection
+from typing import Collection, Optional
 
-from fleet.onhost.nginx.binary import complaint, dump_configuration, test_configuration
-from fleet.onhost.nginx.command_line import read_command_line
-from fleet.onhost.nginx.configuration import read_configuration
+from fleet.onhost.nginx.error_log import lines_since, mark, rejection
 from fleet.onhost.nginx.loaded import changed_since
 from fleet.onhost.nginx.log_files import moved_away
+from fleet.onhost.nginx.master_paths import config_of
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.steps.context import StepContext, find
 from fleet.onhost.steps.verify import workers_before
@@ -21,8 +20,9 @@ from fleet.onhost.system.process import Gone
 from fleet.onhost.system.systemd import followed
 from fleet.onhost.wire import Malformed
 
-RELOAD_TEST_S = 60.0
 RELOAD_SEEN_S = 15.0
+REJECTED_SEEN_S = 3.0
+"""Seconds that a reload may still succeed after a line of level `emerg`: nginx tries a listener that is taken for 2.5 s."""
 REOPEN_SEEN_S = 3.0
 FOLLOW_SEEN_S = 3.0
 
@@ -42,8 +42,8 @@ def put_right(context: StepContext) -> None:
 def _reload_if_due(context: StepContext, old: Master) -> None:
     """Reload the old master if the configuration was reloaded while it was held, or if it has more than one set of workers.
 
-    Its revived workers serve what it had in memory (old certificates!): HUP beside a new master reads no file. So the old
-    binary tests the files, and one HUP follows. A poisoned master gets none: its HUP would only add workers.
+    Its revived workers serve what it had in memory (old certificates!): HUP beside a new master reads no file. So one HUP
+    follows. A poisoned master gets none: its HUP would only add workers.
     """
     record = context.own.record or context.record
     if record.poisoned == (old.pid, old.start):
@@ -58,28 +58,42 @@ def _reload_if_due(context: StepContext, old: Master) -> None:
 
 def _undouble(context: StepContext, old: Master, wanted: int) -> None:
     """Reload to one set of workers, unless the files have changed: the reload would put that change live."""
-    ran = dump_configuration(context.machine, "/proc/%d/exe" % old.pid, old, context.instance.layout, RELOAD_TEST_S)
-    config = read_configuration(ran.output, read_command_line(old.argv)) if ran.code == 0 else None
-    changed = (
-        changed_since(context.machine, config, context.own.serving.loaded_at_s or 0.0) if config is not None else ""
-    )
-    why = "%s changed since it was loaded" % changed if changed else _why_not_reloaded(context, old)
+    why = _changed(context, old) or _why_not_reloaded(context, old)
     if why:
         context.warn("workers_left_doubled", pid=old.pid, has=len(old.accepting), wanted=wanted, why=why)
     else:
         context.warn("workers_normal", pid=old.pid, count=wanted)
 
 
+def _changed(context: StepContext, old: Master) -> str:
+    """What changed in the configuration since the master loaded it; empty when nothing did."""
+    config = config_of(context.machine, old)
+    if config is None or not config.files:
+        return "its configuration can't be read, so a change since it was loaded would not be seen"
+    changed = changed_since(context.machine, old.pid, config, context.own.serving.loaded_at_s or 0.0)
+    return "%s changed since it was loaded" % changed if changed else ""
+
+
 def _why_not_reloaded(context: StepContext, old: Master) -> str:
-    """Test the configuration with the old binary and send one HUP. Returns why no reload was seen; empty when one was."""
-    tested = test_configuration(context.machine, "/proc/%d/exe" % old.pid, old, context.instance.layout, RELOAD_TEST_S)
-    if tested.code != 0:
-        return "the old release rejects it: %s" % complaint(tested.output)
-    context.send(old, signal.SIGHUP)
+    """Send one HUP. Returns why no reload was seen; empty when one was.
+
+    nginx itself tests the files, and keeps what it has in memory when it rejects them (`ngx_master_process_cycle`).
+    """
+    start = mark(context.machine, old.pid)
     before = {worker.pid for worker in old.accepting}
-    came, _ = context.wait(lambda look: _replaced(look, old, before), RELOAD_SEEN_S)
-    if not came:
-        return "the master (pid %d) has not reloaded within %.0f s of HUP" % (old.pid, RELOAD_SEEN_S)
+
+    def rejected() -> Optional[str]:
+        return rejection(lines_since(context.machine, start, (old.pid,)) or (), old.pid)
+
+    def replaced(look: Observation) -> bool:
+        return _replaced(look, old, before)
+
+    context.send(old, signal.SIGHUP)
+    _, now = context.wait(lambda look: replaced(look) or rejected() is not None, RELOAD_SEEN_S)
+    if not replaced(now) and not (rejected() and context.wait(replaced, REJECTED_SEEN_S)[0]):
+        why = rejected()
+        waited = "the master (pid %d) has not reloaded within %.0f s of HUP" % (old.pid, RELOAD_SEEN_S)
+        return "the old release rejects it: %s" % why if why else waited
     context.remember(lambda serving: serving._replace(reload_due=False, revived=()))
     return ""
 

@@ -7,7 +7,7 @@ the new master first, no worker would accept for as long as one of its downloads
 import signal
 from typing import Iterable, Tuple
 
-from fleet.onhost.nginx.observe import OLDBIN
+from fleet.onhost.nginx.master_paths import OLDBIN
 from fleet.onhost.nginx.probe import ask
 from fleet.onhost.observation import Master, Observation, Worker
 from fleet.onhost.steps.context import StepContext, StepFailed, StepRefused, accepting, find, identities, pair

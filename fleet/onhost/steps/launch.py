@@ -1,46 +1,43 @@
 """`launch`: the old master starts a second one, its child, with the new binary. If it does not, find out why.
 
 A failed USR2 leaves the old master serving as before, except for two causes that poison it (`launch_failures`). So the
-pid file and the configuration are checked first, the latter with the new binary, exactly as nginx would run it. Three
-causes get one second try: a file still open for writing is waited for; a file that may not be executed gets the old
-file's owner, mode and labels; a pid file that was removed just then is written again.
+pid file is checked first, and nothing else: a configuration test by root would change the files of a master that is not
+root (docs/nginx-facts.md, section 4), and refuse an address that the new master inherits. Three causes get one second try: a
+file still open for writing is waited for; a file that may not be executed gets the old file's owner, mode and labels; a pid
+file that was removed just then is written again.
 """
 
 import os
 import signal
 from typing import NamedTuple, Optional
 
-from fleet.onhost.nginx.binary import pid_path, test_configuration
 from fleet.onhost.nginx.error_log import Mark, lines_since, mark
 from fleet.onhost.nginx.loaded import loaded_at_s
 from fleet.onhost.nginx.log_files import written_by
+from fleet.onhost.nginx.master_paths import pid_path
 from fleet.onhost.nginx.signals import hearing
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.state.store import Serving
 from fleet.onhost.steps.context import StepContext, StepError, StepFailed, StepRefused, find, identities
 from fleet.onhost.steps.forward import beside, must_hear, path_of
-from fleet.onhost.steps.launch_failures import Repair, is_ignored, why_not_started, why_not_tested
+from fleet.onhost.steps.launch_failures import Cause, Repair, is_ignored, why_not_run, why_not_started
 from fleet.onhost.steps.probe_verdict import ask_before_launch
 
-LAUNCH_FLOOR_S = 5.0  # nginx tries to bind a listener that is taken for 2.5 s before it gives up.
-LAUNCH_FACTOR = 3.0
-TEST_TIMEOUT_S = 60.0
+LAUNCH_SEEN_S = 5.0
+READING_S = 60.0
+"""Seconds that a new master has to read its configuration, to resolve the names in it and to try a listener that is taken."""
+RUN_TIMEOUT_S = 20.0
 BUSY_PATIENCE_S = 15.0
 BUSY_POLL_S = 0.2
 BUSY = "[Errno 26]"
 
 
 class Start(NamedTuple):
-    """One USR2: the master it goes to, the pid file and the end of the log before it, and how long it may take."""
+    """One USR2: the master it goes to, and the pid file and the end of the log before it."""
 
     old: Master
     before: Optional[os.stat_result]
     log: Mark
-    tested_s: float
-
-    @property
-    def deadline_s(self) -> float:
-        return LAUNCH_FACTOR * self.tested_s + LAUNCH_FLOOR_S
 
 
 class NotLaunched(NamedTuple):
@@ -87,17 +84,18 @@ def _name_the_master(context: StepContext, seen: Observation) -> None:
 
 
 def _try(context: StepContext, seen: Observation) -> Optional[NotLaunched]:
-    """Test the configuration and send USR2. `None` when the new master is there, else why it is not."""
-    old, path = seen.masters[0], path_of(seen)
-    tested = test_configuration(context.machine, path, old, context.instance.layout, TEST_TIMEOUT_S)
-    if tested.code != 0:
-        cause = why_not_tested(tested, path)
-        return NotLaunched(StepRefused(cause.word, **cause.facts), cause.repair)
+    """Send USR2. `None` when the new master is there, else why it is not.
+
+    A child that lives gets more time: it may still read its configuration.
+    """
+    old = seen.masters[0]
     before = context.machine.stat(seen.pid_file) if seen.pid_file else None
-    start = Start(old, before, mark(context.machine, old.pid), tested.took_s)
+    start = Start(old, before, mark(context.machine, old.pid))
     _remember(context, start)
     context.send(old, signal.SIGUSR2)
-    came, now = context.wait(lambda look: _is_over(context, look, start), start.deadline_s)
+    came, now = context.wait(lambda look: _is_over(context, look, start), LAUNCH_SEEN_S)
+    if not came and _starting(context, old):
+        came, now = context.wait(lambda look: _is_over(context, look, start) or not _starting(context, old), READING_S)
     return None if _launched(context, now, old) else _why_not(context, now, start, came)
 
 
@@ -176,11 +174,18 @@ def _why_not(context: StepContext, now: Observation, start: Start, came: bool) -
     lines = lines_since(context.machine, start.log, (old.pid,)) or []
     workers = [worker.pid for worker in old.workers]
     cause = why_not_started(lines, old.pid, workers, path_of(now), now.pid_file or "")
+    if cause is None and came:
+        cause = _does_it_run(context, path_of(now))
     if cause is None:
         return NotLaunched(_unexplained(context, now, start, came, is_ignored(lines, old.pid)))
     if cause.poisons:
         context.amend(lambda record: record._replace(poisoned=(old.pid, old.start)))
     return NotLaunched(StepFailed(cause.word, **cause.facts), cause.repair)
+
+
+def _does_it_run(context: StepContext, path: str) -> Optional[Cause]:
+    """Why the file can't be executed, for a master whose log fleet can't read. `-v` opens no file of nginx's."""
+    return why_not_run(context.machine.run((path, "-v"), RUN_TIMEOUT_S), path)
 
 
 def _unexplained(
@@ -190,14 +195,13 @@ def _unexplained(
     if came:
         return StepFailed("launch_failed", line="it exited at once, and its log has no reason")
     if len(now.masters) == 2:
-        new = now.masters[1].pid
-        return StepFailed("launch_slow", pid=new, waited=start.deadline_s, tested=start.tested_s)
+        return StepFailed("launch_slow", pid=now.masters[1].pid, waited=LAUNCH_SEEN_S + READING_S)
     hears = hearing(context.machine, start.old.pid, (signal.SIGUSR2,))
     if hears.pending or hears.unheard:
         why = "USR2 is %s there" % (hears.unheard.get("USR2") or "pending")
-        return StepFailed("usr2_pending", pid=start.old.pid, waited=start.deadline_s, why=why, path=path_of(now))
+        return StepFailed("usr2_pending", pid=start.old.pid, waited=LAUNCH_SEEN_S, why=why, path=path_of(now))
     line = ignored or "its log has no reason"
-    return StepFailed("usr2_ignored", pid=start.old.pid, waited=start.deadline_s, line=line)
+    return StepFailed("usr2_ignored", pid=start.old.pid, waited=LAUNCH_SEEN_S, line=line)
 
 
 def _repaired(context: StepContext, seen: Observation, repair: Optional[Repair]) -> bool:
@@ -242,7 +246,7 @@ def _closed(context: StepContext, path: str) -> bool:
     """Whether the file was closed by every writer within `BUSY_PATIENCE_S`."""
     until = context.machine.monotonic_s() + BUSY_PATIENCE_S
     while True:
-        ran = context.machine.run((path, "-v"), TEST_TIMEOUT_S)
+        ran = context.machine.run((path, "-v"), RUN_TIMEOUT_S)
         if not ran.output.startswith(BUSY):
             context.warn("text_was_busy", path=path)
             return True

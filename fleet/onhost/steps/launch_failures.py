@@ -19,7 +19,7 @@ BIND = re.compile(r"bind\(\) to (\S+) failed \((98: [^)]*)\)")
 FULL = re.compile(r"(?:pwrite|write|open)\(\) \".*\" (?:failed|was incomplete).*\((?:28|122): ")
 MODULE = re.compile(r"is not binary compatible|version \d+ instead of \d+|module \".*\" is already loaded|dlopen\(\) ")
 LOADER = ("error while loading shared librar", "symbol lookup error", "Error loading shared librar")
-TIMED_OUT, NOT_RUN = 124, 127
+NOT_RUN = 127
 
 
 class Repair(Enum):
@@ -47,21 +47,15 @@ class Cause(NamedTuple):
     poisons: bool = False
 
 
-def why_not_tested(ran: Ran, path: str) -> Cause:
-    """Why the configuration test with the new binary failed."""
+def why_not_run(ran: Ran, path: str) -> Optional[Cause]:
+    """Why the new binary could not even say its version (`-v`); `None` when it could, or when the cause is unknown."""
     line = complaint(ran.output)
     if ran.code < 0:
-        return Cause("start_crashed", {"signal": -ran.code, "when": "tested the configuration"})
-    if ran.code == TIMED_OUT:
-        return Cause("test_too_slow", {"waited": ran.took_s})
+        return Cause("start_crashed", {"signal": -ran.code, "when": "printed its version"})
     errno = NOT_EXECUTED.match(ran.output)
     if ran.code == NOT_RUN and errno:
         return _not_executed(int(errno.group(1)), path, line)
-    if ran.code == NOT_RUN:
-        return Cause("library_missing", {"line": line})
-    if MODULE.search(line):
-        return Cause("module_incompatible", {"line": line})
-    return Cause("config_rejected", {"binary": "the new binary", "line": line, "also": ""})
+    return Cause("library_missing", {"line": line}) if ran.code == NOT_RUN else None
 
 
 def why_not_started(

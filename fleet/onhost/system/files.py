@@ -31,6 +31,13 @@ class Files:
     def real_path(self, path: str) -> str:
         return os.path.realpath(path)
 
+    def link_target(self, path: str) -> Optional[str]:
+        """What the symbolic link says, or `None` when the path is no link."""
+        try:
+            return os.readlink(path)
+        except OSError:
+            return None
+
     def stat(self, path: str) -> Optional[os.stat_result]:
         """`stat` of the path, following links, or `None`."""
         try:

@@ -7,7 +7,7 @@ running master was started with, else the path that was compiled in (`-V`).
 
 from typing import List, Optional
 
-from fleet.onhost.nginx.binary import pid_path
+from fleet.onhost.nginx.master_paths import pid_path
 from fleet.onhost.nginx.observe import Observer
 from fleet.onhost.protocol import Layout
 from fleet.onhost.state.store import InstanceStore, instance_name

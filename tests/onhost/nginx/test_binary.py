@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fleet.onhost.nginx import binary
-from fleet.onhost.nginx.binary import Build, complaint, effective, pid_path, read_build, read_elf
+from fleet.onhost.nginx.binary import Build, complaint, effective, read_build, read_elf
 from fleet.onhost.nginx.command_line import CommandLine
 from fleet.onhost.nginx.configuration import Configuration, read_configuration
 from fleet.onhost.preflight.release import differs, runs
@@ -207,20 +207,6 @@ def test_a_relative_path_is_taken_from_the_prefix_in_force() -> None:
     assert effective(build("--prefix=/a"), CommandLine(PATH), "conf-path") == "/a/conf/nginx.conf"
     assert effective(build("--prefix=/a"), CommandLine(PATH, prefix="/b/"), "pid-path") == "/b/logs/nginx.pid"
     assert effective(build("--prefix=/a"), CommandLine(PATH, config="x.conf"), "conf-path") == "/a/x.conf"
-
-
-def test_the_pid_file_is_found_without_running_a_test_that_would_make_it() -> None:
-    host = RecordedMachine(
-        texts={"/etc/nginx/conf/nginx.conf": "pid run/n.pid;"},
-        runs={("/proc/812/exe", "-V"): Ran(0, V.format(name="nginx", options="--prefix=/etc/nginx"), 0.1)},
-    )
-
-    assert pid_path(host, a_master()) == "/etc/nginx/run/n.pid"
-    assert host.ran == [("/proc/812/exe", "-V")]
-    host.texts = {}
-    assert pid_path(host, a_master()) == "/etc/nginx/logs/nginx.pid"
-    host.runs = {}
-    assert pid_path(host, a_master()) is None
 
 
 # The test of the configuration

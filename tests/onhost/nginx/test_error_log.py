@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fleet.onhost.nginx.error_log import NOWHERE, Mark, bad_lines, lines_since, mark
+from fleet.onhost.nginx.error_log import NOWHERE, Mark, bad_lines, lines_since, mark, rejection
 from fleet.onhost.system.machine import Machine
 
 AT = "2026/11/23 10:00:00"
@@ -27,6 +27,14 @@ def test_only_grave_lines_of_the_new_generation_speak_against_it() -> None:
 
 def test_a_crit_line_about_one_request_is_no_verdict_on_the_release() -> None:
     assert bad_lines([UPSTREAM], [91]) == ()
+
+
+def test_the_first_line_at_emerg_says_why_a_reload_was_rejected() -> None:
+    still = f"{AT} [emerg] 90#90: still could not bind()"
+
+    assert rejection([NOTICE, CRASH, EMERG, still], 90) == "bind() to 0.0.0.0:80 failed (98: Address already in use)"
+    assert rejection([EMERG], 91) is None
+    assert rejection([NOTICE, "a raw line"], 90) is None
 
 
 def a_process_writing(log: Path, *, also_open: bool) -> "subprocess.Popen[bytes]":

@@ -14,6 +14,7 @@ POISON = (
     ALERT + 'rename() /p to /p.oldbin failed before executing new binary process "/usr/sbin/nginx" (2: No such file)\n'
 )
 FORK = ALERT + 'fork() failed while spawning "new binary process" (11: Resource temporarily unavailable)\n'
+SAYS = "nginx version: nginx/1.26.2\nconfigure arguments: --conf-path=/etc/nginx/nginx.conf\n"
 STARTED = "2030/01/01 10:01:00 [notice] 812#812: start new binary process 900\n"
 
 
@@ -33,9 +34,11 @@ def words(found: list[Finding]) -> list[str]:
 def changed(
     *times: tuple[str, dict[str, Any]], text: str = "events {}", workers: tuple[int, ...] = (1000,)
 ) -> list[Finding]:
-    host = RecordedMachine(stats=dict(times))
+    host = RecordedMachine(
+        texts={"/etc/nginx/nginx.conf": text}, stats=dict(times), runs={("/proc/812/exe", "-V"): Ran(0, SAYS, 0.1)}
+    )
     master = a_master(workers=tuple(a_worker(start=start) for start in workers))
-    return pending(a_subject(host, master), config(text))
+    return pending(a_subject(host, master))
 
 
 def test_a_configuration_that_is_older_than_the_workers_is_the_one_that_runs() -> None:
@@ -47,6 +50,13 @@ def test_a_file_changed_since_is_named_with_the_time_also_when_its_date_was_set_
 
     assert found.reason == "pending_config"
     assert "/etc/nginx/nginx.conf (20" in found.message
+
+
+def test_a_configuration_that_can_not_be_read_is_not_called_unchanged() -> None:
+    host = RecordedMachine(runs={("/proc/812/exe", "-V"): Ran(0, SAYS, 0.1)})
+
+    assert words(pending(a_subject(host))) == ["not_checked"]
+    assert words(pending(a_subject(RecordedMachine()))) == ["not_checked"]
 
 
 def test_a_file_taken_out_of_an_included_folder_is_noticed_by_the_folder() -> None:

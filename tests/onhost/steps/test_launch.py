@@ -9,7 +9,7 @@ import pytest
 
 from fleet.lab.releases.build import make_release
 from fleet.onhost.protocol import Ask, Outcome, Step
-from fleet.onhost.steps.launch import Start
+from fleet.onhost.steps import launch
 from fleet.onhost.system.machine import Machine
 from tests.onhost.test_failure_modes import Heard
 from tests.onhost.visit.test_dispatch import is_as_before
@@ -89,7 +89,7 @@ def test_a_signal_that_was_sent_all_the_same_is_said_to_be_pending(
     host: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, master = host.sha256(), host.nginx.master()
-    monkeypatch.setattr(Start, "deadline_s", 0.5)
+    monkeypatch.setattr(launch, "LAUNCH_SEEN_S", 0.5)
     host.machine = ShownTooLate()
 
     end, report = host.visit(Ask.UPGRADE)

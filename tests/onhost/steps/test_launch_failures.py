@@ -3,7 +3,7 @@
 import pytest
 
 from fleet.onhost.reasons.catalogue import finding
-from fleet.onhost.steps.launch_failures import is_ignored, why_not_started, why_not_tested
+from fleet.onhost.steps.launch_failures import is_ignored, why_not_run, why_not_started
 from fleet.onhost.system.machine import Ran
 
 OLD, NEW, WORKER = 80, 90, 81
@@ -95,16 +95,19 @@ def test_the_port_that_is_taken_is_named() -> None:
         (127, f"[Errno 40] Too many levels of symbolic links: '{PATH}'", "exec_failed"),
         (127, LOADER, "library_missing"),
         (-11, "", "start_crashed"),
-        (124, "(no end after 60 s)", "test_too_slow"),
-        (1, "nginx: [emerg] unknown directive\nnginx: configuration file test failed", "config_rejected"),
-        (1, 'nginx: [emerg] module "/m.so" is not binary compatible in x:1', "module_incompatible"),
     ],
 )
-def test_the_test_before_usr2_tells_the_same_causes(code: int, output: str, told: str) -> None:
-    cause = why_not_tested(Ran(code, output, 0.1), PATH)
+def test_where_the_log_is_silent_the_binary_itself_gives_the_same_causes(code: int, output: str, told: str) -> None:
+    cause = why_not_run(Ran(code, output, 0.1), PATH)
 
+    assert cause is not None
     assert cause.word == told
     finding(cause.word, **cause.facts)
+
+
+@pytest.mark.parametrize("code", [0, 1, 124])
+def test_a_binary_that_answers_in_any_way_is_not_the_cause(code: int) -> None:
+    assert why_not_run(Ran(code, "nginx version: nginx/1.26.2", 0.1), PATH) is None
 
 
 def test_an_ignored_usr2_is_recognized_by_nginx_s_own_log_line() -> None:

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 from typing import cast
 
 from fleet.onhost.instance import Instance
-from fleet.onhost.nginx.observe import OLDBIN, OWN_NAME, Observer
+from fleet.onhost.nginx.master_paths import OLDBIN
+from fleet.onhost.nginx.observe import OWN_NAME, Observer
 from fleet.onhost.observation import Observation, Worker
 from fleet.onhost.protocol import Layout
 from fleet.onhost.system.machine import Machine, Ran
@@ -171,7 +172,7 @@ class ModelMachine(Machine):
         return 0
 
     def run(self, argv: tuple[str, ...], timeout_s: float, env: dict[str, str] | None = None, cwd: str = "/") -> Ran:
-        """`-v` says the version; any other test of the binary ends well."""
+        """`-v` says the version; the binary ends well whatever else it is asked."""
         if argv[-1] != "-v":
             return Ran(0, "", 0.1)
         images = {f"/proc/{master.pid}/exe": master.sha256 for master in self.model.observe().masters}

@@ -85,6 +85,8 @@ class RecordedMachine(Machine):
 
     def stat(self, path: str) -> os.stat_result | None:
         found = self.stats.get(path)
+        if found is None and path in self.texts and not path.startswith("/proc/"):
+            found = {"st_size": len(self.texts[path])}
         if found is None:
             return None
         plain = {
@@ -113,6 +115,9 @@ class RecordedMachine(Machine):
 
     def locked_by(self, path: str) -> int | None:
         return self.locks.get(path)
+
+    def link_target(self, path: str) -> str | None:
+        return self.links.get(path)
 
     def read(self, path: str) -> str | None:
         return self.texts.get(path)
