@@ -68,7 +68,7 @@ REPORTS = st.builds(
     epoch=st.integers(0, 99),
     orphans=st.lists(PIDS, max_size=2).map(tuple),
     previous=st.none() | RECORDS,
-    claim=st.none() | st.builds(Claim, until_s=st.floats(0, 1e9)),
+    claim=st.none() | st.builds(Claim, pid=PIDS, until_s=st.floats(0, 1e9)),
     lease_left_s=st.none() | st.floats(0, 1e9),
     rehearsal=st.none() | REHEARSALS,
 )
