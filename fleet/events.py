@@ -122,6 +122,8 @@ class Event:
         }
         if self.report is not None:
             plain["phase"] = self.report.phase.value
+            if self.report.rehearsal is not None:
+                plain["rehearsal"] = self.report.rehearsal._asdict()
         return json.dumps(plain)
 
 

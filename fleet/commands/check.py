@@ -6,7 +6,7 @@ from fleet.environment import CommandOptions, Environment
 from fleet.onhost.protocol import Ask, Severity
 from fleet.onhost.text import counted
 from fleet.rollout import results
-from fleet.rollout.policy import Policy
+from fleet.rollout.policy import Policy, Rehearse
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.single_visit import decide_single_visit
 from fleet.rollout.tasks import TaskBuilder
@@ -26,11 +26,12 @@ def run(
     *,
     may_stage: bool,
     allow: tuple[str, ...],
+    rehearse: str,
     as_json: bool,
 ) -> int:
     """Prints the findings. Returns 0 if every host can be upgraded, else 2."""
     output = command_output(options)
-    policy = Policy(parallel=options.parallel, allow=parse_allow(allow))
+    policy = Policy(parallel=options.parallel, allow=parse_allow(allow), rehearse=Rehearse(rehearse))
     hosts = selected_hosts(options, output)
     target, words = find_target(environment, output, options, hosts, release)
     how = "The release is staged on the hosts" if may_stage else "The release is not staged"
@@ -66,6 +67,7 @@ def document(status: RolloutStatus, is_staged: bool) -> dict[str, object]:
                     {**found._asdict(), "severity": found.severity.value, "refuses": found.severity is Severity.REFUSAL}
                     for found in host.findings
                 ],
+                "rehearsal": host.report.rehearsal._asdict() if host.report and host.report.rehearsal else None,
             }
             for host in status.all
         ],

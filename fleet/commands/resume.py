@@ -19,7 +19,7 @@ from fleet.onhost.text import counted
 from fleet.plan import make_plan, parse_budget
 from fleet.release import Release, find_release
 from fleet.rollout import results
-from fleet.rollout.policy import CommitWhen, OnFailure, Policy
+from fleet.rollout.policy import CommitWhen, OnFailure, Policy, Rehearse
 from fleet.rollout.resume import ResumeAs, resumed_status
 from fleet.rollout.tasks import Target, TaskBuilder
 from fleet.rollout.upgrade import decide
@@ -43,7 +43,12 @@ class Overrides:
 def overrides(release: str | None, batches: str | None, max_failures: str | None, **policy: Any) -> Overrides:
     """The overrides from the options of `resume`; `None` is an option that was not given. Raises `Refused`."""
     given = {name: value for name, value in policy.items() if value is not None}
-    kinds: dict[str, Callable[[Any], Any]] = {"on_failure": OnFailure, "commit": CommitWhen, "lease_s": check_lease}
+    kinds: dict[str, Callable[[Any], Any]] = {
+        "on_failure": OnFailure,
+        "commit": CommitWhen,
+        "lease_s": check_lease,
+        "rehearse": Rehearse,
+    }
     return Overrides(
         release, batches, max_failures, {name: kinds.get(name, _same)(value) for name, value in given.items()}
     )

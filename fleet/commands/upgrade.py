@@ -10,7 +10,7 @@ from fleet.journal.journal import Journal
 from fleet.onhost.text import counted
 from fleet.plan import DEFAULT_BATCHES, Plan, make_plan, parse_budget
 from fleet.rollout import results
-from fleet.rollout.policy import CommitWhen, OnFailure, Policy
+from fleet.rollout.policy import CommitWhen, OnFailure, Policy, Rehearse
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.tasks import Target, TaskBuilder
 from fleet.rollout.upgrade import decide
@@ -37,6 +37,7 @@ class UpgradeOptions:
     cut: bool = False
     lease_s: float | None = None
     allow: tuple[str, ...] = ()
+    rehearse: str = "auto"
     dry_run: bool = False
 
 
@@ -121,6 +122,7 @@ def policy_of(given: UpgradeOptions, options: CommandOptions, hosts: int) -> Pol
         drain_timeout_s=given.drain_timeout_s,
         cut=given.cut,
         allow=parse_allow(given.allow),
+        rehearse=Rehearse(given.rehearse),
         lease_s=check_lease(lease_s),
         lock_wait_s=options.lock_wait_s,
     )

@@ -14,6 +14,7 @@ from fleet.options.rollout import (
     drain_options,
     lease_option,
     pace_options,
+    rehearse_option,
 )
 from fleet.options.shared import (
     confirm_option,
@@ -38,20 +39,28 @@ from fleet.options.shared import (
     env="NO_STAGE",
     panel=SAFETY,
     is_flag=True,
-    help="Do not copy the release to the hosts. Checks that need it there, such as nginx -t, are then left out.",
+    help="Do not copy the release to the hosts. Checks that need it there, such as the rehearsal, are then left out.",
 )
 @allow_option
+@rehearse_option()
 @connection_options
 @json_option
 @progress_options
 @click.pass_context
 def check(
-    ctx: click.RichContext, /, release: str, no_stage: bool, allow: tuple[str, ...], as_json: bool, **given: Any
+    ctx: click.RichContext,
+    /,
+    release: str,
+    no_stage: bool,
+    allow: tuple[str, ...],
+    rehearse: str,
+    as_json: bool,
+    **given: Any,
 ) -> int:
     """Run preflight on every host: could it take this release?
 
-    Use it before a rollout. Nothing that runs changes. The release is copied to the hosts (staged) and tried there
-    against nginx's configuration.
+    Use it before a rollout. Nothing that runs changes. The release is copied to the hosts (staged), and the upgrade is
+    rehearsed there on a private copy of what nginx sees, which no user meets.
 
     \b
     Example:
@@ -60,7 +69,9 @@ def check(
     from fleet.commands import check as command
 
     options = command_options(ctx, given)
-    return command.run(environment(ctx), options, release, may_stage=not no_stage, allow=allow, as_json=as_json)
+    return command.run(
+        environment(ctx), options, release, may_stage=not no_stage, allow=allow, rehearse=rehearse, as_json=as_json
+    )
 
 
 @click.command()
@@ -72,6 +83,7 @@ def check(
 @confirm_option
 @lease_option()
 @allow_option
+@rehearse_option()
 @drain_options(COMMIT_DRAINS)
 @connection_options
 @lock_options
@@ -180,6 +192,7 @@ def rollback(ctx: click.RichContext, /, rollout: str | None, drain_timeout_s: fl
 @budget_options(overrides=True)
 @confirm_option
 @lease_option(overrides=True)
+@rehearse_option(overrides=True)
 @drain_options(COMMIT_DRAINS, overrides=True)
 @connection_options
 @lock_options

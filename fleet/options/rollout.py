@@ -136,5 +136,18 @@ allow_option = option(
 )
 
 
+def rehearse_option(overrides: bool = False) -> Decorator:
+    """Whether preflight rehearses the upgrade on each host."""
+    return option(
+        "--rehearse",
+        env="REHEARSE",
+        panel=SAFETY,
+        metavar="WHEN",
+        type=click.Choice(["auto", "off"]),
+        help="Rehearse the upgrade in preflight, on a private copy of each host that no user meets: auto, or off.",
+        **_default("auto", overrides),
+    )
+
+
 def _default(value: str, overrides: bool) -> dict[str, Any]:
     return KEEPS if overrides else {"default": value}

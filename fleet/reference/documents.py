@@ -5,7 +5,7 @@ The examples are written by hand. Tests compare their keys with what the command
 
 from typing import Any, NamedTuple
 
-from fleet.reference.example_values import FOUND, NEW_SHA256, OLD_SHA256, OPERATOR, ROLLOUT
+from fleet.reference.example_values import FOUND, NEW_SHA256, OLD_SHA256, OPERATOR, REHEARSAL, ROLLOUT
 
 
 class Document(NamedTuple):
@@ -97,7 +97,9 @@ DOCUMENTS = (
         "fleet.check/1",
         "fleet check RELEASE --json",
         "Every selected host, with everything preflight found. With `--no-stage`, `can_be_upgraded` is false or null, "
-        "because the release itself was not tried.",
+        "because the release itself was not tried. `rehearsal` is what the rehearsal of the upgrade showed, null where there "
+        "was none; `why_not` says why there is none where one was asked for. Its `lines` are log lines of the new release "
+        "at `crit` and above; `alike` are the questions that the running release answered in the same way.",
         {
             "schema": "fleet.check/1",
             "hosts": [
@@ -116,6 +118,7 @@ DOCUMENTS = (
                             "refuses": True,
                         }
                     ],
+                    "rehearsal": REHEARSAL._asdict(),
                 }
             ],
         },

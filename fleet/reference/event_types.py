@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fleet.events import Event, EventType
 from fleet.onhost.protocol import Outcome, Step
-from fleet.reference.example_values import FOUND, NEW_SHA256, OPERATOR, ROLLOUT
+from fleet.reference.example_values import FOUND, NEW_SHA256, OPERATOR, REHEARSAL, ROLLOUT
 
 
 class EventExample(NamedTuple):
@@ -96,7 +96,8 @@ EVENTS = {
     ),
     EventType.VISIT_ENDED: EventExample(
         "The request has ended. `outcome` is `done`, `refused`, `failed`, `link_lost` or `unreachable`; `phase` is the "
-        "host's phase now, if it could be read.",
+        "host's phase now, if it could be read; `rehearsal`, as in `fleet.check/1`, what the preflight of a `stage` or an "
+        "`upgrade` rehearsed.",
         _event(
             9,
             EventType.VISIT_ENDED,
@@ -104,7 +105,7 @@ EVENTS = {
             batch=1,
             outcome=Outcome.DONE,
             took_s=5.812,
-            data={"ask": "upgrade", "phase": "TRIAL"},
+            data={"ask": "upgrade", "phase": "TRIAL", "rehearsal": REHEARSAL._asdict()},
         ),
     ),
     EventType.STEP_STARTED: EventExample(

@@ -25,6 +25,13 @@ class CommitWhen(Enum):
     NEVER = "never"
 
 
+class Rehearse(Enum):
+    """Whether preflight rehearses the upgrade: wherever a host can do so, or nowhere."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The options of a rollout. `max_failures` is a number of hosts; the rollout stops as soon as more have failed.
@@ -41,6 +48,7 @@ class Policy:
     drain_timeout_s: float = 600.0
     cut: bool = False
     allow: tuple[str, ...] = ()
+    rehearse: Rehearse = Rehearse.AUTO
     lease_s: float = 0.0
     lock_wait_s: float = 0.0
 

@@ -7,7 +7,7 @@ from fleet.host import Host
 from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Options, Phase, Request, Rest, Sender, Step
 from fleet.rollout.actions import BeginVisit
 from fleet.rollout.host_status import HostStatus
-from fleet.rollout.policy import CLAIM_S, Policy
+from fleet.rollout.policy import CLAIM_S, Policy, Rehearse
 from fleet.rollout.rollout_status import RolloutStatus, Stage
 from fleet.task import PLAIN, Connecting, Deadlines, HostTask
 
@@ -87,6 +87,7 @@ class TaskBuilder:
             cut=self.policy.cut,
             allow=self.policy.allow,
             probes=host.probes,
+            rehearse=self.policy.rehearse is Rehearse.AUTO,
         )
 
     def _goal(self, ask: Ask, host: HostStatus, rollout: str) -> Goal | None:

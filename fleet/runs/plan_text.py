@@ -2,7 +2,7 @@
 
 from fleet.onhost.text import counted, safe
 from fleet.plan import Plan, budget_in_words, duration_in_words
-from fleet.rollout.policy import CommitWhen, OnFailure, Policy
+from fleet.rollout.policy import CommitWhen, OnFailure, Policy, Rehearse
 
 THEN = {
     OnFailure.ROLLBACK: "every host that was begun is then rolled back, committed or not",
@@ -10,6 +10,10 @@ THEN = {
 }
 LEASE = "Lease: a host rolls itself back if fleet neither visits nor commits it for %s."
 NO_LEASE = "No lease: every host stays as it is until you commit or roll back."
+PREFLIGHT = {
+    Rehearse.AUTO: "the release is staged, checked and rehearsed",
+    Rehearse.OFF: "the release is staged and checked, but not rehearsed (--rehearse off),",
+}
 COMMITS = {
     CommitWhen.END: "old masters are held until every batch has passed, then retired",
     CommitWhen.BATCH: "the old masters of a batch are retired after its bake",
@@ -29,7 +33,7 @@ def plan_text(plan: Plan, policy: Policy, max_failures: str, release: str, rollo
         canary = "  (canary)" if batch.number == 1 and len(plan.batches) > 1 else ""
         lines.append(f"  {batch.number}. {names}{canary}")
     lines += [
-        "Preflight: the release is staged and checked on every host first. One refusal, and no host is changed.",
+        f"Preflight: {PREFLIGHT[policy.rehearse]} on every host first. One refusal, and no host is changed.",
         f"Bake: each batch is watched for {policy.bake_s:g} s before the next one starts.",
         f"Failures: {_failures(policy, budget_in_words(max_failures, count), count)}.",
         f"Commit: {COMMITS[policy.commit]}.",

@@ -15,7 +15,7 @@ from fleet.events import Event
 from fleet.journal.run_summary import RolloutSummary, Run, RunState
 from fleet.onhost.text import counted, safe
 from fleet.plan import duration_in_words
-from fleet.rollout.policy import OnFailure, Policy
+from fleet.rollout.policy import OnFailure, Policy, Rehearse
 from fleet.ui.event_lines import plain_line
 from fleet.ui.host_text import elapsed, version
 
@@ -135,10 +135,11 @@ def _release(summary: RolloutSummary, run: Run) -> str:
 
 def _options(policy: Policy) -> str:
     """The policy as the options that set it; `max_failures` is the number that the plan made of it."""
+    rehearse = "" if policy.rehearse is Rehearse.AUTO else f" --rehearse {policy.rehearse.value}"
     budget = "" if policy.on_failure is OnFailure.CONTINUE else f" --max-failures {policy.max_failures}"
     return (
         f"--bake {duration_in_words(policy.bake_s)} --parallel {policy.parallel} --on-failure {policy.on_failure.value}"
-        f"{budget} --commit {policy.commit.value} {_allowed(policy)}"
+        f"{budget} --commit {policy.commit.value}{rehearse} {_allowed(policy)}"
     ).rstrip()
 
 

@@ -2,8 +2,8 @@
 
 from rich.text import Text
 
-from fleet.onhost.protocol import Phase
-from fleet.onhost.text import safe
+from fleet.onhost.protocol import Phase, RehearsalSummary
+from fleet.onhost.text import counted, safe
 from fleet.rollout.host_status import HostStatus, KnownReason, Progress
 
 STYLES = {
@@ -58,6 +58,24 @@ def outcome_text(host: HostStatus) -> str:
     elif host.progress is Progress.LEFT_ALONE and words != "not begun":
         words = f"left alone ({host.last.reason})"
     return safe(words + ("; needs a person" if host.needs_person else ""))
+
+
+def rehearsal_text(found: RehearsalSummary) -> str:
+    """What the rehearsal of an upgrade showed, or why there was none, in one line."""
+    if found.why_not is not None:
+        return safe(found.why_not)
+    parts = [counted(found.workers, "worker"), counted(found.listeners, "listener"), _answers(found)]
+    if found.lines:
+        parts.append(f"{counted(found.lines, 'log line')} at crit and above")
+    shown = ", ".join(parts) if found.workers else "the new release did not come up"
+    return safe(" ".join([f"{shown} ({found.took_s:.1f} s)", *found.notes]))
+
+
+def _answers(found: RehearsalSummary) -> str:
+    if found.alone:
+        return f"{counted(found.questions, 'question')} answered, the running release not rehearsed"
+    few = "" if found.alike == found.questions else f"{found.alike} of "
+    return f"{few}{counted(found.questions, 'question')} answered as by the running release"
 
 
 def not_begun(host: HostStatus) -> bool:

@@ -13,7 +13,7 @@ from fleet.onhost.protocol import Finding, Severity
 from fleet.onhost.text import safe, sentences
 from fleet.rollout.host_status import FaultKind, HostStatus, Progress
 from fleet.rollout.rollout_status import RolloutStatus
-from fleet.ui.host_text import not_begun, outcome_text, phase_text, version
+from fleet.ui.host_text import not_begun, outcome_text, phase_text, rehearsal_text, version
 
 
 def summary_table(status: RolloutStatus) -> Table:
@@ -60,7 +60,7 @@ def finding_line(found: Finding) -> str:
 
 
 def findings_table(hosts: Iterable[HostStatus], is_staged: bool = True) -> Table:
-    """What preflight found, host by host; a host without findings has one row, too."""
+    """What preflight found, host by host; a host without findings has a row, too. The last row of a host: its rehearsal."""
     passed = "can be upgraded" if is_staged else "passed (release not staged)"
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("host", "finding", "message"):
@@ -80,5 +80,11 @@ def findings_table(hosts: Iterable[HostStatus], is_staged: bool = True) -> Table
                 Text(safe(host.name)),
                 Text(f"{found.severity.value}: {safe(found.reason)}", style="red" if is_refusal else "yellow"),
                 Text(safe(sentences(found.message, found.remedy))),
+            )
+        rehearsal = host.report.rehearsal if host.report else None
+        if rehearsal is not None:
+            word = "rehearsed" if rehearsal.why_not is None else "not rehearsed"
+            table.add_row(
+                Text(safe(host.name)), *(Text(each, style="dim") for each in (word, rehearsal_text(rehearsal)))
             )
     return table

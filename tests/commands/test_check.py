@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from fleet.onhost.protocol import Ask
+from fleet.onhost.rehearsal.evidence import Rehearsal
+from fleet.onhost.rehearsal.summary import summary
+from tests.support.pretend.host import REHEARSAL
 from tests.support.pretend.visits import NEW, REFUSED
 from tests.support.shell import Shell
 
@@ -40,3 +44,35 @@ def test_without_staging_the_document_leaves_open_whether_a_host_can_be_upgraded
     assert shell("check", NEW, "--no-stage", "--json") == 0
 
     assert {host["can_be_upgraded"] for host in json.loads(shell.out)["hosts"]} == {None}
+
+
+def test_the_document_has_what_each_host_rehearsed(shell: Shell) -> None:
+    assert shell("check", NEW, "--json") == 0
+
+    found = [host["rehearsal"] for host in json.loads(shell.out)["hosts"]]
+    assert found == [json.loads(json.dumps(summary(REHEARSAL)._asdict()))] * 4
+
+
+def test_without_a_rehearsal_the_document_has_none(shell: Shell) -> None:
+    assert shell("check", NEW, "--rehearse", "off", "--json") == 0
+
+    assert {host["rehearsal"] for host in json.loads(shell.out)["hosts"]} == {None}
+
+
+def test_a_rehearsal_that_a_host_could_not_have_is_shown_with_its_cause(shell: Shell) -> None:
+    shell.fleet.hosts["web-03"].rehearsal = Rehearsal(why_not="The master runs in a user namespace.")
+
+    assert shell("check", NEW) == 0
+
+    assert "web-03  not rehearsed  The master runs in a user namespace." in shell.out
+    assert shell.out.count("  rehearsed  ") == 3
+
+
+@pytest.mark.parametrize(("value", "code"), [("auto", 0), ("off", 0), ("on", 2), ("", 0), ("never", 2)])
+def test_the_environment_can_switch_the_rehearsal_off(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, value: str, code: int
+) -> None:
+    monkeypatch.setenv("FLEET_REHEARSE", value)
+
+    assert shell("check", NEW) == code
+    assert {task.request.options.rehearse for task in shell.fleet.tasks} == (set() if code else {value != "off"})

@@ -51,7 +51,30 @@ def test_one_event_in_full(shell: Shell) -> None:
         "took_s": 0.2,
         "ask": "upgrade",
         "phase": "TRIAL",
+        "rehearsal": {
+            "workers": 4,
+            "listeners": 1,
+            "questions": 2,
+            "alike": 2,
+            "lines": 0,
+            "alone": False,
+            "notes": [],
+            "why_not": None,
+            "took_s": 0.7,
+            "cpu_s": 0.13,
+            "memory_kb": 9040,
+            "disk_kb": 0,
+        },
     }
+
+
+def test_only_visits_with_a_preflight_tell_of_a_rehearsal(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK, "--output", "jsonl")
+    lines = [json.loads(line) for line in shell.out.splitlines()]
+    assert {line["ask"] for line in lines if "rehearsal" in line} == {"stage", "upgrade"}
+
+    shell("rollback", "-y", "--output", "jsonl")
+    assert '"rehearsal"' not in shell.out
 
 
 def test_the_log_file_has_every_event(shell: Shell, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from fleet.journal.journal import Journal
 from fleet.onhost.protocol import Ask, Phase, Step
-from fleet.rollout.policy import CommitWhen, Policy
+from fleet.rollout.policy import CommitWhen, Policy, Rehearse
 from fleet.task import HostTask
 from tests.support.pretend.visits import NEW, UNREACHABLE, WENT_BACK, names
 from tests.support.shell import QUICK, ROLLOUT, Shell, an_inventory
@@ -126,6 +126,35 @@ def test_given_options_override_the_settings_the_rollout_started_with(halfway: S
 
     assert policy_of_last_run(halfway) == replace(before, commit=CommitWhen.NEVER, max_failures=2, parallel=50)
     assert phases(halfway) == [Phase.TRIAL] * 4
+
+
+@pytest.mark.parametrize(
+    ("began", "given", "is_rehearsed"),
+    [
+        ((), (), True),
+        (("--rehearse", "off"), (), False),
+        (("--rehearse", "off"), ("--rehearse", "auto"), True),
+        ((), ("--rehearse", "off"), False),
+    ],
+)
+def test_a_resumed_rollout_is_rehearsed_as_it_began_unless_another_setting_is_given(
+    shell: Shell, began: tuple[str, ...], given: tuple[str, ...], is_rehearsed: bool
+) -> None:
+    shell.fleet.on_visit = interrupting(shell, Ask.UPGRADE, SECOND)
+    assert shell("upgrade", NEW, "-y", *QUICK, *began) == 130
+    assert {task.request.options.rehearse for task in shell.fleet.tasks} == {not began}
+    shell.fleet.tasks.clear()
+
+    assert shell("resume", "-y", *given) == 0
+
+    asked = {task.request.options.rehearse for task in shell.fleet.tasks if task.request.ask is Ask.STAGE}
+    assert asked == {is_rehearsed}
+    assert policy_of_last_run(shell).rehearse is (Rehearse.AUTO if is_rehearsed else Rehearse.OFF)
+
+
+def test_a_rollout_of_an_older_fleet_is_rehearsed_when_it_is_resumed() -> None:
+    plain = Policy(rehearse=Rehearse.OFF).to_plain()
+    assert (plain.pop("rehearse"), Policy.from_plain(plain).rehearse) == ("off", Rehearse.AUTO)
 
 
 def test_a_lease_that_is_too_short_is_refused(halfway: Shell) -> None:

@@ -12,7 +12,9 @@ from tests.support.shell import QUICK, ROLLOUT, Shell
 
 def test_a_rollout_is_shown_from_beginning_to_end(shell: Shell, snapshot: SnapshotAssertion) -> None:
     shell.fleet.outcomes["web-03", Ask.UPGRADE].append(WENT_BACK)
-    shell("upgrade", NEW, "-y", *QUICK, "--commit", "never", "--max-failures", "1", "--allow", "quic")
+    shell(
+        "upgrade", NEW, "-y", *QUICK, "--commit", "never", "--max-failures", "1", "--allow", "quic", "--rehearse", "off"
+    )
 
     assert shell("show") == 0
     assert shell.out == snapshot

@@ -4,7 +4,7 @@ import pytest
 
 from fleet.host import Host
 from fleet.plan import make_plan
-from fleet.rollout.policy import CommitWhen, OnFailure, Policy
+from fleet.rollout.policy import CommitWhen, OnFailure, Policy, Rehearse
 from fleet.runs.plan_text import plan_text
 from tests.support.pretend.visits import names
 
@@ -42,6 +42,11 @@ def test_the_plan_says_when_it_commits(when: CommitWhen) -> None:
     said = {"end": "every batch has passed", "batch": "after its bake", "never": "until you run fleet commit"}
 
     assert said[when.value] in text_of(Policy(commit=when))
+
+
+def test_the_plan_says_whether_the_upgrade_is_rehearsed() -> None:
+    assert "the release is staged, checked and rehearsed on every host first." in text_of(Policy())
+    assert "checked, but not rehearsed (--rehearse off), on every host first." in text_of(Policy(rehearse=Rehearse.OFF))
 
 
 def test_the_plan_says_whether_there_is_a_lease() -> None:

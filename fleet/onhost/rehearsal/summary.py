@@ -17,8 +17,8 @@ def summary(rehearsal: Rehearsal) -> RehearsalSummary:
         alone=rehearsal.alone,
         notes=rehearsal.notes,
         why_not=rehearsal.why_not,
-        took_s=rehearsal.wall_s,
-        cpu_s=rehearsal.cpu_s,
+        took_s=round(rehearsal.wall_s, 3),
+        cpu_s=round(rehearsal.cpu_s, 3),
         memory_kb=rehearsal.memory_kb,
         disk_kb=rehearsal.disk_kb,
     )

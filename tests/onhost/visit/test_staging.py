@@ -5,12 +5,9 @@ from typing import Any
 import pytest
 
 from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Options, Outcome, Request, Rest
-from fleet.onhost.rehearsal.evidence import Generation, Rehearsal
 from fleet.onhost.rehearsal.summary import summary
 from tests.support.onhost.kept import KeptInMemory
-from tests.support.pretend.host import NEW, OLD, Pretend
-
-REHEARSAL = Rehearsal(Generation(0.1, workers=4), Generation(0.1, workers=4), wall_s=0.7, cpu_s=0.13)
+from tests.support.pretend.host import NEW, OLD, REHEARSAL, Pretend
 
 
 def a_request(ask: Ask, target: str = NEW, rehearse: bool = True) -> Request:
@@ -26,9 +23,7 @@ def noted(host: Pretend) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def host() -> Pretend:
-    found = Pretend("web-01")
-    found.rehearsal = REHEARSAL
-    return found
+    return Pretend("web-01")
 
 
 @pytest.mark.parametrize("ask", [Ask.STAGE, Ask.UPGRADE])

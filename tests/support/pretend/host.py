@@ -15,7 +15,7 @@ from fleet.onhost.preflight.result import PreflightResult
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Outcome, Phase, Record, Report, Request
 from fleet.onhost.reasons.catalogue import apply_allowed
-from fleet.onhost.rehearsal.evidence import Rehearsal
+from fleet.onhost.rehearsal.evidence import Answered, Generation, Opened, Rehearsal
 from fleet.onhost.state import lease
 from fleet.onhost.state.fence import FENCE, Fence, fence_of
 from fleet.onhost.state.store import InstanceStore
@@ -34,6 +34,15 @@ AT = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 ELSEWHERE = "20261123-0900-else"
 
 
+_GENERATION = Generation(
+    0.1,
+    workers=4,
+    listeners=(Opened("tcp", "0.0.0.0:80", 1),),
+    answers=(Answered("tcp 0.0.0.0:80", "200", True), Answered("http://127.0.0.1/health", "as expected", True)),
+)
+REHEARSAL = Rehearsal(_GENERATION, _GENERATION, wall_s=0.7, cpu_s=0.13, memory_kb=9040)
+
+
 class Pretend:
     """One host. `watch` is called with each step when it begins. `rehearsal` is what preflight gives of one."""
 
@@ -41,7 +50,7 @@ class Pretend:
         self.machine = ModelMachine(name, Model(path=OLD, old=OLD, ids=(812, 0)), clock, VERSIONS)
         self.instance = instance_on(self.machine)
         self.watch: Callable[[Taken], None] = lambda taken: None
-        self.rehearsal: Rehearsal | None = None
+        self.rehearsal: Rehearsal | None = REHEARSAL
 
     # What a test sees and sets
 
