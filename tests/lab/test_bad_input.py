@@ -58,13 +58,13 @@ def test_a_script_is_no_release(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_an_inventory_error_names_file_and_line(lab: Lab, release: Path, tmp_path: Path) -> None:
-    broken = changed(lab, "nginx_pid_file => nginx_pidfile", tmp_path)
+    broken = changed(lab, "fleet_probes => fleet_probe", tmp_path)
 
     said = refused(lab, "upgrade", str(release), *UPGRADE, inventory=broken).err
 
     assert f"{broken}:" in said
-    assert "nginx_pidfile" in said
-    assert "nginx_pid_file" in said, "the allowed names are missing"
+    assert "fleet_probe is unknown" in said
+    assert "fleet_state_dir" in said, "the allowed names are missing"
 
 
 def test_an_unknown_host_in_limit_is_refused(lab: Lab, release: Path) -> None:

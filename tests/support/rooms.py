@@ -41,6 +41,7 @@ WHOLE_SYSTEM = {
     "tests/lab/test_going_back.py": "fleet against a lab: rollback, undo, a controller that was killed",
     "tests/lab/test_hostile.py": "fleet against a lab: hosts that an attacker has taken over",
     "tests/lab/test_interrupt.py": "fleet against a lab: signals to the controller",
+    "tests/lab/test_inventories.py": "fleet against a lab: an inventory with other machines in it",
     "tests/lab/test_journal.py": "fleet against a lab: the laptop's journal",
     "tests/lab/test_lease.py": "fleet against a lab: leases that run out",
     "tests/lab/test_matrix.py": "fleet against a lab: the kill matrix",
