@@ -8,6 +8,7 @@ fleet does not depend on ansible-core (70 MB, few versions of Python) and does n
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +57,8 @@ def add_listed_by_ansible(tree: Tree, paths: Sequence[Path], foreign: Path, prob
     # (a README is no inventory), and the operator is told so.
     strict = "ANSIBLE_INVENTORY_UNPARSED_FAILED" if any(map(Path.is_dir, paths)) else UNPARSED_IS_FAILED
     where = ", ".join(map(str, paths))
-    groups, complaints = _run(argv, where, {strict: "1", "ANSIBLE_NOCOLOR": "1"})
+    remedy = f"See the whole message: `{_list_command(paths)}`."
+    groups, complaints = _run(argv, where, {strict: "1", "ANSIBLE_NOCOLOR": "1"}, remedy)
     for name in dict.fromkeys(UNPARSED.findall(complaints)):
         tree.notes.append(f"Ansible can't read {name} as an inventory. fleet knows no host that is only there.")
     _add_json(tree, paths[0], {name: groups[name] for name in (*_in_order(groups), *groups)}, problems)
@@ -107,12 +109,17 @@ def is_for_ansible(path: Path) -> bool:
 
 
 def _not_installed(path: Path, paths: Sequence[Path]) -> InventoryError:
-    flatten = f"`ansible-inventory {' '.join(f'-i {each}' for each in paths)} --list --yaml --output flat.yaml`"
+    secret = " --ask-vault-pass" if any(map(is_vaulted, paths)) else ""
+    flatten = f"`{_list_command(paths)} --yaml --output flat.yaml{secret}`"
     return InventoryError(
         f"this is {_kind(path)}; fleet needs ansible-inventory to read it, which is not installed here.",
         where=str(path),
         remedy=f"Install ansible-core, or run {flatten} where it is installed and use flat.yaml.",
     )
+
+
+def _list_command(paths: Sequence[Path]) -> str:
+    return f"ansible-inventory {' '.join(f'-i {shlex.quote(str(path))}' for path in paths)} --list"
 
 
 def _kind(path: Path) -> str:
@@ -135,8 +142,10 @@ def add_listed_by_itself(tree: Tree, path: Path, problems: list[Problem]) -> Non
                 entry.variables.update(_variables(variables, Origin(path)))
 
 
-def _run(argv: list[str], where: str, environment: Mapping[str, str] | None = None) -> tuple[dict[str, object], str]:
-    """The JSON object that the program prints, and its stderr. Raises `InventoryError`."""
+def _run(
+    argv: list[str], where: str, environment: Mapping[str, str] | None = None, remedy: str = ""
+) -> tuple[dict[str, object], str]:
+    """The JSON object that the program prints, and its stderr. Raises `InventoryError`, with the remedy if it fails."""
     command = f"{Path(argv[0]).name} {argv[1]}"
     surroundings = {**(environment or {}), **os.environ}
     try:
@@ -149,7 +158,7 @@ def _run(argv: list[str], where: str, environment: Mapping[str, str] | None = No
         raise InventoryError(f"{command} did not end within {DEADLINE_S:.0f} s.", where=where) from error
     complaints = done.stderr.decode("utf-8", "replace").strip()
     if done.returncode != 0:
-        raise _failed(command, done.returncode, complaints, where)
+        raise _failed(command, done.returncode, complaints, where, remedy)
     try:
         data = json.loads(done.stdout)
     except ValueError as error:
@@ -159,13 +168,13 @@ def _run(argv: list[str], where: str, environment: Mapping[str, str] | None = No
     return data, complaints
 
 
-def _failed(command: str, code: int, complaints: str, where: str) -> InventoryError:
+def _failed(command: str, code: int, complaints: str, where: str, remedy: str) -> InventoryError:
     lines = complaints.splitlines() or ["no message"]
     about_vault = [line for line in lines if "vault" in line.lower()]
     line = safe((about_vault or lines)[-1])
     stop = "" if line.endswith(".") else "."
     return InventoryError(
-        f"{command} exited with {code}: {line}{stop}", where=where, remedy=GIVE_PASSWORD if about_vault else ""
+        f"{command} exited with {code}: {line}{stop}", where=where, remedy=GIVE_PASSWORD if about_vault else remedy
     )
 
 

@@ -144,7 +144,11 @@ IGNORED = frozenset(
     """.split()
 )
 IGNORED_PREFIXES = (
+    "ansible_docker_",
+    "ansible_httpapi_",
     "ansible_local_",
+    "ansible_netconf_",
+    "ansible_network_",
     "ansible_paramiko_",
     "ansible_psrp_",
     "ansible_runas_",
@@ -152,3 +156,8 @@ IGNORED_PREFIXES = (
     "ansible_win_",
     "ansible_winrm_",
 )
+
+
+def is_ignored(name: str) -> bool:
+    """Whether Ansible documents a variable of that name, which fleet ignores."""
+    return name in IGNORED or name.startswith(IGNORED_PREFIXES)

@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from fleet.host import Host
-from fleet.inventory.ansible_variables import CONFLICTS, Password
-from fleet.inventory.host_variables import NGINX_VARIABLES
+from fleet.inventory.ansible_variables import ALIASES, CONFLICTS, Password, is_ignored
+from fleet.inventory.host_variables import KNOWN, NGINX_VARIABLES
 from fleet.inventory.nearest import one_slip_off
 from fleet.inventory.patterns import select_names
 from fleet.inventory.tree import ALL, Origin, Tree, Unknown, Variable, refuse
@@ -21,6 +21,8 @@ from fleet.inventory.variables import BuiltHost, build_host, is_label
 from fleet.onhost.text import counted, listed
 
 MOST_NAMED = 4
+READ = (*KNOWN, *ALIASES)
+_ANSWERED = {*READ, *(name for conflict in CONFLICTS for name in conflict.names)}
 _PASSWORDS = {name for conflict in CONFLICTS if conflict.password for name in conflict.names}
 
 
@@ -139,14 +141,19 @@ def inventory_of(tree: Tree) -> Inventory:
 
 
 def _notes_on_names(variables: Iterable[tuple[str, Variable]]) -> Iterator[str]:
-    """A note for each label that is one letter off from a variable of fleet, with the place where it is first."""
+    """A note for each name that is one letter off from a variable that fleet reads, with the place where it is first."""
     places: dict[str, Origin] = {}
     for name, variable in variables:
         places.setdefault(name, variable.origin)
     for name, origin in places.items():
-        meant = one_slip_off(name, NGINX_VARIABLES) if is_label(name) else ""
+        if is_label(name):
+            meant, what = one_slip_off(name, NGINX_VARIABLES), "only a label"
+        elif name in _ANSWERED or is_ignored(name):
+            continue
+        else:
+            meant, what = one_slip_off(name, READ), "not used"
         if meant:
-            yield f"{origin}: {name} is only a label; did you mean {meant}?"
+            yield f"{origin}: {name} is {what}; did you mean {meant}?"
 
 
 def _notes_on_others(others: Mapping[str, BuiltHost]) -> Iterator[str]:

@@ -64,7 +64,7 @@ def _add_sources(tree: Tree, paths: Sequence[Path], problems: list[Problem]) -> 
         else:
             add_listed_by_itself(tree, path, problems)
     beside = [path.parent for path in paths if not is_list_of_names(path)]
-    add_variable_folders(tree, [*beside, Path()], problems)
+    add_variable_folders(tree, beside, problems)
 
 
 def _is_yaml(path: Path) -> bool:

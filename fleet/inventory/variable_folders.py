@@ -1,17 +1,28 @@
 """Reads `group_vars` and `host_vars`: the variables of a group or host in files of its own, as Ansible finds them.
 
-Ansible reads the folders beside each inventory, and those of the directory it is run in; so does fleet. The variables of
-`web` are in `web`, `web.yml`, `web.yaml` or `web.json`, the first that exists; it may be a directory of such files.
-A file in vault is left out, and the operator is told so: it mostly holds secrets, which fleet has no use for.
+Ansible reads the folders beside each inventory, and those of the directory it is run in; so does fleet, unless everybody may
+write to that directory: a variable can name a command that runs here (`ProxyCommand`). The variables of `web` are in `web`,
+`web.yml`, `web.yaml` or `web.json`, the first that exists; it may be a directory of such files. A file in vault is left out,
+and the operator is told so: it mostly holds secrets, which fleet has no use for.
 """
 
 import json
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fleet.errors import InventoryError
 from fleet.inventory.ansible import is_vaulted, json_variable
-from fleet.inventory.tree import GROUP_VARS, HOST_VARS, FolderVariables, Origin, Problem, Tree, Variable
+from fleet.inventory.tree import (
+    GROUP_VARS,
+    HOST_VARS,
+    VARIABLE_FOLDERS,
+    FolderVariables,
+    Origin,
+    Problem,
+    Tree,
+    Variable,
+)
 from fleet.inventory.yaml_file import variables_in
 from fleet.onhost.text import listed
 
@@ -19,9 +30,18 @@ SUFFIXES = ("", ".yml", ".yaml", ".json")
 
 
 def add_variable_folders(tree: Tree, beside: Sequence[Path], problems: list[Problem]) -> None:
-    """Adds the variables in the folders of each directory, the last one strongest. Raises `InventoryError`."""
+    """Adds the variables in the folders of each directory, the last one strongest, and those of the working directory.
+
+    Raises `InventoryError`.
+    """
     reader = _Reader(problems)
-    for directory in dict.fromkeys(reversed([path.absolute() for path in beside])):
+    directories = [path.absolute() for path in beside]
+    here = _working_directory()
+    if here is not None and (here in directories or not _is_open_to_all(here)):
+        directories.append(here)
+    elif here is not None and any((here / name).is_dir() for name in VARIABLE_FOLDERS):
+        tree.notes.append(f"Variables in {here} are not read: everybody may write to that directory.")
+    for directory in dict.fromkeys(reversed(directories)):
         found = FolderVariables(
             reader.named(directory / GROUP_VARS, tree.groups), reader.named(directory / HOST_VARS, tree.hosts)
         )
@@ -29,6 +49,18 @@ def add_variable_folders(tree: Tree, beside: Sequence[Path], problems: list[Prob
     if reader.vaulted:
         names = listed([_shown(path) for path in sorted(reader.vaulted)], 3)
         tree.notes.append(f"Files in vault are not read: {names}. fleet does not know the variables in them.")
+
+
+def _working_directory() -> Path | None:
+    """The working directory; `None` if it was removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def _is_open_to_all(directory: Path) -> bool:
+    return bool(directory.stat().st_mode & stat.S_IWOTH)
 
 
 class _Reader:
@@ -87,5 +119,5 @@ def _json_variables(file: Path) -> dict[str, Variable]:
 
 def _shown(path: Path) -> str:
     """The path from the working directory, if it is below it."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    here = _working_directory()
+    return str(path.relative_to(here) if here is not None and path.is_relative_to(here) else path)

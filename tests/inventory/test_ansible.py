@@ -88,8 +88,7 @@ def test_without_ansible_the_remedy_for_vault_is_where_ansible_is(
     command = re.search(r"`(ansible-inventory [^`]*)`", text)
     assert command is not None
     assert "encrypted by ansible-vault" in text
-    monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", "password")
-    run(*shlex.split(command[1]))
+    run(*shlex.split(command[1].replace("--ask-vault-pass", "--vault-password-file password")))
     assert load([here / "flat.yaml"]).select()[0].label("zone") == "a"
 
 
@@ -97,7 +96,10 @@ def test_without_ansible_the_remedy_for_vault_is_where_ansible_is(
 def test_a_file_that_ansible_can_not_read_is_refused_and_not_empty(name: str, text: str, here: Path) -> None:
     (here / name).write_text(text, "utf-8")
 
-    assert refusal(here / name).startswith(f"{here / name}: ansible-inventory --list exited with 1: ")
+    text = refusal(here / name)
+
+    assert text.startswith(f"{here / name}: ansible-inventory --list exited with 1: ")
+    assert text.endswith(f" See the whole message: `ansible-inventory -i {here / name} --list`.")
 
 
 def test_a_file_of_a_directory_that_ansible_can_not_read_is_named(here: Path) -> None:

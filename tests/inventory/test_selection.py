@@ -206,6 +206,25 @@ def test_a_label_one_letter_off_from_a_variable_of_fleet_is_a_warning_with_its_f
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ansible_hosts", "ansible_host"),
+        ("ansible_usre", "ansible_user"),
+        ("ansible_becme", "ansible_become"),
+        ("ansible_ssh_hots", "ansible_ssh_host"),
+        ("ansible_distribution", ""),
+        ("ansible_ssh_args", ""),
+        ("ansible_ssh_pass", ""),
+        ("ansible_su_user", ""),
+    ],
+)
+def test_a_variable_of_ansible_one_letter_off_is_a_warning(name: str, meant: str, tmp_path: Path) -> None:
+    said = read(tmp_path, f"all: {{vars: {{{name}: }}, hosts: {{web-01: }}}}").notes
+
+    assert said == ((f"{tmp_path}/hosts.yaml:1: {name} is not used; did you mean {meant}?",) if meant else ())
+
+
+@pytest.mark.parametrize(
     "variables",
     [
         "nginx_worker_processes: auto, nginx_vhosts: [], nginx_version: 1.26.3",

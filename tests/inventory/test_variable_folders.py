@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import InventoryError
+from fleet.host import SshArguments
 from fleet.inventory import load
 
 VAULT = "$ANSIBLE_VAULT;1.1;AES256\n36313632\n"
@@ -85,6 +86,35 @@ def test_what_the_working_directory_has_is_read_once_where_the_inventory_lies_in
 
     assert inventory.select()[0].label("zone") == "a"
     assert [note.count("group_vars/all.yml") for note in inventory.notes] == [1]
+
+
+def test_a_working_directory_that_everybody_may_write_to_is_not_read(here: Path) -> None:
+    """A variable can name a command that runs on the operator's machine."""
+    inventory = an_inventory(here)
+    written(here / "group_vars/all.yml", "ansible_ssh_common_args: -o ProxyCommand=evil\n")
+    here.chmod(0o1777)
+
+    hosts, notes = load([inventory]).selection()
+
+    assert hosts[0].ssh_arguments == SshArguments()
+    assert notes == (f"Variables in {here} are not read: everybody may write to that directory.",)
+    here.chmod(0o755)
+    assert load([inventory]).select()[0].ssh_arguments.last == ("-oProxyCommand=evil",)
+
+
+def test_a_working_directory_that_was_removed_is_no_error(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inventory = an_inventory(here)
+    written(here / "inventory/group_vars/web.yml", VAULT)
+    (here / "gone").mkdir()
+    monkeypatch.chdir(here / "gone")
+    (here / "gone").rmdir()
+
+    _, notes = load([inventory]).selection()
+    monkeypatch.chdir(here)
+
+    assert notes == (
+        f"Files in vault are not read: {here}/inventory/group_vars/web.yml. fleet does not know the variables in them.",
+    )
 
 
 def test_paths_in_a_file_of_variables_are_relative_to_the_inventory(here: Path) -> None:
