@@ -124,6 +124,7 @@ SCENES = {
     "cannot_run": Scene(release="truncated"),
     "other_server": Scene(release="angie"),
     "config_rejected": Scene(release="bad-config"),
+    "module_mismatch": Scene(shell=f": >/opt/module.so; {config('1i load_module /opt/module.so;')}"),
     "paths_moved": Scene(release="other-prefix"),
     "build_differs": Scene(release="other-modules-path"),
     "modules_gone": Scene(release="no-dav"),

@@ -19,7 +19,7 @@ from fleet.onhost.nginx.configuration import Configuration
 from fleet.onhost.observation import Observation
 from fleet.onhost.preflight import in_memory, listeners, probe_baseline, replaceable, resources, service
 from fleet.onhost.preflight.master import at_its_path, configuration_of, obeys, pid_file, the_master
-from fleet.onhost.preflight.release import differs, moved_paths, runs
+from fleet.onhost.preflight.release import differs, moved_paths, rejected, runs
 from fleet.onhost.preflight.result import PreflightResult
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding, Request, Severity
@@ -101,7 +101,7 @@ def _tested(subject: Subject, old: Optional[Build], new: Optional[Build]) -> Tes
     ran = dump_configuration(machine, subject.image, subject.old, layout, TEST_TIMEOUT_S)
     before = configuration_of(subject, ran.output) if ran.code == 0 else None
     if new is None or subject.staged is None:
-        broken = [] if before else [finding("config_rejected", **_rejection("the running binary", ran.output))]
+        broken = [] if before else [_rejection("the running binary", ran.output)]
         return Tested(tuple(broken), before, before)
     if old is not None and moved_paths(old, new, subject.command, before):
         return Tested(
@@ -110,16 +110,11 @@ def _tested(subject: Subject, old: Optional[Build], new: Optional[Build]) -> Tes
     answer = dump_configuration(machine, subject.staged, subject.old, layout, TEST_TIMEOUT_S)
     if answer.code == 0:
         return Tested((), before, configuration_of(subject, answer.output))
-    rejected = finding("config_rejected", **_rejection("the new binary", answer.output, also=before is None))
-    return Tested((rejected,), before, None)
+    return Tested((_rejection("the new binary", answer.output, also=before is None),), before, None)
 
 
-def _rejection(binary: str, output: str, also: bool = False) -> "dict[str, object]":
-    return {
-        "binary": binary,
-        "line": complaint(output),
-        "also": " (the running binary rejects it, too)" if also else "",
-    }
+def _rejection(binary: str, output: str, also: bool = False) -> Finding:
+    return rejected(binary, complaint(output), " (the running binary rejects it, too)" if also else "")
 
 
 def _in_memory(subject: Subject, tested: Tested) -> List[Finding]:

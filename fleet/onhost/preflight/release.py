@@ -5,6 +5,7 @@ from typing import List, Optional, Tuple
 from fleet.onhost.nginx.binary import DEFAULTS, Build, ask_build, complaint, effective, read_build, read_elf
 from fleet.onhost.nginx.command_line import CommandLine
 from fleet.onhost.nginx.configuration import Configuration
+from fleet.onhost.nginx.module_misfit import read_misfit
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding
 from fleet.onhost.reasons.catalogue import finding
@@ -56,6 +57,15 @@ def _why_not(ran: Ran) -> Finding:
         return finding("library_missing", line=lines[0])
     how = "was ended by signal %d" % -ran.code if ran.code < 0 else "exited with code %d" % ran.code
     return finding("cannot_run", how=how + (": " + complaint(ran.output) if ran.output.strip() else ""))
+
+
+def rejected(binary: str, line: str, also: str = "") -> Finding:
+    """The refusal for a configuration that this binary rejects with this line: it may be a module that does not fit."""
+    found = read_misfit(line, binary)
+    if found is None:
+        return finding("config_rejected", binary=binary, line=line, also=also)
+    facts = {"module": found.module, "why": found.why, "cure": found.cure}
+    return finding("module_mismatch", binary=binary, also=also, **facts)
 
 
 def differs(subject: Subject, old: Optional[Build], new: Build, config: Optional[Configuration]) -> List[Finding]:

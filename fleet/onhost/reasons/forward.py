@@ -104,9 +104,8 @@ LAUNCH = (
     ),
     failure(
         "module_incompatible",
-        "A dynamic module does not fit the new binary. " + OLD_SERVES + " nginx says: {line}.",
-        "Ship the modules built together with this binary, or build it with the options of the old one (`nginx -V`); then "
-        "run `fleet upgrade RELEASE`.",
+        "The module {module} kept the new master from starting: {why}. " + OLD_SERVES,
+        "{cure}. Then run `fleet upgrade RELEASE`.",
     ),
     failure(
         "pid_dir_full",

@@ -105,6 +105,11 @@ RELEASE = (
         "Correct that line and test with `nginx -t`, or use another release: `fleet upgrade RELEASE`.",
     ),
     refusal(
+        "module_mismatch",
+        "The module {module} does not fit {binary}: {why}{also}.",
+        "{cure}. Then run `fleet check RELEASE`.",
+    ),
+    refusal(
         "paths_moved",
         "The new binary was built with other paths, and neither an argument nor a directive overrides them: {paths}.",
         "Build it with the same paths (`nginx -V` prints them); {how}.",

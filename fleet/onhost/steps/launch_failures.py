@@ -10,6 +10,7 @@ from typing import Collection, Dict, List, NamedTuple, Optional, Tuple
 
 from fleet.onhost.nginx.binary import complaint
 from fleet.onhost.nginx.error_log import GRAVE, LINE, NOT_FORKED, NOT_RENAMED
+from fleet.onhost.nginx.module_misfit import Misfit, read_misfit
 from fleet.onhost.system.machine import Ran
 
 EXECVE = re.compile(r"execve\(\) failed while executing new binary process .*\((\d+): ")
@@ -17,7 +18,6 @@ NOT_EXECUTED = re.compile(r"^\[Errno (\d+)\]")
 SIGNALLED = re.compile(r"new binary process \d+ exited on signal (\d+)")
 BIND = re.compile(r"bind\(\) to (\S+) failed \((98: [^)]*)\)")
 FULL = re.compile(r"(?:pwrite|write|open)\(\) \".*\" (?:failed|was incomplete).*\((?:28|122): ")
-MODULE = re.compile(r"is not binary compatible|version \d+ instead of \d+|module \".*\" is already loaded|dlopen\(\) ")
 LOADER = ("error while loading shared librar", "symbol lookup error", "Error loading shared librar")
 NOT_RUN = 127
 
@@ -115,13 +115,18 @@ def _at_its_start(lines: Collection[str], old: int, workers: Collection[int], pi
             return Cause("listener_busy", {"listener": bind.group(1), "why": bind.group(2)})
         if FULL.search(line) and pid_file and pid_file in line:
             return Cause("pid_dir_full", {"line": _text(line), "path": pid_file})
-        if MODULE.search(line):
-            return Cause("module_incompatible", {"line": _text(line)})
+        misfit = read_misfit(line, "the new binary")
+        if misfit:
+            return _misfit(misfit)
     by_new = [line for line in grave if _pid(line) != old and _level(line) == "emerg"]
     if by_new:
         return Cause("config_rejected", {"binary": "the new binary", "line": _text(by_new[-1]), "also": ""})
     rest = [line for line in grave if _pid(line) != old]
     return Cause("launch_failed", {"line": _text(rest[-1])}) if rest else None
+
+
+def _misfit(found: Misfit) -> Cause:
+    return Cause("module_incompatible", {"module": found.module, "why": found.why, "cure": found.cure})
 
 
 def is_ignored(lines: Collection[str], old: int) -> Optional[str]:

@@ -31,6 +31,7 @@ from fleet.onhost.protocol import (
 )
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.locate import locate
+from tests.support.nginx_module import make_module
 from tests.support.onhost.recorded import RecordedMachine, a_look, a_master, a_request, an_instance
 from tests.support.private_nginx import wait_until
 
@@ -147,6 +148,17 @@ def test_nginxs_own_words_are_passed_on(nginx: Nginx, tmp_path: Path) -> None:
     found = nginx.judged(make_release("bad-config", tmp_path / "release"))
 
     assert 'unknown directive "worker_processes"' in found["config_rejected"].message
+
+
+def test_a_module_of_another_version_is_what_must_be_corrected(nginx: Nginx, release: Path) -> None:
+    module, config = make_module(nginx.folder / "m.so", 1026002), nginx.folder / "nginx.conf"
+    config.write_text(f"load_module {module};\n{config.read_text()}")
+
+    found = nginx.judged(release)
+
+    assert "config_rejected" not in found
+    assert found["module_mismatch"].message.startswith(f"The module {module} does not fit the new binary: it is for")
+    assert "Put the file that was built together with the new binary there" in found["module_mismatch"].remedy
 
 
 def test_nothing_is_tested_and_no_pid_file_is_made_when_it_is_missing(nginx: Nginx, release: Path) -> None:

@@ -70,6 +70,11 @@ FACTS: Mapping[str, object] = {
     "why": "its file system is mounted read-only",
     "wanted": 4,
 }
+MISFIT = {
+    "module": "/usr/lib/nginx/modules/ngx_http_geoip_module.so",
+    "why": "it is for nginx 1.26.2, and the new binary is 1.26.3",
+    "cure": "Put the file that was built together with the new binary there: copy it, then rename it over (`mv`)",
+}
 OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "psutil_missing": {
         "python": "/usr/bin/python3",
@@ -122,6 +127,8 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
         "line": 'nginx: [emerg] unknown directive "quic_gso" in /etc/nginx/nginx.conf:12',
         "also": " (the running binary rejects it, too)",
     },
+    "module_mismatch": {**MISFIT, "binary": "the new binary", "also": ""},
+    "module_incompatible": MISFIT,
     "paths_moved": {"paths": "--prefix was /etc/nginx, is /usr/local/nginx", "how": "or restart nginx once with -p"},
     "build_differs": {"options": "--user was www-data, is nobody"},
     "modules_gone": {"modules": "with-http_v2_module, http_gzip_module"},
