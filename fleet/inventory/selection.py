@@ -7,7 +7,7 @@ use, is a note: one line per kind, whatever the number of hosts.
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from fleet.inventory.ansible_variables import ALIASES, CONFLICTS, Password, is_i
 from fleet.inventory.host_variables import KNOWN, NGINX_VARIABLES
 from fleet.inventory.nearest import one_slip_off
 from fleet.inventory.patterns import select_names
-from fleet.inventory.tree import ALL, Origin, Tree, Unknown, Variable, refuse
+from fleet.inventory.tree import ALL, Origin, Problem, Tree, Unknown, Variable, refuse
 from fleet.inventory.variables import BuiltHost, build_host, is_label
 from fleet.onhost.text import counted, listed
 
@@ -69,8 +69,9 @@ class Inventory:
         built = {name: self._built(name, passwords) for name in self.sources}
         selected = {name: each for name, each in built.items() if name in chosen}
         refused = [name for name, each in selected.items() if each.host is None]
-        problems = [problem for name in refused for problem in selected[name].problems]
-        refuse(problems, self._way_out(patterns, refused, [name for name in selected if name not in refused]))
+        kept = [name for name, each in selected.items() if each.host is not None]
+        problems = _with_names({name: selected[name].problems for name in refused})
+        refuse(problems, self._way_out(patterns, refused, kept))
         hosts = tuple(each.host for each in selected.values() if each.host is not None)
         others = {name: each for name, each in built.items() if name not in chosen}
         return Selection(hosts, (*self.notes, *self._notes(selected), *_notes_on_others(others)))
@@ -124,6 +125,22 @@ _UNRENDERED = {
     Unknown.JINJA: ("Jinja is not rendered", "These labels show the template."),
     Unknown.VAULT: ("Vault is not opened", "fleet does not know the values of these labels."),
 }
+
+
+def _with_names(problems: Mapping[str, Sequence[Problem]]) -> list[Problem]:
+    """The distinct problems of the hosts. One of a single host has its name in the remedy; one without a line has names."""
+    hosts: dict[Problem, list[str]] = {}
+    for name, own in problems.items():
+        for problem in own:
+            hosts.setdefault(problem, []).append(name)
+    named = []
+    for problem, names in hosts.items():
+        remedy = (
+            problem.remedy.replace("host_vars/HOST.", f"host_vars/{names[0]}.") if len(names) == 1 else problem.remedy
+        )
+        message = f"{listed(names, 3)}: {problem.message}" if problem.origin.line is None else problem.message
+        named.append(replace(problem, message=message, remedy=remedy))
+    return named
 
 
 def inventory_of(tree: Tree) -> Inventory:

@@ -95,7 +95,7 @@ def test_a_variable_that_would_change_the_way_to_a_host_is_refused_and_the_remed
     text = refusal(load([path]))
 
     assert text.startswith(f"{path}:1: {name} ")
-    remedy = re.search(r"`([^`]+)`[^`]*in host_vars/HOST\.yml", text)
+    remedy = re.search(r"`([^`]+)`[^`]*in host_vars/web-01\.yml", text)
     if conflict.password is None or remedy:
         assert remedy is not None, "the remedy is a line to write"
         (tmp_path / "host_vars").mkdir()
@@ -177,7 +177,7 @@ def test_a_template_in_what_fleet_needs_is_refused_and_the_value_itself_is_read(
     text = refusal(load([path]))
 
     assert f"{name} is a Jinja template, which fleet does not render." in text
-    assert "host_vars/HOST.yml" in text
+    assert "host_vars/web-01.yml" in text
     (tmp_path / "host_vars").mkdir()
     (tmp_path / "host_vars" / "web-01.yml").write_text(f"{name}: {plain}\n", "utf-8")
     assert len(load([path]).select()) == 2
@@ -260,7 +260,7 @@ def test_an_older_name_without_a_value_does_not_hide_the_current_one(tmp_path: P
 def test_two_names_that_differ_are_refused_and_the_remedy_works(tmp_path: Path) -> None:
     path = an_inventory(tmp_path, ansible_host="192.0.2.1", ansible_ssh_host="192.0.2.2")
 
-    assert "write `ansible_ssh_host:` without a value in host_vars/HOST.yml" in refusal(load([path]))
+    assert "write `ansible_ssh_host:` without a value in host_vars/web-01.yml" in refusal(load([path]))
     (tmp_path / "host_vars").mkdir()
     (tmp_path / "host_vars" / "web-01.yml").write_text("ansible_ssh_host:\n", "utf-8")
     assert load([path]).select()[0].address == "192.0.2.1"

@@ -91,7 +91,7 @@ def test_where_no_host_would_be_left_no_limit_is_advised(patterns: list[str], tm
         read(tmp_path, MIXED).select(patterns)
 
     assert "-l" not in str(refused.value)
-    assert "write `ansible_connection: ssh` in host_vars/HOST.yml" in str(refused.value)
+    assert "write `ansible_connection: ssh` in host_vars/" in str(refused.value)
 
 
 def test_localhost_beside_the_servers_is_refused_only_if_it_is_selected(tmp_path: Path) -> None:
@@ -102,6 +102,29 @@ def test_localhost_beside_the_servers_is_refused_only_if_it_is_selected(tmp_path
     assert [host.name for host in inventory.select(["web"])] == ["web1"]
     with pytest.raises(InventoryError, match=r"ansible_connection is 'local'.*`-l '!localhost'`\.$"):
         inventory.select()
+
+
+def test_the_remedy_names_the_file_of_the_host_if_it_is_one(tmp_path: Path) -> None:
+    one = read(tmp_path, "web: {hosts: {web-01: {ansible_connection: local}}}")
+    two = read(tmp_path, "web: {vars: {ansible_connection: local}, hosts: {web-01: , web-02: }}")
+
+    with pytest.raises(InventoryError, match=r"in host_vars/web-01\.yml\.$"):
+        one.select()
+    with pytest.raises(InventoryError, match=r"in host_vars/HOST\.yml\.$"):
+        two.select()
+
+
+def test_where_there_is_no_line_the_hosts_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.sh"
+    path.write_text(
+        """#!/bin/sh\necho '{"web": {"hosts": ["a", "b", "c", "d", "e"], "vars": {"ansible_port": "x"}}, "_meta": {}}'\n"""
+    )
+    path.chmod(0o755)
+
+    with pytest.raises(InventoryError) as refused:
+        load([path]).select(["!e"])
+
+    assert str(refused.value).startswith(f"{path}: a, b, c and 1 more: ansible_port is 'x'; allowed: ")
 
 
 def test_names_with_colons_are_left_out_too(tmp_path: Path) -> None:
