@@ -141,6 +141,11 @@ SCENES = {
         shell=f"{RESTART}; {config('s/listen 80;/listen 80 reuseport;/')}; {START}; "
         + config("s/^worker_processes 2/worker_processes 1/")
     ),
+    "processors_changed": Scene(
+        shell=f"{RESTART}; {config('s/^worker_processes 2/worker_processes auto/')}; echo 0-4 >/run/online; "
+        f"mount --bind /run/online /sys/devices/system/cpu/online; {START}; "
+        f"until [ $(pgrep -c -P $(cat {PID_FILE})) = 5 ]; do sleep 0.01; done; umount /sys/devices/system/cpu/online"
+    ),
     "quic": Scene(
         shell=f"{RESTART}; sed -i 's/\\x00http2\\x00/\\x00http3\\x00/' {PROGRAM}; "
         f"{config('s/listen 80;/listen 80; listen 443 http3;/')}; {START}",

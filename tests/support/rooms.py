@@ -49,6 +49,7 @@ WHOLE_SYSTEM = {
     "tests/lab/test_phases.py": "the recorded phases against the real nginx",
     "tests/lab/test_preflight.py": "fleet against a lab: every word of preflight",
     "tests/lab/test_probes.py": "fleet against a lab: probes from the inventory to the verdict",
+    "tests/lab/test_processors.py": "fleet against a lab: hosts that got other processors after nginx was started",
     "tests/lab/test_random_faults.py": "fleet against a lab: drawn faults",
     "tests/lab/test_rehearsal.py": "fleet against a lab: what a rehearsal shows, and that it leaves no trace",
     "tests/lab/test_refusals.py": "fleet against a lab: logins and Pythons that can't work",

@@ -16,8 +16,9 @@ from fleet.onhost.nginx.binary import (
     test_configuration,
 )
 from fleet.onhost.nginx.configuration import Configuration
+from fleet.onhost.nginx.master_paths import config_of
 from fleet.onhost.observation import Observation
-from fleet.onhost.preflight import in_memory, listeners, probe_baseline, replaceable, resources, service
+from fleet.onhost.preflight import in_memory, listeners, probe_baseline, replaceable, resources, service, worker_sets
 from fleet.onhost.preflight.master import at_its_path, configuration_of, obeys, pid_file, the_master
 from fleet.onhost.preflight.release import differs, moved_paths, rejected, runs
 from fleet.onhost.preflight.result import PreflightResult
@@ -120,8 +121,9 @@ def _rejection(binary: str, output: str, also: bool = False) -> Finding:
 def _in_memory(subject: Subject, tested: Tested) -> List[Finding]:
     """The findings about the running master's memory compared with the files."""
     config = tested.old or tested.new
-    changed = in_memory.pending(subject)
-    found = changed + in_memory.poisoned(subject, config, bool(changed))
+    files = config_of(subject.machine, subject.old)
+    changed = in_memory.pending(subject, files)
+    found = changed + worker_sets.judged(subject, files, bool(changed))
     found += in_memory.error_log(subject, config)
     if tested.new is not None:
         found += listeners.compare(subject, tested.new)

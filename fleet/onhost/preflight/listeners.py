@@ -11,6 +11,7 @@ import re
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
 from fleet.onhost.nginx.configuration import Configuration, Listen
+from fleet.onhost.nginx.worker_count import ONLINE, numbers
 from fleet.onhost.observation import Master
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding
@@ -90,18 +91,8 @@ def workers_wanted(machine: Machine, config: Configuration) -> Optional[int]:
     """The number of workers that the configuration asks for, or `None` when it is unknown."""
     if config.worker_processes.isdigit():
         return int(config.worker_processes)
-    return _processors(machine.read("/sys/devices/system/cpu/online") or "")
-
-
-def _processors(text: str) -> Optional[int]:
-    """The number of processors in a list such as `0-3,6`."""
-    count = 0
-    for part in text.strip().split(","):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or not (last or first).isdigit():
-            return None
-        count += int(last or first) - int(first) + 1
-    return count
+    found = numbers(machine.read(ONLINE) or "")
+    return len(found) if found else None
 
 
 def _opened(asks: Tuple[Wanted, ...]) -> Set[Address]:

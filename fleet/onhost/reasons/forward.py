@@ -173,7 +173,7 @@ VERIFY = (
     ),
     failure(
         "workers_missing",
-        "The new master has too few workers: {has} serve after {waited:.0f} s, the old one had {wanted}.",
+        "The new master has too few workers: {has} of {wanted} serve after {waited:.0f} s.",
         TRY_HERE + " and watch its workers (`ps -ef | grep nginx`); " + RESUME,
     ),
     failure(

@@ -161,6 +161,13 @@ CONFIGURATION = (
         "other sockets would be lost.",
         "Set `worker_processes {held};` in nginx.conf and reload: `nginx -s reload`.",
     ),
+    warning(
+        "processors_changed",
+        "The new release would start {processors} workers, where nginx (pid {pid}) has {has}: with `worker_processes auto` "
+        "nginx counts the processors when it is started, and the host has {processors} of them now.",
+        "Nothing to do if that is enough. Else set `worker_processes {has};` in nginx.conf and reload: `nginx -s reload`. "
+        "With `auto` a reload changes nothing.",
+    ),
     overridable(
         "quic",
         "HTTP/3 is on ({listener}) without `quic_bpf on`, so its connections would break during the upgrade.",

@@ -30,8 +30,8 @@ class Serving(NamedTuple):
     new master (`revived`, as pid and start) are younger than that. `verified` are the new workers that `verify` saw: when
     none of them is left, the configuration was reloaded since, and after a rollback a reload is due (`reload_due`).
     `verified_master` is the new master that `verify` saw, as pid and start; any other one is unconfirmed, for example after
-    a reboot. `master` is the old master that got USR2 (pid, start), `workers` how many workers it had then, `logs` the
-    files that it wrote.
+    a reboot. `master` is the old master that got USR2 (pid, start), `workers` how many workers it had then, `wanted` how
+    many the new one starts (0: not known), `logs` the files that it wrote.
     """
 
     argv: Tuple[str, ...] = ()
@@ -45,6 +45,7 @@ class Serving(NamedTuple):
     reload_due: bool = False
     master: Optional[Tuple[int, int]] = None
     workers: int = 0
+    wanted: int = 0
     logs: Tuple[str, ...] = ()
 
 

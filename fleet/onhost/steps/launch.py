@@ -14,8 +14,9 @@ from typing import NamedTuple, Optional
 from fleet.onhost.nginx.error_log import Mark, lines_since, mark
 from fleet.onhost.nginx.loaded import loaded_at_s
 from fleet.onhost.nginx.log_files import written_by
-from fleet.onhost.nginx.master_paths import pid_path
+from fleet.onhost.nginx.master_paths import config_of, pid_path
 from fleet.onhost.nginx.signals import hearing
+from fleet.onhost.nginx.worker_count import worker_count
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.state.store import Serving
 from fleet.onhost.steps.context import StepContext, StepError, StepFailed, StepRefused, find, identities
@@ -91,7 +92,7 @@ def _try(context: StepContext, seen: Observation) -> Optional[NotLaunched]:
     old = seen.masters[0]
     before = context.machine.stat(seen.pid_file) if seen.pid_file else None
     start = Start(old, before, mark(context.machine, old.pid))
-    _remember(context, start)
+    _remember(context, start, path_of(seen))
     context.send(old, signal.SIGUSR2)
     came, now = context.wait(lambda look: _is_over(context, look, start), LAUNCH_SEEN_S)
     if not came and _starting(context, old):
@@ -99,7 +100,7 @@ def _try(context: StepContext, seen: Observation) -> Optional[NotLaunched]:
     return None if _launched(context, now, old) else _why_not(context, now, start, came)
 
 
-def _remember(context: StepContext, start: Start) -> None:
+def _remember(context: StepContext, start: Start, binary: str) -> None:
     """Note what later visits can no longer see. Raises OSError: without this note nothing begins."""
     old, log = start.old, start.log
     context.own.write_serving(
@@ -112,9 +113,16 @@ def _remember(context: StepContext, start: Start) -> None:
             revived=identities(old.accepting),
             master=(old.pid, old.start),
             workers=len(old.accepting),
+            wanted=_wanted(context, old, binary),
             logs=written_by(context.machine, old.pid),
         )
     )
+
+
+def _wanted(context: StepContext, old: Master, binary: str) -> int:
+    """How many workers the new master starts; 0 if the configuration does not tell."""
+    found = worker_count(context.machine, old, config_of(context.machine, old), binary)
+    return found.number if found else 0
 
 
 def _is_over(context: StepContext, now: Observation, start: Start) -> bool:

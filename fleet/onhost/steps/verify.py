@@ -2,8 +2,8 @@
 
 Until `drain` the old workers serve on, but from `launch` on about half of the new connections meet the new release. So
 `verify` probes first, then waits for the settle time, and gives up at the first bad sign. The evidence: as many workers
-as the old master has, the same ones for the settle time; their answers to the probes; the error log; and every listening
-socket of the old master held by the new workers (docs/nginx-facts.md, sections 7 and 8).
+as a master starts here now, the same ones for the settle time; their answers to the probes; the error log; and every
+listening socket of the old master held by the new workers (docs/nginx-facts.md, sections 7 and 8).
 """
 
 from typing import FrozenSet, Optional, Sequence, Tuple
@@ -24,7 +24,7 @@ FLOOD = 10  # Crashes since launch. nginx restarts a worker that dies at its sta
 def verify(context: StepContext, seen: Observation) -> None:
     """Verify the new master beside the old one. Raises `StepFailed` at the first bad sign."""
     old, new = pair(seen)
-    seen = _judge(context, new, workers_before(context, old))
+    seen = _judge(context, new, _wanted(context, old))
     _must_cover(context, seen, old, new)
     say_doubled(context, seen, old)
     _remember(context, seen, new)
@@ -69,6 +69,13 @@ def workers_before(context: StepContext, old: Master) -> int:
     serving = context.own.serving
     known = serving.workers if serving.master == (old.pid, old.start) else 0
     return known or max(1, len(old.accepting))
+
+
+def _wanted(context: StepContext, old: Master) -> int:
+    """How many workers the new master must have: as many as it starts on this machine, else as many as the old one had."""
+    serving = context.own.serving
+    known = serving.wanted if serving.master == (old.pid, old.start) else 0
+    return known or workers_before(context, old)
 
 
 def say_doubled(context: StepContext, seen: Observation, old: Master) -> bool:

@@ -29,7 +29,11 @@ class Files:
         return os.path.lexists(path)
 
     def real_path(self, path: str) -> str:
-        return os.path.realpath(path)
+        """The path with its links followed; as given, when a link vanishes just then (that of a process that ends)."""
+        try:
+            return os.path.realpath(path)
+        except OSError:
+            return path
 
     def link_target(self, path: str) -> Optional[str]:
         """What the symbolic link says, or `None` when the path is no link."""

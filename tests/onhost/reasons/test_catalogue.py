@@ -150,6 +150,7 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "launch_failed": {"line": "it exited at once, and its log has no reason"},
     "usr2_ignored": {"line": "its log has no reason"},
     "new_master_hangs": {"state": "T"},
+    "processors_changed": {"processors": 2, "has": 4},
     "workers_missing": {"has": 2},
     "workers_hang": {"count": 4},
     "new_not_serving": {"when": " after the old workers were drained"},

@@ -74,3 +74,12 @@ def test_a_file_that_can_t_be_read_gives_nothing(tmp_path: Path) -> None:
     assert (machine.read(missing), machine.sha256(missing), machine.stat(missing)) == (None, None, None)
     assert (machine.names(missing), machine.room(missing), machine.locked_by(missing)) == ([], None, None)
     machine.unlink(missing)
+
+
+def test_the_link_of_a_process_that_ends_just_then_is_given_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(path: str) -> str:
+        raise FileNotFoundError(2, "No such file or directory", path)
+
+    monkeypatch.setattr(os, "readlink", gone)
+
+    assert Machine().real_path("/proc/self/cwd") == "/proc/self/cwd"
