@@ -6,7 +6,7 @@ from typing import Collection, Dict, List, Optional, Sequence, Tuple
 
 import psutil
 
-from fleet.onhost.system import sockets, unix_peers
+from fleet.onhost.system import sock_diag, sockets
 from fleet.onhost.system.sockets import Listener
 
 
@@ -15,7 +15,7 @@ class Connections:
 
     def listeners(self, pid: int) -> Dict[int, Listener]:
         """The listening TCP and UNIX sockets and the unconnected UDP sockets of the process's network namespace, by inode."""
-        return sockets.listeners("/proc/%d/net" % pid)
+        return sockets.listeners("/proc/%d/net" % pid, ours=_has_our_network(pid))
 
     def peer_inodes(self, connections: Sequence[socket.socket]) -> List[int]:
         """Inodes of the far ends of connections to this host, in the same order; 0 until a process accepts the connection.
@@ -23,8 +23,8 @@ class Connections:
         All of them are of one family. Raises OSError.
         """
         if connections and connections[0].family == socket.AF_UNIX:
-            return unix_peers.peer_inodes(connections)
-        return sockets.peer_inodes("/proc/self/net", connections)
+            return sock_diag.unix_peer_inodes(connections)
+        return sockets.peer_inodes(connections)
 
     def established(self, pids: Collection[int]) -> int:
         """The number of established TCP connections of these processes."""
@@ -81,3 +81,11 @@ class Connections:
         finally:
             os.close(place)
         return found
+
+
+def _has_our_network(pid: int) -> bool:
+    """Whether the process is in this process's network namespace."""
+    try:
+        return os.path.samestat(os.stat("/proc/self/ns/net"), os.stat("/proc/%d/ns/net" % pid))
+    except OSError:
+        return False

@@ -1,11 +1,14 @@
-"""The kernel's socket tables (/proc/net) as values: listening sockets, and the far end of a connection.
+"""The kernel's sockets as values: listening sockets, and the far end of a connection.
 
-On a busy host these tables have tens of thousands of lines, so lines are selected as text before any is parsed.
+TCP sockets are asked for by netlink (`sock_diag`), and where that can't be had, read from the tables in /proc/net. On a busy
+host these have tens of thousands of lines, so lines are selected as text before any is parsed.
 """
 
 import socket
 import sys
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
+
+from fleet.onhost.system import sock_diag
 
 LISTENING = " 0A "
 UNCONNECTED = " 07 "
@@ -22,10 +25,14 @@ class Listener(NamedTuple):
     address: str
 
 
-def listeners(folder: str) -> Dict[int, Listener]:
-    """The listening TCP and UNIX sockets and the unconnected UDP sockets of a /proc/PID/net folder, by inode."""
-    found = {}
-    for kind, state in (("tcp", LISTENING), ("tcp6", LISTENING), ("udp", UNCONNECTED), ("udp6", UNCONNECTED)):
+def listeners(folder: str, ours: bool = False) -> Dict[int, Listener]:
+    """The listening TCP and UNIX sockets and the unconnected UDP sockets of a /proc/PID/net folder, by inode.
+
+    `ours`: the folder is that of this process's own network namespace.
+    """
+    found = _tcp_by_netlink() if ours else {}
+    tables = (("udp", UNCONNECTED), ("udp6", UNCONNECTED))
+    for kind, state in tables if found else (("tcp", LISTENING), ("tcp6", LISTENING), *tables):
         for fields in _lines(folder + "/" + kind, state):
             if fields[3] == state.strip():
                 inode = int(fields[9])
@@ -38,8 +45,30 @@ def listeners(folder: str) -> Dict[int, Listener]:
     return found
 
 
-def peer_inodes(folder: str, connections: Sequence[socket.socket]) -> List[int]:
-    """Inodes of the far ends of connections to this host, in the same order; 0 until a process has accepted the connection.
+def _tcp_by_netlink() -> Dict[int, Listener]:
+    """The listening TCP sockets of this process's network namespace, by inode; none where the kernel can't be asked."""
+    try:
+        every = sock_diag.tcp_listeners()
+    except OSError:
+        return {}
+    return {one.inode: _listener(one) for one in every}
+
+
+def _listener(one: sock_diag.Listening) -> Listener:
+    six = one.family == socket.AF_INET6
+    return Listener(one.inode, "tcp6" if six else "tcp", "%s:%d" % ("[%s]" % one.host if six else one.host, one.port))
+
+
+def peer_inodes(connections: Sequence[socket.socket]) -> List[int]:
+    """Inodes of the far ends of connections to this host, in the same order; 0 until a process has accepted the connection."""
+    try:
+        return sock_diag.tcp_peer_inodes(connections)
+    except OSError:
+        return peer_inodes_by_table("/proc/self/net", connections)
+
+
+def peer_inodes_by_table(folder: str, connections: Sequence[socket.socket]) -> List[int]:
+    """As `peer_inodes`, by a /proc/PID/net folder.
 
     A listener on `::` may take an IPv4 connection, too. Only the IPv6 table has that one, and it is read only for this.
     """
