@@ -74,7 +74,8 @@ class Generation(NamedTuple):
 class Rehearsal(NamedTuple):
     """One rehearsal. `new` was started by `old` with USR2; if `alone`, by itself, because the old one was not or could not be.
 
-    `why_not` says why there is no rehearsal; then both generations are `None`.
+    `why_not` says why there is no rehearsal; then both generations are `None`. `memory_kb` is that of nginx (PSS) and of all
+    that was written in the copy; `disk_kb` is what was written to a disk in spite of it.
     """
 
     old: Optional[Generation] = None
