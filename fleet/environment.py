@@ -17,6 +17,7 @@ from fleet.engine import Visits
 from fleet.errors import Refused
 from fleet.host import Host
 from fleet.task import PLAIN, Connecting
+from fleet.typed_command import UNTYPED, TypedCommand
 
 Prepare = Callable[[Sequence[Host], Connecting], tuple[str, ...]]
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -87,7 +88,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class CommandOptions:
-    """The options that commands share, as the operator gave them."""
+    """The options that commands share, as the operator gave them. `typed` is the whole command, for messages."""
 
     inventories: tuple[Path, ...] = ()
     limits: tuple[str, ...] = ()
@@ -100,3 +101,4 @@ class CommandOptions:
     lock_wait_s: float = 0.0
     force: bool = False
     connecting: Connecting = PLAIN
+    typed: TypedCommand = UNTYPED

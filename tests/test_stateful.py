@@ -407,7 +407,7 @@ class Rollouts(RuleBasedStateMachine):
 
 
 def test_a_rollback_by_another_operator_that_was_killed_half_way_is_finished_by_a_rollback() -> None:
-    """The resume of the first operator leaves that host alone. (Found by the machine above.)"""
+    """The resume of the first operator names that host and leaves it alone. (Found by the machine above.)"""
     machine = Rollouts()
     policy = Policy(
         bake_s=0.0, max_failures=0, on_failure=OnFailure.ROLLBACK, commit=CommitWhen.END, parallel=1, lease_s=0.0
@@ -417,6 +417,15 @@ def test_a_rollback_by_another_operator_that_was_killed_half_way_is_finished_by_
     machine.a_visit_breaks_off(pick=0, way="killed", steps=1)
     host = machine.ground.hosts["web-01"]
     assert (host.phase(), host.report().undone) == (Phase.OVERLAP, ("r1",))
+    machine.ground.pass_time(CLAIM_S + 1)
+    for run in list(machine.live):
+        machine._gone(run)
+
+    resumed = machine._resumed(machine.laptops[0], "r1")
+
+    assert resumed is not None
+    assert (resumed.status.exit_code, host.phase()) == (4, Phase.OVERLAP)
+    assert "did not finish on web-01. Finish it first: `fleet rollback r1`." in resumed.status.message
 
     machine.teardown()
 

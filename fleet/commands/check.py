@@ -1,5 +1,6 @@
 """`fleet check RELEASE`: preflight on every host, with the release staged there unless `--no-stage`."""
 
+from dataclasses import replace
 from functools import partial
 
 from fleet.environment import CommandOptions, Environment
@@ -40,7 +41,7 @@ def run(
     tasks = TaskBuilder(
         names, environment.operator(), policy, target, may_stage=may_stage, connecting=options.connecting
     )
-    start = initial_status(environment.rollout_id(environment.clock()()), [hosts])
+    start = replace(initial_status(environment.rollout_id(environment.clock()()), [hosts]), typed=options.typed)
     decide = partial(decide_single_visit, Ask.STAGE, options.parallel, is_staged=may_stage)
     status = run_engine(environment, output, tasks, decide, start, quiet=as_json, message=f"check {words}")
     if as_json:

@@ -6,12 +6,16 @@ from functools import partial
 
 from fleet.environment import CommandOptions, Environment
 from fleet.journal.journal import Journal
+from fleet.onhost.protocol import State
 from fleet.rollout.commit import commit_status, decide_commit
 from fleet.rollout.policy import Policy
 from fleet.runs.all_hosts import Operation, run_on_all_hosts
 from fleet.runs.engine_run import command_output
+from fleet.runs.known_rollouts import KnownRollouts
 from fleet.runs.lease_option import LEASE_S
 from fleet.runs.recording import Recorder, journal_lock
+
+SETTLED = frozenset({State.COMMITTED, State.ROLLED_BACK})
 
 
 def run(
@@ -19,14 +23,15 @@ def run(
 ) -> int:
     """Retires the old masters on all hosts of the rollout; returns the exit code."""
     policy = Policy(parallel=options.parallel, drain_timeout_s=drain_timeout_s, cut=cut, lease_s=LEASE_S)
-    operation = Operation("commit", policy, commit_status, partial(decide_commit, policy))
+    operation = Operation("commit", policy, commit_status, partial(decide_commit, policy), SETTLED)
     output = command_output(options)
     # Look at the hosts under the lock, so that no other run of this journal changes them after the look.
     with (
         Journal.open(options.journal) as journal,
         journal_lock(journal, output, options, environment.operator(), "commit", prefix or "") as recorder,
     ):
-        return run_on_all_hosts(environment, options, output, prefix, operation, partial(_name_lock, recorder))
+        recording, known = partial(_name_lock, recorder), KnownRollouts(journal)
+        return run_on_all_hosts(environment, options, output, prefix, operation, recording, known)
 
 
 @contextmanager

@@ -23,10 +23,20 @@ from fleet.rollout.policy import CommitWhen, OnFailure, Policy, Rehearse
 from fleet.rollout.resume import ResumeAs, resumed_status
 from fleet.rollout.tasks import Target, TaskBuilder
 from fleet.rollout.upgrade import decide
-from fleet.runs.engine_run import command_output, confirm, look_at, run_engine, selected_hosts, show_result
+from fleet.runs.engine_run import (
+    command_output,
+    confirm,
+    look_at,
+    names_hosts,
+    run_engine,
+    selected_hosts,
+    show_result,
+)
 from fleet.runs.interrupted_rollout import InterruptedRollout, from_hosts, from_journal
 from fleet.runs.lease_option import check_lease, check_lease_renewal
 from fleet.runs.recording import Recorder, journal_lock, run_data
+from fleet.runs.rollout_hosts import none_selected, refuse_lost
+from fleet.typed_command import TypedCommand
 from fleet.ui.output import Output
 
 
@@ -76,7 +86,8 @@ def run(environment: Environment, options: CommandOptions, prefix: str | None, o
             if look.interrupted:
                 output.say(look.message)
                 return look.exit_code or results.INTERRUPTED
-            found = from_hosts(look, output, prefix, bool(options.limits))
+            found = from_hosts(look, output, prefix, names_hosts(options))
+            options = replace(options, typed=options.typed.of(found.rollout))
             is_limited, notes_to = True, None
         if found.resume_as is ResumeAs.UPGRADE:
             recorder.set_rollout(found.rollout)
@@ -85,7 +96,7 @@ def run(environment: Environment, options: CommandOptions, prefix: str | None, o
     if found.resume_as is ResumeAs.NOTHING:
         raise Refused(
             f"Rollout {found.rollout} was rolled back. There is nothing to resume.",
-            "Start a new one: `fleet upgrade RELEASE`.",
+            f"Start a new one: {options.typed.other('upgrade', 'RELEASE').quoted}.",
         )
     command = rollback.run if found.resume_as is ResumeAs.ROLLBACK else commit.run
     output.say(f"Resuming the interrupted {found.resume_as.value} of rollout {found.rollout}.")
@@ -102,7 +113,7 @@ def _resume_upgrade(
     hosts: tuple[Host, ...],
     overrides: Overrides,
 ) -> int:
-    target = _target(found, overrides)
+    target = _target(found, overrides, options.typed)
     batches = _batches(found, hosts, overrides)
     policy = check_lease_renewal(_policy(found, overrides, options, len(hosts)), len(hosts))
     count = counted(len(hosts))
@@ -120,7 +131,7 @@ def _resume_upgrade(
         output,
         replace(tasks, sender=recorder.sender),
         partial(decide, policy),
-        resumed_status(found.rollout, batches, found.passed),
+        replace(resumed_status(found.rollout, batches, found.passed), typed=options.typed),
         message=f"resume {found.rollout}",
         data=run_data("resume", options, tasks, target.sha256),
         journal=recorder,
@@ -132,24 +143,17 @@ def _hosts(
     options: CommandOptions, output: Output | None, found: InterruptedRollout, is_limited: bool
 ) -> tuple[Host, ...]:
     """The selected hosts of the plan, in its order. Raises `Refused` if one is missing and the operator set no limit."""
-    selected = {host.name: host for host in selected_hosts(options, output)}
     planned = [name for batch in found.batches for name in batch]
-    missing = [name for name in planned if name not in selected]
-    if missing and not is_limited:
-        raise Refused(
-            f"Rollout {found.rollout} has hosts that the inventory does not have: {', '.join(missing)}.",
-            "Give the inventory that has them (-i), or select the hosts to resume with --limit.",
-        )
+    selected = {host.name: host for host in selected_hosts(options, output, needed=planned)}
+    if not is_limited:
+        refuse_lost(found.rollout, (name for name in planned if name not in selected), options.typed)
     kept = tuple(selected[name] for name in planned if name in selected)
     if not kept:
-        raise Refused(
-            f"None of the selected hosts is in rollout {found.rollout}.",
-            f"See its hosts: `fleet show {found.rollout}`.",
-        )
+        raise none_selected(found.rollout, options.typed)
     return kept
 
 
-def _target(found: InterruptedRollout, overrides: Overrides) -> Target:
+def _target(found: InterruptedRollout, overrides: Overrides, typed: TypedCommand) -> Target:
     """The rollout's own release. Raises `Refused` for another one, and `ReleaseError`."""
     given = overrides.release
     path = given or found.release_path
@@ -161,7 +165,8 @@ def _target(found: InterruptedRollout, overrides: Overrides) -> Target:
         raise Refused(
             f"{path} is not the release of rollout {found.rollout}: its hash is {sha256[:12]}, the rollout's is "
             f"{found.release[:12]}.",
-            f"Give the rollout's own file with `--release FILE`; or roll back first: `fleet rollback {found.rollout}`.",
+            f"Give the rollout's own file: {typed.having('release', '--release', 'FILE').quoted}; or roll back first: "
+            f"{typed.other('rollback', found.rollout).quoted}.",
         )
     if not isinstance(release, Release):
         return Target(found.release)

@@ -54,7 +54,9 @@ def run(environment: Environment, options: CommandOptions, as_json: bool) -> int
             _release(environment, output, options, [host for host in hosts if host.name in names]) if claimed else None
         )
     bad = [host for host in released.all if host.last.outcome is not Outcome.DONE] if released else []
-    output.say(f"Not released: {results.names(bad)}. See why: fleet status." if bad else "Released.")
+    output.say(
+        f"Not released: {results.names(bad)}. See why: {options.typed.other('status').quoted}." if bad else "Released."
+    )
     return results.PERSON if bad else code
 
 

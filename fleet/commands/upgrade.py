@@ -91,7 +91,7 @@ def _roll_out(
         force=options.force,
         connecting=options.connecting,
     )
-    start = initial_status(rollout.id, [batch.hosts for batch in plan.batches])
+    start = replace(initial_status(rollout.id, [batch.hosts for batch in plan.batches]), typed=options.typed)
     data = rollout_data(options, tasks, target, given)
     with journal_lock(rollout.journal, output, options, rollout.operator, "upgrade", rollout.id) as recorder:
         return run_engine(

@@ -35,7 +35,7 @@ def select_names(patterns: Sequence[str], groups: Mapping[str, tuple[str, ...]])
     narrowed = set(hosts)
     excluded: set[str] = set()
     is_named = False
-    for pattern in _single_patterns(patterns, frozenset(hosts)):
+    for pattern in single_patterns(patterns, frozenset(hosts)):
         sign, rest = (pattern[0], pattern[1:]) if pattern[0] in "!&" else ("", pattern)
         matching = _matching(rest, groups)
         if sign == "!":
@@ -53,7 +53,7 @@ def select_names(patterns: Sequence[str], groups: Mapping[str, tuple[str, ...]])
     return tuple(host for host in hosts if host in chosen)
 
 
-def _single_patterns(patterns: Sequence[str], hosts: frozenset[str]) -> Iterator[str]:
+def single_patterns(patterns: Sequence[str], hosts: frozenset[str]) -> Iterator[str]:
     """Each single pattern, those in files included."""
     for pattern in patterns:
         if not pattern.strip():

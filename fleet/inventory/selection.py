@@ -6,7 +6,7 @@ use, is a note: one line per kind, whatever the number of hosts.
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from fleet.host import Host
 from fleet.inventory.ansible_variables import ALIASES, CONFLICTS, Password, is_ignored
 from fleet.inventory.host_variables import KNOWN, NGINX_VARIABLES
 from fleet.inventory.nearest import one_slip_off
-from fleet.inventory.patterns import select_names
+from fleet.inventory.patterns import select_names, single_patterns
 from fleet.inventory.tree import ALL, Origin, Problem, Tree, Unknown, Variable, refuse
 from fleet.inventory.variables import BuiltHost, build_host, is_label
 from fleet.onhost.text import counted, listed
@@ -59,22 +59,35 @@ class Inventory:
         """The hosts of `selection`, without its notes."""
         return self.selection(patterns).hosts
 
-    def selection(self, patterns: Sequence[str] = (), passwords: frozenset[Password] = frozenset()) -> Selection:
+    def selection(
+        self,
+        patterns: Sequence[str] = (),
+        passwords: frozenset[Password] = frozenset(),
+        needed: Collection[str] | None = None,
+    ) -> Selection:
         """The hosts that Ansible's host patterns select; all hosts without a pattern.
 
-        `passwords` are those that the command is given, or does not need. Raises `InventoryError` if a pattern matches
-        nothing, if no host is left, or if fleet can't reach or handle a selected host as the inventory describes it.
+        `passwords` are those that the command is given, or does not need. `needed` are the hosts that the command can't do
+        without, `None` for all selected ones. Raises `InventoryError` if a pattern matches nothing, if no host is left, or if
+        fleet can't reach or handle a needed host as the inventory describes it.
         """
         chosen = frozenset(select_names(patterns, self.groups)) if patterns else frozenset(self.groups[ALL])
         built = {name: self._built(name, passwords) for name in self.sources}
         selected = {name: each for name, each in built.items() if name in chosen}
         refused = [name for name, each in selected.items() if each.host is None]
         kept = [name for name, each in selected.items() if each.host is not None]
-        problems = _with_names({name: selected[name].problems for name in refused})
+        unfit = [name for name in refused if needed is None or name in needed or not kept]
+        problems = _with_names({name: selected[name].problems for name in unfit})
         refuse(problems, self._way_out(patterns, refused, kept))
         hosts = tuple(each.host for each in selected.values() if each.host is not None)
-        others = {name: each for name, each in built.items() if name not in chosen}
-        return Selection(hosts, (*self.notes, *self._notes(selected), *_notes_on_others(others)))
+        others = {name: each for name, each in built.items() if name not in kept}
+        place = "outside --limit" if chosen.isdisjoint(refused) else "of the inventory"
+        notes = (*self.notes, *self._notes({name: selected[name] for name in kept}), *_notes_on_others(others, place))
+        return Selection(hosts, notes)
+
+    def names_hosts(self, patterns: Sequence[str]) -> bool:
+        """Whether one of the patterns names hosts or groups; the others only narrow a selection."""
+        return any(pattern[0] not in "!&" for pattern in single_patterns(patterns, frozenset(self.groups[ALL])))
 
     def _built(self, name: str, passwords: frozenset[Password]) -> BuiltHost:
         source = self.sources[name]
@@ -173,8 +186,8 @@ def _notes_on_names(variables: Iterable[tuple[str, Variable]]) -> Iterator[str]:
             yield f"{origin}: {name} is {what}; did you mean {meant}?"
 
 
-def _notes_on_others(others: Mapping[str, BuiltHost]) -> Iterator[str]:
-    """The hosts outside the selection that would be refused."""
+def _notes_on_others(others: Mapping[str, BuiltHost], place: str) -> Iterator[str]:
+    """The hosts that are left aside and would be refused."""
     reasons: dict[str, list[str]] = {}
     for name, each in others.items():
         if each.problems:
@@ -183,7 +196,7 @@ def _notes_on_others(others: Mapping[str, BuiltHost]) -> Iterator[str]:
     if reasons:
         count = sum(len(names) for names in reasons.values())
         told = [f"{why} of {listed(names, 3)}" for why, names in reasons.items()]
-        yield f"{counted(count)} outside --limit can't be handled by fleet: {listed(told, MOST_NAMED, '; ')}."
+        yield f"{counted(count)} {place} can't be handled by fleet: {listed(told, MOST_NAMED, '; ')}."
 
 
 def _counts(names: Counter[str]) -> str:

@@ -6,7 +6,7 @@ append at the same time.
 
 import secrets
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from types import TracebackType
@@ -68,11 +68,13 @@ class Journal(AbstractContextManager["Journal"]):
         me = Holder(token or new_token(), operator, this_process(), command, rollout, since=now)
         return JournalLock(self._database, me)
 
-    def events(self, rollout: str, run: str | None = None) -> tuple[Event, ...]:
-        """The events of a rollout, or of one of its runs, in the order in which they were written."""
+    def events(self, rollout: str, run: str | None = None, types: Collection[EventType] = ()) -> tuple[Event, ...]:
+        """The events of a rollout, or of one of its runs, in the order in which they were written; of these types only."""
         wanted = EVENTS.c.rollout == rollout
         if run is not None:
             wanted &= EVENTS.c.run == run
+        if types:
+            wanted &= EVENTS.c.type.in_([each.value for each in types])
         with self._database.reading() as connection:
             rows = connection.execute(select(EVENTS.c.seq, EVENTS.c.body).where(wanted).order_by(EVENTS.c.seq)).all()
         return tuple(_load(seq, body) for seq, body in rows)

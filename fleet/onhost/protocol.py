@@ -279,7 +279,8 @@ class Report(NamedTuple):
     `previous` is the rollout that was in force when that of `record` began. `claim` is the run at work here. `lease_left_s`
     is the rest of the lease in seconds, `None` without one. `unconfirmed`: the release of the record serves alone, by a
     master that no visit has verified (after a boot, or after the old master died). `undone` are the rollouts that may no
-    longer begin here. `rehearsal` is that of this visit's preflight, `None` if there was none.
+    longer begin here. `rehearsal` is that of this visit's preflight, `None` if there was none. `epoch_of` is the rollout
+    whose request brought the epoch.
     """
 
     phase: Phase
@@ -305,6 +306,7 @@ class Report(NamedTuple):
     unconfirmed: bool = False
     undone: Tuple[str, ...] = ()
     rehearsal: Optional[RehearsalSummary] = None
+    epoch_of: str = ""
 
 
 class ReplyType(Enum):

@@ -7,7 +7,9 @@ import rich_click as click
 from click.core import ParameterSource
 
 from fleet.environment import CommandOptions, Environment
+from fleet.options.shared import TYPED
 from fleet.task import Connecting, HostKeys
+from fleet.typed_command import TypedCommand, TypedOption
 
 
 def environment(ctx: click.Context) -> Environment:
@@ -30,7 +32,27 @@ def command_options(ctx: click.Context, given: dict[str, Any]) -> CommandOptions
         lock_wait_s=given.pop("lock_wait", 0.0),
         force=given.pop("force", False),
         connecting=_connecting(given),
+        typed=_typed_command(ctx, tuple(of_all["limit"] or ())),
     )
+
+
+def _typed_command(ctx: click.Context, limits: tuple[str, ...]) -> TypedCommand:
+    """The command as it was typed, without a password."""
+    arguments = [ctx.params.get(each.name or "") for each in ctx.command.params if isinstance(each, click.Argument)]
+    options = map(_without_password, ctx.meta.get(TYPED, ()))
+    return TypedCommand(
+        ctx.info_name or "", tuple(str(each) for each in arguments if each is not None), tuple(options), limits
+    )
+
+
+def _without_password(typed: TypedOption) -> TypedOption:
+    """The option; the URL of a database without what may hold a password."""
+    scheme, is_url, rest = typed.words[-1].partition("://")
+    if typed.name != "journal" or not is_url:
+        return typed
+    login, at, place = rest.partition("?")[0].rpartition("@")
+    hidden = f"{login.partition(':')[0]}:***" if ":" in login else login
+    return typed._replace(words=(*typed.words[:-1], f"{scheme}://{hidden}{at}{place}"))
 
 
 def _connecting(given: dict[str, Any]) -> Connecting:

@@ -4,23 +4,51 @@ The options of all commands may stand before the command or after it: `fleet -i 
 hosts.yaml`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from click.core import ParameterSource
 
 from fleet.options.help_layout import ARGUMENTS, CONNECTION, HOSTS, LOCKS, OUTPUT, SAFETY
 from fleet.options.value_types import ByteRate, Duration
 from fleet.task import HostKeys
+from fleet.typed_command import TypedOption
 
 Decorator = Callable[[Any], Any]
+TYPED = "fleet.typed_options"
+"""Where click's context, which a group shares with its command, keeps the options as they were typed."""
+
+
+class OptionAsTyped(click.RichOption):
+    """An option that remembers its words, so that a message can print the whole command again."""
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
+        """The value before its conversion, and where it comes from."""
+        value, source = super().consume_value(ctx, opts)
+        if source is ParameterSource.COMMANDLINE:
+            ctx.meta.setdefault(TYPED, []).extend(TypedOption(self.name or "", words) for words in self._words(value))
+        return value, source
+
+    def _words(self, value: Any) -> Iterator[tuple[str, ...]]:
+        """The words of each time that the option was typed, with its shortest name."""
+        if self.count:
+            yield from [(self.opts[0],)] * int(value)
+        elif self.is_flag:
+            yield (self.opts[0] if value else self.secondary_opts[0],)
+        else:
+            yield from ((self.opts[0], str(each)) for each in (value if self.multiple else [value]))
 
 
 def option(*names: str, env: str, panel: str, **settings: Any) -> Decorator:
     """An option that shows its environment variable, `FLEET_` and `env`, and its default in the help."""
     return click.option(
-        *names, envvar=f"FLEET_{env}", panel=panel, **{"show_envvar": True, "show_default": True, **settings}
+        *names,
+        cls=OptionAsTyped,
+        envvar=f"FLEET_{env}",
+        panel=panel,
+        **{"show_envvar": True, "show_default": True, **settings},
     )
 
 

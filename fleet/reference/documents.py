@@ -224,8 +224,8 @@ DOCUMENTS = (
     Document(
         "fleet.show/1",
         "fleet show ROLLOUT --json",
-        "One rollout: its runs, each with all of its events as `fleet.event/1`.",
-        {"schema": "fleet.show/1", "rollout": ROLLOUT, "runs": [{**_RUN, "events": []}]},
+        "One rollout: its own hosts, and its runs, each with all of its events as `fleet.event/1`.",
+        {"schema": "fleet.show/1", "rollout": ROLLOUT, "hosts": ["web-01"], "runs": [{**_RUN, "events": []}]},
     ),
     Document(
         "fleet.lab/1",

@@ -25,7 +25,8 @@ def _event(second: float, type: EventType, message: str = "", **values: Any) -> 
 
 EVENTS = {
     EventType.ROLLOUT_STARTED: EventExample(
-        "The run starts. Holds everything needed to continue it: command, operator, release, policy, inventory, batches.",
+        "The run starts. Holds everything needed to continue it: command, operator, release, policy, inventory, batches. "
+        "`command_line` is the command as it was typed, without a password.",
         _event(
             0,
             EventType.ROLLOUT_STARTED,
@@ -42,6 +43,12 @@ EVENTS = {
                 "limit": [],
                 "controller": {"host": "desk", "pid": 4711},
                 "batches": [["web-01"], ["web-02"]],
+                "command_line": {
+                    "command": "commit",
+                    "arguments": [ROLLOUT],
+                    "options": [["inventory", "-i", "hosts.yaml"]],
+                    "limits": [],
+                },
             },
         ),
     ),
@@ -55,6 +62,7 @@ EVENTS = {
                 "course": "upgraded",
                 "fault": None,
                 "cause": None,
+                "gave_up_on": None,
                 "doubt": None,
                 "remedy": "",
                 "was_first": True,

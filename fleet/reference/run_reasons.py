@@ -15,6 +15,9 @@ RUN: Mapping[str, str] = MappingProxyType(
         "journal_lost": "The journal can't be written; no further host is begun, and a rollback continues without it.",
         "last_look": "The hosts that did not answer are asked once more before the run ends.",
         "lock_wait": "The run waits for a host that another run holds (--lock-wait).",
+        "not_begun": "The host is left alone: it does not answer, and the journal shows that the rollout never began it.",
+        "not_in_inventory": "The host is in the rollout, but the inventory does not have it.",
+        "rollback_unfinished": "A rollback of this rollout began on the host and did not finish: `fleet rollback` finishes it.",
         "rolled_back": "The host is left alone: an operator rolled it back from this rollout.",
         "taken_over": "Another run took over the journal's lock; no further host is begun.",
     }

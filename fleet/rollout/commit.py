@@ -9,29 +9,31 @@ from fleet.rollout.actions import Action, BeginVisit, Emit, Finish, visits_to, w
 from fleet.rollout.from_hosts import as_reported, left_alone, start_status, without_answer
 from fleet.rollout.host_status import FaultKind, HostStatus, KnownReason, Progress, at_fault, explained
 from fleet.rollout.lease_renewal import renewals, with_room_for_renewals
+from fleet.rollout.own_hosts import OwnHosts
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus, Stage
 from fleet.rollout.upgrade import needs_commit
 
 
-def commit_status(look: RolloutStatus, rollout: str) -> RolloutStatus:
-    """The status with which the commit of `rollout` begins."""
+def commit_status(look: RolloutStatus, rollout: str, own: OwnHosts | None = None) -> RolloutStatus:
+    """The status with which the commit of `rollout` on its `own` hosts begins; without them, on every host of the look."""
 
     def start(host: HostStatus) -> HostStatus:
         if host.report is None:
             return at_fault(without_answer(host), FaultKind.UNREACHABLE)
         record = host.report.record
         if record is None or record.rollout != rollout:
-            return left_alone(host, KnownReason.OTHER_ROLLOUT.value, "The host is not of this rollout.")
+            return left_alone(host, KnownReason.OTHER_ROLLOUT.value, "The rollout did not begin this host.")
         if record.state is State.ROLLED_BACK or host.phase is Phase.OLD:
-            why = f"The host is {host.report.phase.value}: it went back. Only a new `fleet upgrade` moves it forward."
+            forward = look.typed.other("upgrade", "RELEASE").quoted
+            why = f"The host is {host.report.phase.value}: it went back. Only a new {forward} moves it forward."
             back = explained(as_reported(host, Progress.ROLLED_BACK), "went_back", why)
             return at_fault(back, FaultKind.FAILED)
         if record.state is State.COMMITTED and host.phase is Phase.NEW:
             return as_reported(host, Progress.COMMITTED)
         return as_reported(host, Progress.UPGRADED)
 
-    return start_status(look, rollout, start)
+    return start_status(look, rollout, start, own)
 
 
 def decide_commit(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
@@ -56,7 +58,7 @@ def _has_lease(action: Action, status: RolloutStatus) -> bool:
 def _committed(status: RolloutStatus) -> Finish:
     in_use = [host for host in status.all if host.in_use]
     if in_use and not any(host.visited(Ask.COMMIT) and host.fault is None for host in status.all):
-        return results.held_by_others(in_use)
+        return results.held_by_others(status, in_use)
     failed = [host for host in status.all if host.fault is not None]
     waiting = [host for host in status.all if host.drain_pending]
     done = [host for host in status.all if host.progress is Progress.COMMITTED]
@@ -66,7 +68,7 @@ def _committed(status: RolloutStatus) -> Finish:
     parts = [
         f"Not finished: {committed} are committed." if code else f"Committed: {committed}.",
         f"Not committed: {results.names(failed)}; the reasons and what to type are above." if failed else "",
-        results.drain_pending(waiting, status.rollout),
+        results.drain_pending(status, waiting),
     ]
     text = " ".join(filter(None, parts)) + results.needs_person(status)
     return Finish(Result.HALTED if code else Result.COMPLETED, code, text)

@@ -7,8 +7,11 @@ then `newest` (or the operator) chooses the rollout, and `start_status` turns wh
 from collections.abc import Callable
 from dataclasses import replace
 
-from fleet.onhost.protocol import Record
-from fleet.rollout.host_status import HostStatus, Progress, explained
+from fleet.onhost.protocol import Ask, Record
+from fleet.onhost.text import sentences
+from fleet.rollout.host_status import Fault, FaultKind, HostStatus, LastVisit, Progress, explained
+from fleet.rollout.own_hosts import OwnHosts
+from fleet.rollout.results import leaving_out
 from fleet.rollout.rollout_status import RolloutStatus
 
 
@@ -28,11 +31,31 @@ def newest(look: RolloutStatus) -> str | None:
     return max(found, key=lambda rollout: (found[rollout].at, rollout), default=None)
 
 
-def start_status(look: RolloutStatus, rollout: str, start: Callable[[HostStatus], HostStatus]) -> RolloutStatus:
-    """The status with which a commit or rollback of `rollout` begins, each host as `start` gives it."""
-    hosts = {name: start(host) for name, host in look.hosts.items()}
-    batches = look.batches or (tuple(hosts),)
-    return RolloutStatus(rollout=rollout, hosts=hosts, batches=batches, started_at=look.started_at)
+def start_status(
+    look: RolloutStatus, rollout: str, start: Callable[[HostStatus], HostStatus], own: OwnHosts | None = None
+) -> RolloutStatus:
+    """The status with which a commit or rollback of `rollout` begins, each of its own hosts as `start` gives it.
+
+    Without `own` every host of the look is one.
+    """
+    own = own or OwnHosts(tuple(look.hosts))
+    without_doubtful = leaving_out(replace(look, rollout=rollout), own.doubtful)
+
+    def begin(host: HostStatus) -> HostStatus:
+        if host.name in own.never_begun:
+            why = "It does not answer, and the rollout never began it."
+            return left_alone(host, reason="not_begun", message=why)
+        return start(_doubtful(host, without_doubtful) if host.name in own.doubtful else host)
+
+    hosts = {name: begin(look.hosts[name]) for name in own.members}
+    return RolloutStatus(rollout, hosts, (tuple(hosts),), started_at=look.started_at, typed=look.typed)
+
+
+def _doubtful(host: HostStatus, without: str) -> HostStatus:
+    """The silent host, with the words for one that may never have been in the rollout."""
+    message = sentences(host.last.message, "No journal here shows whether it is in the rollout.")
+    leave_out = f"If it never was in the rollout, leave it out: {without}." if without else ""
+    return replace(host, last=replace(host.last, message=message, remedy=sentences(host.last.remedy, leave_out)))
 
 
 def as_reported(host: HostStatus, progress: Progress) -> HostStatus:
@@ -49,3 +72,11 @@ def without_answer(host: HostStatus) -> HostStatus:
     """The host that gave the look no answer. The rollout may have begun it."""
     last = replace(host.last, ask=None, started_at=None)
     return replace(as_reported(host, Progress.BEGUN), last=last)
+
+
+def not_in_inventory(name: str, ask: Ask, remedy: str) -> HostStatus:
+    """A host of the rollout that this run would have to visit and can't."""
+    message = "It is in the rollout, but not in the inventory."
+    last = LastVisit(reason="not_in_inventory", message=message, remedy=remedy)
+    fault = Fault(FaultKind.UNREACHABLE, last.reason, message, remedy, gave_up_on=ask)
+    return HostStatus(name, 1, Progress.BEGUN, fault, last=last)

@@ -37,6 +37,7 @@ class KnownReason(Enum):
     FOREIGN = "foreign"
     NOTHING_TO_UNDO = "nothing_to_undo"
     OTHER_ROLLOUT = "other_rollout"
+    NOT_BEGUN = "not_begun"
 
     @classmethod
     def of(cls, reason: str | None) -> "KnownReason | None":
@@ -219,6 +220,22 @@ class HostStatus:
         if before is None or after is None or before.state is not State.ROLLED_BACK:
             return False
         return before.rollout == after.rollout
+
+    def was_undone_by_operator(self, rollout: str) -> bool:
+        """Whether an operator rolled the host back from this rollout.
+
+        A host that the rollout itself rolled back, or whose lease expired, has a `why` in its record and is tried again.
+        """
+        if self.report is None or rollout not in self.report.undone:
+            return False
+        record = self.report.record
+        return record is None or record.rollout != rollout or not record.why
+
+    def is_half_way_back(self, rollout: str) -> bool:
+        """Whether a rollback of this rollout by an operator began here, and the rollout is still in force."""
+        record = self.report.record if self.report else None
+        in_force = record is not None and record.rollout == rollout and record.state is not State.ROLLED_BACK
+        return in_force and self.was_undone_by_operator(rollout)
 
     @property
     def unchanged(self) -> bool:

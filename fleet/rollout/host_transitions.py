@@ -37,6 +37,7 @@ MOVING = (Ask.UPGRADE, Ask.COMMIT, Ask.ROLLBACK)
 MOVING_FORWARD = (Ask.UPGRADE, Ask.COMMIT)
 """The visits after which the host's phase is where this rollout left it."""
 UNDONE_BY_OPERATOR = "An operator rolled this host back from this rollout. Only a new `fleet upgrade` moves it forward."
+UNFINISHED = "A rollback of this rollout has begun on this host and did not finish: the host is %s."
 
 
 def after(host: HostStatus, event: Event, rollout: str) -> HostStatus:
@@ -74,7 +75,7 @@ def _known(host: HostStatus, event: Event) -> HostStatus:
     return replace(
         host,
         progress=Progress(data["course"]),
-        fault=_known_fault(data["fault"], data["cause"]),
+        fault=_known_fault(data["fault"], data["cause"], data.get("gave_up_on")),
         unresolved=_known_unresolved(*data["doubt"]) if data["doubt"] else None,
         last=_words(host.last, event, event.outcome),
         report=event.report,
@@ -83,9 +84,10 @@ def _known(host: HostStatus, event: Event) -> HostStatus:
     )
 
 
-def _known_fault(kind: str | None, words: tuple[str | None, str, str] | None) -> Fault | None:
+def _known_fault(kind: str | None, words: tuple[str | None, str, str] | None, given_up: str | None) -> Fault | None:
     reason, message, remedy = words or (None, "", "")
-    return Fault(FaultKind(kind), reason, message, remedy) if kind else None
+    ask = Ask(given_up) if given_up else None
+    return Fault(FaultKind(kind), reason, message, remedy, ask) if kind else None
 
 
 def _known_unresolved(ask: str, lost_at: str, next_at: str, tries: int) -> UnresolvedVisit:
@@ -123,7 +125,7 @@ def _visit_ended(host: HostStatus, event: Event, rollout: str) -> HostStatus:
         case Ask.COMMIT:
             return _committed(host, event)
         case Ask.ROLLBACK:
-            return _rolled_back(host, event)
+            return _rolled_back(host, event, rollout)
         case Ask.LOOK:
             return _looked(host, event, rollout)
         case Ask.UNLOCK | Ask.LEASE:
@@ -156,7 +158,11 @@ def _past_visits(past: PastVisits, event: Event, ask: Ask, started_at: datetime)
 
 def _staged(host: HostStatus, rollout: str) -> HostStatus:
     match host.last.outcome:
-        case Outcome.DONE if was_undone_by_operator(host, rollout):
+        case Outcome.DONE if host.is_half_way_back(rollout):
+            why = UNFINISHED % (host.phase.value if host.phase else "not known")
+            host = explained(replace(host, progress=Progress.BEGUN), "rollback_unfinished", why)
+            return at_fault(host, FaultKind.REFUSED)
+        case Outcome.DONE if host.was_undone_by_operator(rollout):
             return explained(replace(host, progress=Progress.LEFT_ALONE), "rolled_back", UNDONE_BY_OPERATOR)
         case Outcome.DONE:
             return replace(host, progress=_progress_when_staged(host, rollout))
@@ -166,17 +172,6 @@ def _staged(host: HostStatus, rollout: str) -> HostStatus:
             return at_fault(host, FaultKind.REFUSED)
         case _:
             return at_fault(host, FaultKind.UNREACHABLE)
-
-
-def was_undone_by_operator(host: HostStatus, rollout: str) -> bool:
-    """Whether an operator rolled the host back from this rollout.
-
-    A host that the rollout itself rolled back, or whose lease expired, has a `why` in its record and is tried again.
-    """
-    if host.report is None or rollout not in host.report.undone:
-        return False
-    record = host.report.record
-    return record is None or record.rollout != rollout or not record.why
 
 
 def _progress_when_staged(host: HostStatus, rollout: str) -> Progress:
@@ -255,7 +250,7 @@ def _committed(host: HostStatus, event: Event) -> HostStatus:
             return at_fault(host, FaultKind.FAILED)
 
 
-def _rolled_back(host: HostStatus, event: Event) -> HostStatus:
+def _rolled_back(host: HostStatus, event: Event, rollout: str) -> HostStatus:
     reason = host.last.known_reason
     match host.last.outcome:
         case Outcome.DONE if reason is KnownReason.OTHER_ROLLOUT and host.progress is Progress.BEGUN:
@@ -271,6 +266,8 @@ def _rolled_back(host: HostStatus, event: Event) -> HostStatus:
             if host.unresolved is not None and host.unresolved.ask is Ask.UPGRADE:
                 host = at_fault(host, FaultKind.UNVERIFIED)
             return _still_unresolved(replace(host, unresolved=unresolved(Ask.ROLLBACK, lost_at)), event.at)
+        case Outcome.REFUSED if host.progress is Progress.STAGED and not _is_ours(host, rollout):
+            return replace(host, progress=Progress.LEFT_ALONE)
         case _:
             return replace(at_fault(host, FaultKind.FAILED), unresolved=None)
 

@@ -12,6 +12,7 @@ from typing import Any
 from fleet.events import Event, EventType
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.rollout_status import RolloutStatus
+from fleet.typed_command import UNTYPED
 
 
 def initial_events(
@@ -20,6 +21,8 @@ def initial_events(
     """The events whose fold is `start`: the run's own, then one for each host of which something is known."""
     batches = [list(batch) for batch in start.batches]
     facts = {**(data or {}), "batches": batches}
+    if start.typed != UNTYPED:
+        facts["command_line"] = start.typed.to_plain()
     yield Event(at=at, rollout=start.rollout, type=EventType.ROLLOUT_STARTED, message=message, data=facts)
     for host in start.all:
         if replace(host, batch=None) != HostStatus(host.name):
@@ -43,6 +46,7 @@ def _known(host: HostStatus) -> dict[str, Any]:
         "course": host.progress.value,
         "fault": fault and fault.kind.value,
         "cause": fault and [fault.reason, fault.message, fault.remedy],
+        "gave_up_on": fault and fault.gave_up_on and fault.gave_up_on.value,
         "doubt": visit and [visit.ask.value, visit.lost_at.isoformat(), visit.next_at.isoformat(), visit.tries],
         "remedy": host.last.remedy,
         "was_first": host.first_report is not None,

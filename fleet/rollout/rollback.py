@@ -14,12 +14,13 @@ from fleet.rollout import results
 from fleet.rollout.actions import Action, Emit, Finish, visits_to, within_parallel
 from fleet.rollout.from_hosts import as_reported, left_alone, records, start_status, without_answer
 from fleet.rollout.host_status import HostStatus, KnownReason, Progress, UnresolvedVisit
+from fleet.rollout.own_hosts import OwnHosts
 from fleet.rollout.rollout_status import RolloutStatus, Stage
 from fleet.rollout.upgrade import needs_rollback
 
 
-def rollback_status(look: RolloutStatus, rollout: str) -> RolloutStatus:
-    """The status with which the rollback of `rollout` begins."""
+def rollback_status(look: RolloutStatus, rollout: str, own: OwnHosts | None = None) -> RolloutStatus:
+    """The status with which the rollback of `rollout` on its `own` hosts begins; without them, on every host of the look."""
     began = records(look).get(rollout)
 
     def start(host: HostStatus) -> HostStatus:
@@ -37,7 +38,12 @@ def rollback_status(look: RolloutStatus, rollout: str) -> RolloutStatus:
             return left_alone(host, KnownReason.FOREIGN.value, why)
         return as_reported(host, Progress.STAGED)
 
-    return start_status(look, rollout, start)
+    return start_status(look, rollout, start, own and _with_fenced(own))
+
+
+def _with_fenced(own: OwnHosts) -> OwnHosts:
+    """Where nobody knows all hosts of the rollout, any host may be one that it is about to begin."""
+    return own if own.is_whole else replace(own, members=(*own.members, *own.outside))
 
 
 def _is_old(host: HostStatus) -> bool:
@@ -84,12 +90,12 @@ def _rolled_back(status: RolloutStatus) -> Finish:
     earlier = f", {before} of them before this command" if before else ""
     text = f"{counted(len(back))}{earlier}{f', {counted(others)} not begun' if others else ''}."
     if foreign:
-        text += f" Left alone, FOREIGN: {results.names(foreign)}. See `fleet status`."
+        text += f" Left alone, FOREIGN: {results.names(foreign)}. See {results.see_status(status)}."
     if not stuck:
         return Finish(Result.ROLLED_BACK, results.OK, f"Rolled back rollout {status.rollout}: {text}")
     text = (
         f"Not rolled back: {results.names(stuck)}; the reasons are above. Rolled back: {text} "
-        f"To try again: `fleet rollback {status.rollout}`. It changes no host that is back."
+        f"To try again: {results.line(status, 'rollback')}. It changes no host that is back."
     )
     return Finish(Result.HALTED, results.PERSON, text)
 

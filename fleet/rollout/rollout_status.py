@@ -13,6 +13,7 @@ from fleet.events import Event, EventType, Note, Result
 from fleet.rollout.gate import Verdict
 from fleet.rollout.host_status import FaultKind, HostStatus, KnownReason, Progress, at_fault, to_look_at_once
 from fleet.rollout.host_transitions import after
+from fleet.typed_command import UNTYPED, TypedCommand
 
 
 class Stage(Enum):
@@ -33,7 +34,7 @@ class Stage(Enum):
 @dataclass(frozen=True, slots=True)
 class RolloutStatus:
     """The whole rollout. `batches` holds host names; `batch` is the number (from 1) of the one that is open;
-    `going_back`: the run takes its hosts back; this stays true after its end.
+    `going_back`: the run takes its hosts back; this stays true after its end. `typed` is the command that began the run.
     """
 
     rollout: str = ""
@@ -55,6 +56,7 @@ class RolloutStatus:
     result: Result | None = None
     exit_code: int | None = None
     message: str = ""
+    typed: TypedCommand = UNTYPED
 
     def of_batch(self, number: int) -> tuple[HostStatus, ...]:
         """The hosts of a batch, counted from 1."""
@@ -177,7 +179,8 @@ def _started(status: RolloutStatus, event: Event) -> RolloutStatus:
     """A run begins with a fresh status. But a journal that could not hold this very event stays lost."""
     batches = tuple(tuple(batch) for batch in event.data["batches"])
     hosts = {name: HostStatus(name, number) for number, batch in enumerate(batches, 1) for name in batch}
-    fresh = RolloutStatus(rollout=event.rollout, hosts=hosts, batches=batches, started_at=event.at)
+    typed = TypedCommand.from_plain(event.data.get("command_line", {}))
+    fresh = RolloutStatus(rollout=event.rollout, hosts=hosts, batches=batches, started_at=event.at, typed=typed)
     return replace(fresh, journal_lost=status.journal_lost)
 
 

@@ -77,15 +77,15 @@ def _stage(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action
     if wait := _wait_for_others(policy, status, now):
         return (wait,)
     if status.faults:
-        return (results.refused(status),)
+        return (results.refused(status, policy),)
     if all(host.progress is Progress.LEFT_ALONE for host in status.all):
         return (results.nothing_to_resume(status),)
     if pair := same_instance(status):
-        return (results.same_nginx(pair),)
+        return (results.same_nginx(status, pair),)
     highest = max(status.all, key=_epoch_of)
     epoch = _epoch_of(highest)
     if epoch > median_low(map(_epoch_of, status.all)) + MAX_EPOCH_LEAD:
-        return (results.epoch_too_high(highest.name, epoch),)
+        return (results.epoch_too_high(status, highest.name, epoch),)
     return (Emit(EventType.STAGE_ENDED, message="every host passed preflight", data={"epoch": 1 + epoch}),)
 
 

@@ -2,9 +2,10 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -31,14 +32,17 @@ from fleet.ui.result_tables import host_errors, summary_table
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def selected_hosts(options: CommandOptions, output: Output | None, *, logs_in: bool = True) -> tuple[Host, ...]:
+def selected_hosts(
+    options: CommandOptions, output: Output | None, *, logs_in: bool = True, needed: Collection[str] | None = None
+) -> tuple[Host, ...]:
     """The hosts that -i and --limit select; what fleet leaves aside of the inventory is said on `output`.
 
     `output` is `None` where it was said before. A command that does not log in needs none of the passwords that an
-    inventory may hold. Raises `InventoryError`.
+    inventory may hold. A selected host that fleet can't handle and that is not `needed` is left aside; `None` needs all.
+    Raises `InventoryError`.
     """
     passwords = _passwords_given(options) if logs_in else frozenset(Password)
-    hosts, notes = load(options.inventories).selection(options.limits, passwords)
+    hosts, notes = load(options.inventories).selection(options.limits, passwords, needed)
     if output is not None:
         for note in notes:
             output.say(note)
@@ -50,6 +54,11 @@ def _passwords_given(options: CommandOptions) -> frozenset[Password]:
     has_become = connecting.ask_become_pass or connecting.become_password_file is not None
     given = {Password.LOGIN: connecting.ask_password, Password.BECOME: has_become}
     return frozenset(password for password, is_given in given.items() if is_given)
+
+
+def names_hosts(options: CommandOptions) -> bool:
+    """Whether --limit names hosts or groups, and does not only leave some out."""
+    return bool(options.limits) and load(options.inventories).names_hosts(options.limits)
 
 
 def command_output(options: CommandOptions) -> Output:
@@ -129,7 +138,8 @@ def look_at(environment: Environment, output: Output, hosts: Sequence[Host], opt
         {host.name: host for host in hosts}, environment.operator(), policy, connecting=options.connecting
     )
     decide = partial(decide_single_visit, Ask.LOOK, options.parallel)
-    return run_engine(environment, output, tasks, decide, initial_status("look", [hosts]), quiet=True)
+    start = replace(initial_status("look", [hosts]), typed=options.typed)
+    return run_engine(environment, output, tasks, decide, start, quiet=True)
 
 
 def confirm(
@@ -140,7 +150,8 @@ def confirm(
         return
     if not environment.is_terminal():
         raise Refused(
-            f"This command {effect} and needs your confirmation, but there is no terminal.", "Confirm with -y."
+            f"This command {effect} and needs your confirmation, but there is no terminal.",
+            f"Confirm with -y: {options.typed.having('yes', '-y').quoted}.",
         )
     output.err.print(f"{question} [y/N] ", end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -13,6 +13,7 @@ from fleet.plan import DEFAULT_BATCHES, split
 from fleet.rollout.from_hosts import records
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import Policy
+from fleet.rollout.results import leaving_out, names, see_status
 from fleet.rollout.resume import ResumeAs, passed_gate, resume_as
 from fleet.rollout.rollout_status import RolloutStatus, fold
 from fleet.runs.find_rollout import choose_rollout
@@ -57,10 +58,20 @@ class JournaledRollout:
         return resume_as([(run.command, status) for run, status in self.runs], frozenset(planned))
 
     def options(self, given: CommandOptions) -> CommandOptions:
-        """The options, with the inventory and the limit of the run that continues where the operator gave none."""
-        run = self.upgrades[0][0] if self.resume_as is ResumeAs.UPGRADE else self.runs[-1][0]
-        inventories = given.inventories or tuple(Path(path) for path in run.facts["inventory"])
-        return replace(given, inventories=inventories, limits=given.limits or tuple(run.facts["limit"]))
+        """The options, with the inventory of the run that continues where the operator gave none.
+
+        An upgrade continues on the hosts of its plan, whatever its limit would select now. A commit or rollback keeps its
+        limit.
+        """
+        is_upgrade = self.resume_as is ResumeAs.UPGRADE
+        run = self.upgrades[0][0] if is_upgrade else self.runs[-1][0]
+        limits = given.limits or (() if is_upgrade else tuple(run.facts["limit"]))
+        typed = replace(given.typed.of(self.rollout), limits=limits)
+        if given.inventories:
+            return replace(given, limits=limits, typed=typed)
+        paths = tuple(run.facts["inventory"])
+        typed = typed.having("inventory", *(word for path in paths for word in ("-i", path)))
+        return replace(given, inventories=tuple(map(Path, paths)), limits=limits, typed=typed)
 
     def interrupted(self) -> InterruptedRollout:
         """The plan of the first run, the policy of the run that continues, and the newest path of the release."""
@@ -92,30 +103,46 @@ def from_journal(journal: Journal, prefix: str | None) -> JournaledRollout | Non
     return found if found.upgrades or found.resume_as is not ResumeAs.UPGRADE else None
 
 
-def from_hosts(look: RolloutStatus, output: Output, prefix: str | None, is_limited: bool) -> InterruptedRollout:
+def from_hosts(look: RolloutStatus, output: Output, prefix: str | None, adds_hosts: bool) -> InterruptedRollout:
     """The rollout from the hosts' records, with the default batches and policy.
 
-    Its hosts are those with a record of it; with `--limit`, all selected ones. Raises `Refused`, `HostsDidNotAnswer`.
+    Its hosts are those with a record of it; if `--limit` names hosts (`adds_hosts`), all selected ones. Raises `Refused`,
+    `HostsDidNotAnswer`.
     """
     rollout = choose_rollout(look, prefix)
-    if rollout is None:
-        raise Refused("Neither this journal nor any host knows a rollout.", "Start one: `fleet upgrade RELEASE`.")
-    record = records(look)[rollout]
-    names = [host.name for host in look.all if is_limited or _has_record(host, rollout)]
+    record = records(look).get(rollout or "")
+    if rollout is None or record is None:
+        start = look.typed.other("upgrade", "RELEASE").quoted
+        raise Refused("Neither this journal nor any host knows a rollout.", f"Start one: {start}.")
+    if not adds_hosts:
+        _refuse_silent(look, rollout)
+    hosts = [host.name for host in look.all if adds_hosts or _has_record(host, rollout)]
     output.say(
-        f"Rollout {rollout} is not in this journal. Resuming from the hosts' records: {counted(len(names))}, release "
+        f"Rollout {rollout} is not in this journal. Resuming from the hosts' records: {counted(len(hosts))}, release "
         f"{record.target[:12]}, started by {record.operator}. Batches and policy are the defaults, unless you give them. "
-        "Hosts that it had not started are left out, unless you select them with --limit."
+        "Hosts that it had not started are left out, unless you name them with --limit."
     )
     return InterruptedRollout(
         rollout,
         record.target,
         None,
-        split(names, DEFAULT_BATCHES),
+        split(hosts, DEFAULT_BATCHES),
         Policy(lease_s=LEASE_S),
         frozenset(),
         ResumeAs.UPGRADE,
     )
+
+
+def _refuse_silent(look: RolloutStatus, rollout: str) -> None:
+    """Raises `Refused` for hosts that did not answer: any of them may be in the rollout."""
+    silent = [host for host in look.all if host.report is None]
+    if silent:
+        without = leaving_out(replace(look, rollout=rollout), [host.name for host in silent])
+        raise Refused(
+            f"{names(silent)} did not answer, and no journal here shows whether rollout {rollout} has begun "
+            f"{'it' if len(silent) == 1 else 'them'}. Nothing was changed.",
+            f"See why: {see_status(look)}. If not, leave {'it' if len(silent) == 1 else 'them'} out: {without}.",
+        )
 
 
 def _has_record(host: HostStatus, rollout: str) -> bool:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from fleet.environment import CommandOptions
-from fleet.errors import JournalError
+from fleet.errors import JournalError, LockHeld
 from fleet.events import Event
 from fleet.journal.journal import Journal, new_token
 from fleet.journal.lock import Holder, JournalLock
 from fleet.journal.process_identity import this_process
 from fleet.onhost.protocol import Sender
 from fleet.rollout.tasks import TaskBuilder
+from fleet.typed_command import TypedCommand
 from fleet.ui.output import Output
 
 
@@ -63,11 +64,23 @@ def journal_lock(
     def say(holder: Holder) -> None:
         output.say(f"Waiting up to {options.lock_wait_s:g} s for the journal's lock, held by {holder.description}.")
 
-    lock.acquire(options.lock_wait_s, options.force, say)
+    try:
+        lock.acquire(options.lock_wait_s, options.force, say)
+    except LockHeld as error:
+        raise LockHeld(error.message, _past_the_lock(options.typed)) from error
     try:
         yield Recorder(journal, run, lock)
     finally:
         lock.release()
+
+
+def _past_the_lock(typed: TypedCommand) -> str:
+    """What to type when another run has the lock of the journal."""
+    wait, force = typed.having("lock_wait", "--lock-wait", "5m"), typed.having("force", "--force")
+    return (
+        f"Wait for it: {wait.quoted}. If you know that this run is dead, take the lock: {force.quoted}; or free it: "
+        f"{typed.other('unlock').having('force', '--force').quoted}. A rollback needs no lock."
+    )
 
 
 @contextmanager

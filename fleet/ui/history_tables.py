@@ -5,7 +5,7 @@ never change the meaning of a key.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Group
@@ -96,12 +96,12 @@ def _moment(event: Event) -> str:
     return str(json.loads(event.to_json())["at"])
 
 
-def show_document(recorded: Sequence[tuple[Run, Sequence[Event]]]) -> dict[str, Any]:
-    """The document `fleet.show/1`: one rollout, its runs, and the events of each run as `fleet.event/1`."""
+def show_document(recorded: Sequence[tuple[Run, Sequence[Event]]], hosts: Iterable[str]) -> dict[str, Any]:
+    """The document `fleet.show/1`: one rollout, its own hosts, its runs, and the events of each run as `fleet.event/1`."""
     runs = [
         {**_run_document(run), "events": [json.loads(event.to_json()) for event in events]} for run, events in recorded
     ]
-    return {"schema": SHOW_SCHEMA, "rollout": recorded[0][0].rollout, "runs": runs}
+    return {"schema": SHOW_SCHEMA, "rollout": recorded[0][0].rollout, "hosts": list(hosts), "runs": runs}
 
 
 def heading(summary: RolloutSummary, run: Run) -> Iterator[str]:

@@ -82,5 +82,5 @@ def not_begun(host: HostStatus) -> bool:
     """Whether the rollout never changed this host; a rollback then finds nothing to undo there."""
     if host.progress in (Progress.WAITING, Progress.STAGED):
         return True
-    never_changed = (KnownReason.NOTHING_TO_UNDO, KnownReason.OTHER_ROLLOUT)
+    never_changed = (KnownReason.NOTHING_TO_UNDO, KnownReason.OTHER_ROLLOUT, KnownReason.NOT_BEGUN)
     return host.progress is Progress.LEFT_ALONE and host.last.known_reason in never_changed

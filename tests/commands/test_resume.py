@@ -3,15 +3,19 @@
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fleet import cli
 from fleet.journal.journal import Journal
 from fleet.onhost.protocol import Ask, Phase, Step
+from fleet.onhost.state.fence import FENCE, Fence
 from fleet.rollout.policy import CommitWhen, Policy, Rehearse
 from fleet.task import HostTask
+from tests.support.pretend.visit import Killed, Mishap
 from tests.support.pretend.visits import NEW, UNREACHABLE, WENT_BACK, names
 from tests.support.shell import QUICK, ROLLOUT, Shell, an_inventory
 
@@ -224,9 +228,10 @@ def test_the_resume_that_the_end_of_an_upgrade_names_upgrades_the_failed_hosts(
 ) -> None:
     shell.fleet.outcomes[SECOND, Ask.UPGRADE].append(WENT_BACK)
     assert shell("upgrade", NEW, "-y", *QUICK, *options) == 3
-    assert f"Once the cause is removed, continue with `fleet resume {ROLLOUT}`." in shell.err
+    (line,) = [line for line in shell.lines if line.startswith("fleet resume")]
+    assert f"Once the cause is removed, continue with `{line}`." in shell.err
 
-    assert shell("resume", "-y", ROLLOUT) == 0
+    assert shell.type(line) == 0
 
     assert phases(shell) == [Phase.NEW] * 4
 
@@ -285,3 +290,118 @@ def test_a_rollout_that_was_resumed_can_be_committed_later(halfway: Shell) -> No
     assert halfway("commit", "-y") == 0, halfway.err
 
     assert set(phases(halfway)) == {Phase.NEW}
+
+
+def test_a_resume_is_about_the_plan_and_not_about_a_dead_host_beside_it(shell: Shell) -> None:
+    shell.fleet.on_visit = interrupting(shell, Ask.UPGRADE, FIRST)
+    assert shell("upgrade", NEW, "-y", *QUICK, "--limit", "!web-04") == 130
+    shell.fleet.off = {"web-04"}
+
+    assert shell("resume", "-y") == 0, shell.err
+
+    assert phases(shell) == [Phase.NEW] * 3 + [Phase.OLD]
+
+
+@pytest.mark.parametrize("limit", ["!web-04", "web-0[1:3]"])
+def test_a_host_that_was_left_out_may_be_gone_from_the_inventory(shell: Shell, limit: str) -> None:
+    """The limit of the upgrade names a host that is no longer there."""
+    shell.fleet.on_visit = interrupting(shell, Ask.UPGRADE, FIRST)
+    assert shell("upgrade", NEW, "-y", *QUICK, "--limit", limit) == 130
+    an_inventory(shell.inventory, 3)
+
+    assert shell("resume", "-y") == 0, shell.err
+
+
+def test_the_hosts_that_are_no_longer_in_the_inventory_are_left_out_by_the_line_that_is_printed(
+    halfway: Shell,
+) -> None:
+    an_inventory(halfway.inventory, 3)
+    assert halfway("resume", "-y", "--bake", "0") == 2
+    (line,) = halfway.lines
+
+    assert halfway.type(line) == 0
+    assert phases(halfway) == [Phase.NEW] * 3 + [Phase.OLD]
+
+
+def test_a_resume_without_the_inventory_prints_lines_that_have_it(halfway: Shell) -> None:
+    """The journal has the inventory. A rollback does not ask the journal for it."""
+    assert cli.run(("resume", "-y", "--commit", "never"), halfway.environment) == 0
+    halfway.out, halfway.err = halfway.capsys.readouterr()
+    (line,) = [line for line in halfway.lines if line.startswith("fleet rollback")]
+
+    assert halfway.type(line) == 0
+    assert phases(halfway) == [Phase.OLD] * 4
+
+
+def test_a_host_that_does_not_pass_preflight_is_left_out_by_the_line_that_is_printed(halfway: Shell) -> None:
+    halfway.fleet.off = {"web-04"}
+    assert halfway("resume", "-y", "--bake", "0", "--max-failures", "3") == 2
+    assert "--max-failures does not cover preflight" in halfway.err
+    (line,) = [line for line in halfway.lines if "!web-04" in line]
+
+    assert halfway.type(line) == 0
+    assert phases(halfway) == [Phase.NEW] * 3 + [Phase.OLD]
+
+
+def test_without_a_journal_a_silent_host_may_be_in_the_rollout(halfway: Shell, tmp_path: Path) -> None:
+    halfway.fleet.off = {"web-04"}
+    words = ("resume", "-y", "--bake", "0", "--force", "--journal", str(tmp_path / "other.db"))
+
+    assert halfway(*words) == 2
+    assert f"web-04 did not answer, and no journal here shows whether rollout {ROLLOUT} has begun it" in halfway.err
+    assert phases(halfway) == [Phase.TRIAL] * 2 + [Phase.OLD] * 2
+
+    (line,) = [line for line in halfway.lines if "!web-04" in line]
+    assert halfway.type(line) == 0
+    assert phases(halfway) == [Phase.NEW] * 2 + [Phase.OLD] * 2, "a host that is left out adds no other one"
+
+
+def half_way_back(shell: Shell, tmp_path: Path) -> None:
+    """bob's rollback of alice's rollout was killed on the canary, in its first step."""
+    shell.fleet.on_visit = interrupting(shell, Ask.UPGRADE, SECOND)
+    assert shell("upgrade", NEW, "-y", *QUICK, "--batches", "1,1,2") == 130
+    host = shell.fleet.hosts[FIRST]
+
+    def dies(task: HostTask) -> None:
+        if (task.request.ask, task.host.name) == (Ask.ROLLBACK, FIRST):
+            with suppress(Killed):
+                host.answer(task.request, Mishap(killed_after=1))
+            shell.fleet.off = set(shell.fleet.hosts)
+
+    shell.fleet.on_visit = dies
+    assert shell("rollback", "-y", "--parallel", "1", "--journal", str(tmp_path / "bobs.db")) == 4
+    shell.fleet.off, shell.fleet.on_visit = set(), lambda task: None
+    assert host.phase() is Phase.OVERLAP
+
+
+def test_a_rollback_that_did_not_finish_is_named_with_the_line_that_finishes_it(shell: Shell, tmp_path: Path) -> None:
+    half_way_back(shell, tmp_path)
+
+    assert shell("resume", "-y", "--bake", "0", "--force") == 4
+
+    assert f"A rollback of this rollout did not finish on {FIRST}. Finish it first: " in shell.err
+    assert f"{FIRST}: A rollback of this rollout has begun on this host and did not finish" in shell.out
+    assert shell.fleet.hosts[SECOND].phase() is Phase.TRIAL, "no other host was changed"
+    (line,) = [line for line in shell.lines if line.startswith("fleet rollback")]
+    assert shell.type(line) == 0
+    assert phases(shell) == [Phase.OLD] * 4
+
+
+def test_a_rollback_that_may_still_be_at_work_has_the_host(shell: Shell, tmp_path: Path) -> None:
+    half_way_back(shell, tmp_path)
+
+    assert shell("resume", "-y", "--bake", "0") == 5
+
+    assert f"another rollout holds {FIRST}" in shell.err
+    (line,) = [line for line in shell.lines if line.startswith("fleet rollback 2")]
+    assert shell.type(line) == 0
+    assert phases(shell) == [Phase.OLD] * 4
+
+
+def test_a_held_host_whose_rollback_only_began_needs_no_person(shell: Shell) -> None:
+    assert shell("upgrade", NEW, "-y", *QUICK, "--commit", "never") == 0
+    shell.fleet.hosts[FIRST].own.save(FENCE, Fence(9, ROLLOUT, "bob@desk", "", (ROLLOUT,)))
+
+    assert shell("resume", "-y", "--bake", "0") == 2
+
+    assert f"did not finish on {FIRST}" in shell.err

@@ -5,8 +5,12 @@ from dataclasses import replace
 
 from syrupy.assertion import SnapshotAssertion
 
+from fleet.journal.journal import Journal
 from fleet.onhost.protocol import Ask
-from tests.support.pretend.visits import NEW, WENT_BACK
+from fleet.rollout.host_status import HostStatus, Progress
+from fleet.rollout.initial_events import initial_events
+from fleet.rollout.rollout_status import RolloutStatus
+from tests.support.pretend.visits import AT, NEW, WENT_BACK
 from tests.support.shell import QUICK, ROLLOUT, Shell
 
 
@@ -17,7 +21,7 @@ def test_a_rollout_is_shown_from_beginning_to_end(shell: Shell, snapshot: Snapsh
     )
 
     assert shell("show") == 0
-    assert shell.out == snapshot
+    assert shell.out.replace(str(shell.inventory), "hosts.yaml") == snapshot
     assert shell.err == ""
 
 
@@ -67,3 +71,42 @@ def test_no_text_from_the_journal_can_control_the_terminal(shell: Shell) -> None
         assert "eve" in shell.out
         assert "[red]" in shell.out
         assert not {"\x1b", "\u202e"} & set(shell.out)
+
+
+def test_a_rollout_has_its_own_hosts_in_every_run(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK, "--commit", "never", "-l", "web-01:web-02")
+    shell.fleet.off = {"web-03"}
+    shell("commit", "-y")
+
+    assert shell("show", "--json") == 0
+    document = json.loads(shell.out)
+    assert document["hosts"] == ["web-01", "web-02"]
+    assert [run["hosts"] for run in document["runs"]] == [2, 2]
+    assert shell("show") == 0
+    assert "web-03" not in shell.out
+
+
+def test_a_run_of_an_older_fleet_is_shown_without_the_hosts_that_were_never_in_the_rollout(shell: Shell) -> None:
+    """Its commit looked at every selected host, and ended 4 because of a dead one."""
+    shell("upgrade", NEW, "-y", *QUICK, "--commit", "never", "-l", "web-01")
+    hosts = {name: HostStatus(name, 1, Progress.BEGUN) for name in ("web-01", "web-04")}
+    start = RolloutStatus(ROLLOUT, hosts, (("web-01", "web-04"),))
+    with Journal.open(str(shell.journal)) as journal:
+        for event in initial_events(start, AT, data={"command": "commit"}):
+            journal.append("older", event)
+
+    assert shell("show") == 0
+    tables = [line for line in shell.out.splitlines() if line.startswith("web-0")]
+    assert [line.split()[0] for line in tables] == ["web-01", "web-01"]
+    assert shell("show", "--json") == 0
+    assert json.loads(shell.out)["hosts"] == ["web-01"]
+
+
+def test_the_command_that_was_typed_is_in_the_journal(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK)
+
+    shell("show", "--output", "jsonl")
+    typed = json.loads(shell.out.splitlines()[0])["command_line"]
+
+    assert (typed["command"], typed["arguments"]) == ("upgrade", [NEW])
+    assert ["bake_s", "--bake", "0"] in typed["options"]

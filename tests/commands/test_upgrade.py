@@ -78,3 +78,78 @@ def test_a_dry_run_of_a_kept_release_contacts_no_host(shell: Shell, release: str
 
     assert f"release {release[:8]}" in shell.out
     assert shell.fleet.calls == []
+
+
+# A host that does not pass preflight
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), False),
+        (("--max-failures", "1"), True),
+        (("--max-failures", "50%"), True),
+        (("--on-failure", "continue"), True),
+    ],
+)
+def test_a_dead_host_is_left_out_by_the_line_that_is_printed(
+    shell: Shell, options: tuple[str, ...], said: bool
+) -> None:
+    shell.fleet.off = {"web-03"}
+
+    assert shell("upgrade", NEW, "-y", *QUICK, *options) == 2
+    assert ("does not cover preflight: no host is changed before every host has passed it." in shell.err) is said
+    assert shell.fleet.asked(Ask.UPGRADE) == []
+    (line,) = [line for line in shell.lines if "-l '!web-03'" in line]
+
+    assert shell.type(line) == 0
+    assert [host.phase().value for host in shell.fleet.hosts.values()] == ["NEW", "NEW", "OLD", "NEW"]
+
+
+@pytest.mark.parametrize(
+    "limit", [("-l", "web-0[1:3]"), ("-l", "web*", "-l", "!web-04"), ("-l", "web-01:web-02:web-03")]
+)
+def test_the_line_keeps_the_selection(shell: Shell, limit: tuple[str, ...]) -> None:
+    shell.fleet.off = {"web-03"}
+    assert shell("upgrade", NEW, "-y", *QUICK, *limit) == 2
+    (line,) = [line for line in shell.lines if "!web-03" in line]
+
+    assert shell.type(line) == 0
+    assert [host.phase().value for host in shell.fleet.hosts.values()] == ["NEW", "NEW", "OLD", "OLD"]
+
+
+def test_the_line_keeps_the_selection_of_the_environment(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_LIMIT", "web-01 web-03")
+    shell.fleet.off = {"web-03"}
+    assert shell("upgrade", NEW, "-y", *QUICK) == 2
+    (line,) = [line for line in shell.lines if "!web-03" in line]
+
+    assert shell.type(line) == 0
+    assert [host.phase().value for host in shell.fleet.hosts.values()] == ["NEW", "OLD", "OLD", "OLD"]
+
+
+def test_no_line_leaves_out_every_host(shell: Shell) -> None:
+    shell.fleet.off = set(shell.fleet.hosts)
+
+    assert shell("upgrade", NEW, "-y", *QUICK) == 2
+
+    assert "run the same command again." in shell.err
+    assert shell.lines == []
+
+
+def test_a_check_prints_the_line_too(shell: Shell) -> None:
+    shell.fleet.off = {"web-03"}
+    assert shell("check", NEW) == 2
+    (line,) = shell.lines
+
+    assert line.startswith("fleet check ")
+    assert shell.type(line) == 0
+
+
+def test_the_lines_at_the_end_of_an_upgrade_can_be_typed(shell: Shell) -> None:
+    assert shell("upgrade", NEW, "-y", *QUICK, "--commit", "never", "-l", "web-01") == 0
+    lines = {line.split()[1]: line for line in shell.lines}
+
+    assert shell.type(lines["commit"]) == 0
+    assert shell.type(lines["rollback"]) == 0
+    assert [host.phase() for host in shell.fleet.hosts.values()] == [Phase.OLD] * 4

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from fleet import cli
+from fleet.options.given import _without_password
+from fleet.typed_command import TypedOption
 from tests.support.pretend.visits import NEW
 from tests.support.shell import HOSTS, QUICK, Shell
 
@@ -53,3 +55,48 @@ def test_a_flag_is_set_and_unset_from_the_environment(
     monkeypatch.setenv("FLEET_YES", value)
 
     assert shell("upgrade", NEW, *QUICK) == code
+
+
+def next_line(shell: Shell, *words: str) -> str:
+    """The line that a command prints when it needs a confirmation."""
+    assert cli.run(words, shell.environment) == 2
+    shell.out, shell.err = shell.capsys.readouterr()
+    (line,) = shell.lines
+    return line
+
+
+def test_a_command_is_printed_as_it_was_typed_before_and_after_its_name(shell: Shell, inventory: Path) -> None:
+    words = ("-l", "web-01", "-v", "upgrade", NEW, "-vv", "--bake", "1m", "--limit", "web-02", "--cut")
+
+    line = next_line(shell, "-i", str(inventory), *words)
+
+    assert line == f"fleet upgrade {NEW} -i {inventory} -l web-01 -v -v -v --bake 1m -l web-02 --cut -y"
+
+
+def test_a_flag_that_was_switched_off_is_printed_so(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
+
+    assert next_line(shell, "resume", "--no-cut").startswith("fleet resume 20261123-1000-test --no-cut -i ")
+
+
+def test_what_the_environment_gives_is_not_printed(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, inventory: Path
+) -> None:
+    monkeypatch.setenv("FLEET_INVENTORY", str(inventory))
+    monkeypatch.setenv("FLEET_BAKE", "0")
+    monkeypatch.setenv("FLEET_LIMIT", "web-01")
+
+    assert next_line(shell, "upgrade", NEW) == f"fleet upgrade {NEW} -y"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:s3cret@db/fleet", "postgresql://me:***@db/fleet"),
+        ("postgresql://me:s3/cr@et@db/fleet?password=s3cret", "postgresql://me:***@db/fleet"),
+        ("postgresql://me@db/fleet", "postgresql://me@db/fleet"),
+        ("sqlite:////var/lib/me/journal.db", "sqlite:////var/lib/me/journal.db"),
+    ],
+)
+def test_no_password_is_printed(url: str, shown: str) -> None:
+    assert _without_password(TypedOption("journal", ("--journal", url))).words == ("--journal", shown)

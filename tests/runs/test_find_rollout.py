@@ -41,7 +41,10 @@ def test_a_silent_host_may_be_in_a_newer_rollout_that_only_the_journal_knows(she
     assert shell("rollback", "-y") == 4
 
     assert f"web-02 did not answer, and may be in a newer rollout than {ROLLOUT}" in shell.err
-    assert f"Name the rollout: {ROLLOUT}, or 20261123-1100-next." in shell.err
+    assert [line.split()[2] for line in shell.lines if line.startswith("fleet rollback 2")] == [
+        ROLLOUT,
+        "20261123-1100-next",
+    ]
     assert shell.fleet.asked(Ask.ROLLBACK) == []
 
 
@@ -52,3 +55,45 @@ def test_a_silent_host_does_not_stop_a_rollback_of_the_newest_rollout(shell: She
     assert shell("rollback", "-y") == 0
 
     assert sorted(shell.fleet.asked(Ask.ROLLBACK)) == sorted(shell.fleet.hosts)
+
+
+def test_a_rollout_that_began_no_host_hides_no_older_one(shell: Shell) -> None:
+    """The newer one was refused, because web-03 was off."""
+    shell("upgrade", NEW, "-y", *QUICK, "--limit", "web-01", "--commit", "never")
+    shell.fleet.off = {"web-03"}
+    assert shell("upgrade", NEW, "-y", *QUICK) == 2
+
+    assert shell("commit", "-y") == 0, shell.err
+
+    assert f"Committed: 1 of 1 host of rollout {ROLLOUT}." in shell.err
+
+
+def test_a_rollout_that_only_the_journal_knows_is_found_by_its_id(shell: Shell) -> None:
+    """Its rollback keeps a run that still goes on from beginning there."""
+    shell.fleet.off = {"web-03"}
+    assert shell("upgrade", NEW, "-y", *QUICK) == 2
+
+    assert shell("rollback", ROLLOUT[:11], "-y") == 0, shell.err
+
+    assert [ROLLOUT in host.report().undone for host in shell.fleet.hosts.values()] == [True, True, False, True]
+
+
+def test_the_dead_hosts_of_a_named_rollout_are_answered_for_though_no_host_has_its_record(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK, "--limit", "web-01", "--commit", "never")
+    shell.fleet.off = {"web-01"}
+
+    assert shell("rollback", "-y") == 4
+    assert "Name the rollout" in shell.err
+    (line,) = [line for line in shell.lines if ROLLOUT in line]
+    assert shell.type(line) == 4
+
+    assert f"Not rolled back: web-01; the reasons are above. Rolled back: 0 hosts. To try again: `{line}`." in shell.err
+
+
+def test_the_hosts_that_did_not_answer_can_be_left_out_by_the_line_that_is_printed(shell: Shell) -> None:
+    shell.fleet.off = {"web-02"}
+    assert shell("rollback", "-y") == 4
+    (line,) = [line for line in shell.lines if "-l '!web-02'" in line]
+
+    assert shell.type(line) == 0
+    assert "nothing to do" in shell.err

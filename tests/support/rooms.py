@@ -46,6 +46,7 @@ WHOLE_SYSTEM = {
     "tests/lab/test_lease.py": "fleet against a lab: leases that run out",
     "tests/lab/test_matrix.py": "fleet against a lab: the kill matrix",
     "tests/lab/test_model.py": "the model nginx of the tests against the real one",
+    "tests/lab/test_own_hosts.py": "fleet against a lab: a dead host beside a rollout",
     "tests/lab/test_phases.py": "the recorded phases against the real nginx",
     "tests/lab/test_preflight.py": "fleet against a lab: every word of preflight",
     "tests/lab/test_probes.py": "fleet against a lab: probes from the inventory to the verdict",

@@ -1,5 +1,7 @@
 """The command line with pretend hosts behind it: what an operator types, and what scripts read."""
 
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +46,19 @@ class Shell:
     def __call__(self, *words: str) -> int:
         """The exit code of `fleet WORDS`; what it wrote is in `out` and `err`."""
         code = cli.run(("-i", str(self.inventory), *words), self.environment)
+        self.out, self.err = self.capsys.readouterr()
+        return code
+
+    @property
+    def lines(self) -> list[str]:
+        """The complete commands that the last command printed to be typed next, each once, in order."""
+        return list(dict.fromkeys(re.findall(r"`(fleet [^`]+)`", self.out + self.err)))
+
+    def type(self, line: str) -> int:
+        """The exit code of a line that was printed, typed as it is."""
+        words = shlex.split(line)
+        assert words[0] == "fleet"
+        code = cli.run(words[1:], self.environment)
         self.out, self.err = self.capsys.readouterr()
         return code
 

@@ -70,6 +70,7 @@ def report(instance: Instance) -> Report:
         claim=claim_of(own) if own else None,
         lease_left_s=left_s(own) if own else None,
         undone=fence.undone,
+        epoch_of=fence.rollout,
         unconfirmed=is_unconfirmed(seen, record, instance.serving.verified_master),
     )
 

@@ -35,7 +35,10 @@ TAKEN_OVER = HostOutcome("", Outcome.REFUSED, "taken_over", "taken over by bob@d
 
 @dataclass
 class Fleet:
-    """All hosts, the outcomes to come, and the requests of each host, in order. `on_visit` is called at each visit."""
+    """All hosts, the outcomes to come, and the requests of each host, in order. `on_visit` is called at each visit.
+
+    A host that is `off` answers nothing.
+    """
 
     hosts: dict[str, Pretend]
     outcomes: dict[tuple[str, Ask], list[HostOutcome]] = field(default_factory=lambda: defaultdict(list))
@@ -43,6 +46,7 @@ class Fleet:
     tasks: list[HostTask] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     cut: int = 0
+    off: set[str] = field(default_factory=set)
     on_visit: Callable[[HostTask], None] = lambda task: None
     lock: Lock = field(default_factory=Lock)
 
@@ -54,6 +58,8 @@ class Fleet:
             host = self.hosts[name]
             self.calls.append((name, ask))
             self.tasks.append(task)
+            if name in self.off:
+                return replace(UNREACHABLE, host=name)
             waiting = self.outcomes[name, ask]
             bad = waiting.pop(0) if waiting else None
             if bad is not None and bad is not LOST_AFTER:

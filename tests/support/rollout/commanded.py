@@ -12,6 +12,7 @@ from fleet.rollout.actions import Decide
 from fleet.rollout.commit import commit_status, decide_commit
 from fleet.rollout.from_hosts import newest, records
 from fleet.rollout.host_status import HostStatus
+from fleet.rollout.own_hosts import OwnHosts, own_hosts
 from fleet.rollout.policy import Policy
 from fleet.rollout.resume import ResumeAs, passed_gate, resume_as, resumed_status
 from fleet.rollout.rollback import decide_rollback, rollback_status
@@ -106,9 +107,8 @@ class Laptop:
         rollout = wanted or newest(looked)
         if rollout is None or rollout not in records(looked):
             return None
-        return self._run_on_all(
-            "commit", commit_status(looked, rollout), partial(decide_commit, Policy()), takes_lock=True
-        )
+        start = commit_status(looked, rollout, self._own(looked, rollout))
+        return self._run_on_all("commit", start, partial(decide_commit, Policy()), takes_lock=True)
 
     def rollback(self, wanted: str | None = None) -> Run | None:
         """`fleet rollback`."""
@@ -118,9 +118,12 @@ class Laptop:
             return None
         holder = self.book.holder
         takes_lock = holder is None or holder.written.rollout == rollout
-        return self._run_on_all(
-            "rollback", rollback_status(looked, rollout), partial(decide_rollback, PARALLEL), takes_lock
-        )
+        start = rollback_status(looked, rollout, self._own(looked, rollout))
+        return self._run_on_all("rollback", start, partial(decide_rollback, PARALLEL), takes_lock)
+
+    def _own(self, looked: RolloutStatus, rollout: str) -> OwnHosts:
+        """The rollout's own hosts, as this laptop's journal and the look show them."""
+        return own_hosts(looked, rollout, self.book.hosts(rollout))
 
     # What they share
 
@@ -151,7 +154,6 @@ class Laptop:
     ) -> Run | None:
         if self.book.is_full and command == "commit":
             return None
-        start = replace(start, batches=(self.names,))
         recorder = None
         if not self.book.is_full:
             recorder = Recorder(self.book, Written(start.rollout, command, Policy(), None, start.batches))

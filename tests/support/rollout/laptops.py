@@ -8,7 +8,7 @@ import queue
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any
@@ -20,6 +20,7 @@ from fleet.events import Event, EventType, dump, load
 from fleet.onhost.protocol import Outcome
 from fleet.rollout.actions import Decide, Emit, Finish
 from fleet.rollout.initial_events import initial_events
+from fleet.rollout.own_hosts import JournaledHosts, journaled_hosts
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus, fold
 from fleet.rollout.tasks import TaskBuilder
@@ -124,6 +125,15 @@ class Book:
     runs: list[Written] = field(default_factory=list)
     holder: "Recorder | None" = None
     is_full: bool = False
+
+    def hosts(self, rollout: str) -> JournaledHosts:
+        """What the journal knows of the hosts of this rollout."""
+        events: list[Event] = []
+        for run in self.runs:
+            if run.rollout == rollout:
+                first, *rest = map(load, run.texts)
+                events += [replace(first, data={**first.data, "command": run.command}), *rest]
+        return journaled_hosts(rollout, events, is_running=self.holder is not None)
 
 
 class Recorder:
