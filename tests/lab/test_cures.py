@@ -21,6 +21,10 @@ TROUBLES = {
         + START,
         "not_replaceable",
     ),
+    "read-only-folder": (
+        f"mount --bind {PREFIX}/sbin {PREFIX}/sbin; mount -o remount,bind,ro {PREFIX}/sbin",
+        "read_only",
+    ),
     "immutable": (f"chattr +i {PROGRAM}", "not_replaceable"),
     "immutable-folder": (f"chattr +i {PREFIX}/sbin", "not_replaceable"),
     "pid-mounted": (f"mount --bind {PID_FILE} {PID_FILE}", "pid_file_fixed"),
