@@ -4,7 +4,7 @@
 .NOTPARALLEL:
 
 help:
-	@echo "make demo       a lab of real hosts on this machine, a rollout under load, a bad release, a rollback"
+	@echo "make demo       a lab of real hosts on this machine, a rollout under load, a bad release twice, a rollback"
 	@echo "make test       every linter, then all tests"
 	@echo "make test-long  the whole kill matrix and a thousand random faults, five thousand schedules: hours"
 	@echo "make lint       the linters alone"
