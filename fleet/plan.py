@@ -14,6 +14,7 @@ from typing import TypeVar
 from fleet.errors import Refused
 from fleet.host import SSH_PORT, Host
 from fleet.onhost.text import counted
+from fleet.typed_command import UNTYPED, TypedCommand
 
 T = TypeVar("T")
 DEFAULT_BATCHES = "1,10%,50%,100%"
@@ -61,11 +62,14 @@ class _Count:
         return math.floor(self.amount * hosts / 100) if self.is_percent else int(self.amount)
 
 
-def make_plan(hosts: Sequence[Host], batches: str = DEFAULT_BATCHES) -> Plan:
-    """The plan for the hosts, in their order, with batches of these sizes. Raises `Refused`."""
+def make_plan(hosts: Sequence[Host], batches: str = DEFAULT_BATCHES, typed: TypedCommand = UNTYPED) -> Plan:
+    """The plan for the hosts, in their order, with batches of these sizes. Raises `Refused`.
+
+    `typed` is the command that a refusal prints without the refused host.
+    """
     if not hosts:
         raise Refused("The plan has no hosts.", "`fleet inventory` lists the selected hosts.")
-    _refuse_duplicates(hosts)
+    _refuse_duplicates(hosts, typed)
     return Plan(tuple(Batch(number, each) for number, each in enumerate(split(hosts, batches), 1)), batches)
 
 
@@ -151,7 +155,7 @@ def _count(text: str) -> _Count | None:
     return count if is_sound else None
 
 
-def _refuse_duplicates(hosts: Sequence[Host]) -> None:
+def _refuse_duplicates(hosts: Sequence[Host], typed: TypedCommand) -> None:
     names: dict[str, Host] = {}
     instances: dict[tuple[object, ...], Host] = {}
     for host in hosts:
@@ -164,7 +168,7 @@ def _refuse_duplicates(hosts: Sequence[Host]) -> None:
             raise Refused(
                 f"{_described(other)} and {_described(host)} are the same nginx: "
                 f"{host.address} port {host.port or SSH_PORT}{pid_file}.",
-                f"Leave one out with --limit '!{host.name}', or set nginx_pid_file for each of them.",
+                f"Set nginx_pid_file for each of them, or leave one out: {typed.without([host.name]).quoted}.",
             )
 
 

@@ -64,10 +64,13 @@ class TypedCommand:
         typed = tuple(TypedOption("limit", ("-l", pattern)) for pattern in patterns)
         return replace(self, options=(*others, *typed))
 
-    def other(self, command: str, *arguments: str) -> "TypedCommand":
-        """Another command on the same hosts, reached in the same way. A narrower choice of a rollout's hosts stays."""
+    def other(self, command: str, *arguments: str, of_another: bool = False) -> "TypedCommand":
+        """Another command, which reaches the hosts in the same way. A narrower choice of the rollout's hosts stays.
+
+        `of_another`: the other command is about another rollout.
+        """
         kept = CARRIED[command]
-        if command in OF_A_ROLLOUT and self.command in OF_A_ROLLOUT:
+        if command in OF_A_ROLLOUT and self.command in OF_A_ROLLOUT and not of_another:
             kept |= {"limit"}
         return replace(
             self,

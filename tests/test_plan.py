@@ -101,7 +101,7 @@ def test_one_nginx_under_two_names_is_refused_with_both_lines() -> None:
 
     assert str(refused.value) == (
         "a (hosts.yaml:3) and b (hosts.yaml:4) are the same nginx: web.example.net port 22 with the pid file "
-        "/run/nginx.pid. Leave one out with --limit '!b', or set nginx_pid_file for each of them."
+        "/run/nginx.pid. Set nginx_pid_file for each of them, or leave one out: `fleet upgrade RELEASE -l '!b'`."
     )
 
 

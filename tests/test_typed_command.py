@@ -46,6 +46,12 @@ def test_a_narrower_choice_of_a_rollout_s_hosts_stays_in_its_next_command() -> N
     assert str(commit.other("rollback", "R")) == "fleet rollback R -i 'my hosts.yaml' -l 'web:&eu'"
 
 
+def test_a_choice_of_hosts_is_not_about_another_rollout() -> None:
+    commit = TypedCommand("commit", ("R",), (INVENTORY, LIMIT), ("web:&eu",))
+
+    assert str(commit.other("rollback", "S", of_another=True)) == "fleet rollback S -i 'my hosts.yaml'"
+
+
 def test_a_line_names_the_rollout_by_its_whole_id() -> None:
     assert str(TypedCommand("commit", ("2026",)).of("20261123-1000-test")) == "fleet commit 20261123-1000-test"
     assert str(UPGRADE.of("20261123-1000-test")) == str(UPGRADE)

@@ -115,7 +115,7 @@ def _resume_upgrade(
 ) -> int:
     target = _target(found, overrides, options.typed)
     batches = _batches(found, hosts, overrides)
-    policy = check_lease_renewal(_policy(found, overrides, options, len(hosts)), len(hosts))
+    policy = check_lease_renewal(_policy(found, overrides, options, len(hosts)), len(hosts), options.typed)
     count = counted(len(hosts))
     output.say(
         f"Resuming the interrupted upgrade of rollout {found.rollout}: release {target.sha256[:12]}, {count}. Every host "

@@ -44,7 +44,7 @@ class UpgradeOptions:
 def run(environment: Environment, options: CommandOptions, release: str, given: UpgradeOptions) -> int:
     """Runs the rollout to its end; returns the exit code."""
     output = command_output(options)
-    plan = make_plan(selected_hosts(options, output), given.batches)
+    plan = make_plan(selected_hosts(options, output), given.batches, options.typed)
     policy = policy_of(given, options, len(plan.hosts))
     rollout, operator = environment.rollout_id(environment.clock()()), environment.operator()
     if given.dry_run:
@@ -126,7 +126,7 @@ def policy_of(given: UpgradeOptions, options: CommandOptions, hosts: int) -> Pol
         lease_s=check_lease(lease_s),
         lock_wait_s=options.lock_wait_s,
     )
-    return check_lease_renewal(policy, hosts)
+    return check_lease_renewal(policy, hosts, options.typed)
 
 
 def rollout_data(

@@ -15,7 +15,7 @@ patterns.py            what `--limit` selects
 selection.py           the selected hosts, or why they are refused, and notes: `Inventory`
 sources.py             loads all sources: `load`
 
-`inventories/example.yaml` documents the format. May import `host`, `errors` and `onhost`.
+`inventories/example.yaml` documents the format. May import `host`, `errors`, `typed_command` and `onhost`.
 """
 
 from fleet.inventory.ansible_variables import Password

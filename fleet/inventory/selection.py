@@ -4,7 +4,6 @@ A refusal ends with the complete `-l` that leaves the refused hosts out. What co
 use, is a note: one line per kind, whatever the number of hosts.
 """
 
-import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from fleet.inventory.patterns import select_names, single_patterns
 from fleet.inventory.tree import ALL, Origin, Problem, Tree, Unknown, Variable, refuse
 from fleet.inventory.variables import BuiltHost, build_host, is_label
 from fleet.onhost.text import counted, listed
+from fleet.typed_command import UNTYPED, TypedCommand
 
 MOST_NAMED = 4
 READ = (*KNOWN, *ALIASES)
@@ -64,12 +64,15 @@ class Inventory:
         patterns: Sequence[str] = (),
         passwords: frozenset[Password] = frozenset(),
         needed: Collection[str] | None = None,
+        typed: TypedCommand = UNTYPED,
     ) -> Selection:
         """The hosts that Ansible's host patterns select; all hosts without a pattern.
 
         `passwords` are those that the command is given, or does not need. `needed` are the hosts that the command can't do
-        without, `None` for all selected ones. Raises `InventoryError` if a pattern matches nothing, if no host is left, or if
-        fleet can't reach or handle a needed host as the inventory describes it.
+        without, `None` for all selected ones. `typed` is the command that a refusal prints without the refused hosts.
+
+        Raises `InventoryError` if a pattern matches nothing, if no host is left, or if fleet can't reach or handle a needed
+        host as the inventory describes it.
         """
         chosen = frozenset(select_names(patterns, self.groups)) if patterns else frozenset(self.groups[ALL])
         built = {name: self._built(name, passwords) for name in self.sources}
@@ -78,7 +81,7 @@ class Inventory:
         kept = [name for name, each in selected.items() if each.host is not None]
         unfit = [name for name in refused if needed is None or name in needed or not kept]
         problems = _with_names({name: selected[name].problems for name in unfit})
-        refuse(problems, self._way_out(patterns, refused, kept))
+        refuse(problems, self._way_out(replace(typed, limits=tuple(patterns)), refused, kept))
         hosts = tuple(each.host for each in selected.values() if each.host is not None)
         others = {name: each for name, each in built.items() if name not in kept}
         place = "outside --limit" if chosen.isdisjoint(refused) else "of the inventory"
@@ -93,13 +96,12 @@ class Inventory:
         source = self.sources[name]
         return build_host(name, source.variables, groups=source.groups, origin=source.origin, passwords=passwords)
 
-    def _way_out(self, patterns: Sequence[str], refused: Sequence[str], kept: Sequence[str]) -> str:
-        """The `--limit` that leaves the refused hosts out; nothing if no host would be left."""
+    def _way_out(self, typed: TypedCommand, refused: Sequence[str], kept: Sequence[str]) -> str:
+        """The command that leaves the refused hosts out; nothing if no host would be left."""
         if not refused or not kept:
             return ""
-        limits = [*patterns, ",".join(f"!{name}" for name in self._shortest(refused, frozenset(kept)))]
-        words = " ".join(f"-l {shlex.quote(limit)}" for limit in limits)
-        return f"Or leave the {'host' if len(refused) == 1 else counted(len(refused))} out: `{words}`."
+        without = typed.without(self._shortest(refused, frozenset(kept)))
+        return f"Or leave the {'host' if len(refused) == 1 else counted(len(refused))} out: {without.quoted}."
 
     def _shortest(self, refused: Sequence[str], kept: frozenset[str]) -> list[str]:
         """Names of groups and hosts that stand for the refused hosts and for none that is kept."""

@@ -37,7 +37,8 @@ MOVING = (Ask.UPGRADE, Ask.COMMIT, Ask.ROLLBACK)
 MOVING_FORWARD = (Ask.UPGRADE, Ask.COMMIT)
 """The visits after which the host's phase is where this rollout left it."""
 UNDONE_BY_OPERATOR = "An operator rolled this host back from this rollout. Only a new `fleet upgrade` moves it forward."
-UNFINISHED = "A rollback of this rollout has begun on this host and did not finish: the host is %s."
+UNFINISHED = "A rollback of this rollout has begun on this host and did not finish: the host is %s%s."
+BOTH = ", and both releases serve"
 
 
 def after(host: HostStatus, event: Event, rollout: str) -> HostStatus:
@@ -159,7 +160,7 @@ def _past_visits(past: PastVisits, event: Event, ask: Ask, started_at: datetime)
 def _staged(host: HostStatus, rollout: str) -> HostStatus:
     match host.last.outcome:
         case Outcome.DONE if host.is_half_way_back(rollout):
-            why = UNFINISHED % (host.phase.value if host.phase else "not known")
+            why = UNFINISHED % (host.phase.value if host.phase else "?", BOTH if host.phase is Phase.OVERLAP else "")
             host = explained(replace(host, progress=Progress.BEGUN), "rollback_unfinished", why)
             return at_fault(host, FaultKind.REFUSED)
         case Outcome.DONE if host.was_undone_by_operator(rollout):

@@ -65,8 +65,9 @@ def run_on_all_hosts(
         return results.OK
     options = replace(options, typed=options.typed.of(rollout))
     release = _say_rollout(output, look, rollout, known)
-    start = _begin(output, options, operation, look, rollout, own_hosts(look, rollout, known.hosts(rollout)))
-    _confirm(environment, output, options, operation, start)
+    own = own_hosts(look, rollout, known.hosts(rollout))
+    start = _begin(output, options, operation, look, rollout, own)
+    _confirm(environment, output, options, operation, start, own)
     tasks = _tasks(environment, options, operation, [host for host in hosts if host.name in start.hosts])
     with recording(rollout) as recorder:
         status = run_engine(
@@ -111,11 +112,16 @@ def _say_rollout(output: Output, look: RolloutStatus, rollout: str, known: Known
 
 
 def _confirm(
-    environment: Environment, output: Output, options: CommandOptions, operation: Operation, start: RolloutStatus
+    environment: Environment,
+    output: Output,
+    options: CommandOptions,
+    operation: Operation,
+    start: RolloutStatus,
+    own: OwnHosts,
 ) -> None:
-    """Asks once, with the number of hosts that the run visits for the rollout's sake."""
-    to_visit = [host for host in start.all if host.progress is not Progress.LEFT_ALONE and host.fault is None]
-    count = counted(len(to_visit))
+    """Asks once, with the number of the rollout's hosts that the run visits."""
+    members = [start.hosts[name] for name in own.members]
+    count = counted(sum(host.progress is not Progress.LEFT_ALONE for host in members))
     confirm(environment, output, options, f"{VERBS[operation.command]} rollout {start.rollout} on {count}?")
 
 

@@ -42,7 +42,7 @@ def selected_hosts(
     Raises `InventoryError`.
     """
     passwords = _passwords_given(options) if logs_in else frozenset(Password)
-    hosts, notes = load(options.inventories).selection(options.limits, passwords, needed)
+    hosts, notes = load(options.inventories).selection(options.limits, passwords, needed, options.typed)
     if output is not None:
         for note in notes:
             output.say(note)

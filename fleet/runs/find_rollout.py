@@ -79,7 +79,8 @@ def _named(look: RolloutStatus, prefix: str, known: KnownRollouts) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise Refused(f"{prefix} matches several rollouts: {', '.join(found)}.", "Type more characters of the id.")
+        lines = listed((look.typed.of(rollout).quoted for rollout in reversed(found)), between=" or ")
+        raise Refused(f"{prefix} matches several rollouts: {', '.join(found)}.", f"Type more of the id: {lines}.")
     silent = [host for host in look.all if host.report is None]
     if silent:
         raise HostsDidNotAnswer(

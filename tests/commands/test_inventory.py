@@ -5,7 +5,8 @@ import json
 import pytest
 
 from fleet import cli
-from tests.support.shell import Shell
+from tests.support.pretend.visits import NEW
+from tests.support.shell import QUICK, Shell
 
 
 def test_inventory_lists_the_selected_hosts(shell: Shell) -> None:
@@ -57,7 +58,7 @@ def test_a_host_that_fleet_can_not_handle_is_refused_with_the_line_to_type(shell
     shell.inventory.write_text(WITH_LABELS)
 
     assert shell("status") == 2
-    assert shell.err.endswith("Or leave the host out: `-l '!localhost'`.\n")
+    assert shell.err.endswith(f"Or leave the host out: `fleet status -i {shell.inventory} -l '!localhost'`.\n")
     assert shell("status", "-l", "!localhost") == 0
 
 
@@ -92,3 +93,13 @@ def test_the_list_of_hosts_needs_no_password(shell: Shell) -> None:
 def test_a_missing_inventory_is_refused_with_the_remedy(shell: Shell) -> None:
     assert cli.run(("status",), shell.environment) == 2
     assert "-i" in shell.capsys.readouterr().err
+
+
+def test_a_refused_host_is_left_out_by_the_line_that_is_printed(shell: Shell) -> None:
+    shell.inventory.write_text(shell.inventory.read_text() + "    win-01: {ansible_connection: winrm}\n")
+
+    for words in (("upgrade", NEW, "-y", *QUICK), ("upgrade", NEW, "-y", "-l", "web-01:win-01"), ("status",)):
+        assert shell(*words) == 2
+        (line,) = shell.lines
+        assert line.endswith(" -l '!win-01'")
+        assert shell.type(line) == 0

@@ -43,7 +43,7 @@ def notes(tmp_path: Path, text: str, *patterns: str) -> tuple[str, ...]:
 
 def limit_in(refused: str) -> list[str]:
     """The patterns of the `-l` that a refusal ends with, as a shell gives them to fleet."""
-    line = re.search(r"`(-l [^`]*)`\.$", refused)
+    line = re.search(r"`fleet upgrade RELEASE (-l [^`]*)`\.$", refused)
     assert line is not None, refused
     return [word for word in shlex.split(line[1]) if word != "-l"]
 
@@ -100,7 +100,7 @@ def test_localhost_beside_the_servers_is_refused_only_if_it_is_selected(tmp_path
     )
 
     assert [host.name for host in inventory.select(["web"])] == ["web1"]
-    with pytest.raises(InventoryError, match=r"ansible_connection is 'local'.*`-l '!localhost'`\.$"):
+    with pytest.raises(InventoryError, match=r"ansible_connection is 'local'.* -l '!localhost'`\.$"):
         inventory.select()
 
 

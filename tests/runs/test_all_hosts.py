@@ -130,12 +130,19 @@ def test_a_host_that_runs_no_nginx_and_was_never_in_the_rollout_is_left_alone(
     assert shell(command, "-y") == 0, shell.err
 
 
-def test_the_question_counts_the_rollout_s_own_hosts(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_question_counts_the_rollout_s_own_hosts(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     held(shell, "-l", "web-0[1:3]")
     shell.terminal = True
-    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n" * 3))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n" * 4))
 
-    for words, count in ((("commit",), "3 hosts"), (("rollback",), "3 hosts"), (("commit", "-l", "web-02"), "1 host")):
+    for words, count in (
+        (("commit",), "3 hosts"),
+        (("rollback",), "3 hosts"),
+        (("commit", "-l", "web-02"), "1 host"),
+        (("rollback", *elsewhere(tmp_path)), "3 hosts"),
+    ):
         assert shell(*words) == 2
         assert f"rollout {ROLLOUT} on {count}? [y/N]" in shell.err
 

@@ -30,6 +30,7 @@ def test_a_start_that_matches_several_rollouts_is_refused_with_all_of_them(shell
     assert shell("rollback", "2026", "-y") == 2
 
     assert f"2026 matches several rollouts: {ROLLOUT}, 20261123-1100-next." in shell.err
+    assert [line.split()[2] for line in shell.lines] == ["20261123-1100-next", ROLLOUT]
     assert shell.fleet.asked(Ask.ROLLBACK) == []
 
 

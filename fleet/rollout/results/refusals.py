@@ -93,7 +93,9 @@ def held_by_others(status: RolloutStatus, hosts: Sequence[HostStatus]) -> Finish
     rollouts = {_rollout_of_holder(host) for host in hosts}
     other = next(iter(rollouts)) if len(rollouts) == 1 else None
     typed = status.typed.of(status.rollout)
-    ways = " or ".join(typed.other(command, other or "ROLLOUT").quoted for command in ("commit", "rollback"))
+    ways = " or ".join(
+        typed.other(command, other or "ROLLOUT", of_another=True).quoted for command in ("commit", "rollback")
+    )
     text = (
         f"Refused: another rollout holds {names(hosts)}: {holders}. Nothing was changed. Wait for it: "
         f"{typed.having('lock_wait', '--lock-wait', '10m').quoted}; or end it first: {ways}. {see_status(status)} and "
