@@ -65,8 +65,9 @@ def _committed(status: RolloutStatus) -> Finish:
     code = results.OK if not failed and not waiting else results.HALTED
     code = results.PERSON if any(host.needs_person for host in status.all) else code
     committed = f"{results.some_of(len(done), status)} of rollout {status.rollout}"
+    good = f"Committed: {committed}." if done else f"Nothing to commit: rollout {status.rollout} has begun no host."
     parts = [
-        f"Not finished: {committed} are committed." if code else f"Committed: {committed}.",
+        f"Not finished: {committed} are committed." if code else good,
         f"Not committed: {results.names(failed)}; the reasons and what to type are above." if failed else "",
         results.drain_pending(status, waiting),
     ]

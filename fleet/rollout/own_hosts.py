@@ -77,7 +77,7 @@ def journaled_hosts(rollout: str, events: Iterable[Event], is_running: bool = Fa
 
 def _begins(event: Event) -> bool:
     """Whether a visit starts that may begin its host."""
-    return event.type is EventType.VISIT_STARTED and event.data["ask"] not in NEVER_BEGINS
+    return event.type is EventType.VISIT_STARTED and event.data.get("ask") not in NEVER_BEGINS
 
 
 def _epoch(event: Event) -> int:

@@ -21,6 +21,7 @@ from fleet.runs.find_rollout import choose_rollout
 from fleet.runs.known_rollouts import KnownRollouts
 from fleet.runs.recording import Recorder, run_data, sender
 from fleet.runs.rollout_hosts import host_notes, lost_hosts, none_selected, refuse_lost, without_lost
+from fleet.ui.alarms import alarms
 from fleet.ui.output import Output
 
 VERBS = {"rollback": "Roll back", "commit": "Commit"}
@@ -61,7 +62,8 @@ def run_on_all_hosts(
         return look.exit_code or results.INTERRUPTED
     rollout = choose_rollout(look, prefix, known)
     if rollout is None:
-        output.say("No host has a record of a rollout. There is nothing to do.")
+        which = "No selected host" if options.limits else "No host"
+        output.say(f"{which} has a record of a rollout. There is nothing to do.")
         return results.OK
     options = replace(options, typed=options.typed.of(rollout))
     release = _say_rollout(output, look, rollout, known)
@@ -95,6 +97,8 @@ def _begin(
         refuse_lost(rollout, lost, options.typed)
     for note in host_notes(own, rollout, is_limited=bool(options.limits)):
         output.say(note)
+    left_alone = {*own.silent, *own.never_begun}
+    output.alarm(alarms(replace(look, hosts={name: look.hosts[name] for name in left_alone})))
     start = operation.begin(look, rollout, own)
     remedy = f"Give the inventory that has it (-i), or leave it out: {without_lost(options.typed)}."
     missing = {name: not_in_inventory(name, Ask.ROLLBACK, remedy) for name in lost}

@@ -4,12 +4,11 @@ from collections.abc import Iterable
 
 from fleet.errors import FleetError, Refused
 from fleet.onhost.protocol import State
-from fleet.onhost.text import listed, sentences
+from fleet.onhost.text import listed
 from fleet.rollout import results
 from fleet.rollout.from_hosts import newest, records
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.runs.known_rollouts import NOTHING_KNOWN, KnownRollouts
-from fleet.typed_command import TypedCommand
 
 
 class HostsDidNotAnswer(FleetError):
@@ -40,13 +39,13 @@ def _newest(look: RolloutStatus, known: KnownRollouts) -> str | None:
     if found is None:
         raise HostsDidNotAnswer(
             f"No host that answered has a record of a rollout, and {listed(sorted(silent))} did not answer.",
-            _ways(look.typed, silent, filter(None, (hidden,))),
+            _ways(look, filter(None, (hidden,))),
         )
     if (hidden is not None and hidden > found) or (here is None and records(look)[found].state is not State.BEGUN):
         raise HostsDidNotAnswer(
             f"{listed(sorted(silent))} did not answer, and may be in a newer rollout than {found}, which is the newest that "
             "the other hosts know.",
-            _ways(look.typed, silent, filter(None, (found, hidden))),
+            _ways(look, filter(None, (found, hidden))),
         )
     return found
 
@@ -60,13 +59,17 @@ def _may_be_hidden(look: RolloutStatus, rollout: str, known: KnownRollouts) -> b
     return not hosts.is_whole or bool(silent & hosts.may_have_begun)
 
 
-def _ways(typed: TypedCommand, silent: Iterable[str], rollouts: Iterable[str]) -> str:
+def _ways(look: RolloutStatus, rollouts: Iterable[str]) -> str:
     """What to type: the command with the rollout's id, or without the hosts that do not answer."""
-    named = " or ".join(typed.of(rollout).quoted for rollout in rollouts)
-    leave_out = f"Or leave those hosts out: {typed.without(sorted(silent)).quoted}."
-    return sentences(
-        f"Name the rollout: {named}." if named else "", f"{leave_out} See why: {typed.other('status').quoted}."
+    named = " or ".join(look.typed.of(rollout).quoted for rollout in rollouts)
+    silent = [host.name for host in look.all if host.report is None]
+    without = look.typed.without(silent).quoted if len(silent) < len(look.hosts) else ""
+    parts = (
+        f"Name the rollout: {named}." if named else "",
+        f"Leave those hosts out: {without}." if without else "",
+        f"See why they do not answer: {results.see_status(look)}.",
     )
+    return " ".join(filter(None, parts))
 
 
 def _named(look: RolloutStatus, prefix: str, known: KnownRollouts) -> str:

@@ -172,6 +172,33 @@ def test_a_selection_without_a_host_of_the_rollout_is_refused(shell: Shell, comm
     assert "web-01" in shell.out
 
 
+def test_a_selection_that_no_rollout_has_touched_has_nothing_to_do(shell: Shell) -> None:
+    held(shell, "-l", "web-01")
+
+    assert shell("commit", "-y", "-l", "web-02") == 0
+
+    assert "No selected host has a record of a rollout." in shell.err
+
+
+def test_a_rollout_that_was_refused_in_preflight_has_nothing_to_commit(shell: Shell) -> None:
+    shell.fleet.off = {"web-03"}
+    assert shell("upgrade", NEW, "-y", *QUICK) == 2
+
+    assert shell("commit", ROLLOUT, "-y") == 0, shell.err
+
+    assert f"Nothing to commit: rollout {ROLLOUT} has begun no host." in shell.err
+
+
+def test_a_changed_key_of_a_host_outside_the_rollout_is_still_an_alarm(shell: Shell) -> None:
+    held(shell, "-l", "web-01")
+    changed = HostOutcome("", Outcome.UNREACHABLE, "host_key_changed", "The host key has changed.", "Ask its owner.")
+    shell.fleet.outcomes["web-02", Ask.LOOK].append(changed)
+
+    assert shell("commit", "-y") == 0, shell.err
+
+    assert "web-02: The host key has changed. Ask its owner." in shell.err
+
+
 # An inventory that changed
 
 

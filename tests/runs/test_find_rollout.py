@@ -98,3 +98,11 @@ def test_the_hosts_that_did_not_answer_can_be_left_out_by_the_line_that_is_print
 
     assert shell.type(line) == 0
     assert "nothing to do" in shell.err
+
+
+def test_no_line_leaves_out_every_selected_host(shell: Shell) -> None:
+    shell.fleet.off = {"web-02"}
+
+    assert shell("rollback", "-y", "-l", "web-02") == 4
+
+    assert [line.split()[1] for line in shell.lines] == ["status"]
