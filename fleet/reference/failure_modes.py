@@ -36,8 +36,8 @@ MODES = (
         "wrong architecture or C library, or a library is missing",
         "wrong_architecture loader_missing library_missing cannot_run",
         "library_missing exec_format",
-        "Preflight runs the binary in an empty environment, as nginx would. After a failed launch fleet puts the old file "
-        "back.",
+        "Preflight runs the binary for `-V` in an empty environment, and rehearses its start. After a failed launch fleet "
+        "puts the old file back.",
     ),
     _mode(
         3,
@@ -57,10 +57,9 @@ MODES = (
     _mode(
         5,
         "the new binary rejects the configuration",
+        "config_rejected rehearsal_inconclusive old_would_not_start",
         "config_rejected",
-        "config_rejected",
-        "Preflight tests it with the old master's arguments and an empty environment. A USR2 that fails leaves the old "
-        "master serving; fleet puts the old file back.",
+        "The rehearsal shows it. A USR2 that fails leaves the old master serving; fleet puts the old file back.",
     ),
     _mode(
         6,
@@ -81,7 +80,7 @@ MODES = (
         "the pid file is missing, empty or wrong",
         "pid_file_missing pid_file_empty pid_file_wrong",
         "pid_file_rewritten poisoned_by_rename pid_file_lies",
-        "fleet reads it before any test. On the way back, and if it disappears just before USR2, fleet writes it again; a "
+        "fleet reads it before any signal. On the way back, and if it disappears just before USR2, fleet writes it again; a "
         "second USR2 then cures the poisoned master.",
     ),
     _mode(
@@ -145,35 +144,35 @@ MODES = (
     _mode(
         17,
         "pid file, configuration or prefix differ between the builds",
-        "paths_moved pending_config",
+        "paths_moved pending_config pid_file_moved",
         "other_pid_file",
         "fleet finds the new master by its parent, dismisses it, and names the file that it wrote.",
     ),
     _mode(
         18,
-        "slow start: large configuration, names to resolve",
-        "",
+        "slow start: large configuration, names to resolve, a FIFO in place of a file",
+        "fifo_blocks",
         "launch_slow",
         "fleet waits as long as the new process lives, at most 65 s, and then dismisses it.",
     ),
     _mode(
         19,
         "the new workers crash in a loop",
-        "",
+        "workers_crash",
         "workers_crash workers_changed",
         "fleet sends TERM to the new master at once, before its log fills the disk; the old master never stopped serving.",
     ),
     _mode(
         20,
         "the new workers give up, or there are none",
-        "",
+        "workers_fatal workers_missing",
         "workers_fatal workers_missing",
         "fleet dismisses the new master: QUIT, then TERM.",
     ),
     _mode(
         21,
         "the new workers hang",
-        "",
+        "answers_differ",
         "workers_hang workers_silent",
         "Only an answer from a worker of the new master counts. fleet dismisses it: QUIT, TERM, KILL.",
     ),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fleet.onhost.reasons.catalogue import GROUPS
 from fleet.onhost.reasons.reason import Reason
+from fleet.onhost.reasons.rehearsal import REHEARSAL, SHARED
 from fleet.reference.failure_modes import MODES, FailureMode
 from fleet.reference.run_reasons import RUN
 from fleet.ssh.reasons import WORDS
@@ -30,6 +31,7 @@ its meaning; texts may change. Names in braces stand for the facts of the host.
 
 `./dev docs` writes this page from the code.
 """
+SHARED_HEAD = "A failure of the launch or of verify that the rehearsal shows is a refusal with the same word: "
 LINK = """\
 ## The connection to the host
 
@@ -58,7 +60,8 @@ def page() -> str:
 
 def _group(title: str, reasons: Sequence[Reason]) -> str:
     rows = ((f"`{one.word}`", _kind(one), one.meaning, one.remedy) for one in reasons)
-    return f"## {title}\n\n" + table(("word", "kind", "message", "what to do"), rows)
+    more = f"\n{SHARED_HEAD}{_words(SHARED)}.\n" if reasons is REHEARSAL else ""
+    return f"## {title}\n\n" + table(("word", "kind", "message", "what to do"), rows) + more
 
 
 def _kind(reason: Reason) -> str:

@@ -40,6 +40,7 @@ class Scene:
     pid_file: str | None = PID_FILE
     uid: int = 0
     probes: tuple[str, ...] = ()
+    rehearse: bool = True
     prefix: tuple[str, ...] = ()
 
 
@@ -79,6 +80,8 @@ PATCHES = {
     "no-dav": patched(b"--with-http_dav_module", b"--with-http_dax_module"),
     # No nginx of Debian 12 speaks HTTP/3; this one takes its `listen` option for that of HTTP/2.
     "http3": patched(b"\0http2\0", b"\0http3\0"),
+    # Its warnings are critical. The word is the end of a directive's name, too, which no host here has.
+    "grave": patched(b"_variable_warn\0", b"_variable_crit\0"),
 }
 
 SCENES = {
@@ -151,6 +154,16 @@ SCENES = {
         f"{config('s/listen 80;/listen 80; listen 443 http3;/')}; {START}",
         release="http3",
     ),
+    "not_rehearsed": Scene(prefix=("setpriv", "--bounding-set", "-sys_admin")),
+    "rehearsal_off": Scene(rehearse=False),
+    "rehearsal_inconclusive": Scene(shell=config("1i nonsense on;")),
+    "old_would_not_start": Scene(shell=config("s/listen 80;/listen 80; listen 8089 http3;/"), release="http3"),
+    "fifo_blocks": Scene(
+        shell=f"mkfifo /opt/secret; {config('s#listen 80;#listen 80; ssl_password_file /opt/secret;#')}"
+    ),
+    "rehearsal_log": Scene(shell=config("s/^http {/http { server { listen 80; server_name _; }/"), release="grave"),
+    "answers_differ": Scene(release="errors"),
+    "pid_file_moved": Scene(shell=config("s#^pid \\(.*\\);#pid \\1.other;#")),
     "probe_fails_already": Scene("sick", probes=("http://127.0.0.1/health",)),
     "no_error_log": Scene("syslog-only"),
     "env_lost": Scene(
@@ -163,6 +176,14 @@ SCENES = {
     "packaged": Scene("packaged", pid_file="/run/nginx.pid"),
 }
 
+# What would fail at the launch or in verify, and is seen in the rehearsal.
+BAD_RELEASES = {
+    "crash-workers": "workers_crash",
+    "crash-on-request": "workers_crash",
+    "hang-workers": "answers_differ",
+    "hung-master": "workers_missing",
+    "errors": "answers_differ",
+}
 FULL_STATE = Scene("full-state", release=None)
 # Odd, but fit for an upgrade: not one refusal.
 FIT = (
@@ -195,7 +216,7 @@ class Stage:
         host = self.hosts[place_of(scene)]
         staged = str(self.releases / scene.release) if scene.release else None
         asked = {"staged": staged, "pid_file": scene.pid_file, "uid": scene.uid, "allow": list(allow)}
-        asked["probes"] = list(scene.probes)
+        asked |= {"probes": list(scene.probes), "rehearse": scene.rehearse}
         done = host.exec([*scene.prefix, *PUPPET], input=json.dumps(asked).encode(), timeout_s=120)
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         return {one["reason"]: from_plain(Finding, one) for one in json.loads(done.stdout)}
@@ -206,7 +227,7 @@ def stage(make_lab: MakeLab, tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """One lab, with a host for each thing that is done to one."""
     releases = tmp_path_factory.mktemp("releases")
     releases.chmod(0o755)
-    for release in {scene.release for scene in SCENES.values() if scene.release}:
+    for release in {scene.release for scene in SCENES.values() if scene.release} | set(BAD_RELEASES):
         make(releases, release)
     places = sorted({place_of(scene) for scene in (*SCENES.values(), FULL_STATE)} | {(kind, "") for kind in FIT})
     kinds = {f"lab-{number:03}": kind for number, (kind, _) in enumerate(places, 1)}
@@ -227,7 +248,7 @@ def make(folder: Path, release: str) -> None:
         return
     old, new = PATCHES[release]
     original = path.read_bytes()
-    assert old in original
+    assert old in original, release
     path.write_bytes(original.replace(old, new))
 
 
@@ -251,6 +272,14 @@ def test_an_allowed_finding_becomes_a_warning(stage: Stage, word: str) -> None:
     found = stage.judged(SCENES[word], allow=[word.replace("_", "-")])
 
     assert found[word].severity is Severity.WARNING
+
+
+@pytest.mark.parametrize(("release", "word"), BAD_RELEASES.items())
+def test_a_bad_release_is_found_before_any_user_meets_it(stage: Stage, release: str, word: str) -> None:
+    found = stage.judged(Scene(release=release))
+
+    assert word in found, found
+    assert found[word].severity is Severity.REFUSAL
 
 
 def test_a_full_state_folder_is_found_out_before_the_release_is_sent(stage: Stage) -> None:

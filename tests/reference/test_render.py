@@ -7,6 +7,7 @@ import pytest
 
 from fleet.events import Note
 from fleet.onhost.reasons.catalogue import EVERY, PREFLIGHT, REASONS
+from fleet.onhost.reasons.rehearsal import SHARED
 from fleet.reference.failure_modes import MODES, FailureMode
 from fleet.reference.render import page, table
 from fleet.reference.run_reasons import RUN
@@ -15,7 +16,7 @@ from tests.support.places import ROOT
 
 PAGE = ROOT / "docs" / "reasons.md"
 SSH = ROOT / "fleet" / "ssh"
-BEFORE = {reason.word for reason in PREFLIGHT} | {"release_missing"}
+BEFORE = {reason.word for reason in PREFLIGHT} | {"release_missing", *SHARED}
 EVERY_MODE = pytest.mark.parametrize("mode", MODES, ids=lambda mode: f"{mode.number}")
 
 SAY_A_WORD = ("LinkError", "NoAnswer", "LoginRefused", "HostRefused", "Refusal", "notify", "_notify")

@@ -1,19 +1,16 @@
 """An nginx binary: its ELF header, and its build options.
 
-fleet executes a binary as nginx itself would: with the old master's arguments, in its working directory, in an empty
-environment. With a shell's LD_LIBRARY_PATH a test could pass that USR2 fails
-(docs/nginx-facts.md, section 2).
+fleet runs a binary on the host for `-v` and `-V` only, which open no file of nginx's, and in an empty environment: with a
+shell's LD_LIBRARY_PATH it could run where USR2 fails (docs/nginx-facts.md, section 2).
 """
 
 import os
 import re
 import shlex
 import struct
-from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, List, NamedTuple, Optional, Set
 
-from fleet.onhost.nginx.command_line import CommandLine, grouped, under
-from fleet.onhost.observation import Master
-from fleet.onhost.protocol import Layout
+from fleet.onhost.nginx.command_line import CommandLine, under
 from fleet.onhost.system.machine import Machine, Ran
 
 ASK_TIMEOUT_S = 20.0
@@ -115,33 +112,6 @@ def _shell_words(text: str) -> List[str]:
         return shlex.split(text)
     except ValueError:
         return text.split()
-
-
-def test_configuration(machine: Machine, binary_path: str, master: Master, layout: Layout, timeout_s: float) -> Ran:
-    """Run `BINARY -t` as the master would start the binary: its arguments, its working directory, no environment.
-
-    Check the pid file first: `nginx -t` creates an empty pid file where none exists. `layout` counts only when the
-    master's title could not be read.
-    """
-    return _as_master(machine, binary_path, "-t", master, layout, timeout_s)
-
-
-def dump_configuration(machine: Machine, binary_path: str, master: Master, layout: Layout, timeout_s: float) -> Ran:
-    """Run `BINARY -T`: as `test_configuration`, and nginx prints the files."""
-    return _as_master(machine, binary_path, "-T", master, layout, timeout_s)
-
-
-def _as_master(machine: Machine, path: str, how: str, master: Master, layout: Layout, timeout_s: float) -> Ran:
-    given = grouped(master.argv)[1:] if master.argv else _from_layout(layout)
-    folder = machine.real_path("/proc/%d/cwd" % master.pid)
-    if machine.stat(folder) is None:
-        folder = "/"
-    return machine.run((path,) + given + (how,), timeout_s, env={}, cwd=folder)
-
-
-def _from_layout(layout: Layout) -> Tuple[str, ...]:
-    prefix = ("-p", layout.prefix) if layout.prefix else ()
-    return prefix + (("-c", layout.config) if layout.config else ())
 
 
 def complaint(output: str) -> str:

@@ -49,6 +49,14 @@ class ConfigFiles(NamedTuple):
         """The value of each statement `name value;`, in the order of the files."""
         return tuple(value for _, text in self.texts for value in values_in(text, name))
 
+    def has(self, name: str) -> bool:
+        """Whether there is a statement of this name, without a block."""
+        return any(one for _, text in self.texts for one in statements_in(text, name))
+
+    def statements(self, name: str) -> Tuple[str, ...]:
+        """Each statement of this name, as written."""
+        return tuple(one for _, text in self.texts for one in statements_in(text, name))
+
 
 class Seen:
     """The files as the process with this pid sees them. Paths are its own."""

@@ -1,43 +1,29 @@
 """Preflight: every reason against an upgrade of this host at once, each with its remedy.
 
-The order of the checks is a safety rule: nothing runs against the configuration before the pid file is known to be good,
-because `nginx -t` creates an empty pid file in place of a missing one (docs/nginx-facts.md, section 4).
+Nothing is run on the host but the binaries' `-V`. What else must be tried is tried in the rehearsal, on a private copy
+(docs/rehearsal.md): a configuration test by root would change the files of the running nginx.
 """
 
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 from fleet.onhost.instance import Instance
-from fleet.onhost.nginx.binary import (
-    Build,
-    ask_build,
-    complaint,
-    dump_configuration,
-    read_build,
-    test_configuration,
-)
-from fleet.onhost.nginx.configuration import Configuration
+from fleet.onhost.nginx.binary import ask_build, read_build
+from fleet.onhost.nginx.config_files import ConfigFiles
 from fleet.onhost.nginx.master_paths import config_of
 from fleet.onhost.observation import Observation
 from fleet.onhost.preflight import in_memory, listeners, probe_baseline, replaceable, resources, service, worker_sets
-from fleet.onhost.preflight.master import at_its_path, configuration_of, obeys, pid_file, the_master
-from fleet.onhost.preflight.release import differs, moved_paths, rejected, runs
+from fleet.onhost.preflight.coming_up import failed_starts
+from fleet.onhost.preflight.differences import differences
+from fleet.onhost.preflight.manner import Manner, manner_of
+from fleet.onhost.preflight.master import at_its_path, obeys, pid_file, stays_in_foreground, the_master
+from fleet.onhost.preflight.release import differs, runs
 from fleet.onhost.preflight.result import PreflightResult
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding, Request, Severity
 from fleet.onhost.reasons.catalogue import apply_allowed, finding
+from fleet.onhost.rehearsal.evidence import Rehearsal
+from fleet.onhost.rehearsal.rehearse import rehearse
 from fleet.onhost.system.machine import Machine
-
-__all__ = ["before_staging", "dump_configuration", "preflight", "test_configuration"]
-
-TEST_TIMEOUT_S = 50.0  # Two of these must end before the controller takes the silence for a dead link.
-
-
-class Tested(NamedTuple):
-    """Result of both configuration tests: `old` and `new` are what each binary reads, if it accepts the configuration."""
-
-    findings: Tuple[Finding, ...]
-    old: Optional[Configuration]
-    new: Optional[Configuration]
 
 
 def preflight(instance: Instance, request: Request, seen: Observation, staged: Optional[str]) -> PreflightResult:
@@ -48,9 +34,11 @@ def preflight(instance: Instance, request: Request, seen: Observation, staged: O
     found = _host(machine, request)
     about, old = the_master(machine, request, seen, instance.record)
     found += about
+    rehearsal = None
     if old is not None and not _is_done(request, seen):
-        found += _instance(Subject(instance, request, seen, old, staged))
-    return PreflightResult(apply_allowed(tuple(found), request.options.allow))
+        more, rehearsal = _instance(Subject(instance, request, seen, old, staged))
+        found += more
+    return PreflightResult(apply_allowed(tuple(found), request.options.allow), rehearsal)
 
 
 def before_staging(machine: Machine, request: Request) -> Tuple[Finding, ...]:
@@ -78,58 +66,40 @@ def _host(machine: Machine, request: Request) -> List[Finding]:
     return found + _asked("the package manager's lock", lambda: service.package_lock(machine))
 
 
-def _instance(subject: Subject) -> List[Finding]:
-    """The findings about this one master."""
-    lies = pid_file(subject)
-    found = lies + _asked("the binary's path", lambda: at_its_path(subject))
+def _instance(subject: Subject) -> Tuple[List[Finding], Optional[Rehearsal]]:
+    """The findings about this one master, and the rehearsal of its upgrade."""
+    found = pid_file(subject) + _asked("the binary's path", lambda: at_its_path(subject))
     about, new = runs(subject)
-    found += about
     old = read_build(ask_build(subject.machine, subject.image).output)
-    tested = Tested((), None, None) if lies else _tested(subject, old, new)
-    found += list(tested.findings)
+    config = config_of(subject.machine, subject.old)
+    signs = obeys(subject, config)
+    rehearsal = _rehearsed(subject, manner_of(subject, old, new, config, obeys=not signs))
+    found += about + signs + stays_in_foreground(subject, config, rehearsal)
     if new is not None:
-        found += differs(subject, old, new, tested.old or tested.new)
-    found += obeys(subject, tested.old or tested.new)
-    found += _in_memory(subject, tested)
+        found += differs(subject, old, new, config, rehearsal)
+        found += [] if subject.request.options.rehearse else [finding("rehearsal_off")]
+    if rehearsal is not None:
+        found += failed_starts(subject, rehearsal) + differences(subject, rehearsal)
+        found += _asked("the listeners", lambda: listeners.compared_listeners(subject, rehearsal))
+    found += _in_memory(subject, config, rehearsal)
     for what, check in _surroundings(subject):
         found += _asked(what, check)
-    return found
+    return found, rehearsal
 
 
-def _tested(subject: Subject, old: Optional[Build], new: Optional[Build]) -> Tested:
-    """Both binaries test the configuration, each as the master would start it."""
-    machine, layout = subject.machine, subject.request.layout
-    ran = dump_configuration(machine, subject.image, subject.old, layout, TEST_TIMEOUT_S)
-    before = configuration_of(subject, ran.output) if ran.code == 0 else None
-    if new is None or subject.staged is None:
-        broken = [] if before else [_rejection("the running binary", ran.output)]
-        return Tested(tuple(broken), before, before)
-    if old is not None and moved_paths(old, new, subject.command, before):
-        return Tested(
-            (), before, None
-        )  # With other built-in paths it would test other files and create another pid file.
-    answer = dump_configuration(machine, subject.staged, subject.old, layout, TEST_TIMEOUT_S)
-    if answer.code == 0:
-        return Tested((), before, configuration_of(subject, answer.output))
-    return Tested((_rejection("the new binary", answer.output, also=before is None),), before, None)
+def _rehearsed(subject: Subject, manner: Manner) -> Optional[Rehearsal]:
+    if manner is Manner.NOT or subject.staged is None or not subject.request.options.rehearse:
+        return None
+    probes = subject.request.options.probes
+    return rehearse(subject.instance, subject.old, subject.staged, probes, manner is Manner.ALONE)
 
 
-def _rejection(binary: str, output: str, also: bool = False) -> Finding:
-    return rejected(binary, complaint(output), " (the running binary rejects it, too)" if also else "")
-
-
-def _in_memory(subject: Subject, tested: Tested) -> List[Finding]:
+def _in_memory(subject: Subject, config: Optional[ConfigFiles], rehearsal: Optional[Rehearsal]) -> List[Finding]:
     """The findings about the running master's memory compared with the files."""
-    config = tested.old or tested.new
-    files = config_of(subject.machine, subject.old)
-    changed = in_memory.pending(subject, files)
-    found = changed + worker_sets.judged(subject, files, bool(changed))
-    found += in_memory.error_log(subject, config)
-    if tested.new is not None:
-        found += listeners.compare(subject, tested.new)
-    if config is not None:
-        found += in_memory.lost_environment(subject, config)
-    return found
+    changed = in_memory.pending(subject, config)
+    found = changed + worker_sets.judged(subject, config, bool(changed))
+    found += in_memory.error_log(subject, config, rehearsal) + listeners.broken_quic(config)
+    return found + _asked("the environment of nginx", lambda: in_memory.lost_environment(subject, config, rehearsal))
 
 
 Check = Callable[[], List[Finding]]

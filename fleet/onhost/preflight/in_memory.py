@@ -1,21 +1,22 @@
-"""The running master's memory compared with the disk: the configuration, the error log, the environment."""
+"""The running master's memory compared with the disk: configuration, the error log, the environment."""
 
-import os
 import re
-import stat
 from typing import List, Optional
 
 from fleet.onhost.nginx.config_files import ConfigFiles
-from fleet.onhost.nginx.configuration import Configuration
+from fleet.onhost.nginx.error_log import mark
 from fleet.onhost.nginx.loaded import changed_since, clock, loaded_at_s
+from fleet.onhost.preflight.differences import came_up
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding
 from fleet.onhost.reasons.catalogue import finding
+from fleet.onhost.rehearsal.evidence import Rehearsal
+from fleet.onhost.rehearsal.inherited import environment
+from fleet.onhost.text import listed
 
-PRELOADED = re.compile(r"lib(jemalloc|tcmalloc|mimalloc|hardened_malloc|faketime|eatmydata)[^/]*\.so")
-
-
-NO_FILE = ("syslog:", "memory:")
+MOST_SHOWN = 3
+MATTERS = re.compile(r"(LD_|GLIBC_TUNABLES$|MALLOC_|MIMALLOC_|TCMALLOC_|OPENSSL_)")
+"""Variables by which the loader, malloc and OpenSSL are set up at the start of a process."""
 
 
 def pending(subject: Subject, config: Optional[ConfigFiles]) -> List[Finding]:
@@ -42,28 +43,23 @@ def _unread(config: Optional[ConfigFiles]) -> str:
     return "they can't be read" if not config.files else "there are too many of them, or they are too large"
 
 
-def error_log(subject: Subject, config: Optional[Configuration]) -> List[Finding]:
-    """Whether the new master's log can be judged: file descriptor 2 of a master is its error log.
-
-    A master that logs only to syslog or memory keeps the descriptor that it was started with.
-    """
-    seen = subject.machine.stat("/proc/%d/fd/2" % subject.old.pid)
-    logs = [words for words in config.error_logs if words] if config is not None else []
-    elsewhere = bool(logs) and all(words[0].startswith(NO_FILE) for words in logs)
-    if seen is not None and stat.S_ISREG(seen.st_mode) and not elsewhere:
+def error_log(subject: Subject, config: Optional[ConfigFiles], rehearsal: Optional[Rehearsal]) -> List[Finding]:
+    """Whether the new master's log can be judged. Without a rehearsal the running master's log shows that."""
+    new = came_up(rehearsal.new) if rehearsal is not None else None
+    path = new.error_log if new is not None else mark(subject.machine, subject.old.pid).path
+    if path is not None:
         return []
-    where = ", ".join("error_log " + " ".join(words) for words in logs) or "no error_log in a file"
-    return [finding("no_error_log", where=where)]
+    elsewhere = [one.rstrip(";") for one in config.statements("error_log")] if config is not None else []
+    return [finding("no_error_log", where=listed(elsewhere, MOST_SHOWN) or "no error_log in a file")]
 
 
-def lost_environment(subject: Subject, config: Configuration) -> List[Finding]:
-    """Whether the environment preloads a library. nginx clears the environment for the new master."""
-    machine, old = subject.machine, subject.old
-    if "LD_PRELOAD" in config.env or "/etc/ld.so.preload" in (machine.read("/proc/%d/maps" % old.pid) or ""):
-        return []
-    listed = machine.run((subject.image,), 10.0, env={"LD_TRACE_LOADED_OBJECTS": "1"}).output
-    for line in (machine.read("/proc/%d/maps" % old.pid) or "").splitlines():
-        library = line.partition("/")[2]
-        if PRELOADED.search(library) and os.path.basename(library) not in listed:
-            return [finding("env_lost", pid=old.pid, library="/" + library)]
-    return []
+def lost_environment(subject: Subject, config: Optional[ConfigFiles], rehearsal: Optional[Rehearsal]) -> List[Finding]:
+    """Whether nginx was started with variables that change what it loads, and that the new master would not get."""
+    new, old = (came_up(one) for one in (rehearsal.new, rehearsal.old)) if rehearsal is not None else (None, None)
+    if new is not None and old is not None:
+        lost = set(old.environment) - set(new.environment)
+    else:
+        kept = config.values("env") if config is not None else ()
+        lost = set(environment(subject.machine, subject.old.pid)) - {one.partition("=")[0] for one in kept}
+    names = sorted(name for name in lost if MATTERS.match(name))
+    return [finding("env_lost", pid=subject.old.pid, variables=", ".join(names))] if names else []

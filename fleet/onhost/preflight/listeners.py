@@ -1,190 +1,78 @@
-"""The sockets that the old master holds, compared with those that the new binary would open.
+"""The sockets that the old master holds, compared with those that the new release is seen to open in the rehearsal.
 
 The new master closes an inherited socket that its configuration does not name; the socket stays open in the old master,
-so clients connect and hang. nginx even deletes a UNIX socket that is not named (docs/nginx-facts.md, section 8). The
-held sockets come from /proc. The sockets to open are worked out as nginx does: an address covered by a wildcard of the
-same port gets no socket of its own, unless an option of its `listen` asks for one (ngx_http_init_listening).
+so clients connect and hang. nginx even deletes a UNIX socket that is not named (docs/nginx-facts.md, section 8). Held
+sockets come from /proc, here as there, so names, wildcards and addresses that are on another node need no rules.
 """
 
-import ipaddress
-import re
-from typing import Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
+from collections import Counter
+from typing import Dict, List, Optional, Tuple
 
-from fleet.onhost.nginx.configuration import Configuration, Listen
-from fleet.onhost.nginx.worker_count import ONLINE, numbers
+from fleet.onhost.nginx.config_files import ConfigFiles, Seen
 from fleet.onhost.observation import Master
+from fleet.onhost.preflight.differences import came_up
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding
 from fleet.onhost.reasons.catalogue import finding
+from fleet.onhost.rehearsal.evidence import Rehearsal
 from fleet.onhost.system.machine import Machine
 
-OWN_SOCKET = re.compile(
-    r"^(bind|reuseport|deferred|(backlog|rcvbuf|sndbuf|setfib|fastopen|accept_filter|ipv6only|so_keepalive)=.*)$"
-)
-WILDCARDS = ("0.0.0.0", "::")
-MOST_PORTS = 65536
+Address = Tuple[str, str]
+"""The kind of a listening socket and its address, as in `system.sockets.Listener`."""
+QUIC = ("quic", "http3")  # The parameter of `listen`; the second name was that of early builds.
 
 
-class Address(NamedTuple):
-    """A listening address: `kind` is `tcp`, `tcp6`, `udp`, `udp6` or `unix`, whose `host` is a path."""
-
-    kind: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        if self.kind == "unix":
-            return "unix:" + self.host
-        host = "[%s]" % self.host if ":" in self.host else self.host
-        return "%s:%d%s" % (host, self.port, " udp" if self.kind.startswith("udp") else "")
-
-
-class Wanted(NamedTuple):
-    """What one `listen` asks for. A host name may stand for any of `addresses`; else there is one for each port."""
-
-    addresses: FrozenSet[Address]
-    named: bool
-    bind: bool
-    reuseport: bool
-    quic: bool
+def compared_listeners(subject: Subject, rehearsal: Rehearsal) -> List[Finding]:
+    """The listeners that the new release would lose, could not open, or would add; nothing if it did not come up."""
+    new = came_up(rehearsal.new)
+    if new is None:
+        return []
+    has = held(subject.machine, subject.old)
+    opened = {(one.kind, one.address): one.sockets for one in new.listeners}
+    found = []
+    missing = sorted(_in_words(one) for one in has if one not in opened)
+    if missing:
+        found.append(finding("listener_missing", listeners=", ".join(missing)))
+    if has:
+        found += [_added(subject, one) for one in sorted(opened) if one not in has]
+    for one, count in sorted(has.items()):
+        if opened.get(one, count) < count:
+            found.append(finding("fewer_workers", listener=_in_words(one), held=count, opened=opened[one]))
+    return found
 
 
 def held(machine: Machine, master: Master) -> Dict[Address, int]:
     """The addresses that the master listens on, each with its number of sockets."""
-    listeners = machine.listeners(master.pid)
-    found: Dict[Address, int] = {}
-    for inode in master.listeners:
-        if inode not in listeners:
-            continue
-        one = listeners[inode]
-        host, _, port = one.address.rpartition(":")
-        address = (
-            Address("unix", one.address, 0) if one.kind == "unix" else Address(one.kind, host.strip("[]"), int(port))
-        )
-        found[address] = found.get(address, 0) + 1
-    return found
+    every = machine.listeners(master.pid)
+    return dict(Counter((every[inode].kind, every[inode].address) for inode in master.listeners if inode in every))
 
 
-def wanted(machine: Machine, config: Configuration) -> Tuple[Wanted, ...]:
-    """What each `listen` of the configuration asks for."""
-    return tuple(one for one in (_wanted(machine, listen) for listen in config.listens) if one is not None)
+def _in_words(address: Address) -> str:
+    kind, place = address
+    return "unix:" + place if kind == "unix" else place + (" udp" if kind.startswith("udp") else "")
 
 
-def compare(subject: Subject, config: Configuration) -> List[Finding]:
-    """The listeners that the new binary would lose, could not open, or would add."""
-    has, asks = held(subject.machine, subject.old), wanted(subject.machine, config)
-    opened = _opened(asks)
-    found = []
-    missing = sorted(str(address) for address in has if address not in opened)
-    if missing:
-        found.append(finding("listener_missing", listeners=", ".join(missing)))
-    if has:
-        found += _added(subject, set(has), asks, opened)
-    found += _fewer(subject.machine, has, asks, config)
-    quic = sorted({str(address) for one in asks if one.quic for address in one.addresses})
-    if quic and not config.quic_bpf:
-        found.append(finding("quic", listener=", ".join(quic)))
-    return found
-
-
-def workers_wanted(machine: Machine, config: Configuration) -> Optional[int]:
-    """The number of workers that the configuration asks for, or `None` when it is unknown."""
-    if config.worker_processes.isdigit():
-        return int(config.worker_processes)
-    found = numbers(machine.read(ONLINE) or "")
-    return len(found) if found else None
-
-
-def _opened(asks: Tuple[Wanted, ...]) -> Set[Address]:
-    """The sockets that nginx opens for these `listen` directives."""
-    every = {address for one in asks for address in one.addresses}
-    bound = {address for one in asks if one.bind for address in one.addresses}
-    return {address for address in every if address in bound or not _covered(address, every)}
-
-
-def _covered(address: Address, every: Set[Address]) -> bool:
-    """Whether a wildcard of the same port and family covers this address."""
-    if address.kind == "unix" or address.host in WILDCARDS:
-        return False
-    return any(Address(address.kind, wild, address.port) in every for wild in WILDCARDS)
-
-
-def _added(subject: Subject, has: Set[Address], asks: Tuple[Wanted, ...], opened: Set[Address]) -> List[Finding]:
-    new: Set[Address] = set()
-    for one in asks:
-        if not (one.named and one.addresses & has):
-            new |= {address for address in one.addresses & opened if address not in has}
-    found = []
-    for address in sorted(new):
-        why = _unavailable(subject, address)
-        if why:
-            found.append(finding("listener_busy", listener=address, why=why))
-        else:
-            found.append(finding("listener_added", listener=address))
-    return found
+def _added(subject: Subject, address: Address) -> Finding:
+    why = _unavailable(subject, address)
+    if why:
+        return finding("listener_busy", listener=_in_words(address), why=why)
+    return finding("listener_added", listener=_in_words(address))
 
 
 def _unavailable(subject: Subject, address: Address) -> Optional[str]:
-    machine = subject.machine
-    if address.kind == "unix":
-        return "that path exists already, and nginx does not reuse it" if machine.exists(address.host) else None
-    theirs, ours = (machine.real_path("/proc/%s/ns/net" % pid) for pid in (subject.old.pid, "self"))
-    if theirs.rpartition("/")[2] != ours.rpartition("/")[2]:
-        return None
-    return machine.bind_error(address.kind, address.host, address.port)
+    """Why the master can't open this address on the host, or `None`: in the rehearsal nothing else holds one."""
+    kind, place = address
+    if kind == "unix":
+        exists = subject.machine.exists(Seen(subject.machine, subject.old.pid).here(place))
+        return "that path exists already, and nginx does not reuse it" if exists else None
+    host, _, port = place.rpartition(":")
+    return subject.machine.bind_error(kind, host.strip("[]"), int(port), subject.old.pid)
 
 
-def _fewer(machine: Machine, has: Dict[Address, int], asks: Tuple[Wanted, ...], config: Configuration) -> List[Finding]:
-    """The addresses that would have fewer sockets than now: with reuseport each worker has its own."""
-    workers = workers_wanted(machine, config)
-    shared = {address for one in asks if one.reuseport for address in one.addresses}
-    found = []
-    for address, count in sorted(has.items()):
-        opened = workers if address in shared else 1
-        if count > 1 and opened is not None and opened < count:
-            found.append(finding("fewer_workers", listener=address, held=count, opened=opened))
-    return found
-
-
-def _wanted(machine: Machine, listen: Listen) -> Optional[Wanted]:
-    place = listen.words[0] if listen.words else "*:80"
-    options = listen.words[1:]
-    quic = "quic" in options or (listen.context == "http" and "http3" in options)
-    bind = any(OWN_SOCKET.match(option) for option in options)
-    if place.startswith("unix:"):
-        return Wanted(frozenset([Address("unix", place[5:], 0)]), False, True, False, False)
-    host, first, last = _split(place)
-    if first is None or last is None or last - first > MOST_PORTS:
-        return None
-    hosts, named = _hosts(machine, host)
-    kind = "udp" if quic or "udp" in options else "tcp"
-    addresses = frozenset(
-        Address(kind + ("6" if ":" in one else ""), one, port) for one in hosts for port in range(first, last + 1)
-    )
-    return Wanted(addresses, named, bind, "reuseport" in options, quic)
-
-
-def _split(place: str) -> Tuple[str, Optional[int], Optional[int]]:
-    """Host, first port and last port of the address after `listen`."""
-    if re.match(r"^\d+(-\d+)?$", place):
-        host, ports = "*", place
-    elif place.startswith("["):
-        host, _, ports = place[1:].partition("]")
-        ports = ports.lstrip(":")
-    else:
-        host, _, ports = place.partition(":")
-    if ports and not re.match(r"^\d+(-\d+)?$", ports):
-        return host, None, None
-    ports = ports or "80"
-    first, _, last = ports.partition("-")
-    return host, int(first), int(last or first)
-
-
-def _hosts(machine: Machine, host: str) -> Tuple[Tuple[str, ...], bool]:
-    """The addresses for the host part of a `listen`, and whether it is a name."""
-    if host == "*":
-        return ("0.0.0.0",), False
-    try:
-        return (str(ipaddress.ip_address(host)),), False
-    except ValueError:
-        return machine.addresses(host), True
+def broken_quic(config: Optional[ConfigFiles]) -> List[Finding]:
+    """Whether HTTP/3 is on without `quic_bpf`, by the text of the files: a socket does not show what it is for."""
+    if config is None or "on" in config.values("quic_bpf"):
+        return []
+    words = [one.rstrip(";").split() for one in config.statements("listen")]
+    places = sorted({one[1] for one in words if len(one) > 1 and set(QUIC) & set(one[2:])})
+    return [finding("quic", listener=", ".join(places))] if places else []

@@ -10,12 +10,13 @@ import re
 from typing import List, Optional, Tuple
 
 from fleet.onhost.nginx.command_line import read_command_line
-from fleet.onhost.nginx.configuration import Configuration, read_configuration
+from fleet.onhost.nginx.config_files import ConfigFiles
 from fleet.onhost.nginx.signals import hearing
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding, Record, Request, State
 from fleet.onhost.reasons.catalogue import finding
+from fleet.onhost.rehearsal.evidence import Rehearsal
 from fleet.onhost.system.machine import Machine
 
 OFF = re.compile(r"(^|[\s;])%s\s+off\s*;")
@@ -108,7 +109,7 @@ def _listed(machine: Machine, pids: List[int]) -> str:
 
 
 def pid_file(subject: Subject) -> List[Finding]:
-    """Whether the pid file names the master. Only then may fleet run a configuration test."""
+    """Whether the pid file names the master. With another one USR2 would fail, and poison the master."""
     path, pid = subject.seen.pid_file, subject.old.pid
     if path is None:
         return [finding("not_checked", what="the pid file", why="its path is not known; set `nginx_pid_file`")]
@@ -122,15 +123,15 @@ def pid_file(subject: Subject) -> List[Finding]:
     return []
 
 
-def obeys(subject: Subject, config: Optional[Configuration]) -> List[Finding]:
-    """Whether the master will act on USR2 and WINCH. `config` is `None` when it could not be read."""
+def obeys(subject: Subject, config: Optional[ConfigFiles]) -> List[Finding]:
+    """Whether the master will act on USR2 and WINCH, by what is seen of it. `config` is `None` when it can't be read."""
     old = subject.old
-    found = _foreground(subject, config)
+    found = _foreground(subject) if _is_no_daemon(subject) else []
     if _older(subject) is not None:
         found.append(finding("previous_master", pid=old.pid, older=_older(subject)))
     if not subject.command.program.startswith("/"):
         found.append(finding("relative_argv0", pid=old.pid, program=subject.command.program))
-    if _is_off("master_process", subject, config is None or config.master_process):
+    if is_single_process(subject, config):
         found.append(finding("master_process_off", pid=old.pid))
     if old.stopped:
         found.append(finding("stopped", pid=old.pid))
@@ -150,24 +151,49 @@ def _deaf(subject: Subject) -> List[Finding]:
     return found
 
 
-def _foreground(subject: Subject, config: Optional[Configuration]) -> List[Finding]:
-    """At most one finding for a master that is, or seems to be, no daemon."""
+def stays_in_foreground(
+    subject: Subject, config: Optional[ConfigFiles], rehearsal: Optional[Rehearsal]
+) -> List[Finding]:
+    """Whether the configuration keeps nginx in the foreground, where its process does not show that.
+
+    In a rehearsal it is seen. Else the text of the files has to do.
+    """
+    if _is_no_daemon(subject):
+        return []
+    old = rehearsal.old if rehearsal is not None else None
+    if old is not None and old.fault is None:
+        return [] if old.daemon else _foreground(subject)
+    return _foreground(subject) if config is not None and "off" in config.values("daemon") else []
+
+
+def is_single_process(subject: Subject, config: Optional[ConfigFiles]) -> bool:
+    """Whether nginx would run as a single process, by its arguments or the text of its files."""
+    return _is_off("master_process", subject) or (config is not None and "off" in config.values("master_process"))
+
+
+def _is_no_daemon(subject: Subject) -> bool:
+    """Whether the process shows that it is no daemon.
+
+    A daemon has its own session, or that of its first generation. A process in its parent's session is none.
+    """
+    machine, old = subject.machine, subject.old
+    session = _session(machine, old.pid)
+    never = session is not None and session == _session(machine, old.ppid) and _older(subject) is None
+    return old.pid == 1 or never or _is_off("daemon", subject)
+
+
+def _foreground(subject: Subject) -> List[Finding]:
+    """The finding for a master that is, or seems to be, no daemon."""
     machine, old = subject.machine, subject.old
     if old.pid == 1:
         return [finding("pid_1")]
-    # A daemon has its own session, or that of its first generation. A process in its parent's session is no daemon.
-    session = _session(machine, old.pid)
-    never = session is not None and session == _session(machine, old.ppid) and _older(subject) is None
-    if not never and not _is_off("daemon", subject, config is None or config.daemon):
-        return []
     above = machine.process(old.ppid)
     parent = _name(above.title) if above else "a process outside this container"
     return [finding("supervised" if old.ppid > 1 else "daemon_off", pid=old.pid, parent=parent, ppid=old.ppid)]
 
 
-def _is_off(name: str, subject: Subject, on_in_files: bool) -> bool:
-    given = re.search(OFF.pattern % name, subject.command.directives)
-    return bool(given) or not on_in_files
+def _is_off(name: str, subject: Subject) -> bool:
+    return bool(re.search(OFF.pattern % name, subject.command.directives))
 
 
 def _name(title: str) -> str:
@@ -193,7 +219,7 @@ def at_its_path(subject: Subject) -> List[Finding]:
     machine, old, path = subject.machine, subject.old, subject.seen.path
     if path is None:
         return [] if not subject.command.program.startswith("/") else [_not_there(subject, subject.command.program)]
-    elsewhere = _other_view(subject, path)
+    elsewhere = other_view(subject, path)
     if elsewhere:
         return [finding("other_root", pid=old.pid, why=elsewhere, path=path)]
     if machine.stat(path) is None:
@@ -209,7 +235,7 @@ def _not_there(subject: Subject, path: str) -> Finding:
     return finding("binary_missing", path=path, pid=subject.old.pid)
 
 
-def _other_view(subject: Subject, path: str) -> Optional[str]:
+def other_view(subject: Subject, path: str) -> Optional[str]:
     """Why the master sees other files than fleet does, or `None`."""
     machine, pid = subject.machine, subject.old.pid
     root = machine.real_path("/proc/%d/root" % pid)
@@ -237,8 +263,3 @@ def _shared(subject: Subject, path: str) -> List[Finding]:
         if (here.st_dev, here.st_ino) in files:
             return [finding("shared_binary", path=path, other=pid, title=other.title)]
     return []
-
-
-def configuration_of(subject: Subject, output: str) -> Optional[Configuration]:
-    """The configuration that `-T` printed, for this master's command line."""
-    return read_configuration(output, subject.command)

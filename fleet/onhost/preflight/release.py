@@ -4,11 +4,12 @@ from typing import List, Optional, Tuple
 
 from fleet.onhost.nginx.binary import DEFAULTS, Build, ask_build, complaint, effective, read_build, read_elf
 from fleet.onhost.nginx.command_line import CommandLine
-from fleet.onhost.nginx.configuration import Configuration
-from fleet.onhost.nginx.module_misfit import read_misfit
+from fleet.onhost.nginx.config_files import ConfigFiles
+from fleet.onhost.preflight.differences import came_up, modules_gone
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding
 from fleet.onhost.reasons.catalogue import finding
+from fleet.onhost.rehearsal.evidence import Rehearsal
 from fleet.onhost.system.machine import Ran
 
 NOT_LOADED = (
@@ -29,7 +30,6 @@ ARGUMENTS = {"prefix": "-p", "conf-path": "-c"}
 DIRECTIVES = {
     "pid-path": "a `pid` directive",
     "error-log-path": "an `error_log` directive",
-    "modules-path": "full paths in `load_module`",
 }
 
 
@@ -59,66 +59,82 @@ def _why_not(ran: Ran) -> Finding:
     return finding("cannot_run", how=how + (": " + complaint(ran.output) if ran.output.strip() else ""))
 
 
-def rejected(binary: str, line: str, also: str = "") -> Finding:
-    """The refusal for a configuration that this binary rejects with this line: it may be a module that does not fit."""
-    found = read_misfit(line, binary)
-    if found is None:
-        return finding("config_rejected", binary=binary, line=line, also=also)
-    facts = {"module": found.module, "why": found.why, "cure": found.cure}
-    return finding("module_mismatch", binary=binary, also=also, **facts)
-
-
-def differs(subject: Subject, old: Optional[Build], new: Build, config: Optional[Configuration]) -> List[Finding]:
+def differs(
+    subject: Subject,
+    old: Optional[Build],
+    new: Build,
+    config: Optional[ConfigFiles],
+    rehearsal: Optional[Rehearsal],
+) -> List[Finding]:
     """The differences between the two builds that matter to the running instance."""
     if old is None:
         return []
     found = []
-    if new.server != old.server and not (new.server in COMPATIBLE and old.server in COMPATIBLE):
+    if not are_compatible(old, new):
         found.append(finding("other_server", release=new.server, running=old.server))
-    moved = moved_paths(old, new, subject.command, config)
+    moved = moved_paths(old, new, subject.command) + _moved_files(subject, old, new, config, rehearsal)
     if moved:
         paths = "; ".join(_pair("--" + name, before, after) for name, before, after in moved)
         found.append(finding("paths_moved", paths=paths, how=_cure([name for name, _, _ in moved])))
-    changed = _changed(old, new, [name for name, _, _ in moved], config)
+    same_user = _same_user(config, rehearsal)
+    changed = _changed(old, new, [name for name, _, _ in moved] + (["user"] if same_user else []))
     if changed:
         found.append(finding("build_differs", options=", ".join(changed)))
     gone = sorted(name for name in old.modules - new.modules if not name.startswith("without"))
     lost = sorted(name for name in new.modules - old.modules if name.startswith("without"))
-    if gone or lost:
-        found.append(finding("modules_gone", modules=", ".join(gone + [name[len("without-") :] for name in lost])))
+    gone += [name[len("without-") :] for name in lost] + modules_gone(rehearsal)
+    if gone:
+        found.append(finding("modules_gone", modules=", ".join(gone)))
     return found
 
 
-def moved_paths(
-    old: Build, new: Build, command: CommandLine, config: Optional[Configuration]
-) -> List[Tuple[str, str, str]]:
-    """The built-in paths that differ and that no argument or directive overrides: name, before, after.
+def are_compatible(old: Build, new: Build) -> bool:
+    """Whether these two hand sockets over in the same way."""
+    return new.server == old.server or (new.server in COMPATIBLE and old.server in COMPATIBLE)
 
-    --prefix, --conf-path, --pid-path: the new binary would read other files, or write its pid to another file.
-    --error-log-path: without `error_log` in the main context and without -e it would log to another file.
-    --modules-path: nginx itself never uses it; it takes a relative `load_module` from the prefix. But the old build's modules
-    lie there and the new build's elsewhere; only an absolute path tells which ones are meant.
-    --sbin-path is ignored: a running nginx executes its argv[0].
+
+def moved_paths(old: Build, new: Build, command: CommandLine) -> List[Tuple[str, str, str]]:
+    """The built-in paths of what nginx reads that differ and that no argument overrides: name, before, after.
+
+    --sbin-path is ignored: a running nginx executes its argv[0]. So is --modules-path: nginx itself never uses it.
     """
     found = []
     if not command.prefix and _option(old, "prefix") != _option(new, "prefix"):
         found.append(("prefix", _option(old, "prefix"), _option(new, "prefix")))
-    for name in ("conf-path", "pid-path", "error-log-path", "modules-path"):
+    before, after = effective(old, command, "conf-path"), effective(new, command, "conf-path")
+    return found + ([("conf-path", before, after)] if before != after else [])
+
+
+def _moved_files(
+    subject: Subject, old: Build, new: Build, config: Optional[ConfigFiles], rehearsal: Optional[Rehearsal]
+) -> List[Tuple[str, str, str]]:
+    """As `moved_paths`, of what nginx writes: its pid file and its first error log. In a rehearsal that is seen."""
+    command = subject.command
+    moved = {
+        "pid-path": _has_no(config, "pid"),
+        "error-log-path": _has_no(config, "error_log") and not command.error_log,
+    }
+    now, was = (came_up(one) for one in (rehearsal.new, rehearsal.old)) if rehearsal is not None else (None, None)
+    if now is not None and was is not None:
+        moved = {"pid-path": now.pid_file != was.pid_file, "error-log-path": now.error_log != was.error_log}
+    found = []
+    for name, is_moved in sorted(moved.items()):
         before, after = effective(old, command, name), effective(new, command, name)
-        if before != after and _counts(name, command, config):
+        if is_moved and before != after:
             found.append((name, before, after))
     return found
 
 
-def _counts(name: str, command: CommandLine, config: Optional[Configuration]) -> bool:
-    """Whether no argument and no directive overrides the built-in path. `command` already covers -c."""
-    if name == "pid-path":
-        return config is None or not config.pid
-    if name == "error-log-path":
-        return not command.error_log and (config is None or not config.error_logs)
-    if name == "modules-path":
-        return config is not None and any(not path.startswith("/") for path in config.load_modules)
-    return True
+def _has_no(config: Optional[ConfigFiles], name: str) -> bool:
+    return config is None or not config.has(name)
+
+
+def _same_user(config: Optional[ConfigFiles], rehearsal: Optional[Rehearsal]) -> bool:
+    """Whether workers of both builds run as the same user, whatever is built in."""
+    now, was = (came_up(one) for one in (rehearsal.new, rehearsal.old)) if rehearsal is not None else (None, None)
+    if now is not None and was is not None:
+        return now.user == was.user
+    return not _has_no(config, "user")
 
 
 def _cure(names: List[str]) -> str:
@@ -130,15 +146,10 @@ def _cure(names: List[str]) -> str:
     return "or " + ", and ".join(ways)
 
 
-def _changed(old: Build, new: Build, moved: List[str], config: Optional[Configuration]) -> List[str]:
-    found = []
-    for name in DEFAULTS:
-        if name == "user" and config is not None and config.user:
-            continue
-        if name in moved or _option(old, name) == _option(new, name):
-            continue
-        found.append(_pair("--" + name, _option(old, name), _option(new, name)))
-    return found
+def _changed(old: Build, new: Build, said: List[str]) -> List[str]:
+    """The options whose values differ, but for those that are said elsewhere."""
+    names = [name for name in DEFAULTS if name not in said and _option(old, name) != _option(new, name)]
+    return [_pair("--" + name, _option(old, name), _option(new, name)) for name in names]
 
 
 def _option(build: Build, name: str) -> str:

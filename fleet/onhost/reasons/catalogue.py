@@ -8,8 +8,8 @@ from collections import Counter
 from typing import Dict, Tuple
 
 from fleet.onhost.protocol import Finding, Severity
-from fleet.onhost.reasons import back, forward, preflight, running_nginx, visit
-from fleet.onhost.reasons.reason import Reason
+from fleet.onhost.reasons import back, forward, preflight, rehearsal, running_nginx, visit
+from fleet.onhost.reasons.reason import Kind, Reason
 
 PREFLIGHT = preflight.PREFLIGHT
 GROUPS: Tuple[Tuple[str, Tuple[Reason, ...]], ...] = (
@@ -17,6 +17,7 @@ GROUPS: Tuple[Tuple[str, Tuple[Reason, ...]], ...] = (
     ("Preflight: the running nginx", running_nginx.MASTER),
     ("Preflight: the release", preflight.RELEASE),
     ("Preflight: the configuration", preflight.CONFIGURATION),
+    ("Preflight: the rehearsal", rehearsal.REHEARSAL),
     ("Preflight: systemd and packages", preflight.SERVICE),
     ("Swap and launch", forward.LAUNCH),
     ("Verify and bake", forward.VERIFY),
@@ -28,6 +29,7 @@ GROUPS: Tuple[Tuple[str, Tuple[Reason, ...]], ...] = (
 )
 EVERY = tuple(reason for _, group in GROUPS for reason in group)
 REASONS: Dict[str, Reason] = {reason.word: reason for reason in EVERY}
+SEEN = " Seen in the rehearsal; no user met it."
 MOST_PER_WORD = 20
 
 
@@ -38,6 +40,13 @@ def finding(word: str, **facts: object) -> Finding:
     return Finding(
         word, reason.severity, reason.meaning.format(**given), reason.remedy.format(**given), reason.overridable
     )
+
+
+def seen_in_rehearsal(found: Finding) -> Finding:
+    """A failure of the launch or of verify that the rehearsal shows: nothing has happened to the host."""
+    is_of_preflight = REASONS[found.reason].kind is Kind.REFUSAL
+    remedy = found.remedy if is_of_preflight else rehearsal.OTHER_RELEASE
+    return found._replace(message=found.message + SEEN, remedy=remedy)
 
 
 def _in_words(fact: object) -> object:

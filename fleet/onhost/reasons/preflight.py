@@ -4,6 +4,7 @@
 """
 
 from fleet.onhost.reasons.reason import LEAVE_OUT, overridable, refusal, warning
+from fleet.onhost.reasons.rehearsal import REHEARSAL
 from fleet.onhost.reasons.running_nginx import MASTER
 
 OWN_BUILD = "Upgrade with a release that was built for this host"
@@ -68,8 +69,8 @@ HOST = (
 RELEASE = (
     warning(
         "not_staged",
-        "The release is not on the host, so these were not tested: the binary, its configuration test, its modules and "
-        "its listeners.",
+        "The release is not on the host, so its upgrade was not rehearsed: whether it starts and answers is not known, nor "
+        "its modules and listeners.",
         "Test them, too: `fleet check RELEASE` without `--no-stage`.",
     ),
     refusal(
@@ -101,12 +102,12 @@ RELEASE = (
     ),
     refusal(
         "config_rejected",
-        "The configuration is rejected by {binary}: {line}{also}.",
-        "Correct that line and test with `nginx -t`, or use another release: `fleet upgrade RELEASE`.",
+        "The configuration is rejected by {binary}: {line}.",
+        "Correct that line, or use another release; then run `fleet check RELEASE`, which tests it and leaves no trace.",
     ),
     refusal(
         "module_mismatch",
-        "The module {module} does not fit {binary}: {why}{also}.",
+        "The module {module} does not fit {binary}: {why}.",
         "{cure}. Then run `fleet check RELEASE`.",
     ),
     refusal(
@@ -187,9 +188,10 @@ CONFIGURATION = (
     ),
     warning(
         "env_lost",
-        "The environment of nginx (pid {pid}) preloads {library}, and the new master would run without it: nginx clears "
-        "the environment.",
-        "Add `env LD_PRELOAD;` to nginx.conf and restart nginx once, or name the library in /etc/ld.so.preload.",
+        "The running nginx (pid {pid}) was started with {variables}, and the new master would be without: nginx keeps only "
+        "what `env` names.",
+        "Name them in nginx.conf (`env NAME;`) and restart nginx once; a preloaded library can be named in "
+        "/etc/ld.so.preload instead.",
     ),
 )
 
@@ -222,4 +224,4 @@ SERVICE = (
     ),
 )
 
-PREFLIGHT = HOST + MASTER + RELEASE + CONFIGURATION + SERVICE
+PREFLIGHT = HOST + MASTER + RELEASE + CONFIGURATION + REHEARSAL + SERVICE

@@ -31,18 +31,17 @@ MASTER = (
     ),
     refusal(
         "pid_file_missing",
-        "The pid file {path} of nginx (pid {pid}) does not exist; USR2 would fail and leave the master poisoned. "
-        "The configuration was not tested, because `nginx -t` would create the pid file empty.",
+        "The pid file {path} of nginx (pid {pid}) does not exist; USR2 would fail and leave the master poisoned.",
         WRITE_PID + ".",
     ),
     refusal(
         "pid_file_empty",
-        "The pid file {path} of nginx (pid {pid}) is empty. The configuration was not tested.",
+        "The pid file {path} of nginx (pid {pid}) is empty, so scripts and systemd do not find nginx.",
         WRITE_PID + ".",
     ),
     refusal(
         "pid_file_wrong",
-        "The pid file {path} holds {held!r}, but nginx has pid {pid}. The configuration was not tested.",
+        "The pid file {path} holds {held!r}, but nginx has pid {pid}, so scripts and systemd signal another process.",
         WRITE_PID + ", or set `nginx_pid_file` to the right file.",
     ),
     refusal(

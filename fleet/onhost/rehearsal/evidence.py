@@ -23,11 +23,14 @@ class Defect(Enum):
 
 
 class Fault(NamedTuple):
-    """Why a generation did not come up: `text` in words for a message, `path` the file that it waits for."""
+    """Why a generation did not come up: `text` in words for a message, `path` the file that it waits for, `signal` the one
+    that ended it.
+    """
 
     defect: Defect
     text: str
     path: Optional[str] = None
+    signal: Optional[int] = None
 
 
 class Opened(NamedTuple):

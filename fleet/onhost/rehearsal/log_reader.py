@@ -51,6 +51,12 @@ def counts(line: str, is_main: bool) -> bool:
     return any(word in line for word in FATAL) or (found.group(1) in GRAVE and "client:" not in line)
 
 
+def by_others(lines: Collection[str], pids: Collection[int]) -> Tuple[str, ...]:
+    """The lines that none of these processes wrote. Workers that drain may complain of what they leave open, say."""
+    writers = [(line, LINE.match(line)) for line in lines]
+    return tuple(line for line, found in writers if found is None or int(found.group(2)) not in pids)
+
+
 def error_log(machine: Machine, pid: int) -> Optional[str]:
     """The file that takes the error log of this master: its descriptor 2, unless that is the one it was started with."""
     path = machine.real_path("/proc/%d/fd/2" % pid)

@@ -14,7 +14,7 @@ from fleet.onhost.protocol import Probe
 from fleet.onhost.rehearsal import kernel
 from fleet.onhost.rehearsal.evidence import Answered, Defect, Fault, Generation, Opened, Rehearsal
 from fleet.onhost.rehearsal.inherited import Inherited, environment
-from fleet.onhost.rehearsal.log_reader import Reader, error_log
+from fleet.onhost.rehearsal.log_reader import Reader, by_others, error_log
 from fleet.onhost.rehearsal.questions import ask_listeners, ask_probes
 from fleet.onhost.rehearsal.shadow import alike
 from fleet.onhost.rehearsal.startup import Image, come_up, family, reap, start
@@ -92,6 +92,7 @@ def _second(play: Play, top: int, old: Generation, reader: Reader) -> Generation
     """USR2 to the running release's master, and what comes of it. Then WINCH, so that only the new release answers."""
     machine = play.machine
     began_s = machine.monotonic_s()
+    before = [one.pid for one in machine.processes()]
     image = put(play.new, play.who.argv[0])
     os.kill(top, signal.SIGUSR2)
     limit_s = max(LAUNCH_FLOOR_S, LAUNCH_FACTOR * old.up_s + LAUNCH_SPARE_S)
@@ -109,7 +110,7 @@ def _second(play: Play, top: int, old: Generation, reader: Reader) -> Generation
     if not _are_worse(answers, old.answers):  # A release that leaves listeners without an answer fails probes slowly.
         answers += ask_probes(machine, play.probes, came.workers)
     machine.pause(LINES_S)
-    return seen._replace(answers=answers, lines=reader.lines(masters))
+    return seen._replace(answers=answers, lines=by_others(reader.lines(masters), before))
 
 
 def _are_worse(now: Sequence[Answered], before: Sequence[Answered]) -> bool:

@@ -123,7 +123,8 @@ def come_up(
             elif now_s - same_since_s >= STAYED_S:
                 return Came(here.master.pid, seen, None)
         elif _is_over(machine, parent, started, ended, now_s - began_s):
-            return Came(None, seen, Fault(Defect.ENDED, _ending(ended.get(started or 0))))
+            status = ended.get(started or 0)
+            return Came(None, seen, Fault(Defect.ENDED, _ending(status), signal=(status or 0) & 127 or None))
         if now_s >= next_fifo_look_s:
             blocked, next_fifo_look_s = waiting_for(machine), now_s + FIFO_LOOK_S
             if blocked is not None:

@@ -1,6 +1,6 @@
 """`launch`: the old master starts a second one, its child, with the new binary. If it does not, find out why.
 
-A failed USR2 leaves the old master serving as before, except for two causes that poison it (`launch_failures`). So the
+A failed USR2 leaves the old master serving as before, except for two causes that poison it (`nginx/start_failures.py`). So the
 pid file is checked first, and nothing else: a configuration test by root would change the files of a master that is not
 root (docs/nginx-facts.md, section 4), and refuse an address that the new master inherits. Three causes get one second try: a
 file still open for writing is waited for; a file that may not be executed gets the old file's owner, mode and labels; a pid
@@ -16,12 +16,12 @@ from fleet.onhost.nginx.loaded import loaded_at_s
 from fleet.onhost.nginx.log_files import written_by
 from fleet.onhost.nginx.master_paths import config_of, pid_path
 from fleet.onhost.nginx.signals import hearing
+from fleet.onhost.nginx.start_failures import Cause, Repair, is_ignored, why_not_run, why_not_started
 from fleet.onhost.nginx.worker_count import worker_count
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.state.store import Serving
 from fleet.onhost.steps.context import StepContext, StepError, StepFailed, StepRefused, find, identities
 from fleet.onhost.steps.forward import beside, must_hear, path_of
-from fleet.onhost.steps.launch_failures import Cause, Repair, is_ignored, why_not_run, why_not_started
 from fleet.onhost.steps.probe_verdict import ask_before_launch
 
 LAUNCH_SEEN_S = 5.0

@@ -2,11 +2,12 @@
 
 import os
 import socket
-from typing import Collection, Dict, List, Optional, Sequence, Tuple
+from typing import Collection, Dict, List, Optional, Sequence
 
 import psutil
 
 from fleet.onhost.system import sock_diag, sockets
+from fleet.onhost.system.network_namespace import in_network_of
 from fleet.onhost.system.sockets import Listener
 
 
@@ -38,16 +39,14 @@ class Connections:
             found |= {(one.laddr, one.raddr) for one in every if one.status == psutil.CONN_ESTABLISHED}
         return len(found)
 
-    def addresses(self, host: str) -> Tuple[str, ...]:
-        """All addresses of a name according to this host's resolver; empty when it has none."""
-        try:
-            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            return ()
-        return tuple(sorted({str(one[4][0]) for one in found}))
+    def bind_error(self, kind: str, host: str, port: int, pid: int) -> Optional[str]:
+        """Why a server can't bind this address now in the network of this process, or `None` if it can.
 
-    def bind_error(self, kind: str, host: str, port: int) -> Optional[str]:
-        """Why a server can't bind this address now, or `None` if it can. `kind` is `tcp`, `tcp6`, `udp` or `udp6`."""
+        `kind` is `tcp`, `tcp6`, `udp` or `udp6`. Raises OSError.
+        """
+        return in_network_of(pid, lambda: self._bind_error(kind, host, port))
+
+    def _bind_error(self, kind: str, host: str, port: int) -> Optional[str]:
         family = socket.AF_INET6 if kind.endswith("6") else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM if kind.startswith("udp") else socket.SOCK_STREAM) as tried:
             if tried.type == socket.SOCK_STREAM:  # with SO_REUSEADDR a UDP bind would always succeed

@@ -10,7 +10,7 @@ import pytest
 from fleet.lab.releases.build import DEFAULT_BASE
 from fleet.onhost.nginx.binary import complaint
 from fleet.onhost.nginx.module_misfit import Misfit, read_misfit
-from fleet.onhost.preflight.release import rejected
+from fleet.onhost.nginx.start_failures import why_it_ended
 from tests.support.nginx_module import make_module
 
 NEW = "the new binary"
@@ -110,12 +110,13 @@ def test_a_library_that_the_module_needs_is_not_taken_for_the_module() -> None:
 )
 def test_another_complaint_is_about_no_module(line: str) -> None:
     assert read_misfit(line, NEW) is None
-    assert rejected(NEW, line).reason == "config_rejected"
+    assert [one.word for one in (why_it_ended(["nginx: [emerg] " + line], "", ""),) if one] == ["config_rejected"]
 
 
-def test_preflight_names_the_module_in_place_of_the_configuration(path: Path) -> None:
-    found = rejected(NEW, complaint_about(make_module(path, 1026002)), " (the running binary rejects it, too)")
+def test_a_start_that_it_ends_names_the_module_in_place_of_the_configuration(path: Path) -> None:
+    found = why_it_ended([complaint_about(make_module(path, 1026002))], "", "")
 
-    assert found.reason == "module_mismatch"
-    assert found.message.startswith(f"The module {path} does not fit the new binary: it is for nginx 1.26.2, ")
-    assert found.message.endswith("(the running binary rejects it, too).")
+    assert found is not None
+    assert found.word == "module_incompatible"
+    assert found.facts["module"] == str(path)
+    assert str(found.facts["why"]).startswith("it is for nginx 1.26.2, ")

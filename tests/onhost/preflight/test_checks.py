@@ -69,11 +69,13 @@ class Nginx:
     def judged(
         self, staged: Path | None, allow: tuple[str, ...] = (), record: Record | None = None
     ) -> dict[str, Finding]:
-        machine, seen = Machine(), self.look()
+        machine = Machine()
+        layout = locate(machine, self.layout)
+        seen = Observer(machine, layout).look()
         target = machine.sha256(str(staged)) if staged else None
         goal = Goal(target or "0" * 64, Rest.HELD)
         request = Request(PROTOCOL, Ask.STAGE, "r1", 1, "ada", goal, (Step.STAGE,), self.layout, Options(allow=allow))
-        found = preflight(an_instance(machine, record), request, seen, str(staged) if staged else None).findings
+        found = preflight(an_instance(machine, record, layout), request, seen, str(staged) if staged else None).findings
         return {one.reason: one for one in found}
 
 

@@ -1,25 +1,19 @@
 from typing import Any
 
-from fleet.onhost.nginx.command_line import CommandLine
-from fleet.onhost.nginx.configuration import Configuration, read_configuration
+import pytest
+
 from fleet.onhost.nginx.master_paths import config_of
+from fleet.onhost.preflight import in_memory
 from fleet.onhost.preflight.in_memory import error_log, lost_environment, pending
 from fleet.onhost.protocol import Finding
+from fleet.onhost.rehearsal.evidence import Defect
 from fleet.onhost.system.machine import Ran
-from tests.support.onhost.recorded import EPOCH_S, PATH, RecordedMachine, a_master, a_subject, a_worker
+from tests.support.onhost.recorded import EPOCH_S, RecordedMachine, a_master, a_subject, a_worker
+from tests.support.onhost.shown import UP, failed, files, shown
 
 LOG = "/proc/812/fd/2"
 BEFORE, AFTER = EPOCH_S + 5, EPOCH_S + 60  # the worker of `a_master` began ten seconds after the epoch
 SAYS = "nginx version: nginx/1.26.2\nconfigure arguments: --conf-path=/etc/nginx/nginx.conf\n"
-
-
-def config(text: str = "worker_processes 1;", **files: str) -> Configuration:
-    dump = f"# configuration file /etc/nginx/nginx.conf:\n{text}\n" + "".join(
-        f"# configuration file {name}:\n{content}\n" for name, content in files.items()
-    )
-    found = read_configuration(dump, CommandLine(PATH))
-    assert found is not None
-    return found
 
 
 def words(found: list[Finding]) -> list[str]:
@@ -71,35 +65,52 @@ def test_the_oldest_worker_tells_the_last_reload_because_a_crashed_one_is_replac
 
 
 def test_a_log_that_is_no_file_is_missing_evidence_and_is_named() -> None:
-    (found,) = error_log(
-        a_subject(RecordedMachine(stats={LOG: {"st_mode": 0o020666}})), config("error_log syslog:server=unix:/dev/log;")
-    )
+    subject = a_subject(RecordedMachine())
+    config = files("error_log syslog:server=unix:/dev/log;\n# error_log x;\n")
+
+    (found,) = error_log(subject, config, shown(UP._replace(error_log=None)))
 
     assert found.reason == "no_error_log"
-    assert "error_log syslog:server=unix:/dev/log" in found.message
-    assert error_log(a_subject(RecordedMachine(stats={LOG: {}})), config()) == []
+    assert "(error_log syslog:server=unix:/dev/log)" in found.message
+    assert error_log(subject, config, shown()) == []
 
 
-def test_the_file_that_the_starter_left_as_stderr_is_no_log_of_a_master_that_writes_to_syslog_alone() -> None:
-    subject = a_subject(RecordedMachine(stats={LOG: {}}))
+def test_without_a_rehearsal_the_running_master_s_log_shows_whether_there_is_one() -> None:
+    writes = RecordedMachine(stats={LOG: {}, "/proc/812/fd/4": {}}, names={"/proc/812/fd": ("0", "1", "2", "4")})
+    started_so = RecordedMachine(stats={LOG: {}}, names={"/proc/812/fd": ("0", "1", "2")})
 
-    assert words(error_log(subject, config("error_log syslog:server=127.0.0.1;"))) == ["no_error_log"]
-    assert error_log(subject, config("error_log syslog:server=127.0.0.1; error_log stderr;")) == []
-
-
-MAPS = "7f00-7f01 r-xp 00000000 08:01 123 /usr/lib/libjemalloc.so.2\n7f02-7f03 r-xp 0 08:01 1 /usr/lib/libc.so.6\n"
-
-
-def lost(text: str, listed: str, maps: str = MAPS) -> list[str]:
-    host = RecordedMachine(texts={"/proc/812/maps": maps}, runs={("/proc/812/exe",): Ran(0, listed, 0.1)})
-    return words(lost_environment(a_subject(host), config(text)))
+    assert error_log(a_subject(writes), files(), None) == []
+    assert words(error_log(a_subject(started_so), files(), None)) == ["no_error_log"]
+    assert words(error_log(a_subject(RecordedMachine()), None, shown(failed(Defect.ENDED)))) == ["no_error_log"]
 
 
-def test_a_library_that_only_the_environment_brought_will_be_lost() -> None:
-    assert lost("events {}", "libc.so.6 => /usr/lib/libc.so.6") == ["env_lost"]
+@pytest.mark.parametrize(
+    ("name", "matters"),
+    [("LD_PRELOAD", True), ("LD_LIBRARY_PATH", True), ("GLIBC_TUNABLES", True), ("OPENSSL_CONF", True)]
+    + [("HOME", False), ("SUDO_USER", False), ("INVOCATION_ID", False), ("SSL_CERT_FILE", False)],
+)
+def test_a_variable_that_the_new_master_does_not_get_counts_if_it_changes_what_nginx_loads(
+    name: str, matters: bool
+) -> None:
+    old = UP._replace(environment=(*UP.environment, name))
+
+    found = lost_environment(a_subject(RecordedMachine()), files(), shown(UP, old))
+
+    assert [one.message for one in found if f"was started with {name}," in one.message] == [
+        one.message for one in found
+    ]
+    assert words(found) == (["env_lost"] if matters else [])
+    assert lost_environment(a_subject(RecordedMachine()), files(), shown(old, old)) == []
 
 
-def test_a_library_that_the_binary_names_or_the_configuration_keeps_is_not_lost() -> None:
-    assert lost("events {}", "libjemalloc.so.2 => /usr/lib/libjemalloc.so.2") == []
-    assert lost("env LD_PRELOAD;", "") == []
-    assert lost("events {}", "", maps="7f02-7f03 r-xp 0 08:01 1 /usr/lib/libc.so.6\n") == []
+@pytest.mark.parametrize(
+    ("text", "lost"), [("events {}", True), ("env LD_PRELOAD;", False), ("env LD_PRELOAD=/x.so;", False)]
+)
+def test_without_the_running_release_in_the_rehearsal_the_process_and_the_files_tell_it(
+    text: str, lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_memory, "environment", lambda machine, pid: {"LD_PRELOAD": "/x.so", "HOME": "/"})
+    subject = a_subject(RecordedMachine())
+
+    for rehearsal in (None, shown(old=None)):
+        assert words(lost_environment(subject, files(text), rehearsal)) == (["env_lost"] if lost else [])

@@ -1,89 +1,72 @@
+"""The held sockets compared with those that the new release is seen to open."""
+
 import os
 import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from fleet.onhost.nginx.command_line import CommandLine
-from fleet.onhost.nginx.configuration import Configuration, read_configuration
-from fleet.onhost.preflight.listeners import Address, compare, held, wanted, workers_wanted
+from fleet.onhost.preflight.listeners import broken_quic, compared_listeners, held
 from fleet.onhost.protocol import Finding
+from fleet.onhost.rehearsal.evidence import Defect, Opened
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.system.sockets import Listener
 from tests.support.onhost.recorded import RecordedMachine, a_master, a_subject
+from tests.support.onhost.shown import UP, failed, files, shown
 
-Held = list[tuple[str, str]]
-
-
-def config(text: str) -> Configuration:
-    found = read_configuration(f"# configuration file /n.conf:\n{text}", CommandLine("/n"))
-    assert found is not None
-    return found
+Addresses = list[tuple[str, str]]
 
 
-def servers(*listens: str, before: str = "worker_processes 2;") -> str:
-    return before + "http { " + "".join(f"server {{ listen {one}; }} " for one in listens) + "}"
-
-
-def judged(has: Held, text: str, machine: RecordedMachine | None = None) -> list[Finding]:
-    host = machine or RecordedMachine()
+def judged(has: Addresses, opens: Addresses, host: RecordedMachine | None = None) -> list[Finding]:
+    """`has` are the sockets that the master holds, `opens` those of the new release in the rehearsal."""
+    host = host or RecordedMachine()
     host.all_listeners = tuple(Listener(n, kind, address) for n, (kind, address) in enumerate(has, 1))
-    return compare(a_subject(host, a_master(listeners=tuple(range(1, len(has) + 1)))), config(text))
+    opened = tuple(Opened(kind, address, opens.count((kind, address))) for kind, address in sorted(set(opens)))
+    subject = a_subject(host, a_master(listeners=tuple(range(1, len(has) + 1))))
+    return compared_listeners(subject, shown(UP._replace(listeners=opened)))
 
 
 def words(found: list[Finding]) -> list[str]:
     return [one.reason for one in found]
 
 
-SAME = [
-    ([("tcp", "0.0.0.0:80")], servers("80")),
-    ([("tcp", "0.0.0.0:80")], "http { server { server_name a; } }"),
-    ([("tcp", "0.0.0.0:80"), ("tcp6", "[::]:80")], servers("80", "[::]:80")),
-    ([("tcp", "0.0.0.0:8080")], servers("*:8080 default_server", "127.0.0.1:8080")),
-    ([("tcp", "127.0.0.1:80")], servers("127.0.0.1")),
-    ([("tcp6", "[::1]:80")], servers("[::1]")),
-    ([("tcp6", "[2001:db8::1]:443")], servers("[2001:DB8:0:0::1]:443 ssl")),
-    ([("tcp", "0.0.0.0:9000"), ("tcp", "0.0.0.0:9001")], servers("9000-9001")),
-    ([("unix", "/run/n.sock")], servers("unix:/run/n.sock")),
-    ([("udp", "0.0.0.0:53"), ("tcp", "0.0.0.0:53")], "stream { server { listen 53 udp; } server { listen 53; } }"),
-    ([("tcp", "0.0.0.0:80"), ("tcp", "0.0.0.0:80")], servers("80 reuseport")),
-    ([], "events {}"),
-]
+HTTP = ("tcp", "0.0.0.0:80")
 
 
-@pytest.mark.parametrize(("has", "text"), SAME)
-def test_held_sockets_and_those_that_would_be_opened_agree(has: Held, text: str) -> None:
-    assert judged(has, text) == []
+@pytest.mark.parametrize(
+    "has",
+    [
+        [HTTP],
+        [HTTP, ("tcp6", "[::]:80")],
+        [("unix", "/run/n.sock")],
+        [("udp", "0.0.0.0:53"), ("tcp", "0.0.0.0:53")],
+        [HTTP, HTTP],
+        [("tcp", "198.51.100.7:8443")],
+        [],
+    ],
+)
+def test_the_same_sockets_agree_wherever_their_addresses_are_now(has: Addresses) -> None:
+    gone = RecordedMachine(busy={("tcp", "198.51.100.7", 8443): "Cannot assign requested address"})
+
+    assert judged(has, has, gone) == []
 
 
-def test_a_listener_that_the_new_binary_would_not_open_is_refused_by_name() -> None:
-    (found,) = judged([("tcp", "0.0.0.0:80"), ("tcp", "0.0.0.0:81"), ("unix", "/run/n.sock")], servers("80"))
+def test_a_listener_that_the_new_release_does_not_open_is_refused_by_name() -> None:
+    (found,) = judged([HTTP, ("tcp", "0.0.0.0:81"), ("unix", "/run/n.sock"), ("udp", "0.0.0.0:53")], [HTTP])
 
     assert found.reason == "listener_missing"
-    assert "0.0.0.0:81, unix:/run/n.sock" in found.message
-
-
-def test_an_address_that_a_wildcard_takes_over_would_be_closed() -> None:
-    found = judged(
-        [("tcp", "127.0.0.1:80")],
-        servers("80", "127.0.0.1:80"),
-        RecordedMachine(busy={("tcp", "0.0.0.0", 80): "in use"}),
-    )
-
-    assert words(found) == ["listener_missing", "listener_busy"]
-
-
-def test_an_address_with_an_option_of_its_own_keeps_its_socket_beside_a_wildcard() -> None:
-    assert judged([("tcp", "0.0.0.0:80"), ("tcp", "127.0.0.1:80")], servers("80", "127.0.0.1:80 backlog=9")) == []
+    assert "0.0.0.0:53 udp, 0.0.0.0:81, unix:/run/n.sock" in found.message
 
 
 def test_a_listener_that_comes_new_is_a_warning_when_it_can_be_had() -> None:
-    assert words(judged([("tcp", "0.0.0.0:80")], servers("80", "81"))) == ["listener_added"]
+    assert words(judged([HTTP], [HTTP, ("tcp6", "[::]:81")])) == ["listener_added"]
 
 
 def test_a_listener_that_comes_new_and_is_taken_is_refused_with_the_cause() -> None:
-    (found,) = judged(
-        [("tcp", "0.0.0.0:80")], servers("80", "81"), RecordedMachine(busy={("tcp", "0.0.0.0", 81): "Address in use"})
-    )
+    busy = RecordedMachine(busy={("tcp", "0.0.0.0", 81): "Address in use"})
+
+    (found,) = judged([HTTP], [HTTP, ("tcp", "0.0.0.0:81")], busy)
 
     assert found.reason == "listener_busy"
     assert "can't open 0.0.0.0:81: Address in use" in found.message
@@ -92,52 +75,45 @@ def test_a_listener_that_comes_new_and_is_taken_is_refused_with_the_cause() -> N
 def test_a_unix_socket_at_the_path_of_a_new_one_is_refused() -> None:
     host = RecordedMachine(stats={"/run/stale.sock": {}})
 
-    assert words(judged([("tcp", "0.0.0.0:80")], servers("80", "unix:/run/stale.sock"), host)) == ["listener_busy"]
+    assert words(judged([HTTP], [HTTP, ("unix", "/run/stale.sock")], host)) == ["listener_busy"]
+    assert words(judged([HTTP], [HTTP, ("unix", "/run/fresh.sock")], host)) == ["listener_added"]
 
 
-def test_nothing_is_bound_on_trial_in_another_network_namespace() -> None:
-    host = RecordedMachine(
-        busy={("tcp", "0.0.0.0", 81): "in use"},
-        links={"/proc/812/ns/net": "/proc/812/ns/net:[7]", "/proc/self/ns/net": "/proc/9/ns/net:[8]"},
-    )
+def test_fewer_sockets_of_one_address_than_now_are_refused() -> None:
+    (found,) = judged([HTTP] * 4, [HTTP] * 2)
 
-    assert words(judged([("tcp", "0.0.0.0:80")], servers("80", "81"), host)) == ["listener_added"]
-
-
-def test_a_name_may_stand_for_any_of_its_addresses() -> None:
-    host = RecordedMachine(addresses={"localhost": ("127.0.0.1", "::1")})
-
-    assert judged([("tcp", "127.0.0.1:80")], servers("localhost:80"), host) == []
-    assert judged([("tcp", "127.0.0.1:80"), ("tcp6", "[::1]:80")], servers("localhost:80"), host) == []
-    assert words(judged([("tcp", "0.0.0.0:81")], servers("81", "localhost:80"), host)) == ["listener_added"] * 2
+    assert found.reason == "fewer_workers"
+    assert "0.0.0.0:80 2 times instead of 4 times" in found.message
+    assert judged([HTTP] * 2, [HTTP] * 4) == []
 
 
-@pytest.mark.parametrize("listen", ["80 reuseport", "80"])
-def test_fewer_sockets_of_one_address_than_now_are_refused(listen: str) -> None:
-    has = [("tcp", "0.0.0.0:80")] * 4
-
-    assert words(judged(has, servers(listen))) == ["fewer_workers"]
+def test_a_release_that_did_not_come_up_opens_nothing_that_could_be_compared() -> None:
+    assert compared_listeners(a_subject(RecordedMachine()), shown(failed(Defect.ENDED))) == []
 
 
-def test_workers_by_the_number_of_processors_are_counted_as_the_kernel_counts_them() -> None:
-    host = RecordedMachine(texts={"/sys/devices/system/cpu/online": "0-2,5\n"})
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("server { listen 443 ssl; listen 443 quic reuseport; }", "443"),
+        ("server {\n  listen [::]:443\n    quic;\n}", "[::]:443"),
+        ("server { listen 443 http3 reuseport; } server { listen 443 quic; }", "443"),
+    ],
+)
+def test_http_3_without_quic_bpf_is_refused(text: str, place: str) -> None:
+    (found,) = broken_quic(files(text))
 
-    assert workers_wanted(host, config("worker_processes auto;")) == 4
-    assert workers_wanted(host, config("worker_processes 3;")) == 3
-    assert workers_wanted(host, config("events {}")) == 1
-    assert workers_wanted(RecordedMachine(), config("worker_processes auto;")) is None
+    assert found.reason == "quic"
+    assert f"HTTP/3 is on ({place}) without" in found.message
+    assert broken_quic(files("quic_bpf on;\n" + text)) == []
 
 
-def test_http_3_without_quic_bpf_is_refused() -> None:
-    has = [("tcp", "0.0.0.0:443"), ("udp", "0.0.0.0:443")]
-    listens = ("443 ssl", "443 quic reuseport")
-
-    assert words(judged(has, servers(*listens))) == ["quic"]
-    assert judged(has, servers(*listens, before="quic_bpf on;")) == []
-
-
-def test_a_port_that_is_none_is_left_to_nginx() -> None:
-    assert wanted(RecordedMachine(), config(servers("127.0.0.1:http"))) == ()
+@pytest.mark.parametrize(
+    "text",
+    ["server { listen 443 ssl; }", "# listen 443 quic;", "server { listen 443; server_name quic; }", "listen quic;"],
+)
+def test_what_only_looks_like_http_3_is_none(text: str) -> None:
+    assert broken_quic(files(text)) == []
+    assert broken_quic(None) == []
 
 
 def test_the_kernel_tells_what_a_process_listens_on_and_whether_more_can_be_had() -> None:
@@ -149,6 +125,23 @@ def test_the_kernel_tells_what_a_process_listens_on_and_whether_more_can_be_had(
 
         mine = held(machine, a_master(pid=pid, listeners=tuple(machine.socket_inodes(pid))))
 
-        assert mine[Address("tcp", "127.0.0.1", port)] == 1
-        assert machine.bind_error("tcp", "127.0.0.1", port)
-    assert machine.bind_error("tcp", "127.0.0.1", 0) is None
+        assert mine["tcp", f"127.0.0.1:{port}"] == 1
+        assert machine.bind_error("tcp", "127.0.0.1", port, pid)
+    assert machine.bind_error("tcp", "127.0.0.1", 0, pid) is None
+
+
+def test_a_port_is_tried_in_the_network_of_the_master(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)
+    script = f"ip link set lo up; echo >{ready}; exec cat"
+    with socket.socket() as ours:
+        ours.bind(("127.0.0.1", 0))
+        ours.listen()
+        port = ours.getsockname()[1]
+        with subprocess.Popen(["unshare", "--net", "sh", "-c", script], stdin=subprocess.PIPE) as other:
+            ready.read_text()
+            try:
+                assert Machine().bind_error("tcp", "127.0.0.1", port, other.pid) is None
+                assert Machine().bind_error("tcp", "127.0.0.1", port, os.getpid()) == "Address already in use"
+            finally:
+                other.communicate()

@@ -2,11 +2,10 @@ from typing import Any
 
 import pytest
 
-from fleet.onhost.nginx.command_line import CommandLine
-from fleet.onhost.nginx.configuration import Configuration, read_configuration
 from fleet.onhost.observation import Master, Observation
-from fleet.onhost.preflight.master import at_its_path, obeys, pid_file, the_master
+from fleet.onhost.preflight.master import at_its_path, obeys, pid_file, stays_in_foreground, the_master
 from fleet.onhost.protocol import Finding, Goal, Record, Rest, State
+from fleet.onhost.rehearsal.evidence import Defect, Rehearsal
 from fleet.onhost.system.process import Process
 from tests.support.onhost.recorded import (
     NEW,
@@ -19,15 +18,10 @@ from tests.support.onhost.recorded import (
     a_request,
     a_subject,
 )
+from tests.support.onhost.shown import UP, failed, files, shown
 
 INIT = Process(1, 0, 1, "S", 1, "/sbin/init splash")
 RUNIT = Process(50, 1, 2, "S", 1, "/usr/bin/runsv nginx")
-
-
-def config(text: str = "events {}") -> Configuration:
-    found = read_configuration(f"# configuration file /n.conf:\n{text}", CommandLine(PATH))
-    assert found is not None
-    return found
 
 
 def a_host(sessions: dict[int, int] | None = None) -> RecordedMachine:
@@ -43,7 +37,7 @@ def words(found: list[Finding]) -> list[str]:
 def obeyed(
     old: Master, text: str = "events {}", host: RecordedMachine | None = None, look: Observation | None = None
 ) -> list[Finding]:
-    return obeys(a_subject(host or a_host(), old, look), config(text))
+    return obeys(a_subject(host or a_host(), old, look), files(text))
 
 
 def test_a_daemon_of_init_obeys() -> None:
@@ -57,9 +51,8 @@ def test_a_second_generation_in_the_session_of_the_first_obeys() -> None:
 @pytest.mark.parametrize(
     ("old", "text", "reason"),
     [
-        (a_master(), "daemon off;", "daemon_off"),
         (a_master(argv=(PATH, "-g", "daemon", "off;")), "", "daemon_off"),
-        (a_master(ppid=50), "daemon off;", "supervised"),
+        (a_master(ppid=50, argv=(PATH, "-g", "daemon", "off;")), "", "supervised"),
         (a_master(pid=1, ppid=0), "daemon off;", "pid_1"),
         (a_master(argv=("nginx",)), "", "relative_argv0"),
         (a_master(argv=("sbin/nginx", "-c", "/x")), "", "relative_argv0"),
@@ -79,9 +72,33 @@ def test_a_master_in_its_parent_s_session_is_no_daemon_whatever_the_files_say_no
 
 
 def test_daemon_off_names_the_program_that_runs_it() -> None:
-    (found,) = obeyed(a_master(), "daemon off;")
+    (found,) = stays_in_foreground(a_subject(a_host()), files("daemon off;"), None)
 
     assert "`daemon off` and is a child of init (pid 1)" in found.message
+
+
+@pytest.mark.parametrize(
+    ("text", "rehearsal", "reasons"),
+    [
+        ("daemon off;", None, ["daemon_off"]),
+        ("daemon off;", shown(old=None), ["daemon_off"]),
+        ("daemon off;", shown(old=failed(Defect.ENDED)), ["daemon_off"]),
+        ("events {}", None, []),
+        ("# daemon off;", None, []),
+        ("events {}", shown(old=UP._replace(daemon=False)), ["daemon_off"]),
+        ("map $x $y { daemon off; }", shown(), []),
+    ],
+)
+def test_the_rehearsal_shows_whether_nginx_stays_in_the_foreground_else_the_files_do(
+    text: str, rehearsal: Rehearsal | None, reasons: list[str]
+) -> None:
+    assert words(stays_in_foreground(a_subject(a_host()), files(text), rehearsal)) == reasons
+
+
+def test_one_that_shows_it_by_itself_is_not_named_twice() -> None:
+    old = a_master(argv=(PATH, "-g", "daemon", "off;"))
+
+    assert stays_in_foreground(a_subject(a_host(), old), files("daemon off;"), None) == []
 
 
 def test_a_master_that_does_not_hear_its_signals_is_refused_by_name() -> None:

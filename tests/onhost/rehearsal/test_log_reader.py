@@ -1,6 +1,6 @@
 import pytest
 
-from fleet.onhost.rehearsal.log_reader import counts
+from fleet.onhost.rehearsal.log_reader import by_others, counts
 
 DATED = "2026/12/01 02:27:24 [%s] 10#10: %s"
 
@@ -33,3 +33,10 @@ def test_grave_lines_and_exits_count(line: str, does: bool) -> None:
 def test_a_line_without_a_date_counts_only_in_the_main_log(line: str, does: bool) -> None:
     assert counts(line, is_main=True) is does
     assert counts(line, is_main=False) is False
+
+
+def test_what_the_old_generation_writes_when_it_leaves_is_not_the_new_one_s() -> None:
+    lines = ["2026/11/23 10:00:00 [alert] 81#81: *3 open socket #9 left in connection 4", "a line of a library"]
+
+    assert by_others(lines, [80, 81]) == ("a line of a library",)
+    assert by_others(lines, [80]) == tuple(lines)

@@ -27,7 +27,7 @@ class Probed(Heard):
 
     @property
     def options(self) -> Options:
-        return Options(settle_s=0.1, probes=(self.probe,), allow=self.allow)
+        return Options(settle_s=0.1, probes=(self.probe,), allow=self.allow, rehearse=False)
 
     @property
     def probe(self) -> Probe:

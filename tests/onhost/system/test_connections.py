@@ -1,4 +1,4 @@
-"""What the machine sees of connections and addresses, and how it connects."""
+"""What the machine sees of connections, and how it connects."""
 
 import os
 import socket
@@ -18,11 +18,6 @@ def test_the_established_connections_of_a_process_are_counted() -> None:
         machine.dial("127.0.0.1", server.getsockname()[1], timeout_s=5.0),
     ):
         assert machine.established([os.getpid()]) == before + 1
-
-
-def test_a_name_without_an_address_has_none() -> None:
-    assert Machine().addresses("127.0.0.1") == ("127.0.0.1",)
-    assert Machine().addresses("a label of more than 63 characters" * 3) == ()
 
 
 def test_a_socket_that_nothing_listens_on_is_an_error(tmp_path: Path) -> None:

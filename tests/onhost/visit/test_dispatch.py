@@ -42,13 +42,14 @@ from tests.support.private_nginx import PrivateNginx, wait_until
 
 @dataclass
 class Host:
-    """A private nginx and what a controller would say to it."""
+    """A private nginx and what a controller would say to it. Without `rehearse` a bad release gets as far as its step."""
 
     nginx: PrivateNginx
     target: str
     machine: Machine = field(default_factory=Machine)
     steps: list[tuple[Step, Outcome]] = field(default_factory=list)
     epoch: int = 1
+    rehearse: bool = False
 
     @classmethod
     def on(cls, folder: Path, release: Path) -> "Host":
@@ -65,7 +66,8 @@ class Host:
 
     @property
     def options(self) -> Options:
-        return Options(settle_s=0.3, probes=(Probe(f"http://{self.nginx.target}/health"),), allow=("pending-config",))
+        probes = (Probe(f"http://{self.nginx.target}/health"),)
+        return Options(settle_s=0.3, probes=probes, allow=("pending-config",), rehearse=self.rehearse)
 
     def visit(
         self, ask: Ask, go_on: Callable[[], None] = lambda: None, rollout: str = "r1", *, reopen: bool = False
@@ -120,6 +122,32 @@ def test_upgrade_and_back_again(host: Host) -> None:
     assert end.outcome is Outcome.DONE
     assert [step for step, _ in host.steps] == [Step.REVIVE, Step.DISMISS, Step.RESTORE]
     is_as_before(host, report, before, master)
+
+
+def test_an_upgrade_is_rehearsed_before_its_first_step(host: Host) -> None:
+    host.rehearse = True
+
+    end, report = host.visit(Ask.UPGRADE)
+
+    assert (end.outcome, report.phase) == (Outcome.DONE, Phase.TRIAL), end
+    assert report.rehearsal is not None
+    assert report.rehearsal.why_not is None
+    assert (report.rehearsal.questions, report.rehearsal.alike) == (2, 2)
+
+
+@pytest.mark.parametrize("kind", ["crash-workers", "hang-workers", "hung-master", "errors", "bad-config"])
+def test_a_release_that_can_not_serve_is_refused_before_any_step(tmp_path: Path, kind: str) -> None:
+    bad = Host.on(tmp_path / "bad", make_release(kind, tmp_path / kind))
+    bad.rehearse = True
+    before, master = bad.sha256(), bad.nginx.master()
+    try:
+        end, report = bad.visit(Ask.UPGRADE)
+
+        assert (end.outcome, bad.steps) == (Outcome.REFUSED, []), end
+        is_as_before(bad, report, before, master)
+        assert report.record is None
+    finally:
+        bad.nginx.end()
 
 
 class Full(Machine):

@@ -164,7 +164,7 @@ def a_request(
         f"ada@{journal}",
         goal,
         MAY_DO[ask],
-        options=Options(settle_s=0.2, allow=("pending-config",)),
+        options=Options(settle_s=0.2, allow=("pending-config",), rehearse=False),
         left_at=left_at,
         take_over=ask is Ask.ROLLBACK,
         reopen=reopen,

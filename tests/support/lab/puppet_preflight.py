@@ -20,7 +20,8 @@ def main() -> None:
     layout = locate(machine, Layout(pid_file=asked["pid_file"]))
     instance = Instance.at(machine, layout)._replace(kept=None)
     goal = Goal((asked["staged"] and machine.sha256(asked["staged"])) or "0" * 64, Rest.HELD)
-    options = Options(allow=tuple(asked["allow"]), probes=tuple(Probe(url) for url in asked["probes"]))
+    probes = tuple(Probe(url) for url in asked["probes"])
+    options = Options(allow=tuple(asked["allow"]), probes=probes, rehearse=asked["rehearse"])
     request = Request(PROTOCOL, Ask.STAGE, "r1", 1, "ada", goal, (Step.STAGE,), layout, options)
     found = preflight(instance, request, instance.look(), asked["staged"]).findings
     print(json.dumps([json.loads(encode(one)) for one in found]))

@@ -34,7 +34,6 @@ class RecordedMachine(Machine):
         listeners: tuple[Listener, ...] = (),
         names: Mapping[str, tuple[str, ...]] | None = None,
         links: Mapping[str, str] | None = None,
-        addresses: Mapping[str, tuple[str, ...]] | None = None,
         busy: Mapping[tuple[str, str, int], str] | None = None,
         locks: Mapping[str, int] | None = None,
         attributes: Mapping[str, int] | None = None,
@@ -48,7 +47,6 @@ class RecordedMachine(Machine):
         self.all_listeners = listeners
         self.folders = dict(names or {})
         self.links = dict(links or {})
-        self.resolved = dict(addresses or {})
         self.busy = dict(busy or {})
         self.locks = dict(locks or {})
         self.flags = dict(attributes or {})
@@ -134,10 +132,7 @@ class RecordedMachine(Machine):
         self.ran.append(argv)
         return self.runs.get(argv, Ran(127, "not recorded: " + " ".join(argv), 0.0))
 
-    def addresses(self, host: str) -> tuple[str, ...]:
-        return self.resolved.get(host, ())
-
-    def bind_error(self, kind: str, host: str, port: int) -> str | None:
+    def bind_error(self, kind: str, host: str, port: int, pid: int) -> str | None:
         return self.busy.get((kind, host, port))
 
 
@@ -197,9 +192,9 @@ def a_subject(
     return Subject(an_instance(machine, record), request or a_request(), look or a_look(master), master, staged)
 
 
-def an_instance(machine: Machine, record: Record | None = None) -> Instance:
+def an_instance(machine: Machine, record: Record | None = None, layout: Layout = Layout()) -> Instance:
     """An instance on this machine, of which the host keeps no more than the record."""
-    return Instance.at(machine, Layout())._replace(kept=KeptInMemory(machine, record=record))
+    return Instance.at(machine, layout)._replace(kept=KeptInMemory(machine, record=record))
 
 
 def a_record(rollout: str = "r0", poisoned: tuple[int, int] | None = None) -> Record:

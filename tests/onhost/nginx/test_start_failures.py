@@ -2,8 +2,8 @@
 
 import pytest
 
+from fleet.onhost.nginx.start_failures import is_ignored, why_not_run, why_not_started
 from fleet.onhost.reasons.catalogue import finding
-from fleet.onhost.steps.launch_failures import is_ignored, why_not_run, why_not_started
 from fleet.onhost.system.machine import Ran
 
 OLD, NEW, WORKER = 80, 90, 81

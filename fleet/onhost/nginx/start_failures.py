@@ -18,6 +18,8 @@ NOT_EXECUTED = re.compile(r"^\[Errno (\d+)\]")
 SIGNALLED = re.compile(r"new binary process \d+ exited on signal (\d+)")
 BIND = re.compile(r"bind\(\) to (\S+) failed \((98: [^)]*)\)")
 FULL = re.compile(r"(?:pwrite|write|open)\(\) \".*\" (?:failed|was incomplete).*\((?:28|122): ")
+AT_START = re.compile(r"^\w+: \[(\w+)\] (.*)$")
+"""A line before the log is open: nginx writes it to its stderr, without time and pid."""
 LOADER = ("error while loading shared librar", "symbol lookup error", "Error loading shared librar")
 NOT_RUN = 127
 
@@ -72,6 +74,11 @@ def why_not_started(
     )
 
 
+def why_it_ended(lines: Collection[str], path: str, pid_file: str) -> Optional[Cause]:
+    """Why an nginx ended at its start, by its own lines. `None` where they show no cause."""
+    return _at_execution(lines, path) or _at_its_start(lines, None, (), pid_file)
+
+
 def _before_the_fork(lines: Collection[str], old: int, pid_file: str) -> Optional[Cause]:
     """The two failures that leave `ngx_new_binary` at -1 in the old master: from then on its HUP only adds workers."""
     for line in lines:
@@ -106,7 +113,9 @@ def _not_executed(errno: int, path: str, line: str) -> Cause:
     return Cause(word, {"path": path, "line": line}, repair)
 
 
-def _at_its_start(lines: Collection[str], old: int, workers: Collection[int], pid_file: str) -> Optional[Cause]:
+def _at_its_start(
+    lines: Collection[str], old: Optional[int], workers: Collection[int], pid_file: str
+) -> Optional[Cause]:
     """What the new master wrote before it gave up: the first line with a reason word of its own, else the last line."""
     grave = [line for line in lines if _level(line) in GRAVE and _pid(line) not in workers and "client:" not in line]
     for line in grave:
@@ -118,25 +127,26 @@ def _at_its_start(lines: Collection[str], old: int, workers: Collection[int], pi
         misfit = read_misfit(line, "the new binary")
         if misfit:
             return _misfit(misfit)
-    by_new = [line for line in grave if _pid(line) != old and _level(line) == "emerg"]
-    if by_new:
-        return Cause("config_rejected", {"binary": "the new binary", "line": _text(by_new[-1]), "also": ""})
-    rest = [line for line in grave if _pid(line) != old]
-    return Cause("launch_failed", {"line": _text(rest[-1])}) if rest else None
+    by_new = [line for line in grave if old is None or _pid(line) != old]
+    rejected = [line for line in by_new if _level(line) == "emerg"]
+    if rejected:
+        return Cause("config_rejected", {"binary": "the new binary", "line": _text(rejected[-1])})
+    return Cause("launch_failed", {"line": _text(by_new[-1])}) if by_new else None
 
 
 def _misfit(found: Misfit) -> Cause:
     return Cause("module_incompatible", {"module": found.module, "why": found.why, "cure": found.cure})
 
 
-def is_ignored(lines: Collection[str], old: int) -> Optional[str]:
-    """The log line that says that the old master ignored USR2, or `None`."""
-    found: List[str] = [line for line in lines if "the changing binary signal is ignored" in line and _pid(line) == old]
+def is_ignored(lines: Collection[str], old: Optional[int] = None) -> Optional[str]:
+    """The log line that says that a master, this one if it is given, ignored USR2; or `None`."""
+    found: List[str] = [line for line in lines if "the changing binary signal is ignored" in line]
+    found = [line for line in found if old is None or _pid(line) == old]
     return _text(found[-1]) if found else None
 
 
 def _level(line: str) -> Optional[str]:
-    found = LINE.match(line)
+    found = LINE.match(line) or AT_START.match(line)
     return found.group(1) if found else None
 
 
@@ -146,5 +156,5 @@ def _pid(line: str) -> Optional[int]:
 
 
 def _text(line: str) -> str:
-    found = LINE.match(line)
-    return found.group(3) if found else line.strip()
+    found = LINE.match(line) or AT_START.match(line)
+    return found.groups()[-1] if found else line.strip()
