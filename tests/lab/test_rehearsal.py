@@ -23,7 +23,7 @@ from tests.lab.conftest import MakeLab
 from tests.support.lab.carried import FOLDER, carry, run_there
 from tests.support.lab.inside import Inside
 from tests.support.lab.traces import differences, inodes
-from tests.support.lab.worlds import END, READY, WORLDS, World, conf, server
+from tests.support.lab.worlds import END, READY, WORLDS, World, conf, put, server
 from tests.support.private_nginx import wait_until
 
 HEALTH = "http://127.0.0.1/health"
@@ -141,11 +141,11 @@ def test_a_rehearsal_in_any_world_shows_both_generations_and_leaves_no_trace(
     worlds: dict[str, LabHost], releases: Path, world: World, overlays: bool
 ) -> None:
     host = worlds[world.name]
-    before, living = inodes(host), {one.inner for one in Inside(host).processes()}
+    before, living = inodes(host, own_folders=world.own_folders), {one.inner for one in Inside(host).processes()}
 
     found = rehearsed(host, releases / "new", world.pid_file, (world.probe,), overlays=overlays)
 
-    assert differences(before, inodes(host)) == {}
+    assert differences(before, inodes(host, own_folders=world.own_folders)) == {}
     assert {one.inner for one in Inside(host).processes()} == living
     assert found.why_not is None, found
     old, new = came(found.old), came(found.new)
@@ -235,11 +235,6 @@ def made_odd(host: LabHost, one: Odd) -> LabHost:
     put(host, CONFIG, conf(server() + one.http, main=one.main))
     host.sh(f"{one.start}\n{until(f'[ -s {PID_FILE} ]')}{until(READY)}{one.after}")
     return host
-
-
-def put(host: LabHost, path: str, text: str) -> None:
-    done = host.exec(["/bin/sh", "-euc", 'mkdir -p "$(dirname $0)"; cat > $0', path], input=text.encode())
-    assert done.returncode == 0, done.stderr
 
 
 def quietly(host: LabHost, release: Path) -> Rehearsal:

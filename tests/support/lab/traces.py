@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fleet.lab.hosts.lab_host import LabHost
-from tests.support.lab.inside import Inside
+from tests.support.lab.inside import MASTER, Inside
 
 MOUNTED = ("/run", "/dev/shm")
 """File systems of a lab host beside its root."""
@@ -30,19 +30,18 @@ class Inode(NamedTuple):
     attributes: tuple[tuple[str, bytes], ...]
 
 
-def inodes(host: LabHost, written: frozenset[str] = frozenset(), also: tuple[Path, ...] = ()) -> dict[str, Inode]:
+def inodes(host: LabHost, written: frozenset[str] = frozenset(), own_folders: tuple[str, ...] = ()) -> dict[str, Inode]:
     """Every file that differs from the disk's template, and those of the host's other file systems, by path.
 
-    `written` are files that traffic writes; `also` are further folders, as this machine sees them. A file that is only read
-    never gets into the upper folder of an overlay, so a new one there is a trace.
+    `written` are files that traffic writes; `own_folders` are those that only nginx sees. A file that is only read never gets
+    into the upper folder of an overlay, so a new one there is a trace.
     """
     inside = Inside(host)
     found = {}
-    for name, top in [
-        ("", host.disk),
-        *((path, inside.path(path)) for path in MOUNTED),
-        *((str(one), one) for one in also),
-    ]:
+    tops = [("", host.disk)] + [(path, inside.path(path)) for path in MOUNTED]
+    master = next(one.pid for one in inside.processes() if one.title.startswith(MASTER))
+    tops += [(path, Path(f"/proc/{master}/root{path}")) for path in own_folders]
+    for name, top in tops:
         for path in _below(top):
             shown = f"{name}/{path.relative_to(top)}"
             if not shown.startswith(OURS):
