@@ -1,4 +1,7 @@
-"""`fleet demo`: a good release, a bad one, and a rollback of the whole fleet, on pretend hosts under load.
+"""`fleet demo`: a good release, a bad one twice, and a rollback of the whole fleet, on pretend hosts under load.
+
+The bad release meets both lines of defence: the rehearsal, which refuses it on every host, and, with the rehearsal switched
+off, the canary, which goes back by itself.
 
 Every promise is checked against what the hosts report and what the clients counted. The exit code is 0 only if all
 promises were kept. The lab is removed at the end, however the demo ends.
@@ -10,7 +13,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from types import FrameType
 
@@ -19,6 +23,7 @@ from rich.text import Text
 
 from fleet.commands import rollback, upgrade
 from fleet.environment import CommandOptions, Environment
+from fleet.journal.journal import Journal
 from fleet.lab.lab import Lab
 from fleet.lab.processes import this_process
 from fleet.lab.releases.build import make_release
@@ -26,7 +31,8 @@ from fleet.lab.traffic.load import Traffic, TrafficReport
 from fleet.onhost.protocol import Phase
 from fleet.rollout import results
 from fleet.rollout.from_hosts import newest
-from fleet.rollout.rollout_status import RolloutStatus
+from fleet.rollout.host_status import FaultKind
+from fleet.rollout.rollout_status import RolloutStatus, fold
 from fleet.runs.engine_run import command_output, look_at, selected_hosts
 from fleet.ui import status_table
 from fleet.ui.output import Output
@@ -109,7 +115,9 @@ def _show(environment: Environment, name: str, folder: Path, output: Output) -> 
             stage.say(f"a lab of {HOSTS} hosts with nginx, and clients that send requests to each of them all the time")
             before = stage.look()
             promises, rollout, upgraded = _good_release(stage)
-            promises += _bad_release(stage, upgraded)
+            path = make_release("errors", folder / "bad", version=BAD)
+            promises += _refused_release(stage, path, upgraded)
+            promises += _unrehearsed_release(stage, path, upgraded)
             back_again, last = _way_back(stage, before, rollout)
             report = traffic.stop()
     finally:
@@ -117,17 +125,40 @@ def _show(environment: Environment, name: str, folder: Path, output: Output) -> 
     return [*promises, *back_again, *_counted(report)], last
 
 
-def _bad_release(stage: Stage, before: RolloutStatus) -> list[Promise]:
-    stage.say(f"2. a bad release ({BAD} answers 500): it fails on the first host, which fleet rolls back")
-    path = make_release("errors", stage.folder / "bad", version=BAD)
-    stage.traffic.mark("bad")
+def _refused_release(stage: Stage, path: Path, before: RolloutStatus) -> list[Promise]:
+    stage.say(f"2. a bad release ({BAD} answers 500): every host rehearses the upgrade, and refuses it")
+    stage.traffic.mark("refused")
     code = upgrade.run(stage.environment, stage.options, str(path), QUICK)
+    _stop_if_interrupted(code)
+    refused = _hosts_that_refused(stage.options)
+    every = f"exit code {code}, refused by {refused} of {len(before.hosts)}"
+    return [
+        Promise(
+            "every host refuses the bad release in its rehearsal, exit code 2",
+            every,
+            code == results.REFUSED and refused == len(before.hosts),
+        ),
+        _same("after it, every host runs what it ran before", before, stage.look()),
+    ]
+
+
+def _hosts_that_refused(options: CommandOptions) -> int:
+    """How many hosts refused the newest rollout in preflight."""
+    with Journal.open(options.journal) as journal:
+        newest = journal.rollouts()[0]
+        status = reduce(fold, journal.events(newest.rollout, newest.runs[-1].run), RolloutStatus())
+    return sum(host.fault is not None and host.fault.kind is FaultKind.REFUSED for host in status.all)
+
+
+def _unrehearsed_release(stage: Stage, path: Path, before: RolloutStatus) -> list[Promise]:
+    stage.say("3. once more with --rehearse off, as if no rehearsal could show its defect: the first host goes back")
+    stage.traffic.mark("bad")
+    code = upgrade.run(stage.environment, stage.options, str(path), replace(QUICK, rehearse="off"))
     stage.traffic.mark("back")
     _stop_if_interrupted(code)
-    after = stage.look()
     return [
-        Promise("the bad release is rolled back, exit code 3", f"exit code {code}", code == results.HALTED),
-        _same("after it, every host runs what it ran before", before, after),
+        Promise("without a rehearsal it is rolled back, exit code 3", f"exit code {code}", code == results.HALTED),
+        _same("after that, too, every host runs what it ran before", before, stage.look()),
     ]
 
 
@@ -147,7 +178,7 @@ def _good_release(stage: Stage) -> tuple[list[Promise], str | None, RolloutStatu
 
 
 def _way_back(stage: Stage, before: RolloutStatus, rollout: str | None) -> tuple[list[Promise], RolloutStatus]:
-    stage.say("3. a rollback of the whole fleet, although the good release was committed")
+    stage.say("4. a rollback of the whole fleet, although the good release was committed")
     began_s = time.monotonic()
     code = rollback.run(stage.environment, stage.options, rollout, drain_timeout_s=QUICK.drain_timeout_s, cut=False)
     took_s = time.monotonic() - began_s
@@ -188,8 +219,9 @@ def _all_are(what: str, after: RolloutStatus, phase: Phase, version: str) -> Pro
 
 
 def _counted(report: TrafficReport) -> list[Promise]:
-    """What the clients counted: during the good release and the rollback, and on the other hosts during the bad one."""
-    good, bad, back_again = (report.between(*span) for span in (("good", "bad"), ("bad", "back"), ("back", "end")))
+    """What the clients counted while each part ran; while the unrehearsed release ran, on the other hosts."""
+    spans = (("good", "refused"), ("refused", "bad"), ("bad", "back"), ("back", "end"))
+    good, refused, bad, back_again = (report.between(*span) for span in spans)
     canary = report.hosts[0]
     met = bad.failed(host=canary)
     elsewhere = bad.failed() - met
@@ -198,5 +230,10 @@ def _counted(report: TrafficReport) -> list[Promise]:
     other = f"{elsewhere} failed of {bad.requests()}; on {canary} {met} reached the bad release before it was dismissed"
     return [
         Promise("no request fails during the good release and the rollback", found, lost == 0),
-        Promise("no request to another host fails during the bad release", other, elsewhere == 0),
+        Promise(
+            "no request meets the release that was refused",
+            f"{refused.failed()} failed of {refused.requests()}",
+            refused.failed() == 0,
+        ),
+        Promise("without a rehearsal, no request to another host fails", other, elsewhere == 0),
     ]

@@ -21,7 +21,7 @@ def test_the_demo_keeps_its_promises_and_leaves_no_lab(lab_name: Callable[[], st
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "BROKEN" not in done.stdout
-    assert done.stdout.count("kept  ") == 8, done.stdout
+    assert done.stdout.count("kept  ") == 11, done.stdout
     table = done.stdout.splitlines()[-7:]
     assert table[0].split()[:2] == ["host", "phase"]
     assert [line.split()[1] for line in table[1:]] == ["OLD"] * 6
