@@ -100,7 +100,8 @@ def test_a_bad_release_is_found_and_all_is_as_before(kind: str, rehearse: str, s
     hosts = {e["host"] for e in wrong}
     where = next((e["step"] for e in wrong if e["step"] and e["outcome"] == "failed"), "stage" if wrong else "laptop")
     print(
-        f"{kind:17} {rehearse:4} {where:7} {len(hosts)} hosts, {report.failed()} failed requests, {took_s:5.1f} s, exit {ran.code}"
+        f"{kind:17} {rehearse:4} {where:7} {len(hosts)} hosts, {report.failed()} failed requests, {took_s:5.1f} s, "
+        f"exit {ran.code}"
     )
     assert (ran.code, where, len(hosts)) == expected, ran.said
     changed = {e["host"] for e in ran.events if e["type"] == "step_started" and e["step"] not in ("stage", None)}

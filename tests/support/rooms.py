@@ -54,6 +54,7 @@ WHOLE_SYSTEM = {
     "tests/lab/test_processors.py": "fleet against a lab: hosts that got other processors after nginx was started",
     "tests/lab/test_random_faults.py": "fleet against a lab: drawn faults",
     "tests/lab/test_rehearsal.py": "fleet against a lab: what a rehearsal shows, and that it leaves no trace",
+    "tests/lab/test_rehearse_option.py": "fleet against a lab: the switch of the rehearsal, and where its evidence is shown",
     "tests/lab/test_refusals.py": "fleet against a lab: logins and Pythons that can't work",
     "tests/lab/test_ssh.py": "visits of lab hosts",
     "tests/lab/test_story.py": "fleet against a lab: the main job under load",
