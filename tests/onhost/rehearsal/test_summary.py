@@ -25,6 +25,15 @@ def test_an_answer_counts_as_alike_only_if_it_is_the_same() -> None:
     assert (found.questions, found.alike, found.lines) == (2, 1, 2)
 
 
+def test_a_probe_that_fails_on_both_releases_is_answered_alike() -> None:
+    probe = "http://127.0.0.1/app"
+    old = OLD._replace(answers=(Answered(probe, f"{probe}: answered 502 instead of 200, from worker 10", False),))
+    new = OLD._replace(answers=(Answered(probe, f"{probe}: answered 502 instead of 200, from worker 14", False),))
+
+    assert summary(Rehearsal(old, new)).alike == 1
+    assert summary(Rehearsal(OLD._replace(answers=(Answered(probe, "as expected", True),)), new)).alike == 0
+
+
 def test_an_added_listener_has_nothing_to_be_compared_with() -> None:
     more = Answered("tcp 0.0.0.0:8080", "200", True)
     new = OLD._replace(listeners=(HTTP, Opened("tcp", "0.0.0.0:8080", 1)), answers=(*WELL, more))
