@@ -111,6 +111,16 @@ def test_a_release_that_answers_wrongly_is_seen(lab: Lab, releases: Path, kind: 
     assert came(found.new).answers[0] == Answered("tcp 0.0.0.0:80", answer, answer == "500")
 
 
+def test_a_release_that_exits_is_not_waited_for_beside_the_processes_of_a_cache(
+    odd: Callable[[str], LabHost], releases: Path
+) -> None:
+    found = quietly(odd("cache"), releases / "bad-config")
+
+    assert found.new is not None
+    assert found.new.fault is not None
+    assert found.new.fault.defect is Defect.ENDED
+
+
 def test_nothing_is_left_on_the_host(lab: Lab, releases: Path) -> None:
     host = lab.hosts[0]
     carry(host, {})
@@ -198,6 +208,7 @@ ODD = {
         "upstream a { server app.example.test:8080; } upstream b { server db.example.test:8080; } "
         "server { listen 8091; location / { proxy_pass http://a; } location /b { proxy_pass http://b; } }",
     ),
+    "cache": Odd("mkdir -p /var/cache/one", "proxy_cache_path /var/cache/one keys_zone=one:1m;"),
     "environment": Odd(
         main="user www-data; env KEPT; env GIVEN=here;",
         start=f"KEPT=yes LOST=no TZ=UTC {START}",

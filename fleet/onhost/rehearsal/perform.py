@@ -17,12 +17,12 @@ from fleet.onhost.rehearsal.inherited import Inherited, environment
 from fleet.onhost.rehearsal.log_reader import Reader, by_others, error_log
 from fleet.onhost.rehearsal.questions import ask_listeners, ask_probes
 from fleet.onhost.rehearsal.shadow import alike
-from fleet.onhost.rehearsal.startup import Image, come_up, family, reap, start
+from fleet.onhost.rehearsal.startup import Image, come_up, family, is_pending, reap, start
 from fleet.onhost.system.machine import POLL_S, Machine
 from fleet.onhost.system.mounts import NO_DEVICES
 
 START_LIMIT_S = 40.0
-LAUNCH_FLOOR_S, LAUNCH_FACTOR, LAUNCH_SPARE_S = 3.0, 3.0, 2.0
+LAUNCH_FLOOR_S, LAUNCH_FACTOR = 5.0, 4.0
 DRAIN_LIMIT_S = 3.0
 LINES_S = 0.05
 """Seconds that nginx has to write what it has to say of the last question."""
@@ -30,7 +30,6 @@ LIBRARY = re.compile(r"/(lib[^/]*\.so|ld-)[^/]*$")
 PLACE = "/proc/fs"
 """A folder of the copy's own /proc, over which a tmpfs is mounted for a moment."""
 OURSELVES = 1
-PENDING = re.compile(r"^S\w+Pnd:\s*(\w+)", re.MULTILINE)
 WRITTEN = re.compile(r"^write_bytes: (\d+)", re.MULTILINE)
 BLOCK_BYTES = 512
 """Of `ru_oublock` in getrusage(2)."""
@@ -95,7 +94,7 @@ def _second(play: Play, top: int, old: Generation, reader: Reader) -> Generation
     before = [one.pid for one in machine.processes()]
     image = put(play.new, play.who.argv[0])
     os.kill(top, signal.SIGUSR2)
-    limit_s = max(LAUNCH_FLOOR_S, LAUNCH_FACTOR * old.up_s + LAUNCH_SPARE_S)
+    limit_s = LAUNCH_FLOOR_S + LAUNCH_FACTOR * old.up_s
     came = come_up(machine, top, image, old.workers, limit_s)
     up_s = machine.monotonic_s() - began_s
     masters = [top] + ([came.master] if came.master else [])
@@ -121,8 +120,7 @@ def _are_worse(now: Sequence[Answered], before: Sequence[Answered]) -> bool:
 
 def _is_deaf(machine: Machine, pid: int, lines: Collection[str]) -> bool:
     """Whether USR2 is still pending in the master, or it said that it ignores it."""
-    waiting = PENDING.findall(machine.read("/proc/%d/status" % pid) or "")
-    return any(int(one, 16) >> signal.SIGUSR2 - 1 & 1 for one in waiting) or any(SIGNAL_IGNORED in one for one in lines)
+    return is_pending(machine, pid, signal.SIGUSR2) or any(SIGNAL_IGNORED in one for one in lines)
 
 
 def _wait_for_drain(machine: Machine, top: int, until_s: float) -> None:

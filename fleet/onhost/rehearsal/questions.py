@@ -16,7 +16,7 @@ QUESTION = b"GET / HTTP/1.0\r\nHost: localhost\r\nUser-Agent: fleet-rehearsal\r\
 STATUS = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})")
 TO_TLS = b"400"
 """nginx answers plain HTTP on a TLS listener with this status (497 inside)."""
-ANSWER_S = 2.0
+ANSWER_S = 4.0
 MOST_QUESTIONS = 64
 MOST_BYTES = 4096
 FIRST_ALIAS = 100  # The relay gives the loopback the addresses of the name servers under lower numbers.

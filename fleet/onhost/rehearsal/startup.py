@@ -1,6 +1,8 @@
 """nginx in the rehearsal: how it is started, and how it is seen to come up. The caller is pid 1 of its PID namespace."""
 
 import os
+import re
+import signal
 import stat
 from typing import Dict, FrozenSet, NamedTuple, Optional, Tuple
 
@@ -21,6 +23,9 @@ MOST_BIRTHS_EACH, SPARE_BIRTHS = 3, 8
 OPEN_CALLS = {"x86_64": {2: 1, 257: 2}, "aarch64": {56: 2}}
 """The numbers of open(2) and openat(2), and which field of /proc/PID/syscall has the path."""
 NOT_EXECUTED = 127
+HELPER = re.compile(r"^\w+: (worker|cache|privileged agent)")
+"""The titles of a master's children that are no master."""
+PENDING = re.compile(r"^S\w+Pnd:\s*(\w+)", re.MULTILINE)
 MOST_OOM_SCORE = 1000
 LAST_DESCRIPTOR = 1 << 20
 
@@ -138,12 +143,28 @@ def _births(born: FrozenSet[int]) -> str:
 
 
 def _is_over(machine: Machine, parent: int, started: Optional[int], ended: Dict[int, int], waited_s: float) -> bool:
-    """Whether no master will come. A daemon's first process ends with code 0 and leaves its child to us."""
+    """Whether no master will come. A daemon's first process ends with code 0 and leaves its child to us.
+
+    A master that was sent USR2 is done with it when it waits for the next signal and none is pending.
+    """
     if started is not None and ended.get(started):
         return True
     if waited_s < GONE_AFTER_S or (started is not None and started not in ended):
         return False
-    return all(one.ppid != parent or WORKER.match(one.title) for one in machine.processes())
+    if started is None and not _waits_for_signals(machine, parent):
+        return False
+    return all(one.ppid != parent or HELPER.match(one.title) for one in machine.processes())
+
+
+def _waits_for_signals(machine: Machine, pid: int) -> bool:
+    process = machine.process(pid)
+    return process is not None and process.state == "S" and not is_pending(machine, pid, signal.SIGUSR2)
+
+
+def is_pending(machine: Machine, pid: int, signum: int) -> bool:
+    """Whether the signal was sent to the process and waits to be acted on."""
+    waiting = PENDING.findall(machine.read("/proc/%d/status" % pid) or "")
+    return any(int(one, 16) >> signum - 1 & 1 for one in waiting)
 
 
 def _ending(status: Optional[int]) -> str:
