@@ -253,10 +253,10 @@ class MasterView(NamedTuple):
 class RehearsalSummary(NamedTuple):
     """What the rehearsal of an upgrade showed on this host, and what it cost (docs/rehearsal.md).
 
-    `workers`, `listeners`, `questions` and `lines` (log lines at `crit` and above) are the new release's. `alike` is how many
-    questions the running release answered in the same way; 0 if `alone`: the running release was not rehearsed. `notes` are
-    sentences. `why_not` says why there was no rehearsal. `took_s` is wall time; `cpu_s` and `memory_kb` are of
-    all its processes and of the private copy; `disk_kb` is what was written to disk.
+    `workers`, `listeners`, `questions` are the new release's; `lines` are log lines at `crit` and above that the running one
+    did not write. `alike` is how many questions the running release answered in the same way; 0 if `alone`: the running release
+    was not rehearsed. `notes` are sentences. `why_not` says why there was no rehearsal. `took_s` is wall time; `cpu_s` and
+    `memory_kb` are of all its processes and of the private copy; `disk_kb` is what was written to disk.
     """
 
     workers: int = 0

@@ -99,7 +99,8 @@ DOCUMENTS = (
         "Every selected host, with everything preflight found. With `--no-stage`, `can_be_upgraded` is false or null, "
         "because the release itself was not tried. `rehearsal` is what the rehearsal of the upgrade showed, null where there "
         "was none; `why_not` says why there is none where one was asked for. Its `lines` are log lines of the new release "
-        "at `crit` and above; `alike` are the questions that the running release answered in the same way.",
+        "at `crit` and above that the running one does not write; `alike` are the questions that the running release answered "
+        "in the same way.",
         {
             "schema": "fleet.check/1",
             "hosts": [

@@ -66,7 +66,7 @@ def rehearsal_text(found: RehearsalSummary) -> str:
         return safe(found.why_not)
     parts = [counted(found.workers, "worker"), counted(found.listeners, "listener"), _answers(found)]
     if found.lines:
-        parts.append(f"{counted(found.lines, 'log line')} at crit and above")
+        parts.append(f"{counted(found.lines, 'log line')} that the running release does not write")
     shown = ", ".join(parts) if found.workers else "the new release did not come up"
     return safe(" ".join([f"{shown} ({found.took_s:.1f} s)", *found.notes]))
 

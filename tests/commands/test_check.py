@@ -5,9 +5,9 @@ import json
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from fleet.onhost.preflight.result import summary
 from fleet.onhost.protocol import Ask
 from fleet.onhost.rehearsal.evidence import Rehearsal
-from fleet.onhost.rehearsal.summary import summary
 from tests.support.pretend.host import REHEARSAL
 from tests.support.pretend.visits import NEW, REFUSED
 from tests.support.shell import Shell

@@ -19,8 +19,8 @@ WELL = RehearsalSummary(workers=4, listeners=12, questions=13, alike=13, took_s=
         ),
         (
             WELL._replace(alike=11, lines=1),
-            "4 workers, 12 listeners, 11 of 13 questions answered as by the running release, 1 log line at crit and above "
-            "(0.7 s)",
+            "4 workers, 12 listeners, 11 of 13 questions answered as by the running release, 1 log line that the running "
+            "release does not write (0.7 s)",
         ),
         (
             WELL._replace(alike=0, alone=True),

@@ -19,7 +19,7 @@ from fleet.onhost.preflight.master import at_its_path, obeys, pid_file, stays_in
 from fleet.onhost.preflight.release import differs, runs
 from fleet.onhost.preflight.result import PreflightResult
 from fleet.onhost.preflight.subject import Subject
-from fleet.onhost.protocol import Finding, Request, Severity
+from fleet.onhost.protocol import Ask, Finding, Request, Severity
 from fleet.onhost.reasons.catalogue import apply_allowed, finding
 from fleet.onhost.rehearsal.evidence import Rehearsal
 from fleet.onhost.rehearsal.rehearse import rehearse
@@ -77,7 +77,7 @@ def _instance(subject: Subject) -> Tuple[List[Finding], Optional[Rehearsal]]:
     found += about + signs + stays_in_foreground(subject, config, rehearsal)
     if new is not None:
         found += differs(subject, old, new, config, rehearsal)
-        found += [] if subject.request.options.rehearse else [finding("rehearsal_off")]
+        found += _switched_off(subject.request)
     if rehearsal is not None:
         found += failed_starts(subject, rehearsal) + differences(subject, rehearsal)
         found += _asked("the listeners", lambda: listeners.compared_listeners(subject, rehearsal))
@@ -85,6 +85,11 @@ def _instance(subject: Subject) -> Tuple[List[Finding], Optional[Rehearsal]]:
     for what, check in _surroundings(subject):
         found += _asked(what, check)
     return found, rehearsal
+
+
+def _switched_off(request: Request) -> List[Finding]:
+    """The warning that the operator has switched the rehearsal off: once in a rollout, by the first preflight."""
+    return [finding("rehearsal_off")] if request.ask is Ask.STAGE and not request.options.rehearse else []
 
 
 def _rehearsed(subject: Subject, manner: Manner) -> Optional[Rehearsal]:

@@ -30,7 +30,8 @@ REHEARSAL = (
     ),
     warning(
         "rehearsal_off",
-        "The upgrade was not rehearsed, so it is not known whether the release starts and answers on this host.",
+        "The upgrade was not rehearsed: the users of this host are the first to meet the release, and it is not known whether "
+        "it starts, what it logs and answers, and which listeners it opens.",
         "Rehearse it: `fleet check RELEASE` without `--rehearse off`.",
     ),
     overridable(

@@ -5,11 +5,10 @@ from typing import Tuple
 
 from fleet.onhost.observation import Observation
 from fleet.onhost.preflight import checks
-from fleet.onhost.preflight.result import PreflightResult
+from fleet.onhost.preflight.result import PreflightResult, summary
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import Finding, Outcome, Phase, Step
 from fleet.onhost.reasons.catalogue import limit_per_word
-from fleet.onhost.rehearsal.summary import summary
 from fleet.onhost.steps.stage import ReleaseMissing, WrongBytes, stage
 from fleet.onhost.system.file_lock import Busy
 from fleet.onhost.visit.end import End, end_of, ended

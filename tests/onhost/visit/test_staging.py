@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from fleet.onhost.preflight.result import summary
 from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Options, Outcome, Request, Rest
-from fleet.onhost.rehearsal.summary import summary
 from tests.support.onhost.kept import KeptInMemory
 from tests.support.pretend.host import NEW, OLD, REHEARSAL, Pretend
 

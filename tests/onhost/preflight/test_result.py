@@ -1,8 +1,8 @@
 """A rehearsal in numbers."""
 
+from fleet.onhost.preflight.result import summary
 from fleet.onhost.protocol import RehearsalSummary
 from fleet.onhost.rehearsal.evidence import Answered, Defect, Fault, Generation, Opened, Rehearsal
-from fleet.onhost.rehearsal.summary import summary
 
 HTTP = Opened("tcp", "0.0.0.0:80", 2)
 WELL = (Answered("tcp 0.0.0.0:80", "200", True), Answered("http://127.0.0.1/health", "as expected", True))
@@ -23,6 +23,13 @@ def test_an_answer_counts_as_alike_only_if_it_is_the_same() -> None:
     found = summary(Rehearsal(OLD, new))
 
     assert (found.questions, found.alike, found.lines) == (2, 1, 2)
+
+
+def test_a_line_that_the_running_release_writes_as_well_does_not_count() -> None:
+    old, new, more = (f"2026/11/23 10:00:0{n} [alert] {n}#{n}: {text}" for n, text in ((1, "a"), (2, "a"), (3, "b")))
+
+    assert summary(Rehearsal(OLD._replace(lines=(old,)), OLD._replace(lines=(new, more)))).lines == 1
+    assert summary(Rehearsal(new=OLD._replace(lines=(new, more)), alone=True)).lines == 2
 
 
 def test_a_probe_that_fails_on_both_releases_is_answered_alike() -> None:
