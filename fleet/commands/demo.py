@@ -39,7 +39,7 @@ from fleet.ui.output import Output
 
 HOSTS = 6
 GOOD, BAD = "1.22.9", "1.22.8"
-QUICK = upgrade.UpgradeOptions(batches="1,2,3", bake_s=2.0, settle_s=1.0, drain_timeout_s=60.0)
+QUICK = upgrade.UpgradeOptions(batches="1,2,3", bake_s=1.0, settle_s=0.5, drain_timeout_s=60.0)
 
 
 @dataclass(frozen=True, slots=True)

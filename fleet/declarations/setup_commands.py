@@ -65,7 +65,8 @@ def trust(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
 def demo(ctx: click.RichContext, /, name: str) -> int:
     """Watch a good release, a bad release and a rollback on six pretend hosts under load.
 
-    Use it to see fleet at work. It needs root, and sshd and nginx installed on this machine. The pretend hosts are
+    Use it to see fleet at work. The bad release is refused by its rehearsal first; once more without a rehearsal, the
+    first host goes back by itself. It needs root, and sshd and nginx installed on this machine. The pretend hosts are
     removed at the end.
 
     \b
