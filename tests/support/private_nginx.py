@@ -46,10 +46,17 @@ def wait_until(true: Callable[[], bool], what: str, within_s: float = DEADLINE_S
 
 
 class PrivateNginx:
-    """nginx under `folder`, run from `folder/sbin/nginx`, a copy of `binary`."""
+    """nginx under `folder`, run from `folder/sbin/nginx`, a copy of `binary`.
 
-    def __init__(self, folder: Path, binary: Path = Path("/usr/sbin/nginx"), more: str = "") -> None:
+    `main` and `more` are lines of the configuration: in its main context, and in its server. `start` are the words of a
+    command that starts it.
+    """
+
+    def __init__(
+        self, folder: Path, binary: Path = Path("/usr/sbin/nginx"), more: str = "", main: str = "", start: str = ""
+    ) -> None:
         self.folder = folder
+        self.launcher = start.split()
         self.binary = folder / "sbin" / "nginx"
         self.log = folder / "logs" / "error.log"
         self.pid_file = folder / "logs" / "nginx.pid"
@@ -60,7 +67,7 @@ class PrivateNginx:
         with (folder / "html" / "big.bin").open("wb") as big:
             big.truncate(BIG_BYTES)
         (folder / "html" / "trickle.bin").write_bytes(b"." * 3000)  # takes about a second
-        (folder / "conf" / "nginx.conf").write_text(CONFIG.format(port=self.port, more=more))
+        (folder / "conf" / "nginx.conf").write_text(main + CONFIG.format(port=self.port, more=more))
 
     @property
     def target(self) -> str:
@@ -74,7 +81,7 @@ class PrivateNginx:
         part.replace(self.binary)
 
     def run(self, *more: str) -> "subprocess.CompletedProcess[str]":
-        argv = [str(self.binary), "-p", f"{self.folder}/", "-c", "conf/nginx.conf", *more]
+        argv = [*self.launcher, str(self.binary), "-p", f"{self.folder}/", "-c", "conf/nginx.conf", *more]
         return subprocess.run(argv, text=True, capture_output=True, timeout=DEADLINE_S, check=False)
 
     def start(self) -> "PrivateNginx":

@@ -14,10 +14,11 @@ from typing import Collection, List, NamedTuple, Optional, Tuple
 from fleet.onhost.system.machine import Machine
 
 LINE = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(\w+)\] (\d+)#\d+: (.*)$")
+STAMPED = re.compile(rb"(?:^|\n)(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[")
 GRAVE = ("emerg", "alert", "crit")
 CRASHED = "exited on signal"
 ENDED = "exited with fatal code"
-FATAL = (CRASHED, ENDED)
+EXIT = re.compile(r"[\w ]+ process \d+ (?:%s|%s) \d+" % (CRASHED, ENDED))  # As ngx_process_get_status writes it.
 NOT_RENAMED = "failed before executing new binary process"
 NOT_FORKED = 'fork() failed while spawning "new binary process"'
 POISON = (NOT_RENAMED, NOT_FORKED)
@@ -86,7 +87,13 @@ def rejection(lines: Collection[str], pid: int) -> Optional[str]:
 
 def _is_bad(line: str, pids: Collection[int]) -> bool:
     found = LINE.match(line)
-    if not found or int(found.group(2)) not in pids:
+    return found is not None and int(found.group(2)) in pids and speaks_against(line)
+
+
+def speaks_against(line: str) -> bool:
+    """Whether the line counts against the release whose processes wrote it, if the running release does not write it, too."""
+    found = LINE.match(line)
+    if found is None:
         return False
     level, text = found.group(1), found.group(3)
-    return any(word in text for word in FATAL) or (level in GRAVE and "client:" not in text)
+    return bool(EXIT.match(text)) or (level in GRAVE and "client:" not in text)

@@ -4,7 +4,7 @@ import os
 import re
 from typing import Collection, Dict, List, Optional, Tuple
 
-from fleet.onhost.nginx.error_log import FATAL, GRAVE, LINE
+from fleet.onhost.nginx.error_log import GRAVE, LINE, speaks_against
 from fleet.onhost.nginx.log_files import written_by
 from fleet.onhost.system.machine import Machine
 
@@ -48,7 +48,7 @@ def counts(line: str, is_main: bool) -> bool:
     if found is None:
         words = AT_START.match(line)
         return is_main and bool(line.strip()) and (words is None or words.group(1) in GRAVE)
-    return any(word in line for word in FATAL) or (found.group(1) in GRAVE and "client:" not in line)
+    return speaks_against(line)
 
 
 def by_others(lines: Collection[str], pids: Collection[int]) -> Tuple[str, ...]:

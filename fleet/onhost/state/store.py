@@ -11,6 +11,7 @@ from typing import Any, Collection, ContextManager, Dict, List, NamedTuple, Opti
 
 from fleet.onhost.bootstrap.receive import GIVEN_UP_S
 from fleet.onhost.protocol import Layout, Record, State
+from fleet.onhost.state.known_lines import Baseline, Rehearsed
 from fleet.onhost.system.file_lock import locked
 from fleet.onhost.system.files import TEMPORARY
 from fleet.onhost.system.machine import Machine
@@ -31,7 +32,8 @@ class Serving(NamedTuple):
     none of them is left, the configuration was reloaded since, and after a rollback a reload is due (`reload_due`).
     `verified_master` is the new master that `verify` saw, as pid and start; any other one is unconfirmed, for example after
     a reboot. `master` is the old master that got USR2 (pid, start), `workers` how many workers it had then, `wanted` how
-    many the new one starts (0: not known), `logs` the files that it wrote.
+    many the new one starts (0: not known), `logs` the files that it wrote. `baseline` is what its log held before that.
+    `said` are the kinds of known or allowed lines of which the operator has been told.
     """
 
     argv: Tuple[str, ...] = ()
@@ -47,6 +49,8 @@ class Serving(NamedTuple):
     workers: int = 0
     wanted: int = 0
     logs: Tuple[str, ...] = ()
+    baseline: Baseline = Baseline()
+    said: Tuple[str, ...] = ()
 
 
 class Store:
@@ -153,6 +157,18 @@ class InstanceStore:
 
     def write_serving(self, serving: Serving) -> None:
         self.save("serving.json", serving)
+
+    @property
+    def rehearsed(self) -> Optional[Rehearsed]:
+        """What the running release's binary wrote in the last rehearsal; `None` where there was none, or it can't be read."""
+        try:
+            found: Optional[Rehearsed] = self.load(Rehearsed, "rehearsed.json")
+        except Malformed:
+            return None
+        return found
+
+    def write_rehearsed(self, rehearsed: Rehearsed) -> None:
+        self.save("rehearsed.json", rehearsed)
 
     @property
     def layout(self) -> Optional[Layout]:

@@ -11,7 +11,8 @@ import shutil
 import stat
 import struct
 import sys
-from typing import List, Optional
+from contextlib import suppress
+from typing import Iterator, List, Optional
 
 from fleet.onhost.system.gunzip import unpacked
 from fleet.onhost.system.xattr import copy_attributes
@@ -58,10 +59,15 @@ class Files:
             return None
 
     def read_from(self, path: str, offset: int, most_bytes: int) -> bytes:
-        """At most `most_bytes` of a file from `offset`. Raises OSError."""
-        with open(path, "rb") as source:
+        """At most `most_bytes` of a file from `offset`. Raises OSError. A FIFO put in its place does not block."""
+        with open(path, "rb", opener=_without_waiting) as source:
             source.seek(offset)
             return source.read(most_bytes)
+
+    def unpacked_blocks(self, path: str) -> Iterator[bytes]:
+        """The content of a gzip file, in blocks; of a damaged one, as much as it holds. Raises OSError."""
+        with open(path, "rb", opener=_without_waiting) as source, suppress(ValueError):
+            yield from unpacked(source)
 
     def sha256(self, path: str) -> Optional[str]:
         """SHA-256 of a file's bytes, or `None` if it can't be read."""
@@ -197,6 +203,10 @@ class Files:
         except FileNotFoundError:
             return
         _sync(os.path.dirname(path) or ".")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _sync(path: str) -> None:

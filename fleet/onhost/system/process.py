@@ -64,6 +64,13 @@ class Processes:
             return None
         return path[: -len(" (deleted)")] if path.endswith(" (deleted)") else path
 
+    def leads_session(self, pid: int) -> bool:
+        """Whether the process has called setsid(), as a daemon does when it starts."""
+        try:
+            return os.getsid(pid) == pid
+        except OSError:
+            return False
+
     def same_pid_namespace(self, pid: int) -> bool:
         """Whether the process is in our PID namespace, so that its pid means the same process here and there."""
         try:

@@ -102,6 +102,9 @@ class ModelMachine(Machine):
     def same_pid_namespace(self, pid: int) -> bool:
         return True
 
+    def leads_session(self, pid: int) -> bool:
+        return False
+
     def socket_inodes(self, pid: int) -> frozenset[int]:
         return frozenset({LISTENER})
 
@@ -130,7 +133,8 @@ class ModelMachine(Machine):
             return cast(os.stat_result, SimpleNamespace(st_mode=0o100755, st_dev=1, st_ino=1, st_size=1 << 20))
         if _is_log(path):
             size = len(self._log())
-            return cast(os.stat_result, SimpleNamespace(st_mode=0o100644, st_dev=1, st_ino=2, st_size=size))
+            seen = SimpleNamespace(st_mode=0o100644, st_dev=1, st_ino=2, st_size=size, st_mtime=0.0)
+            return cast(os.stat_result, seen)
         return None
 
     def read(self, path: str) -> str | None:
