@@ -10,6 +10,7 @@ from typing import Collection, Dict, List, NamedTuple, Optional, Tuple
 
 from fleet.onhost.nginx.binary import complaint
 from fleet.onhost.nginx.error_log import GRAVE, LINE, NOT_FORKED, NOT_RENAMED
+from fleet.onhost.nginx.log.kinds import kind_of
 from fleet.onhost.nginx.module_misfit import Misfit, read_misfit
 from fleet.onhost.system.machine import Ran
 
@@ -61,22 +62,28 @@ def why_not_run(ran: Ran, path: str) -> Optional[Cause]:
 
 
 def why_not_started(
-    lines: Collection[str], old: int, workers: Collection[int], path: str, pid_file: str
+    lines: Collection[str],
+    old: int,
+    workers: Collection[int],
+    path: str,
+    pid_file: str,
+    known: Collection[str] = (),
 ) -> Optional[Cause]:
     """Why the old master did not start a new one, by the log lines since USR2. `None` where they show no cause.
 
-    `workers` are the old master's: their lines are about their own requests.
+    `workers` are the old master's: their lines are about their own requests. `known` are the kinds of line that the running
+    release writes as well: they explain nothing.
     """
     return (
         _before_the_fork(lines, old, pid_file)
         or _at_execution(lines, path)
-        or _at_its_start(lines, old, workers, pid_file)
+        or _at_its_start(lines, old, workers, pid_file, known)
     )
 
 
 def why_it_ended(lines: Collection[str], path: str, pid_file: str) -> Optional[Cause]:
     """Why an nginx ended at its start, by its own lines. `None` where they show no cause."""
-    return _at_execution(lines, path) or _at_its_start(lines, None, (), pid_file)
+    return _at_execution(lines, path) or _at_its_start(lines, None, (), pid_file, ())
 
 
 def _before_the_fork(lines: Collection[str], old: int, pid_file: str) -> Optional[Cause]:
@@ -114,7 +121,7 @@ def _not_executed(errno: int, path: str, line: str) -> Cause:
 
 
 def _at_its_start(
-    lines: Collection[str], old: Optional[int], workers: Collection[int], pid_file: str
+    lines: Collection[str], old: Optional[int], workers: Collection[int], pid_file: str, known: Collection[str]
 ) -> Optional[Cause]:
     """What the new master wrote before it gave up: the first line with a reason word of its own, else the last line."""
     grave = [line for line in lines if _level(line) in GRAVE and _pid(line) not in workers and "client:" not in line]
@@ -131,7 +138,8 @@ def _at_its_start(
     rejected = [line for line in by_new if _level(line) == "emerg"]
     if rejected:
         return Cause("config_rejected", {"binary": "the new binary", "line": _text(rejected[-1])})
-    return Cause("launch_failed", {"line": _text(by_new[-1])}) if by_new else None
+    rest = [line for line in by_new if kind_of(line) not in known]
+    return Cause("launch_failed", {"line": _text(rest[-1])}) if rest else None
 
 
 def _misfit(found: Misfit) -> Cause:

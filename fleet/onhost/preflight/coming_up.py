@@ -15,6 +15,8 @@ from fleet.onhost.rehearsal.evidence import Defect, Fault, Generation, Rehearsal
 
 CERTAIN = ("fifo_blocks", "module_mismatch")
 """What stands in the files, and would be so at the launch whatever the rehearsal lacks."""
+CAME_UP = "The running release's workers stay"
+NOT_SHOWN = "The running release was not tried there, or did not come up"
 
 
 def failed_starts(subject: Subject, rehearsal: Rehearsal) -> List[Finding]:
@@ -49,8 +51,7 @@ def _cause(subject: Subject, shown: Generation, before: Optional[Generation] = N
         return Cause("usr2_ignored", {"pid": subject.old.pid, "waited": shown.up_s, "line": line})
     if fault.defect is Defect.ENDED:
         return _ended(subject, fault, new_lines(shown, before))
-    wanted = before.workers if before is not None else len(subject.old.accepting)
-    return _without_workers(shown, fault, wanted)
+    return _without_workers(shown, fault, before, len(subject.old.accepting))
 
 
 def _ended(subject: Subject, fault: Fault, lines: Sequence[str]) -> Cause:
@@ -63,13 +64,15 @@ def _ended(subject: Subject, fault: Fault, lines: Sequence[str]) -> Cause:
     return found or Cause("launch_failed", {"line": lines[0] if lines else fault.text})
 
 
-def _without_workers(shown: Generation, fault: Fault, wanted: int) -> Cause:
+def _without_workers(shown: Generation, fault: Fault, before: Optional[Generation], wanted: int) -> Cause:
     crashed = [line for line in shown.lines if CRASHED in line]
     ended = [line for line in shown.lines if ENDED in line]
+    compared = CAME_UP if before is not None else NOT_SHOWN
     if ended and not crashed:
-        return Cause("workers_fatal", {"lines": quoted(ended)})
+        return Cause("workers_fatal", {"lines": quoted(ended), "compared": compared})
     if crashed or fault.defect is Defect.WORKERS_DIE:
-        return Cause("workers_crash", {"lines": quoted(crashed or [fault.text])})
+        return Cause("workers_crash", {"lines": quoted(crashed or [fault.text]), "compared": compared})
+    wanted = before.workers if before is not None else wanted
     return Cause("workers_missing", {"has": shown.workers, "waited": shown.up_s, "wanted": wanted})
 
 

@@ -1,19 +1,22 @@
 """What the new release does in the rehearsal that the running one does not: answers, log lines, modules, pid file.
 
-A generation that did not come up shows none of it (`coming_up`). Without the running release's generation only its log says
-what it would write.
+A generation that did not come up shows none of it (`coming_up`). What the running release writes to its log is known
+without its generation, too.
 """
 
 import os
 import re
 from typing import List, Optional, Sequence, Tuple
 
-from fleet.onhost.nginx.error_log import CRASHED, ENDED, LINE
-from fleet.onhost.nginx.start_failures import AT_START
+from fleet.onhost.nginx.error_log import CRASHED, ENDED
+from fleet.onhost.nginx.log.allowed_lines import ALLOW, patterns_in
+from fleet.onhost.nginx.log.baseline import baseline_of, compared, judge, known_lines
+from fleet.onhost.nginx.log.kinds import kind_of, suggested_pattern
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding
 from fleet.onhost.reasons.catalogue import finding, seen_in_rehearsal
 from fleet.onhost.rehearsal.evidence import Answered, Generation, Rehearsal
+from fleet.onhost.state.known_lines import Baseline, Writer
 from fleet.onhost.text import listed
 
 MOST_QUOTED = 3
@@ -26,7 +29,7 @@ def differences(subject: Subject, rehearsal: Rehearsal) -> List[Finding]:
     new, old = came_up(rehearsal.new), came_up(rehearsal.old)
     if new is None:
         return []
-    found = _log(new, old) + _pid_file(subject, new, old)
+    found = _log(subject, new, old) + _pid_file(subject, new, old)
     if old is not None:
         found += _answers(new, old)
     return found
@@ -72,31 +75,45 @@ def _compared(now: Answered, was: Answered) -> str:
     return "`GET /` on %s gives %s instead of %s" % (now.question, now.answer, was.answer)
 
 
-def _log(new: Generation, old: Optional[Generation]) -> List[Finding]:
-    lines = new_lines(new, old)
+def _log(subject: Subject, new: Generation, old: Optional[Generation]) -> List[Finding]:
+    """The new generation's lines, judged as verify will judge them, against the running release's log and its rehearsal."""
+    bad = [line for line in new.lines if not line.startswith(OWN_WORDS)]
+    if not bad:
+        return []
+    baseline = _baseline(subject, old)
+    judged = judge(bad, baseline, patterns_in(subject.request.options.allow))
+    lines = judged.counted
     crashed = [line for line in lines if CRASHED in line]
     ended = [line for line in lines if ENDED in line]
     rest = [line for line in lines if line not in crashed and line not in ended]
     found = []
     if crashed:
-        found.append(seen_in_rehearsal(finding("workers_crash", lines=quoted(crashed))))
+        facts = {"lines": quoted(crashed), "compared": compared(crashed, baseline)}
+        found.append(seen_in_rehearsal(finding("workers_crash", **facts)))
     if ended:
-        found.append(seen_in_rehearsal(finding("workers_fatal", lines=quoted(ended))))
+        facts = {"lines": quoted(ended), "compared": compared(ended, baseline)}
+        found.append(seen_in_rehearsal(finding("workers_fatal", **facts)))
     if rest:
-        found.append(finding("rehearsal_log", lines=quoted(rest)))
+        pattern = "%s='%s'" % (ALLOW, suggested_pattern(rest[-1]))
+        found.append(finding("rehearsal_log", lines=quoted(rest), compared=compared(rest, baseline), pattern=pattern))
+    if judged.allowed:
+        found.append(finding("log_allowed", lines=quoted([one.words for one in judged.allowed])))
     return found
+
+
+def _baseline(subject: Subject, old: Optional[Generation]) -> Baseline:
+    """What the running release writes, to its log and in this very rehearsal."""
+    shown = known_lines(old.lines, Writer.REHEARSED) if old is not None else ()
+    found = baseline_of(subject.machine, subject.old, shown)
+    if old is None:
+        return found
+    return found._replace(read="the rehearsal" + (" and in %s" % found.read if found.read else ""))
 
 
 def new_lines(new: Generation, old: Optional[Generation]) -> Tuple[str, ...]:
     """The lines of the new generation that the old one did not write."""
-    before = {_text(line) for line in (old.lines if old is not None else ())}
-    return tuple(line for line in new.lines if _text(line) not in before and not line.startswith(OWN_WORDS))
-
-
-def _text(line: str) -> str:
-    """The line without its time and pid."""
-    found = LINE.match(line) or AT_START.match(line)
-    return found.groups()[-1] if found else line
+    before = {kind_of(line) for line in (old.lines if old is not None else ())}
+    return tuple(line for line in new.lines if kind_of(line) not in before and not line.startswith(OWN_WORDS))
 
 
 def quoted(lines: Sequence[str]) -> str:

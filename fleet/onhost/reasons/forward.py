@@ -183,13 +183,13 @@ VERIFY = (
     ),
     failure(
         "workers_crash",
-        "The new release's workers crash. The log says: {lines}.",
+        "The new release's workers crash. The log says: {lines}. {compared}.",
         "Do not upgrade more hosts with this release. If the host is held (TRIAL), go back: `fleet rollback`. A core dump "
         "shows where it crashed.",
     ),
     failure(
         "workers_fatal",
-        "The new release's workers exit by themselves and are not started again. The log says: {lines}.",
+        "The new release's workers exit by themselves and are not started again. The log says: {lines}. {compared}.",
         "Do not upgrade more hosts with this release. If the host is held (TRIAL), go back: `fleet rollback`. The worker's "
         "last line before that says why.",
     ),
@@ -200,8 +200,11 @@ VERIFY = (
     ),
     failure(
         "log_bad",
-        "The new release logged errors: {lines}.",
-        "Correct what these lines say, " + RESUME + " If the host is held (TRIAL), you can go back: `fleet rollback`.",
+        "The new release logged errors: {lines}. {compared}.",
+        "Correct what these lines say, "
+        + RESUME
+        + " If the host is held (TRIAL), you can go back: `fleet rollback`. If a line is harmless, name it, for upgrade or "
+        "resume: `--allow {pattern}`.",
     ),
     failure(
         "workers_silent",
@@ -230,6 +233,21 @@ VERIFY = (
         "listeners_uncovered",
         "The new workers do not listen on {listeners}; clients would hang there without the old workers.",
         "Compare them with the `listen` directives of the configuration (`ss -lnp` shows what is open), " + RESUME,
+    ),
+    warning(
+        "log_known",
+        "Log lines were not counted, because they are nothing new on this host: {lines}.",
+        "Nothing to do for the upgrade. Find out what causes them.",
+    ),
+    warning(
+        "log_allowed",
+        "Log lines were not counted, because you allowed them: {lines}.",
+        "Nothing to do if they are what you expected. Otherwise go back: `fleet rollback`.",
+    ),
+    warning(
+        "settles_anew",
+        "A new worker has exited while fleet watched it, as workers of the running release do; the settle time begins anew.",
+        "Nothing to do if the upgrade succeeds. The error log shows how it exited: `grep 'exited on' ERROR_LOG`.",
     ),
     warning(
         "log_passed_over",

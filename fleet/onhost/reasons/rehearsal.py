@@ -57,8 +57,8 @@ REHEARSAL = (
     ),
     refusal(
         "rehearsal_log",
-        "The new release logs what the running one does not: {lines}.",
-        "Correct what these lines say, " + CHECK_AGAIN,
+        "The new release logs what the running one does not: {lines}. {compared}.",
+        "Correct what these lines say, " + CHECK_AGAIN + " If a line is harmless, name it: `--allow {pattern}`.",
     ),
     overridable(
         "answers_differ",

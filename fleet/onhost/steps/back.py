@@ -12,9 +12,10 @@ from fleet.onhost.nginx.probe import ask
 from fleet.onhost.observation import Master, Observation, Worker
 from fleet.onhost.steps.context import StepContext, StepFailed, StepRefused, accepting, find, identities, pair
 from fleet.onhost.steps.forward import USR1_SEEN_S, beside, must_hear, path_of
+from fleet.onhost.steps.log_evidence import floods
 from fleet.onhost.steps.probe_verdict import counted
 from fleet.onhost.steps.recover_release import has_or_rescued
-from fleet.onhost.steps.verify import floods, say_doubled
+from fleet.onhost.steps.verify import say_doubled
 
 REVIVE_SEEN_S = 15.0
 CONT_SEEN_S = 1.0

@@ -13,12 +13,14 @@ from typing import NamedTuple, Optional
 
 from fleet.onhost.nginx.error_log import Mark, lines_since, mark
 from fleet.onhost.nginx.loaded import loaded_at_s
+from fleet.onhost.nginx.log.baseline import baseline_of, said_before
 from fleet.onhost.nginx.log_files import written_by
 from fleet.onhost.nginx.master_paths import config_of, pid_path
 from fleet.onhost.nginx.signals import hearing
 from fleet.onhost.nginx.start_failures import Cause, Repair, is_ignored, why_not_run, why_not_started
 from fleet.onhost.nginx.worker_count import worker_count
 from fleet.onhost.observation import Master, Observation
+from fleet.onhost.state.known_lines import Baseline
 from fleet.onhost.state.store import Serving
 from fleet.onhost.steps.context import StepContext, StepError, StepFailed, StepRefused, find, identities
 from fleet.onhost.steps.forward import beside, must_hear, path_of
@@ -115,6 +117,7 @@ def _remember(context: StepContext, start: Start, binary: str) -> None:
             workers=len(old.accepting),
             wanted=_wanted(context, old, binary),
             logs=written_by(context.machine, old.pid),
+            baseline=_baseline(context, old),
         )
     )
 
@@ -123,6 +126,18 @@ def _wanted(context: StepContext, old: Master, binary: str) -> int:
     """How many workers the new master starts; 0 if the configuration does not tell."""
     found = worker_count(context.machine, old, config_of(context.machine, old), binary)
     return found.number if found else 0
+
+
+def _baseline(context: StepContext, old: Master) -> Baseline:
+    """What the running release writes: to its log and, with this very master, in a rehearsal. A release that comes back may
+    also write what it wrote before the upgrade: that is no reason to stay on a bad one.
+    """
+    own = context.own
+    rehearsed = own.rehearsed
+    more = rehearsed.lines if rehearsed is not None and rehearsed.master == (old.pid, old.start) else ()
+    if context.target == context.record.before_process != context.record.target:
+        more += said_before(own.serving.baseline)
+    return baseline_of(context.machine, old, more)
 
 
 def _is_over(context: StepContext, now: Observation, start: Start) -> bool:
@@ -181,7 +196,8 @@ def _why_not(context: StepContext, now: Observation, start: Start, came: bool) -
         return NotLaunched(StepFailed("other_pid_file", pid=elsewhere.pid, other=other, path=now.pid_file))
     lines = lines_since(context.machine, start.log, (old.pid,)) or []
     workers = [worker.pid for worker in old.workers]
-    cause = why_not_started(lines, old.pid, workers, path_of(now), now.pid_file or "")
+    known = [one.kind for one in context.own.serving.baseline.lines]
+    cause = why_not_started(lines, old.pid, workers, path_of(now), now.pid_file or "", known)
     if cause is None and came:
         cause = _does_it_run(context, path_of(now))
     if cause is None:

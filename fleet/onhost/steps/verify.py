@@ -2,23 +2,26 @@
 
 Until `drain` the old workers serve on, but from `launch` on about half of the new connections meet the new release. So
 `verify` probes first, then waits for the settle time, and gives up at the first bad sign. The evidence: as many workers
-as a master starts here now, the same ones for the settle time; their answers to the probes; the error log; and every
-listening socket of the old master held by the new workers (docs/nginx-facts.md, sections 7 and 8).
+as a master starts here now, the same ones for the settle time; their answers to the probes; the error log, compared with
+what the running release writes (`log_evidence`); and every listening socket of the old master held by the new workers
+(docs/nginx-facts.md, sections 7 and 8).
 """
 
-from typing import FrozenSet, Optional, Sequence, Tuple
+from contextlib import suppress
+from typing import FrozenSet
 
-from fleet.onhost.nginx.error_log import CRASHED, ENDED, Mark, bad_lines, lines_since, mark
+from fleet.onhost.nginx.log.baseline import Judgement
 from fleet.onhost.nginx.log_files import moved_away
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.steps.context import StepContext, StepFailed, accepting, find, identities, pair
+from fleet.onhost.steps.log_evidence import failure_of, judgement, must_be_clean, remember_said, tell
 from fleet.onhost.steps.probe_verdict import must_answer
-from fleet.onhost.text import listed
+from fleet.onhost.system.file_lock import Busy
 
 WORKERS_SEEN_S = 5.0
 SETTLE_POLL_S = 0.05
-MOST_QUOTED = 3
-FLOOD = 10  # Crashes since launch. nginx restarts a worker that dies at its start thousands of times in a second.
+EXIT_LOGGED_S = 1.0
+MOST_SETTLES = 4  # A worker may exit while the new release settles, where the running release's workers do so as often.
 
 
 def verify(context: StepContext, seen: Observation) -> None:
@@ -45,18 +48,31 @@ def _judge(context: StepContext, new: Master, wanted: int) -> Observation:
 
     Raises `StepFailed`.
     """
+    for again in range(MOST_SETTLES):
+        if again:  # A line for the controller, too: it waits for one settle time, not for several.
+            context.warn("settles_anew")
+        exits = must_be_clean(context, context.look(), new).known_exits
+        workers = _gathered(context, new, wanted)
+        must_answer(context, workers)
+        if _stay(context, new, workers, exits):
+            now = context.look()
+            remember_said(context, tell(context, must_be_clean(context, now, new)))
+            return now
+    raise StepFailed("workers_changed")
+
+
+def _gathered(context: StepContext, new: Master, wanted: int) -> FrozenSet[int]:
+    """The pids of the new master's workers, once there are enough. Raises `StepFailed`."""
 
     def over(look: Observation) -> bool:
-        return len(accepting(look, new)) >= wanted or bool(_bad(context, look, new))
+        found = judgement(context, look, new)
+        return len(accepting(look, new)) >= wanted or (found is not None and bool(found.counted))
 
     now = context.wait(over, WORKERS_SEEN_S)[1]
-    _must_be_clean(context, now, new)
+    must_be_clean(context, now, new)
     if len(accepting(now, new)) < wanted:
         raise _too_few(context, now, new, wanted)
-    workers = _pids(now, new)
-    must_answer(context, workers)
-    _settle(context, new, workers)
-    return context.look()
+    return _pids(now, new)
 
 
 def _remember(context: StepContext, seen: Observation, new: Master) -> None:
@@ -110,77 +126,39 @@ def _pids(seen: Observation, new: Master) -> FrozenSet[int]:
     return frozenset(worker.pid for worker in accepting(seen, new))
 
 
-def _settle(context: StepContext, new: Master, workers: FrozenSet[int]) -> None:
+def _stay(context: StepContext, new: Master, workers: FrozenSet[int], exits: int) -> bool:
+    """Whether these very workers are there for the settle time. False when there is one more exit than `exits` that is not
+    counted, because the running release's workers exit as often. Raises `StepFailed`.
+    """
     until = context.machine.monotonic_s() + context.options.settle_s
     while True:
         context.go_on()
         now = context.look()
-        _must_be_clean(context, now, new)
+        must_be_clean(context, now, new)
         _must_live(context, now, new)
         if _pids(now, new) != workers:
+            if _known_exit(context, new, exits):
+                return False
             raise StepFailed("workers_changed")
         if context.machine.monotonic_s() >= until:
             break
         context.machine.pause(SETTLE_POLL_S)
     must_answer(context, workers)
-    _must_be_clean(context, context.look(), new)
+    return True
 
 
-def _must_be_clean(context: StepContext, seen: Observation, new: Master) -> None:
-    lines = _bad(context, seen, new)
-    if lines:
-        raise _speaks_against(lines)
+def _known_exit(context: StepContext, new: Master, before: int) -> bool:
+    """Whether the log soon shows one more exit that is not counted. nginx logs an exit after the worker is gone.
 
-
-def _speaks_against(lines: Tuple[str, ...]) -> StepFailed:
-    """The failure that the log lines show: its workers crash, they exit with a fatal code, or another bad line."""
-    crashed = [line for line in lines if CRASHED in line]
-    ended = [line for line in lines if ENDED in line]
-    if crashed:
-        return StepFailed("workers_crash", lines=_quoted(crashed))
-    if ended:
-        return StepFailed("workers_fatal", lines=_quoted(ended))
-    return StepFailed("log_bad", lines=_quoted(lines))
-
-
-def _quoted(lines: Sequence[str]) -> str:
-    return listed(lines, MOST_QUOTED, between=" / ")
-
-
-def floods(context: StepContext, seen: Observation, new: Master) -> bool:
-    """Whether its workers crash as fast as it starts them. Then it must end at once, or its log fills the disk."""
-    return sum(CRASHED in line for line in _bad(context, seen, new)) >= FLOOD
-
-
-def _bad(context: StepContext, seen: Observation, new: Master) -> Tuple[str, ...]:
-    return evidence(context, seen, new) or ()
-
-
-def evidence(context: StepContext, seen: Observation, new: Master) -> Optional[Tuple[str, ...]]:
-    """The bad log lines of this master and its workers since `launch`, or `None` when there is no log to read."""
-    serving = context.own.serving
-    start = Mark(serving.log_path, serving.log_inode, serving.log_offset)
-    lines = lines_since(context.machine, start, [master.pid for master in seen.masters])
-    if lines is None:
-        return None
-    now = find(seen, new.pid, new.start)
-    return bad_lines(lines, [new.pid] + [worker.pid for worker in (now or new).workers])
-
-
-def judge_afresh(context: StepContext, seen: Observation) -> None:
-    """Warn once more of what the log has against the new release, and judge only later lines from now on.
-
-    For a resume: fleet has shown those lines to the operator, and their cause (a person, the kernel) need not be the release.
+    Raises `StepFailed` for an exit that counts.
     """
-    new = seen.masters[-1] if seen.masters else None
-    if new is None or new.sha256 != context.target:
-        return
-    lines = evidence(context, seen, new)
-    if not lines:
-        return
-    context.warn("log_passed_over", lines=_quoted(lines))
-    now = mark(context.machine, new.pid)
-    context.remember(lambda serving: serving._replace(log_path=now.path, log_inode=now.inode, log_offset=now.offset))
+
+    def over(look: Observation) -> bool:
+        found = judgement(context, look, new)
+        return found is None or bool(found.counted) or found.known_exits > before
+
+    now = context.wait(over, EXIT_LOGGED_S)[1]
+    return must_be_clean(context, now, new).known_exits > before
 
 
 def _must_cover(context: StepContext, seen: Observation, old: Master, new: Master) -> None:
@@ -204,15 +182,25 @@ def look_after(context: StepContext, seen: Observation) -> None:
     if len(seen.masters) == 2:
         _must_cover(context, seen, seen.masters[0], new)
         _look_at_the_old(context, seen.masters[0])
-    lines = evidence(context, seen, new)
-    if lines is None:
+    found = judgement(context, seen, new)
+    if found is None:
         context.warn(
             "no_error_log", where="nginx wrote it at launch" if context.own.serving.log_path else "as at launch"
         )
-    elif lines:
-        raise _speaks_against(lines)
+    elif found.counted:
+        raise failure_of(found.counted, context.own.serving.baseline)
+    else:
+        _tell(context, found)
     _must_live(context, seen, new)
     must_answer(context, workers)
+
+
+def _tell(context: StepContext, found: Judgement) -> None:
+    """As verify tells it. A look holds no lock, so it takes the lock to note what was said; a visit at work comes first."""
+    kinds = tell(context, found)
+    if kinds:
+        with suppress(Busy, OSError), context.own.lock(0.0):
+            remember_said(context, kinds)
 
 
 def _look_at_the_old(context: StepContext, old: Master) -> None:

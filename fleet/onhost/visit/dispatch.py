@@ -11,7 +11,7 @@ from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Outcome, Phase, R
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.state import lease
 from fleet.onhost.state.fence import CLAIM, Claimed, TakenOver, check, claim, disclaim, refuse_claimed, release
-from fleet.onhost.steps.verify import judge_afresh
+from fleet.onhost.steps.log_evidence import judge_afresh
 from fleet.onhost.system.file_lock import Busy
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.end import End, ended, in_other_rollout

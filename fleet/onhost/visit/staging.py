@@ -3,12 +3,14 @@
 from contextlib import suppress
 from typing import Tuple
 
+from fleet.onhost.nginx.log.baseline import rehearsed_lines
 from fleet.onhost.observation import Observation
 from fleet.onhost.preflight import checks
 from fleet.onhost.preflight.result import PreflightResult, summary
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import Finding, Outcome, Phase, Step
 from fleet.onhost.reasons.catalogue import limit_per_word
+from fleet.onhost.state.known_lines import Rehearsed
 from fleet.onhost.steps.stage import ReleaseMissing, WrongBytes, stage
 from fleet.onhost.system.file_lock import Busy
 from fleet.onhost.visit.end import End, end_of, ended
@@ -29,7 +31,7 @@ def answer_stage(visit: Visit) -> End:
     if classify(seen, target) is Phase.NEW:
         return ended(Outcome.DONE, "runs_it")
     staged = instance.store.release(target) if instance.store.has(target) else None
-    return preflighted(visit, visit.preflight(instance, request, seen, staged))
+    return preflighted(visit, visit.preflight(instance, request, seen, staged), seen)
 
 
 def _remember_command(visit: Visit, seen: Observation) -> None:
@@ -41,11 +43,19 @@ def _remember_command(visit: Visit, seen: Observation) -> None:
         own.write_serving(own.serving._replace(argv=seen.masters[0].argv))
 
 
-def preflighted(visit: Visit, result: PreflightResult) -> End:
-    """Send the findings of preflight. The rehearsal is noted in the host's journal, and goes into the report."""
+def preflighted(visit: Visit, result: PreflightResult, seen: Observation) -> End:
+    """Send the findings of preflight. The rehearsal is noted in the host's journal, and goes into the report; what the running
+    release's binary logged in it is kept for the judgement of the new one.
+    """
     end = judged(visit, result.findings)
     if result.rehearsal is None:
         return end
+    if result.rehearsal.old is not None and visit.instance.kept is not None:
+        old = seen.masters[0]
+        with suppress(OSError):
+            visit.instance.own.write_rehearsed(
+                Rehearsed((old.pid, old.start), rehearsed_lines(result.rehearsal.old.lines))
+            )
     found = summary(result.rehearsal)
     visit.instance.note(rehearsal=found._asdict(), rollout=visit.request.rollout)
     return end._replace(rehearsal=found)

@@ -45,6 +45,7 @@ def upgrade(visit: Visit, record: Optional[Record], seen: Observation) -> End:
         if checked.outcome is not Outcome.DONE:
             return checked
         record = _begin(visit, record, seen, target)
+    record = _allow_more(visit, record)
     try:
         lease.arm(own, request)
     except lease.Unwatched as error:
@@ -62,6 +63,16 @@ def _adopt(visit: Visit, record: Record) -> Record:
     return mine
 
 
+def _allow_more(visit: Visit, record: Record) -> Record:
+    """The record with what a resume allows in addition, so that a commit judges the release's log lines alike."""
+    allow = tuple(dict.fromkeys(record.allow + visit.request.options.allow))
+    if allow == record.allow:
+        return record
+    record = record._replace(allow=allow)
+    visit.instance.own.write_record(record)
+    return record
+
+
 def _may_still(visit: Visit, seen: Observation, phase: Phase) -> End:
     """Preflight once more: the host may have changed in the batches and bakes since the first one.
 
@@ -76,7 +87,7 @@ def _may_still(visit: Visit, seen: Observation, phase: Phase) -> End:
     request, instance = visit.request, visit.instance
     assert request.goal is not None
     staged = instance.store.release(request.goal.target)
-    return preflighted(visit, visit.preflight(instance, request, seen, staged))
+    return preflighted(visit, visit.preflight(instance, request, seen, staged), seen)
 
 
 def _begin(visit: Visit, last: Optional[Record], seen: Observation, target: str) -> Record:

@@ -3,9 +3,9 @@
 import pytest
 
 from fleet.onhost.preflight.differences import differences, modules_gone
-from fleet.onhost.protocol import Finding
-from fleet.onhost.rehearsal.evidence import Answered, Defect, Rehearsal
-from tests.support.onhost.recorded import RecordedMachine, a_look, a_master, a_subject
+from fleet.onhost.protocol import Finding, Severity
+from fleet.onhost.rehearsal.evidence import Answered, Defect, Generation, Rehearsal
+from tests.support.onhost.recorded import RecordedMachine, a_look, a_master, a_request, a_subject
 from tests.support.onhost.shown import UP, failed, shown
 
 AT = "2026/11/23 10:00:00"
@@ -90,6 +90,48 @@ def test_a_line_that_the_running_release_writes_too_does_not_count() -> None:
     (found,) = told(shown(UP._replace(lines=(AFFINITY,))))
     assert found.reason == "rehearsal_log"
     assert AFFINITY in found.message
+    assert "The running release wrote none like them in the rehearsal." in found.message
+    assert "`--allow log-line='sched_setaffinity() failed (22: Invalid argument)'`" in found.remedy
+
+
+def a_log_with(line: str) -> RecordedMachine:
+    """The error log of the running master (pid 812), which holds this line of its own."""
+    fds = "/proc/812/fd"
+    return RecordedMachine(
+        texts={f"{fds}/2": line + "\n"},
+        stats={f"{fds}/2": {"st_size": len(line) + 1}, f"{fds}/4": {}},
+        names={fds: ("2", "4")},
+        links={f"{fds}/2": "/var/log/nginx/error.log"},
+    )
+
+
+@pytest.mark.parametrize("line", [AFFINITY, CRASHED])
+@pytest.mark.parametrize("old", [UP, None])
+def test_a_line_that_the_running_release_wrote_to_its_log_does_not_count(line: str, old: Generation | None) -> None:
+    machine = a_log_with(line.replace("90#90", "812#812"))
+    new = shown(UP._replace(lines=(line,)), old)
+
+    assert differences(a_subject(machine), new) == []
+    (found,) = differences(a_subject(a_log_with("2026/11/23 10:00:00 [alert] 812#812: another")), new)
+    assert "in 1 KiB of its log (2026/11/23 10:00:00 to 2026/11/23 10:00:00)." in found.message
+
+
+def test_more_exits_than_the_running_release_shows_count() -> None:
+    new = UP._replace(lines=(CRASHED, CRASHED.replace("91", "92")))
+
+    (found,) = differences(a_subject(a_log_with(CRASHED.replace("90#90", "812#812"))), shown(new))
+
+    assert found.reason == "workers_crash"
+    assert "The running release wrote such lines less often: at most 1 within 1 s" in found.message
+
+
+def test_a_line_that_the_operator_names_is_allowed_and_said() -> None:
+    request = a_request(allow=("log-line=sched_setaffinity()",))
+
+    (found,) = differences(a_subject(RecordedMachine(), request=request), shown(UP._replace(lines=(AFFINITY,))))
+
+    assert (found.reason, found.severity) == ("log_allowed", Severity.WARNING)
+    assert f"{AFFINITY} (log-line='sched_setaffinity()')" in found.message
 
 
 @pytest.mark.parametrize(

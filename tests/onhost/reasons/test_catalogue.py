@@ -42,7 +42,7 @@ TAKES_TEXT = {"End": 1, "Finding": 0}
 # Facts as the code gives them, by name; a word with other facts of that name has its own.
 FACTS: Mapping[str, object] = {
     "advice": "if its `listen` has `proxy_protocol`, add `proxy_protocol: true` to the probe",
-    "compared": "The other release answers it as it should",
+    "compared": "The running release wrote none like them in 12 KiB of its log (2026/11/23 09:00:00 to 2026/11/23 10:00:00)",
     "command": "`/usr/sbin/nginx -c /etc/nginx/nginx.conf`",
     "error": OSError(28, "No space left on device", "/var/lib/fleet/instances/1f/record.json"),
     "files": "/etc/nginx/conf.d/site.conf (2026-11-23 09:12:44)",
@@ -58,6 +58,7 @@ FACTS: Mapping[str, object] = {
     "number": 0,
     "opened": 2,
     "path": "/usr/sbin/nginx",
+    "pattern": "log-line='setrlimit(RLIMIT_NOFILE, *) failed (1: Operation not permitted)'",
     "paths": "/var/log/nginx/access.log",
     "pid": 812,
     "pids": "813, 814",

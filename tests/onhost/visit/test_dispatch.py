@@ -50,6 +50,7 @@ class Host:
     steps: list[tuple[Step, Outcome]] = field(default_factory=list)
     epoch: int = 1
     rehearse: bool = False
+    allow: tuple[str, ...] = ("pending-config",)
 
     @classmethod
     def on(cls, folder: Path, release: Path) -> "Host":
@@ -67,7 +68,7 @@ class Host:
     @property
     def options(self) -> Options:
         probes = (Probe(f"http://{self.nginx.target}/health"),)
-        return Options(settle_s=0.3, probes=probes, allow=("pending-config",), rehearse=self.rehearse)
+        return Options(settle_s=0.3, probes=probes, allow=self.allow, rehearse=self.rehearse)
 
     def visit(
         self, ask: Ask, go_on: Callable[[], None] = lambda: None, rollout: str = "r1", *, reopen: bool = False

@@ -4,10 +4,10 @@ A kind of line that the running release writes, too, is no evidence against the 
 may not show more than the running one ever did in a time as short: else a crash loop could hide behind one old crash.
 """
 
-from typing import Collection, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
-from fleet.onhost.nginx.error_log import bad_lines
-from fleet.onhost.nginx.log.allowed_lines import named_by
+from fleet.onhost.nginx.error_log import speaks_against
+from fleet.onhost.nginx.log.allowed_lines import ALLOW, named_by
 from fleet.onhost.nginx.log.kinds import is_exit, kind_of, most_within, parsed, shortened
 from fleet.onhost.nginx.log.own_lines import history
 from fleet.onhost.observation import Master
@@ -34,6 +34,10 @@ class Allowed(NamedTuple):
     line: str
     pattern: str
 
+    @property
+    def words(self) -> str:
+        return "%s (%s='%s')" % (shortened(self.line), ALLOW, self.pattern)
+
 
 class Judgement(NamedTuple):
     """The bad lines of a new release: those that count against it, and what the others are, one entry for each kind."""
@@ -58,24 +62,20 @@ def baseline_of(machine: Machine, old: Master, more: Sequence[KnownLine] = ()) -
 
 
 def known_lines(lines: Iterable[str], by: Writer) -> Tuple[KnownLine, ...]:
-    """The kinds of these lines. Exits of a rehearsal are left out: there a worker may die of the rehearsal itself."""
+    """The kinds of these lines."""
     found = []
     for kind, group in _by_kind(lines).items():
-        if by is Writer.REHEARSED and is_exit(group[-1]):
-            continue
         last = max(group, key=lambda line: parsed(line).at)
         found.append(KnownLine(kind, shortened(last), by, most_within(group)))
     return tuple(found)
 
 
-def rehearsed_lines(lines: Iterable[str], pids: Optional[Collection[int]] = None) -> Tuple[KnownLine, ...]:
-    """What the running release's binary wrote in a rehearsal and what would count against a new release.
+def rehearsed_lines(lines: Iterable[str]) -> Tuple[KnownLine, ...]:
+    """What the running release's binary wrote in a rehearsal, as far as it tells what it writes on the host itself.
 
-    `lines` are of its generation alone, unless `pids` name it.
+    Exits are left out: a worker may die of the rehearsal. `lines` are those of this generation.
     """
-    every = list(lines)
-    own = {parsed(line).pid for line in every} if pids is None else pids
-    return known_lines(bad_lines(every, own), Writer.REHEARSED)
+    return known_lines([line for line in lines if speaks_against(line) and not is_exit(line)], Writer.REHEARSED)
 
 
 def said_before(baseline: Baseline) -> Tuple[KnownLine, ...]:

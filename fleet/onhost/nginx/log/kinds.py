@@ -26,6 +26,7 @@ VARYING = re.compile(
 GENERATED = re.compile(
     r"(?:/[0-9a-f]{1,2}){0,3}/[0-9a-f]{32}(?:\.\d{10})?(?![0-9A-Za-z])|(?:/\d{1,3}){0,3}/\d{10}(?!\d)"
 )
+SAID = re.compile(r"^nginx: \[(\w+)\] (.*)$")
 REQUEST = re.compile(r"^\*\d+ ")
 PROCESS = re.compile(r"process \d+ ")
 QUOTES = re.compile(r"['`\\]")
@@ -44,10 +45,11 @@ class Text(NamedTuple):
 
 
 def parsed(line: str) -> Text:
-    """The parts of a line. A line that is not nginx's own has no time, no level and the pid 0."""
+    """The parts of a line. A line without a time has the pid 0, and a level only if nginx wrote it to its stderr."""
     found = LINE.match(line)
     if not found:
-        return Text("", "", 0, line.strip())
+        said = SAID.match(line)
+        return Text("", said.group(1), 0, said.group(2)) if said else Text("", "", 0, line.strip())
     return Text(line[:TIME], found.group(1), int(found.group(2)), REQUEST.sub("", found.group(3)))
 
 

@@ -102,7 +102,6 @@ def test_a_rehearsal_adds_its_lines_but_no_exit() -> None:
     lines = [line(AFFINITY), line(CRASH), line("about a request, client: 10.0.0.1"), "the loader's own line"]
 
     assert [(one.kind, one.by) for one in rehearsed_lines(lines)] == [("alert: " + AFFINITY, Writer.REHEARSED)]
-    assert rehearsed_lines(lines, pids=[7]) == ()
 
 
 def test_the_last_of_several_lines_is_shown() -> None:

@@ -60,6 +60,16 @@ def test_a_higher_level_is_another_kind() -> None:
     assert kind_of(line("something", level="alert")) != kind_of(line("something", level="emerg"))
 
 
+def test_a_line_on_stderr_is_of_the_kind_of_the_same_line_in_the_log() -> None:
+    assert kind_of("nginx: [alert] setsockopt(TCP_FASTOPEN, 3) failed") == kind_of(
+        line("setsockopt(TCP_FASTOPEN, 5) failed")
+    )
+    assert (
+        kind_of("error while loading shared libraries: libz.so.1")
+        == ": error while loading shared libraries: libz.so.#"
+    )
+
+
 def test_an_exit_is_what_the_master_reports_not_a_text_that_a_client_chose() -> None:
     assert is_exit(line("worker process 92 exited on signal 11 (core dumped)"))
     assert is_exit(line("cache loader process 9 exited with fatal code 2 and cannot be respawned"))
