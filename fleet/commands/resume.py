@@ -23,6 +23,7 @@ from fleet.rollout.policy import CommitWhen, OnFailure, Policy, Rehearse
 from fleet.rollout.resume import ResumeAs, resumed_status
 from fleet.rollout.tasks import Target, TaskBuilder
 from fleet.rollout.upgrade import decide
+from fleet.runs.allow_option import parse_allow
 from fleet.runs.engine_run import (
     command_output,
     confirm,
@@ -42,15 +43,18 @@ from fleet.ui.output import Output
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """The settings that the operator gave anew; `policy` holds fields of `Policy`."""
+    """The settings that the operator gave anew; `policy` holds fields of `Policy`. `allow` adds to the rollout's own."""
 
     release: str | None = None
     batches: str | None = None
     max_failures: str | None = None
+    allow: tuple[str, ...] = ()
     policy: Mapping[str, Any] = field(default_factory=dict)
 
 
-def overrides(release: str | None, batches: str | None, max_failures: str | None, **policy: Any) -> Overrides:
+def overrides(
+    release: str | None, batches: str | None, max_failures: str | None, allow: tuple[str, ...], **policy: Any
+) -> Overrides:
     """The overrides from the options of `resume`; `None` is an option that was not given. Raises `Refused`."""
     given = {name: value for name, value in policy.items() if value is not None}
     kinds: dict[str, Callable[[Any], Any]] = {
@@ -59,9 +63,8 @@ def overrides(release: str | None, batches: str | None, max_failures: str | None
         "lease_s": check_lease,
         "rehearse": Rehearse,
     }
-    return Overrides(
-        release, batches, max_failures, {name: kinds.get(name, _same)(value) for name, value in given.items()}
-    )
+    values = {name: kinds.get(name, _same)(value) for name, value in given.items()}
+    return Overrides(release, batches, max_failures, parse_allow(allow), values)
 
 
 def _same(value: Any) -> Any:
@@ -184,4 +187,5 @@ def _policy(found: InterruptedRollout, overrides: Overrides, options: CommandOpt
     given = dict(overrides.policy)
     if overrides.max_failures is not None:
         given["max_failures"] = parse_budget(overrides.max_failures, hosts)
+    given["allow"] = tuple(dict.fromkeys(found.policy.allow + overrides.allow))
     return replace(found.policy, parallel=options.parallel, lock_wait_s=options.lock_wait_s, **given)

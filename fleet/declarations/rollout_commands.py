@@ -41,7 +41,7 @@ from fleet.options.shared import (
     is_flag=True,
     help="Do not copy the release to the hosts. Checks that need it there, such as the rehearsal, are then left out.",
 )
-@allow_option
+@allow_option()
 @rehearse_option()
 @connection_options
 @json_option
@@ -82,7 +82,7 @@ def check(
 @option("--dry-run", env="DRY_RUN", panel=SAFETY, is_flag=True, help="Print the plan and contact no host.")
 @confirm_option
 @lease_option()
-@allow_option
+@allow_option()
 @rehearse_option()
 @drain_options(COMMIT_DRAINS)
 @connection_options
@@ -192,6 +192,7 @@ def rollback(ctx: click.RichContext, /, rollout: str | None, drain_timeout_s: fl
 @budget_options(overrides=True)
 @confirm_option
 @lease_option(overrides=True)
+@allow_option(overrides=True)
 @rehearse_option(overrides=True)
 @drain_options(COMMIT_DRAINS, overrides=True)
 @connection_options

@@ -124,16 +124,21 @@ def drain_options(timeout: str, overrides: bool = False) -> Decorator:
 COMMIT_DRAINS = "How long to wait for the old master's connections to end."
 ROLLBACK_DRAINS = "On committed hosts: how long to wait for the upgraded master's connections to end."
 
-allow_option = option(
-    "--allow",
-    env="ALLOW",
-    panel=SAFETY,
-    multiple=True,
-    metavar="REASON",
-    show_default="none",
-    help=f"Accept the risk of this preflight refusal, which is then recorded. REASON is one of: {OVERRIDABLE}. "
-    "Repeatable.",
-)
+
+def allow_option(overrides: bool = False) -> Decorator:
+    """The risks that the operator accepts."""
+    more = " Added to what the rollout started with." if overrides else ""
+    return option(
+        "--allow",
+        env="ALLOW",
+        panel=SAFETY,
+        multiple=True,
+        metavar="REASON",
+        show_default="none",
+        help=f"Accept the risk of this preflight refusal, which is then recorded. REASON is one of: {OVERRIDABLE}. Or "
+        "log-line=PATTERN: log lines of the new release that do not count against it. PATTERN is a part of a line's text, "
+        f"with * for any characters. Repeatable.{more}",
+    )
 
 
 def rehearse_option(overrides: bool = False) -> Decorator:

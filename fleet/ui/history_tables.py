@@ -5,6 +5,7 @@ never change the meaning of a key.
 """
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -144,7 +145,7 @@ def _options(policy: Policy) -> str:
 
 
 def _allowed(policy: Policy) -> str:
-    return safe(" ".join(f"--allow {reason}" for reason in policy.allow))
+    return safe(" ".join(f"--allow {shlex.quote(reason)}" for reason in policy.allow))
 
 
 def lines(events: Sequence[Event]) -> Iterator[str]:

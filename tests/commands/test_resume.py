@@ -161,6 +161,18 @@ def test_a_rollout_of_an_older_fleet_is_rehearsed_when_it_is_resumed() -> None:
     assert (plain.pop("rehearse"), Policy.from_plain(plain).rehearse) == ("off", Rehearse.AUTO)
 
 
+def test_what_is_allowed_is_added_to_what_the_rollout_started_with(shell: Shell) -> None:
+    shell.fleet.on_visit = interrupting(shell, Ask.UPGRADE, SECOND)
+    assert shell("upgrade", NEW, "-y", *QUICK, "--batches", "1,1,2", "--allow", "quic") == 130
+    shell.fleet.tasks.clear()
+
+    assert shell("resume", "-y", "--allow", "quic", "--allow", "log-line=sched_setaffinity()") == 0
+
+    both = ("quic", "log-line=sched_setaffinity()")
+    assert policy_of_last_run(shell).allow == both
+    assert {task.request.options.allow for task in shell.fleet.tasks} == {both}
+
+
 def test_a_lease_that_is_too_short_is_refused(halfway: Shell) -> None:
     assert halfway("resume", "-y", "--lease", "1s") == 2
 
