@@ -193,6 +193,8 @@ FIT = (
     "unix-socket",
     "log-error",
     "log-off",
+    "alert-affinity",
+    "alert-rlimit",
     "syslog-only",
     "packaged",
     "sick",

@@ -43,6 +43,7 @@ WHOLE_SYSTEM = {
     "tests/lab/test_interrupt.py": "fleet against a lab: signals to the controller",
     "tests/lab/test_inventories.py": "fleet against a lab: an inventory with other machines in it",
     "tests/lab/test_journal.py": "fleet against a lab: the laptop's journal",
+    "tests/lab/test_known_lines.py": "fleet against a lab: hosts whose running release writes alerts",
     "tests/lab/test_lease.py": "fleet against a lab: leases that run out",
     "tests/lab/test_matrix.py": "fleet against a lab: the kill matrix",
     "tests/lab/test_model.py": "the model nginx of the tests against the real one",

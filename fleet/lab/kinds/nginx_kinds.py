@@ -223,4 +223,16 @@ KINDS = (
     Kind("log-error", "the error log has the level `error`: no notices", config=config(error_log=f"{ERROR_LOG} error")),
     Kind("log-off", "the error log goes to /dev/null", config=config(error_log="/dev/null crit")),
     Kind("log-stderr", "the error log goes to stderr", config=config(error_log="stderr notice")),
+    Kind(
+        "alert-affinity",
+        "each worker logs an alert at its start: it is bound to a processor that is not there",
+        config=config(main=f"worker_cpu_affinity 1{'0' * 1000} 1{'0' * 1001};"),
+    ),
+    Kind(
+        "alert-rlimit",
+        "each worker logs an alert at its start: it may not raise its limit of open files",
+        config=config(error_log=f"{ERROR_LOG} error", main="worker_rlimit_nofile 131072;"),
+        start=f"prlimit --nofile=1024:4096 setpriv --bounding-set -sys_resource -- {START}",
+        required_programs=("prlimit", "setpriv"),
+    ),
 )

@@ -87,6 +87,8 @@ SIGNS: Mapping[str, Sign] = {
     "log-error": Sign(f"wc -c <{nginx.ERROR_LOG}", "0"),
     "log-off": Sign(f"ls {LOGS}", "access.log\nnginx.pid"),
     "log-stderr": Sign(f"ls {LOGS}; grep -c 'start worker processes' /var/log/boot.log", "access.log\nnginx.pid\n1"),
+    "alert-affinity": Sign(f"grep -c 'alert.*sched_setaffinity() failed' {nginx.ERROR_LOG}", "2"),
+    "alert-rlimit": Sign(f"grep -c 'alert.*setrlimit(RLIMIT_NOFILE, 131072) failed' {nginx.ERROR_LOG}", "2"),
     "full-disk": Sign(f"df --output=avail {nginx.PREFIX} | sed 1d; touch /var/lib/x && echo ok", "0\nok"),
     "no-inodes": Sign(f"df --output=iavail {nginx.PREFIX} | sed 1d", "0"),
     "full-state": Sign("df --output=avail /var/lib/fleet | sed 1d", "0"),
