@@ -1,7 +1,7 @@
 """The answer to `stage`: brings the release into the store and runs preflight."""
 
 from contextlib import suppress
-from typing import Tuple
+from typing import Optional, Tuple
 
 from fleet.onhost.nginx.log.baseline import rehearsed_lines
 from fleet.onhost.observation import Observation
@@ -10,6 +10,7 @@ from fleet.onhost.preflight.result import PreflightResult, summary
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import Finding, Outcome, Phase, Step
 from fleet.onhost.reasons.catalogue import limit_per_word
+from fleet.onhost.rehearsal.evidence import Generation
 from fleet.onhost.state.known_lines import Rehearsed
 from fleet.onhost.steps.stage import ReleaseMissing, WrongBytes, stage
 from fleet.onhost.system.file_lock import Busy
@@ -50,15 +51,19 @@ def preflighted(visit: Visit, result: PreflightResult, seen: Observation) -> End
     end = judged(visit, result.findings)
     if result.rehearsal is None:
         return end
-    if result.rehearsal.old is not None and visit.instance.kept is not None:
-        old = seen.masters[0]
-        with suppress(OSError):
-            visit.instance.own.write_rehearsed(
-                Rehearsed((old.pid, old.start), rehearsed_lines(result.rehearsal.old.lines))
-            )
+    _remember_lines(visit, result.rehearsal.old, seen)
     found = summary(result.rehearsal)
     visit.instance.note(rehearsal=found._asdict(), rollout=visit.request.rollout)
     return end._replace(rehearsal=found)
+
+
+def _remember_lines(visit: Visit, shown: Optional[Generation], seen: Observation) -> None:
+    """Keep what the running release's binary logged in the rehearsal, if it came up there."""
+    if shown is None or shown.fault is not None or visit.instance.kept is None:
+        return
+    old = seen.masters[0]
+    with suppress(OSError):
+        visit.instance.own.write_rehearsed(Rehearsed((old.pid, old.start), rehearsed_lines(shown.lines)))
 
 
 def judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:

@@ -66,7 +66,10 @@ def test_each_way_not_to_come_up_has_the_word_that_it_has_at_the_launch(new: Gen
 def test_the_operator_reads_that_no_user_met_it() -> None:
     (found,) = told(shown(failed(Defect.WORKERS_DIE, CRASHED)))
 
-    assert "exited on signal 4. The running release's workers stay. Seen in the rehearsal; no user met it." in found.message
+    assert (
+        "exited on signal 4. The running release's workers stay. Seen in the rehearsal; no user met it."
+        in found.message
+    )
 
 
 def test_how_many_workers_are_missing_is_said() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from fleet.lab.releases.build import make_release
 from fleet.onhost.nginx.log.baseline import rehearsed_lines
-from fleet.onhost.protocol import Ask, Options, Outcome, Phase, Reply, ReplyType, Step
+from fleet.onhost.protocol import Ask, Outcome, Phase, Reply, ReplyType, Step
 from fleet.onhost.state.known_lines import Rehearsed
 from fleet.onhost.state.store import Store
 from fleet.onhost.system.machine import Machine
@@ -39,11 +39,6 @@ class Told(Heard):
 
     told: dict[str, list[str]] = field(default_factory=dict)
     in_step: Step | None = None
-
-    @property
-    def options(self) -> Options:
-        """Without a rehearsal: it would find most of this before a step begins."""
-        return super().options._replace(rehearse=False)
 
     def _say(self, reply: Reply) -> None:
         super()._say(reply)
@@ -181,6 +176,18 @@ def test_a_complaint_that_only_a_rehearsal_has_shown_is_known(hosts: Hosts) -> N
     own.write_rehearsed(Rehearsed((master, process.start), rehearsed_lines(text.splitlines())))
 
     assert host.visit(Ask.UPGRADE)[0].outcome is Outcome.DONE
+
+    assert "(also written by the running release in the rehearsal, last at 20" in host.told["log_known"][0]
+
+
+@pytest.mark.parametrize("ask", [Ask.STAGE, Ask.UPGRADE])
+def test_what_preflights_own_rehearsal_shows_is_known(ask: Ask, hosts: Hosts) -> None:
+    host = hosts(RLIMIT, WITHOUT_RESOURCE)
+    os.truncate(host.nginx.log, 0)
+    host.rehearse = True
+    assert host.visit(ask)[0].outcome is Outcome.DONE
+    host.rehearse = False
+    host.visit(Ask.UPGRADE)
 
     assert "(also written by the running release in the rehearsal, last at 20" in host.told["log_known"][0]
 
