@@ -14,7 +14,8 @@ from fleet.options.value_types import Duration
 
 KEEPS = {"default": None, "show_default": "the rollout's own setting"}
 OVERRIDABLE = (
-    "memory-short, modules-gone, not-checked, path-differs, pending-config, poisoned, probe-fails-already, quic"
+    "answers-differ, fifo-blocks, memory-short, modules-gone, not-checked, not-rehearsed, path-differs, pending-config, "
+    "poisoned, probe-fails-already, quic, rehearsal-inconclusive"
 )
 
 
