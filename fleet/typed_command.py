@@ -79,6 +79,11 @@ class TypedCommand:
             options=tuple(each for each in self.options if each.name in kept),
         )
 
+    def after_check(self, command: str) -> "TypedCommand":
+        """This check, as the other command on the same hosts, with the same release and what was allowed."""
+        kept = REACH | {"limit", "allow", "rehearse"}
+        return replace(self, command=command, options=tuple(each for each in self.options if each.name in kept))
+
     def __str__(self) -> str:
         """The line, quoted for the shell."""
         options = [word for each in self.options for word in each.words]

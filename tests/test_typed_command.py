@@ -46,6 +46,13 @@ def test_a_narrower_choice_of_a_rollout_s_hosts_stays_in_its_next_command() -> N
     assert str(commit.other("rollback", "R")) == "fleet rollback R -i 'my hosts.yaml' -l 'web:&eu'"
 
 
+def test_what_was_checked_is_upgraded_with_the_same_hosts_and_the_same_allowances() -> None:
+    allow, stage = TypedOption("allow", ("--allow", "quic")), TypedOption("stage", ("--no-stage",))
+    check = TypedCommand("check", ("./nginx",), (INVENTORY, LIMIT, allow, stage), ("web:&eu",))
+
+    assert str(check.after_check("upgrade")) == "fleet upgrade ./nginx -i 'my hosts.yaml' -l 'web:&eu' --allow quic"
+
+
 def test_a_choice_of_hosts_is_not_about_another_rollout() -> None:
     commit = TypedCommand("commit", ("R",), (INVENTORY, LIMIT), ("web:&eu",))
 

@@ -29,10 +29,11 @@ def _checked(status: RolloutStatus, is_staged: bool) -> Finish:
         return results.refused(status)
     count = counted(len(status.hosts))
     if is_staged:
-        return Finish(Result.COMPLETED, results.OK, f"{count} can be upgraded: `fleet upgrade RELEASE`.")
+        upgrade = status.typed.after_check("upgrade")
+        return Finish(Result.COMPLETED, results.OK, f"{count} can be upgraded: {upgrade.quoted}.")
     text = (
-        f"Preflight passed on {count}; the release was not staged. Hosts without a copy of it have not tested their "
-        "configuration with it: `fleet check RELEASE` does."
+        f"Preflight passed on {count}; the release was not staged. Hosts without a copy of it have not rehearsed it: "
+        f"{status.typed.after_check('check').quoted} does."
     )
     return Finish(Result.COMPLETED, results.OK, text)
 

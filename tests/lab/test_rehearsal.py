@@ -209,6 +209,11 @@ ODD = {
         "server { listen 8091; location / { proxy_pass http://a; } location /b { proxy_pass http://b; } }",
     ),
     "cache": Odd("mkdir -p /var/cache/one", "proxy_cache_path /var/cache/one keys_zone=one:1m;"),
+    "no-working-folder": Odd(start=f"mkdir /run/gone; cd /run/gone; {START}; cd /; rmdir /run/gone"),
+    "log-in-a-fifo": Odd(
+        "mkfifo /run/access.fifo; setsid cat /run/access.fifo </dev/null >/run/access.out 2>&1 &",
+        "server { listen 8093; access_log /run/access.fifo; return 200 ok; }",
+    ),
     "environment": Odd(
         main="user www-data; env KEPT; env GIVEN=here;",
         start=f"KEPT=yes LOST=no TZ=UTC {START}",
@@ -306,7 +311,16 @@ def test_the_system_log_hears_nothing(odd: Callable[[str], LabHost], releases: P
     assert host.sh("cat /run/syslog.met") == ""
 
 
-@pytest.mark.parametrize("name", ["bound-binary", "read-only-binary", "file-capability"])
+def test_a_log_that_is_a_fifo_finds_a_reader_in_the_copy(odd: Callable[[str], LabHost], releases: Path) -> None:
+    host = odd("log-in-a-fifo")
+
+    found = quietly(host, releases / "new")
+
+    assert Answered("tcp 0.0.0.0:8093", "200", True) in came(found.new).answers
+    assert host.sh("cat /run/access.out") == ""
+
+
+@pytest.mark.parametrize("name", ["no-working-folder", "bound-binary", "read-only-binary", "file-capability"])
 def test_a_binary_that_is_odd_is_rehearsed_all_the_same(
     odd: Callable[[str], LabHost], releases: Path, name: str
 ) -> None:

@@ -70,6 +70,11 @@ def _none(machine: Machine, seen: Observation) -> Finding:
     if len(others) > 1:
         return finding("several_masters", masters=_listed(machine, others))
     named = " (the pid file %s names none)" % seen.pid_file if seen.pid_file else ""
+    hidden = [pid for pid in seen.others if not machine.same_pid_namespace(pid)]
+    if hidden:
+        named += "; %s runs in a PID namespace of its own, such as a container's: do not start another one" % (
+            _listed(machine, hidden)
+        )
     if seen.orphans:
         # They hold the port, so an nginx that is started now could not bind it.
         pids = ", ".join(map(str, seen.orphans))

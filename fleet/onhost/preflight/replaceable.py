@@ -11,9 +11,8 @@ from fleet.onhost.preflight.resources import mount_of
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding
 from fleet.onhost.reasons.catalogue import finding
+from fleet.onhost.system.files import APPEND_ONLY, IMMUTABLE
 from fleet.onhost.system.machine import Machine
-
-IMMUTABLE, APPEND_ONLY = 0x10, 0x20  # FS_IMMUTABLE_FL and FS_APPEND_FL of linux/fs.h
 
 
 class Obstacle(NamedTuple):

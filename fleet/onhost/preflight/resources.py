@@ -12,6 +12,7 @@ from fleet.onhost.preflight.subject import Subject, sized
 from fleet.onhost.protocol import Finding
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.system.control_groups import pid_groups
+from fleet.onhost.system.files import IMMUTABLE
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.system.memory import memory_rooms, resident_bytes
 from fleet.onhost.system.mounts import read_mounts
@@ -116,8 +117,7 @@ def _places(subject: Subject) -> Iterator[Place]:
 def _folder(machine: Machine, place: Place, folder: str, room: os.statvfs_result, need: int) -> List[Finding]:
     mount = mount_of(machine, machine.real_path(folder))
     if room.f_flag & os.ST_RDONLY or not machine.may_write(folder):
-        why = "its file system is mounted read-only" if room.f_flag & os.ST_RDONLY else "its mode forbids it"
-        return [finding("read_only", folder=folder, what=place.what, why=why, mount=mount)]
+        return [finding("read_only", folder=folder, what=place.what, why=_why(machine, folder, room), mount=mount)]
     found = []
     if place.noexec and room.f_flag & os.ST_NOEXEC:
         found.append(finding(place.noexec, folder=folder, mount=mount))
@@ -129,6 +129,15 @@ def _folder(machine: Machine, place: Place, folder: str, room: os.statvfs_result
     if room.f_files and room.f_favail < INODES:
         found.append(finding("no_inodes", folder=folder, free=room.f_favail, need=INODES, mount=mount))
     return found
+
+
+def _why(machine: Machine, folder: str, room: os.statvfs_result) -> str:
+    """Why nobody may write into the folder."""
+    if room.f_flag & os.ST_RDONLY:
+        return "its file system is mounted read-only"
+    if machine.attributes(folder) & IMMUTABLE:
+        return "it is immutable, which `chattr -i %s` undoes" % folder
+    return "its mode forbids it"
 
 
 def _there(machine: Machine, folder: str) -> str:

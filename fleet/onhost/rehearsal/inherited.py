@@ -142,7 +142,8 @@ def become(who: Inherited) -> List[str]:
     """Turn this process into a child of that master, as far as execve keeps it. Returns what could not be set, in words."""
     os.setpriority(os.PRIO_PROCESS, 0, max(who.nice, 0))
     lacking = _limit(who)
-    os.chdir(who.cwd)
+    if not _entered(who.cwd):
+        lacking.append("the working folder")
     os.umask(who.umask)
     inheritable, permitted, effective, bounding, ambient = who.capabilities
     kernel.limit_capabilities(bounding)
@@ -159,6 +160,16 @@ def become(who: Inherited) -> List[str]:
     blocked = [number for number in range(1, signal.NSIG) if who.blocked >> number - 1 & 1]
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return lacking
+
+
+def _entered(folder: str) -> bool:
+    """Whether this is the working folder now; a folder that was removed can't be entered, and `/` takes its place."""
+    try:
+        os.chdir(folder)
+        return True
+    except OSError:
+        os.chdir("/")
+        return False
 
 
 def _limit(who: Inherited) -> List[str]:

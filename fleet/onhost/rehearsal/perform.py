@@ -17,7 +17,7 @@ from fleet.onhost.rehearsal.inherited import Inherited, environment
 from fleet.onhost.rehearsal.log_reader import Reader, by_others, error_log
 from fleet.onhost.rehearsal.questions import ask_listeners, ask_probes
 from fleet.onhost.rehearsal.shadow import alike
-from fleet.onhost.rehearsal.startup import Image, come_up, family, is_pending, reap, start
+from fleet.onhost.rehearsal.startup import NOT_STARTED, Image, come_up, family, is_pending, reap, start
 from fleet.onhost.system.machine import POLL_S, Machine
 from fleet.onhost.system.mounts import NO_DEVICES
 
@@ -78,13 +78,19 @@ def _alone(play: Play, data: bytes, reader: Reader) -> Tuple[Optional[int], Gene
     came = come_up(machine, OURSELVES, image, 1, START_LIMIT_S, started)
     up_s = machine.monotonic_s() - began_s
     if came.fault is not None or came.master is None:
-        seen = Generation(up_s, came.fault, len(came.workers), lines=reader.lines([came.master] if came.master else []))
+        lines = reader.lines([came.master] if came.master else [])
         end_all(machine)
-        return None, seen
+        return None, Generation(up_s, _explained(came.fault, lines), len(came.workers), lines=lines)
     seen = _seen(play, came.master, came.workers, up_s)._replace(daemon=came.master != started)
     answers = ask_listeners(seen.listeners) + ask_probes(machine, play.probes, came.workers)
     machine.pause(LINES_S)
     return came.master, seen._replace(answers=answers, lines=reader.lines([came.master]))
+
+
+def _explained(fault: Optional[Fault], lines: Sequence[str]) -> Optional[Fault]:
+    """The fault with fleet's own words, where fleet could not start the binary."""
+    own = [line for line in lines if line.startswith(NOT_STARTED)]
+    return fault._replace(text=own[-1]) if fault is not None and own else fault
 
 
 def _second(play: Play, top: int, old: Generation, reader: Reader) -> Generation:

@@ -22,7 +22,7 @@ MOST_BIRTHS_EACH, SPARE_BIRTHS = 3, 8
 """More children than this for each worker, and these in all, were born: then workers die as soon as they start."""
 OPEN_CALLS = {"x86_64": {2: 1, 257: 2}, "aarch64": {56: 2}}
 """The numbers of open(2) and openat(2), and which field of /proc/PID/syscall has the path."""
-NOT_EXECUTED = 127
+NOT_EXECUTED, NOT_STARTED = 127, "fleet: could not start"
 HELPER = re.compile(r"^\w+: (worker|cache|privileged agent)")
 """The titles of a master's children that are no master."""
 PENDING = re.compile(r"^S\w+Pnd:\s*(\w+)", re.MULTILINE)
@@ -65,7 +65,7 @@ def start(who: Inherited, words: int) -> int:
             os.write(2, ("fleet: not set as for the master: %s\n" % ", ".join(lacking)).encode())
         os.execve(who.argv[0], who.argv, who.environment)
     except BaseException as error:  # This process must end here, whatever happened.
-        os.write(2, ("fleet: %s: %s\n" % (who.argv[0], error)).encode("utf-8", "replace"))
+        os.write(2, ("%s %s: %s\n" % (NOT_STARTED, who.argv[0], error)).encode("utf-8", "replace"))
     os._exit(NOT_EXECUTED)
 
 
@@ -183,19 +183,30 @@ def _too_late(here: Optional[Family], limit_s: float) -> Came:
 
 
 def waiting_for(machine: Machine) -> Optional[str]:
-    """The FIFO that one of the processes waits to open, or `None`."""
-    found = (_blocked_in(machine, process.pid) for process in machine.processes() if process.pid != os.getpid())
-    return next((path for path in found if path), None)
+    """The FIFO without a writer that one of the processes waits to read, or `None`.
+
+    A FIFO that a process waits to write to (a log) gets a reader: this process, which never reads.
+    """
+    for process in machine.processes():
+        path, is_writer = _blocked_in(machine, process.pid) if process.pid != os.getpid() else (None, False)
+        if path is not None and is_writer:
+            os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        elif path is not None:
+            return path
+    return None
 
 
-def _blocked_in(machine: Machine, pid: int) -> Optional[str]:
+def _blocked_in(machine: Machine, pid: int) -> Tuple[Optional[str], bool]:
+    """The FIFO that the process is opening, and whether it opens it for writing."""
     fields = (machine.read("/proc/%d/syscall" % pid) or "").split()
     calls = OPEN_CALLS.get(os.uname().machine, {})
     if not fields or not fields[0].isdigit() or int(fields[0]) not in calls:
-        return None
+        return None, False
     try:
-        data = machine.read_from("/proc/%d/mem" % pid, int(fields[calls[int(fields[0])]], 16), 4096)
+        at = calls[int(fields[0])]
+        data = machine.read_from("/proc/%d/mem" % pid, int(fields[at], 16), 4096)
         path = os.fsdecode(data.split(b"\0")[0])
-        return path if stat.S_ISFIFO(os.stat(path).st_mode) else None
+        is_writer = int(fields[at + 1], 16) & os.O_ACCMODE == os.O_WRONLY
+        return (path if stat.S_ISFIFO(os.stat(path).st_mode) else None), is_writer
     except (OSError, ValueError, IndexError):
-        return None
+        return None, False

@@ -20,6 +20,7 @@ from fleet.onhost.system.xattr import copy_attributes
 TEMPORARY = ".tmp."
 # _IOR('f', 1, long) of linux/fs.h. Some processors have another bit for the direction.
 IOC_READ = 0x40000000 if os.uname().machine.startswith(("ppc", "mips", "sparc", "alpha")) else 0x80000000
+IMMUTABLE, APPEND_ONLY = 0x10, 0x20  # FS_IMMUTABLE_FL and FS_APPEND_FL of linux/fs.h
 FS_IOC_GETFLAGS = IOC_READ | struct.calcsize("l") << 16 | ord("f") << 8 | 1
 
 

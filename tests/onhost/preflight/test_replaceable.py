@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.onhost.preflight.replaceable import APPEND_ONLY, IMMUTABLE, renamed_files
+from fleet.onhost.preflight.replaceable import renamed_files
 from fleet.onhost.protocol import Finding
-from fleet.onhost.system.files import FS_IOC_GETFLAGS
+from fleet.onhost.system.files import APPEND_ONLY, FS_IOC_GETFLAGS, IMMUTABLE
 from fleet.onhost.system.machine import Machine
 from tests.support.onhost.recorded import PATH, PID_FILE, RecordedMachine, a_look, a_master, a_subject
 
