@@ -58,8 +58,8 @@ def preflighted(visit: Visit, result: PreflightResult, seen: Observation) -> End
 
 
 def _remember_lines(visit: Visit, shown: Optional[Generation], seen: Observation) -> None:
-    """Keep what the running release's binary logged in the rehearsal, if it came up there."""
-    if shown is None or shown.fault is not None or visit.instance.kept is None:
+    """Keep what the running release's binary logged in the rehearsal, if it came up there and still runs here."""
+    if shown is None or shown.fault is not None or visit.instance.kept is None or not seen.masters:
         return
     old = seen.masters[0]
     with suppress(OSError):
