@@ -209,6 +209,10 @@ ODD = {
         "server { listen 8091; location / { proxy_pass http://a; } location /b { proxy_pass http://b; } }",
     ),
     "cache": Odd("mkdir -p /var/cache/one", "proxy_cache_path /var/cache/one keys_zone=one:1m;"),
+    "remote-syslog": Odd(
+        http="access_log syslog:server=192.0.2.9; error_log syslog:server=192.0.2.9 info; "
+        "server { listen 8094; access_log syslog:server=127.0.0.1:5514; return 200 ok; }",
+    ),
     "no-working-folder": Odd(start=f"mkdir /run/gone; cd /run/gone; {START}; cd /; rmdir /run/gone"),
     "log-in-a-fifo": Odd(
         "mkfifo /run/access.fifo; setsid cat /run/access.fifo </dev/null >/run/access.out 2>&1 &",
@@ -309,6 +313,17 @@ def test_the_system_log_hears_nothing(odd: Callable[[str], LabHost], releases: P
     assert Answered("tcp 0.0.0.0:8092", "200", True) in came(found.new).answers
     assert came(found.new).lines == ()
     assert host.sh("cat /run/syslog.met") == ""
+
+
+def test_a_log_server_that_is_out_of_reach_speaks_against_no_release(
+    odd: Callable[[str], LabHost], releases: Path
+) -> None:
+    host = odd("remote-syslog")
+
+    for _ in range(3):
+        found = quietly(host, releases / "new")
+
+        assert came(found.old).lines == came(found.new).lines == ()
 
 
 def test_a_log_that_is_a_fifo_finds_a_reader_in_the_copy(odd: Callable[[str], LabHost], releases: Path) -> None:

@@ -10,6 +10,9 @@ from fleet.onhost.system.machine import Machine
 
 MOST_LOG_BYTES = 1 << 20
 MOST_LINES = 50
+NO_NETWORK = re.compile(r"\b(connect|send|sendto|recv)\(\) (to .* )?failed \((2|13|99|101|110|111|113): ")
+"""A connection that fails, such as one to a syslog server: the copy has no network, and covers other programs' sockets.
+Whether a generation writes such a line depends on how many requests one of its workers happens to get."""
 AT_START = re.compile(r"^nginx: \[(\w+)\]")
 
 
@@ -44,6 +47,8 @@ class Reader:
 
 def counts(line: str, is_main: bool) -> bool:
     """Whether the line can speak against a release; lines of the loader and of libraries have no date."""
+    if NO_NETWORK.search(line):
+        return False
     found = LINE.match(line)
     if found is None:
         words = AT_START.match(line)

@@ -153,6 +153,8 @@ def _overlay(mount: Mount, private: str, logs: Iterable[str], copy: Copy) -> boo
     for path in logs:
         try:
             _put_empty(os.path.relpath(path, mount.point), upper)
+        except FileNotFoundError:
+            continue  # A descriptor that nginx was started with, of a file that it does not see.
         except OSError as error:
             copy.notes.append("%s: %s" % (path, error.strerror))
     try:
