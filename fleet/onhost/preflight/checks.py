@@ -69,11 +69,13 @@ def _host(machine: Machine, request: Request) -> List[Finding]:
 def _instance(subject: Subject) -> Tuple[List[Finding], Optional[Rehearsal]]:
     """The findings about this one master, and the rehearsal of its upgrade."""
     found = pid_file(subject) + _asked("the binary's path", lambda: at_its_path(subject))
+    found += _asked("the files to rename", lambda: replaceable.renamed_files(subject))
     about, new = runs(subject)
     old = read_build(ask_build(subject.machine, subject.image).output)
     config = config_of(subject.machine, subject.old)
     signs = obeys(subject, config)
-    rehearsal = _rehearsed(subject, manner_of(subject, old, new, config, obeys=not signs))
+    can_launch = not signs and replaceable.pid_file_obstacle(subject) is None
+    rehearsal = _rehearsed(subject, manner_of(subject, old, new, config, can_launch))
     found += about + signs + stays_in_foreground(subject, config, rehearsal)
     if new is not None:
         found += differs(subject, old, new, config, rehearsal)
@@ -112,7 +114,6 @@ Check = Callable[[], List[Finding]]
 
 def _surroundings(subject: Subject) -> Tuple[Tuple[str, Check], ...]:
     return (
-        ("the files to rename", lambda: replaceable.renamed_files(subject)),
         ("the disks", lambda: resources.disks(subject)),
         ("the memory", lambda: resources.memory(subject)),
         ("the process limits", lambda: resources.processes(subject)),

@@ -1,7 +1,7 @@
 """How far an upgrade can be rehearsed on this host, by what is known before.
 
-A rehearsal of what preflight refuses anyway costs time, and its lines would hide the reason. Where the running master would
-not hear USR2, the new release is rehearsed alone, so that all reasons come at once.
+A rehearsal of what preflight refuses anyway costs time, and its lines would hide the reason. Where no USR2 could succeed (the
+master does not hear it, the pid file can't be renamed), the new release is rehearsed alone, so that all reasons come at once.
 """
 
 from enum import Enum
@@ -25,11 +25,11 @@ class Manner(Enum):
 
 
 def manner_of(
-    subject: Subject, old: Optional[Build], new: Optional[Build], config: Optional[ConfigFiles], obeys: bool
+    subject: Subject, old: Optional[Build], new: Optional[Build], config: Optional[ConfigFiles], can_launch: bool
 ) -> Manner:
     """How the upgrade of this master is rehearsed. `new` is `None` when the release can't be executed, or is not there;
 
-    `obeys` says whether the running master would act on USR2.
+    `can_launch` says whether a USR2 to the running master could succeed.
     """
     if new is None or subject.staged is None or not subject.command.program.startswith("/"):
         return Manner.NOT
@@ -38,4 +38,4 @@ def manner_of(
     path = subject.seen.path
     if subject.old.pid == 1 or is_single_process(subject, config) or (path and other_view(subject, path)):
         return Manner.NOT
-    return Manner.WHOLE if obeys else Manner.ALONE
+    return Manner.WHOLE if can_launch else Manner.ALONE

@@ -24,18 +24,23 @@ class Obstacle(NamedTuple):
 
 def renamed_files(subject: Subject) -> List[Finding]:
     """The obstacles to the renames of an upgrade."""
-    machine, pid = subject.machine, subject.old.pid
+    pid, path, pid_file = subject.old.pid, subject.seen.path, subject.seen.pid_file
     found = []
-    path, pid_file = subject.seen.path, subject.seen.pid_file
-    obstacle = _obstacle(machine, path, ("self",)) if path else None
+    obstacle = _obstacle(subject.machine, path, ("self",)) if path else None
     if obstacle is not None:
         cure = obstacle.cure or "`cp -p {0} {0}.tmp && umount -l {0} && mv {0}.tmp {0}`".format(path)
         found.append(finding("not_replaceable", path=path, why=obstacle.why, cure=cure))
-    obstacle = _obstacle(machine, pid_file, ("self", str(pid))) if pid_file else None
+    obstacle = pid_file_obstacle(subject)
     if obstacle is not None:
         cure = obstacle.cure or "`umount -l {0} && echo {1} > {0}`".format(pid_file, pid)
         found.append(finding("pid_file_fixed", path=pid_file, why=obstacle.why, cure=cure))
     return found
+
+
+def pid_file_obstacle(subject: Subject) -> Optional[Obstacle]:
+    """What forbids nginx to rename its pid file, so that no USR2 can succeed."""
+    pid_file = subject.seen.pid_file
+    return _obstacle(subject.machine, pid_file, ("self", str(subject.old.pid))) if pid_file else None
 
 
 def _obstacle(machine: Machine, path: str, processes: Tuple[str, ...]) -> Optional[Obstacle]:

@@ -17,12 +17,12 @@ def manner(
     old: Master | None = None,
     new: Build | None = NEW,
     text: str = "events {}",
-    obeys: bool = True,
+    can_launch: bool = True,
     staged: str | None = "/s",
     root: str = "/",
 ) -> Manner:
     host = RecordedMachine(stats={PATH: SAME, "/proc/812/root" + PATH: SAME}, links={"/proc/812/root": root})
-    return manner_of(a_subject(host, old, staged=staged), OLD, new, files(text), obeys)
+    return manner_of(a_subject(host, old, staged=staged), OLD, new, files(text), can_launch)
 
 
 def test_an_ordinary_host_rehearses_the_whole_upgrade() -> None:
@@ -31,7 +31,7 @@ def test_an_ordinary_host_rehearses_the_whole_upgrade() -> None:
 
 
 def test_where_usr2_would_not_be_heard_the_new_release_is_rehearsed_alone() -> None:
-    assert manner(obeys=False) is Manner.ALONE
+    assert manner(can_launch=False) is Manner.ALONE
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_where_usr2_would_not_be_heard_the_new_release_is_rehearsed_alone() -> N
     [
         manner(new=None),
         manner(staged=None),
-        manner(a_master(argv=("nginx",)), obeys=False),
+        manner(a_master(argv=("nginx",)), can_launch=False),
         manner(a_master(argv=("sbin/nginx", "-c", "/x"))),
         manner(new=NEW._replace(server="Angie")),
         manner(new=NEW._replace(options={"prefix": "/opt"})),
