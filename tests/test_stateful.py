@@ -553,5 +553,5 @@ def check_rest(host: Pretend) -> None:
 TestRollouts = Rollouts.TestCase
 # `make test` plays the same schedules each time, so that a red run is red again; `make test-long` draws new ones.
 TestRollouts.settings = settings(
-    max_examples=5000 if LONG else 200, stateful_step_count=60 if LONG else 40, deadline=None, derandomize=not LONG
+    max_examples=5000 if LONG else 120, stateful_step_count=60 if LONG else 40, deadline=None, derandomize=not LONG
 )

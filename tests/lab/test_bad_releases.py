@@ -51,7 +51,10 @@ UNREHEARSED = {
 }
 HARMS_THE_CANARY = {"crash-on-request", "errors"}
 """Kinds that answer real users wrongly between `launch` and the bad answer to the first probe."""
-CASES = [(kind, "auto") for kind in EXPECTED] + [(kind, "off") for kind in UNREHEARSED]
+SHORT = ("crash-workers", "errors")
+CASES = [pytest.param(kind, "auto") for kind in EXPECTED] + [
+    pytest.param(kind, "off", marks=() if kind in SHORT else pytest.mark.long) for kind in UNREHEARSED
+]
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,14 @@ from tests.support.private_nginx import wait_until
 
 HEALTH = "http://127.0.0.1/health"
 ALIVE = ("new", "hang-workers", "errors", "crash-on-request")
+WITHOUT_OVERLAYS = ("plain", "unprivileged", "unix-sockets")
+IN_WORLDS = [pytest.param(world, True, id=world.name) for world in WORLDS] + [
+    pytest.param(
+        world, False, id=f"{world.name}-no-overlay", marks=() if world.name in WITHOUT_OVERLAYS else pytest.mark.long
+    )
+    for world in WORLDS
+]
+MORE_KILLS = (0.05, 0.15, 0.25, 0.4, 0.65, 0.8)
 BROKEN = {"crash-workers": Defect.WORKERS_DIE, "hung-master": Defect.NO_WORKERS, "bad-config": Defect.ENDED}
 
 
@@ -145,8 +153,7 @@ def worlds(make_lab: MakeLab, releases: Path) -> dict[str, LabHost]:
     return dict(zip([world.name for world in WORLDS], lab.hosts, strict=True))
 
 
-@pytest.mark.parametrize("overlays", [True, False], ids=["overlays", "no-overlay"])
-@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
+@pytest.mark.parametrize(("world", "overlays"), IN_WORLDS)
 def test_a_rehearsal_in_any_world_shows_both_generations_and_leaves_no_trace(
     worlds: dict[str, LabHost], releases: Path, world: World, overlays: bool
 ) -> None:
@@ -362,7 +369,9 @@ def child(pid: int) -> int | None:
     return int(found[0]) if found else None
 
 
-@pytest.mark.parametrize("after_s", [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8])
+@pytest.mark.parametrize(
+    "after_s", [0.1, 0.2, 0.3, 0.5, *(pytest.param(one, marks=pytest.mark.long) for one in MORE_KILLS)]
+)
 def test_a_rehearsal_that_is_killed_leaves_nothing(lab: Lab, releases: Path, after_s: float) -> None:
     host = lab.hosts[0]
     asked = question(releases / "new")
