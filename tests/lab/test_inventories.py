@@ -55,7 +55,7 @@ def inventory(lab: Lab, tmp_path: Path) -> Path:
 def test_the_line_of_a_refusal_leads_to_the_hosts(lab: Lab, inventory: Path) -> None:
     refused = fleet(lab, "status", inventory=inventory)
 
-    line = re.search(r"`(-l [^`]*)`", refused.err)
+    line = re.search(r"`fleet status [^`]*?(-l [^`]*)`", refused.err)
     assert (refused.code, line is not None) == (2, True), refused.said
     status = fleet(lab, "status", "--json", *shlex.split(line[1] if line else ""), inventory=inventory)
     assert status.code == 0, status.said

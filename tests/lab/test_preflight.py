@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from fleet.lab.hosts.lab_host import LabHost
-from fleet.lab.hosts.nginx import BINARY, CONFIG, PID_FILE, PREFIX, PROGRAM, START
+from fleet.lab.hosts.nginx import BINARY, CONFIG, PID_FILE, PREFIX, PROGRAM, SERVES, START
 from fleet.lab.kinds.all_kinds import KINDS
+from fleet.lab.kinds.kind import until
 from fleet.lab.lab import Lab
 from fleet.lab.releases.build import make_release
 from fleet.onhost.protocol import Finding, Severity
@@ -112,7 +113,7 @@ SCENES = {
     "master_process_off": Scene("master-process-off"),
     "stopped": Scene("frozen"),
     "signals_unheard": Scene(shell=DEAF),
-    "signal_pending": Scene(shell=f"{DEAF}; kill -USR2 $(cat {PID_FILE})"),
+    "signal_pending": Scene(shell=f"{DEAF}\n{until(SERVES)}kill -USR2 $(cat {PID_FILE})"),
     "poisoned": Scene("poisoned"),
     "other_root": Scene(shell=f"{RESTART}; mkdir /srv/jail; mount --rbind / /srv/jail; chroot /srv/jail {START}"),
     "pid_file_fixed": Scene(shell=f"mount --bind {PID_FILE} {PID_FILE}"),
