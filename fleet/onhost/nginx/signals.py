@@ -61,6 +61,12 @@ def hearing(machine: Machine, pid: int, signums: Sequence[signal.Signals] = NEED
         machine.pause()
 
 
+def is_pending(machine: Machine, pid: int, signum: signal.Signals) -> bool:
+    """Whether the signal was sent to the process and waits to be acted on."""
+    masks = _masks(machine, pid)
+    return masks is not None and bool(masks.pending & _bits([signum]))
+
+
 def _masks(machine: Machine, pid: int) -> Optional[Masks]:
     lines = dict(LINE.findall(machine.read("/proc/%d/status" % pid) or ""))
     if len(lines) < 5:

@@ -10,6 +10,7 @@ import signal
 from collections import Counter
 from typing import Collection, NamedTuple, Optional, Sequence, Tuple
 
+from fleet.onhost.nginx.signals import is_pending
 from fleet.onhost.protocol import Probe
 from fleet.onhost.rehearsal import kernel
 from fleet.onhost.rehearsal.evidence import Answered, Defect, Fault, Generation, Opened, Rehearsal
@@ -17,7 +18,7 @@ from fleet.onhost.rehearsal.inherited import Inherited, environment
 from fleet.onhost.rehearsal.log_reader import Reader, by_others, error_log
 from fleet.onhost.rehearsal.questions import ask_listeners, ask_probes
 from fleet.onhost.rehearsal.shadow import alike
-from fleet.onhost.rehearsal.startup import NOT_STARTED, Image, come_up, family, is_pending, reap, start
+from fleet.onhost.rehearsal.startup import NOT_STARTED, Image, come_up, family, reap, start
 from fleet.onhost.system.machine import POLL_S, Machine
 from fleet.onhost.system.mounts import NO_DEVICES
 

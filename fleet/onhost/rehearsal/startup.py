@@ -7,6 +7,7 @@ import stat
 from typing import Dict, FrozenSet, NamedTuple, Optional, Tuple
 
 from fleet.onhost.nginx.observe import DRAINING, MASTER, WORKER
+from fleet.onhost.nginx.signals import is_pending
 from fleet.onhost.rehearsal.evidence import Defect, Fault
 from fleet.onhost.rehearsal.inherited import Inherited, become
 from fleet.onhost.system.machine import Machine
@@ -25,7 +26,6 @@ OPEN_CALLS = {"x86_64": {2: 1, 257: 2}, "aarch64": {56: 2}}
 NOT_EXECUTED, NOT_STARTED = 127, "fleet: could not start"
 HELPER = re.compile(r"^\w+: (worker|cache|privileged agent)")
 """The titles of a master's children that are no master."""
-PENDING = re.compile(r"^S\w+Pnd:\s*(\w+)", re.MULTILINE)
 MOST_OOM_SCORE = 1000
 LAST_DESCRIPTOR = 1 << 20
 
@@ -159,12 +159,6 @@ def _is_over(machine: Machine, parent: int, started: Optional[int], ended: Dict[
 def _waits_for_signals(machine: Machine, pid: int) -> bool:
     process = machine.process(pid)
     return process is not None and process.state == "S" and not is_pending(machine, pid, signal.SIGUSR2)
-
-
-def is_pending(machine: Machine, pid: int, signum: int) -> bool:
-    """Whether the signal was sent to the process and waits to be acted on."""
-    waiting = PENDING.findall(machine.read("/proc/%d/status" % pid) or "")
-    return any(int(one, 16) >> signum - 1 & 1 for one in waiting)
 
 
 def _ending(status: Optional[int]) -> str:
