@@ -9,18 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.events import Event, EventType, dump, load
-from fleet.onhost.protocol import (
-    Ask,
-    Claim,
+from fleet.onhost.protocol import Ask, Claim, Outcome, Phase, Probe, Record, Report, State, Step
+from fleet.onhost.views import (
+    DrainView,
     MasterView,
-    Outcome,
-    Phase,
-    Probe,
-    Record,
+    PackageView,
     RehearsalSummary,
-    Report,
-    State,
-    Step,
+    RetirementView,
+    UnitView,
+    WatcherView,
 )
 from fleet.onhost.wire import Malformed
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
@@ -43,6 +40,7 @@ RECORDS = st.builds(
     allow=st.lists(WORDS, max_size=2).map(tuple),
     uncounted=st.lists(PROBES, max_size=2).map(tuple),
 )
+SPANS = st.floats(0, 1e9)
 MASTERS = st.builds(MasterView, PIDS, SHA, st.none() | WORDS, st.booleans(), st.integers(0, 64), st.integers(0, 64))
 REHEARSALS = st.builds(
     RehearsalSummary,
@@ -71,6 +69,13 @@ REPORTS = st.builds(
     claim=st.none() | st.builds(Claim, pid=PIDS, until_s=st.floats(0, 1e9)),
     lease_left_s=st.none() | st.floats(0, 1e9),
     rehearsal=st.none() | REHEARSALS,
+    unit=st.none() | st.builds(UnitView, WORDS, PIDS, WORDS, st.booleans(), st.none() | WORDS),
+    package=st.none() | st.builds(PackageView, WORDS, WORDS, st.none() | st.booleans(), st.booleans()),
+    watcher=st.none() | st.builds(WatcherView, st.booleans(), WORDS),
+    drain=st.none()
+    | st.builds(DrainView, PIDS, PIDS, st.none() | SPANS, st.lists(st.tuples(SPANS, PIDS), max_size=2).map(tuple)),
+    retirement=st.none() | st.builds(RetirementView, SPANS, st.booleans()),
+    committed_by=WORDS,
 )
 EVENTS = st.builds(
     Event,

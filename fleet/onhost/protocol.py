@@ -8,7 +8,17 @@ import these types, so no second copy can drift. `PROTOCOL` guards against an ol
 from enum import Enum
 from typing import Dict, NamedTuple, Optional, Tuple
 
-PROTOCOL = 2
+from fleet.onhost.views import (
+    DrainView,
+    MasterView,
+    PackageView,
+    RehearsalSummary,
+    RetirementView,
+    UnitView,
+    WatcherView,
+)
+
+PROTOCOL = 3
 BEAT = "beat"
 STOP = "stop"
 END_MARK = "fleet-end"
@@ -131,7 +141,12 @@ class Probe(NamedTuple):
 
 
 class Options(NamedTuple):
-    """The operator's options that the host needs. `rehearse`: preflight rehearses the upgrade (docs/rehearsal.md)."""
+    """The operator's options that the host needs.
+
+    `rehearse`: preflight rehearses the upgrade (docs/rehearsal.md). `guard`: the unit of a held nginx is guarded against a
+    stop and a restart (docs/systemd.md). `hold_package`: the package manager is told to leave nginx alone until the commit.
+    `retire_within_s`: a commit leaves the retirement of the old master to the host, for this many seconds; 0: it waits itself.
+    """
 
     settle_s: float = 2.0
     drain_timeout_s: float = 600.0
@@ -140,6 +155,9 @@ class Options(NamedTuple):
     allow: Tuple[str, ...] = ()
     probes: Tuple[Probe, ...] = ()
     rehearse: bool = True
+    guard: bool = True
+    hold_package: bool = False
+    retire_within_s: float = 0.0
 
 
 class Sender(NamedTuple):
@@ -239,40 +257,6 @@ class Finding(NamedTuple):
     overridable: bool = False
 
 
-class MasterView(NamedTuple):
-    """A master as `status` shows it."""
-
-    pid: int
-    sha256: Optional[str]
-    version: Optional[str]
-    is_old: bool
-    workers: int
-    draining: int
-
-
-class RehearsalSummary(NamedTuple):
-    """What the rehearsal of an upgrade showed on this host, and what it cost (docs/rehearsal.md).
-
-    `workers`, `listeners`, `questions` are the new release's; `lines` are log lines at `crit` and above that the running one
-    did not write. `alike` is how many questions the running release answered in the same way; 0 if `alone`: the running release
-    was not rehearsed. `notes` are sentences. `why_not` says why there was no rehearsal. `took_s` is wall time; `cpu_s` and
-    `memory_kb` are of all its processes and of the private copy; `disk_kb` is what was written to disk.
-    """
-
-    workers: int = 0
-    listeners: int = 0
-    questions: int = 0
-    alike: int = 0
-    lines: int = 0
-    alone: bool = False
-    notes: Tuple[str, ...] = ()
-    why_not: Optional[str] = None
-    took_s: float = 0.0
-    cpu_s: float = 0.0
-    memory_kb: int = 0
-    disk_kb: int = 0
-
-
 class Report(NamedTuple):
     """The host's own state at the end of a visit, whatever its outcome.
 
@@ -280,7 +264,8 @@ class Report(NamedTuple):
     is the rest of the lease in seconds, `None` without one. `unconfirmed`: the release of the record serves alone, by a
     master that no visit has verified (after a boot, or after the old master died). `undone` are the rollouts that may no
     longer begin here. `rehearsal` is that of this visit's preflight, `None` if there was none. `epoch_of` is the rollout
-    whose request brought the epoch.
+    whose request brought the epoch. `watcher` is that of the lease or of the retirement, `None` where neither is in force.
+    `committed_by` says who ended the old master, where fleet did not (a package's script).
     """
 
     phase: Phase
@@ -307,6 +292,12 @@ class Report(NamedTuple):
     undone: Tuple[str, ...] = ()
     rehearsal: Optional[RehearsalSummary] = None
     epoch_of: str = ""
+    unit: Optional[UnitView] = None
+    package: Optional[PackageView] = None
+    watcher: Optional[WatcherView] = None
+    drain: Optional[DrainView] = None
+    retirement: Optional[RetirementView] = None
+    committed_by: str = ""
 
 
 class ReplyType(Enum):

@@ -89,6 +89,18 @@ DOCUMENTS = (
                         "boot_id": "96b4cae7-f416-44d9-915b-9b8b7532e343",
                         "until_s": 90211.5,
                     },
+                    "unit": {
+                        "name": "nginx.service",
+                        "main_pid": 812,
+                        "active": "active",
+                        "follows": True,
+                        "guard": "/run/systemd/system/nginx.service.d/zz-fleet.conf",
+                    },
+                    "package": {"name": "nginx", "version": "1.26.2-1", "is_its_file": False, "on_hold": False},
+                    "watcher": {"is_alive": True, "seen_at": "2026-11-23T10:13:02.118Z"},
+                    "drain": None,
+                    "retirement": None,
+                    "committed_by": None,
                 }
             ],
         },

@@ -1,7 +1,7 @@
 """The values that the examples of documents and events share."""
 
-from fleet.onhost.protocol import RehearsalSummary
 from fleet.onhost.reasons.catalogue import finding
+from fleet.onhost.views import RehearsalSummary
 
 OLD_SHA256, NEW_SHA256 = "3f6c1d" + "0" * 58, "9a41be" + "0" * 58
 ROLLOUT, OPERATOR = "20261123-1012-k7qd", "alice@desk"

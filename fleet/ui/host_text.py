@@ -2,8 +2,9 @@
 
 from rich.text import Text
 
-from fleet.onhost.protocol import Phase, RehearsalSummary
+from fleet.onhost.protocol import Phase
 from fleet.onhost.text import counted, safe
+from fleet.onhost.views import RehearsalSummary
 from fleet.rollout.host_status import HostStatus, KnownReason, Progress
 
 STYLES = {

@@ -10,18 +10,18 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from fleet.onhost.protocol import MasterView, Phase, Report
+from fleet.onhost.protocol import Report
 from fleet.onhost.text import listed, safe, sentences
+from fleet.onhost.views import DrainView, MasterView, PackageView, RetirementView, UnitView, WatcherView
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.ui.host_text import phase_text, version
+from fleet.ui.status_notes import status_notes
+
+View = UnitView | PackageView | WatcherView | DrainView | RetirementView
 
 SCHEMA = "fleet.status/1"
 MOST_MASTERS = 8
-UNCONFIRMED = (
-    "Only the new release runs, and fleet has not verified this master: the host was rebooted, or the old master died. "
-    "Type `fleet commit` to verify and keep it, or `fleet rollback`."
-)
 
 
 def document(status: RolloutStatus) -> dict[str, Any]:
@@ -58,7 +58,17 @@ def host_document(host: HostStatus) -> dict[str, Any]:
         "lease_left_s": round(report.lease_left_s, 1) if report and report.lease_left_s is not None else None,
         "why": (record.why or None) if record else None,
         "claim": dict(report.claim._asdict()) if report and report.claim else None,
+        "unit": _values(report and report.unit),
+        "package": _values(report and report.package),
+        "watcher": _values(report and report.watcher),
+        "drain": _values(report and report.drain),
+        "retirement": _values(report and report.retirement),
+        "committed_by": (report.committed_by or None) if report else None,
     }
+
+
+def _values(view: View | None) -> dict[str, Any] | None:
+    return dict(view._asdict()) if view is not None else None
 
 
 def _master(master: MasterView) -> dict[str, Any]:
@@ -72,7 +82,7 @@ def table(status: RolloutStatus) -> Group:
         found.add_column(name, overflow="fold")
     for host in status.all:
         found.add_row(Text(safe(host.name)), phase_text(host.phase), *(Text(word) for word in _row(host.report)))
-    return Group(found, *(Text(safe(f"{host.name}: {note}")) for host in status.all for note in _notes(host)))
+    return Group(found, *(Text(safe(f"{host.name}: {note}")) for host in status.all for note in status_notes(host)))
 
 
 def _row(report: Report | None) -> tuple[str, ...]:
@@ -102,44 +112,3 @@ def _master_words(master: MasterView) -> str:
 def _rollout(report: Report) -> str:
     record = report.record
     return safe(f"{record.rollout} {record.state.value.replace('_', ' ')}, {record.operator}") if record else ""
-
-
-def _notes(host: HostStatus) -> list[str]:
-    report = host.report
-    if report is None:
-        return [sentences(host.last.message, host.last.remedy) or host.last.reason or "no answer"]
-    notes = []
-    if report.held and report.undo:
-        notes.append(f"Held. To roll back on the host: {report.undo}")
-    if report.lease_left_s is not None:
-        notes.append(f"Rolls itself back in {report.lease_left_s:.0f} s, unless fleet renews its lease or commits it.")
-    if report.record is not None and report.record.why:
-        notes.append(report.record.why)
-    if report.unconfirmed:
-        notes.append(UNCONFIRMED)
-    if report.drain_pending:
-        notes.append(
-            "Old workers still finish connections: `fleet commit` waits for them, `fleet commit --cut` closes them."
-        )
-    if report.phase in (Phase.DOWN, Phase.STRANDED, Phase.FOREIGN):
-        notes.append(f"{report.phase.value}: {_phase_note(report)}")
-    if report.orphans:
-        pids = listed(map(str, report.orphans))
-        notes.append(f"Workers without a master still serve connections, do not kill them: pid {pids}.")
-    return notes
-
-
-def _phase_note(report: Report) -> str:
-    """What a phase that needs a person means, and what to type."""
-    match report.phase:
-        case Phase.DOWN:
-            start = f" Start it on the host: {report.start_command}" if report.start_command else ""
-            return f"no nginx master runs, and fleet never starts one.{start}"
-        case Phase.STRANDED:
-            old = next((str(master.pid) for master in report.masters if master.is_old), "PID_OF_THE_OLD_MASTER")
-            return f"no worker accepts connections. Type `fleet rollback` now, or on the host: kill -HUP {old}"
-        case _:
-            return (
-                "the masters are not the ones that a rollout left. Look at them on the host (ps -fC nginx) and decide "
-                "which one stays."
-            )

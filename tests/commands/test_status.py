@@ -14,7 +14,7 @@ STATUS_KEYS = {"name", "phase", "running_sha256", "running_version", "path_sha25
 MORE_STATUS_KEYS = set(
     """
     path path_version pid_file rollout operator state why undo drain_pending start_command orphans unconfirmed
-    lease_left_s claim
+    lease_left_s claim unit package watcher drain retirement committed_by
     """.split()
 )
 

@@ -12,7 +12,8 @@ import pytest
 from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.lab import Lab
 from fleet.lab.releases.build import DEFAULT_BASE
-from fleet.onhost.protocol import END_MARK, MasterView, Outcome, Phase, Reply, ReplyType, Report, Severity
+from fleet.onhost.protocol import END_MARK, Outcome, Phase, Reply, ReplyType, Report, Severity
+from fleet.onhost.views import MasterView
 from fleet.onhost.wire import encode
 from fleet.ssh.remote.command import MAX_REPLIES
 from tests.lab.conftest import MakeLab

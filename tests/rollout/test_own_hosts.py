@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from fleet.events import Event, EventType
-from fleet.onhost.protocol import Ask, MasterView, Phase, Report, State
+from fleet.onhost.protocol import Ask, Phase, Report, State
+from fleet.onhost.views import MasterView
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.own_hosts import NOT_JOURNALED, JournaledHosts, OwnHosts, hosts_of_run, journaled_hosts, own_hosts
 from fleet.rollout.rollout_status import RolloutStatus

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.onhost.protocol import RehearsalSummary
+from fleet.onhost.views import RehearsalSummary
 from fleet.ui.host_text import rehearsal_text
 from tests.support.screens import EVIL
 

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
-from fleet.onhost.protocol import Ask, MasterView, Phase, Record, Report
+from fleet.onhost.protocol import Ask, Phase, Record, Report
+from fleet.onhost.views import MasterView
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.single_visit import decide_single_visit

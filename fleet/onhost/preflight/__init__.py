@@ -1,5 +1,5 @@
 """Preflight: every reason against an upgrade of this host. It changes nothing that runs.
 
-May import `rehearsal`, `instance`, `nginx`, `state`, `system` and `reasons`. `checks` is the door; CONTRIBUTING.md says how
-to add a check.
+May import `rehearsal`, `instance`, `nginx`, `state`, `systemd`, `packages`, `system` and `reasons`. `checks`
+is the door; CONTRIBUTING.md says how to add a check.
 """

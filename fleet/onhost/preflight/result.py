@@ -3,8 +3,9 @@
 from typing import NamedTuple, Optional, Tuple
 
 from fleet.onhost.preflight.differences import new_lines
-from fleet.onhost.protocol import Finding, RehearsalSummary
+from fleet.onhost.protocol import Finding
 from fleet.onhost.rehearsal.evidence import Answered, Generation, Rehearsal
+from fleet.onhost.views import RehearsalSummary
 
 
 class PreflightResult(NamedTuple):

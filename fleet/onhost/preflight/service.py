@@ -6,13 +6,13 @@ stopped with all its processes (docs/nginx-facts.md, section 10). The tests use 
 
 from typing import Dict, List
 
+from fleet.onhost.packages.owner import PACKAGE_LOCKS, flocked_by, owner_of
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.system.host_tools import TOOL_ENV, TOOL_TIMEOUT_S
 from fleet.onhost.system.machine import Machine
-from fleet.onhost.system.packages import PACKAGE_LOCKS, flocked_by, owner_of
-from fleet.onhost.system.systemd import PROPERTIES, RUNS_SYSTEMD, read_show, unit_of
+from fleet.onhost.systemd.unit import PROPERTIES, RUNS_SYSTEMD, read_show, unit_of
 
 
 def package_lock(machine: Machine) -> List[Finding]:

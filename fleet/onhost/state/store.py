@@ -33,7 +33,8 @@ class Serving(NamedTuple):
     `verified_master` is the new master that `verify` saw, as pid and start; any other one is unconfirmed, for example after
     a reboot. `master` is the old master that got USR2 (pid, start), `workers` how many workers it had then, `wanted` how
     many the new one starts (0: not known), `logs` the files that it wrote. `baseline` is what its log held before that.
-    `said` are the kinds of known or allowed lines of which the operator has been told.
+    `said` are the kinds of known or allowed lines of which the operator has been told. `unit` is the systemd unit that
+    started the old master; `None` where a person started it by hand.
     """
 
     argv: Tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class Serving(NamedTuple):
     logs: Tuple[str, ...] = ()
     baseline: Baseline = Baseline()
     said: Tuple[str, ...] = ()
+    unit: Optional[str] = None
 
 
 class Store:

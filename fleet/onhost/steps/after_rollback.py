@@ -17,7 +17,7 @@ from fleet.onhost.observation import Master, Observation
 from fleet.onhost.steps.context import StepContext, find
 from fleet.onhost.steps.verify import workers_before
 from fleet.onhost.system.process import Gone
-from fleet.onhost.system.systemd import followed
+from fleet.onhost.systemd.unit import followed
 from fleet.onhost.wire import Malformed
 
 RELOAD_SEEN_S = 15.0

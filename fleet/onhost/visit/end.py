@@ -4,10 +4,11 @@ import sys
 import traceback
 from typing import NamedTuple, Optional
 
-from fleet.onhost.protocol import Finding, Outcome, Phase, Record, RehearsalSummary, Reply, ReplyType, Report, Step
+from fleet.onhost.protocol import Finding, Outcome, Phase, Record, Reply, ReplyType, Report, Step
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.steps.context import StepError
 from fleet.onhost.system.process import Gone
+from fleet.onhost.views import RehearsalSummary
 from fleet.onhost.wire import Malformed
 
 

@@ -8,11 +8,12 @@ from fleet.onhost.instance import Instance
 from fleet.onhost.nginx.command_line import grouped
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.procedure import classify, is_unconfirmed
-from fleet.onhost.protocol import MasterView, Phase, Report
+from fleet.onhost.protocol import Phase, Report
 from fleet.onhost.state.fence import Fence, claim_of, fence_of
 from fleet.onhost.state.lease import left_s
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.system.machine import Machine
+from fleet.onhost.views import MasterView
 
 VERSION = re.compile(r"version: \S+?/(\S+)")
 VERSION_TIMEOUT_S = 5.0

@@ -1,8 +1,8 @@
 """A rehearsal in numbers."""
 
 from fleet.onhost.preflight.result import summary
-from fleet.onhost.protocol import RehearsalSummary
 from fleet.onhost.rehearsal.evidence import Answered, Defect, Fault, Generation, Opened, Rehearsal
+from fleet.onhost.views import RehearsalSummary
 
 HTTP = Opened("tcp", "0.0.0.0:80", 2)
 WELL = (Answered("tcp 0.0.0.0:80", "200", True), Answered("http://127.0.0.1/health", "as expected", True))

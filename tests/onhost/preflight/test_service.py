@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from fleet.onhost.packages.owner import owner_of
 from fleet.onhost.preflight.service import package_lock, packaged, unit
 from fleet.onhost.system.machine import Machine, Ran
-from fleet.onhost.system.packages import owner_of
 from fleet.onhost.system.process import Process
-from fleet.onhost.system.systemd import PROPERTIES, Followed, followed, unit_of
+from fleet.onhost.systemd.unit import PROPERTIES, Followed, followed, unit_of
 from tests.support.onhost.recorded import PATH, RecordedMachine, a_look, a_master, a_subject
 
 UNVERIFIED = {

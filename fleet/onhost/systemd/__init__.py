@@ -1,0 +1,4 @@
+"""What systemd is asked of nginx's unit, and told.
+
+May import `system`.
+"""
