@@ -311,9 +311,9 @@ MODES = (
         40,
         "the package manager upgrades nginx by itself",
         "package_lock packaged",
-        "swap_unseen went_back",
+        "swap_unseen went_back image_deleted",
         "fleet refuses while the package manager's lock is held, names a package that owns the binary, and prints the "
-        "command that holds it.",
+        "command that holds it. A swap leaves the old binary a name, so that needrestart does not restart nginx.",
     ),
     _mode(
         41,

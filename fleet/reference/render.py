@@ -59,9 +59,14 @@ def page() -> str:
 
 
 def _group(title: str, reasons: Sequence[Reason]) -> str:
-    rows = ((f"`{one.word}`", _kind(one), one.meaning, one.remedy) for one in reasons)
+    rows = ((f"`{one.word}`", _kind(one), one.meaning, _said(one.remedy)) for one in reasons)
     more = f"\n{SHARED_HEAD}{_words(SHARED)}.\n" if reasons is REHEARSAL else ""
     return f"## {title}\n\n" + table(("word", "kind", "message", "what to do"), rows) + more
+
+
+def _said(template: str) -> str:
+    """The template with its doubled braces as they are printed, so that a command can be copied from the page."""
+    return template.replace("{{", "{").replace("}}", "}")
 
 
 def _kind(reason: Reason) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleet.lab.hosts.lab_host import LabHost
+from fleet.lab.hosts.nginx import PREFIX
 from fleet.lab.lab import Lab
 from fleet.lab.releases.build import DEFAULT_BASE, make_release
 from tests.lab.conftest import MakeLab
@@ -65,6 +66,29 @@ def wait_for_phases(lab: Lab, wanted: set[str]) -> None:
     until = time.monotonic() + PATIENCE_S
     while not (seen := phases(lab)) <= wanted:
         assert time.monotonic() < until, f"still {seen}"
+
+
+def executed(host: LabHost) -> list[str]:
+    """What /proc/PID/exe reads for each master, the older one first."""
+    masters = "'[m]aster process'"
+    pids = f"$(pgrep -of {masters}; pgrep -nf {masters})"
+    return host.sh(f"for pid in {pids}; do readlink /proc/$pid/exe; done").splitlines()
+
+
+def test_no_master_runs_a_file_without_a_name(lab: Lab, release: Path) -> None:
+    """needrestart would restart nginx for it: on an overlay, too."""
+    host = lab.hosts[0]
+    new, kept = f"{PREFIX}/sbin/nginx", f"{PREFIX}/sbin/.nginx.fleet-kept"
+    one = ("-l", host.name)
+    run(lab, 0, "upgrade", str(release), *one, *HELD)
+    assert executed(host) == [kept, new]
+    run(lab, 0, "rollback", "-y", *one)
+    assert executed(host) == [new, new]
+    run(lab, 0, "upgrade", str(release), *one, *HELD)
+    run(lab, 0, "commit", "-y", *one)
+    assert executed(host) == [new, new]
+    run(lab, 0, "rollback", "-y", *one)
+    assert executed(host) == [new, new]
 
 
 def test_a_host_that_rolled_itself_back_is_not_committed(lab: Lab, release: Path) -> None:

@@ -195,10 +195,17 @@ def test_a_file_that_may_not_be_executed_also_after_that_is_given_up(host: Heard
     before, master = host.sha256(), host.nginx.master()
 
     class Unlucky(Machine):
+        def exchange(self, one: str, other: str) -> bool:
+            return super().exchange(one, other) and self.spoil(other)
+
         def rename(self, source: str, target: str) -> None:
             super().rename(source, target)
-            if target == str(host.nginx.binary) and host.sha256() == host.target:
+            self.spoil(target)
+
+        def spoil(self, path: str) -> bool:
+            if path == str(host.nginx.binary) and host.sha256() == host.target:
                 host.nginx.binary.chmod(0o600)
+            return True
 
     host.machine = Unlucky()
     end, report = upgraded(host)

@@ -166,7 +166,8 @@ class Observer:
         """Workers of this instance without a master: only init reaps them, and they keep serving.
 
         A worker belongs to this instance when it shares a listening socket with one of its masters or, if no master is left,
-        when it runs the instance's file. A title proves nothing: other instances may have orphans, too.
+        when it runs the instance's file, or the one that a swap has kept beside it. A title proves nothing: other instances
+        may have orphans, too.
         """
         alone = [p.pid for p in look.by_pid.values() if WORKER.match(p.title) and p.ppid not in masters]
         alone = [pid for pid in alone if self.machine.same_pid_namespace(pid)]
@@ -174,7 +175,8 @@ class Observer:
         if family:
             return tuple(sorted(pid for pid in alone if shared & self.machine.socket_inodes(pid)))
         wanted = self.layout.binary and self.machine.real_path(self.layout.binary)
-        return tuple(sorted(pid for pid in alone if self.machine.image_path(pid) == wanted and self.held(pid)))
+        files = (wanted, beside(wanted, "kept")) if wanted else ()
+        return tuple(sorted(pid for pid in alone if self.machine.image_path(pid) in files and self.held(pid)))
 
     def _litter(
         self, path: Optional[str], named: Optional[int], oldbin: Optional[int], family: Sequence[Process]
@@ -216,6 +218,12 @@ class Observer:
         if key not in self._hashes:
             self._hashes[key] = self.machine.sha256(path)
         return self._hashes[key]
+
+
+def beside(path: str, word: str) -> str:
+    """The name of one of fleet's own files in the folder of `path`: `new` is being written, `kept` is the old binary."""
+    folder, name = os.path.split(path)
+    return "%s/.%s%s%s" % (folder, name, OWN_NAME, word)
 
 
 def argv_of(process: Process) -> Tuple[str, ...]:

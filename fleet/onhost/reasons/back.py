@@ -131,6 +131,13 @@ AFTER = (
         "Let it open the new ones: `kill -USR1 {pid}`.",
     ),
     warning(
+        "image_deleted",
+        'The file /proc/{pid}/exe reads "(deleted)", although the old binary is back at its path: needrestart, also by apt, '
+        "would restart nginx.",
+        "Keep needrestart off nginx: `echo '$nrconf{{override_rc}}{{qr(^nginx)}} = 0;' > "
+        "/etc/needrestart/conf.d/nginx.conf`. Or restart nginx at a quiet time.",
+    ),
+    warning(
         "unit_main_pid_stale",
         "The systemd unit {unit} has pid {main} as its main process, but nginx is pid {pid}; a stop would not be graceful.",
         "Let systemd read the pid file: `systemctl reload {unit}`.",

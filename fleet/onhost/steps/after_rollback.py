@@ -30,7 +30,7 @@ FOLLOW_SEEN_S = 3.0
 def put_right(context: StepContext) -> None:
     """Correct all of it. A correction that fails is only a warning, because the host is back."""
     try:
-        for put_it in (_reload_if_due, _reopen_logs, _compare_main_pid):
+        for put_it in (_reload_if_due, _reopen_logs, _say_deleted, _compare_main_pid):
             seen = context.look()
             if len(seen.masters) != 1 or not seen.masters[0].accepting:
                 return
@@ -123,6 +123,12 @@ def _reopen_logs(context: StepContext, old: Master) -> None:
 
 def _writers(master: Master) -> Collection[int]:
     return [master.pid] + [worker.pid for worker in master.accepting]
+
+
+def _say_deleted(context: StepContext, old: Master) -> None:
+    """Warn if the name by which the master was executed is lost: the file system could not exchange it, or it was removed."""
+    if context.machine.image_is_deleted(old.pid):
+        context.warn("image_deleted", pid=old.pid)
 
 
 def _compare_main_pid(context: StepContext, old: Master) -> None:

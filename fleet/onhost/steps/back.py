@@ -8,11 +8,13 @@ import signal
 from typing import Iterable, Tuple
 
 from fleet.onhost.nginx.master_paths import OLDBIN
+from fleet.onhost.nginx.observe import beside
 from fleet.onhost.nginx.probe import ask
 from fleet.onhost.observation import Master, Observation, Worker
 from fleet.onhost.steps.context import StepContext, StepFailed, StepRefused, accepting, find, identities, pair
-from fleet.onhost.steps.forward import USR1_SEEN_S, beside, must_hear, path_of
+from fleet.onhost.steps.forward import USR1_SEEN_S, must_hear, path_of
 from fleet.onhost.steps.log_evidence import floods
+from fleet.onhost.steps.own_files import take_name_back
 from fleet.onhost.steps.probe_verdict import counted
 from fleet.onhost.steps.recover_release import has_or_rescued
 from fleet.onhost.steps.verify import say_doubled
@@ -197,7 +199,10 @@ def _old_alone(context: StepContext, old: Master) -> None:
 
 
 def restore(context: StepContext, seen: Observation) -> None:
-    """Put the file from before back at the path: rename the kept file, or copy it from the store."""
+    """Put the file from before back at the path: rename the kept file, or copy it from the store.
+
+    The kept file is the very one that the old master executes, so that /proc/PID/exe reads the path again.
+    """
     wanted = context.belongs_at_path()
     if seen.path_sha256 == wanted:
         return
@@ -234,6 +239,8 @@ def sweep(context: StepContext, seen: Observation) -> None:
     end_workers(context, orphans)
     if orphans:
         context.warn("orphans_ended", pids=_pids(orphans))
+    if seen.path is not None:
+        take_name_back(context.machine, seen, seen.path)
     for path in seen.litter:
         context.machine.unlink(path)
         if path.endswith(OLDBIN):

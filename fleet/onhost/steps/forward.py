@@ -5,11 +5,11 @@ seen. So it can begin again after any interruption. No signal is sent before the
 pending signals can add up to an outage (docs/nginx-facts.md, section 5).
 """
 
-import os
 import signal
 
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.steps.context import StepContext, StepFailed, StepRefused, WinchPending, find, pair
+from fleet.onhost.steps.own_files import put_at
 from fleet.onhost.steps.recover_release import has_or_rescued
 
 DRAIN_SEEN_S = 15.0
@@ -20,8 +20,8 @@ RETIRE_SEEN_S = 10.0
 def swap(context: StepContext, seen: Observation) -> None:
     """Put the target at the path, and keep the old file beside it and in the store. The old master is not touched.
 
-    The path holds a valid file at every moment: the new file is made beside it and renamed over it. A symbolic link stays:
-    the file that it leads to is replaced.
+    The path holds a valid file at every moment: the new file is made beside it, and the two exchange their names. A
+    symbolic link stays: the file that it leads to is replaced.
     """
     path = path_of(seen)
     if seen.path_sha256 == context.target:
@@ -31,18 +31,10 @@ def swap(context: StepContext, seen: Observation) -> None:
         if context.target == context.record.before_process:
             raise StepRefused("release_lost", sha256=context.target[:12])
         raise StepRefused("release_missing", path=source)
-    fresh, kept = beside(path, "new"), beside(path, "kept")
     try:
         _keep_old(context, seen, path)
-        context.machine.unlink(fresh)
-        context.machine.copy(source, fresh, like=path)
-        if context.machine.sha256(fresh) != context.target:
-            raise StepRefused("disk_error", path=fresh)
-        context.machine.unlink(kept)
-        context.machine.link(path, kept)
-        context.machine.rename(fresh, path)
+        put_at(context, seen, source, path)
     except OSError as error:
-        context.machine.unlink(fresh)
         raise StepRefused("swap_failed", path=path, error=error)
     if context.look().path_sha256 != context.target:
         raise StepFailed("swap_unseen", path=path)
@@ -155,12 +147,6 @@ def _settle_pid_files(context: StepContext) -> None:
     if not came:
         pids = " ".join(str(one.pid) for one in now.masters)
         raise StepFailed("pid_file_lies", path=now.pid_file, held=now.pid_file_pid or "no pid", pid=pids)
-
-
-def beside(path: str, word: str) -> str:
-    """The name of one of fleet's own files in the folder of `path`. `observe` recognizes the pattern."""
-    folder, name = os.path.split(path)
-    return "%s/.%s.fleet-%s" % (folder, name, word)
 
 
 def path_of(seen: Observation) -> str:

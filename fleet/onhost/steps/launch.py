@@ -16,6 +16,7 @@ from fleet.onhost.nginx.loaded import loaded_at_s
 from fleet.onhost.nginx.log.baseline import baseline_of, said_before
 from fleet.onhost.nginx.log_files import written_by
 from fleet.onhost.nginx.master_paths import config_of, pid_path
+from fleet.onhost.nginx.observe import beside
 from fleet.onhost.nginx.signals import hearing
 from fleet.onhost.nginx.start_failures import Cause, Repair, is_ignored, why_not_run, why_not_started
 from fleet.onhost.nginx.worker_count import worker_count
@@ -23,7 +24,7 @@ from fleet.onhost.observation import Master, Observation
 from fleet.onhost.state.known_lines import Baseline
 from fleet.onhost.state.store import Serving
 from fleet.onhost.steps.context import StepContext, StepError, StepFailed, StepRefused, find, identities
-from fleet.onhost.steps.forward import beside, must_hear, path_of
+from fleet.onhost.steps.forward import must_hear, path_of
 from fleet.onhost.steps.probe_verdict import ask_before_launch
 
 LAUNCH_SEEN_S = 5.0

@@ -3,6 +3,7 @@
 What is written is flushed to disk before the method returns, because the host may lose power at any moment.
 """
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -22,6 +23,11 @@ TEMPORARY = ".tmp."
 IOC_READ = 0x40000000 if os.uname().machine.startswith(("ppc", "mips", "sparc", "alpha")) else 0x80000000
 IMMUTABLE, APPEND_ONLY = 0x10, 0x20  # FS_IMMUTABLE_FL and FS_APPEND_FL of linux/fs.h
 FS_IOC_GETFLAGS = IOC_READ | struct.calcsize("l") << 16 | ord("f") << 8 | 1
+RENAME_EXCHANGE, AT_FDCWD = 2, -100  # linux/fs.h, linux/fcntl.h
+# renameat2(2) by number, for a 64-bit Python whose C library does not have it: glibc before 2.28, musl.
+_RENAMEAT2 = {"x86_64": 316, "aarch64": 276, "riscv64": 276, "ppc64le": 357, "s390x": 347}
+_NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
+"""What a kernel (before 3.15) or a file system (NFS) answers that can't exchange two names (rename(2))."""
 
 
 class Files:
@@ -197,6 +203,20 @@ class Files:
         os.rename(source, target)
         _sync(os.path.dirname(target) or ".")
 
+    def exchange(self, one: str, other: str) -> bool:
+        """Exchange the files that two names in one folder have, at one moment, and flush the folder to disk.
+
+        Each file keeps a name throughout, as a process that executes it can see. False, and nothing is changed, where the
+        kernel or the file system can't do it. Raises OSError.
+        """
+        code = _exchanged(os.fsencode(one), os.fsencode(other))
+        if code in _NO_EXCHANGE:
+            return False
+        if code:
+            raise OSError(code, os.strerror(code), one, None, other)
+        _sync(os.path.dirname(other) or ".")
+        return True
+
     def unlink(self, path: str) -> None:
         """Remove the name; no error when it does not exist."""
         try:
@@ -204,6 +224,20 @@ class Files:
         except FileNotFoundError:
             return
         _sync(os.path.dirname(path) or ".")
+
+
+def _exchanged(one: bytes, other: bytes) -> int:
+    """The error number of the exchange; 0 when it was done."""
+    library = ctypes.CDLL(None, use_errno=True)
+    words = ctypes.c_int(AT_FDCWD), one, ctypes.c_int(AT_FDCWD), other, ctypes.c_uint(RENAME_EXCHANGE)
+    number = _RENAMEAT2.get(os.uname().machine) if struct.calcsize("P") == 8 else None
+    if hasattr(library, "renameat2"):
+        result = library.renameat2(*words)
+    elif number is not None:
+        result = library.syscall(ctypes.c_long(number), *words)
+    else:
+        return errno.ENOSYS
+    return ctypes.get_errno() if result else 0
 
 
 def _without_waiting(path: str, flags: int) -> int:

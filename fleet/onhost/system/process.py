@@ -9,6 +9,8 @@ from typing import FrozenSet, List, NamedTuple, Optional, Tuple
 
 import psutil
 
+DELETED = " (deleted)"
+
 
 class Process(NamedTuple):
     """One process. (pid, start) is its identity within a boot; `start` is field 22 of /proc/PID/stat, in clock ticks.
@@ -62,7 +64,14 @@ class Processes:
             path = os.readlink("/proc/%d/exe" % pid)
         except OSError:
             return None
-        return path[: -len(" (deleted)")] if path.endswith(" (deleted)") else path
+        return path[: -len(DELETED)] if path.endswith(DELETED) else path
+
+    def image_is_deleted(self, pid: int) -> bool:
+        """Whether /proc/PID/exe reads "(deleted)": the name by which the process was executed is gone."""
+        try:
+            return os.readlink("/proc/%d/exe" % pid).endswith(DELETED)
+        except OSError:
+            return False
 
     def leads_session(self, pid: int) -> bool:
         """Whether the process has called setsid(), as a daemon does when it starts."""

@@ -1,15 +1,17 @@
 """What a look at a real nginx says of the files around it."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fleet.onhost.nginx.observe import Observer
+from fleet.onhost.nginx.observe import Observer, beside
 from fleet.onhost.protocol import Layout
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.system.sockets import Listener
-from tests.support.private_nginx import PrivateNginx
+from tests.support.private_nginx import PrivateNginx, wait_until
 
 
 @pytest.fixture
@@ -62,3 +64,16 @@ def test_an_oldbin_that_names_the_older_master_of_two_is_none(nginx: PrivateNgin
     look = Observer(Machine(), Layout(pid_file=str(nginx.pid_file))).look()
 
     assert ([one.pid for one in look.masters], look.oldbin_pid, look.litter) == ([old, new], old, ())
+
+
+def test_orphans_that_run_the_kept_binary_are_the_instance_s_own(nginx: PrivateNginx) -> None:
+    """After a swap the old master and its workers run the file under fleet's own name."""
+    master, workers = nginx.master(), tuple(sorted(nginx.workers(nginx.master())))
+    kept = Path(beside(str(nginx.binary), "kept"))
+    kept.write_bytes(nginx.binary.read_bytes())
+    assert Machine().exchange(str(kept), str(nginx.binary))
+    os.kill(master, signal.SIGKILL)
+    observer = Observer(Machine(), Layout(binary=str(nginx.binary), pid_file=str(nginx.pid_file)))
+    wait_until(lambda: not observer.look().masters, "the master's end")
+
+    assert observer.look().orphans == workers

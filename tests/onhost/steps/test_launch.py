@@ -37,9 +37,9 @@ class ShownTooLate(Unseen):
 class ShownAfterPreflight(Unseen):
     """The masks are seen once the new binary lies at the path."""
 
-    def rename(self, source: str, target: str) -> None:
-        super().rename(source, target)
-        self.shows = self.shows or target.endswith("/sbin/nginx")
+    def exchange(self, one: str, other: str) -> bool:
+        self.shows = self.shows or other.endswith("/sbin/nginx")
+        return super().exchange(one, other)
 
 
 @pytest.fixture(scope="module")

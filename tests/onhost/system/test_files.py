@@ -1,8 +1,12 @@
 """What the machine promises of files: nothing is lost, no link is followed, owner and mode stay."""
 
+import ctypes
 import gzip
 import os
+import shutil
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,3 +87,64 @@ def test_the_link_of_a_process_that_ends_just_then_is_given_as_it_is(monkeypatch
     monkeypatch.setattr(os, "readlink", gone)
 
     assert Machine().real_path("/proc/self/cwd") == "/proc/self/cwd"
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Path]:
+    """A program that sleeps, and another file beside it."""
+    program, other = tmp_path / "program", tmp_path / ".other"
+    shutil.copy("/bin/sleep", program)
+    other.write_text("other")
+    return program, other
+
+
+def test_an_exchange_leaves_a_running_file_a_name(two: tuple[Path, Path]) -> None:
+    program, other = two
+    inode = program.stat().st_ino
+    with subprocess.Popen([str(program), "60"]) as process:
+        try:
+            machine = Machine()
+            assert machine.exchange(str(other), str(program))
+
+            assert (program.read_text(), other.stat().st_ino) == ("other", inode)
+            assert machine.image_path(process.pid) == str(other)
+            assert not machine.image_is_deleted(process.pid)
+            machine.rename(str(other), str(program))
+            assert os.readlink(f"/proc/{process.pid}/exe") == str(program)
+            machine.rename(str(shutil.copy("/bin/sleep", other)), str(program))
+            assert machine.image_is_deleted(process.pid)
+        finally:
+            process.kill()
+
+
+def test_a_c_library_without_renameat2_is_gone_around(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of musl, and of glibc before 2.28."""
+    real = ctypes.CDLL(None, use_errno=True)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: SimpleNamespace(syscall=real.syscall))
+    program, other = two
+
+    assert Machine().exchange(str(other), str(program))
+
+    assert program.read_text() == "other"
+    with pytest.raises(FileNotFoundError, match="missing"):
+        Machine().exchange(str(other.with_name("missing")), str(program))
+
+
+def test_an_exchange_that_the_kernel_can_t_do_is_none(tmp_path: Path) -> None:
+    """EINVAL: as of NFS; here of a folder with one in it."""
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+
+    assert not Machine().exchange(str(inner), str(inner.parent))
+
+    assert inner.is_dir()
+
+
+def test_an_exchange_that_fails_says_why(two: tuple[Path, Path]) -> None:
+    program, other = two
+    other.unlink()
+
+    with pytest.raises(FileNotFoundError, match="other"):
+        Machine().exchange(str(other), str(program))
+
+    assert program.exists()

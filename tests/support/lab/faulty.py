@@ -25,7 +25,7 @@ class FaultyMachine(Machine):
     """This host, with one point at which it stops.
 
     Places: `intent` (written, nothing done), `before` and `effect` (each side of the first act of the step: a signal, a
-    rename, a removal), `pause` (waiting for what it caused), `after` (the result is written).
+    rename, an exchange, a removal), `pause` (waiting for what it caused), `after` (the result is written).
     """
 
     def __init__(self) -> None:
@@ -56,6 +56,12 @@ class FaultyMachine(Machine):
         Machine.rename(self, source, target)
         if acts:
             self._at("effect")
+
+    def exchange(self, one: str, other: str) -> bool:
+        self._at("before")
+        done = Machine.exchange(self, one, other)
+        self._at("effect")
+        return done
 
     def unlink(self, path: str) -> None:
         acts = self._step == "sweep" and self.exists(path)

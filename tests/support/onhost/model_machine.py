@@ -105,6 +105,9 @@ class ModelMachine(Machine):
     def leads_session(self, pid: int) -> bool:
         return False
 
+    def image_is_deleted(self, pid: int) -> bool:
+        return False
+
     def socket_inodes(self, pid: int) -> frozenset[int]:
         return frozenset({LISTENER})
 
@@ -152,12 +155,15 @@ class ModelMachine(Machine):
     def copy(self, source: str, target: str, like: str) -> None:
         self.files[target] = os.path.basename(os.path.dirname(source))  # out of the store: releases/SHA256/nginx
 
-    def link(self, source: str, target: str) -> None:
-        self.files[target] = str(self.sha256(source))
-
     def rename(self, source: str, target: str) -> None:
         assert target == PATH
         self.model = self.model.put(self.files.pop(source))
+
+    def exchange(self, one: str, other: str) -> bool:
+        assert other == PATH
+        mine, self.files[one] = self.files[one], str(self.model.path)
+        self.model = self.model.put(mine)
+        return True
 
     def unlink(self, path: str) -> None:
         self.files.pop(path, None)
