@@ -19,6 +19,7 @@ import pytest
 
 import fleet
 from fleet.cli import fleet as commands
+from fleet.lab.hosts import systemd
 from fleet.lab.requirements import PROGRAMS
 from tests.support.order import LONG_MODULES
 from tests.support.places import ROOT
@@ -425,6 +426,13 @@ def test_the_bootstrap_installs_all_that_the_lab_needs() -> None:
     assert listed is not None
     pairs = dict(pair.split(":") for pair in listed[1].split())
     assert pairs == {**PROGRAMS, "python3": "python3"}
+
+
+def test_the_bootstrap_of_the_tests_installs_what_hosts_with_systemd_run() -> None:
+    listed = re.search(r"TEST_PROGRAMS='(.*?)'", (ROOT / "dev").read_text(), re.S)
+
+    assert listed is not None
+    assert set(systemd.REQUIRED) <= set(listed[1].split())
 
 
 # The skips

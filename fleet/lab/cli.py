@@ -59,7 +59,7 @@ def lab() -> None:
     multiple=True,
     show_default="none",
     help="Make a host of this kind, which fleet lab kinds lists; KIND=N makes N of them, KIND=HOST the named one. "
-    "Repeatable.",
+    "Repeatable. systemd alone is for every host that has no other kind.",
 )
 @option(
     "--show",
@@ -80,6 +80,7 @@ def up(n: int, wanted: tuple[str, ...], show: tuple[str, ...], name: str) -> Non
     Examples:
       sudo fleet lab up 6
       sudo fleet lab up 20 --with daemon-off=2
+      sudo fleet lab up 4 --with systemd
     """
     began = time.monotonic()
     made = commands.up(n, name, wanted, show=show)
@@ -104,7 +105,7 @@ def list_kinds() -> None:
       fleet lab kinds
     """
     for kind in KINDS.values():
-        click.echo(f"{kind.name:20}{kind.summary}")
+        click.echo(f"{kind.name:25}{kind.summary}")
 
 
 @lab.command()

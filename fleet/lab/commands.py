@@ -67,14 +67,17 @@ def inventory_copy(name: str, inventories: Path = INVENTORIES) -> Path | None:
 def spread(wanted: Iterable[str], count: int) -> Mapping[str, str]:
     """The kind by host name: `KIND=lab-003` names a host, `KIND=2` or `KIND` takes the last hosts that are still plain.
 
-    The last ones, so that the first hosts, which are the canaries, stay plain as long as possible.
+    The last ones, so that the first hosts, which are the canaries, stay plain as long as possible. `KIND` alone of a kind
+    that is `for_all` takes every host that the others leave.
     """
     kinds: dict[str, str] = {}
     numbers: list[tuple[str, int]] = []
+    rest: str | None = None
     for text in wanted:
         kind, _, where = text.partition("=")
-        all_kinds.kind(kind)
-        if where.isdigit() or not where:
+        if all_kinds.kind(kind).for_all and not where:
+            rest = kind
+        elif where.isdigit() or not where:
             numbers.append((kind, int(where or 1)))
         elif where in kinds:
             raise Refused(f"--with {text}: {where} already has the kind {kinds[where]}.", "Name each host once.")
@@ -88,6 +91,8 @@ def spread(wanted: Iterable[str], count: int) -> Mapping[str, str]:
             )
         for _ in range(many):
             kinds[free.pop(0)] = kind
+    if rest is not None:
+        kinds.update(dict.fromkeys(free, rest))
     return kinds
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from pathlib import Path
 
 from fleet.errors import LockHeld, Refused
@@ -43,6 +43,13 @@ class Owner:
     start: int
 
 
+class Init(StrEnum):
+    """What a host has as its PID 1: the lab's own small init with an /etc/rc, or systemd."""
+
+    RC = "rc"
+    SYSTEMD = "systemd"
+
+
 @dataclass(frozen=True, slots=True)
 class HostEntry:
     """One host in the state file."""
@@ -51,6 +58,7 @@ class HostEntry:
     number: int
     address: str
     kind: str | None = None
+    init: Init = Init.RC
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,10 @@ class LabPaths:
     @property
     def template(self) -> Path:
         return self.disks / "template"
+
+    @property
+    def systemd_layer(self) -> Path:
+        return self.disks / "systemd"
 
     @property
     def private_key(self) -> Path:
@@ -158,7 +170,7 @@ def read_state(paths: LabPaths) -> State | None:
             boot_id=plain["boot_id"],
             owner=Owner(**owner) if owner else None,
             subnet=plain["subnet"],
-            hosts=tuple(HostEntry(**entry) for entry in plain["hosts"]),
+            hosts=tuple(HostEntry(**{**entry, "init": Init(entry["init"])}) for entry in plain["hosts"]),
             show=tuple(plain["show"]),
             inventory_copy=plain["inventory_copy"],
         )

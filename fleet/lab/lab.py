@@ -19,6 +19,7 @@ from fleet.errors import LockHeld, Refused
 from fleet.lab import inventory_file, network, requirements
 from fleet.lab.folder import (
     HostEntry,
+    Init,
     LabPaths,
     Owner,
     Stage,
@@ -30,7 +31,7 @@ from fleet.lab.folder import (
     subnets_locked,
     write_state,
 )
-from fleet.lab.hosts import cgroup, disk, sshd
+from fleet.lab.hosts import cgroup, disk, nginx, sshd, systemd
 from fleet.lab.hosts.lab_host import LabHost, plug_in
 from fleet.lab.kinds import all_kinds
 from fleet.lab.kinds.kind import Kind, check, prepare_disk
@@ -166,6 +167,7 @@ def _plan(count: int, wanted: Mapping[str, str]) -> dict[str, Kind]:
     plan = {name: all_kinds.kind(wanted.get(name)) for name in names}
     for kind in set(plan.values()):
         check(kind)
+    systemd.check_watches(sum(kind.init is Init.SYSTEMD for kind in plan.values()))
     return plan
 
 
@@ -196,22 +198,15 @@ def _clear_way(paths: LabPaths) -> None:
 def _build(paths: LabPaths, began: State, wanted: Mapping[str, Kind]) -> tuple[LabHost, ...]:
     write_state(paths, began)
     paths.disks.mkdir()
-    run(
-        [
-            "mount",
-            "-t",
-            "tmpfs",
-            "-o",
-            f"mode=711,size={max(1 << 30, len(wanted) * HOST_BYTES)}",
-            paths.prefix,
-            str(paths.disks),
-        ]
-    )
+    options = f"mode=711,size={max(LEAST_BYTES, len(wanted) * HOST_BYTES)}"
+    run(["mount", "-t", "tmpfs", "-o", options, paths.prefix, str(paths.disks)])
     disk.make_template(paths, sshd.make_key(paths.private_key, f"lab {paths.name}"))
+    if any(kind.init is Init.SYSTEMD for kind in wanted.values()):
+        systemd.make_layer(paths)
     with subnets_locked():
         subnet = network.choose_subnet(paths)
         entries = tuple(
-            HostEntry(name, number, network.address(subnet, number), kind.name)
+            HostEntry(name, number, network.address(subnet, number), kind.name, kind.init)
             for number, (name, kind) in enumerate(wanted.items(), 1)
         )
         state = replace(began, subnet=str(subnet), hosts=entries)
@@ -225,7 +220,7 @@ def _build(paths: LabPaths, began: State, wanted: Mapping[str, Kind]) -> tuple[L
     _each(hosts, lambda host: _finish(host, wanted[host.name]))
     users = {name: kind.user for name, kind in wanted.items()}
     sshd.write_client_files(paths, keys, entries, users)
-    variables = {name: {**dict(kind.variables), **_user(kind)} for name, kind in wanted.items()}
+    variables = {name: {**_layout(kind), **dict(kind.variables), **_user(kind)} for name, kind in wanted.items()}
     text = inventory_file.text(paths, entries, variables)
     paths.inventory.write_text(text)
     if state.inventory_copy:
@@ -291,6 +286,12 @@ def _hosts(paths: LabPaths, state: State) -> tuple[LabHost, ...]:
 def _each(hosts: Iterable[LabHost], act: Callable[[LabHost], T]) -> list[T]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(act, hosts))
+
+
+def _layout(kind: Kind) -> dict[str, str]:
+    if kind.layout is nginx.OWN:
+        return {}
+    return {"nginx_binary": kind.layout.program, "nginx_pid_file": kind.layout.pid_file}
 
 
 def _user(kind: Kind) -> dict[str, str]:

@@ -23,10 +23,15 @@ from fleet.lab.kinds.all_kinds import KINDS
         (["no-python=2"], {"lab-006": "no-python", "lab-005": "no-python"}),
         (["no-python=lab-002"], {"lab-002": "no-python"}),
         (["poisoned", "no-python=lab-006"], {"lab-006": "no-python", "lab-005": "poisoned"}),
+        (["systemd=2"], {"lab-006": "systemd", "lab-005": "systemd"}),
     ],
 )
 def test_odd_hosts_take_the_last_places_that_are_free(wanted: list[str], spread_out: Mapping[str, str]) -> None:
     assert spread(wanted, 6) == spread_out
+
+
+def test_systemd_without_a_number_is_for_every_host_that_has_no_other_kind() -> None:
+    assert spread(["systemd", "no-python"], 3) == {"lab-001": "systemd", "lab-002": "systemd", "lab-003": "no-python"}
 
 
 @pytest.mark.parametrize(

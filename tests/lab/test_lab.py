@@ -344,15 +344,17 @@ def upping(paths: LabPaths, script: str) -> list[str]:
     return [sys.executable, "-c", f"{words}; from fleet.lab.processes import this_process; up = Lab.up; {script}"]
 
 
-@pytest.mark.parametrize("far", ["mount", "bridge", "host", "ready"])
+@pytest.mark.parametrize("far", ["mount", "bridge", "host", "group", "ready"])
 def test_an_up_that_is_killed_leaves_nothing_that_down_does_not_find(paths: LabPaths, far: str) -> None:
     reached = {
         "mount": lambda: paths.disks.is_mount(),
         "bridge": lambda: paths.prefix in network.links(paths),
         "host": lambda: processes_of(paths) != (),
+        "group": lambda: cgroup.groups(paths) != (),
         "ready": lambda: paths.known_hosts.exists(),
     }[far]
-    with subprocess.Popen(upping(paths, "up(name, 8, state=root)")) as process:
+    script = "up(name, 8, {'lab-001': 'systemd', 'lab-002': 'systemd'}, state=root)"
+    with subprocess.Popen(upping(paths, script)) as process:
         assert wait_until(reached, within_s=WITHIN_S)
         process.send_signal(signal.SIGKILL)
 

@@ -37,6 +37,7 @@ LONG_MODULES = {
     "tests/lab/test_probes.py": 30,
     "tests/lab/test_hostile.py": 30,
     "tests/lab/releases/test_on_hosts.py": 30,
+    "tests/lab/hosts/test_systemd.py": 25,
     "tests/lab/test_ssh.py": 25,
     "tests/lab/test_lab.py": 25,
     "tests/lab/releases/test_build.py": 25,

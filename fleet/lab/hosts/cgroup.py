@@ -1,9 +1,11 @@
-"""Limits on a host's nginx by cgroups, version 1 or 2, for the kinds with too little memory or too few processes.
+"""The cgroups of a host, version 1 or 2: its own tree, when systemd is its PID 1, or a limit on its nginx, for the kinds
+with too little memory or too few processes.
 
-The name of the group begins with the lab's prefix, so that `down` finds it.
+The name of a group begins with the lab's prefix, so that `down` finds it.
 """
 
 import errno
+import os
 from functools import partial
 from pathlib import Path
 
@@ -47,20 +49,38 @@ def limit(controller: str, headroom: int) -> str:
     return f"echo $(($(cat {group}/{controller}.{has}) + {headroom})) >{group}/{controller}.{most}"
 
 
-def remove(paths: LabPaths) -> None:
-    """Remove the groups of the lab. Its processes must have ended."""
-    for group in groups(paths):
+def unified() -> Path:
+    """Where cgroup version 2 is mounted. Raises `Refused` when it is not, or can't be written to."""
+    for folder in (ROOT, ROOT / "unified"):
+        if (folder / "cgroup.controllers").exists() and not os.statvfs(folder).f_flag & os.ST_RDONLY:
+            return folder
+    raise Refused(
+        f"This machine has no cgroups of version 2 that can be written to, at {ROOT} or {ROOT}/unified.",
+        "Leave out the kinds of host with systemd, or mount cgroup2 there.",
+    )
+
+
+def own_tree(paths: LabPaths, number: int) -> Path:
+    """The group that a host with systemd sees as the root of all groups."""
+    return unified() / paths.link(number)
+
+
+def remove(paths: LabPaths, number: int | None = None) -> None:
+    """Remove the groups of the lab, or of one host, with all below them. Their processes must have ended."""
+    for group in groups(paths, number):
         wait_until(partial(_removed, group), within_s=5)
 
 
-def groups(paths: LabPaths) -> tuple[Path, ...]:
-    """The existing groups of the lab."""
-    return tuple(group for top in (ROOT, *ROOT.glob("*/")) for group in top.glob(paths.prefix + "-*/"))
+def groups(paths: LabPaths, number: int | None = None) -> tuple[Path, ...]:
+    """The existing groups of the lab, or of one host."""
+    name = f"{paths.prefix}-*" if number is None else paths.link(number)
+    return tuple(group for top in (ROOT, *ROOT.glob("*/")) for group in top.glob(f"{name}/"))
 
 
 def _removed(group: Path) -> bool:
     try:
-        group.rmdir()
+        for folder, _, _ in os.walk(group, topdown=False):
+            os.rmdir(folder)
     except FileNotFoundError:
         return True
     except OSError as error:

@@ -70,21 +70,19 @@ def make_template(paths: LabPaths, public_key: str) -> None:
     big.write_bytes(nginx.big_file())
 
 
-def make_disk(paths: LabPaths, host: HostEntry) -> tuple[Path, str]:
-    """Make the disk of a plain host, with nginx and sshd. Returns its folder and the public key of its sshd."""
+def make_disk(paths: LabPaths, host: HostEntry, layout: nginx.Layout) -> tuple[Path, str]:
+    """Make the disk of a host, with nginx's binary and a key for sshd. Returns its folder and the public key."""
     disk = paths.disks / host.name
     for name in ("upper", "work", "root"):
         (disk / name).mkdir(parents=True)
     root = disk / "upper"
     key = sshd.make_key(root / sshd.HOST_KEY, host.name)
-    write(root, "/etc/ssh/sshd_config", sshd.config())
     write(root, "/etc/hostname", host.name + "\n")
     write(root, "/etc/hosts", f"127.0.0.1 localhost\n{host.address} {host.name}\n")
     write(root, "/etc/machine-id", hashlib.sha256(f"{paths.folder}/{host.name}".encode()).hexdigest()[:32] + "\n")
-    write(root, nginx.CONFIG, nginx.config())
-    (root / nginx.PREFIX[1:] / "logs").mkdir()
-    program = root / nginx.PROGRAM[1:]
-    program.parent.mkdir()
+    for name in (layout.error_log, layout.program):
+        (root / name[1:]).parent.mkdir(parents=True)
+    program = root / layout.program[1:]
     shutil.copyfile(nginx.BINARY, program)
     program.chmod(0o755)
     return disk, key

@@ -18,8 +18,8 @@ from signal import SIGKILL
 
 from fleet.errors import FleetError, Refused
 from fleet.lab import network
-from fleet.lab.folder import HostEntry, LabPaths, Owner
-from fleet.lab.hosts import disk
+from fleet.lab.folder import HostEntry, Init, LabPaths, Owner
+from fleet.lab.hosts import cgroup, disk, systemd
 from fleet.lab.processes import alive, end, environment, started, wait_until
 
 BOOT_S = 60.0
@@ -87,7 +87,7 @@ class LabHost:
     def enter(self, argv: Sequence[str]) -> list[str]:
         """The command that runs `argv` as root in all namespaces of this host, with a usual environment."""
         variables = [f"{name}={value}" for name, value in environment().items()]
-        namespaces = ["nsenter", "-t", str(self.pid()), "-m", "-u", "-i", "-n", "-p"]
+        namespaces = ["nsenter", "-t", str(self.pid()), "-m", "-u", "-i", "-n", "-p", "-C"]
         return [*namespaces, "--", "/usr/bin/env", "-i", *variables, *argv]
 
     def exec(
@@ -147,6 +147,7 @@ class LabHost:
         link = self.paths.link(self.entry.number)
         if link in network.links(self.paths):
             network.remove(link)
+        cgroup.remove(self.paths, self.entry.number)
         self.paths.pid_file(self.name).unlink(missing_ok=True)
 
     def boot(self) -> None:
@@ -168,7 +169,7 @@ class LabHost:
         with as_file(files("fleet.lab.hosts").joinpath("boot.sh")) as script, tempfile.TemporaryFile() as errors:
             argv = ["unshare", "--mount", "--uts", "--ipc", "--net", "--", "/bin/sh", str(script)]
             done = subprocess.run(
-                [*argv, str(folder), str(self.paths.template), self.name, disk.INIT, *self.show],
+                [*argv, str(folder), *self._how_to_boot(), *self.show],
                 input=cable.encode(),
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -188,8 +189,15 @@ class LabHost:
         pid_file.parent.mkdir(exist_ok=True)
         pid_file.write_text(f"{pid} {start}\n")
 
+    def _how_to_boot(self) -> list[str]:
+        """What `boot.sh` needs to know of this host: LAYERS HOSTNAME INIT GROUPS."""
+        if self.entry.init is Init.RC:
+            return [str(self.paths.template), self.name, disk.INIT, ""]
+        layers = f"{self.paths.systemd_layer}:{self.paths.template}"
+        return [layers, self.name, systemd.INIT, str(cgroup.own_tree(self.paths, self.entry.number))]
+
     def wait_ready(self) -> None:
-        """Wait until /etc/rc has ended and sshd listens. Raises `FleetError` with the host's boot log."""
+        """Wait until /etc/rc has ended, or systemd has booted, and sshd listens. Raises `FleetError` with the boot log."""
         first = self.first_process()
         ready = Path(f"/proc/{first.pid if first else 0}/root/run/ready")
 
@@ -216,11 +224,15 @@ class LabHost:
         return any(fields[3] == "0A" and fields[1].endswith(f":{port:04X}") for fields in sockets)
 
     def boot_log(self) -> str:
-        """What the host's init and /etc/rc printed."""
+        """What the host's init and /etc/rc printed; of a host that runs with systemd, also the journal's warnings."""
         try:
-            return (self.disk / "var/log/boot.log").read_text(errors="replace").strip()
+            printed = (self.disk / "var/log/boot.log").read_text(errors="replace").strip()
         except OSError:
-            return ""
+            printed = ""
+        if self.entry.init is Init.RC or self.first_process() is None:
+            return printed
+        journal = self.exec(["journalctl", "--boot", "--no-pager", "--quiet", "--priority=warning", "--output=cat"])
+        return f"{printed}\n{journal.stdout.decode('utf-8', 'replace')}".strip()
 
 
 def plug_in(hosts: Sequence[LabHost]) -> None:

@@ -1,10 +1,12 @@
-"""The nginx of a pretend host: a copy of this machine's binary, in the layout of `--prefix=/usr/local/nginx`.
+"""The nginx of a pretend host: a copy of this machine's binary, in the layout of `--prefix=/usr/local/nginx` or in the
+one of Debian's package.
 
-Debian's binary has other paths compiled in, so the configuration names every path.
+Debian's binary has the paths of the package compiled in, so the configuration names every path.
 """
 
 import sys
 from array import array
+from dataclasses import dataclass
 from pathlib import Path
 
 BINARY = Path("/usr/sbin/nginx")
@@ -16,6 +18,28 @@ PID_FILE = f"{PREFIX}/logs/nginx.pid"
 ERROR_LOG = f"{PREFIX}/logs/error.log"
 ACCESS_LOG = f"{PREFIX}/logs/access.log"
 START = f"{PROGRAM} -c {CONFIG}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a host has what belongs to its nginx."""
+
+    program: str
+    config: str
+    pid_file: str
+    error_log: str
+    access_log: str
+
+
+OWN = Layout(PROGRAM, CONFIG, PID_FILE, ERROR_LOG, ACCESS_LOG)
+PACKAGED = Layout(
+    "/usr/sbin/nginx",
+    "/etc/nginx/nginx.conf",
+    "/run/nginx.pid",
+    "/var/log/nginx/error.log",
+    "/var/log/nginx/access.log",
+)
+"""As Debian's package has it, and the one of nginx.org."""
 WORKERS = 2
 SERVES = f"[ $(pgrep -c -f 'nginx: worker proces[s]$') -ge {WORKERS} ]"
 """Shell that is true on a host once its nginx has forked its workers."""

@@ -14,7 +14,7 @@ START = "/usr/sbin/sshd -E /var/log/sshd.log"
 SFTP = "Subsystem sftp internal-sftp\n"
 
 
-def config() -> str:
+def config(*, with_pam: bool = False) -> str:
     """An `sshd_config`: login by key only, and no limit that many logins at once would reach."""
     text = f"""\
 Port 22
@@ -23,7 +23,7 @@ HostKey /{HOST_KEY}
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
-UsePAM no
+UsePAM {"yes" if with_pam else "no"}
 UseDNS no
 PrintMotd no
 MaxStartups 1000

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 from fleet.errors import Refused
-from fleet.lab.kinds import nginx_kinds, system_kinds
+from fleet.lab.kinds import nginx_kinds, system_kinds, systemd_kinds
 from fleet.lab.kinds.kind import Kind
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (*nginx_kinds.KINDS, *system_kinds.KINDS)}
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind for kind in (*nginx_kinds.KINDS, *system_kinds.KINDS, *systemd_kinds.KINDS)
+}
 
 
 def kind(name: str | None) -> Kind:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.errors import Refused
-from fleet.lab.folder import HostEntry, LabPaths
-from fleet.lab.hosts import cgroup, disk, nginx, sshd
+from fleet.lab.folder import HostEntry, Init, LabPaths
+from fleet.lab.hosts import cgroup, disk, nginx, sshd, systemd
 from fleet.lab.processes import PATH
 
 Variables = tuple[tuple[str, str | bool | None], ...]
@@ -30,18 +30,22 @@ class Kind:
     """How a host differs from the plain one.
 
     - `name`, `summary`: as `fleet lab kinds` prints them.
-    - `config`: its nginx.conf.
+    - `init`: its PID 1. With systemd, units among its `files` start nginx, not `before`, `start` and `late`.
+    - `layout`, `config`: where nginx's files are; its nginx.conf.
     - `files`: more files on its disk, by path; executable when they begin with `#!`.
     - `copied`, `hidden`: glob patterns of the machine's files that are copied to its disk, or that it doesn't have.
     - `before`, `start`, `late`: shell in its /etc/rc, at every boot: before sshd, to start nginx, once nginx serves.
     - `after`: shell that runs once, after the first boot.
     - `limit`: a cgroup limit for nginx. `edit_sshd`: changes the text of its sshd_config. `user`: the login.
     - `variables`: its inventory variables; `None` removes one that all hosts have.
-    - `required_programs`: programs that this machine must have.
+    - `required`: what this machine must have, as PROGRAM:PACKAGE or PATH:PACKAGE, with Debian's package.
+    - `for_all`: `--with NAME` alone is for every host that has no other kind.
     """
 
     name: str
     summary: str
+    init: Init = Init.RC
+    layout: nginx.Layout = nginx.OWN
     config: str = field(default_factory=nginx.config)
     files: tuple[tuple[str, str], ...] = ()
     copied: tuple[str, ...] = ()
@@ -54,7 +58,8 @@ class Kind:
     edit_sshd: Callable[[str], str] = str
     user: str = "root"
     variables: Variables = ()
-    required_programs: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    for_all: bool = False
 
 
 def until(condition: str) -> str:
@@ -65,26 +70,39 @@ def until(condition: str) -> str:
 
 def check(kind: Kind) -> None:
     """Check that this machine can make hosts of this kind. Raises `Refused` when a program or a cgroup is missing."""
-    missing = [program for program in kind.required_programs if shutil.which(program, path=PATH) is None]
+    wanted = dict(
+        pair.split(":") for pair in (*kind.required, *(systemd.REQUIRED if kind.init is Init.SYSTEMD else ()))
+    )
+    missing = [name for name in wanted if not _is_here(name)]
     if missing:
+        packages = sorted({wanted[name] for name in missing})
         raise Refused(
             f"A host of kind {kind.name!r} needs {', '.join(missing)}, which this machine does not have.",
-            f"On Debian: apt-get install --no-install-recommends {' '.join(missing)}",
+            f"On Debian: apt-get install --no-install-recommends {' '.join(packages)}",
         )
     if kind.limit is not None:
         cgroup.folder(kind.limit.controller)
+    if kind.init is Init.SYSTEMD:
+        cgroup.unified()
+
+
+def _is_here(name: str) -> bool:
+    return bool(glob.glob(name)) if name.startswith("/") else shutil.which(name, path=PATH) is not None
 
 
 def prepare_disk(paths: LabPaths, host: HostEntry, kind: Kind) -> str:
     """Make the disk of a host of this kind. Returns the public key of its sshd."""
-    folder, key = disk.make_disk(paths, host)
+    folder, key = disk.make_disk(paths, host, kind.layout)
     root = folder / "upper"
-    disk.write(root, nginx.CONFIG, kind.config)
+    config = kind.layout.config
+    disk.write(root, config, kind.config)
     # An old file time: a configuration that is changed later is then plainly newer than the start of nginx.
     long_ago = time.time() - 3600
-    os.utime(root / nginx.CONFIG[1:], (long_ago, long_ago))
-    disk.write(root, "/etc/ssh/sshd_config", kind.edit_sshd(sshd.config()))
-    disk.write(root, "/etc/rc", disk.rc(_services(kind)).replace(cgroup.GROUP, paths.link(host.number)))
+    os.utime(root / config[1:], (long_ago, long_ago))
+    by_rc = kind.init is Init.RC
+    disk.write(root, "/etc/ssh/sshd_config", kind.edit_sshd(sshd.config(with_pam=not by_rc)))
+    if by_rc:
+        disk.write(root, "/etc/rc", disk.rc(_services(kind)).replace(cgroup.GROUP, paths.link(host.number)))
     for pattern in kind.hidden:
         for path in glob.glob(pattern):
             disk.hide(root, path)

@@ -159,7 +159,7 @@ KINDS = (
         copied=("/var/lib/dpkg/status", "/var/lib/dpkg/info/nginx*"),
         start="/usr/sbin/nginx -g 'daemon on; master_process on;'",
         variables=(("nginx_binary", "/usr/sbin/nginx"), ("nginx_pid_file", "/run/nginx.pid")),
-        required_programs=("dpkg",),
+        required=("dpkg:dpkg",),
     ),
     # Configuration
     Kind(
@@ -233,6 +233,6 @@ KINDS = (
         "each worker logs an alert at its start: it may not raise its limit of open files",
         config=config(error_log=f"{ERROR_LOG} error", main="worker_rlimit_nofile 131072;"),
         start=f"prlimit --nofile=1024:4096 setpriv --bounding-set -sys_resource -- {START}",
-        required_programs=("prlimit", "setpriv"),
+        required=("prlimit:util-linux", "setpriv:util-linux"),
     ),
 )

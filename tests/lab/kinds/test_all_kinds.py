@@ -108,6 +108,7 @@ SIGNS: Mapping[str, Sign] = {
     "no-sftp": Sign("grep -c sftp /etc/ssh/sshd_config || command -v scp", "0\n/usr/bin/scp"),
     "no-sftp-no-scp": Sign("grep -c sftp /etc/ssh/sshd_config || command -v scp || echo none", "0\nnone"),
     "dpkg-locked": Sign("grep -c POSIX /proc/locks | sed 's/[1-9].*/held/'", "held"),
+    "systemd": Sign("cat /proc/1/comm; systemctl is-active nginx", "systemd\nactive"),
 }
 
 
