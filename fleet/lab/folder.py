@@ -44,10 +44,14 @@ class Owner:
 
 
 class Init(StrEnum):
-    """What a host has as its PID 1: the lab's own small init with an /etc/rc, or systemd."""
+    """What a host has as its PID 1: the lab's own small init with an /etc/rc, or systemd.
+
+    Systemd has cgroups of version 2, or the hybrid of both versions, with the limits in version 1.
+    """
 
     RC = "rc"
     SYSTEMD = "systemd"
+    SYSTEMD_HYBRID = "systemd-hybrid"
 
 
 @dataclass(frozen=True, slots=True)

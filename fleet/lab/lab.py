@@ -167,7 +167,7 @@ def _plan(count: int, wanted: Mapping[str, str]) -> dict[str, Kind]:
     plan = {name: all_kinds.kind(wanted.get(name)) for name in names}
     for kind in set(plan.values()):
         check(kind)
-    systemd.check_watches(sum(kind.init is Init.SYSTEMD for kind in plan.values()))
+    systemd.check_watches(sum(kind.init is not Init.RC for kind in plan.values()))
     return plan
 
 
@@ -201,7 +201,7 @@ def _build(paths: LabPaths, began: State, wanted: Mapping[str, Kind]) -> tuple[L
     options = f"mode=711,size={max(LEAST_BYTES, len(wanted) * HOST_BYTES)}"
     run(["mount", "-t", "tmpfs", "-o", options, paths.prefix, str(paths.disks)])
     disk.make_template(paths, sshd.make_key(paths.private_key, f"lab {paths.name}"))
-    if any(kind.init is Init.SYSTEMD for kind in wanted.values()):
+    if any(kind.init is not Init.RC for kind in wanted.values()):
         systemd.make_layer(paths)
     with subnets_locked():
         subnet = network.choose_subnet(paths)

@@ -3,7 +3,8 @@
 # It runs in the host's new mount, UTS, IPC and network namespaces, but still in the machine's PID namespace, and prints
 # the pid that the host's PID 1 has on the machine. Standard input is the `ip -batch` that makes the host's network link.
 #
-# A host with cgroups of its own gets their folders in GROUPS, separated by spaces: it sees nothing above them.
+# INIT is a script of the host with its arguments. A host with cgroups of its own gets their folders in GROUPS, separated
+# by spaces: it sees nothing above them.
 #
 #   boot.sh DISK LAYERS HOSTNAME INIT GROUPS [FOLDER TO SHOW]...
 set -eu
@@ -36,4 +37,4 @@ done
 pivot_root . .machine
 cd /
 # The first process that is forked after `unshare --pid` is the new namespace's PID 1; nothing may be forked before it.
-exec unshare --pid ${groups:+--cgroup} -- /bin/sh -c 'setsid /bin/sh "$0" </dev/null >/dev/null 2>&1 & echo $!' "$init"
+exec unshare --pid ${groups:+--cgroup} -- /bin/sh -c 'setsid /bin/sh $0 </dev/null >/dev/null 2>&1 & echo $!' "$init"

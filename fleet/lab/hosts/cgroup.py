@@ -10,10 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from fleet.errors import Refused
-from fleet.lab.folder import LabPaths
+from fleet.lab.folder import Init, LabPaths
 from fleet.lab.processes import wait_until
 
 ROOT = Path("/sys/fs/cgroup")
+HYBRID = ("memory", "pids")
+"""The controllers of version 1 that a host with the hybrid of both versions has."""
 GROUP = "@GROUP@"
 """In the shell of a kind: replaced by the name of the host's own group."""
 
@@ -60,9 +62,19 @@ def unified() -> Path:
     )
 
 
-def own_tree(paths: LabPaths, number: int) -> Path:
-    """The group that a host with systemd sees as the root of all groups."""
-    return unified() / paths.link(number)
+def hierarchies(init: Init) -> tuple[Path, ...]:
+    """The hierarchies of which a host with this init has a part as its own. Raises `Refused` when one can't be used."""
+    if init is Init.RC:
+        return ()
+    if init is Init.SYSTEMD:
+        return (unified(),)
+    missing = [name for name in (*HYBRID, "systemd") if not os.access(ROOT / name / "cgroup.procs", os.W_OK)]
+    if missing:
+        raise Refused(
+            f"This machine has no cgroups of version 1 at {ROOT} for {', '.join(missing)}.",
+            "Leave out the kinds of host with the hybrid of both versions, or mount these.",
+        )
+    return (unified(), *(ROOT / name for name in (*HYBRID, "systemd")))
 
 
 def remove(paths: LabPaths, number: int | None = None) -> None:

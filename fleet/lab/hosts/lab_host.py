@@ -194,7 +194,8 @@ class LabHost:
         if self.entry.init is Init.RC:
             return [str(self.paths.template), self.name, disk.INIT, ""]
         layers = f"{self.paths.systemd_layer}:{self.paths.template}"
-        return [layers, self.name, systemd.INIT, str(cgroup.own_tree(self.paths, self.entry.number))]
+        groups = [str(top / self.paths.link(self.entry.number)) for top in cgroup.hierarchies(self.entry.init)]
+        return [layers, self.name, systemd.init(self.entry.init), " ".join(groups)]
 
     def wait_ready(self) -> None:
         """Wait until /etc/rc has ended, or systemd has booted, and sshd listens. Raises `FleetError` with the boot log."""

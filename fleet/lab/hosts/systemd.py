@@ -11,8 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from fleet.errors import Refused
-from fleet.lab.folder import LabPaths
-from fleet.lab.hosts import disk
+from fleet.lab.folder import Init, LabPaths
+from fleet.lab.hosts import cgroup, disk
 
 REQUIRED = (
     "systemctl:systemd",
@@ -141,6 +141,11 @@ def make_layer(paths: LabPaths) -> None:
     for name in ("var/lib/systemd", "var/lib/dbus"):
         (base / name).mkdir(parents=True)
     disk.write(base, INIT, files("fleet.lab.hosts").joinpath("init_systemd.sh").read_text(), 0o755)
+
+
+def init(which: Init) -> str:
+    """The script that becomes such a host's PID 1, with its arguments."""
+    return f"{INIT} unified" if which is Init.SYSTEMD else f"{INIT} hybrid {' '.join(cgroup.HYBRID)}"
 
 
 def check_watches(count: int) -> None:

@@ -70,9 +70,8 @@ def until(condition: str) -> str:
 
 def check(kind: Kind) -> None:
     """Check that this machine can make hosts of this kind. Raises `Refused` when a program or a cgroup is missing."""
-    wanted = dict(
-        pair.split(":") for pair in (*kind.required, *(systemd.REQUIRED if kind.init is Init.SYSTEMD else ()))
-    )
+    required = (*kind.required, *(systemd.REQUIRED if kind.init is not Init.RC else ()))
+    wanted = dict(pair.split(":") for pair in required)
     missing = [name for name in wanted if not _is_here(name)]
     if missing:
         packages = sorted({wanted[name] for name in missing})
@@ -82,8 +81,7 @@ def check(kind: Kind) -> None:
         )
     if kind.limit is not None:
         cgroup.folder(kind.limit.controller)
-    if kind.init is Init.SYSTEMD:
-        cgroup.unified()
+    cgroup.hierarchies(kind.init)
 
 
 def _is_here(name: str) -> bool:

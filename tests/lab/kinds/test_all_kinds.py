@@ -10,7 +10,7 @@ from fleet.errors import Refused
 from fleet.lab.hosts import nginx
 from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.kinds.all_kinds import KINDS, kind
-from fleet.lab.kinds.kind import check
+from fleet.lab.kinds.kind import check, until
 from fleet.lab.lab import Lab
 from tests.lab.conftest import MakeLab
 
@@ -18,6 +18,14 @@ LOGS = f"{nginx.PREFIX}/logs"
 MASTER = f"$(cat {nginx.PID_FILE})"
 DEPLOY = "setpriv --reuid=1000 --regid=1000 --clear-groups --"
 MASTERS = "pgrep -fc 'nginx: maste[r] process'"
+
+RUN_PID = nginx.PACKAGED.pid_file
+MAIN_PID = f"[ $(systemctl show nginx --value -p MainPID) = $(cat {RUN_PID}) ] && echo followed"
+
+
+def unit(*properties: str) -> str:
+    """Shell that shows what systemd knows of nginx's unit; what is empty it leaves out, `ExecStop` too."""
+    return f"systemctl show nginx -p {' -p '.join(properties)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,52 @@ SIGNS: Mapping[str, Sign] = {
     "no-sftp": Sign("grep -c sftp /etc/ssh/sshd_config || command -v scp", "0\n/usr/bin/scp"),
     "no-sftp-no-scp": Sign("grep -c sftp /etc/ssh/sshd_config || command -v scp || echo none", "0\nnone"),
     "dpkg-locked": Sign("grep -c POSIX /proc/locks | sed 's/[1-9].*/held/'", "held"),
-    "systemd": Sign("cat /proc/1/comm; systemctl is-active nginx", "systemd\nactive"),
+    "systemd": Sign(f"cat /proc/1/comm; systemctl is-active nginx; {MAIN_PID}", "systemd\nactive\nfollowed"),
+    "systemd-nginx-org": Sign(
+        f"{MAIN_PID}; {unit('ExecReload')} | grep -o 'HUP.*nginx.pid)'", f"followed\nHUP $(/bin/cat {RUN_PID})"
+    ),
+    "systemd-mainpid": Sign(
+        f"{MAIN_PID}; {unit('ExecReload')} | grep -o 'HUP [^ ]*'; {unit('ExecStop', 'KillSignal', 'KillMode')}",
+        "followed\nHUP $MAINPID\nKillMode=mixed\nKillSignal=3",
+    ),
+    "systemd-killmode-process": Sign(
+        f"{MAIN_PID}; {unit('ExecStop', 'KillSignal', 'KillMode')}", "followed\nKillMode=process\nKillSignal=3"
+    ),
+    "systemd-killmode-mixed": Sign(
+        f"{MAIN_PID}; {unit('ExecStop', 'KillSignal', 'KillMode')}; {unit('ExecReload')} | grep -o -- '-s reload'",
+        "followed\nKillMode=mixed\nKillSignal=3\n-s reload",
+    ),
+    "systemd-restart-always": Sign(
+        f"kill -KILL $(cat {RUN_PID}); {until('[ $(systemctl show nginx --value -p NRestarts) = 1 ]')}"
+        f"{until('systemctl -q is-active nginx')}{MAIN_PID}",
+        "followed",
+    ),
+    "systemd-strict": Sign(
+        f"{MAIN_PID}; cut -d' ' -f5 /proc/$(cat {RUN_PID})/mountinfo | grep -x /usr/sbin/nginx; "
+        f"nsenter -t $(cat {RUN_PID}) -m /usr/bin/env 2>/dev/null || echo $?",
+        "followed\n/usr/sbin/nginx\n126",
+    ),
+    "systemd-hardened": Sign(
+        f"{MAIN_PID}; nsenter -t $(cat {RUN_PID}) -m touch /usr/x 2>&1 | grep -o 'Read-only file system'",
+        "followed\nRead-only file system",
+    ),
+    "systemd-sudo": Sign(
+        f"{DEPLOY} sudo -n -- /bin/sh -c 'id -u'; {MAIN_PID}; busctl get-property org.freedesktop.login1 "
+        "/org/freedesktop/login1 org.freedesktop.login1.Manager KillUserProcesses",
+        "0\nfollowed\nb true",
+    ),
+    "systemd-limits": Sign(
+        f"{MAIN_PID}; cat /sys/fs/cgroup/pids/system.slice/nginx.service/pids.max; "
+        f"cat /sys/fs/cgroup/memory/system.slice/nginx.service/memory.limit_in_bytes; "
+        f"grep -Ec ':(memory|pids|name=systemd)?:/system.slice/nginx.service$' /proc/$(cat {RUN_PID})/cgroup",
+        f"followed\n24\n{128 << 20}\n4",
+    ),
+    "systemd-oneshot": Sign(f"{unit('Type', 'MainPID', 'SubState')}", "Type=oneshot\nMainPID=0\nSubState=exited"),
+    "systemd-by-hand": Sign(
+        f"systemctl is-active nginx || true; systemctl is-enabled nginx || true; "
+        f"grep -o '^0::/user.slice/user-0.slice/session-' /proc/$(cat {RUN_PID})/cgroup",
+        "inactive\ndisabled\n0::/user.slice/user-0.slice/session-",
+    ),
 }
 
 
