@@ -2,6 +2,8 @@
 
 from typing import NamedTuple, Optional, Tuple
 
+SILENT_S = 300.0
+
 
 class MasterView(NamedTuple):
     """A master as `status` shows it."""
@@ -72,11 +74,14 @@ class WatcherView(NamedTuple):
 
 
 class DrainView(NamedTuple):
-    """The old workers that finish their connections. Spans are in seconds.
+    """The old workers that finish their connections (docs/operations.md). Spans are in seconds.
 
-    `ages` are pairs: how long the workers have been draining, and how many connections they have left; each connection is at
-    least that old. `since_s` is the longest of them. `cut_in_s` is when `worker_shutdown_timeout` closes what is left,
-    `None` where the configuration has none.
+    `connections` are those of clients, over TCP. `ages` are pairs: how long the workers have been draining, and how many
+    connections they have left; the kernel keeps no time at which a connection was made, but each of these is at least that
+    old. `since_s` is the longest of them; `None` where nothing shows since when any of them drains. `silent` connections
+    have carried no data for `SILENT_S`. `shutdown_timeout_s` is `worker_shutdown_timeout` of the configuration that the
+    draining workers have in memory, `None` where it has none, or where `changed` says which of its files has been changed
+    since. `cut_in_s` is when that closes what is left.
     """
 
     workers: int
@@ -85,6 +90,8 @@ class DrainView(NamedTuple):
     ages: Tuple[Tuple[float, int], ...] = ()
     shutdown_timeout_s: Optional[float] = None
     cut_in_s: Optional[float] = None
+    silent: int = 0
+    changed: str = ""
 
 
 class RetirementView(NamedTuple):

@@ -1,8 +1,10 @@
 """The lines below the table of `fleet status`: what the operator must know of a host, and can type."""
 
 from fleet.onhost.protocol import Phase, Report
-from fleet.onhost.text import listed, sentences
+from fleet.onhost.text import counted, listed, sentences
+from fleet.onhost.views import SILENT_S, DrainView
 from fleet.rollout.host_status import HostStatus
+from fleet.ui.host_text import elapsed
 
 UNCONFIRMED = (
     "Only the new release runs, and fleet has not verified this master: the host was rebooted, or the old master died. "
@@ -24,16 +26,48 @@ def status_notes(host: HostStatus) -> list[str]:
         notes.append(report.record.why)
     if report.unconfirmed:
         notes.append(UNCONFIRMED)
-    if report.drain_pending:
-        notes.append(
-            "Old workers still finish connections: `fleet commit` waits for them, `fleet commit --cut` closes them."
-        )
+    notes += _drain_notes(report)
     if report.phase in (Phase.DOWN, Phase.STRANDED, Phase.FOREIGN):
         notes.append(f"{report.phase.value}: {_phase_note(report)}")
     if report.orphans:
         pids = listed(map(str, report.orphans))
         notes.append(f"Workers without a master still serve connections, do not kill them: pid {pids}.")
     return notes
+
+
+def _drain_notes(report: Report) -> list[str]:
+    """What the old of two masters still has to finish, and what to type. A lone master's workers drain after any reload."""
+    notes = [drain_text(report.drain)] if report.drain is not None and len(report.masters) == 2 else []
+    if report.drain_pending:
+        notes.append(
+            "Old workers still finish connections: `fleet commit` waits for them, `fleet commit --cut` closes them."
+        )
+    return [" ".join(notes)] if notes else []
+
+
+def drain_text(drain: DrainView) -> str:
+    """`Draining for 12m03s: 4 connections on 2 old workers. worker_shutdown_timeout 30m00s cuts them in 17m57s.`"""
+    since = "Draining, since when is not known" if drain.since_s is None else f"Draining for {elapsed(drain.since_s)}"
+    ages = ", ".join(f"{count} for {elapsed(age_s)}" for age_s, count in drain.ages if count)
+    parts = [
+        ages if len(drain.ages) > 1 else "",
+        f"{drain.silent} without data for {elapsed(SILENT_S)}" if drain.silent else "",
+    ]
+    more = f" ({'; '.join(filter(None, parts))})" if any(parts) else ""
+    left = f"{counted(drain.connections, 'connection')} on {counted(drain.workers, 'old worker')}{more}"
+    return f"{since}: {left}. {_cut_text(drain)}".rstrip()
+
+
+def _cut_text(drain: DrainView) -> str:
+    """When nginx itself closes what is left."""
+    if drain.changed:
+        return f"When nginx closes them is not known: {drain.changed}."
+    if drain.shutdown_timeout_s is None:
+        return "nginx never closes them: worker_shutdown_timeout is not set."
+    timeout = f"worker_shutdown_timeout {elapsed(drain.shutdown_timeout_s)}"
+    return (
+        f"{timeout} cuts them in {elapsed(drain.cut_in_s)}." if drain.cut_in_s is not None else f"{timeout} cuts them."
+    )
 
 
 def _phase_note(report: Report) -> str:

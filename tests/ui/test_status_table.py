@@ -8,7 +8,7 @@ from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
 from fleet.onhost.protocol import Ask, Phase, Record, Report
-from fleet.onhost.views import MasterView
+from fleet.onhost.views import DrainView, MasterView
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.single_visit import decide_single_visit
@@ -62,6 +62,43 @@ def test_status_shows_a_pending_drain_and_how_to_end_it() -> None:
     status = RolloutStatus("look", {"web-01": HostStatus("web-01", report=report)})
 
     assert "fleet commit --cut" in as_text(table(status), 200)
+
+
+MASTERS = (MasterView(812, "a" * 64, "1.26.2", True, 0, 2), MasterView(990, "b" * 64, "1.26.3", False, 4, 0))
+
+
+@pytest.mark.parametrize(
+    ("drain", "text"),
+    [
+        (
+            DrainView(2, 4, 723.0, ((723.0, 4),), 1800.0, 1077.0),
+            "Draining for 12m03s: 4 connections on 2 old workers. worker_shutdown_timeout 30m00s cuts them in 17m57s.",
+        ),
+        (
+            DrainView(2, 4, 723.0, ((723.0, 1), (40.0, 3)), silent=2),
+            "Draining for 12m03s: 4 connections on 2 old workers (1 for 12m03s, 3 for 40 s; 2 without data for 5m00s). "
+            "nginx never closes them: worker_shutdown_timeout is not set.",
+        ),
+        (
+            DrainView(1, 1, changed="changed since it was loaded: /etc/nginx/nginx.conf (2026-11-23 10:00:00)"),
+            "Draining, since when is not known: 1 connection on 1 old worker. When nginx closes them is not known: "
+            "changed since it was loaded: /etc/nginx/nginx.conf (2026-11-23 10:00:00).",
+        ),
+    ],
+)
+def test_status_says_what_drains_since_when_and_when_it_is_cut(drain: DrainView, text: str) -> None:
+    report = a_fleet(1).hosts["web-01"].report()._replace(phase=Phase.TRIAL, held=True, masters=MASTERS, drain=drain)
+    host = HostStatus("web-01", report=report)
+
+    assert f"web-01: {text}\n" in as_text(table(RolloutStatus("look", {"web-01": host})), 400)
+    assert host_document(host)["drain"]["connections"] == drain.connections
+
+
+def test_status_is_silent_about_the_workers_that_a_lone_master_drains_after_a_reload() -> None:
+    report = a_fleet(1).hosts["web-01"].report()._replace(drain=DrainView(2, 4, 723.0))
+    status = RolloutStatus("look", {"web-01": HostStatus("web-01", report=report)})
+
+    assert "Draining" not in as_text(table(status), 200)
 
 
 def test_thousands_of_masters_and_orphans_are_counted_on_the_screen_and_listed_in_the_document() -> None:

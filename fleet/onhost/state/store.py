@@ -200,8 +200,9 @@ class InstanceStore:
             if TEMPORARY in name and self.machine.age_s("%s/%s" % (self.folder, name)) > GIVEN_UP_S:
                 self.machine.unlink("%s/%s" % (self.folder, name))
 
-    def last_signal(self, pid: int, start: int, among: Collection[str]) -> Optional[Dict[str, Any]]:
-        """The journal's entry of the last of these signals that fleet sent to this process."""
+    def signals(self, pid: int, start: int, among: Collection[str]) -> List[Dict[str, Any]]:
+        """The journal's entries of these signals that fleet sent to this process, the latest first."""
+        found = []
         for line in reversed(self._last_lines()):
             try:
                 entry = json.loads(line)
@@ -210,8 +211,12 @@ class InstanceStore:
             if not isinstance(entry, dict) or entry.get("signal") not in among:
                 continue
             if (entry.get("pid"), entry.get("start")) == (pid, start):
-                return entry
-        return None
+                found.append(entry)
+        return found
+
+    def last_signal(self, pid: int, start: int, among: Collection[str]) -> Optional[Dict[str, Any]]:
+        """The journal's entry of the last of these signals that fleet sent to this process."""
+        return next(iter(self.signals(pid, start, among)), None)
 
     def _last_lines(self) -> List[str]:
         path = self.folder + "/" + JOURNAL

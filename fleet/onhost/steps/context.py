@@ -101,7 +101,8 @@ class StepContext(NamedTuple):
         self.send_to(master.pid, master.start, signum)
 
     def send_to(self, pid: int, start: int, signum: int) -> None:
-        self.instance.note(signal=signal.Signals(signum).name, pid=pid, start=start)
+        boot_s = round(self.machine.boottime_s(), 2)  # Unlike `at`, it can be compared with when a process began.
+        self.instance.note(signal=signal.Signals(signum).name, pid=pid, start=start, boot_s=boot_s)
         self.machine.signal(pid, start, signum)
 
     def try_send(self, pid: int, start: int, signum: int) -> bool:

@@ -8,6 +8,7 @@ import psutil
 
 from fleet.onhost.system import sock_diag, sockets
 from fleet.onhost.system.network_namespace import in_network_of
+from fleet.onhost.system.sock_diag import Established
 from fleet.onhost.system.sockets import Listener
 
 
@@ -38,6 +39,15 @@ class Connections:
                 continue
             found |= {(one.laddr, one.raddr) for one in every if one.status == psutil.CONN_ESTABLISHED}
         return len(found)
+
+    def among(self, inodes: Collection[int], pid: int) -> List[Established]:
+        """The established TCP connections among these sockets. They are in the network namespace of this process."""
+        if not inodes:
+            return []
+        try:
+            return in_network_of(pid, lambda: sock_diag.tcp_established(inodes))
+        except OSError:
+            return sockets.established("/proc/%d/net" % pid, inodes)
 
     def bind_error(self, kind: str, host: str, port: int, pid: int) -> Optional[str]:
         """Why a server can't bind this address now in the network of this process, or `None` if it can.

@@ -56,6 +56,10 @@ class Machine(Files, Processes, Connections):
         booted_s = max(time.time() - time.clock_gettime(CLOCK_BOOTTIME) for _ in range(5))
         return booted_s + start / os.sysconf("SC_CLK_TCK")
 
+    def age_of_process_s(self, start: int) -> float:
+        """How long ago a process with this start time (in ticks) began, in seconds, to about 0.01 s."""
+        return self.boottime_s() - start / os.sysconf("SC_CLK_TCK")
+
     def pause(self, seconds: float = POLL_S) -> None:
         """Sleep between two looks. It never stands in for seeing the effect."""
         time.sleep(seconds)

@@ -6,10 +6,11 @@ host these have tens of thousands of lines, so lines are selected as text before
 
 import socket
 import sys
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Collection, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from fleet.onhost.system import sock_diag
 
+ESTABLISHED = " 01 "
 LISTENING = " 0A "
 UNCONNECTED = " 07 "
 ACCEPTS = " 00010000 "  # __SO_ACCEPTCON: a UNIX socket in listening state.
@@ -42,6 +43,16 @@ def listeners(folder: str, ours: bool = False) -> Dict[int, Listener]:
             continue
         inode = int(fields[6])
         found[inode] = Listener(inode, "unix", fields[7] if len(fields) > 7 else "")
+    return found
+
+
+def established(folder: str, inodes: Collection[int]) -> List[sock_diag.Established]:
+    """The established TCP connections among these sockets, by a /proc/PID/net folder. How long they are silent is not there."""
+    found = []
+    for kind in ("tcp", "tcp6"):
+        for fields in _lines(folder + "/" + kind, ESTABLISHED):
+            if fields[3] == ESTABLISHED.strip() and int(fields[9]) in inodes:
+                found.append(sock_diag.Established(int(fields[9]), int(fields[1].rpartition(":")[2], 16)))
     return found
 
 

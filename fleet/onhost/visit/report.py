@@ -6,6 +6,7 @@ from typing import Dict, Optional
 
 from fleet.onhost.instance import Instance
 from fleet.onhost.nginx.command_line import grouped
+from fleet.onhost.nginx.draining import drain_view
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.procedure import classify, is_unconfirmed
 from fleet.onhost.protocol import Phase, Report
@@ -72,6 +73,7 @@ def report(instance: Instance) -> Report:
         lease_left_s=left_s(own) if own else None,
         undone=fence.undone,
         epoch_of=fence.rollout,
+        drain=drain_view(instance.machine, own, seen),
         unconfirmed=is_unconfirmed(seen, record, instance.serving.verified_master),
     )
 

@@ -450,6 +450,19 @@ def test_a_configuration_reloaded_while_held_is_served_after_the_way_back_too(ho
     assert ask(Machine(), probe, host.nginx.workers(host.nginx.master())).problem is None
 
 
+def test_a_held_host_reports_what_drains_and_since_when(host: Host) -> None:
+    with slow_download(host):
+        _, report = host.visit(Ask.UPGRADE)
+    wait_until(lambda: host.visit(Ask.LOOK)[1].drain is None, "the end of the drain")
+
+    drain = report.drain
+    assert drain is not None
+    assert (drain.workers, drain.connections, drain.silent) == (1, 1, 0)
+    assert drain.since_s is not None
+    assert 0.0 <= drain.since_s < 20.0
+    assert drain.ages == ((drain.since_s, 1),)
+
+
 def test_the_new_master_is_watched_while_old_connections_drain(host: Host) -> None:
     """Without it the old master is all there is, and must not be told to quit."""
     master = host.nginx.master()

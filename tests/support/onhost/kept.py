@@ -35,9 +35,9 @@ class KeptInMemory(InstanceStore):
     def note(self, **entry: Any) -> None:
         self.entries.append(entry)
 
-    def last_signal(self, pid: int, start: int, among: Collection[str]) -> dict[str, Any] | None:
+    def signals(self, pid: int, start: int, among: Collection[str]) -> list[dict[str, Any]]:
         sent = (one for one in reversed(self.entries) if one.get("signal") in among)
-        return next((one for one in sent if (one["pid"], one["start"]) == (pid, start)), None)
+        return [one for one in sent if (one["pid"], one["start"]) == (pid, start)]
 
     def tidy(self) -> None:
         pass

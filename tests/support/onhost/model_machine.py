@@ -5,7 +5,7 @@ Nothing happens there by itself, so what a step does not see at once it never se
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from fleet.onhost.observation import Observation, Worker
 from fleet.onhost.protocol import Layout
 from fleet.onhost.system.machine import Machine, Ran
 from fleet.onhost.system.process import Gone, Process
+from fleet.onhost.system.sock_diag import Established
 from fleet.onhost.system.sockets import Listener
 from tests.support.onhost.kept import STATE_DIR, EveryRelease, KeptInMemory
 from tests.support.onhost.model import LISTENER, ORPHANS, PATH, PID_FILE, Model
@@ -84,6 +85,9 @@ class ModelMachine(Machine):
     def began_s(self, start: int) -> float:
         return 0.0
 
+    def age_of_process_s(self, start: int) -> float:
+        return self.boottime_s()
+
     # Processes
 
     def processes(self) -> list[Process]:
@@ -110,6 +114,9 @@ class ModelMachine(Machine):
 
     def socket_inodes(self, pid: int) -> frozenset[int]:
         return frozenset({LISTENER})
+
+    def among(self, inodes: Collection[int], pid: int) -> list[Established]:
+        return []
 
     def listeners(self, pid: int) -> dict[int, Listener]:
         return {}
