@@ -5,6 +5,7 @@ from fleet.onhost.text import counted, listed, sentences
 from fleet.onhost.views import SILENT_S, DrainView
 from fleet.rollout.host_status import HostStatus
 from fleet.ui.host_text import elapsed
+from fleet.ui.path_notes import path_notes
 
 UNCONFIRMED = (
     "Only the new release runs, and fleet has not verified this master: the host was rebooted, or the old master died. "
@@ -26,6 +27,7 @@ def status_notes(host: HostStatus) -> list[str]:
         notes.append(report.record.why)
     if report.unconfirmed:
         notes.append(UNCONFIRMED)
+    notes += path_notes(report)
     notes += _drain_notes(report)
     if report.phase in (Phase.DOWN, Phase.STRANDED, Phase.FOREIGN):
         notes.append(f"{report.phase.value}: {_phase_note(report)}")

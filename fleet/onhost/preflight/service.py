@@ -6,10 +6,11 @@ stopped with all its processes (docs/nginx-facts.md, section 10). The tests use 
 
 from typing import Dict, List
 
-from fleet.onhost.packages.owner import PACKAGE_LOCKS, flocked_by, owner_of
+from fleet.onhost.packages.package_database import PACKAGE_LOCKS, flocked_by
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding
 from fleet.onhost.reasons.catalogue import finding
+from fleet.onhost.state.known_package import owner_at
 from fleet.onhost.system.host_tools import TOOL_ENV, TOOL_TIMEOUT_S
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.systemd.unit import PROPERTIES, RUNS_SYSTEMD, read_show, unit_of
@@ -31,8 +32,10 @@ def package_lock(machine: Machine) -> List[Finding]:
 def packaged(subject: Subject) -> List[Finding]:
     """Whether a package owns the binary."""
     path = subject.seen.path
-    owner = owner_of(subject.machine, path) if path else None
-    return [finding("packaged", path=path, package=owner.package, hold=owner.hold)] if owner else []
+    owner = owner_at(subject.machine, subject.instance.kept, path)
+    if owner is None or owner.on_hold:
+        return []
+    return [finding("packaged", path=path, package=owner.package, version=owner.version, hold=owner.hold)]
 
 
 def unit(subject: Subject) -> List[Finding]:

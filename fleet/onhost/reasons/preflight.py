@@ -219,7 +219,8 @@ SERVICE = (
     ),
     warning(
         "packaged",
-        "The package {package} owns {path}; its next upgrade replaces the binary and restarts nginx.",
+        "The package {package} {version} owns {path}: its next upgrade replaces the binary and restarts nginx. Until then its "
+        "database, and what reads that, goes on naming {version}.",
         "Hold the package: `{hold}`.",
     ),
 )

@@ -87,6 +87,14 @@ class Files:
             return None
         return digest.hexdigest()
 
+    def md5(self, path: str) -> Optional[str]:
+        """MD5 of a file's bytes, as package managers note it; `None` if it can't be read, or the kernel forbids MD5 (FIPS)."""
+        try:
+            with open(path, "rb") as source:
+                return hashlib.md5(source.read()).hexdigest()  # compared with dpkg's, proves nothing
+        except (OSError, ValueError):
+            return None
+
     def names(self, folder: str) -> List[str]:
         """The names in a folder; empty if there is no such folder."""
         try:

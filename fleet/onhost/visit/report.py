@@ -11,6 +11,7 @@ from fleet.onhost.observation import Master, Observation
 from fleet.onhost.procedure import classify, is_unconfirmed
 from fleet.onhost.protocol import Phase, Report
 from fleet.onhost.state.fence import Fence, claim_of, fence_of
+from fleet.onhost.state.known_package import package_view
 from fleet.onhost.state.lease import left_s
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.system.machine import Machine
@@ -75,6 +76,7 @@ def report(instance: Instance) -> Report:
         epoch_of=fence.rollout,
         drain=drain_view(instance.machine, own, seen),
         unconfirmed=is_unconfirmed(seen, record, instance.serving.verified_master),
+        package=package_view(instance.machine, own, seen.path, seen.path_sha256),
     )
 
 

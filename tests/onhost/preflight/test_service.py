@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from fleet.onhost.packages.owner import owner_of
+from fleet.onhost.packages.owner import Manager, Owner
+from fleet.onhost.packages.package_database import stamps
 from fleet.onhost.preflight.service import package_lock, packaged, unit
+from fleet.onhost.state.known_package import KnownPackage
 from fleet.onhost.system.machine import Machine, Ran
 from fleet.onhost.system.process import Process
 from fleet.onhost.systemd.unit import PROPERTIES, Followed, followed, unit_of
+from tests.support.onhost.kept import KeptInMemory
 from tests.support.onhost.recorded import PATH, RecordedMachine, a_look, a_master, a_subject
 
 UNVERIFIED = {
@@ -135,42 +138,25 @@ def test_a_lock_that_a_process_really_holds_is_seen_without_being_taken(tmp_path
         fcntl.lockf(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-DPKG = ("dpkg-query", "-S", PATH)
-RPM = ("rpm", "-qf", "--queryformat", "%{NAME}\\n", PATH)
-APK = ("apk", "info", "--who-owns", PATH)
+def test_the_package_of_the_binary_is_named_with_how_to_hold_it() -> None:
+    machine = RecordedMachine()
+    owner = Owner(Manager.RPM, "nginx-core", "1:1.20.1-22.el9")
+    subject = a_subject(machine, a_master(), a_look(a_master()))
+    kept = KeptInMemory(machine, package=KnownPackage(PATH, (), owner))
+    assert packaged(subject) == []
+    machine.texts["/usr/lib/sysimage/rpm/rpmdb.sqlite"] = ""
+    kept.values["package.json"] = KnownPackage(PATH, stamps(machine), owner)
+
+    (found,) = packaged(subject._replace(instance=subject.instance._replace(kept=kept)))
+
+    assert "nginx-core 1:1.20.1-22.el9" in found.message
+    assert found.remedy == "Hold the package: `dnf versionlock add nginx-core`."
 
 
-@pytest.mark.parametrize(
-    ("argv", "output", "package", "hold"),
-    [
-        (DPKG, "nginx: /usr/sbin/nginx\n", "nginx", "apt-mark hold nginx"),
-        (
-            ("dpkg-query", "-S", "/sbin/nginx"),
-            "diversion by x from: /sbin/nginx\nnginx:amd64: /sbin/nginx\n",
-            "nginx",
-            "apt-mark hold nginx",
-        ),
-        (RPM, "nginx-core\n", "nginx-core", "dnf versionlock add nginx-core"),
-        (
-            APK,
-            "/usr/sbin/nginx is owned by nginx-1.26.2-r0\n",
-            "nginx",
-            "apk add 'nginx=VERSION'",
-        ),
-    ],
-)
-def test_the_package_of_the_binary_is_named_with_how_to_hold_it(
-    argv: tuple[str, ...], output: str, package: str, hold: str
-) -> None:
-    (found,) = packaged(a_subject(RecordedMachine(runs={argv: Ran(0, output, 0.1)}), a_master(), a_look(a_master())))
+def test_a_package_on_hold_is_no_warning() -> None:
+    machine = RecordedMachine(texts={"/var/lib/dpkg/status": ""})
+    known = KnownPackage(PATH, stamps(machine), Owner(Manager.DPKG, "nginx", "1.22.1-9", on_hold=True))
+    subject = a_subject(machine, a_master(), a_look(a_master()))
+    kept = KeptInMemory(machine, package=known)
 
-    assert package in found.message
-    assert found.remedy == f"Hold the package: `{hold}`."
-
-
-def test_debian_itself_says_that_its_nginx_is_a_package() -> None:
-    owner = owner_of(Machine(), PATH)
-
-    assert owner is not None
-    assert owner.package.startswith("nginx")
-    assert owner_of(Machine(), "/usr/local/nothing") is None
+    assert packaged(subject._replace(instance=subject.instance._replace(kept=kept))) == []

@@ -141,7 +141,7 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "unit_type": {"type": "simple", "pid_file": "/run/nginx.pid"},
     "unit_pid_file": {"has": "no PIDFile=", "pid_file": "/run/nginx.pid"},
     "unit_main_pid": {"main": "pid 700"},
-    "packaged": {"package": "nginx-core", "hold": "apt-mark hold nginx-core"},
+    "packaged": {"package": "nginx-core", "version": "1.22.1-9+deb12u9", "hold": "apt-mark hold nginx-core"},
     "not_two_masters": {"found": 1},
     "pid_file_rewritten": {"held": "no pid", "path": "/run/nginx.pid"},
     "probe_fails_on_both": {"other": "http://127.0.0.1/health: answered 502 instead of 200, from worker 813"},
