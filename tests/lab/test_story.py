@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from fleet.lab.hosts.nginx import PID_FILE
 from fleet.lab.lab import Lab
 from fleet.lab.releases.build import DEFAULT_BASE
 from fleet.lab.traffic.load import Traffic
 from tests.lab.conftest import MakeLab
 from tests.support.lab.nginx_host import ESTABLISHED, NginxHost, connections_to
-from tests.support.lab.operator import PID_FILE, agrees, fleet, look, sha256
+from tests.support.lab.operator import agrees, fleet, look, sha256
 from tests.support.private_nginx import wait_until
 
 RELOADS = 4  # about as often as the story lets a generation of workers go

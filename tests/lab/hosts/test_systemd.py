@@ -16,8 +16,10 @@ from fleet.lab.kinds import kind
 from fleet.lab.kinds.all_kinds import KINDS
 from fleet.lab.lab import Lab
 from fleet.lab.processes import processes_of, wait_until
+from fleet.lab.traffic.load import Traffic
 from tests.lab.conftest import MakeLab
-from tests.support.lab.operator import fleet
+from tests.support.lab.nginx_host import NginxHost
+from tests.support.lab.operator import agrees, fleet, look, sha256
 
 WITHIN_S = 60.0
 MOST_MEMORY_BYTES = 25 << 20
@@ -99,6 +101,24 @@ def test_a_host_with_systemd_can_be_checked_with_the_inventory_of_the_lab(lab: L
     ran = fleet(lab, "check", str(release))
 
     assert ran.code == 0, ran.said
+
+
+def test_an_upgrade_and_a_rollback_of_a_host_with_systemd_lose_nothing(lab: Lab, release: Path) -> None:
+    before = {host.name: look(host) for host in lab.hosts}
+    brisk = ("-y", "--bake", "0s", "--settle", "100ms", "--batches", "100%", "--commit", "never")
+
+    with Traffic({host.name: NginxHost(host).target for host in lab.hosts}) as traffic:
+        begun = fleet(lab, "upgrade", str(release), *brisk)
+        assert begun.code == 0, begun.said
+        agrees(lab, "TRIAL", sha256(release))
+        back = fleet(lab, "rollback", "-y")
+        assert back.code == 0, back.said
+        report = traffic.stop()
+
+    assert report.failed() == 0, str(report)
+    for host in lab.hosts:
+        assert look(host) == before[host.name]
+        assert shown(host, "MainPID", "ActiveState") == [str(before[host.name].pid), "active"]
 
 
 def test_a_host_sees_only_its_own_groups_and_no_other_hosts(lab: Lab, host: LabHost) -> None:

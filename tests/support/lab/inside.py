@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.lab.hosts.lab_host import LabHost
-from fleet.lab.hosts.nginx import PID_FILE
+from tests.support.lab.layout import layout_of
 
 STATE_DIR = "/var/lib/fleet"
 MASTER, WORKER = "nginx: master process", "nginx: worker process"
@@ -95,7 +95,7 @@ class Inside:
 
     def pid_file(self, suffix: str = "") -> int | None:
         """What a pid file says; `None` when it is missing or empty."""
-        text = self.read(PID_FILE + suffix).strip()
+        text = self.read(layout_of(self.host).pid_file + suffix).strip()
         return int(text) if text.isdigit() else None
 
     def read(self, path: str) -> str:

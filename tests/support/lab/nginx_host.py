@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from fleet.lab.hosts.lab_host import LabHost
-from fleet.lab.hosts.nginx import ERROR_LOG, PID_FILE, PROGRAM
+from tests.support.lab.layout import layout_of
 from tests.support.private_nginx import wait_until
 
 ESTABLISHED, SYN_SENT = "01", "02"
@@ -24,6 +24,7 @@ class NginxHost:
 
     def __init__(self, host: LabHost) -> None:
         self.host = host
+        self.layout = layout_of(host)
 
     @property
     def target(self) -> str:
@@ -32,7 +33,8 @@ class NginxHost:
     def install(self, release: Path) -> None:
         """The binary's path holds the release, mode and all, in one moment."""
         mode = f"{release.stat().st_mode & 0o777:o}"
-        script = f'cat > "{PROGRAM}.part"; chmod {mode} "{PROGRAM}.part"; mv "{PROGRAM}.part" "{PROGRAM}"'
+        program = self.layout.program
+        script = f'cat > "{program}.part"; chmod {mode} "{program}.part"; mv "{program}.part" "{program}"'
         done = self.host.exec(["/bin/sh", "-euc", script], input=release.read_bytes())
         assert done.returncode == 0, done.stderr
 
@@ -41,7 +43,7 @@ class NginxHost:
 
     def pid_in_file(self) -> int | None:
         """What the pid file says; `None` while it is missing or empty, as it is for a moment of every upgrade."""
-        text = self.host.exec(["cat", PID_FILE]).stdout.decode().strip()
+        text = self.host.exec(["cat", self.layout.pid_file]).stdout.decode().strip()
         return int(text) if text else None
 
     def master(self) -> int:
@@ -81,5 +83,5 @@ class NginxHost:
         return self.host.exec([f"/proc/{pid}/exe", "-v"]).stderr.decode().strip()
 
     def wait_for_log(self, pattern: str) -> None:
-        found = ["grep", "-Eq", pattern, ERROR_LOG]
+        found = ["grep", "-Eq", pattern, self.layout.error_log]
         wait_until(lambda: self.host.exec(found).returncode == 0, f"{pattern!r} in the error log")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fleet.lab.hosts.lab_host import LabHost
+from fleet.lab.hosts.nginx import OWN, Layout
 from fleet.lab.lab import Lab
+from tests.support.lab.layout import layout_of
 
-NGINX = "/usr/local/nginx/sbin/nginx"
-PID_FILE = "/usr/local/nginx/logs/nginx.pid"
 FLEET = (sys.executable, "-m", "fleet")
 
 
@@ -109,22 +109,25 @@ class Seen:
     stray: tuple[str, ...]
 
 
-SCRIPT = f"""
-pid=$(cat {PID_FILE})
+def script(layout: Layout) -> str:
+    """Shell that shows it. In folders that nginx shares with other programs, only names that tell of nginx are strays."""
+    folders = {str(Path(path).parent) for path in (layout.program, layout.pid_file, layout.error_log)}
+    own = "." if layout == OWN else "nginx"
+    return f"""
+pid=$(cat {layout.pid_file})
 echo "$pid"
 ps -eo pid=,args= | awk '/[n]ginx: master/ {{print $1}}' | tr '\\n' ' '; echo
 sha256sum < /proc/$pid/exe | cut -d' ' -f1
-sha256sum < {NGINX} | cut -d' ' -f1
-{NGINX} -v 2>&1 | sed 's|.*/||'
-cd /usr/local/nginx
-ls -A sbin logs | grep -vE '^(nginx|nginx.pid|access.log|error.log|.*:|)$' | tr '\\n' ' ' || true
+sha256sum < {layout.program} | cut -d' ' -f1
+{layout.program} -v 2>&1 | sed 's|.*/||'
+ls -A {" ".join(sorted(folders))} | grep {own} | grep -vE '^(nginx|nginx.pid|access.log|error.log|.*:|)$' | tr '\\n' ' ' || true
 echo
 """
 
 
 def look(host: LabHost) -> Seen:
     """The host as it is, seen without fleet."""
-    lines = host.sh(SCRIPT).split("\n")
+    lines = host.sh(script(layout_of(host))).split("\n")
     return Seen(
         pid=int(lines[0]),
         masters=tuple(int(word) for word in lines[1].split()),
