@@ -71,7 +71,7 @@ def test_the_command_that_a_refusal_names_makes_the_upgrade_possible(lab: Lab, r
     host.sh(found[1])
 
     for words, wanted in (
-        (("upgrade", str(release), "-y", "--bake", "0s"), sha256(release)),
+        (("upgrade", str(release), "-y", "--bake", "0s", "--settle", "500ms"), sha256(release)),
         (("rollback", "-y"), sha256(DEFAULT_BASE)),
     ):
         ran = fleet(lab, *words, *only)

@@ -68,7 +68,9 @@ def test_the_web_servers_among_other_machines_are_upgraded_and_taken_back(
     release = make_release("new", tmp_path / "nginx")
     before = [look(host).running_sha256 for host in lab.hosts]
 
-    upgrade = fleet(lab, "upgrade", str(release), "-y", "--bake", "0s", "-l", "web", inventory=inventory)
+    upgrade = fleet(
+        lab, "upgrade", str(release), "-y", "--bake", "0s", "--settle", "500ms", "-l", "web", inventory=inventory
+    )
 
     assert upgrade.code == 0, upgrade.said
     assert [each for each in before if each in [look(host).running_sha256 for host in lab.hosts]] == []

@@ -13,7 +13,7 @@ import pytest
 from fleet.lab.lab import Lab
 from fleet.lab.releases.build import DEFAULT_BASE
 from tests.lab.conftest import MakeLab
-from tests.support.lab.operator import agrees, fleet, phases, read, sha256, start
+from tests.support.lab.operator import agrees, are_as_before, fleet, phases, read, sha256, start
 
 BASE = sha256(DEFAULT_BASE)
 QUICK = ("-y", "--settle", "500ms", "--output", "jsonl")
@@ -31,7 +31,7 @@ def lab(hosts: Lab) -> Iterator[Lab]:
     """Two hosts on the release before, again after each test."""
     yield hosts
     fleet(hosts, "rollback", "-y")
-    agrees(hosts, "OLD", BASE)
+    are_as_before(hosts, BASE)
 
 
 @pytest.fixture

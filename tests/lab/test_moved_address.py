@@ -45,7 +45,7 @@ def test_an_address_that_has_moved_away_stops_neither_the_upgrade_nor_the_rollba
     moved_away(host, address)
 
     checked = fleet(lab, "check", str(release), "-l", host.name)
-    ran = fleet(lab, "upgrade", str(release), "-y", "--bake", "0s", "-l", host.name)
+    ran = fleet(lab, "upgrade", str(release), "-y", "--bake", "0s", "--settle", "500ms", "-l", host.name)
 
     assert checked.code == 0, checked.said
     assert ran.code == 0, ran.said

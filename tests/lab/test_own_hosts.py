@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from fleet.lab.lab import Lab
 from fleet.lab.releases.build import DEFAULT_BASE
 from tests.lab.conftest import MakeLab
-from tests.support.lab.operator import FLEET, Ran, environment, fleet, look, read, sha256, start
+from tests.support.lab.operator import Ran, environment, fleet, look, read, run, sha256, start
 
 BASE = sha256(DEFAULT_BASE)
 BRISK = ("-y", "--bake", "0s", "--settle", "500ms", "--batches", "1,100%")
@@ -37,11 +36,7 @@ def lab(hosts: Lab) -> Iterator[Lab]:
 def typed(lab: Lab, ran: Ran, words: str) -> Ran:
     """What the line with these words did, which the command printed, typed as it is."""
     (line,) = {line for line in re.findall(r"`(fleet [^`]+)`", ran.said) if words in line}
-    argv = [*FLEET, *shlex.split(line)[1:]]
-    done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240.0, env=environment(lab)
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return run(tuple(shlex.split(line)[1:]), environment(lab))
 
 
 def running(lab: Lab, *names: str) -> set[str]:
@@ -80,7 +75,19 @@ def test_the_upgrade_that_a_dead_host_refuses_prints_the_line_that_leaves_it_out
 
 
 def test_an_interrupted_rollout_is_resumed_beside_a_dead_host(lab: Lab, release: Path) -> None:
-    words = ("upgrade", str(release), *BRISK[:1], "--bake", "10m", "-l", "!lab-003", "--output", "jsonl")
+    words = (
+        "upgrade",
+        str(release),
+        *BRISK[:1],
+        "--settle",
+        "500ms",
+        "--bake",
+        "10m",
+        "-l",
+        "!lab-003",
+        "--output",
+        "jsonl",
+    )
     with start(lab, *words) as process:
         assert process.stdout is not None
         for line in process.stdout:

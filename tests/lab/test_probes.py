@@ -34,7 +34,9 @@ def probing(lab: Lab, folder: Path, probe: str) -> Path:
 
 def there_and_back(lab: Lab, host: str, release: Path, inventory: Path, *more: str) -> tuple[Ran, Ran]:
     """An upgrade of the host, and its rollback."""
-    ran = fleet(lab, "upgrade", str(release), "-y", "--bake", "0s", "-l", host, *more, inventory=inventory)
+    ran = fleet(
+        lab, "upgrade", str(release), "-y", "--bake", "0s", "--settle", "500ms", "-l", host, *more, inventory=inventory
+    )
     return ran, fleet(lab, "rollback", "-y", "-l", host, inventory=inventory)
 
 

@@ -44,7 +44,9 @@ def test_a_host_with_fewer_or_more_processors_is_upgraded_and_taken_back(lab: La
     host = next(host for host in lab.hosts if host.name == name)
     before, now = BEFORE_AND_NOW[name]
 
-    ran = fleet(lab, "upgrade", str(release), "-y", "--bake", "0s", "--commit", "never", "-l", name)
+    ran = fleet(
+        lab, "upgrade", str(release), "-y", "--bake", "0s", "--settle", "500ms", "--commit", "never", "-l", name
+    )
 
     assert ran.code == 0, ran.said
     assert f"The new release would start {now} workers, where nginx" in " ".join(ran.said.split())

@@ -107,7 +107,7 @@ def test_the_python_that_is_too_old_is_named_with_its_version(lab: Lab, checked:
 def test_an_upgrade_of_refused_hosts_begins_nowhere(lab: Lab, release: Path) -> None:
     before = {host.name: look(host) for host in lab.hosts}
 
-    ran = fleet(lab, "upgrade", str(release), "-y", "--bake", "0s")
+    ran = fleet(lab, "upgrade", str(release), "-y", "--bake", "0s", "--settle", "500ms")
 
     assert ran.code == 2, ran.said
     assert {host.name: look(host) for host in lab.hosts} == before
@@ -125,7 +125,7 @@ def test_sudo_without_a_password_is_enough_for_an_upgrade_and_the_way_back(
     assert "can be upgraded" in said.out
 
     for words, wanted in (
-        (("upgrade", str(release), "-y", "--bake", "0s"), sha256(release)),
+        (("upgrade", str(release), "-y", "--bake", "0s", "--settle", "500ms"), sha256(release)),
         (("rollback", "-y"), sha256(DEFAULT_BASE)),
     ):
         ran = fleet(lab, *words, *only)

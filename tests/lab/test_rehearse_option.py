@@ -11,7 +11,7 @@ from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.lab import Lab
 from fleet.lab.releases.build import DEFAULT_BASE, make_release
 from tests.lab.conftest import MakeLab
-from tests.support.lab.operator import agrees, fleet, sha256
+from tests.support.lab.operator import are_as_before, fleet, sha256
 
 JOURNAL = "cat /var/lib/fleet/instances/*/journal.jsonl"
 
@@ -26,7 +26,7 @@ def lab(hosts: Lab) -> Iterator[Lab]:
     """Two hosts on the release before, again after each test."""
     yield hosts
     fleet(hosts, "rollback", "-y")
-    agrees(hosts, "OLD", sha256(DEFAULT_BASE))
+    are_as_before(hosts, sha256(DEFAULT_BASE))
 
 
 @pytest.fixture
@@ -59,7 +59,20 @@ def test_check_shows_what_each_host_rehearsed_and_the_host_notes_it(lab: Lab, re
 
 
 def test_the_events_of_an_upgrade_tell_of_both_rehearsals_of_a_host(lab: Lab, release: Path) -> None:
-    ran = fleet(lab, "upgrade", str(release), "-y", "--bake", "0s", "--batches", "100%", "--output", "jsonl")
+    ran = fleet(
+        lab,
+        "upgrade",
+        str(release),
+        "-y",
+        "--bake",
+        "0s",
+        "--settle",
+        "500ms",
+        "--batches",
+        "100%",
+        "--output",
+        "jsonl",
+    )
 
     assert ran.code == 0, ran.said
     told = {(e["host"], e["ask"]): e["rehearsal"] for e in ran.events if "rehearsal" in e}

@@ -11,7 +11,7 @@ import pytest
 from fleet.lab.lab import Lab
 from fleet.lab.releases.build import DEFAULT_BASE
 from tests.lab.conftest import MakeLab
-from tests.support.lab.operator import FLEET, Ran, agrees, environment, fleet, sha256, start, status
+from tests.support.lab.operator import Ran, agrees, are_as_before, environment, fleet, run, sha256, start, status
 
 BASE = sha256(DEFAULT_BASE)
 UPGRADE = ("-y", "--settle", "500ms", "--batches", "100%", "--output", "jsonl")
@@ -28,7 +28,7 @@ def lab(hosts: Lab) -> Iterator[Lab]:
     """Two hosts on the release before, again after each test."""
     yield hosts
     fleet(hosts, "rollback", "-y")
-    agrees(hosts, "OLD", BASE)
+    are_as_before(hosts, BASE)
 
 
 @pytest.fixture
@@ -44,16 +44,8 @@ class Sofa:
         self._journal = journal
 
     def __call__(self, *words: str) -> Ran:
-        argv = [*FLEET, words[0], "-i", str(self._lab.inventory), *words[1:]]
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            env={**environment(self._lab), "FLEET_JOURNAL": str(self._journal)},
-        )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        env = {**environment(self._lab), "FLEET_JOURNAL": str(self._journal)}
+        return run((words[0], "-i", str(self._lab.inventory), *words[1:]), env)
 
 
 @pytest.fixture

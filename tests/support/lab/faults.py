@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.hosts.nginx import ACCESS_LOG, ERROR_LOG, PREFIX, START
-from tests.support.lab.controllers import Controller
+from tests.support.lab.forks import Controller
 from tests.support.lab.inside import STATE_DIR, Inside, Process
 from tests.support.lab.matrix import Fault
 from tests.support.private_nginx import wait_until

@@ -1,6 +1,6 @@
-"""Runs `fleet` commands as forks of one process that has loaded it already: a program, started by `controllers.py`.
+"""Runs `fleet` commands as forks of one process that has loaded it already: a program, started by `forks.py`.
 
-Loading fleet takes more CPU than most of what the matrix asks of it. Each fork is a whole controller: a process and a
+Each fork is a whole controller: a process and a
 session of its own, with its own journal, streams and world, that can be killed like any other. A line of JSON on stdin
 asks for one; lines on stdout say its pid, and how it ended. When stdin ends, so does everything that was begun.
 
@@ -15,15 +15,18 @@ import select
 import signal
 import sys
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import fleet.commands.check
 import fleet.commands.commit
+import fleet.commands.history
 import fleet.commands.resume
 import fleet.commands.rollback
+import fleet.commands.show
 import fleet.commands.status
+import fleet.commands.unlock
 import fleet.commands.upgrade  # loaded once, before the forks
 import fleet.onhost
 from fleet import cli
@@ -38,6 +41,7 @@ SHIPPED_START = "from fleet.onhost.__main__ import main\n\nsys.exit(main())\n"
 FAULTY_START = "from fleet.onhost.faulty import start\n\nstart()\n"
 
 
+@cache
 def faulty_bundles() -> Mapping[str, Bundle]:
     """As `bundles()`, with the machine that stops."""
     package = Path(fleet.onhost.__file__).parent
@@ -59,19 +63,23 @@ def faulty_visits(available: Mapping[str, Bundle]) -> Visits:
     return Visits(partial(visit.visit, available=available), visit.request_stop, visit.cut_all)
 
 
-def become(asked: dict[str, Any], available: Mapping[str, Bundle]) -> int:
+def become(asked: dict[str, Any]) -> int:
     """This process, freshly forked, is the controller that was asked for; its exit code."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.set_wakeup_fd(-1)
     null = os.open(os.devnull, os.O_RDONLY)
-    told = os.open(asked["told"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for number, source in ((0, null), (1, told), (2, told)):
+    told, complained = (
+        os.open(asked[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for name in ("told", "complained")
+    )
+    for number, source in ((0, null), (1, told), (2, complained)):
         os.dup2(source, number)
+    os.environ.clear()
     os.environ.update(asked["env"])
+    os.chdir(asked["folder"])
     sys.stdout, sys.stderr = tolerant(sys.stdout), tolerant(sys.stderr)
-    environment = Environment(visits=partial(faulty_visits, available)) if asked["faulty"] else Environment()
+    environment = Environment(visits=partial(faulty_visits, faulty_bundles())) if asked["faulty"] else Environment()
     code = cli.run(asked["words"], environment)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -82,7 +90,6 @@ class Server:
     """Forks on demand, and tells of each fork's end."""
 
     def __init__(self) -> None:
-        self._available = faulty_bundles()
         bundles()
         self._forks: dict[int, int] = {}
         self._heard = b""
@@ -114,11 +121,13 @@ class Server:
         return bool(data)
 
     def _fork(self, asked: dict[str, Any]) -> None:
+        if asked["faulty"]:
+            faulty_bundles()  # made once, before the forks
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                code = become(asked, self._available)
+                code = become(asked)
             except BaseException:
                 sys.excepthook(*sys.exc_info())
                 sys.stderr.flush()

@@ -5,16 +5,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.hosts.nginx import OWN, Layout
 from fleet.lab.lab import Lab
+from tests.support.lab.forks import Controller, Forks
 from tests.support.lab.layout import layout_of
 
 FLEET = (sys.executable, "-m", "fleet")
+COMMAND_S = 240.0
+FORKS = Forks()
+"""Where the commands come from that a test waits for. `start` starts a whole `fleet`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +42,11 @@ class Ran:
 
 
 def environment(lab: Lab | None = None) -> dict[str, str]:
-    """The operator's own, without a terminal's. Each lab has a journal of its own, which goes with it."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("FLEET_")}
+    """The operator's own, without a terminal's. Each lab has a journal of its own, which goes with it.
+
+    Of fleet's settings only that of the rehearsal stays: `tests/lab/conftest.py` gives it to whole modules.
+    """
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("FLEET_") or k == "FLEET_REHEARSE"}
     journal = {"FLEET_JOURNAL": str(journal_of(lab))} if lab else {}
     return {**kept, **journal, "NO_COLOR": "1", "COLUMNS": "160"}
 
@@ -47,13 +56,17 @@ def journal_of(lab: Lab) -> Path:
     return lab.inventory.with_name("journal.db")
 
 
-def fleet(lab: Lab, *words: str, timeout_s: float = 240.0, inventory: Path | None = None) -> Ran:
+def fleet(lab: Lab, *words: str, timeout_s: float = COMMAND_S, inventory: Path | None = None) -> Ran:
     """What `fleet -i INVENTORY WORDS` did."""
-    argv = command_line(lab, *words, inventory=inventory)
-    done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, env=environment(lab)
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return run((words[0], "-i", str(inventory or lab.inventory), *words[1:]), environment(lab), timeout_s)
+
+
+def run(words: tuple[str, ...], env: Mapping[str, str], timeout_s: float = COMMAND_S) -> Ran:
+    """What `fleet WORDS` did, with just this environment. Raises `Stuck`."""
+    with TemporaryDirectory(prefix="fleet-test-") as folder:
+        asked = Controller(words, Path(folder, "out"), Path(folder, "err"))
+        code = FORKS.begin(asked, env).wait(timeout_s)
+        return Ran(code, *(path.read_text() for path in (Path(folder, "out"), Path(folder, "err"))))
 
 
 def start(
@@ -73,11 +86,9 @@ def start(
 
 def read(lab: Lab, *words: str) -> str:
     """What `fleet WORDS`, which reads the journal alone, has on stdout."""
-    argv = [*FLEET, *words]
-    ran = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, env=environment(lab)
-    )
-    return ran.stdout
+    ran = run(words, environment(lab))
+    assert ran.code == 0, ran.said
+    return ran.out
 
 
 def command_line(lab: Lab, *words: str, inventory: Path | None = None) -> list[str]:
@@ -141,6 +152,14 @@ def look(host: LabHost) -> Seen:
 def sha256(path: Path) -> str:
     """The hash of a file of the laptop."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def are_as_before(lab: Lab, running: str) -> None:
+    """Every host has one master, runs that release, has it at its path, and has nothing beside it. fleet is not asked."""
+    for host in lab.hosts:
+        seen = look(host)
+        assert (seen.masters, seen.running_sha256, seen.path_sha256) == ((seen.pid,), running, running), host.name
+        assert seen.stray == (), (host.name, seen)
 
 
 def agrees(lab: Lab, phase: str, running: str) -> None:

@@ -19,9 +19,10 @@ from fleet.lab.lab import Lab
 from fleet.lab.traffic.load import Traffic
 from fleet.ssh.delivery.compress import compressed_release
 from tests.support.lab import faulty
-from tests.support.lab.controllers import Controller, Controllers
+from tests.support.lab.controllers import Controllers
 from tests.support.lab.end_state import Result, Wanted, count, must_be_whole, scripts, start_as_told, until_quiet
 from tests.support.lab.faults import Ground, NoVictim, nothing, strike
+from tests.support.lab.forks import Controller
 from tests.support.lab.inside import STATE_DIR, Inside
 from tests.support.lab.matrix import Ending, Fault, Masters, Moment, Scene
 from tests.support.lab.operator import sha256
