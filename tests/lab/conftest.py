@@ -20,7 +20,7 @@ REHEARSE = "FLEET_REHEARSE"
 REHEARSED = frozenset(
     {
         "test_bad_releases.py",  # preflight refuses most of them by the rehearsal alone
-        "test_cures.py",  # a refusal that only the rehearsal finds must be cured, too
+        "test_cures.py",
         "test_demo.py",
         "test_inventories.py",
         "test_known_lines.py",  # the lines of the running release are rehearsed
@@ -39,9 +39,10 @@ REHEARSED = frozenset(
 )
 """The modules of this folder whose rollouts rehearse, as `fleet` does unless it is told not to.
 
-All others are about what comes after preflight, or about other hosts than good ones with a good release: their preflight
-runs without the rehearsal, whose two starts of nginx per host and visit (0.8 s) would show nothing new there. A module
-that is forgotten here fails where it expects what only the rehearsal finds.
+They are about preflight, or their hosts are of kinds on which it has more to look at, or they are the story that every
+operator sees. All others are about what comes after preflight, on plain hosts and with a good release: two rehearsals for
+each upgrade of each host (0.8 s each) would show nothing new there. A module that is forgotten here fails where it
+expects what only the rehearsal finds.
 """
 
 

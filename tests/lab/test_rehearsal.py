@@ -17,6 +17,7 @@ from fleet.lab.hosts.nginx import CONFIG, PID_FILE, PREFIX, PROGRAM, START
 from fleet.lab.kinds.kind import until
 from fleet.lab.lab import Lab
 from fleet.lab.releases.build import make_release
+from fleet.onhost.nginx.error_log import CRASHED
 from fleet.onhost.rehearsal.evidence import Answered, Defect, Generation, Rehearsal
 from fleet.onhost.wire import from_plain
 from tests.lab.conftest import MakeLab
@@ -36,7 +37,12 @@ IN_WORLDS = [pytest.param(world, True, id=world.name) for world in WORLDS] + [
     for world in WORLDS
 ]
 MORE_KILLS = (0.05, 0.15, 0.25, 0.4, 0.65, 0.8)
-BROKEN = {"crash-workers": Defect.WORKERS_DIE, "hung-master": Defect.NO_WORKERS, "bad-config": Defect.ENDED}
+BROKEN = {
+    # On a busy machine looks are rare, and time may be up before enough births were seen; the log names the crashes.
+    "crash-workers": {Defect.WORKERS_DIE, Defect.NO_WORKERS},
+    "hung-master": {Defect.NO_WORKERS},
+    "bad-config": {Defect.ENDED},
+}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +111,8 @@ def test_a_release_that_does_not_come_up_is_seen(lab: Lab, releases: Path, kind:
     came(found.old)
     assert found.new is not None
     assert found.new.fault is not None
-    assert found.new.fault.defect is BROKEN[kind]
+    assert found.new.fault.defect in BROKEN[kind]
+    assert any(CRASHED in line for line in found.new.lines) is (kind == "crash-workers")
 
 
 @pytest.mark.parametrize(

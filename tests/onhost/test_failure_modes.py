@@ -22,7 +22,7 @@ from fleet.onhost.steps import forward, launch
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.end import End
 from tests.onhost.visit.test_dispatch import Host, is_as_before
-from tests.support.private_nginx import PrivateNginx, wait_until
+from tests.support.private_nginx import PrivateNginx, stop, wait_until
 
 
 @dataclass
@@ -334,7 +334,7 @@ def test_bad_new_workers_have_a_reason_of_their_own(kind: str, word: str, host: 
 def test_a_stopped_new_master_is_found_and_woken_to_leave(step: Step, host: Heard) -> None:
     before, master = host.sha256(), host.nginx.master()
 
-    end, report = upgraded(host, host.after(step, lambda: os.kill(host.nginx.master(), signal.SIGSTOP)))
+    end, report = upgraded(host, host.after(step, lambda: stop(host.nginx.master())))
     if step is Step.VERIFY:
         assert report.phase is Phase.TRIAL
         host.steps.clear()
@@ -375,12 +375,6 @@ def test_a_reload_of_the_old_master_before_drain_is_reported_and_drained(host: H
     assert (end.outcome, report.phase) == (Outcome.DONE, Phase.TRIAL), end
     assert "workers_doubled" in host.words
     assert host.nginx.workers(master) == []
-
-
-def stop(master: int) -> None:
-    """The master is stopped: the signals sent to it from now on are pending together when it continues."""
-    os.kill(master, signal.SIGSTOP)
-    wait_until(lambda: getattr(Machine().process(master), "state", "") == "T", "a stopped master")
 
 
 class Together(Machine):

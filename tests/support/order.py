@@ -12,10 +12,10 @@ from tests.support.places import ROOT
 
 LONG_MODULES = {
     "tests/test_stateful.py": 100,
-    "tests/lab/test_going_back.py": 150,
-    "tests/lab/test_bad_releases.py": 90,
+    "tests/lab/test_going_back.py": 100,
+    "tests/lab/test_bad_releases.py": 55,
     "tests/lab/test_lease.py": 75,
-    "tests/lab/test_interrupt.py": 70,
+    "tests/lab/test_interrupt.py": 50,
     "tests/lab/test_matrix.py": 60,
     "tests/lab/test_preflight.py": 55,
     "tests/lab/test_story.py": 50,

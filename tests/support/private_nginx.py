@@ -45,6 +45,13 @@ def wait_until(true: Callable[[], bool], what: str, within_s: float = DEADLINE_S
         time.sleep(0.01)
 
 
+def stop(pid: int) -> None:
+    """Stop the process, and return once it has stopped: on a busy machine a signal takes its time to act."""
+    os.kill(pid, signal.SIGSTOP)
+    state = Path(f"/proc/{pid}/stat")
+    wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T", f"pid {pid} has stopped")
+
+
 class PrivateNginx:
     """nginx under `folder`, run from `folder/sbin/nginx`, a copy of `binary`.
 

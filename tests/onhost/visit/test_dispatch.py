@@ -37,7 +37,7 @@ from fleet.onhost.steps.context import TurnedBack
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.dispatch import serve
 from fleet.onhost.visit.end import End
-from tests.support.private_nginx import PrivateNginx, wait_until
+from tests.support.private_nginx import PrivateNginx, stop, wait_until
 
 
 @dataclass
@@ -330,7 +330,7 @@ def test_nothing_is_sent_to_a_stopped_old_master(host: Host) -> None:
 
     def stop_after_verify() -> None:
         if (Step.VERIFY, Outcome.DONE) in host.steps:
-            os.kill(master, signal.SIGSTOP)
+            stop(master)
 
     end, report = host.visit(Ask.UPGRADE, stop_after_verify)
     assert (end.outcome, end.reason) == (Outcome.FAILED, "failed_to_go_back")
