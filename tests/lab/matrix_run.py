@@ -16,6 +16,7 @@ from tests.support.lab.play import Case, Play
 
 AT_ONCE = 8
 MOST_HOSTS = 48
+MOST_SYSTEMD_HOSTS = 12
 BIG_BYTES = 6 << 20
 SETTLE_S, LONG_SETTLE_S = 0.3, 5.0
 SMALL_DISKS = "small-disks"
@@ -59,22 +60,28 @@ def case(cell: Cell, releases: Releases) -> Case:
 
 
 def play_all(
-    cells: Sequence[Cell], folder: Path, name: str, on_result: Callable[[Result], None] = lambda _: None
+    cells: Sequence[Cell],
+    folder: Path,
+    name: str,
+    on_result: Callable[[Result], None] = lambda _: None,
+    kind: str | None = None,
 ) -> tuple[Result, ...]:
-    """What every cell showed, in their order."""
+    """What every cell showed, in their order: on plain hosts, or on hosts of this kind."""
+    most = MOST_HOSTS if kind is None else MOST_SYSTEMD_HOSTS
     releases = make_releases(folder)
     found: list[Result] = []
     with Controllers(folder) as controllers:
-        for number in range(0, len(cells), MOST_HOSTS):
-            part = cells[number : number + MOST_HOSTS]
-            with _lab(f"{name}-{number}", part) as lab:
+        for number in range(0, len(cells), most):
+            part = cells[number : number + most]
+            with _lab(f"{name}-{number}", part, kind) as lab:
                 found += _play(part, lab, controllers, releases, on_result)
     return tuple(found)
 
 
 @contextmanager
-def _lab(name: str, cells: Sequence[Cell]) -> Iterator[Lab]:
-    kinds = {f"lab-{number:03}": SMALL_DISKS for number, cell in enumerate(cells, 1) if cell.fault in FULL}
+def _lab(name: str, cells: Sequence[Cell], kind: str | None) -> Iterator[Lab]:
+    wanted = {f"lab-{number:03}": SMALL_DISKS if cell.fault in FULL else kind for number, cell in enumerate(cells, 1)}
+    kinds = {host: one for host, one in wanted.items() if one is not None}
     lab = Lab.up(name, len(cells), kinds, owner=this_process())
     try:
         yield lab

@@ -2,7 +2,7 @@
 
 The cells that are drawn by the seed cover every row, every column and both endings, and run always; `make test-long` runs
 all. `FLEET_MATRIX_SEED` draws others, `FLEET_MATRIX_PAGE` names a file for the page of what they showed, and `-k
-swap/kill_old/resume` with `-m ''` plays one again.
+swap/kill_old/resume` with `-m ''` plays one again. Those on hosts whose PID 1 is systemd are long.
 """
 
 import os
@@ -13,11 +13,13 @@ import pytest
 
 from tests.lab.matrix_run import play_all
 from tests.support.lab.end_state import Result
-from tests.support.lab.matrix import ROWS, Cell, Ending, Fault, cells, chosen, impossible
+from tests.support.lab.matrix import ROWS, Cell, Ending, Fault, cells, chosen, impossible, systemd_cells
 from tests.support.lab.matrix_table import commit_of, page
 
 SEED = int(os.environ.get("FLEET_MATRIX_SEED", "1"))
 DRAWN = chosen(SEED)
+SYSTEMD = "systemd"
+Played = tuple[str | None, Cell]
 
 
 def test_every_cell_is_played_or_said_to_be_impossible() -> None:
@@ -40,26 +42,45 @@ def test_a_draw_covers_every_row_every_column_and_both_endings(seed: int) -> Non
 
 
 @pytest.fixture(scope="module")
-def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[Cell, Result]:
-    """What every cell showed that this session asks for, played many at once."""
-    wanted = [cell for item in request.session.items if (cell := _cell(item)) is not None]
-    results = dict(zip(wanted, play_all(wanted, tmp_path_factory.mktemp("matrix"), f"m{os.getpid()}"), strict=True))
+def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[Played, Result]:
+    """What every cell showed that this session asks for, played many at once; by kind of host."""
+    asked = [found for item in request.session.items if (found := _asked(item)) is not None]
+    results: dict[Played, Result] = {}
+    for kind in dict.fromkeys(kind for kind, _ in asked):
+        cells_of = [cell for one, cell in asked if one == kind]
+        shown = play_all(cells_of, tmp_path_factory.mktemp("matrix"), f"m{os.getpid()}-{kind or 'plain'}", kind=kind)
+        results |= {(kind, cell): result for cell, result in zip(cells_of, shown, strict=True)}
     where = os.environ.get("FLEET_MATRIX_PAGE")
     if where:
         Path(where).write_text(page(results, SEED, commit_of(Path(__file__).parent)))
     return results
 
 
-def _cell(item: pytest.Item) -> Cell | None:
-    """The cell that a test of this module plays."""
+def _asked(item: pytest.Item) -> Played | None:
+    """The kind of host and the cell that a test of this module plays."""
     if item.path != Path(__file__) or not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
         return None
     found = item.callspec.params.get("cell")
-    return found if isinstance(found, Cell) else None
+    return (KIND_OF[item.originalname], found) if isinstance(found, Cell) else None
 
 
 @pytest.mark.parametrize(
     "cell", [pytest.param(cell, id=str(cell), marks=() if cell in DRAWN else pytest.mark.long) for cell in cells()]
 )
-def test_a_fault_leaves_a_way_on_and_a_way_back(cell: Cell, played: Mapping[Cell, Result]) -> None:
-    assert played[cell].problems == []
+def test_a_fault_leaves_a_way_on_and_a_way_back(cell: Cell, played: Mapping[Played, Result]) -> None:
+    assert played[None, cell].problems == []
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [pytest.param(cell, id=str(cell), marks=pytest.mark.long) for cell in systemd_cells()],
+)
+def test_under_systemd_a_fault_leaves_a_way_on_and_a_way_back(cell: Cell, played: Mapping[Played, Result]) -> None:
+    assert played[SYSTEMD, cell].problems == []
+
+
+KIND_OF = {
+    test_a_fault_leaves_a_way_on_and_a_way_back.__name__: None,
+    test_under_systemd_a_fault_leaves_a_way_on_and_a_way_back.__name__: SYSTEMD,
+}
+"""On which kind of host a test plays its cell; `None`: on a plain one."""

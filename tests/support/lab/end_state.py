@@ -6,16 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fleet.lab.folder import Init
 from fleet.lab.hosts.lab_host import LabHost
-from fleet.lab.hosts.nginx import PREFIX, START
+from fleet.lab.hosts.nginx import OWN, START
 from fleet.lab.traffic.load import TrafficReport
 from tests.support.lab.inside import STATE_DIR, Inside, Process
+from tests.support.lab.layout import layout_of
 from tests.support.lab.matrix import Fault
 from tests.support.private_nginx import wait_until
 
 QUIET_S = 60.0
 TAKES_SERVICE = (Fault.POWER, Fault.RESTART)
 """Faults that take all service away by themselves."""
+DROP_INS = "/run/systemd/system/nginx.service.d"
+SYSTEM_START = "systemctl start nginx.service"
 IN_HAND_S = 0.5
 """No request of these clients takes longer."""
 STRAY = re.compile(r"\.tmp\.|\.keep\.|\.lib\.|filler")
@@ -95,6 +99,9 @@ def must_be_whole(host: LabHost, told: dict[str, Any], result: Result, phases: S
     check(masters[0].image_sha256 == serves, "another release runs")
     check(inside.pid_file() == masters[0].inner, "the pid file does not name the master")
     check(inside.pid_file(".oldbin") is None, "there is an .oldbin")
+    if is_systemd(host):
+        followed = host.sh("systemctl show nginx --value -p MainPID -p ActiveState").split()
+        check(sorted(followed) == sorted([str(masters[0].inner), "active"]), f"systemd has {followed}")
     orphans = [one for one in inside.processes() if one.name == "nginx" and one not in masters]
     check(all(one.parent == masters[0].pid for one in orphans), f"orphans: {orphans}")
     check(not (stray := lie_in(inside)), f"stray files: {', '.join(stray)}")
@@ -102,27 +109,38 @@ def must_be_whole(host: LabHost, told: dict[str, Any], result: Result, phases: S
     until_unwatched(host)
 
 
+def is_systemd(host: LabHost) -> bool:
+    """Whether systemd is the host's PID 1."""
+    return host.entry.init is not Init.RC
+
+
 def lie_in(inside: Inside) -> tuple[str, ...]:
-    """Files that have no business to be there: neither nginx's own nor what fleet keeps."""
-    sbin = {one.name for one in inside.path(f"{PREFIX}/sbin").iterdir()} - {"nginx"}
-    logs = {one.name for one in inside.path(f"{PREFIX}/logs").iterdir()}
-    logs -= {"nginx.pid", *(name + end for name in ("access.log", "error.log") for end in ("", ".1"))}
+    """Files that have no business to be there: neither nginx's own nor what fleet keeps. In folders that nginx shares with
+    other programs only those that are named after it count.
+    """
+    layout = layout_of(inside.host)
+    folders = {Path(path).parent for path in (layout.program, layout.pid_file, layout.error_log)}
+    found = {one.name for folder in folders for one in inside.path(str(folder)).iterdir()}
+    found = {name for name in found if layout == OWN or name.strip(".").startswith("nginx")}
+    found -= {"nginx", "nginx.pid", *(name + end for name in ("access.log", "error.log") for end in ("", ".1"))}
+    drop_ins = inside.path(DROP_INS)
+    found |= {one.name for one in drop_ins.iterdir()} if drop_ins.exists() else set()
     state = inside.path(STATE_DIR)
     kept = [path.relative_to(state) for path in state.rglob("*")] if state.exists() else []
-    return tuple(sorted([*sbin, *logs, *(str(path) for path in kept if STRAY.search(path.name))]))
+    return tuple(sorted([*found, *(str(path) for path in kept if STRAY.search(path.name))]))
 
 
 def start_as_told(host: LabHost, told: dict[str, Any], result: Result, is_known: bool) -> None:
     """nginx is started as a person would: what status says, in its order. How a master was started that died before
-    fleet ever saw it is not `is_known`.
+    fleet ever saw it is not `is_known`. systemd ends the old workers itself when their master has died.
     """
-    check = result.check
+    check, start = result.check, SYSTEM_START if is_systemd(host) else START
     check(told["phase"] == "DOWN", f"no master is left, and status says {told['phase']}")
-    check(told["orphans"], "the old workers do not serve, or status does not name them")
-    check(not is_known or told["start_command"] == START, f"status: start it by {told['start_command']}")
+    check(told["orphans"] or is_systemd(host), "the old workers do not serve, or status does not name them")
+    check(not is_known or told["start_command"] == start, f"status: start it by {told['start_command']}")
     if told["orphans"]:
         host.sh("kill -QUIT " + " ".join(map(str, told["orphans"])))
-    host.sh(told["start_command"] if is_known and told["start_command"] else START)
+    host.sh(told["start_command"] if is_known and told["start_command"] else start)
     wait_until(lambda: bool(Inside(host).workers()), "workers after the start")
 
 
@@ -132,8 +150,10 @@ def count(
     windows: Sequence[tuple[float, float]],
     fault: Fault,
     struck: tuple[float, float],
+    may_fail: bool = False,
 ) -> None:
-    """How many requests failed while fleet or the fault was at work, and for how long nothing was served.
+    """How many requests failed while fleet or the fault was at work, and for how long nothing was served. `may_fail`:
+    where systemd ends what the fault has left alive.
 
     What a killed worker had in hand just then is lost with it in any upgrade: it doesn't count.
     """
@@ -149,7 +169,7 @@ def count(
         times = sorted(each.at_s for each in bad)
         well = [at_s for at_s in began if at_s > times[-1]]
         result.unserved_s = (min(well) if well else report.until_s) - times[0]
-    if fault not in TAKES_SERVICE:
+    if fault not in TAKES_SERVICE and not may_fail:
         said = [f"+{each.at_s - report.from_s:.2f} s {each.client} {each.what} {each.detail}" for each in bad[:5]]
         result.check(not bad, f"{len(bad)} of {len(began)} requests failed: {'; '.join(said)}")
     result.check(report.withheld == 0, "the clients could not keep pace: the count is useless")

@@ -149,6 +149,11 @@ def cells() -> tuple[Cell, ...]:
     )
 
 
+def systemd_cells() -> tuple[Cell, ...]:
+    """Those that are played on hosts with systemd, too: it has no part in full disks."""
+    return tuple(cell for cell in cells() if cell.fault not in FULL)
+
+
 def chosen(seed: int, among: Sequence[Cell] | None = None) -> tuple[Cell, ...]:
     """As few cells as cover every row, every column and both endings, drawn by `seed`."""
     draw = random.Random(seed)

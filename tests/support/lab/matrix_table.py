@@ -23,16 +23,33 @@ requests that a killed worker was answering at that moment are lost with it, and
 """
 
 
-def page(results: Mapping[Cell, Result], seed: int, commit: str) -> str:
+SYSTEMD = """\
+## On hosts with systemd
+
+The same cells, but those of a full disk, on hosts whose PID 1 is systemd, with Debian's unit. The reload and the restart are
+`systemctl reload` and `systemctl restart` there, and a guarded unit refuses the restart. When the only master is killed,
+systemd ends its workers too, and the host serves nothing until somebody starts nginx.
+"""
+Played = tuple[str | None, Cell]
+"""The kind of host (`None`: a plain one), and the cell."""
+
+
+def page(played: Mapping[Played, Result], seed: int, commit: str) -> str:
     """The whole page, in Markdown."""
+    plain = {cell: result for (kind, cell), result in played.items() if kind is None}
+    on_systemd = {cell: result for (kind, cell), result in played.items() if kind is not None}
+    more = ["", SYSTEMD, _made(on_systemd, seed, commit), "", *_table(on_systemd)] if on_systemd else []
+    return "\n".join([INTRODUCTION, _made(plain, seed, commit), "", *_table(plain), "", *_notes(), *more, ""])
+
+
+def _made(results: Mapping[Cell, Result], seed: int, commit: str) -> str:
     failed = sum(bool(result.problems) for result in results.values())
     asked = sum(result.requests for result in results.values())
     lost = sum(result.failed for result in results.values())
-    made = (
+    return (
         f"Made from commit {commit}, seed {seed}: {len(results)} runs, {failed} failed; "
         f"{asked} requests, {lost} of them failed."
     )
-    return "\n".join([INTRODUCTION, made, "", *_table(results), "", *_notes(), ""])
 
 
 def _table(results: Mapping[Cell, Result]) -> Iterable[str]:
