@@ -64,7 +64,8 @@ HELD_FAULTS: Mapping[str, Fault] = {
         frozenset({"log_reopened"}),
     ),
     "the kept binary and the store's are gone": Fault(
-        f"rm {PREFIX}/sbin/.nginx.fleet-kept; rm -r /var/lib/fleet/releases/{BASE}", frozenset({"release_rescued"})
+        f"rm {PREFIX}/sbin/.nginx.fleet-kept; rm -r /var/lib/fleet/releases/{BASE}",
+        frozenset({"release_rescued", "image_deleted"}),
     ),
     "no process accepts: WINCH to the new master": Fault(
         f"kill -WINCH {NEW}; while pgrep -P {NEW} -f '{SERVING}' >/dev/null; do sleep 0.02; done",
