@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum, StrEnum
 from pathlib import Path
+from typing import Any
 
 from fleet.errors import LockHeld, Refused
 
@@ -56,13 +57,14 @@ class Init(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HostEntry:
-    """One host in the state file."""
+    """One host in the state file. `layers` are the names of those on its disk's template, the uppermost first."""
 
     name: str
     number: int
     address: str
     kind: str | None = None
     init: Init = Init.RC
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,9 @@ class LabPaths:
     def template(self) -> Path:
         return self.disks / "template"
 
-    @property
-    def systemd_layer(self) -> Path:
-        return self.disks / "systemd"
+    def layer(self, name: str) -> Path:
+        """A layer over the template, for some of the hosts."""
+        return self.disks / name
 
     @property
     def private_key(self) -> Path:
@@ -174,12 +176,16 @@ def read_state(paths: LabPaths) -> State | None:
             boot_id=plain["boot_id"],
             owner=Owner(**owner) if owner else None,
             subnet=plain["subnet"],
-            hosts=tuple(HostEntry(**{**entry, "init": Init(entry["init"])}) for entry in plain["hosts"]),
+            hosts=tuple(_entry(entry) for entry in plain["hosts"]),
             show=tuple(plain["show"]),
             inventory_copy=plain["inventory_copy"],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _entry(plain: dict[str, Any]) -> HostEntry:
+    return HostEntry(**{**plain, "init": Init(plain["init"]), "layers": tuple(plain["layers"])})
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from fleet.lab.folder import (
     subnets_locked,
     write_state,
 )
-from fleet.lab.hosts import cgroup, disk, nginx, sshd, systemd
+from fleet.lab.hosts import cgroup, disk, dpkg, nginx, sshd, systemd
 from fleet.lab.hosts.lab_host import LabHost, plug_in
 from fleet.lab.kinds import all_kinds
 from fleet.lab.kinds.kind import Kind, check, prepare_disk
@@ -39,6 +39,7 @@ from fleet.lab.processes import alive, end, processes_of, run, wait_until
 
 T = TypeVar("T")
 AT_ONCE = 16
+INSTALL_S = 120.0
 LEAST_BYTES, HOST_BYTES = 1 << 30, 64 << 20
 """Disk per host; the tmpfs takes memory only for what is written."""
 
@@ -201,12 +202,14 @@ def _build(paths: LabPaths, began: State, wanted: Mapping[str, Kind]) -> tuple[L
     options = f"mode=711,size={max(LEAST_BYTES, len(wanted) * HOST_BYTES)}"
     run(["mount", "-t", "tmpfs", "-o", options, paths.prefix, str(paths.disks)])
     disk.make_template(paths, sshd.make_key(paths.private_key, f"lab {paths.name}"))
-    if any(kind.init is not Init.RC for kind in wanted.values()):
-        systemd.make_layer(paths)
+    layers = {layer for kind in wanted.values() for layer in kind.layers}
+    for module in (systemd, dpkg):
+        if module.LAYER in layers:
+            module.make_layer(paths)
     with subnets_locked():
         subnet = network.choose_subnet(paths)
         entries = tuple(
-            HostEntry(name, number, network.address(subnet, number), kind.name, kind.init)
+            HostEntry(name, number, network.address(subnet, number), kind.name, kind.init, kind.layers)
             for number, (name, kind) in enumerate(wanted.items(), 1)
         )
         state = replace(began, subnet=str(subnet), hosts=entries)
@@ -231,7 +234,9 @@ def _build(paths: LabPaths, began: State, wanted: Mapping[str, Kind]) -> tuple[L
 
 
 def _finish(host: LabHost, kind: Kind) -> None:
-    """Run the kind's shell for a host that runs."""
+    """Install the kind's packages, and run its shell, on a host that runs."""
+    if kind.installed:
+        host.sh(dpkg.INSTALL, timeout_s=INSTALL_S)
     if kind.after:
         host.sh(kind.after.replace(cgroup.GROUP, host.paths.link(host.entry.number)))
 

@@ -191,9 +191,9 @@ class LabHost:
 
     def _how_to_boot(self) -> list[str]:
         """What `boot.sh` needs to know of this host: LAYERS HOSTNAME INIT GROUPS."""
+        layers = ":".join(map(str, (*map(self.paths.layer, self.entry.layers), self.paths.template)))
         if self.entry.init is Init.RC:
-            return [str(self.paths.template), self.name, disk.INIT, ""]
-        layers = f"{self.paths.systemd_layer}:{self.paths.template}"
+            return [layers, self.name, disk.INIT, ""]
         groups = [str(top / self.paths.link(self.entry.number)) for top in cgroup.hierarchies(self.entry.init)]
         return [layers, self.name, systemd.init(self.entry.init), " ".join(groups)]
 

@@ -23,6 +23,7 @@ REQUIRED = (
     "start-stop-daemon:dpkg",
 )
 """What the hosts run, and Debian's package of each."""
+LAYER = "systemd"
 INIT = "/usr/lib/fleet-lab/init-systemd"
 UNITS = "/lib/systemd/system"
 WATCHES = 5
@@ -30,9 +31,11 @@ WATCHES = 5
 READY = "/run/ready"
 """Appears when every unit of the boot has been started, or has failed."""
 
-PASSWD = disk.PASSWD + "messagebus:x:101:101::/nonexistent:/usr/sbin/nologin\n"
+PASSWD = disk.PASSWD + "".join(
+    f"{name}:/nonexistent:/usr/sbin/nologin\n" for name in ("messagebus:x:101:101:", "_apt:x:42:65534:")
+)
 GROUP = disk.GROUP + "messagebus:x:101:\nsystemd-journal:x:102:\nutmp:x:43:\n"
-SHADOW = disk.SHADOW + "messagebus:*:19000:0:99999:7:::\n"
+SHADOW = disk.SHADOW + "messagebus:*:19000:0:99999:7:::\n_apt:*:19000:0:99999:7:::\n"
 
 PAM: dict[str, str] = {
     "common-auth": "auth required pam_unix.so\n",
@@ -120,7 +123,7 @@ WANTED = ("nginx", "ssh", "fleet-lab-ready")
 
 def make_layer(paths: LabPaths) -> None:
     """Make the layer that all systemd hosts of the lab share."""
-    base = paths.systemd_layer
+    base = paths.layer(LAYER)
     for name, text in (("passwd", PASSWD), ("group", GROUP)):
         disk.write(base, f"/etc/{name}", text)
     disk.write(base, "/etc/shadow", SHADOW, 0o640)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fleet.errors import Refused
 from fleet.lab.folder import HostEntry, Init, LabPaths
-from fleet.lab.hosts import cgroup, disk, nginx, sshd, systemd
+from fleet.lab.hosts import cgroup, disk, dpkg, nginx, sshd, systemd
 from fleet.lab.processes import PATH
 
 Variables = tuple[tuple[str, str | bool | None], ...]
@@ -34,6 +34,7 @@ class Kind:
     - `layout`, `config`: where nginx's files are; its nginx.conf.
     - `files`: more files on its disk, by path; executable when they begin with `#!`.
     - `copied`, `hidden`: glob patterns of the machine's files that are copied to its disk, or that it doesn't have.
+    - `has_dpkg`: packages can be installed on it. `installed`: those that are, beyond this machine's own.
     - `before`, `start`, `late`: shell in its /etc/rc, at every boot: before sshd, to start nginx, once nginx serves.
     - `after`: shell that runs once, after the first boot.
     - `limit`: a cgroup limit for nginx. `edit_sshd`: changes the text of its sshd_config. `user`: the login.
@@ -50,6 +51,8 @@ class Kind:
     files: tuple[tuple[str, str], ...] = ()
     copied: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
+    has_dpkg: bool = False
+    installed: tuple[str, ...] = ()
     before: str = ""
     start: str = nginx.START
     late: str = ""
@@ -61,6 +64,11 @@ class Kind:
     required: tuple[str, ...] = ()
     for_all: bool = False
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers of the lab that its hosts have over the template."""
+        return (*([dpkg.LAYER] if self.has_dpkg else []), *([systemd.LAYER] if self.init is not Init.RC else []))
+
 
 def until(condition: str) -> str:
     """Shell that waits until a condition is true; after about 15 s it prints the condition and fails."""
@@ -69,8 +77,12 @@ def until(condition: str) -> str:
 
 
 def check(kind: Kind) -> None:
-    """Check that this machine can make hosts of this kind. Raises `Refused` when a program or a cgroup is missing."""
-    required = (*kind.required, *(systemd.REQUIRED if kind.init is not Init.RC else ()))
+    """Check that this machine can make hosts of this kind, and download the packages of a kind that has some.
+
+    Raises `Refused` when a program, a cgroup or a package is missing.
+    """
+    required = [*kind.required, *(systemd.REQUIRED if kind.init is not Init.RC else ())]
+    required += dpkg.REQUIRED if kind.has_dpkg else ()
     wanted = dict(pair.split(":") for pair in required)
     missing = [name for name in wanted if not _is_here(name)]
     if missing:
@@ -82,6 +94,7 @@ def check(kind: Kind) -> None:
     if kind.limit is not None:
         cgroup.folder(kind.limit.controller)
     cgroup.hierarchies(kind.init)
+    dpkg.fetch(kind.installed)
 
 
 def _is_here(name: str) -> bool:
@@ -109,6 +122,7 @@ def prepare_disk(paths: LabPaths, host: HostEntry, kind: Kind) -> str:
             target = root / path.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(Path(path), target)
+    dpkg.put(root, dpkg.fetch(kind.installed))
     for path, text in kind.files:
         disk.write(root, path, text, 0o755 if text.startswith("#!") else 0o644)
     return key

@@ -109,6 +109,8 @@ LimitNOFILE=65536
 """
 LIMITS = "TasksMax=24\nMemoryMax=128M\n"
 LOGOUT_KILLS = ("/etc/systemd/logind.conf.d/kill.conf", "[Login]\nKillUserProcesses=yes\n")
+# Ubuntu's needrestart does so when it is run without a terminal.
+AUTOMATIC = ("/etc/needrestart/conf.d/automatic.conf", "$nrconf{restart} = 'a';\n")
 # `su` makes a session where there is none: what it starts is in the scope of a login, as after `ssh root@host nginx`.
 SU = (
     "/etc/pam.d/su",
@@ -116,9 +118,9 @@ SU = (
 )
 
 
-def _kind(name: str, summary: str, unit: str = DEBIAN, *, drop_in: str = "", **settings: Any) -> Kind:
-    """A kind whose nginx is run by this unit, with these lines for its section `[Service]`."""
-    own: tuple[tuple[str, str], ...] = ((UNIT_FILE, unit),)
+def _kind(name: str, summary: str, unit: str | None = DEBIAN, *, drop_in: str = "", **settings: Any) -> Kind:
+    """A kind whose nginx is run by this unit, or by the installed one, with these lines for its section `[Service]`."""
+    own: tuple[tuple[str, str], ...] = ((UNIT_FILE, unit),) if unit else ()
     if drop_in:
         own += ((DROP_IN, f"[Service]\n{drop_in}"),)
     common: dict[str, Any] = {
@@ -182,5 +184,19 @@ KINDS = (
         "nginx was started by hand from a login, and its unit is not active",
         files=(SU,),
         after=f"systemctl --quiet disable --now nginx && su root -c {PACKAGED.program}\n" + until(SERVES),
+    ),
+    _kind(
+        "debian-package",
+        "nginx is installed as Debian's package, its unit too, and dpkg can install another one",
+        None,
+        has_dpkg=True,
+    ),
+    _kind(
+        "needrestart",
+        "as debian-package, and needrestart restarts by itself what runs from a replaced file",
+        None,
+        has_dpkg=True,
+        installed=("needrestart",),
+        files=(AUTOMATIC,),
     ),
 )
