@@ -57,6 +57,8 @@ def overrides(
 ) -> Overrides:
     """The overrides from the options of `resume`; `None` is an option that was not given. Raises `Refused`."""
     given = {name: value for name, value in policy.items() if value is not None}
+    if "no_guard" in given:
+        given["guard"] = not given.pop("no_guard")
     kinds: dict[str, Callable[[Any], Any]] = {
         "on_failure": OnFailure,
         "commit": CommitWhen,

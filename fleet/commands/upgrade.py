@@ -38,6 +38,7 @@ class UpgradeOptions:
     lease_s: float | None = None
     allow: tuple[str, ...] = ()
     rehearse: str = "auto"
+    no_guard: bool = False
     dry_run: bool = False
 
 
@@ -123,6 +124,7 @@ def policy_of(given: UpgradeOptions, options: CommandOptions, hosts: int) -> Pol
         cut=given.cut,
         allow=parse_allow(given.allow),
         rehearse=Rehearse(given.rehearse),
+        guard=not given.no_guard,
         lease_s=check_lease(lease_s),
         lock_wait_s=options.lock_wait_s,
     )

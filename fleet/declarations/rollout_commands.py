@@ -12,6 +12,7 @@ from fleet.options.rollout import (
     allow_option,
     budget_options,
     drain_options,
+    guard_option,
     lease_option,
     pace_options,
     rehearse_option,
@@ -84,6 +85,7 @@ def check(
 @lease_option()
 @allow_option()
 @rehearse_option()
+@guard_option()
 @drain_options(COMMIT_DRAINS)
 @connection_options
 @lock_options
@@ -194,6 +196,7 @@ def rollback(ctx: click.RichContext, /, rollout: str | None, drain_timeout_s: fl
 @lease_option(overrides=True)
 @allow_option(overrides=True)
 @rehearse_option(overrides=True)
+@guard_option(overrides=True)
 @drain_options(COMMIT_DRAINS, overrides=True)
 @connection_options
 @lock_options

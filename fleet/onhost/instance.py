@@ -7,25 +7,27 @@ from fleet.onhost.observation import Observation
 from fleet.onhost.protocol import Layout, Record
 from fleet.onhost.state.store import InstanceStore, Serving, Store
 from fleet.onhost.system.machine import Machine
+from fleet.onhost.systemd.service_manager import ServiceManager
 
 
 class Instance(NamedTuple):
     """The host, the view of this nginx, the host's store, and this nginx's own folder in it.
 
-    `kept` is `None` while the pid file is unknown: the folder is named after it.
+    `kept` is `None` while the pid file is unknown: the folder is named after it. `systemd` is the host's systemd.
     """
 
     machine: Machine
     observer: Observer
     store: Store
     kept: Optional[InstanceStore]
+    systemd: ServiceManager
 
     @classmethod
     def at(cls, machine: Machine, layout: Layout) -> "Instance":
         """The instance with this layout."""
         store = Store(machine, layout.state_dir)
         kept = store.instance(layout.pid_file) if layout.pid_file else None
-        return cls(machine, Observer(machine, layout), store, kept)
+        return cls(machine, Observer(machine, layout), store, kept, ServiceManager(machine))
 
     @property
     def layout(self) -> Layout:

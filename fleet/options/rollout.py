@@ -155,5 +155,17 @@ def rehearse_option(overrides: bool = False) -> Decorator:
     )
 
 
+def guard_option(overrides: bool = False) -> Decorator:
+    """Whether nginx's systemd unit is guarded while it is held."""
+    return option(
+        "--no-guard/--guard" if overrides else "--no-guard",
+        "no_guard",
+        env="NO_GUARD",
+        panel=SAFETY,
+        help="Do not guard nginx's systemd unit: a restart by hand, by needrestart or by a package then ends a held nginx.",
+        **(KEEPS if overrides else {"is_flag": True}),
+    )
+
+
 def _default(value: str, overrides: bool) -> dict[str, Any]:
     return KEEPS if overrides else {"default": value}

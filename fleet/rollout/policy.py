@@ -49,6 +49,7 @@ class Policy:
     cut: bool = False
     allow: tuple[str, ...] = ()
     rehearse: Rehearse = Rehearse.AUTO
+    guard: bool = True
     lease_s: float = 0.0
     lock_wait_s: float = 0.0
 

@@ -88,6 +88,7 @@ class TaskBuilder:
             allow=self.policy.allow,
             probes=host.probes,
             rehearse=self.policy.rehearse is Rehearse.AUTO,
+            guard=self.policy.guard,
         )
 
     def _goal(self, ask: Ask, host: HostStatus, rollout: str) -> Goal | None:

@@ -6,6 +6,7 @@ from fleet.onhost.views import SILENT_S, DrainView
 from fleet.rollout.host_status import HostStatus
 from fleet.ui.host_text import elapsed
 from fleet.ui.path_notes import path_notes
+from fleet.ui.unit_notes import unit_notes
 
 UNCONFIRMED = (
     "Only the new release runs, and fleet has not verified this master: the host was rebooted, or the old master died. "
@@ -25,6 +26,7 @@ def status_notes(host: HostStatus) -> list[str]:
         notes.append(f"Rolls itself back in {report.lease_left_s:.0f} s, unless fleet renews its lease or commits it.")
     if report.record is not None and report.record.why:
         notes.append(report.record.why)
+    notes += unit_notes(report)
     if report.unconfirmed:
         notes.append(UNCONFIRMED)
     notes += path_notes(report)

@@ -73,7 +73,8 @@ HELD_FAULTS: Mapping[str, Fault] = {
         loses=True,
     ),
     "systemd follows the new master": Fault(
-        systemd(f"Type=forking\\\\nPIDFile={PID_FILE}\\\\nMainPID=77\\\\n") + f"; echo {OLD} > $group/cgroup.procs",
+        systemd(f"Id=nginx.service\\\\nType=forking\\\\nPIDFile={PID_FILE}\\\\nMainPID=77\\\\n")
+        + f"; echo {OLD} > $group/cgroup.procs",
         frozenset({"unit_main_pid_stale"}),
     ),
 }

@@ -42,6 +42,7 @@ class Scene:
     uid: int = 0
     probes: tuple[str, ...] = ()
     rehearse: bool = True
+    guard: bool = True
     prefix: tuple[str, ...] = ()
 
 
@@ -62,7 +63,7 @@ def systemd(shown: str, code: int = 0) -> str:
     return (
         "top=/sys/fs/cgroup; [ -d $top/systemd ] && top=$top/systemd; "
         f"group=$top/@LINK@-{UNIT}; mkdir -p $group; echo $(cat {PID_FILE}) > $group/cgroup.procs; "
-        f"mkdir -p /run/systemd/system; rm -f {SYSTEMCTL}; "
+        f"mkdir -p /run/systemd/system; touch /run/systemd/notify; rm -f {SYSTEMCTL}; "
         f"printf '#!/bin/sh\\nprintf \"{shown}\"\\nexit {code}\\n' > {SYSTEMCTL}; chmod 755 {SYSTEMCTL}; "
         f"sed -i s/@PID@/$(cat {PID_FILE})/ {SYSTEMCTL}"
     )
@@ -73,6 +74,9 @@ def patched(old: bytes, new: bytes) -> tuple[bytes, bytes]:
     return old, new
 
 
+GUARDED = systemd(
+    f"Id={UNIT}\\\\nType=forking\\\\nPIDFile={PID_FILE}\\\\nMainPID=@PID@\\\\nKillMode=process\\\\nNeedDaemonReload=yes\\\\n"
+)
 PATCHES = {
     "other-loader": patched(b"/ld-linux-", b"/ld-limux-"),
     "angie": patched(b"nginx/1.22.9", b"Angie/1.22.9"),
@@ -171,9 +175,22 @@ SCENES = {
         shell=f"{RESTART}; cp $(ldconfig -p | grep -m1 -o '/.*libutil.so.1') /opt/libjemalloc.so.2; "
         f"LD_PRELOAD=/opt/libjemalloc.so.2 {START}"
     ),
-    "unit_type": Scene(shell=systemd("Type=simple\\\\nPIDFile=\\\\nMainPID=@PID@\\\\n")),
-    "unit_pid_file": Scene(shell=systemd("Type=forking\\\\nPIDFile=\\\\nMainPID=@PID@\\\\n")),
-    "unit_main_pid": Scene(shell=systemd(f"Type=forking\\\\nPIDFile={PID_FILE}\\\\nMainPID=77\\\\n")),
+    "unit_type": Scene(shell=systemd(f"Id={UNIT}\\\\nType=simple\\\\nPIDFile=\\\\nMainPID=@PID@\\\\n")),
+    "unit_pid_file": Scene(shell=systemd(f"Id={UNIT}\\\\nType=forking\\\\nPIDFile=\\\\nMainPID=@PID@\\\\n")),
+    "unit_main_pid_fixed": Scene(
+        shell=systemd(f"Id={UNIT}\\\\nType=forking\\\\nPIDFile={PID_FILE}\\\\nMainPID=77\\\\n")
+        + "; rm /run/systemd/notify"
+    ),
+    "exec_paths": Scene(
+        shell=f"mount --bind {PREFIX}/sbin {PREFIX}/sbin; mount --bind {PROGRAM} {PROGRAM}; "
+        f"mount -o remount,bind,noexec {PREFIX}/sbin"
+    ),
+    "unit_main_pid": Scene(shell=systemd(f"Id={UNIT}\\\\nType=forking\\\\nPIDFile={PID_FILE}\\\\nMainPID=77\\\\n")),
+    "unit_by_hand": Scene(shell=systemd(f"Id={UNIT}\\\\nType=notify\\\\nMainPID=77\\\\n")),
+    "guard_impossible": Scene(shell=f"{GUARDED}; rm /run/systemd/notify"),
+    "no_guard": Scene(shell=GUARDED, guard=False),
+    "unit_held": Scene(shell=GUARDED),
+    "unit_outdated": Scene(shell=GUARDED),
     "packaged": Scene("packaged", pid_file="/run/nginx.pid"),
 }
 
@@ -219,7 +236,7 @@ class Stage:
         host = self.hosts[place_of(scene)]
         staged = str(self.releases / scene.release) if scene.release else None
         asked = {"staged": staged, "pid_file": scene.pid_file, "uid": scene.uid, "allow": list(allow)}
-        asked |= {"probes": list(scene.probes), "rehearse": scene.rehearse}
+        asked |= {"probes": list(scene.probes), "rehearse": scene.rehearse, "guard": scene.guard}
         done = host.exec([*scene.prefix, *PUPPET], input=json.dumps(asked).encode(), timeout_s=120)
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         return {one["reason"]: from_plain(Finding, one) for one in json.loads(done.stdout)}

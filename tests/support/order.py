@@ -15,6 +15,8 @@ LONG_MODULES = {
     "tests/lab/test_going_back.py": 100,
     "tests/lab/test_bad_releases.py": 55,
     "tests/lab/test_lease.py": 75,
+    "tests/lab/test_unit_follows.py": 60,
+    "tests/lab/test_guard.py": 60,
     "tests/lab/test_interrupt.py": 50,
     "tests/lab/test_matrix.py": 60,
     "tests/lab/test_preflight.py": 55,

@@ -61,6 +61,8 @@ WHOLE_SYSTEM = {
     "tests/lab/test_ssh.py": "visits of lab hosts",
     "tests/lab/test_story.py": "fleet against a lab: the main job under load",
     "tests/lab/test_unit_table.py": "fleet against a lab: what outsiders do to nginx's systemd unit",
+    "tests/lab/test_unit_follows.py": "fleet against a lab: the process that systemd follows",
+    "tests/lab/test_guard.py": "fleet against a lab: the guard of a held unit",
     "tests/lab/test_two_laptops.py": "fleet against a lab: two operators",
     "tests/onhost/bootstrap/test_silence.py": "all of the bootstrap on a link that was cut",
     "tests/onhost/visit/test_pretend_host.py": "the pretend host of the tests against a real step script",

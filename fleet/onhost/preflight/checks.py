@@ -118,6 +118,7 @@ def _surroundings(subject: Subject) -> Tuple[Tuple[str, Check], ...]:
         ("the memory", lambda: resources.memory(subject)),
         ("the process limits", lambda: resources.processes(subject)),
         ("the systemd unit", lambda: service.unit(subject)),
+        ("the mount of the binary", lambda: service.exec_paths(subject)),
         ("the binary's package", lambda: service.packaged(subject)),
         ("the probes", lambda: probe_baseline.fails_already(subject)),
     )

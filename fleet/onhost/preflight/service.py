@@ -1,19 +1,23 @@
 """systemd and the package manager: what they will do to nginx during and after an upgrade.
 
 When the main process of a forking unit ends, systemd reads the pid file again; a unit without the right PIDFile= is
-stopped with all its processes (docs/nginx-facts.md, section 10). The tests use recorded output of `systemctl show`.
+stopped with all its processes (docs/systemd.md).
 """
 
-from typing import Dict, List
+import os
+from typing import List
 
 from fleet.onhost.packages.package_database import PACKAGE_LOCKS, flocked_by
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Finding
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.state.known_package import owner_at
-from fleet.onhost.system.host_tools import TOOL_ENV, TOOL_TIMEOUT_S
 from fleet.onhost.system.machine import Machine
-from fleet.onhost.systemd.unit import PROPERTIES, RUNS_SYSTEMD, read_show, unit_of
+from fleet.onhost.system.mounts import NO_EXEC, read_mounts
+from fleet.onhost.systemd import by_hand
+from fleet.onhost.systemd.effects import is_harmful, settings, when_held, when_stale
+from fleet.onhost.systemd.service_manager import NoAnswer, why_mute
+from fleet.onhost.systemd.unit import Unit, unit_of
 
 
 def package_lock(machine: Machine) -> List[Finding]:
@@ -39,27 +43,68 @@ def packaged(subject: Subject) -> List[Finding]:
 
 
 def unit(subject: Subject) -> List[Finding]:
-    """Whether systemd, where it runs, will follow the new master."""
-    machine = subject.machine
-    name = unit_of(machine.read("/proc/%d/cgroup" % subject.old.pid) or "")
-    if name is None or not machine.exists(RUNS_SYSTEMD):
+    """Whether systemd, where it runs, will follow the new master, and what it would do to nginx while it is held."""
+    manager = subject.instance.systemd
+    name = unit_of(subject.machine.read("/proc/%d/cgroup" % subject.old.pid) or "")
+    if name is None or not manager.runs:
         return []
-    ran = machine.run(("systemctl", "show", "--property=" + PROPERTIES, name), TOOL_TIMEOUT_S, env=TOOL_ENV)
-    if ran.code != 0:
-        return [finding("not_checked", what="the systemd unit %s" % name, why=ran.output.strip() or "systemctl failed")]
-    return _judged(subject, name, read_show(ran.output))
+    try:
+        found = manager.show(name)
+    except NoAnswer as error:
+        return [finding("not_checked", what="the systemd unit %s" % name, why=error)]
+    return _misfit(subject, found) or _main_pid(subject, found) + _held(subject, found)
 
 
-def _judged(subject: Subject, name: str, shown: Dict[str, str]) -> List[Finding]:
-    machine, pid, pid_file = subject.machine, subject.old.pid, subject.seen.pid_file or ""
-    main, kind, theirs = shown.get("MainPID", "0"), shown.get("Type", ""), shown.get("PIDFile", "")
-    if kind != "forking":
-        if main != str(pid):
-            return [finding("unit_main_pid", unit=name, main="pid " + main, pid=pid)]
-        return [finding("unit_type", pid=pid, unit=name, type=kind or "unknown", pid_file=pid_file)]
-    if not theirs or machine.real_path(theirs) != machine.real_path(pid_file):
+def _misfit(subject: Subject, unit: Unit) -> List[Finding]:
+    """Why the unit can't have an nginx that changes its master."""
+    pid, pid_file = subject.old.pid, subject.seen.pid_file or ""
+    if not unit.owns_nginx:
+        if unit.main_pid != pid:
+            return [finding("unit_by_hand", unit=unit.name, pid=pid)]
+        return [finding("unit_type", pid=pid, unit=unit.name, type=unit.type or "unknown", pid_file=pid_file)]
+    theirs, real_path = unit.pid_file, subject.machine.real_path
+    if unit.type == "forking" and (not theirs or real_path(theirs) != real_path(pid_file)):
         has = "PIDFile=%s" % theirs if theirs else "no PIDFile="
-        return [finding("unit_pid_file", unit=name, has=has, pid_file=pid_file)]
-    if main != str(pid):
-        return [finding("unit_main_pid", unit=name, main="pid " + main, pid=pid)]
+        return [finding("unit_pid_file", unit=unit.name, has=has, pid_file=pid_file)]
     return []
+
+
+def _main_pid(subject: Subject, unit: Unit) -> List[Finding]:
+    """Whether systemd follows the running master, or can be told of it."""
+    pid = subject.old.pid
+    if not unit.has_main or unit.main_pid == pid:
+        return []
+    facts = {"unit": unit.name, "main": "pid %d" % unit.main_pid, "pid": pid}
+    facts.update(then=when_stale(unit), cure=by_hand.follow(unit.name, pid))
+    why = why_mute(subject.machine)
+    return [finding("unit_main_pid_fixed", why=why, **facts) if why else finding("unit_main_pid", **facts)]
+
+
+def _held(subject: Subject, unit: Unit) -> List[Finding]:
+    """What systemd does to a held nginx when others stop, restart or reload it."""
+    then = when_held(unit)
+    if not subject.request.options.guard:
+        return [finding("no_guard", unit=unit.name, settings=settings(unit), then=then)]
+    why = why_mute(subject.machine)
+    if why is not None:
+        return [finding("guard_impossible", unit=unit.name, why=why, then=then)]
+    found = [finding("unit_outdated", unit=unit.name)] if unit.is_outdated else []
+    if is_harmful(unit):
+        found.append(finding("unit_held", unit=unit.name, settings=settings(unit), then=then))
+    return found
+
+
+def exec_paths(subject: Subject) -> List[Finding]:
+    """Whether the binary may be executed by a mount on the file itself, as ExecPaths=FILE makes it (systemd.exec(5)).
+
+    A swap gives the name to another file, which has no such mount: there the folder's own mount counts.
+    """
+    path = subject.seen.path
+    mounts = read_mounts(subject.machine.read("/proc/%d/mountinfo" % subject.old.pid) or "")
+    if path is None or not any(one.point == path for one in mounts):
+        return []
+    folder = os.path.dirname(path)
+    above = [one for one in mounts if one.point != path and (folder + "/").startswith(one.point.rstrip("/") + "/")]
+    if not above or not above[-1].flags & NO_EXEC:
+        return []
+    return [finding("exec_paths", path=path, folder=folder, setting="NoExecPaths=, ExecPaths=%s" % path)]

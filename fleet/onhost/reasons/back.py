@@ -138,11 +138,6 @@ AFTER = (
         "/etc/needrestart/conf.d/nginx.conf`. Or restart nginx at a quiet time.",
     ),
     warning(
-        "unit_main_pid_stale",
-        "The systemd unit {unit} has pid {main} as its main process, but nginx is pid {pid}; a stop would not be graceful.",
-        "Let systemd read the pid file: `systemctl reload {unit}`.",
-    ),
-    warning(
         "still_poisoned",
         "The master (pid {pid}) is still poisoned by the failed USR2: a reload adds workers and reads no file.",
         "Do not reload it. Cure it with `fleet upgrade RELEASE --allow poisoned`, or restart nginx.",

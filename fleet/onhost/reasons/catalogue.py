@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Dict, Tuple
 
 from fleet.onhost.protocol import Finding, Severity
-from fleet.onhost.reasons import back, forward, preflight, rehearsal, running_nginx, visit
+from fleet.onhost.reasons import back, forward, preflight, rehearsal, running_nginx, systemd_unit, visit
 from fleet.onhost.reasons.reason import Kind, Reason
 
 PREFLIGHT = preflight.PREFLIGHT
@@ -24,6 +24,7 @@ GROUPS: Tuple[Tuple[str, Tuple[Reason, ...]], ...] = (
     ("Drain and retire", forward.DRAIN),
     ("Rollback", back.BACK),
     ("After a rollback", back.AFTER),
+    ("The systemd unit", systemd_unit.CARE),
     ("The state of a host", visit.PLACE),
     ("How a request ended", visit.REQUEST),
 )

@@ -6,6 +6,7 @@
 from fleet.onhost.reasons.reason import LEAVE_OUT, overridable, refusal, warning
 from fleet.onhost.reasons.rehearsal import REHEARSAL
 from fleet.onhost.reasons.running_nginx import MASTER
+from fleet.onhost.reasons.systemd_unit import UNIT
 
 OWN_BUILD = "Upgrade with a release that was built for this host"
 
@@ -195,28 +196,7 @@ CONFIGURATION = (
     ),
 )
 
-SERVICE = (
-    refusal(
-        "unit_type",
-        "The systemd unit {unit} of nginx (pid {pid}) has Type={type}: systemd would end the new master when the old one "
-        "exits.",
-        "Set `Type=forking` and `PIDFile={pid_file}` in the unit, remove `daemon off`, and restart it, "
-        + LEAVE_OUT
-        + ".",
-    ),
-    refusal(
-        "unit_pid_file",
-        "The systemd unit {unit} has {has}, but nginx writes {pid_file}: systemd would end the new master when the old "
-        "one exits.",
-        "Set `PIDFile={pid_file}` in the unit, then run `systemctl daemon-reload`.",
-    ),
-    warning(
-        "unit_main_pid",
-        "The systemd unit {unit} has {main} as its main process, but nginx is pid {pid}; `systemctl stop` would not stop "
-        "it gracefully.",
-        "Let systemd read the pid file: `systemctl reload {unit}`. If nginx was started by hand, restart it through "
-        "systemd once.",
-    ),
+PACKAGES = (
     warning(
         "packaged",
         "The package {package} {version} owns {path}: its next upgrade replaces the binary and restarts nginx. Until then its "
@@ -225,4 +205,5 @@ SERVICE = (
     ),
 )
 
+SERVICE = UNIT + PACKAGES
 PREFLIGHT = HOST + MASTER + RELEASE + CONFIGURATION + REHEARSAL + SERVICE

@@ -1,9 +1,8 @@
 """After a rollback: put right what happened to the old master while the new one lived, or warn of it.
 
 While a new master lives, a reload or a log rotation from outside does not reach the old one, or harms it: beside a new
-master HUP reads no file and adds a set of workers, USR1 by the pid file reaches only the new one, and systemd may take
-the new one for the main process (docs/nginx-facts.md, sections 5, 9 and 10). No signal is still pending in the old
-master: it woke up when the new one ended.
+master HUP reads no file and adds a set of workers, and USR1 by the pid file reaches only the new one
+(docs/nginx-facts.md, sections 5 and 9). No signal is still pending in the old master: it woke up when the new one ended.
 """
 
 import signal
@@ -17,20 +16,18 @@ from fleet.onhost.observation import Master, Observation
 from fleet.onhost.steps.context import StepContext, find
 from fleet.onhost.steps.verify import workers_before
 from fleet.onhost.system.process import Gone
-from fleet.onhost.systemd.unit import followed
 from fleet.onhost.wire import Malformed
 
 RELOAD_SEEN_S = 15.0
 REJECTED_SEEN_S = 3.0
 """Seconds that a reload may still succeed after a line of level `emerg`: nginx tries a listener that is taken for 2.5 s."""
 REOPEN_SEEN_S = 3.0
-FOLLOW_SEEN_S = 3.0
 
 
 def put_right(context: StepContext) -> None:
     """Correct all of it. A correction that fails is only a warning, because the host is back."""
     try:
-        for put_it in (_reload_if_due, _reopen_logs, _say_deleted, _compare_main_pid):
+        for put_it in (_reload_if_due, _reopen_logs, _say_deleted):
             seen = context.look()
             if len(seen.masters) != 1 or not seen.masters[0].accepting:
                 return
@@ -129,16 +126,3 @@ def _say_deleted(context: StepContext, old: Master) -> None:
     """Warn if the name by which the master was executed is lost: the file system could not exchange it, or it was removed."""
     if context.machine.image_is_deleted(old.pid):
         context.warn("image_deleted", pid=old.pid)
-
-
-def _compare_main_pid(context: StepContext, old: Master) -> None:
-    """Warn if systemd takes another process for the main one: a reload in mid-upgrade made it follow the new master."""
-    until = context.machine.monotonic_s() + FOLLOW_SEEN_S
-    while True:
-        shown = followed(context.machine, old.pid)
-        if shown is None or shown.main_pid == old.pid:
-            return
-        if context.machine.monotonic_s() >= until:
-            context.warn("unit_main_pid_stale", unit=shown.unit, main=shown.main_pid, pid=old.pid)
-            return
-        context.machine.pause(0.2)

@@ -17,6 +17,7 @@ from fleet.onhost.steps.log_evidence import floods
 from fleet.onhost.steps.own_files import take_name_back
 from fleet.onhost.steps.probe_verdict import counted
 from fleet.onhost.steps.recover_release import has_or_rescued
+from fleet.onhost.steps.unit_follows import follow
 from fleet.onhost.steps.verify import say_doubled
 
 REVIVE_SEEN_S = 15.0
@@ -88,6 +89,7 @@ def dismiss(context: StepContext, seen: Observation) -> None:
     workers = new.workers
     say_doubled(context, seen, old)
     _note_reload(context, new)
+    follow(context.instance, context.say, seen)  # A reload from outside makes systemd name the master that now ends.
     _end_master(context, seen, new)
     end_workers(context, workers)
     _old_alone(context, old)

@@ -140,6 +140,17 @@ class Files:
         """Create the folder and its parents; new ones belong to root alone."""
         os.makedirs(path, mode=0o700, exist_ok=True)
 
+    def make_public_folder(self, path: str) -> None:
+        """Create the folder, which everyone may read; its parent exists."""
+        with suppress(FileExistsError):
+            os.mkdir(path)
+            os.chmod(path, 0o755)
+
+    def remove_empty_folder(self, path: str) -> None:
+        """Remove the folder, if nothing is in it."""
+        with suppress(OSError):
+            os.rmdir(path)
+
     def copy(self, source: str, target: str, like: str) -> None:
         """Copy `source` to `target`, with owner, mode, ACL, label and capabilities of `like`, and flush to disk.
 

@@ -20,6 +20,7 @@ from fleet.onhost.visit.report import report
 from fleet.onhost.visit.request import Say, Visit
 from fleet.onhost.visit.rollback import rollback
 from fleet.onhost.visit.staging import answer_stage
+from fleet.onhost.visit.unit_care import settle_unit
 from fleet.onhost.visit.upgrade import upgrade
 from fleet.onhost.visit.walk import bake, behind, walk
 from fleet.onhost.wire import Malformed
@@ -91,6 +92,7 @@ def _among_others(visit: Visit) -> End:
             _say_unclaimed(visit, error)
         _hold_lock(visit, held)
         end = _guarded(visit)
+        settle_unit(visit)
         _settle(visit, end)
         return end
 
@@ -107,6 +109,7 @@ def _look_in(visit: Visit) -> End:
     if epoch is not None:
         with suppress(Busy, TakenOver), own.lock(LOCK_WAIT_S):  # A visit that has the lock settles the lease itself.
             check(own, request.rollout, epoch)
+            settle_unit(visit)
             _settle(visit, end)
     return end
 
@@ -211,5 +214,6 @@ def go_back_by_lease(instance: Instance, record: Record, found: lease.Lease) -> 
         if end.outcome is not Outcome.DONE:
             own.write_record(record._replace(why="its lease ran out, and the rollback failed: %s" % end.message))
     instance.note(lease="ended", outcome=end.outcome.value, reason=end.reason, message=end.message)
+    settle_unit(visit)
     _settle(visit, end)
     return end

@@ -16,6 +16,7 @@ from fleet.onhost.state.lease import left_s
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.views import MasterView
+from fleet.onhost.visit.unit_view import unit_view
 
 VERSION = re.compile(r"version: \S+?/(\S+)")
 VERSION_TIMEOUT_S = 5.0
@@ -75,6 +76,7 @@ def report(instance: Instance) -> Report:
         undone=fence.undone,
         epoch_of=fence.rollout,
         drain=drain_view(instance.machine, own, seen),
+        unit=unit_view(instance, seen),
         unconfirmed=is_unconfirmed(seen, record, instance.serving.verified_master),
         package=package_view(instance.machine, own, seen.path, seen.path_sha256),
     )

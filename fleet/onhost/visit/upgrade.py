@@ -15,6 +15,7 @@ from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.end import End, end_of, ended
 from fleet.onhost.visit.request import Visit
 from fleet.onhost.visit.staging import preflighted
+from fleet.onhost.visit.unit_care import guard_unit
 from fleet.onhost.visit.walk import behind, walk
 
 
@@ -50,6 +51,7 @@ def upgrade(visit: Visit, record: Optional[Record], seen: Observation) -> End:
         lease.arm(own, request)
     except lease.Unwatched as error:
         return ended(Outcome.REFUSED, "lease_unwatched", error=error)
+    guard_unit(visit, record, seen)
     return walk(visit, record, request.goal)._replace(rehearsal=checked.rehearsal)
 
 

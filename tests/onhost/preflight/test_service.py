@@ -1,4 +1,4 @@
-"""systemd is not run here: the outputs of `systemctl show` are recorded from memory of its format, unverified."""
+"""systemd is not run here: hosts answer `systemctl show` as recorded (tests/lab/test_unit_follows.py has real ones)."""
 
 import fcntl
 import os
@@ -10,15 +10,17 @@ import pytest
 
 from fleet.onhost.packages.owner import Manager, Owner
 from fleet.onhost.packages.package_database import stamps
-from fleet.onhost.preflight.service import package_lock, packaged, unit
+from fleet.onhost.preflight.service import exec_paths, package_lock, packaged, unit
+from fleet.onhost.protocol import Severity
 from fleet.onhost.state.known_package import KnownPackage
 from fleet.onhost.system.machine import Machine, Ran
 from fleet.onhost.system.process import Process
-from fleet.onhost.systemd.unit import PROPERTIES, Followed, followed, unit_of
+from fleet.onhost.systemd.by_hand import NOTIFY_SOCKET
+from fleet.onhost.systemd.unit import PROPERTIES
 from tests.support.onhost.kept import KeptInMemory
 from tests.support.onhost.recorded import PATH, RecordedMachine, a_look, a_master, a_subject
 
-UNVERIFIED = {
+SHOWN = {
     "good": "Type=forking\nPIDFile=/run/nginx.pid\nMainPID=812\nId=nginx.service\nActiveState=active\n",
     "var-run": "Type=forking\nPIDFile=/var/run/nginx.pid\nMainPID=812\nId=nginx.service\nActiveState=active\n",
     "simple": "Type=simple\nPIDFile=\nMainPID=812\nId=nginx.service\nActiveState=active\n",
@@ -26,15 +28,21 @@ UNVERIFIED = {
     "no-pid-file": "Type=forking\nPIDFile=\nMainPID=812\nId=nginx.service\nActiveState=active\n",
     "other-pid-file": "Type=forking\nPIDFile=/run/other.pid\nMainPID=812\nId=nginx.service\nActiveState=active\n",
     "stale-main": "Type=forking\nPIDFile=/run/nginx.pid\nMainPID=700\nId=nginx.service\nActiveState=active\n",
+    "oneshot": "Type=oneshot\nRemainAfterExit=yes\nMainPID=0\nId=nginx.service\nActiveState=active\n",
+    "main-pid-reload": "Type=forking\nPIDFile=/run/nginx.pid\nMainPID=812\nId=nginx.service\nActiveState=active\n"
+    "ExecReload={ path=/bin/kill ; argv[]=/bin/kill -s HUP $MAINPID ; ignore_errors=no }\n",
+    "kill-process": "Type=forking\nPIDFile=/run/nginx.pid\nMainPID=812\nId=nginx.service\nKillMode=process\n"
+    "TimeoutStopUSec=1min 30s\n",
+    "outdated": "Type=forking\nPIDFile=/run/nginx.pid\nMainPID=812\nId=nginx.service\nNeedDaemonReload=yes\n",
     "by-hand-under-ssh": "Type=notify\nPIDFile=\nMainPID=99\nId=ssh.service\nActiveState=active\n",
 }
-SHOW = ("systemctl", "show", "--property=" + PROPERTIES, "nginx.service")
+SHOW = ("systemctl", "show", "--property=" + PROPERTIES, "--", "nginx.service")
 
 
 def a_host(shown: Ran | None, cgroup: str = "0::/system.slice/nginx.service\n") -> RecordedMachine:
     return RecordedMachine(
         texts={"/proc/812/cgroup": cgroup},
-        stats={"/run/systemd/system": {}},
+        stats={"/run/systemd/system": {}, NOTIFY_SOCKET: {}},
         runs={SHOW: shown} if shown else {},
         links={"/var/run/nginx.pid": "/run/nginx.pid"},
     )
@@ -50,11 +58,15 @@ def a_host(shown: Ran | None, cgroup: str = "0::/system.slice/nginx.service\n") 
         ("no-pid-file", ["unit_pid_file"]),
         ("other-pid-file", ["unit_pid_file"]),
         ("stale-main", ["unit_main_pid"]),
-        ("by-hand-under-ssh", ["unit_main_pid"]),
+        ("by-hand-under-ssh", ["unit_by_hand"]),
+        ("oneshot", []),
+        ("main-pid-reload", ["unit_held"]),
+        ("kill-process", ["unit_held"]),
+        ("outdated", ["unit_outdated"]),
     ],
 )
 def test_a_unit_is_judged_by_its_type_and_its_pid_file(shown: str, reasons: list[str]) -> None:
-    assert [one.reason for one in unit(a_subject(a_host(Ran(0, UNVERIFIED[shown], 0.1))))] == reasons
+    assert [one.reason for one in unit(a_subject(a_host(Ran(0, SHOWN[shown], 0.1))))] == reasons
 
 
 def test_a_systemctl_that_does_not_answer_is_reported() -> None:
@@ -62,43 +74,57 @@ def test_a_systemctl_that_does_not_answer_is_reported() -> None:
 
 
 def test_without_systemd_no_unit_is_asked_for() -> None:
-    host = a_host(Ran(0, UNVERIFIED["simple"], 0.1))
+    host = a_host(Ran(0, SHOWN["simple"], 0.1))
     host.stats = {}
 
     assert unit(a_subject(host)) == []
     assert host.ran == []
 
 
-@pytest.mark.parametrize(
-    ("cgroups", "name"),
-    [
-        ("0::/system.slice/nginx.service\n", "nginx.service"),
-        ("12:pids:/x\n1:name=systemd:/system.slice/system-nginx.slice/nginx@a.service\n0::/\n", "nginx@a.service"),
-        ("0::/user.slice/user-0.slice/session-3.scope\n", None),
-        ("9:name=systemd:/\n0::/\n", None),
-        ("", None),
-    ],
-)
-def test_the_unit_is_read_from_the_control_group(cgroups: str, name: str | None) -> None:
-    assert unit_of(cgroups) == name
+def test_a_main_process_of_which_systemd_can_not_be_told_is_refused_with_the_line_that_corrects_it() -> None:
+    host = a_host(Ran(0, SHOWN["stale-main"], 0.1))
+    del host.stats[NOTIFY_SOCKET]
+
+    (found,) = unit(a_subject(host))[:1]
+
+    assert (found.reason, found.severity) == ("unit_main_pid_fixed", Severity.REFUSAL)
+    assert "systemd-notify --pid=812" in found.remedy
+    assert "systemctl reload" not in found.remedy
+
+
+def test_a_unit_that_can_not_be_guarded_or_is_not_to_be_draws_a_warning_with_what_a_restart_would_do() -> None:
+    host = a_host(Ran(0, SHOWN["kill-process"], 0.1))
+    subject = a_subject(host)
+    unwanted = subject._replace(request=subject.request._replace(options=subject.request.options._replace(guard=False)))
+
+    (ours,) = unit(unwanted)
+    del host.stats[NOTIFY_SOCKET]
+    (theirs,) = unit(subject)
+
+    assert (ours.reason, theirs.reason) == ("no_guard", "guard_impossible")
+    assert all("keeps the ports for 1min 30s" in one.message for one in (ours, theirs))
 
 
 @pytest.mark.parametrize(
-    ("shown", "whom"),
+    ("mounts", "reasons"),
     [
-        ("good", Followed("nginx.service", 812)),
-        ("stale-main", Followed("nginx.service", 700)),
-        ("simple", None),
-        ("by-hand-under-ssh", None),
+        (
+            "1 0 8:1 / / rw,noexec - ext4 /dev/sda1 rw\n2 1 8:1 /usr/sbin/nginx /usr/sbin/nginx rw - ext4 /dev/sda1 rw\n",
+            1,
+        ),
+        ("1 0 8:1 / / rw,noexec - ext4 /dev/sda1 rw\n2 1 8:1 /usr/sbin /usr/sbin rw - ext4 /dev/sda1 rw\n", 0),
+        ("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:1 /usr/sbin/nginx /usr/sbin/nginx ro - ext4 /dev/sda1 rw\n", 0),
+        ("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n", 0),
     ],
+    ids=["the file alone", "its folder", "a file that is read only", "none"],
 )
-def test_the_process_that_systemd_follows_counts_only_in_a_forking_unit(shown: str, whom: Followed | None) -> None:
-    assert followed(a_host(Ran(0, UNVERIFIED[shown], 0.1)), 812) == whom
+def test_a_binary_that_only_a_mount_on_its_file_lets_execute_is_refused(mounts: str, reasons: int) -> None:
+    host = RecordedMachine(texts={"/proc/812/mountinfo": mounts})
 
+    found = exec_paths(a_subject(host, a_master(), a_look(a_master())))
 
-def test_without_systemd_or_its_answer_no_process_counts_as_followed() -> None:
-    assert followed(a_host(None), 812) is None
-    assert followed(a_host(Ran(0, UNVERIFIED["good"], 0.1), cgroup="0::/\n"), 812) is None
+    assert [one.reason for one in found] == ["exec_paths"] * reasons
+    assert all("ExecPaths=/usr/sbin`" in one.remedy for one in found)
 
 
 def test_the_holder_of_a_package_lock_is_named() -> None:

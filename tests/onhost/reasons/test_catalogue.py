@@ -42,6 +42,7 @@ TAKES_TEXT = {"End": 1, "Finding": 0}
 # Facts as the code gives them, by name; a word with other facts of that name has its own.
 FACTS: Mapping[str, object] = {
     "advice": "if its `listen` has `proxy_protocol`, add `proxy_protocol: true` to the probe",
+    "cure": "NOTIFY_SOCKET=/run/systemd/notify systemd-notify --pid=812",
     "compared": "The running release wrote none like them in 12 KiB of its log (2026/11/23 09:00:00 to 2026/11/23 10:00:00)",
     "command": "`/usr/sbin/nginx -c /etc/nginx/nginx.conf`",
     "error": OSError(28, "No space left on device", "/var/lib/fleet/instances/1f/record.json"),
@@ -64,6 +65,8 @@ FACTS: Mapping[str, object] = {
     "pids": "813, 814",
     "signals": "CHLD (ignored), USR2 (blocked)",
     "sha256": "1a2b3c4d5e6f",
+    "settings": "KillMode=process, TimeoutStopSec=1min30s",
+    "then": "`systemctl restart` would end both masters and start the file at the path, the new release",
     "title": "nginx: master process /usr/sbin/nginx",
     "problem": "http://127.0.0.1/health: answered 502 instead of 200, from worker 815",
     "unit": "nginx.service",
@@ -141,6 +144,16 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "unit_type": {"type": "simple", "pid_file": "/run/nginx.pid"},
     "unit_pid_file": {"has": "no PIDFile=", "pid_file": "/run/nginx.pid"},
     "unit_main_pid": {"main": "pid 700"},
+    "unit_main_pid_fixed": {"main": "pid 700", "why": "there is no /run/systemd/notify"},
+    "exec_paths": {"setting": "NoExecPaths=, ExecPaths=/usr/sbin/nginx", "folder": "/usr/sbin"},
+    "guard_impossible": {"why": "/run/systemd/system can't be written"},
+    "guard_left": {
+        "why": "`systemctl daemon-reload`: (no end after 10 s)",
+        "cure": "rm /run/x && systemctl daemon-reload",
+    },
+    "unguarded": {"why": "`systemctl daemon-reload`: (no end after 10 s)"},
+    "unit_corrected": {"main": 700},
+    "unit_unseen": {"why": "`systemctl show`: (no end after 4 s)"},
     "packaged": {"package": "nginx-core", "version": "1.22.1-9+deb12u9", "hold": "apt-mark hold nginx-core"},
     "not_two_masters": {"found": 1},
     "pid_file_rewritten": {"held": "no pid", "path": "/run/nginx.pid"},
@@ -162,7 +175,7 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "workers_normal": {"count": 4},
     "config_not_reloaded": {"why": 'the old release rejects it: [emerg] unknown directive "quic_gso"'},
     "workers_left_doubled": {"why": "/etc/nginx/nginx.conf (2026-11-23 09:12:44) changed since it was loaded"},
-    "unit_main_pid_stale": {"main": 900},
+    "unit_main_pid_stale": {"main": 900, "why": "it does not take pid 812 for the main process"},
     "foreign": {"why": "pid 812 runs aaaa11112222, pid 900 runs bbbb33334444"},
     "went_back": {
         "phase": "OLD",

@@ -21,7 +21,7 @@ def main() -> None:
     instance = Instance.at(machine, layout)._replace(kept=None)
     goal = Goal((asked["staged"] and machine.sha256(asked["staged"])) or "0" * 64, Rest.HELD)
     probes = tuple(Probe(url) for url in asked["probes"])
-    options = Options(allow=tuple(asked["allow"]), probes=probes, rehearse=asked["rehearse"])
+    options = Options(allow=tuple(asked["allow"]), probes=probes, rehearse=asked["rehearse"], guard=asked["guard"])
     request = Request(PROTOCOL, Ask.STAGE, "r1", 1, "ada", goal, (Step.STAGE,), layout, options)
     found = preflight(instance, request, instance.look(), asked["staged"]).findings
     print(json.dumps([json.loads(encode(one)) for one in found]))

@@ -20,6 +20,7 @@ from fleet.onhost.system.machine import Machine, Ran
 from fleet.onhost.system.process import Gone, Process
 from fleet.onhost.system.sock_diag import Established
 from fleet.onhost.system.sockets import Listener
+from fleet.onhost.systemd.service_manager import ServiceManager
 from tests.support.onhost.kept import STATE_DIR, EveryRelease, KeptInMemory
 from tests.support.onhost.model import LISTENER, ORPHANS, PATH, PID_FILE, Model
 
@@ -226,4 +227,4 @@ class ModelObserver(Observer):
 def instance_on(machine: ModelMachine) -> Instance:
     """The nginx of this machine, with an empty folder in the store."""
     store = EveryRelease(machine, STATE_DIR)
-    return Instance(machine, ModelObserver(machine, LAYOUT), store, KeptInMemory(machine))
+    return Instance(machine, ModelObserver(machine, LAYOUT), store, KeptInMemory(machine), ServiceManager(machine))
