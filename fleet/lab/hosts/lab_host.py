@@ -232,8 +232,12 @@ class LabHost:
             printed = ""
         if self.entry.init is Init.RC or self.first_process() is None:
             return printed
-        journal = self.exec(["journalctl", "--boot", "--no-pager", "--quiet", "--priority=warning", "--output=cat"])
-        return f"{printed}\n{journal.stdout.decode('utf-8', 'replace')}".strip()
+        argv = ["journalctl", "--boot", "--no-pager", "--quiet", "--priority=warning", "--output=cat"]
+        try:
+            journal = self.exec(argv).stdout.decode("utf-8", "replace")
+        except subprocess.TimeoutExpired:
+            journal = "The host's journal does not answer."
+        return f"{printed}\n{journal}".strip()
 
 
 def plug_in(hosts: Sequence[LabHost]) -> None:

@@ -14,6 +14,7 @@ from fleet.lab.hosts import cgroup, nginx, systemd
 from fleet.lab.hosts.lab_host import LabHost, Power
 from fleet.lab.kinds import kind
 from fleet.lab.kinds.all_kinds import KINDS
+from fleet.lab.kinds.systemd_kinds import LOGOUT_KILLS
 from fleet.lab.lab import Lab
 from fleet.lab.processes import processes_of, wait_until
 from fleet.lab.traffic.load import Traffic
@@ -189,6 +190,46 @@ def test_the_boot_log_has_the_warnings_of_the_journal(host: LabHost) -> None:
     host.sh("echo '<3>the disk is on fire' >/run/told; systemd-cat --level-prefix=yes cat /run/told; journalctl --sync")
 
     assert "the disk is on fire" in host.boot_log()
+
+
+SESSIONS = """
+for session in $(loginctl list-sessions --no-legend | awk '{print $1}'); do
+    loginctl show-session --value --property State $session
+done
+"""
+
+
+def test_a_logout_ends_what_a_login_left_running_where_logind_is_told_so(make_lab: MakeLab) -> None:
+    lab = make_lab(1, {"lab-001": "systemd-sudo"})
+    host = lab.host("lab-001")
+
+    def runs(seconds: int) -> bool:
+        return host.exec(["pgrep", "-fx", f"sleep {seconds}"]).returncode == 0
+
+    ssh(lab, "sudo -n /bin/sh -c 'systemd-run -q --unit=kept sleep 4714'")
+    leave_behind(lab, host, 4713)
+    assert wait_until(lambda: not runs(4713), within_s=WITHIN_S)
+    assert host.sh("systemctl is-active kept").strip() == "active"
+
+    host.sh(f"rm {LOGOUT_KILLS[0]}; systemctl restart systemd-logind")
+    leave_behind(lab, host, 4715)
+    assert host.sh("systemctl list-jobs --no-legend") == ""
+    assert runs(4715)
+
+
+def leave_behind(lab: Lab, host: LabHost, seconds: int) -> None:
+    """A login has ended that has started a process that sleeps so long."""
+    ssh(lab, f"nohup sleep {seconds} >/dev/null 2>&1 </dev/null & until pgrep -fx 'sleep {seconds}'; do :; done")
+    assert wait_until(lambda: set(host.sh(SESSIONS).split()) <= {"closing"}, within_s=WITHIN_S)
+
+
+def test_a_unit_can_not_start_beside_an_nginx_that_was_started_by_hand(make_lab: MakeLab) -> None:
+    host = make_lab(1, {"lab-001": "systemd-by-hand"}).host("lab-001")
+
+    assert host.exec(["systemctl", "start", "nginx"]).returncode != 0
+
+    assert "still could not bind" in host.sh("journalctl --boot --quiet -u nginx; cat /var/log/nginx/error.log")
+    assert body(host, "/health") == b"ok\n"
 
 
 # What a machine may lack
