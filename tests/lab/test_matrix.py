@@ -14,7 +14,7 @@ import pytest
 from tests.lab.matrix_run import play_all
 from tests.support.lab.end_state import Result
 from tests.support.lab.matrix import ROWS, Cell, Ending, Fault, cells, chosen, impossible, systemd_cells
-from tests.support.lab.matrix_table import commit_of, page
+from tests.support.lab.matrix_table import commit_of, page, systemd_page
 
 SEED = int(os.environ.get("FLEET_MATRIX_SEED", "1"))
 DRAWN = chosen(SEED)
@@ -52,8 +52,19 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         results |= {(kind, cell): result for cell, result in zip(cells_of, shown, strict=True)}
     where = os.environ.get("FLEET_MATRIX_PAGE")
     if where:
-        Path(where).write_text(page(results, SEED, commit_of(Path(__file__).parent)))
+        _write_pages(Path(where), results)
     return results
+
+
+def _write_pages(where: Path, results: Mapping[Played, Result]) -> None:
+    """A page for each kind of hosts that was played."""
+    commit = commit_of(Path(__file__).parent)
+    plain = {cell: result for (kind, cell), result in results.items() if kind is None}
+    with_systemd = {cell: result for (kind, cell), result in results.items() if kind == SYSTEMD}
+    if plain:
+        where.write_text(page(plain, SEED, commit))
+    if with_systemd:
+        where.with_stem(f"{where.stem}-systemd").write_text(systemd_page(with_systemd, SEED, commit))
 
 
 def _asked(item: pytest.Item) -> Played | None:

@@ -1,12 +1,14 @@
 """nginx's unit in the hands of others: on every kind of systemd host, whatever is done to it, in whatever state fleet left it.
 
-`make test-long` plays all cells on every kind; `FLEET_UNIT_PAGE` names a file for the page of what they showed.
+`make test` plays one cell on every kind: held, reloaded, a restart that the guard refuses, taken back, reloaded again.
+`make test-long` plays all of them; `FLEET_UNIT_PAGE` names a file for the page of what they showed.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +17,9 @@ from tests.lab.conftest import MakeLab
 from tests.support.lab.matrix_table import commit_of
 from tests.support.lab.operator import fleet
 from tests.support.lab.unit_cells import ACTIONS, MANNERS, REFUSED, Action, Cell, State, cells
+from tests.support.lab.unit_outsider import Packages, keep
 from tests.support.lab.unit_page import control_of, page
-from tests.support.lab.unit_round import Round, keep
+from tests.support.lab.unit_round import Round
 from tests.support.lab.unit_shown import Main, Shown, problems
 
 QUICK = Cell(State.RELOADED, Action.RESTART)
@@ -24,23 +27,30 @@ Results = Mapping[tuple[Cell, str], Shown]
 
 
 @pytest.fixture(scope="module")
-def hosts(make_lab: MakeLab) -> Lab:
-    """One host of each kind."""
-    kinds = [*MANNERS, *REFUSED]
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    return Packages.made(tmp_path_factory.mktemp("packages"))
+
+
+@pytest.fixture(scope="module")
+def hosts(request: pytest.FixtureRequest, make_lab: MakeLab, packages: Packages) -> Lab:
+    """One host of each kind that this session's tests ask for."""
+    asked = {kind for _, kind in asked_for(request.session.items)} | set(REFUSED)
+    kinds = [kind for kind in (*MANNERS, *REFUSED) if kind in asked]
     lab = make_lab(len(kinds), {f"lab-{number:03}": kind for number, kind in enumerate(kinds, 1)})
-    keep(lab.hosts)
+    for host in lab.hosts:
+        keep(host, packages)
     return lab
 
 
 @pytest.fixture(scope="module")
-def played(request: pytest.FixtureRequest, hosts: Lab, release: Path) -> Results:
+def played(request: pytest.FixtureRequest, hosts: Lab, packages: Packages, release: Path) -> Results:
     """What each cell that this session asks for showed, and each control."""
     wanted = asked_for(request.session.items)
     results: dict[tuple[Cell, str], Shown] = {}
     for cell in cells():
         mine = [host for host in hosts.hosts if host.kind in MANNERS and (cell, host.kind) in wanted]
         if mine:
-            results |= {(cell, shown.kind): shown for shown in Round(cell, hosts, mine, release).play()}
+            results |= {(cell, shown.kind): shown for shown in Round(cell, hosts, mine, release, packages).play()}
     where = os.environ.get("FLEET_UNIT_PAGE")
     if where:
         Path(where).write_text(page(results, commit_of(Path(__file__).parent)))
@@ -56,18 +66,25 @@ def asked_for(items: Sequence[pytest.Item]) -> set[tuple[Cell, str]]:
         cell, kind = item.callspec.params.get("cell"), item.callspec.params.get("kind")
         if isinstance(cell, Cell) and isinstance(kind, str):
             found.add((cell, kind))
-            if cell != QUICK and cell.action in ACTIONS[State.UNTOUCHED]:
+            if not is_quick(cell, kind) and cell.action in ACTIONS[State.UNTOUCHED]:
                 found.add((Cell(State.UNTOUCHED, cell.action), kind))
     return found
 
 
-@pytest.mark.parametrize("kind", MANNERS)
-@pytest.mark.parametrize("cell", [pytest.param(cell, id=str(cell), marks=pytest.mark.long) for cell in cells()])
+def is_quick(cell: Cell, kind: str) -> bool:
+    """Whether `make test` plays it. Where nothing guards the unit, the control would have to be played, too."""
+    return cell == QUICK and MANNERS[kind].guards
+
+
+def marked(cell: Cell, kind: str) -> Any:
+    return pytest.param(cell, kind, id=f"{cell}-{kind}", marks=() if is_quick(cell, kind) else pytest.mark.long)
+
+
+@pytest.mark.parametrize(("cell", "kind"), [marked(cell, kind) for kind in MANNERS for cell in cells(kind)])
 def test_no_outsider_breaks_what_fleet_has_left(cell: Cell, kind: str, played: Results) -> None:
     assert problems(played[cell, kind], control_of(played, cell, kind)) == []
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_host_that_cannot_be_upgraded_is_refused_before_anything_is_changed(
     kind: str, hosts: Lab, release: Path

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.support.lab.end_state import Result
-from tests.support.lab.matrix import ROWS, Cell, Ending, Fault, impossible
+from tests.support.lab.matrix import ROWS, Cell, Ending, Fault, impossible, systemd_cells
 
 INTRODUCTION = """\
 # The kill matrix
@@ -24,22 +24,23 @@ requests that a killed worker was answering at that moment are lost with it, and
 
 
 SYSTEMD = """\
-## On hosts with systemd
+# The kill matrix on hosts with systemd
 
-The same cells, but those of a full disk, on hosts whose PID 1 is systemd, with Debian's unit. The reload and the restart are
-`systemctl reload` and `systemctl restart` there, and a guarded unit refuses the restart. When the only master is killed,
-systemd ends its workers too, and the host serves nothing until somebody starts nginx.
+The cells of [kill-matrix.md](kill-matrix.md), but those of a full disk, on hosts whose PID 1 is systemd, with Debian's unit.
+The reload and the restart are `systemctl reload` and `systemctl restart` there, and a guarded unit refuses the restart. When
+the only master is killed, systemd ends its workers too, and the host serves nothing until somebody starts nginx.
 """
-Played = tuple[str | None, Cell]
-"""The kind of host (`None`: a plain one), and the cell."""
 
 
-def page(played: Mapping[Played, Result], seed: int, commit: str) -> str:
-    """The whole page, in Markdown."""
-    plain = {cell: result for (kind, cell), result in played.items() if kind is None}
-    on_systemd = {cell: result for (kind, cell), result in played.items() if kind is not None}
-    more = ["", SYSTEMD, _made(on_systemd, seed, commit), "", *_table(on_systemd)] if on_systemd else []
-    return "\n".join([INTRODUCTION, _made(plain, seed, commit), "", *_table(plain), "", *_notes(), *more, ""])
+def page(results: Mapping[Cell, Result], seed: int, commit: str) -> str:
+    """The whole page of the plain hosts, in Markdown."""
+    return "\n".join([INTRODUCTION, _made(results, seed, commit), "", *_table(results), "", *_notes(), ""])
+
+
+def systemd_page(results: Mapping[Cell, Result], seed: int, commit: str) -> str:
+    """The whole page of the hosts with systemd."""
+    played = [cell for cell in systemd_cells() if cell in results]
+    return "\n".join([SYSTEMD, _made(results, seed, commit), "", *_table({cell: results[cell] for cell in played}), ""])
 
 
 def _made(results: Mapping[Cell, Result], seed: int, commit: str) -> str:

@@ -40,25 +40,30 @@ class Action(Enum):
     KILL_ONLY = "SIGKILL of the only master"
     POWER = "power off and on"
     LEASE = "the controller is killed, and the lease runs out"
+    NEEDRESTART = "needrestart -r a"
+    UNRELATED = "apt-get install of another package, with automatic needrestart"
+    NEWER = "dpkg -i of a newer nginx"
 
 
 TWO_MASTERS = (State.VERIFYING, State.HELD, State.RELOADED)
 GUARDED = (Action.STOP, Action.RESTART, Action.TRY_RESTART, Action.STOP_START)
 """What the guard of a held unit refuses."""
 KILLS = (Action.KILL_OLD, Action.KILL_NEW, Action.KILL_ONLY)
+OF_PACKAGES = (Action.NEEDRESTART, Action.UNRELATED, Action.NEWER)
+"""What only hosts with a database of packages play."""
 ON_ONE = (Action.RELOAD, Action.BAD_RELOAD, Action.STOP, Action.RESTART)
 
 ACTIONS: Mapping[State, tuple[Action, ...]] = {
-    State.UNTOUCHED: (*ON_ONE, Action.TRY_RESTART, Action.KILL_ONLY),
+    State.UNTOUCHED: (*ON_ONE, Action.TRY_RESTART, Action.KILL_ONLY, *OF_PACKAGES),
     State.VERIFYING: (Action.RELOAD, Action.RESTART, Action.KILL_OLD, Action.KILL_NEW),
     State.HELD: (
         *(Action.RELOAD, Action.BAD_RELOAD, *GUARDED, Action.DAEMON_RELOAD, Action.DAEMON_REEXEC),
-        *(Action.KILL_OLD, Action.KILL_NEW, Action.POWER, Action.LEASE),
+        *(Action.KILL_OLD, Action.KILL_NEW, Action.POWER, Action.LEASE, *OF_PACKAGES),
     ),
     State.RELOADED: (Action.RELOAD, Action.BAD_RELOAD, Action.RESTART, Action.KILL_OLD, Action.KILL_NEW),
-    State.BACK: (*ON_ONE, Action.TRY_RESTART, Action.KILL_ONLY),
+    State.BACK: (*ON_ONE, Action.TRY_RESTART, Action.KILL_ONLY, *OF_PACKAGES),
     State.RELOADED_BACK: (*ON_ONE, Action.TRY_RESTART, Action.KILL_ONLY),
-    State.COMMITTED: (*ON_ONE, Action.TRY_RESTART, Action.KILL_ONLY),
+    State.COMMITTED: (*ON_ONE, Action.TRY_RESTART, Action.KILL_ONLY, *OF_PACKAGES),
     State.RELOADED_COMMITTED: ON_ONE,
 }
 
@@ -73,19 +78,22 @@ class Cell(NamedTuple):
         return f"{self.state.name}-{self.action.name}".lower()
 
 
-def cells() -> tuple[Cell, ...]:
-    """All of them; the controls come first."""
-    return tuple(Cell(state, action) for state, actions in ACTIONS.items() for action in actions)
+def cells(kind: str | None = None) -> tuple[Cell, ...]:
+    """All of them, or those that hosts of this kind play; the controls come first."""
+    every = (Cell(state, action) for state, actions in ACTIONS.items() for action in actions)
+    return tuple(cell for cell in every if kind is None or (cell.action in OF_PACKAGES) is (kind == WITH_PACKAGES))
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
     """What must come of an action while there are two masters. `phases`: what status may say then; `refused`: systemd says
-    no, and changes nothing; `loses`: requests may fail, because the action takes all service away.
+    no, and changes nothing; `retires`: the old master is ended, so that fleet finds a commit that was not its own; `loses`:
+    requests may fail, because the action takes all service away.
     """
 
     phases: tuple[str, ...]
     refused: bool = False
+    retires: bool = False
     loses: bool = False
 
 
@@ -99,6 +107,9 @@ HELD_RESULTS: Mapping[Action, Held] = {
     Action.KILL_NEW: Held(("SWAPPED", "OLD")),
     Action.POWER: Held(("NEW",), loses=True),
     Action.LEASE: Held(("OLD",)),
+    Action.NEEDRESTART: Held(("TRIAL",)),
+    Action.UNRELATED: Held(("TRIAL",)),
+    Action.NEWER: Held(("NEW",), retires=True),
 }
 VERIFYING_RESULTS: Mapping[Action, Held] = {
     Action.RELOAD: Held(("TRIAL", "OLD")),
@@ -125,6 +136,7 @@ def control(cell: Cell) -> Cell | None:
 
 
 BY_HAND = "systemd-by-hand"
+WITH_PACKAGES = "needrestart"
 
 
 class Manner(NamedTuple):
@@ -146,6 +158,7 @@ MANNERS: Mapping[str, Manner] = {
     "systemd-limits": Manner(),
     "systemd-oneshot": Manner(follows=False),
     BY_HAND: Manner(follows=False, guards=False),
+    WITH_PACKAGES: Manner(),
 }
 """The kinds that are upgraded."""
 REFUSED: Mapping[str, str] = {"systemd-strict": "exec_paths"}

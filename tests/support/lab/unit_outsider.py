@@ -4,19 +4,24 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.hosts.nginx import PACKAGED, SERVES
 from fleet.lab.kinds.kind import until
+from fleet.lab.releases.build import make_release
 from tests.support.lab.inside import Inside, Process
-from tests.support.lab.unit_cells import BY_HAND, Action
+from tests.support.lab.operator import sha256
+from tests.support.lab.packages import NGINX, offer, repack, send, unrelated
+from tests.support.lab.unit_cells import BY_HAND, WITH_PACKAGES, Action
 from tests.support.lab.unit_shown import Main
 
 KEPT = "/root/table"
 """Where a host of the table keeps what it was at first."""
 KEEP = f"mkdir -p {KEPT}; cp -p {PACKAGED.program} {KEPT}/program; cp -p {PACKAGED.config} {KEPT}/config"
-SYSTEMCTL: Mapping[Action, str] = {
+LOG = "/run/table.log"
+TYPED: Mapping[Action, str] = {
     Action.RELOAD: "systemctl reload nginx",
     Action.BAD_RELOAD: f"echo 'nonsense;' >>{PACKAGED.config}; systemctl reload nginx; code=$?; "
     f"cp -p {KEPT}/config {PACKAGED.config}; exit $code",
@@ -26,7 +31,17 @@ SYSTEMCTL: Mapping[Action, str] = {
     Action.STOP_START: "systemctl stop nginx; code=$?; systemctl start nginx && exit $code",
     Action.DAEMON_RELOAD: "systemctl daemon-reload",
     Action.DAEMON_REEXEC: "systemctl daemon-reexec",
+    Action.NEEDRESTART: "needrestart -r a 2>&1 | grep nginx | tail -1",
+    Action.UNRELATED: f"apt-get install --yes lab-unrelated >{LOG} 2>&1; code=$?; grep nginx {LOG}; exit $code",
+    Action.NEWER: f"dpkg --install {KEPT}/newer.deb >{LOG} 2>&1; code=$?; tail -1 {LOG}; exit $code",
 }
+DPKG = "/var/lib/dpkg"
+KEEP_PACKAGES = f"mkdir -p {KEPT}/info; cp -a {DPKG}/status {KEPT}/; cp -a {DPKG}/info/nginx* {KEPT}/info/"
+PLAIN_PACKAGES = f"""\
+rm -f {DPKG}/info/nginx* {DPKG}/info/lab-unrelated*
+cp -a {KEPT}/info/. {DPKG}/info/
+cp -a {KEPT}/status {DPKG}/status
+"""
 PLAIN = f"""\
 rm -rf /run/systemd/system/nginx.service.d /var/lib/fleet/instances
 systemctl daemon-reload
@@ -40,7 +55,30 @@ cp -p {KEPT}/config {PACKAGED.config}
 """
 CHANGING = ("activating", "deactivating", "reloading")
 REST_S, LOOK_EVERY_S, WITHIN_S = 1.0, 0.3, 40.0
-CALL_S = 60.0
+CALL_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Packages:
+    """What a host with a database of packages can be given."""
+
+    newer: Path
+    unrelated: Path
+    binary_sha256: str
+
+    @classmethod
+    def made(cls, folder: Path) -> "Packages":
+        """nginx with a higher version and a binary that neither fleet nor the host has."""
+        binary = make_release("new", folder / "packaged", version="1.22.9")
+        return cls(repack(NGINX, "+table1", folder, binary=binary), unrelated(folder), sha256(binary))
+
+
+def keep(host: LabHost, packages: Packages) -> None:
+    """The host keeps what it is at first."""
+    host.sh(KEEP)
+    if host.kind == WITH_PACKAGES:
+        offer(host, packages.unrelated)
+        host.sh(f"{KEEP_PACKAGES}; mv {send(host, packages.newer)} {KEPT}/newer.deb")
 
 
 class Unit(NamedTuple):
@@ -61,16 +99,18 @@ def unit(host: LabHost) -> Unit:
 def make_plain(host: LabHost) -> None:
     """Whatever happened here: the host runs what it ran at first, by its unit, and fleet knows nothing of it."""
     start = f"su root -c {PACKAGED.program}" if host.kind == BY_HAND else "systemctl start nginx"
-    host.sh(f"{PLAIN}{start}\n{until(SERVES)}", timeout_s=CALL_S)
+    packages = PLAIN_PACKAGES if host.kind == WITH_PACKAGES else ""
+    host.sh(f"{PLAIN}{packages}{start}\n{until(SERVES)}", timeout_s=CALL_S)
 
 
 @dataclass(frozen=True, slots=True)
 class Outsider:
-    """He acts on one host, whose releases are `old` and `new` (SHA-256)."""
+    """He acts on one host, whose releases are `old` and `new`, and that of the newer package (all by SHA-256)."""
 
     host: LabHost
     old: str
     new: str
+    packaged: str
 
     def act(self, action: Action) -> tuple[int, str]:
         """The exit code and the last line of what he typed. Returns once nginx and its unit have come to rest."""
@@ -87,8 +127,8 @@ class Outsider:
             victims = kills[action]()
             assert len(victims) == 1, f"{self.host.name}: {len(victims)} such masters"
             victims[0].signal(signal.SIGKILL)
-        elif action in SYSTEMCTL:
-            done = self.host.exec(["/bin/sh", "-c", SYSTEMCTL[action]], timeout_s=CALL_S)
+        elif action in TYPED:
+            done = self.host.exec(["/bin/sh", "-c", TYPED[action]], timeout_s=CALL_S)
             said = (done.stderr or done.stdout).decode(errors="replace").strip()
             code, said = done.returncode, said.splitlines()[0] if said else ""
         self.rest()
@@ -134,4 +174,4 @@ class Outsider:
         if not found:
             return Main.GONE
         sha256 = found[0].image_sha256 if found[0] in Inside(self.host).masters() else None
-        return {self.old: Main.OLD, self.new: Main.NEW}.get(sha256 or "", Main.OTHER)
+        return {self.old: Main.OLD, self.new: Main.NEW, self.packaged: Main.PACKAGE}.get(sha256 or "", Main.OTHER)

@@ -6,7 +6,7 @@ is said in words and never raised, so that a host that fails hides nothing of th
 
 import json
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,14 +15,15 @@ from typing import Any, TypeVar
 
 from fleet.errors import FleetError
 from fleet.lab.hosts.lab_host import LabHost
+from fleet.lab.hosts.nginx import PACKAGED
 from fleet.lab.lab import Lab
 from fleet.lab.releases.build import DEFAULT_BASE
 from fleet.lab.traffic.client import SLOW
-from fleet.lab.traffic.load import Traffic, TrafficReport
+from fleet.lab.traffic.load import Traffic, TrafficReport, What
 from tests.support.lab.inside import Inside
 from tests.support.lab.operator import Ran, fleet, sha256, start
 from tests.support.lab.unit_cells import MANNERS, Action, Cell, State
-from tests.support.lab.unit_outsider import KEEP, Outsider, make_plain, unit
+from tests.support.lab.unit_outsider import Outsider, Packages, make_plain, unit
 from tests.support.lab.unit_shown import Main, Shown
 from tests.support.private_nginx import wait_until
 
@@ -43,12 +44,13 @@ TAKEN_BACK = (State.BACK, State.RELOADED_BACK)
 
 @dataclass(slots=True)
 class Round:
-    """One cell. `hosts` are those that play it; all have kept what they were at first."""
+    """One cell. `hosts` are those that play it; each has kept what it was at first."""
 
     cell: Cell
     lab: Lab
     hosts: Sequence[LabHost]
     release: Path
+    packages: Packages
     shown: dict[str, Shown] = field(default_factory=dict)
 
     def play(self) -> tuple[Shown, ...]:
@@ -131,17 +133,42 @@ class Round:
         shown.masters = len(Inside(host).masters())
         shown.serves = host.exec(["python3", "-c", ASKS]).returncode == 0
         shown.phase, shown.guard = str(told["phase"]), bool((told["unit"] or {}).get("guard"))
+        shown.committed_by = told["committed_by"] or ""
 
     def _take_back(self, told: Mapping[str, dict[str, Any]]) -> None:
         """What the operator types then: fleet's own line where nginx is gone, and a rollback where he has not yet."""
         self._each(lambda host: self._start_as_told(host, told[host.name]))
         if self.cell.state is State.UNTOUCHED:
             return
+        if self.cell.action is Action.NEWER:
+            self._leave_the_package()
+            return
         ran = self._fleet("rollback", "-y") if self.cell.state not in TAKEN_BACK else None
         after = self._status()
         self._each(lambda host: self._must_be_whole(host, after[host.name], ran))
         if self.cell.state is State.RELOADED:
             self._each(self._must_take_a_reload)
+
+    def _leave_the_package(self) -> None:
+        """A rollback does not overwrite the package's file unless it is told to; what the package has started stays."""
+        ran = self._fleet("rollback", "-y") if self.cell.state is State.HELD else None
+        self._each(lambda host: self._must_have_the_package(host, ran))
+        if ran is not None:
+            self._fleet("rollback", "-y", "--allow", "path-changed")
+        after = self._status()
+        for host in self.hosts:
+            self.shown[host.name].ended = str(after[host.name]["phase"])
+            if ran is not None:
+                self._must_be_whole(host, after[host.name], ran)
+
+    def _must_have_the_package(self, host: LabHost, ran: Ran | None) -> None:
+        shown, packaged = self.shown[host.name], self.packages.binary_sha256
+        if sha256(Inside(host).path(PACKAGED.program)) != packaged:
+            shown.faults.append("the package's file is not at its path")
+        if ran is not None and (not ran.code or "path_changed" not in ran.said):
+            shown.faults.append(f"rollback ended {ran.code}: {_about(host, ran)}")
+        if ran is None and not self._outsider(host).masters(packaged):
+            shown.faults.append("the package's nginx does not run")
 
     def _start_as_told(self, host: LabHost, told: dict[str, Any]) -> None:
         shown = self.shown[host.name]
@@ -193,17 +220,16 @@ class Round:
         shown.lost = sum(act.failed(client, host.name) for client in short)
         shown.after = 0 if not shown.serves else sum(end.failed(client, host.name) for client in short)
         shown.asked = sum(act.requests(client, host.name) for client in short)
-        # A download that the action cuts began before it.
-        shown.cut = reach.failed(SLOW, host.name) + sum(
-            each.what == "short" for each in act.failures if _is(each, host)
-        )
+        # A download that the action cuts began before it, also before fleet's own work.
+        slow = [each for each in report.failures if (each.host, each.client) == (host.name, SLOW)]
+        shown.cut = sum(each.at_s < act.from_s or each.what is What.SHORT for each in slow)
         if report.withheld:
             shown.faults.append("the clients could not keep pace: the count is useless")
 
     # Tools
 
     def _outsider(self, host: LabHost) -> Outsider:
-        return Outsider(host, sha256(DEFAULT_BASE), sha256(self.release))
+        return Outsider(host, sha256(DEFAULT_BASE), sha256(self.release), self.packages.binary_sha256)
 
     def _each(self, act: Callable[[LabHost], object]) -> None:
         """Do it on all hosts at once; what goes wrong is a fault of that host."""
@@ -241,13 +267,3 @@ ASKS = "from urllib.request import urlopen; urlopen('http://127.0.0.1/health', t
 def _about(host: LabHost, ran: Ran) -> str:
     lines = [line.strip() for line in ran.said.splitlines() if host.name in line]
     return (lines or ran.said.strip().splitlines() or ["nothing said"])[-1][:400]
-
-
-def _is(failure: Any, host: LabHost) -> bool:
-    return bool(failure.host == host.name and failure.client == SLOW)
-
-
-def keep(hosts: Iterable[LabHost]) -> None:
-    """The hosts keep what they are at first."""
-    for host in hosts:
-        host.sh(KEEP)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from tests.support.lab.unit_cells import GUARDED, KILLS, MANNERS, TWO_MASTERS, Cell, State, wanted
+from tests.support.lab.unit_cells import GUARDED, KILLS, MANNERS, TWO_MASTERS, Action, Cell, State, wanted
 
 
 class Main(Enum):
@@ -12,6 +12,7 @@ class Main(Enum):
 
     OLD = "the old master"
     NEW = "the new master"
+    PACKAGE = "the package's master"
     GONE = "a process that has ended"
     OTHER = "a process that is no master"
     NONE = "none"
@@ -24,7 +25,8 @@ class Shown:
     `lost` are the requests without an answer that began between the action and the look at its result, of `asked`;
     `before` and `after` are those of fleet's own work around it; `cut` are the downloads that were cut. `code` and `said`
     are the action's own. `main`, `active`, `restarts` are what systemd shows then; `masters` how many live; `phase` and
-    `guard` what `fleet status` says, `note` its first line about the host. `ended` is its phase after the way back, and
+    `guard` what `fleet status` says, `note` the line that it gives to start nginx, `committed_by` who
+    ended the old master. `ended` is its phase after the way back, and
     `faults` is what was wrong there.
     """
 
@@ -45,6 +47,7 @@ class Shown:
     phase: str = ""
     guard: bool = False
     note: str = ""
+    committed_by: str = ""
     ended: str = ""
     faults: list[str] = field(default_factory=list)
 
@@ -67,7 +70,7 @@ def _of_systemd(shown: Shown, control: Shown | None) -> Iterator[str]:
     """Whenever nginx lives, systemd follows a master that lives, and knows the unit as active."""
     if not MANNERS[shown.kind].follows or not shown.masters or shown.cell.state is State.UNTOUCHED:
         return
-    if shown.main not in (Main.OLD, Main.NEW) and (control is None or shown.main is not control.main):
+    if shown.main not in (Main.OLD, Main.NEW, Main.PACKAGE) and (control is None or shown.main is not control.main):
         yield f"MainPID is {shown.main.value}"
     if shown.active != "active" and (control is None or shown.active != control.active):
         yield f"nginx lives, and the unit is {shown.active}"
@@ -80,6 +83,8 @@ def _while_two(shown: Shown) -> Iterator[str]:
         yield "systemd did not refuse"
     if held.refused and shown.masters != 2:
         yield f"{shown.masters} masters are left"
+    if held.retires and not shown.committed_by:
+        yield "status does not say who ended the old master"
     if not held.loses and shown.lost:
         yield f"{shown.lost} of {shown.asked} requests lost"
     if not shown.serves and "DOWN" not in held.phases:
@@ -90,9 +95,9 @@ def _while_two(shown: Shown) -> Iterator[str]:
 
 
 def _of_the_guard(shown: Shown) -> Iterator[str]:
-    """It is on while there are two masters. Where one was killed it stays until the next visit of fleet."""
+    """It is on while there are two masters. Where one was ended it stays until the next visit of fleet."""
     has_two = shown.phase in ("TRIAL", "OVERLAP")
-    if shown.guard is not (has_two and MANNERS[shown.kind].guards) and shown.cell.action not in KILLS:
+    if shown.guard is not (has_two and MANNERS[shown.kind].guards) and shown.cell.action not in (*KILLS, Action.NEWER):
         yield "status says that the unit is guarded" if shown.guard else "status says of no guard"
 
 
