@@ -39,6 +39,8 @@ def plan_text(plan: Plan, policy: Policy, max_failures: str, release: str, rollo
         f"Commit: {COMMITS[policy.commit]}.",
         LEASE % duration_in_words(policy.lease_s) if policy.lease_s else NO_LEASE,
     ]
+    if not policy.guard:
+        lines.append("Not guarded (--no-guard): a restart by hand, needrestart or a package ends a held nginx.")
     if policy.allow:
         lines.append(f"Allowed, and recorded: {', '.join(policy.allow)}.")
     return "\n".join(safe(line) for line in lines)

@@ -156,6 +156,24 @@ def test_a_resumed_rollout_is_rehearsed_as_it_began_unless_another_setting_is_gi
     assert policy_of_last_run(shell).rehearse is (Rehearse.AUTO if is_rehearsed else Rehearse.OFF)
 
 
+@pytest.mark.parametrize(
+    ("began", "given", "is_guarded"),
+    [((), (), True), (("--no-guard",), (), False), (("--no-guard",), ("--guard",), True), ((), ("--no-guard",), False)],
+)
+def test_a_resumed_rollout_is_guarded_as_it_began_unless_the_operator_says_otherwise(
+    shell: Shell, began: tuple[str, ...], given: tuple[str, ...], is_guarded: bool
+) -> None:
+    shell.fleet.on_visit = interrupting(shell, Ask.UPGRADE, SECOND)
+    assert shell("upgrade", NEW, "-y", *QUICK, *began) == 130
+    assert {task.request.options.guard for task in shell.fleet.tasks} == {not began}
+    shell.fleet.tasks.clear()
+
+    assert shell("resume", "-y", *given) == 0
+
+    assert {task.request.options.guard for task in shell.fleet.tasks if task.request.ask is Ask.UPGRADE} == {is_guarded}
+    assert policy_of_last_run(shell).guard is is_guarded
+
+
 def test_a_rollout_of_an_older_fleet_is_rehearsed_when_it_is_resumed() -> None:
     plain = Policy(rehearse=Rehearse.OFF).to_plain()
     assert (plain.pop("rehearse"), Policy.from_plain(plain).rehearse) == ("off", Rehearse.AUTO)

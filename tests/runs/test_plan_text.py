@@ -49,6 +49,11 @@ def test_the_plan_says_whether_the_upgrade_is_rehearsed() -> None:
     assert "checked, but not rehearsed (--rehearse off), on every host first." in text_of(Policy(rehearse=Rehearse.OFF))
 
 
+def test_the_plan_says_when_held_hosts_are_not_guarded() -> None:
+    assert "Not guarded (--no-guard)" in text_of(Policy(guard=False))
+    assert "guarded" not in text_of(Policy())
+
+
 def test_the_plan_says_whether_there_is_a_lease() -> None:
     assert "neither visits nor commits it for 1m30s." in text_of(Policy(lease_s=90.0))
     assert "No lease: " in text_of(Policy(lease_s=0.0))

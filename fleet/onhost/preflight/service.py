@@ -9,7 +9,7 @@ from typing import List
 
 from fleet.onhost.packages.package_database import PACKAGE_LOCKS, flocked_by
 from fleet.onhost.preflight.subject import Subject
-from fleet.onhost.protocol import Finding
+from fleet.onhost.protocol import Ask, Finding
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.state.known_package import owner_at
 from fleet.onhost.system.machine import Machine
@@ -81,7 +81,9 @@ def _main_pid(subject: Subject, unit: Unit) -> List[Finding]:
 
 
 def _held(subject: Subject, unit: Unit) -> List[Finding]:
-    """What systemd does to a held nginx when others stop, restart or reload it."""
+    """What systemd does to a held nginx when others stop, restart or reload it: said once, by the first preflight."""
+    if subject.request.ask is not Ask.STAGE:
+        return []
     then = when_held(unit)
     if not subject.request.options.guard:
         return [finding("no_guard", unit=unit.name, settings=settings(unit), then=then)]

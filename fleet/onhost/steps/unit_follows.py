@@ -42,11 +42,10 @@ def own_unit(instance: Instance, seen: Observation, age_s: float = 0.0) -> Optio
 
 
 def is_of(instance: Instance, unit: Unit, seen: Observation) -> bool:
-    """Whether the unit owns this nginx: it made a daemon of it, and has no other pid file."""
-    if not unit.owns_nginx:
-        return False
-    real_path = instance.machine.real_path
-    return not unit.pid_file or not seen.pid_file or real_path(unit.pid_file) == real_path(seen.pid_file)
+    """Whether the unit owns this nginx: it follows the same pid file, or it started nginx and follows nothing (oneshot)."""
+    if not unit.has_main or not unit.pid_file or not seen.pid_file:
+        return unit.owns_nginx and not unit.has_main
+    return instance.machine.real_path(unit.pid_file) == instance.machine.real_path(seen.pid_file)
 
 
 def follow(instance: Instance, say: Say, seen: Observation, age_s: float = 0.0) -> None:

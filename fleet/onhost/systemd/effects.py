@@ -70,6 +70,10 @@ def _stop_when_stale(unit: Unit) -> str:
 def settings(unit: Unit) -> str:
     """The settings that matter while nginx is held."""
     found: List[str] = ["KillMode=%s" % unit.kill_mode]
+    if not stops_by_pid_file(unit):
+        found.append("no ExecStop= by the pid file")
+    if reloads_main(unit):
+        found.append("ExecReload= by $MAINPID")
     if unit.restart not in ("", "no"):
         found.append("Restart=%s" % unit.restart)
     if unit.stop_timeout:

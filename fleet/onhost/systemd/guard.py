@@ -86,7 +86,7 @@ def _holds(text: str, without: str) -> List[str]:
 
 def _text(machine: Machine, unit: Unit, holds: List[str]) -> str:
     found = HEAD % no_guard(unit.name) + "\n".join(sorted(holds)) + "\n" + SETTINGS
-    commands = by_pid_file(reload_lines(machine, _others(unit)), unit.pid_file)
+    commands = by_pid_file(reload_lines(machine, _others(unit)), unit.pid_file, bool(unit.no_exec_paths))
     if commands is not None:
         found += "# The unit's own command names $MAINPID, which is not the master that serves.\nExecReload=\n"
         found += "".join("ExecReload=%s\n" % command for command in commands)

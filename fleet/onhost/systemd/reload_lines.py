@@ -26,14 +26,16 @@ def reload_lines(machine: Machine, files: Tuple[str, ...]) -> List[str]:
     return found
 
 
-def by_pid_file(lines: List[str], pid_file: str) -> Optional[List[str]]:
+def by_pid_file(lines: List[str], pid_file: str, confined: bool = False) -> Optional[List[str]]:
     """The commands with the pid file's content in place of `$MAINPID`; `None` where nothing is to be replaced.
 
-    A command that can't be rewritten as it is becomes a plain HUP to that master: to nginx, that is a reload.
+    A command that can't be rewritten as it is becomes a plain HUP to that master: to nginx, that is a reload. In a unit that
+    is `confined` to some programs (NoExecPaths=) a shell may be forbidden: there it runs outside of that (`+`).
     """
     if not any(MAIN.search(line) for line in lines) or not PLAIN_PATH.fullmatch(pid_file):
         return None
-    return [_rewritten(line, pid_file) if MAIN.search(line) else line for line in lines]
+    plus = "+" if confined else ""
+    return [plus + _rewritten(line, pid_file) if MAIN.search(line) else line for line in lines]
 
 
 def _rewritten(line: str, pid_file: str) -> str:

@@ -44,6 +44,12 @@ def test_a_unit_whose_reload_goes_by_the_pid_file_keeps_it_and_so_does_one_with_
     assert by_pid_file([line], pid_file) is None
 
 
+def test_in_a_unit_that_may_not_execute_a_shell_the_command_runs_outside_of_its_limits() -> None:
+    (line,) = by_pid_file(["/bin/kill -HUP $MAINPID"], PID_FILE, confined=True) or [""]
+
+    assert line.startswith("+/bin/sh -c ")
+
+
 def test_the_commands_are_read_from_the_files_as_systemd_reads_them() -> None:
     machine = RecordedMachine(
         texts={
