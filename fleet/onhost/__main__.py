@@ -8,16 +8,15 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
 from typing import List, Optional
 
-from fleet.onhost.instance import Instance
 from fleet.onhost.protocol import END_MARK, PROTOCOL, Outcome, Reply, ReplyType, Report, Request
-from fleet.onhost.state import lease
+from fleet.onhost.state import watcher
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.system.machine import Machine
-from fleet.onhost.visit.dispatch import go_back_by_lease, serve
+from fleet.onhost.visit.dispatch import serve
 from fleet.onhost.visit.end import End, ended
+from fleet.onhost.visit.errands import errands
 from fleet.onhost.visit.heartbeat import Control
 from fleet.onhost.visit.undo import undo
 from fleet.onhost.wire import Malformed, decode, encode
@@ -25,8 +24,6 @@ from fleet.onhost.wire import Malformed, decode, encode
 MOST_REQUEST_BYTES = 1 << 20
 REQUEST_S = 45
 """How long to wait for the request. Nothing has been done yet, and a cut connection gives no error."""
-HOPELESS = ("foreign", "down", "bad_record", "release_lost")
-"""The reasons that a second try does not change: a person must look."""
 
 
 class Speaker:
@@ -87,33 +84,11 @@ def main(argv: Optional[List[str]] = None, machine: Optional[Machine] = None) ->
 
 
 def watch(machine: Machine, state_dir: str, name: str) -> int:
-    """Watch the lease of this instance to its end. Prints READY, for the visit that started this process, once it watches."""
+    """Do what this instance owes, to its end."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     own = InstanceStore(machine, state_dir, name)
-
-    def ready() -> None:
-        with suppress(OSError):  # That visit may have ended already.
-            os.write(1, lease.READY + b"\n")
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(nowhere, descriptor)
-
-    lease.watch(own, ready, lambda found: log_lease(machine, own, found))
+    watcher.watch(own, errands(own))
     return 0
-
-
-def log_lease(machine: Machine, own: InstanceStore, found: lease.Lease) -> bool:
-    """Take the host back, and say in its syslog how that ended. Whether a second try makes sense."""
-    end = _gone_back(machine, own, found)
-    machine.syslog("the lease of rollout %s ran out: %s %s" % (found.rollout, end.outcome.value, end.message))
-    return end.outcome is not Outcome.DONE and end.reason not in HOPELESS
-
-
-def _gone_back(machine: Machine, own: InstanceStore, found: lease.Lease) -> End:
-    layout, record = own.layout, own.record
-    if layout is None or record is None:
-        return ended(Outcome.FAILED, "bad_record", error="%s is not whole" % own.folder)
-    return go_back_by_lease(Instance.at(machine, layout)._replace(kept=own), record, found)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Dict, Tuple
 
 from fleet.onhost.protocol import Finding, Severity
-from fleet.onhost.reasons import back, forward, preflight, rehearsal, running_nginx, systemd_unit, visit
+from fleet.onhost.reasons import back, forward, leases, preflight, rehearsal, running_nginx, systemd_unit, visit
 from fleet.onhost.reasons.reason import Kind, Reason
 
 PREFLIGHT = preflight.PREFLIGHT
@@ -27,6 +27,7 @@ GROUPS: Tuple[Tuple[str, Tuple[Reason, ...]], ...] = (
     ("The systemd unit", systemd_unit.CARE),
     ("The state of a host", visit.PLACE),
     ("How a request ended", visit.REQUEST),
+    ("The lease", leases.LEASE),
 )
 EVERY = tuple(reason for _, group in GROUPS for reason in group)
 REASONS: Dict[str, Reason] = {reason.word: reason for reason in EVERY}

@@ -83,16 +83,6 @@ REQUEST = (
         + SEE_STATUS,
     ),
     warning(
-        "lease_not_renewed",
-        "The lease could not be renewed, so the host goes back by itself in {left:.0f} s: {error}.",
-        "Before then, free space in the state folder or raise the process limit; or keep the release: `fleet commit`.",
-    ),
-    refusal(
-        "lease_unwatched",
-        "The lease can't be watched, because its watcher did not start: {error}.",
-        "Find out why no process starts there (pids limit, memory), or upgrade without a lease: `--lease off`.",
-    ),
-    warning(
         "not_fenced",
         "The host could not be locked against other rollouts: {error}.",
         "Free space on the host: `df -h {folder}`. Start no other rollout there until then.",

@@ -12,7 +12,7 @@ from typing import Any, Collection, ContextManager, Dict, List, NamedTuple, Opti
 from fleet.onhost.bootstrap.receive import GIVEN_UP_S
 from fleet.onhost.protocol import Layout, Record, State
 from fleet.onhost.state.known_lines import Baseline, Rehearsed
-from fleet.onhost.system.file_lock import locked
+from fleet.onhost.system.file_lock import is_held, locked
 from fleet.onhost.system.files import TEMPORARY
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.wire import Malformed, decode, encode
@@ -229,6 +229,19 @@ class InstanceStore:
         """A context manager that holds this lock of the instance. Raises `Busy` after `wait_s`, and OSError."""
         self.make()
         return locked(self.machine, "%s/%s" % (self.folder, name), wait_s)
+
+    def is_locked(self, name: str) -> bool:
+        """Whether a process that was not stopped holds this lock of the instance. Raises OSError."""
+        return is_held(self.machine, "%s/%s" % (self.folder, name))
+
+    def touched_at(self, name: str) -> str:
+        """When this file was last written or touched, UTC in ISO 8601; empty where it does not exist."""
+        seen = self.machine.stat("%s/%s" % (self.folder, name))
+        return self.machine.utc_at(seen.st_mtime) if seen is not None else ""
+
+    def touch(self, name: str) -> None:
+        """Raises OSError."""
+        os.utime("%s/%s" % (self.folder, name))
 
 
 def instance_name(machine: Machine, pid_file: str) -> str:

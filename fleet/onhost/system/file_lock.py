@@ -36,6 +36,22 @@ def locked(machine: Machine, path: str, wait_s: float) -> Iterator[None]:
         yield
 
 
+def is_held(machine: Machine, path: str) -> bool:
+    """Whether a process holds this lock, and was not stopped (`locked` ends a stopped one). Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        # A shared lock, so that two that ask at the same time do not take each other for the holder.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return not _is_stopped(machine, holder(machine, path))
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def holder(machine: Machine, path: str) -> Optional[Tuple[int, int]]:
     """The (pid, start) in the lock's file, whether or not that process holds it still; `None` when the file is empty."""
     words = (machine.read(path) or "").split()
@@ -52,8 +68,7 @@ def _words(machine: Machine, path: str) -> str:
 def _end_stopped(machine: Machine, path: str) -> bool:
     """Whether the holder was stopped and has been sent KILL; the lock is free a moment later."""
     found = holder(machine, path)
-    process = machine.process(found[0]) if found else None
-    if found is None or process is None or process.start != found[1] or process.state not in "Tt":
+    if found is None or not _is_stopped(machine, found):
         return False
     try:
         machine.signal(found[0], found[1], signal.SIGKILL)
@@ -61,6 +76,11 @@ def _end_stopped(machine: Machine, path: str) -> bool:
         return False
     machine.syslog("a stopped step script (pid %d) held %s and was ended" % (found[0], path))
     return True
+
+
+def _is_stopped(machine: Machine, found: Optional[Tuple[int, int]]) -> bool:
+    process = machine.process(found[0]) if found else None
+    return found is not None and process is not None and process.start == found[1] and process.state in "Tt"
 
 
 def _name_holder(machine: Machine, descriptor: int) -> None:

@@ -47,8 +47,11 @@ class Machine(Files, Processes, Connections):
 
     def utc(self) -> str:
         """Now, as ISO 8601 in UTC with milliseconds."""
-        now = time.time()
-        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + ".%03dZ" % (int(now * 1000) % 1000)
+        return self.utc_at(time.time())
+
+    def utc_at(self, at_s: float) -> str:
+        """This moment in seconds since 1970, as ISO 8601 in UTC with milliseconds."""
+        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at_s)) + ".%03dZ" % (int(at_s * 1000) % 1000)
 
     def began_s(self, start: int) -> float:
         """When a process with this start time (in ticks) began, in seconds since 1970, to about 0.01 s."""

@@ -9,7 +9,7 @@ from fleet.onhost.instance import Instance
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Outcome, Phase, Record, Report, Request, Rest, State
 from fleet.onhost.reasons.catalogue import finding
-from fleet.onhost.state import lease
+from fleet.onhost.state import lease, watcher
 from fleet.onhost.state.fence import CLAIM, Claimed, TakenOver, check, claim, disclaim, refuse_claimed, release
 from fleet.onhost.steps.log_evidence import judge_afresh
 from fleet.onhost.system.file_lock import Busy
@@ -141,10 +141,13 @@ def _settle(visit: Visit, end: End) -> None:
         if not is_open or committed:
             lease.end(own)
         elif ask is Ask.UPGRADE or (ask is Ask.BAKE and lease.lease_of(own) is not None):
-            lease.arm(own, request)
+            lease.renew(own, request)
         if not is_open or committed:
             own.remove(CLAIM)
-    except (OSError, lease.Unwatched) as error:
+        watcher.ensure_watched(own)  # Also a visit that renews nothing: the last watcher may have been killed.
+    except watcher.Unwatched as error:
+        visit.find(finding("watcher_dead", error=error))
+    except OSError as error:
         visit.find(finding("lease_not_renewed", error=error, left=lease.left_s(own) or 0.0))
 
 

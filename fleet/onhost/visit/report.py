@@ -10,6 +10,7 @@ from fleet.onhost.nginx.draining import drain_view
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.procedure import classify, is_unconfirmed
 from fleet.onhost.protocol import Phase, Report
+from fleet.onhost.state import watcher
 from fleet.onhost.state.fence import Fence, claim_of, fence_of
 from fleet.onhost.state.known_package import package_view
 from fleet.onhost.state.lease import left_s
@@ -73,6 +74,7 @@ def report(instance: Instance) -> Report:
         previous=own.previous if own else None,
         claim=claim_of(own) if own else None,
         lease_left_s=left_s(own) if own else None,
+        watcher=watcher.view(own) if own else None,
         undone=fence.undone,
         epoch_of=fence.rollout,
         drain=drain_view(instance.machine, own, seen),

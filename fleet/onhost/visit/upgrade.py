@@ -9,7 +9,7 @@ from fleet.onhost.observation import Observation
 from fleet.onhost.preflight.master import in_progress
 from fleet.onhost.procedure import IN_BETWEEN, classify
 from fleet.onhost.protocol import Outcome, Phase, Record, Request, State
-from fleet.onhost.state import lease
+from fleet.onhost.state import watcher
 from fleet.onhost.state.fence import may_reopen
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.end import End, end_of, ended
@@ -48,8 +48,8 @@ def upgrade(visit: Visit, record: Optional[Record], seen: Observation) -> End:
         record = _begin(visit, record, seen, target)
     record = _allow_more(visit, record)
     try:
-        lease.arm(own, request)
-    except lease.Unwatched as error:
+        watcher.arm(own, request)
+    except watcher.Unwatched as error:
         return ended(Outcome.REFUSED, "lease_unwatched", error=error)
     guard_unit(visit, record, seen)
     return walk(visit, record, request.goal)._replace(rehearsal=checked.rehearsal)

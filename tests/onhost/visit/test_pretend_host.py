@@ -30,8 +30,9 @@ from fleet.onhost.protocol import (
     Sender,
 )
 from fleet.onhost.state.fence import claim_of
-from fleet.onhost.state.lease import WATCH_LOCK, lease_of
+from fleet.onhost.state.lease import lease_of
 from fleet.onhost.state.store import InstanceStore, Store
+from fleet.onhost.state.watcher import WATCH_LOCK
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.dispatch import go_back_by_lease, serve
 from tests.onhost.visit.test_dispatch import Host

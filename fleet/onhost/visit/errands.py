@@ -1,0 +1,40 @@
+"""What a host does later by itself, by its watcher: it goes back when its lease runs out."""
+
+from typing import Tuple
+
+from fleet.onhost.instance import Instance
+from fleet.onhost.protocol import Outcome
+from fleet.onhost.state import lease
+from fleet.onhost.state.store import InstanceStore
+from fleet.onhost.state.watcher import Errand
+from fleet.onhost.visit.dispatch import go_back_by_lease
+from fleet.onhost.visit.end import End, ended
+
+HOPELESS = ("foreign", "down", "bad_record", "release_lost")
+"""The reasons that a second try does not change: a person must look."""
+
+
+def errands(own: InstanceStore) -> Tuple[Errand, ...]:
+    """What the watcher of this instance minds. `fleet/onhost/state/watcher.py:OWED` has the same things."""
+    return (_lease(own),)
+
+
+def _lease(own: InstanceStore) -> Errand:
+    def do(is_last: bool) -> bool:
+        return lease.act_if_out(own, lambda found: log_lease(own, found), is_last)
+
+    return Errand("lease", lambda: lease.left_s(own), do)
+
+
+def log_lease(own: InstanceStore, found: lease.Lease) -> bool:
+    """Take the host back, and say in its syslog how that ended. Whether a second try makes sense."""
+    end = _gone_back(own, found)
+    own.machine.syslog("the lease of rollout %s ran out: %s %s" % (found.rollout, end.outcome.value, end.message))
+    return end.outcome is not Outcome.DONE and end.reason not in HOPELESS
+
+
+def _gone_back(own: InstanceStore, found: lease.Lease) -> End:
+    layout, record = own.layout, own.record
+    if layout is None or record is None:
+        return ended(Outcome.FAILED, "bad_record", error="%s is not whole" % own.folder)
+    return go_back_by_lease(Instance.at(own.machine, layout)._replace(kept=own), record, found)
