@@ -2,7 +2,7 @@
 
 from fleet.onhost.protocol import Phase, Report
 from fleet.onhost.text import counted, listed, sentences
-from fleet.onhost.views import SILENT_S, DrainView
+from fleet.onhost.views import SILENT_S, DrainView, WatcherView
 from fleet.rollout.host_status import HostStatus
 from fleet.ui.host_text import elapsed
 from fleet.ui.path_notes import path_notes
@@ -22,7 +22,9 @@ def status_notes(host: HostStatus) -> list[str]:
     notes = []
     if report.held and report.undo:
         notes.append(f"Held. To roll back on the host: {report.undo}")
-    if report.lease_left_s is not None:
+    if report.watcher is not None and not report.watcher.is_alive:
+        notes.append(_dead_watcher(report, report.watcher))
+    elif report.lease_left_s is not None:
         notes.append(f"Rolls itself back in {report.lease_left_s:.0f} s, unless fleet renews its lease or commits it.")
     if report.record is not None and report.record.why:
         notes.append(report.record.why)
@@ -71,6 +73,17 @@ def _cut_text(drain: DrainView) -> str:
     timeout = f"worker_shutdown_timeout {elapsed(drain.shutdown_timeout_s)}"
     return (
         f"{timeout} cuts them in {elapsed(drain.cut_in_s)}." if drain.cut_in_s is not None else f"{timeout} cuts them."
+    )
+
+
+def _dead_watcher(report: Report, watcher: WatcherView) -> str:
+    """The host owes a way back, or the end of a commit, and nothing there does it."""
+    since = f" since {watcher.seen_at[:19].replace('T', ' ')} UTC" if watcher.seen_at else ""
+    if report.lease_left_s is None:
+        return f"Retirement: the watcher is dead{since}, it will not fire. Cure: `fleet commit --when-drained` starts it again."
+    return (
+        f"Lease: the watcher is dead{since}, it will not fire. Cure: `fleet resume` starts it again; or decide now with "
+        "`fleet commit` or `fleet rollback`."
     )
 
 

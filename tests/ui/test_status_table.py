@@ -8,7 +8,7 @@ from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
 from fleet.onhost.protocol import Ask, Phase, Record, Report
-from fleet.onhost.views import DrainView, MasterView
+from fleet.onhost.views import DrainView, MasterView, WatcherView
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.single_visit import decide_single_visit
@@ -62,6 +62,38 @@ def test_status_shows_a_pending_drain_and_how_to_end_it() -> None:
     status = RolloutStatus("look", {"web-01": HostStatus("web-01", report=report)})
 
     assert "fleet commit --cut" in as_text(table(status), 200)
+
+
+@pytest.mark.parametrize(
+    ("alive", "left_s", "said", "unsaid"),
+    [
+        (True, 0.0, "Rolls itself back in 0 s", "dead"),
+        (
+            False,
+            240.0,
+            "Lease: the watcher is dead since 2026-11-23 10:04:07 UTC, it will not fire. Cure: `fleet resume`",
+            "Rolls itself back",
+        ),
+        (
+            False,
+            None,
+            "Retirement: the watcher is dead since 2026-11-23 10:04:07 UTC, it will not fire.",
+            "fleet resume",
+        ),
+    ],
+)
+def test_status_says_when_nothing_on_the_host_keeps_its_lease(
+    alive: bool, left_s: float | None, said: str, unsaid: str
+) -> None:
+    watcher = WatcherView(alive, "2026-11-23T10:04:07.123Z")
+    report = a_fleet(1).hosts["web-01"].report()
+    report = report._replace(phase=Phase.TRIAL, held=True, lease_left_s=left_s, watcher=watcher)
+    status = RolloutStatus("look", {"web-01": HostStatus("web-01", report=report)})
+
+    shown = as_text(table(status), 300)
+
+    assert said in shown
+    assert unsaid not in shown
 
 
 MASTERS = (MasterView(812, "a" * 64, "1.26.2", True, 0, 2), MasterView(990, "b" * 64, "1.26.3", False, 4, 0))

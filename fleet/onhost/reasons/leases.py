@@ -15,6 +15,13 @@ LEASE = (
         "`fleet commit`, or `fleet rollback`.",
     ),
     warning(
+        "watcher_ends_at_logout",
+        "The lease's watcher ends when fleet logs out, so the host does not go back by itself: logind has "
+        "KillUserProcesses=yes, and systemd does not start it as a unit ({error}).",
+        "See what systemd lacks with `systemctl status` on the host, and correct it; the next visit then starts the watcher "
+        "again. Or decide now: `fleet commit`, or `fleet rollback`.",
+    ),
+    warning(
         "lease_not_renewed",
         "The lease could not be renewed, so the host goes back by itself in {left:.0f} s: {error}.",
         "Before then, free space in the state folder or raise the process limit; or keep the release: `fleet commit`.",

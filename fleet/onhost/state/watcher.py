@@ -9,12 +9,14 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
-from fleet.onhost.protocol import Request
+from fleet.onhost.protocol import Finding, Request
+from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.state import lease
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.system.file_lock import Busy
+from fleet.onhost.systemd import transient
 from fleet.onhost.views import WatcherView
 
 WATCH_LOCK = "watcher.lock"
@@ -55,21 +57,50 @@ def is_owed(own: InstanceStore) -> bool:
     return any(left_s(own) is not None for left_s in OWED)
 
 
-def arm(own: InstanceStore, request: Request) -> None:
-    """Write the lease and have it watched. Comes before any change. Raises `Unwatched`, OSError."""
+def arm(own: InstanceStore, request: Request) -> Tuple[Finding, ...]:
+    """Write the lease and have it watched. Comes before any change. Gives warnings. Raises `Unwatched`, OSError."""
     lease.renew(own, request)
-    ensure_watched(own)
+    return ensure_watched(own)
 
 
-def ensure_watched(own: InstanceStore) -> None:
+def ensure_watched(own: InstanceStore) -> Tuple[Finding, ...]:
     """Start a watcher for this instance, if it needs one and none lives. The caller holds the lock.
 
-    Raises `Unwatched`, OSError.
+    Where systemd is PID 1, the watcher is a unit, which no logout ends. Elsewhere, or where systemd does not start it, it is
+    a child of this visit with a session of its own; a finding says if that one ends with the login. Raises `Unwatched`,
+    OSError.
     """
     if not is_owed(own) or is_watched(own):
-        return
+        return ()
     words = (sys.executable, "-I", "-B", os.path.realpath(sys.argv[0]), "watch", own.root, own.name)
-    environment = dict({name: os.environ[name] for name in LOCALE if name in os.environ}, PATH=PATH)
+    locale = {name: os.environ[name] for name in LOCALE if name in os.environ}
+    try:
+        if _in_unit(own, words, locale):
+            return ()
+        why = ""
+    except transient.NoUnit as error:
+        why = str(error)
+    _in_session(own, words, locale)
+    if why and transient.ends_at_logout(own.machine):
+        return (finding("watcher_ends_at_logout", error=why),)
+    return ()
+
+
+def _in_unit(own: InstanceStore, words: Tuple[str, ...], locale: Dict[str, str]) -> bool:
+    """Whether the watcher runs as a unit; not where systemd is not PID 1. Raises `NoUnit`."""
+    machine = own.machine
+    if not transient.can_have_units(machine):
+        return False
+    unit = "fleet-watch-%s-%d.service" % (own.name, machine.boottime_s() * 1000)
+    title = "fleet minds the lease of the nginx in %s" % own.folder
+    transient.start(machine, unit, title, words, tuple("%s=%s" % one for one in sorted(locale.items())))
+    if not _comes_up(own, lambda: not transient.is_active(machine, unit)):
+        raise transient.NoUnit("%s did not come up: see `journalctl -u %s`" % (unit, unit))
+    return True
+
+
+def _in_session(own: InstanceStore, words: Tuple[str, ...], locale: Dict[str, str]) -> None:
+    """Raises `Unwatched`."""
     try:
         started = subprocess.Popen(
             words,
@@ -77,7 +108,7 @@ def ensure_watched(own: InstanceStore) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env=environment,
+            env=dict(locale, PATH=PATH),
             cwd="/",
         )
     except OSError as error:
@@ -91,10 +122,14 @@ def _comes_up(own: InstanceStore, has_ended: Callable[[], bool]) -> bool:
 
     It has imported all it needs before it takes its lock.
     """
-    until_s = own.machine.monotonic_s() + UP_S
+    now_s = own.machine.monotonic_s()
+    until_s, ask_s = now_s + UP_S, now_s + SLOWEST_LOOK_S
     while not is_watched(own):
-        if has_ended() or own.machine.monotonic_s() >= until_s:
-            return is_watched(own)
+        now_s = own.machine.monotonic_s()
+        if now_s >= ask_s:
+            ask_s = now_s + SLOWEST_LOOK_S
+            if now_s >= until_s or has_ended():
+                return is_watched(own)
         own.machine.pause()
     return True
 

@@ -144,7 +144,10 @@ def _settle(visit: Visit, end: End) -> None:
             lease.renew(own, request)
         if not is_open or committed:
             own.remove(CLAIM)
-        watcher.ensure_watched(own)  # Also a visit that renews nothing: the last watcher may have been killed.
+        for found in watcher.ensure_watched(
+            own
+        ):  # Also a visit that renews nothing: the last watcher may have been killed.
+            visit.find(found)
     except watcher.Unwatched as error:
         visit.find(finding("watcher_dead", error=error))
     except OSError as error:

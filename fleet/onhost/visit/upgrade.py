@@ -48,7 +48,8 @@ def upgrade(visit: Visit, record: Optional[Record], seen: Observation) -> End:
         record = _begin(visit, record, seen, target)
     record = _allow_more(visit, record)
     try:
-        watcher.arm(own, request)
+        for found in watcher.arm(own, request):
+            visit.find(found)
     except watcher.Unwatched as error:
         return ended(Outcome.REFUSED, "lease_unwatched", error=error)
     guard_unit(visit, record, seen)

@@ -45,8 +45,11 @@ def code(status: RolloutStatus, otherwise: int) -> int:
 
 def leases(status: RolloutStatus) -> str:
     """The sentence that held hosts with a lease roll themselves back, and how soon."""
-    left_s = [host.report.lease_left_s for host in status.all if host.held and host.report]
-    soonest_s = min((each for each in left_s if each is not None), default=None)
-    if soonest_s is None:
-        return ""
-    return f" Each held host rolls itself back when its lease expires, the first in {soonest_s:.0f} s."
+    held = [(host.name, host.report) for host in status.all if host.held and host.report]
+    owed = [(name, report) for name, report in held if report.lease_left_s is not None]
+    dead = [name for name, report in owed if report.watcher is not None and not report.watcher.is_alive]
+    left_s = [report.lease_left_s for name, report in owed if name not in dead and report.lease_left_s is not None]
+    text = f" No watcher keeps the lease of {listed(dead, 5)}: see {see_status(status)}." if dead else ""
+    if left_s:
+        text = f" Each held host rolls itself back when its lease expires, the first in {min(left_s):.0f} s.{text}"
+    return text
