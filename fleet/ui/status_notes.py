@@ -80,7 +80,7 @@ def _dead_watcher(report: Report, watcher: WatcherView) -> str:
     """The host owes a way back, or the end of a commit, and nothing there does it."""
     since = f" since {watcher.seen_at[:19].replace('T', ' ')} UTC" if watcher.seen_at else ""
     if report.lease_left_s is None:
-        return f"Retirement: the watcher is dead{since}, it will not fire. Cure: `fleet commit --when-drained` starts it again."
+        return f"Retirement: the watcher is dead{since}, it will not fire. Cure: `fleet commit`, which does it itself."
     return (
         f"Lease: the watcher is dead{since}, it will not fire. Cure: `fleet resume` starts it again; or decide now with "
         "`fleet commit` or `fleet rollback`."

@@ -74,6 +74,19 @@ def test_systemd_starts_a_watcher_again_that_was_killed_and_keeps_it_over_a_relo
     wait_until_equal(lambda: status(lab)[host.name]["watcher"]["is_alive"], True, "status sees it")
 
 
+def test_where_systemd_starts_no_unit_the_watcher_ends_at_logout_and_fleet_says_so(lab: Lab, release: Path) -> None:
+    host = lab.hosts[0]
+    host.sh("mv /usr/bin/systemd-run /usr/bin/systemd-run.away")
+    try:
+        words = (*UPGRADE, "--bake", "0s", "--commit", "never", "--lease", f"{LONG_S:g}s", "--output", "jsonl")
+        ran = fleet(lab, "upgrade", str(release), *words)
+        assert ran.code == 0, ran.said
+        assert "watcher_ends_at_logout" in {one.get("reason") for one in ran.events}
+        wait_until_equal(lambda: status(lab)[host.name]["watcher"]["is_alive"], False, "the logout ended the watcher")
+    finally:
+        host.sh("mv /usr/bin/systemd-run.away /usr/bin/systemd-run")
+
+
 def test_a_watcher_that_was_stopped_by_hand_is_named_and_the_next_visit_starts_another(lab: Lab, release: Path) -> None:
     host = hold(lab, release)
     host.sh("systemctl stop 'fleet-watch-*'")

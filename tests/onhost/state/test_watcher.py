@@ -283,16 +283,18 @@ def test_where_nothing_is_owed_there_is_no_watcher_to_show(own: InstanceStore) -
 def test_a_stopped_watcher_counts_as_dead_and_the_next_one_ends_it(tmp_path: Path) -> None:
     own = Store(Machine(), str(tmp_path / "state")).instance(str(tmp_path / "nginx.pid"))
     own.begin(a_record("r1"))
-    lease.renew(own, a_request(lease_s=0.1))
+    lease.renew(own, a_request(lease_s=3600.0))
 
     def ends(_: lease.Lease) -> bool:
         return False
 
+    lock = f"{own.folder}/{watcher.WATCH_LOCK}"
     stopped = other_process(own)
     try:
-        wait_until(lambda: watcher.is_watched(own), "the watcher is there")
+        wait_until(lambda: (holder(own.machine, lock) or (0, 0))[0] == stopped.pid, "the watcher is there")
         os.kill(stopped.pid, signal.SIGSTOP)
-        wait_until(lambda: not watcher.is_watched(own), "the watcher is gone")
+        wait_until(lambda: not watcher.is_watched(own), "the watcher is stopped")
+        lease.renew(own, a_request(lease_s=0.1))
 
         watch(own, ends)
 
@@ -313,11 +315,13 @@ def test_a_watcher_is_started_once_and_ends_when_nothing_is_owed(
     assert not watcher.is_watched(own)
 
     watcher.arm(own, a_request(lease_s=3600.0))
-    first = holder(own.machine, f"{own.folder}/{watcher.WATCH_LOCK}")
+    lock = f"{own.folder}/{watcher.WATCH_LOCK}"
+    wait_until(lambda: holder(own.machine, lock) is not None, "the watcher is named")
+    first = holder(own.machine, lock)
     watcher.arm(own, a_request(lease_s=3600.0))
 
     assert first is not None
-    assert holder(own.machine, f"{own.folder}/{watcher.WATCH_LOCK}") == first
+    assert holder(own.machine, lock) == first
     os.kill(first[0], signal.SIGKILL)
     wait_until(lambda: not watcher.is_watched(own), "the watcher is gone")
     watcher.ensure_watched(own)
