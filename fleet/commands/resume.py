@@ -37,6 +37,7 @@ from fleet.runs.interrupted_rollout import InterruptedRollout, from_hosts, from_
 from fleet.runs.lease_option import check_lease, check_lease_renewal
 from fleet.runs.recording import Recorder, journal_lock, run_data
 from fleet.runs.rollout_hosts import none_selected, refuse_lost
+from fleet.runs.within_option import check_within
 from fleet.typed_command import TypedCommand
 from fleet.ui.output import Output
 
@@ -63,6 +64,7 @@ def overrides(
         "on_failure": OnFailure,
         "commit": CommitWhen,
         "lease_s": check_lease,
+        "within_s": check_within,
         "rehearse": Rehearse,
     }
     values = {name: kinds.get(name, _same)(value) for name, value in given.items()}
@@ -103,10 +105,14 @@ def run(environment: Environment, options: CommandOptions, prefix: str | None, o
             f"Rollout {found.rollout} was rolled back. There is nothing to resume.",
             f"Start a new one: {options.typed.other('upgrade', 'RELEASE').quoted}.",
         )
-    command = rollback.run if found.resume_as is ResumeAs.ROLLBACK else commit.run
     output.say(f"Resuming the interrupted {found.resume_as.value} of rollout {found.rollout}.")
     policy = replace(found.policy, **overrides.policy)
-    return command(environment, options, found.rollout, drain_timeout_s=policy.drain_timeout_s, cut=policy.cut)
+    timeout_s, cut = policy.drain_timeout_s, policy.cut
+    if found.resume_as is ResumeAs.ROLLBACK:
+        return rollback.run(environment, options, found.rollout, drain_timeout_s=timeout_s, cut=cut)
+    within_s = policy.within_s if policy.commit is CommitWhen.WHEN_DRAINED else None
+    again = commit.policy_of(options, within_s, drain_timeout_s=timeout_s, cut=cut)
+    return commit.run(environment, options, found.rollout, again)
 
 
 def _resume_upgrade(

@@ -10,7 +10,7 @@ from fleet.journal.journal import Journal
 from fleet.onhost.text import counted
 from fleet.plan import DEFAULT_BATCHES, Plan, make_plan, parse_budget
 from fleet.rollout import results
-from fleet.rollout.policy import CommitWhen, OnFailure, Policy, Rehearse
+from fleet.rollout.policy import WITHIN_S, CommitWhen, OnFailure, Policy, Rehearse
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.tasks import Target, TaskBuilder
 from fleet.rollout.upgrade import decide
@@ -20,6 +20,7 @@ from fleet.runs.lease_option import LEASE_S, check_lease, check_lease_renewal
 from fleet.runs.plan_text import plan_text
 from fleet.runs.recording import journal_lock, run_data
 from fleet.runs.release_argument import describe_release, find_target
+from fleet.runs.within_option import check_within
 from fleet.ui.output import Output
 
 
@@ -35,6 +36,7 @@ class UpgradeOptions:
     commit: str = "end"
     drain_timeout_s: float = 600.0
     cut: bool = False
+    within_s: float = WITHIN_S
     lease_s: float | None = None
     allow: tuple[str, ...] = ()
     rehearse: str = "auto"
@@ -122,6 +124,7 @@ def policy_of(given: UpgradeOptions, options: CommandOptions, hosts: int) -> Pol
         parallel=options.parallel,
         drain_timeout_s=given.drain_timeout_s,
         cut=given.cut,
+        within_s=check_within(given.within_s),
         allow=parse_allow(given.allow),
         rehearse=Rehearse(given.rehearse),
         guard=not given.no_guard,

@@ -8,7 +8,9 @@ from fleet.options.given import command_options, environment
 from fleet.options.help_layout import HOSTS, LOCKS, SAFETY
 from fleet.options.rollout import (
     COMMIT_DRAINS,
+    COMMIT_WITHIN,
     ROLLBACK_DRAINS,
+    UPGRADE_WITHIN,
     allow_option,
     budget_options,
     drain_options,
@@ -16,6 +18,7 @@ from fleet.options.rollout import (
     lease_option,
     pace_options,
     rehearse_option,
+    within_option,
 )
 from fleet.options.shared import (
     confirm_option,
@@ -87,6 +90,7 @@ def check(
 @rehearse_option()
 @guard_option()
 @drain_options(COMMIT_DRAINS)
+@within_option(UPGRADE_WITHIN)
 @connection_options
 @lock_options
 @progress_options
@@ -133,25 +137,45 @@ def status(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
 @rollout_argument
 @host_options
 @confirm_option
+@option(
+    "--when-drained",
+    env="WHEN_DRAINED",
+    panel=SAFETY,
+    is_flag=True,
+    help="Do not wait: leave it to each host, which retires its old master once the old connections have ended.",
+)
+@within_option(COMMIT_WITHIN)
 @drain_options(COMMIT_DRAINS)
 @connection_options
 @lock_options
 @progress_options
 @click.pass_context
-def commit(ctx: click.RichContext, /, rollout: str | None, drain_timeout_s: float, cut: bool, **given: Any) -> int:
+def commit(
+    ctx: click.RichContext,
+    /,
+    rollout: str | None,
+    when_drained: bool,
+    within_s: float,
+    drain_timeout_s: float,
+    cut: bool,
+    **given: Any,
+) -> int:
     """Retire the held old masters of a rollout.
 
     Use it after fleet upgrade --commit never, once the new release has proved itself. After the commit, fleet rollback
-    still works: it upgrades to the kept old binary.
+    still works: it upgrades to the kept old binary. Downloads and WebSockets can keep the old workers for hours. With
+    --when-drained you need not wait for them.
 
     \b
-    Example:
+    Examples:
       fleet -i hosts.yaml commit
+      fleet -i hosts.yaml commit --when-drained --within 12h
     """
     from fleet.commands import commit as command
 
     options = command_options(ctx, given)
-    return command.run(environment(ctx), options, rollout, drain_timeout_s=drain_timeout_s, cut=cut)
+    policy = command.policy_of(options, within_s if when_drained else None, drain_timeout_s=drain_timeout_s, cut=cut)
+    return command.run(environment(ctx), options, rollout, policy)
 
 
 @click.command()
@@ -198,6 +222,7 @@ def rollback(ctx: click.RichContext, /, rollout: str | None, drain_timeout_s: fl
 @rehearse_option(overrides=True)
 @guard_option(overrides=True)
 @drain_options(COMMIT_DRAINS, overrides=True)
+@within_option(UPGRADE_WITHIN, overrides=True)
 @connection_options
 @lock_options
 @progress_options

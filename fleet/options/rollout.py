@@ -44,9 +44,9 @@ def pace_options(overrides: bool = False) -> Decorator:
             env="COMMIT",
             panel=ROLLOUT,
             metavar="WHEN",
-            type=click.Choice(["end", "batch", "never"]),
-            help="When to retire the held old masters: at the end, after the bake of each batch, or never (until you "
-            "run fleet commit).",
+            type=click.Choice(["end", "batch", "never", "when-drained"]),
+            help="When to retire the held old masters: at the end, after the bake of each batch, never (until you "
+            "run fleet commit), or when-drained (at the end, by each host itself once its old connections have ended).",
             **_default("end", overrides),
         ),
         option(
@@ -99,6 +99,19 @@ def lease_option(overrides: bool = False) -> Decorator:
     )
 
 
+def within_option(what: str, overrides: bool = False) -> Decorator:
+    """How long a host may wait that retires its old master by itself, after the words `what`."""
+    return option(
+        "--within",
+        "within_s",
+        env="WITHIN",
+        panel=SAFETY,
+        type=Duration(),
+        help=f"{what} how long old connections may take. Then the host stays held, or closes them with --cut.",
+        **_default("24h", overrides),
+    )
+
+
 def drain_options(timeout: str, overrides: bool = False) -> Decorator:
     """How long old connections may take, as the sentence `timeout` says, and what happens to those that are left."""
     return together(
@@ -116,13 +129,14 @@ def drain_options(timeout: str, overrides: bool = False) -> Decorator:
             "cut",
             env="CUT",
             panel=SAFETY,
-            help="Once the drain timeout has passed, close the connections that are left.",
+            help="Once that time has passed, close the connections that are left.",
             **(KEEPS if overrides else {"is_flag": True}),
         ),
     )
 
 
 COMMIT_DRAINS = "How long to wait for the old master's connections to end."
+COMMIT_WITHIN, UPGRADE_WITHIN = "With --when-drained:", "With --commit when-drained:"
 ROLLBACK_DRAINS = "On committed hosts: how long to wait for the upgraded master's connections to end."
 
 

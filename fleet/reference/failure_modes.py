@@ -247,8 +247,8 @@ MODES = (
         31,
         "the old master drains for hours",
         "",
-        "drain_pending connections_cut",
-        "The host stays held, and you can still go back; `--cut` or a longer `--drain-timeout` decides.",
+        "drain_pending connections_cut left_to_host",
+        "The host stays held, and you can still go back; `--cut`, a longer `--drain-timeout` or `--when-drained` decides.",
     ),
     _mode(
         32,

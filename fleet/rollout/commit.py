@@ -65,10 +65,13 @@ def _committed(status: RolloutStatus) -> Finish:
     code = results.OK if not failed and not waiting else results.HALTED
     code = results.PERSON if any(host.needs_person for host in status.all) else code
     committed = f"{results.some_of(len(done), status)} of rollout {status.rollout}"
-    good = f"Committed: {committed}." if done else f"Nothing to commit: rollout {status.rollout} has begun no host."
+    left = results.left_to_hosts(status)
+    nothing = f"Nothing to commit: rollout {status.rollout} has begun no host."
+    good = f"Committed: {committed}." if done else "" if left else nothing
     parts = [
         f"Not finished: {committed} are committed." if code else good,
         f"Not committed: {results.names(failed)}; the reasons and what to type are above." if failed else "",
+        left,
         results.drain_pending(status, waiting),
     ]
     text = " ".join(filter(None, parts)) + results.needs_person(status)

@@ -209,7 +209,13 @@ class HostStatus:
     @property
     def drain_pending(self) -> bool:
         """Whether a commit left the host held because connections to the old workers had not ended in time."""
-        return self.held and self.progress is Progress.UPGRADED and self.visited(Ask.COMMIT) > 0
+        is_held = self.held and self.progress is Progress.UPGRADED and self.visited(Ask.COMMIT) > 0
+        return is_held and not self.retires_itself
+
+    @property
+    def retires_itself(self) -> bool:
+        """Whether a commit left the retirement of the old master to the host, which does it once the old workers are gone."""
+        return self.progress is Progress.UPGRADED and self.report is not None and self.report.retirement is not None
 
     @property
     def was_back_before(self) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
+WITHIN_S = 86400.0
 CLAIM_S = 600.0
 """How long a claim lasts, in seconds, once its run no longer renews it. A rollback never waits for a claim."""
 
@@ -18,11 +19,15 @@ class OnFailure(Enum):
 
 
 class CommitWhen(Enum):
-    """When the held old masters are retired."""
+    """When the held old masters are retired.
+
+    `WHEN_DRAINED`: the run leaves that to each host, at the end, which does it once its old connections have ended.
+    """
 
     END = "end"
     BATCH = "batch"
     NEVER = "never"
+    WHEN_DRAINED = "when-drained"
 
 
 class Rehearse(Enum):
@@ -36,7 +41,8 @@ class Rehearse(Enum):
 class Policy:
     """The options of a rollout. `max_failures` is a number of hosts; the rollout stops as soon as more have failed.
 
-    A `lease_s` of 0 is no lease. `lock_wait_s` is how long to wait for hosts that another run has.
+    A `lease_s` of 0 is no lease. `within_s` is how long a host may wait that retires its old master by itself. `lock_wait_s`
+    is how long to wait for hosts that another run has.
     """
 
     bake_s: float = 30.0
@@ -46,12 +52,18 @@ class Policy:
     commit: CommitWhen = CommitWhen.END
     parallel: int = 50
     drain_timeout_s: float = 600.0
+    within_s: float = WITHIN_S
     cut: bool = False
     allow: tuple[str, ...] = ()
     rehearse: Rehearse = Rehearse.AUTO
     guard: bool = True
     lease_s: float = 0.0
     lock_wait_s: float = 0.0
+
+    @property
+    def retire_within_s(self) -> float:
+        """How long the hosts may wait that retire their old masters by themselves, in seconds; 0: a commit waits itself."""
+        return self.within_s if self.commit is CommitWhen.WHEN_DRAINED else 0.0
 
     @property
     def renew_every_s(self) -> float:

@@ -56,7 +56,7 @@ class TaskBuilder:
             goal=self._goal(visit.ask, now, status.rollout),
             allowed=self._allowed(visit.ask),
             layout=host.layout,
-            options=self._options(host),
+            options=self._options(host, visit.ask),
             left_at=_left_at(visit.ask, now),
             release_bytes=self.target.size_bytes if self.target else None,
             take_over=visit.ask is Ask.ROLLBACK,
@@ -80,7 +80,7 @@ class TaskBuilder:
     def _allowed(self, ask: Ask) -> tuple[Step, ...]:
         return () if ask is Ask.STAGE and not self.may_stage else MAY_DO[ask]
 
-    def _options(self, host: Host) -> Options:
+    def _options(self, host: Host, ask: Ask) -> Options:
         return Options(
             settle_s=self.policy.settle_s,
             drain_timeout_s=self.policy.drain_timeout_s,
@@ -89,6 +89,7 @@ class TaskBuilder:
             probes=host.probes,
             rehearse=self.policy.rehearse is Rehearse.AUTO,
             guard=self.policy.guard,
+            retire_within_s=self.policy.retire_within_s if ask is Ask.COMMIT else 0.0,
         )
 
     def _goal(self, ask: Ask, host: HostStatus, rollout: str) -> Goal | None:

@@ -146,8 +146,9 @@ def _next(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action,
         names = status.batches[number - 1]
         text = f"batch {number} of {len(status.batches)}: {listed(names)}"
         return (Emit(EventType.BATCH_OPENED, batch=number, message=text, data={"hosts": list(names)}),)
-    if policy.commit is CommitWhen.END and status.committed_batch < len(status.batches):
-        return (Emit(EventType.COMMIT_STARTED, message="commit: retire the held old masters"),)
+    if policy.commit in (CommitWhen.END, CommitWhen.WHEN_DRAINED) and status.committed_batch < len(status.batches):
+        left = ", or leave that to the hosts" if policy.retire_within_s else ""
+        return (Emit(EventType.COMMIT_STARTED, message=f"commit: retire the held old masters{left}"),)
     return _end(policy, status, now)
 
 

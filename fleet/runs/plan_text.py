@@ -17,6 +17,8 @@ PREFLIGHT = {
 COMMITS = {
     CommitWhen.END: "old masters are held until every batch has passed, then retired",
     CommitWhen.BATCH: "the old masters of a batch are retired after its bake",
+    CommitWhen.WHEN_DRAINED: "old masters are held until every batch has passed; then each host retires its own, once its "
+    "old connections have ended",
     CommitWhen.NEVER: "old masters stay held until you run fleet commit or fleet rollback",
 }
 

@@ -44,6 +44,8 @@ def outcome_text(host: HostStatus) -> str:
     """What became of a host, in a few words, with the reason where something is wrong."""
     if host.drain_pending and host.fault is None:
         return "held, drain pending"
+    if host.retires_itself and host.fault is None:
+        return "retires its old master when drained"
     words = host.progress.value
     if host.progress is Progress.UPGRADED and host.held:
         words = "held"

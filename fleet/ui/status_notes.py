@@ -2,7 +2,7 @@
 
 from fleet.onhost.protocol import Phase, Report
 from fleet.onhost.text import counted, listed, sentences
-from fleet.onhost.views import SILENT_S, DrainView, WatcherView
+from fleet.onhost.views import SILENT_S, DrainView, RetirementView, WatcherView
 from fleet.rollout.host_status import HostStatus
 from fleet.ui.host_text import elapsed
 from fleet.ui.path_notes import path_notes
@@ -44,7 +44,10 @@ def status_notes(host: HostStatus) -> list[str]:
 def _drain_notes(report: Report) -> list[str]:
     """What the old of two masters still has to finish, and what to type. A lone master's workers drain after any reload."""
     notes = [drain_text(report.drain)] if report.drain is not None and len(report.masters) == 2 else []
-    if report.drain_pending:
+    is_dead = report.watcher is not None and not report.watcher.is_alive
+    if report.retirement is not None and not is_dead:
+        notes.append(_retirement_text(report.retirement))
+    elif report.drain_pending:
         notes.append(
             "Old workers still finish connections: `fleet commit` waits for them, `fleet commit --cut` closes them."
         )
@@ -62,6 +65,15 @@ def drain_text(drain: DrainView) -> str:
     more = f" ({'; '.join(filter(None, parts))})" if any(parts) else ""
     left = f"{counted(drain.connections, 'connection')} on {counted(drain.workers, 'old worker')}{more}"
     return f"{since}: {left}. {_cut_text(drain)}".rstrip()
+
+
+def _retirement_text(retirement: RetirementView) -> str:
+    """What the host does by itself, by when, and what stops it."""
+    then = "are closed" if retirement.cut else "keep it held"
+    return (
+        "It retires its old master by itself once these have ended, unless `fleet rollback` comes before. Those left in "
+        f"{elapsed(retirement.left_s)} {then}."
+    )
 
 
 def _cut_text(drain: DrainView) -> str:

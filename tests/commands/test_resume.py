@@ -290,6 +290,19 @@ def test_an_interrupted_rollback_or_commit_continues_as_such(shell: Shell, ask: 
     assert phases(shell) == [phase] * 4
 
 
+def test_an_interrupted_commit_that_waits_for_nothing_continues_as_such(shell: Shell) -> None:
+    shell("upgrade", NEW, "-y", *QUICK, "--commit", "never")
+    for host in shell.fleet.hosts.values():
+        host.drains_on = True
+    shell.fleet.on_visit = interrupting(shell, Ask.COMMIT, SECOND)
+    assert shell("commit", "-y", "--when-drained", "--within", "12h", "--parallel", "1") == 130
+
+    assert shell("resume", "-y") == 0
+
+    left = [host.report().retirement for host in shell.fleet.hosts.values()]
+    assert [one.left_s for one in left if one is not None] == [43200.0] * 4
+
+
 def test_an_upgrade_interrupted_while_it_rolled_back_continues_as_a_rollback(shell: Shell) -> None:
     shell.fleet.outcomes["web-03", Ask.UPGRADE].append(WENT_BACK)
     shell.fleet.on_visit = interrupting(shell, Ask.ROLLBACK, FIRST)

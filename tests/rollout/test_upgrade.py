@@ -548,6 +548,19 @@ def test_a_drain_that_does_not_end_leaves_the_host_held_and_the_rollout_unfinish
     assert fleet.asked(Ask.COMMIT) == ["web-01", "web-02"]
 
 
+def test_with_commit_when_drained_the_hosts_finish_it_by_themselves() -> None:
+    fleet = a_fleet(2)
+    fleet.hosts["web-02"].drains_on = True
+
+    end, game = play(fleet, replace(QUICK, commit=CommitWhen.WHEN_DRAINED, within_s=7200.0))
+
+    assert (end.result, end.exit_code) == (Result.COMPLETED, 0)
+    assert end.message.startswith("Completed: 2 of 2 hosts run the new release. Left to web-02: ")
+    assert "in 2h at the latest" in end.message
+    assert not game.status.hosts["web-02"].drain_pending
+    assert fleet.hosts["web-02"].report().lease_left_s is None
+
+
 def test_the_operator_that_took_over_is_named_and_no_further_host_is_begun() -> None:
     fleet = a_fleet(6)
 

@@ -39,7 +39,12 @@ def test_where_every_host_may_fail_no_consequence_is_promised() -> None:
 
 @pytest.mark.parametrize("when", CommitWhen)
 def test_the_plan_says_when_it_commits(when: CommitWhen) -> None:
-    said = {"end": "every batch has passed", "batch": "after its bake", "never": "until you run fleet commit"}
+    said = {
+        "end": "every batch has passed",
+        "batch": "after its bake",
+        "never": "until you run fleet commit",
+        "when-drained": "each host retires its own, once its old connections have ended",
+    }
 
     assert said[when.value] in text_of(Policy(commit=when))
 

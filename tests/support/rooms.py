@@ -65,6 +65,7 @@ WHOLE_SYSTEM = {
     "tests/lab/test_unit_follows.py": "fleet against a lab: the process that systemd follows",
     "tests/lab/test_guard.py": "fleet against a lab: the guard of a held unit",
     "tests/lab/test_two_laptops.py": "fleet against a lab: two operators",
+    "tests/lab/test_walk_away.py": "commit and walk away",
     "tests/onhost/bootstrap/test_silence.py": "all of the bootstrap on a link that was cut",
     "tests/onhost/visit/test_pretend_host.py": "the pretend host of the tests against a real step script",
     "tests/onhost/test_failure_modes.py": "the steps on a private nginx, in the failure modes of its own upgrade",

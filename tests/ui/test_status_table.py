@@ -8,7 +8,7 @@ from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
 from fleet.onhost.protocol import Ask, Phase, Record, Report
-from fleet.onhost.views import DrainView, MasterView, WatcherView
+from fleet.onhost.views import DrainView, MasterView, RetirementView, WatcherView
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.single_visit import decide_single_visit
@@ -124,6 +124,30 @@ def test_status_says_what_drains_since_when_and_when_it_is_cut(drain: DrainView,
 
     assert f"web-01: {text}\n" in as_text(table(RolloutStatus("look", {"web-01": host})), 400)
     assert host_document(host)["drain"]["connections"] == drain.connections
+
+
+@pytest.mark.parametrize(("cut", "then"), [(False, "keep it held"), (True, "are closed")])
+def test_status_says_that_a_host_retires_its_old_master_by_itself(cut: bool, then: str) -> None:
+    report = (
+        a_fleet(1)
+        .hosts["web-01"]
+        .report()
+        ._replace(
+            phase=Phase.TRIAL,
+            held=True,
+            masters=MASTERS,
+            drain=DrainView(2, 4, 723.0, ((723.0, 4),)),
+            drain_pending=True,
+            retirement=RetirementView(3600.0, cut),
+        )
+    )
+    status = RolloutStatus("look", {"web-01": HostStatus("web-01", report=report)})
+
+    shown = as_text(table(status), 400)
+
+    assert "retires its old master by itself once these have ended" in shown
+    assert f"Those left in 1h00m {then}." in shown
+    assert "fleet commit --cut" not in shown
 
 
 def test_status_is_silent_about_the_workers_that_a_lone_master_drains_after_a_reload() -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Dict, Tuple
 
 from fleet.onhost.protocol import Finding, Severity
-from fleet.onhost.reasons import back, forward, leases, preflight, rehearsal, running_nginx, systemd_unit, visit
+from fleet.onhost.reasons import back, drain, forward, leases, preflight, rehearsal, running_nginx, systemd_unit, visit
 from fleet.onhost.reasons.reason import Kind, Reason
 
 PREFLIGHT = preflight.PREFLIGHT
@@ -22,6 +22,7 @@ GROUPS: Tuple[Tuple[str, Tuple[Reason, ...]], ...] = (
     ("Swap and launch", forward.LAUNCH),
     ("Verify and bake", forward.VERIFY),
     ("Drain and retire", forward.DRAIN),
+    ("Commit and walk away", drain.DRAIN),
     ("Rollback", back.BACK),
     ("After a rollback", back.AFTER),
     ("The systemd unit", systemd_unit.CARE),

@@ -1,4 +1,5 @@
-"""The watcher: one process for each instance, which does later what the host owes (its *errands*): the lease's way back.
+"""The watcher: one process for each instance, which does later what the host owes (its *errands*): the lease's way
+back, and the end of a commit that was left to it.
 
 What is owed is read from the disk at each look, so a watcher that was killed loses nothing: the next visit that acts here
 starts another. It holds a lock of its own as long as it lives, and touches that lock's file every few seconds, so that
@@ -13,7 +14,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 from fleet.onhost.protocol import Finding, Request
 from fleet.onhost.reasons.catalogue import finding
-from fleet.onhost.state import lease
+from fleet.onhost.state import lease, retirement
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.system.file_lock import Busy
 from fleet.onhost.systemd import transient
@@ -30,7 +31,7 @@ LOCK_WAIT_S = 30.0
 RETRY_S = 5.0
 MOST_TRIES = 6
 """What failed is tried again after 5, 10, 20, 40 and 80 s. Then a person must look, and `status` says so."""
-OWED: Tuple[Callable[[InstanceStore], Optional[float]], ...] = (lease.left_s,)
+OWED: Tuple[Callable[[InstanceStore], Optional[float]], ...] = (lease.left_s, retirement.left_s)
 """What a host can owe: each gives its seconds left, `None` where it is not in force."""
 LOCALE = ("LANG", "LC_ALL", "LC_CTYPE")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -58,7 +59,11 @@ def is_owed(own: InstanceStore) -> bool:
 
 
 def arm(own: InstanceStore, request: Request) -> Tuple[Finding, ...]:
-    """Write the lease and have it watched. Comes before any change. Gives warnings. Raises `Unwatched`, OSError."""
+    """Write the lease and have it watched. Comes before any change. Gives warnings. Raises `Unwatched`, OSError.
+
+    The rollout goes on, so a commit that was left to the host no longer is: the rollout's own comes later.
+    """
+    retirement.end(own)
     lease.renew(own, request)
     return ensure_watched(own)
 

@@ -9,7 +9,7 @@ from fleet.onhost.instance import Instance
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Outcome, Phase, Record, Report, Request, Rest, State
 from fleet.onhost.reasons.catalogue import finding
-from fleet.onhost.state import lease, watcher
+from fleet.onhost.state import lease, retirement, watcher
 from fleet.onhost.state.fence import CLAIM, Claimed, TakenOver, check, claim, disclaim, refuse_claimed, release
 from fleet.onhost.steps.log_evidence import judge_afresh
 from fleet.onhost.system.file_lock import Busy
@@ -91,6 +91,9 @@ def _among_others(visit: Visit) -> End:
         except OSError as error:
             _say_unclaimed(visit, error)
         _hold_lock(visit, held)
+        if request.ask is Ask.ROLLBACK:
+            with suppress(OSError):  # The fence keeps the watcher from it, too.
+                retirement.end(visit.instance.own)
         end = _guarded(visit)
         settle_unit(visit)
         _settle(visit, end)
@@ -142,6 +145,8 @@ def _settle(visit: Visit, end: End) -> None:
             lease.end(own)
         elif ask is Ask.UPGRADE or (ask is Ask.BAKE and lease.lease_of(own) is not None):
             lease.renew(own, request)
+        if not is_open:
+            retirement.end(own)
         if not is_open or committed:
             own.remove(CLAIM)
         for found in watcher.ensure_watched(
@@ -196,6 +201,14 @@ def _guarded(visit: Visit) -> End:
     if request.ask is Ask.BAKE:
         return bake(visit.context(record, record.target), seen)
     return walk(visit, record, Goal(record.target, Rest.FINAL))
+
+
+def finish(visit: Visit) -> End:
+    """Finish a commit that was left to the host. Its lock is held."""
+    end = _guarded(visit)
+    settle_unit(visit)
+    _settle(visit, end)
+    return end
 
 
 def go_back_by_lease(instance: Instance, record: Record, found: lease.Lease) -> End:

@@ -1,14 +1,17 @@
-"""What a host does later by itself, by its watcher: it goes back when its lease runs out."""
+"""What a host does later by itself, by its watcher: it goes back when its lease runs out, and retires its old master when
+a commit was left to it.
+"""
 
 from typing import Tuple
 
 from fleet.onhost.instance import Instance
 from fleet.onhost.protocol import Outcome
-from fleet.onhost.state import lease
+from fleet.onhost.state import lease, retirement
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.state.watcher import Errand
 from fleet.onhost.visit.dispatch import go_back_by_lease
 from fleet.onhost.visit.end import End, ended
+from fleet.onhost.visit.retire import retire_by_itself
 
 HOPELESS = ("foreign", "down", "bad_record", "release_lost")
 """The reasons that a second try does not change: a person must look."""
@@ -16,7 +19,7 @@ HOPELESS = ("foreign", "down", "bad_record", "release_lost")
 
 def errands(own: InstanceStore) -> Tuple[Errand, ...]:
     """What the watcher of this instance minds. `fleet/onhost/state/watcher.py:OWED` has the same things."""
-    return (_lease(own),)
+    return (_lease(own), _retirement(own))
 
 
 def _lease(own: InstanceStore) -> Errand:
@@ -24,6 +27,13 @@ def _lease(own: InstanceStore) -> Errand:
         return lease.act_if_out(own, lambda found: log_lease(own, found), is_last)
 
     return Errand("lease", lambda: lease.left_s(own), do)
+
+
+def _retirement(own: InstanceStore) -> Errand:
+    def do(is_last: bool) -> bool:
+        return retire_by_itself(own, is_last)
+
+    return Errand("retirement", lambda: retirement.due_in_s(own), do)
 
 
 def log_lease(own: InstanceStore, found: lease.Lease) -> bool:

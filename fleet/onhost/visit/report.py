@@ -10,8 +10,8 @@ from fleet.onhost.nginx.draining import drain_view
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.procedure import classify, is_unconfirmed
 from fleet.onhost.protocol import Phase, Report
-from fleet.onhost.state import watcher
-from fleet.onhost.state.fence import Fence, claim_of, fence_of
+from fleet.onhost.state import retirement, watcher
+from fleet.onhost.state.fence import claim_of, fence_of
 from fleet.onhost.state.known_package import package_view
 from fleet.onhost.state.lease import left_s
 from fleet.onhost.state.store import InstanceStore
@@ -50,10 +50,9 @@ def report(instance: Instance) -> Report:
     if record is None and len(seen.masters) == 1 and phase is not Phase.STRANDED:
         phase = Phase.OLD if seen.masters[0].accepting else phase
     versions = Versions(instance.machine)
-    fence = fence_of(own) if own else Fence()
     views = tuple(_view(versions, seen, master) for master in seen.masters)
     running = _running(seen)
-    return Report(
+    found = Report(
         phase=phase,
         masters=views,
         running_sha256=running.sha256 if running else None,
@@ -63,24 +62,34 @@ def report(instance: Instance) -> Report:
         path_version=versions.of(seen.path_sha256, seen.path),
         held=phase is Phase.TRIAL,
         record=record,
-        epoch=fence.epoch,
-        instance=own.name if own else None,
+        epoch=0,
         machine_id=(instance.machine.read("/etc/machine-id") or "").strip() or None,
         pid_file=seen.pid_file,
         drain_pending=phase is Phase.TRIAL and bool(seen.masters[0].draining),
         undo=_undo(own) if own and record and phase in (Phase.TRIAL, Phase.OVERLAP, Phase.RETIRING) else None,
         start_command=start_command(instance, seen) if phase is Phase.DOWN else None,
         orphans=seen.orphans,
-        previous=own.previous if own else None,
-        claim=claim_of(own) if own else None,
-        lease_left_s=left_s(own) if own else None,
-        watcher=watcher.view(own) if own else None,
-        undone=fence.undone,
-        epoch_of=fence.rollout,
         drain=drain_view(instance.machine, own, seen),
         unit=unit_view(instance, seen),
         unconfirmed=is_unconfirmed(seen, record, instance.serving.verified_master),
         package=package_view(instance.machine, own, seen.path, seen.path_sha256),
+    )
+    return _with_kept(found, own) if own else found
+
+
+def _with_kept(found: Report, own: InstanceStore) -> Report:
+    """The report with what the host keeps of this nginx, and owes."""
+    fence = fence_of(own)
+    return found._replace(
+        epoch=fence.epoch,
+        epoch_of=fence.rollout,
+        undone=fence.undone,
+        instance=own.name,
+        previous=own.previous,
+        claim=claim_of(own),
+        lease_left_s=left_s(own),
+        retirement=retirement.view(own),
+        watcher=watcher.view(own),
     )
 
 

@@ -25,11 +25,13 @@ from fleet.onhost.procedure import (
     state_reached,
 )
 from fleet.onhost.protocol import Ask, Goal, Outcome, Phase, Record, Request, Rest, State, Step
+from fleet.onhost.state import retirement, watcher
 from fleet.onhost.steps import back, forward
 from fleet.onhost.steps.after_rollback import put_right
 from fleet.onhost.steps.context import StepContext, StepError, StepFailed, WinchPending
 from fleet.onhost.steps.launch import launch
 from fleet.onhost.steps.verify import confirm, look_after, verify
+from fleet.onhost.text import counted
 from fleet.onhost.visit.end import End, ended, ended_by, failed_to_go_back, went_back
 from fleet.onhost.visit.report import start_command
 from fleet.onhost.visit.request import Visit
@@ -126,9 +128,25 @@ class Walk:
             raise StepFailed("still_dismissing", waited=WAIT_S)
 
     def _pending(self) -> End:
+        if _leaves_to_host(self.visit.request):
+            return self._leave_to_host()
         waited_s = self.context.options.drain_timeout_s
         self.context.warn("drain_pending", waited=waited_s)
         return ended(Outcome.DONE, "drain_pending", waited=waited_s)
+
+    def _leave_to_host(self) -> End:
+        """Have the watcher finish this commit once the old workers are gone. Raises `StepFailed`, OSError."""
+        context, within_s = self.context, self.visit.request.options.retire_within_s
+        workers = context.look().masters[0].draining
+        retirement.write(context.own, self.visit.request, workers)
+        try:
+            for warning in watcher.ensure_watched(context.own):  # It would end with the login.
+                raise watcher.Unwatched(warning.message)
+        except watcher.Unwatched as error:
+            retirement.end(context.own)
+            raise StepFailed("retirement_unwatched", error=error)
+        context.instance.note(retirement="left_to_host", rollout=context.record.rollout, within_s=within_s)
+        return ended(Outcome.DONE, "left_to_host", old=counted(len(workers), "old worker"), within=within_s)
 
     def _take(self, step: Step, seen: Observation) -> End:
         self._taken.append((step, seen.masters[-1].pid if seen.masters else None))
@@ -154,12 +172,20 @@ class Walk:
             ACTS[step](self.context, seen)
 
 
+def _leaves_to_host(request: Request) -> bool:
+    """Whether the request is a commit that waits for no old connection: it leaves the rest to the host."""
+    return request.ask is Ask.COMMIT and request.options.retire_within_s > 0.0
+
+
 def walk(visit: Visit, record: Record, goal: Goal) -> End:
     """Walk to the goal; if that ends badly, come to rest. The host's syslog gets the request and the end."""
     request, machine = visit.request, visit.instance.machine
     what = "%s to %s, rollout %s, by %s" % (request.ask.value, goal.target[:12], request.rollout, request.operator)
     machine.syslog(what + ": begun")
-    end = _walked(visit, visit.context(record, goal.target), goal)
+    context = visit.context(record, goal.target)
+    if _leaves_to_host(request):
+        context = context._replace(options=request.options._replace(drain_timeout_s=0.0, cut=False))
+    end = _walked(visit, context, goal)
     machine.syslog("%s: %s %s" % (what, end.outcome.value, end.message))
     return end
 

@@ -21,7 +21,14 @@ from fleet.rollout.results.codes import (
     see_status,
     some_of,
 )
-from fleet.rollout.results.ends import completed, drain_pending, no_host_passed, over_budget, rolled_back
+from fleet.rollout.results.ends import (
+    completed,
+    drain_pending,
+    left_to_hosts,
+    no_host_passed,
+    over_budget,
+    rolled_back,
+)
 from fleet.rollout.results.interruptions import stopped
 from fleet.rollout.results.refusals import (
     epoch_too_high,
@@ -44,6 +51,7 @@ __all__ = [
     "epoch_too_high",
     "held_by_others",
     "leaving_out",
+    "left_to_hosts",
     "line",
     "names",
     "needs_person",

@@ -1,7 +1,10 @@
 """The ends of an upgrade whose plan was done, or that stopped because too many hosts failed."""
 
+from math import ceil
+
 from fleet.events import Result
 from fleet.onhost.text import counted
+from fleet.plan import duration_in_words
 from fleet.rollout.actions import Finish
 from fleet.rollout.host_status import HostStatus, Progress
 from fleet.rollout.policy import OnFailure, Policy
@@ -72,6 +75,7 @@ def completed(policy: Policy, status: RolloutStatus) -> Finish:
         f"{'Completed' if is_done else 'Not finished'}: {some_of(done, status)} run the new release.",
         _faults_at_end(policy, status),
         _held_at_end(status),
+        left_to_hosts(status),
         drain_pending(status, pending),
     ]
     well = not status.faults and not pending
@@ -88,12 +92,30 @@ def _faults_at_end(policy: Policy, status: RolloutStatus) -> str:
 
 
 def _held_at_end(status: RolloutStatus) -> str:
-    held = [host for host in status.all if host.held and not host.drain_pending]
+    held = [host for host in status.all if host.held and not host.drain_pending and not host.retires_itself]
     if not held:
         return ""
     return (
         f"{counted(len(held))} held.{leases(status)} To retire the old masters: {line(status, 'commit')}. "
         f"To go back: {line(status, 'rollback')}."
+    )
+
+
+def left_to_hosts(status: RolloutStatus) -> str:
+    """The sentence that hosts retire their old masters by themselves, and by when; empty for none."""
+    left = [host for host in status.all if host.retires_itself]
+    reports = [host.report for host in left if host.report is not None]
+    latest_s = max((report.retirement.left_s for report in reports if report.retirement is not None), default=0.0)
+    if not left:
+        return ""
+    drains = [report.drain for report in reports if report.drain is not None]
+    old = counted(sum(drain.workers for drain in drains), "old worker")
+    open_now = f"{counted(sum(drain.connections for drain in drains), 'connection')} on {old}"
+    it = "it retires its old master" if len(left) == 1 else "they retire their old masters"
+    return (
+        f"Left to {names(left)}: once the old connections have ended ({open_now} now), {it} without fleet, in "
+        f"{duration_in_words(60.0 * ceil(latest_s / 60))} at the latest. Until then it costs two signals to go back: "
+        f"{line(status, 'rollback')}."
     )
 
 

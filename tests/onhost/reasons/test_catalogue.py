@@ -165,6 +165,7 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "usr2_ignored": {"line": "its log has no reason"},
     "new_master_hangs": {"state": "T"},
     "processors_changed": {"processors": 2, "has": 4},
+    "left_to_host": {"old": "2 old workers", "within": 86400.0},
     "workers_missing": {"has": 2},
     "workers_hang": {"count": 4},
     "new_not_serving": {"when": " after the old workers were drained"},

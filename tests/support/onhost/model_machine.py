@@ -91,8 +91,16 @@ class ModelMachine(Machine):
 
     # Processes
 
-    def processes(self) -> list[Process]:
+    def observe(self) -> Observation:
+        """The model as a look sees it: one old worker drains for as long as old connections don't end."""
         seen = self.model.observe()
+        if not (self.fault.drains_on and len(seen.masters) == 2 and not seen.masters[0].workers):
+            return seen
+        draining = Worker(seen.masters[0].pid * 100 + 99, 1, True, True)
+        return seen._replace(masters=(seen.masters[0]._replace(workers=(draining,)), seen.masters[1]))
+
+    def processes(self) -> list[Process]:
+        seen = self.observe()
         found = []
         for master in seen.masters:
             found.append(Process(master.pid, master.ppid, master.start, "S", 0, "nginx: master process " + PATH))
@@ -215,13 +223,9 @@ class ModelObserver(Observer):
 
     def look(self) -> Observation:
         machine = self.machine
-        seen = machine.model.observe()
+        seen = machine.observe()
         own = tuple(path for path in machine.files if OWN_NAME in path)
-        seen = seen._replace(litter=own + seen.litter) if own else seen
-        if machine.fault.drains_on and len(seen.masters) == 2 and not seen.masters[0].workers:
-            draining = Worker(seen.masters[0].pid * 100 + 99, 1, True, True)
-            seen = seen._replace(masters=(seen.masters[0]._replace(workers=(draining,)), seen.masters[1]))
-        return seen
+        return seen._replace(litter=own + seen.litter) if own else seen
 
 
 def instance_on(machine: ModelMachine) -> Instance:

@@ -16,13 +16,14 @@ from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Outcome, Phase, Record, Report, Request
 from fleet.onhost.reasons.catalogue import apply_allowed
 from fleet.onhost.rehearsal.evidence import Answered, Generation, Opened, Rehearsal
-from fleet.onhost.state import lease
+from fleet.onhost.state import lease, retirement
 from fleet.onhost.state.fence import FENCE, Fence, fence_of
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.visit.dispatch import answer, go_back_by_lease
 from fleet.onhost.visit.end import End
 from fleet.onhost.visit.report import report
 from fleet.onhost.visit.request import Visit
+from fleet.onhost.visit.retire import retire_if_due
 from fleet.onhost.visit.upgrade import new_record
 from tests.support.onhost.model import Model
 from tests.support.onhost.model_machine import Fault, ModelMachine, instance_on
@@ -51,6 +52,7 @@ class Pretend:
         self.instance = instance_on(self.machine)
         self.watch: Callable[[Taken], None] = lambda taken: None
         self.rehearsal: Rehearsal | None = REHEARSAL
+        self.drains_on = False
 
     # What a test sees and sets
 
@@ -69,6 +71,16 @@ class Pretend:
     @model.setter
     def model(self, model: Model) -> None:
         self.machine.model = model
+
+    @property
+    def drains_on(self) -> bool:
+        """Whether old connections don't end. Setting it is what clients do."""
+        return self._drains_on
+
+    @drains_on.setter
+    def drains_on(self, so: bool) -> None:
+        self._drains_on = so
+        self.machine.fault = Fault(drains_on=so)
 
     @property
     def own(self) -> InstanceStore:
@@ -153,17 +165,22 @@ class Pretend:
 
         lease.act_if_out(self.own, go_back, is_last=False)
 
+    def mind_retirement(self, is_last: bool = False) -> None:
+        """What the watcher does of a commit that was left to the host, if the old workers are gone or the time is over."""
+        if retirement.due_in_s(self.own) == 0.0:
+            retire_if_due(self.instance, is_last)
+
     # What it answers
 
     def answer(self, request: Request, mishap: Mishap = WELL) -> End:
         """What the step script does and says. Raises `Killed`."""
         controller = Controller(request, mishap, self.watch)
         target = request.goal.target if request.goal else self.record and self.record.target
-        self.machine.fault = Fault(target if mishap.answers_badly else None, mishap.drains_on)
+        self.machine.fault = Fault(target if mishap.answers_badly else None, mishap.drains_on or self.drains_on)
         try:
             return _no_bug(answer(Visit(self.instance, request, controller.say, controller.go_on, self._preflight)))
         finally:
-            self.machine.fault = Fault()
+            self.drains_on = self.drains_on
 
     def _preflight(
         self, instance: Instance, request: Request, seen: Observation, staged: str | None

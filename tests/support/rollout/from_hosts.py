@@ -15,6 +15,7 @@ from tests.support.pretend.visits import NEW, OLD, Fleet
 from tests.support.rollout.playing import Play, a_play
 
 QUICK = Policy(bake_s=0.0)
+WHEN_DRAINED = replace(QUICK, commit=CommitWhen.WHEN_DRAINED)
 HELD = replace(QUICK, commit=CommitWhen.NEVER)
 PARALLEL = 50
 
@@ -37,13 +38,13 @@ def rollback(fleet: Fleet, rollout: str | None = None) -> tuple[Finish, Play]:
     return game.to_the_end(partial(decide_rollback, PARALLEL)), game
 
 
-def commit(fleet: Fleet) -> tuple[Finish, Play]:
+def commit(fleet: Fleet, policy: Policy = QUICK) -> tuple[Finish, Play]:
     looked = look(fleet)
     chosen = newest(looked)
     assert chosen is not None
-    game = replace(a_play(fleet, QUICK), status=commit_status(looked, chosen))
+    game = replace(a_play(fleet, policy), status=commit_status(looked, chosen))
     game.tasks = replace(game.tasks, target=None)
-    return game.to_the_end(partial(decide_commit, QUICK)), game
+    return game.to_the_end(partial(decide_commit, policy)), game
 
 
 def a_record(rollout: str, at: str, state: State = State.BEGUN) -> Record:

@@ -185,6 +185,7 @@ class Ground:
         for name, host in self.hosts.items():
             if name not in self.off:
                 host.mind_lease()
+                host.mind_retirement()
 
     def act(self, task: HostTask, mishap: Mishap) -> HostOutcome:
         """Carries out the visit on the pretend host; gives its answer."""
