@@ -8,6 +8,7 @@ from fleet.onhost.protocol import State
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollback import decide_rollback, rollback_status
 from fleet.runs.all_hosts import Operation, run_on_all_hosts
+from fleet.runs.allow_option import parse_allow
 from fleet.runs.engine_run import command_output
 from fleet.runs.known_rollouts import KnownRollouts
 from fleet.runs.recording import journal_or_none, rollback_lock
@@ -17,10 +18,16 @@ SETTLED = frozenset({State.ROLLED_BACK})
 
 
 def run(
-    environment: Environment, options: CommandOptions, prefix: str | None, *, drain_timeout_s: float, cut: bool
+    environment: Environment,
+    options: CommandOptions,
+    prefix: str | None,
+    *,
+    drain_timeout_s: float,
+    cut: bool,
+    allow: tuple[str, ...] = (),
 ) -> int:
-    """Rolls all hosts of the rollout back; returns the exit code. Works without a journal."""
-    policy = Policy(parallel=options.parallel, drain_timeout_s=drain_timeout_s, cut=cut)
+    """Rolls all hosts of the rollout back; returns the exit code. Works without a journal. Raises `Refused`."""
+    policy = Policy(parallel=options.parallel, drain_timeout_s=drain_timeout_s, cut=cut, allow=parse_allow(allow))
     operation = Operation("rollback", policy, rollback_status, partial(decide_rollback, options.parallel), SETTLED)
     output = command_output(options)
     with journal_or_none(output, options) as journal:

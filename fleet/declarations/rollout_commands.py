@@ -12,6 +12,7 @@ from fleet.options.rollout import (
     ROLLBACK_DRAINS,
     UPGRADE_WITHIN,
     allow_option,
+    allow_overwrite_option,
     budget_options,
     drain_options,
     guard_option,
@@ -183,11 +184,20 @@ def commit(
 @host_options
 @confirm_option
 @drain_options(ROLLBACK_DRAINS)
+@allow_overwrite_option()
 @connection_options
 @journal_option
 @progress_options
 @click.pass_context
-def rollback(ctx: click.RichContext, /, rollout: str | None, drain_timeout_s: float, cut: bool, **given: Any) -> int:
+def rollback(
+    ctx: click.RichContext,
+    /,
+    rollout: str | None,
+    drain_timeout_s: float,
+    cut: bool,
+    allow: tuple[str, ...],
+    **given: Any,
+) -> int:
     """Return every host to the release it ran before the rollout.
 
     Use it at any time, from any phase: all hosts go back at once, committed or not. It takes over from the rollout it
@@ -200,7 +210,7 @@ def rollback(ctx: click.RichContext, /, rollout: str | None, drain_timeout_s: fl
     from fleet.commands import rollback as command
 
     options = command_options(ctx, given)
-    return command.run(environment(ctx), options, rollout, drain_timeout_s=drain_timeout_s, cut=cut)
+    return command.run(environment(ctx), options, rollout, drain_timeout_s=drain_timeout_s, cut=cut, allow=allow)
 
 
 @click.command()

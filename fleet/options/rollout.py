@@ -14,8 +14,8 @@ from fleet.options.value_types import Duration
 
 KEEPS = {"default": None, "show_default": "the rollout's own setting"}
 OVERRIDABLE = (
-    "answers-differ, fifo-blocks, memory-short, modules-gone, not-checked, not-rehearsed, path-differs, pending-config, "
-    "poisoned, probe-fails-already, quic, rehearsal-inconclusive"
+    "answers-differ, fifo-blocks, memory-short, modules-gone, not-checked, not-rehearsed, path-changed, path-differs, "
+    "pending-config, poisoned, probe-fails-already, quic, rehearsal-inconclusive"
 )
 
 
@@ -138,6 +138,20 @@ def drain_options(timeout: str, overrides: bool = False) -> Decorator:
 COMMIT_DRAINS = "How long to wait for the old master's connections to end."
 COMMIT_WITHIN, UPGRADE_WITHIN = "With --when-drained:", "With --commit when-drained:"
 ROLLBACK_DRAINS = "On committed hosts: how long to wait for the upgraded master's connections to end."
+
+
+def allow_overwrite_option() -> Decorator:
+    """The one risk that the operator of a rollback can accept."""
+    return option(
+        "--allow",
+        env="ALLOW",
+        panel=SAFETY,
+        multiple=True,
+        metavar="REASON",
+        show_default="none",
+        help="Accept the risk of this refusal, which is then recorded. REASON is path-changed: a file at nginx's path that is "
+        "neither the rollout's release nor the one before it, such as that of a newer package, is overwritten.",
+    )
 
 
 def allow_option(overrides: bool = False) -> Decorator:

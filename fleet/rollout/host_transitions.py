@@ -256,6 +256,8 @@ def _rolled_back(host: HostStatus, event: Event, rollout: str) -> HostStatus:
     match host.last.outcome:
         case Outcome.DONE if reason is KnownReason.OTHER_ROLLOUT and host.progress is Progress.BEGUN:
             return replace(at_fault(host, FaultKind.FAILED), unresolved=None)
+        case Outcome.REFUSED if reason is KnownReason.FOREIGN and host.progress is not Progress.STAGED:
+            return replace(at_fault(host, FaultKind.FAILED), unresolved=None)
         case Outcome.DONE | Outcome.REFUSED if reason in NOT_TO_UNDO:
             return replace(host, progress=Progress.LEFT_ALONE, unresolved=None)
         case Outcome.DONE:

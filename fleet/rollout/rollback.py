@@ -84,7 +84,8 @@ def _needs_fence(host: HostStatus) -> bool:
 def _rolled_back(status: RolloutStatus) -> Finish:
     back = [host for host in status.all if host.progress is Progress.ROLLED_BACK]
     stuck = [host for host in status.all if host.fault is not None or host.needs_person]
-    foreign = [host for host in status.all if _is_foreign(host, status.rollout)]
+    foreign = [host for host in status.all if _is_foreign(host, status.rollout) and host not in stuck]
+    strange = [host for host in stuck if host.last.known_reason is KnownReason.FOREIGN]
     others = len(status.hosts) - len(back) - len(stuck) - len(foreign)
     before = sum(host.was_back_before for host in back)
     earlier = f", {before} of them before this command" if before else ""
@@ -93,8 +94,9 @@ def _rolled_back(status: RolloutStatus) -> Finish:
         text += f" Left alone, FOREIGN: {results.names(foreign)}. See {results.see_status(status)}."
     if not stuck:
         return Finish(Result.ROLLED_BACK, results.OK, f"Rolled back rollout {status.rollout}: {text}")
+    listed = f" FOREIGN: {results.names(strange)}." if strange else ""
     text = (
-        f"Not rolled back: {results.names(stuck)}; the reasons are above. Rolled back: {text} "
+        f"Not rolled back: {results.names(stuck)}; the reasons are above.{listed} Rolled back: {text} "
         f"To try again: {results.line(status, 'rollback')}. It changes no host that is back."
     )
     return Finish(Result.HALTED, results.PERSON, text)

@@ -114,6 +114,33 @@ def test_a_host_that_was_given_a_later_release_is_foreign_and_not_even_fenced() 
     assert game.status.hosts["web-02"].progress is Progress.LEFT_ALONE
 
 
+def test_a_host_that_runs_neither_release_is_foreign_and_needs_a_person() -> None:
+    """A package's upgrade, or a person, has started another binary there: no rollback knows what it ran before that."""
+    fleet = a_fleet(2)
+    play(fleet, HELD)
+    why = "the host has been given another release since"
+    fleet.outcomes["web-02", Ask.ROLLBACK].append(HostOutcome("", Outcome.REFUSED, "foreign", why, "Look."))
+
+    end, game = rollback(fleet)
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 4)
+    assert "FOREIGN: web-02." in end.message
+    assert game.status.hosts["web-02"].needs_person
+    assert fleet.hosts["web-01"].phase() is Phase.OLD
+
+
+def test_a_host_that_the_rollout_never_began_is_no_concern_of_its_rollback_even_if_foreign() -> None:
+    fleet = a_fleet(2)
+    play(fleet, HELD)
+    fleet.hosts["web-02"].record = None
+    fleet.outcomes["web-02", Ask.ROLLBACK].append(HostOutcome("", Outcome.REFUSED, "foreign", "two run here", "Look."))
+
+    end, game = rollback(fleet)
+
+    assert end.exit_code == 0
+    assert game.status.hosts["web-02"].progress is Progress.LEFT_ALONE
+
+
 def test_a_host_whose_later_upgrade_was_undone_goes_back_to_before_the_one_in_force() -> None:
     fleet = a_fleet(2)
     play(fleet, QUICK)

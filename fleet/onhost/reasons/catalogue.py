@@ -8,7 +8,18 @@ from collections import Counter
 from typing import Dict, Tuple
 
 from fleet.onhost.protocol import Finding, Severity
-from fleet.onhost.reasons import back, drain, forward, leases, preflight, rehearsal, running_nginx, systemd_unit, visit
+from fleet.onhost.reasons import (
+    back,
+    drain,
+    forward,
+    leases,
+    packages,
+    preflight,
+    rehearsal,
+    running_nginx,
+    systemd_unit,
+    visit,
+)
 from fleet.onhost.reasons.reason import Kind, Reason
 
 PREFLIGHT = preflight.PREFLIGHT
@@ -26,6 +37,7 @@ GROUPS: Tuple[Tuple[str, Tuple[Reason, ...]], ...] = (
     ("Rollback", back.BACK),
     ("After a rollback", back.AFTER),
     ("The systemd unit", systemd_unit.CARE),
+    ("The file at the path", packages.PATH),
     ("The state of a host", visit.PLACE),
     ("How a request ended", visit.REQUEST),
     ("The lease", leases.LEASE),

@@ -48,6 +48,17 @@ def package_view(
     return PackageView(known.owner.package, known.owner.version, is_its_file, known.owner.on_hold)
 
 
+def file_words(machine: Machine, own: Optional[InstanceStore], path: Optional[str], sha256: Optional[str]) -> str:
+    """The file at the path in words: `the file of package nginx 1.22.1-9+deb12u9`, or its hash and whose it is not."""
+    package = package_view(machine, own, path, sha256)
+    itself = (sha256 or "no file")[:12]
+    if package is None:
+        return "%s, a file of no package" % itself
+    if package.is_its_file:
+        return "the file of package %s %s" % (package.name, package.version)
+    return "%s, not the file of package %s %s" % (itself, package.name, package.version)
+
+
 def _known(machine: Machine, own: Optional[InstanceStore], path: str) -> Optional[KnownPackage]:
     now = stamps(machine)
     if not now:

@@ -205,7 +205,7 @@ def restore(context: StepContext, seen: Observation) -> None:
 
     The kept file is the very one that the old master executes, so that /proc/PID/exe reads the path again.
     """
-    wanted = context.belongs_at_path()
+    wanted = context.belongs_at_path(seen)
     if seen.path_sha256 == wanted:
         return
     path = path_of(seen)
@@ -234,7 +234,7 @@ def _from_store(context: StepContext, wanted: str, fresh: str, path: str) -> Non
 
 def sweep(context: StepContext, seen: Observation) -> None:
     """Remove what is left over: orphan workers, a stale `.oldbin`, fleet's temporary files, a wrong file at the path."""
-    if seen.path_sha256 != context.belongs_at_path():
+    if seen.path_sha256 != context.belongs_at_path(seen):
         context.warn("path_put_right", path=seen.path)
         restore(context, seen)
     orphans = _orphans(context, seen)

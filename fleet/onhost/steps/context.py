@@ -6,7 +6,8 @@ from typing import Callable, Iterable, NamedTuple, Optional, Tuple
 from fleet.onhost.instance import Instance
 from fleet.onhost.observation import Master, Observation, Worker
 from fleet.onhost.protocol import Finding, Options, Outcome, Record, Severity, State
-from fleet.onhost.reasons.catalogue import finding
+from fleet.onhost.reasons.catalogue import finding, is_allowed
+from fleet.onhost.state.known_package import file_words
 from fleet.onhost.state.store import InstanceStore, Serving, Store
 from fleet.onhost.system.machine import POLL_S, Machine
 from fleet.onhost.system.process import Gone
@@ -133,9 +134,24 @@ class StepContext(NamedTuple):
             self.machine.pause(pause_s)
             pause_s = min(pause_s * 1.3, SLOWEST_POLL_S)
 
-    def belongs_at_path(self) -> str:
-        """The hash of the file that should lie at the path when the target serves."""
+    def belongs_at_path(self, seen: Observation) -> str:
+        """The hash of the file that should lie at the path when the target serves: one that is not fleet's to replace stays."""
+        if seen.path_sha256 is not None and self.must_leave(seen):
+            return seen.path_sha256
         return self.record.before_file if self.target == self.record.before_process else self.target
+
+    def must_leave(self, seen: Observation) -> bool:
+        """Whether the file at the path is neither of this rollout nor from before it, and the operator has not given it up.
+
+        A package manager has put it there, or a person: fleet would overwrite what it has never seen run.
+        """
+        record = self.record
+        known = (None, record.before_file, record.before_process, record.target, self.target)
+        return seen.path_sha256 not in known and not is_allowed("path_changed", self.options.allow)
+
+    def file_words(self, seen: Observation) -> str:
+        """What lies at the path, and the package that it is of."""
+        return file_words(self.machine, self.own, seen.path, seen.path_sha256)
 
 
 def find(seen: Observation, pid: int, start: int) -> Optional[Master]:

@@ -26,6 +26,8 @@ def swap(context: StepContext, seen: Observation) -> None:
     path = path_of(seen)
     if seen.path_sha256 == context.target:
         return
+    if context.must_leave(seen):
+        raise StepRefused("path_changed", path=path, file=context.file_words(seen))
     source = context.store.release(context.target)
     if not has_or_rescued(context, context.target):
         if context.target == context.record.before_process:

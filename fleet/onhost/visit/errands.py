@@ -13,7 +13,7 @@ from fleet.onhost.visit.dispatch import go_back_by_lease
 from fleet.onhost.visit.end import End, ended
 from fleet.onhost.visit.retire import retire_by_itself
 
-HOPELESS = ("foreign", "down", "bad_record", "release_lost")
+HOPELESS = ("foreign", "down", "bad_record", "release_lost", "path_changed")
 """The reasons that a second try does not change: a person must look."""
 
 

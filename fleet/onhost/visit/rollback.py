@@ -24,8 +24,11 @@ def rollback(visit: Visit, record: Optional[Record], seen: Observation) -> End:
     runs = {master.sha256 for master in seen.masters}
     if runs and not runs & {record.target, record.before_process}:
         return ended(Outcome.REFUSED, "foreign", why="the host has been given another release since")
+    context = visit.context(record, record.before_process)
+    if [master.sha256 for master in seen.masters] == [record.target] and context.must_leave(seen):
+        return ended(Outcome.REFUSED, "path_changed", path=seen.path, file=context.file_words(seen))
     if not seen.masters and seen.path_sha256 == record.target:
-        _restore_for_the_next_start(visit, visit.context(record, record.before_process), seen)
+        _restore_for_the_next_start(visit, context, seen)
     return walk(visit, record, Goal(record.before_process, Rest.FINAL))
 
 

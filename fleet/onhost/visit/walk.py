@@ -4,6 +4,7 @@ The walk asks `next_step` after every look, so that upgrade, resume, retry and r
 that ended badly leaves the host is `procedure.retreat`'s decision: before `drain` as it was, from `drain` on held.
 """
 
+from contextlib import suppress
 from typing import List, Optional, Tuple
 
 from fleet.onhost.nginx.observe import Observer
@@ -101,7 +102,7 @@ class Walk:
 
     def _situation(self, seen: Observation) -> Situation:
         newest = seen.masters[-1].pid if seen.masters else None
-        return situation(seen, self.context.target, self.context.belongs_at_path())._replace(
+        return situation(seen, self.context.target, self.context.belongs_at_path(seen))._replace(
             verified=self._is_verified(seen),
             drain_pending=self._drain_pending,
             taken=tuple(step for step, pid in self._taken if pid == newest),
@@ -196,7 +197,18 @@ def _walked(visit: Visit, context: StepContext, goal: Goal) -> End:
         end = way.go(goal.rest, visit.request.allowed) or _arrived(context, visit.request)
     except Exception as error:  # Also a bug in fleet: the host must not stay where it is.
         end = ended_by(error)
-    return end if end.outcome is Outcome.DONE else _to_rest(way, end)
+    end = end if end.outcome is Outcome.DONE else _to_rest(way, end)
+    if end.reason != "path_changed":
+        _say_left(context)
+    return end
+
+
+def _say_left(context: StepContext) -> None:
+    """Warn of a file at the path that is not fleet's to replace, and that does not run."""
+    with suppress(OSError):
+        seen = context.look()
+        if context.must_leave(seen) and seen.path_sha256 not in [master.sha256 for master in seen.masters]:
+            context.warn("path_left", path=seen.path, file=context.file_words(seen))
 
 
 def _arrived(context: StepContext, request: Request) -> End:

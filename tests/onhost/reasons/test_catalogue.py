@@ -155,6 +155,8 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "unit_corrected": {"main": 700},
     "unit_unseen": {"why": "`systemctl show`: (no end after 4 s)"},
     "packaged": {"package": "nginx-core", "version": "1.22.1-9+deb12u9", "hold": "apt-mark hold nginx-core"},
+    "path_changed": {"file": "the file of package nginx 1.22.1-9+deb12u9"},
+    "path_left": {"file": "1a2b3c4d5e6f, a file of no package"},
     "not_two_masters": {"found": 1},
     "pid_file_rewritten": {"held": "no pid", "path": "/run/nginx.pid"},
     "probe_fails_on_both": {"other": "http://127.0.0.1/health: answered 502 instead of 200, from worker 813"},

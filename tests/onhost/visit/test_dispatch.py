@@ -26,6 +26,7 @@ from fleet.onhost.protocol import (
     Phase,
     Probe,
     Reply,
+    ReplyType,
     Report,
     Request,
     Rest,
@@ -48,6 +49,7 @@ class Host:
     target: str
     machine: Machine = field(default_factory=Machine)
     steps: list[tuple[Step, Outcome]] = field(default_factory=list)
+    found: dict[str, str] = field(default_factory=dict)
     epoch: int = 1
     rehearse: bool = False
     allow: tuple[str, ...] = ("pending-config",)
@@ -79,6 +81,7 @@ class Host:
         request = Request(PROTOCOL, ask, rollout, self.epoch, "ada", goal, MAY_DO[ask], layout, self.options)
         request = request._replace(take_over=back, reopen=reopen)
         self.steps.clear()
+        self.found.clear()
         end, report = serve(self.machine, request, self._say, go_on)
         assert report is not None
         return end, report
@@ -86,6 +89,8 @@ class Host:
     def _say(self, reply: Reply) -> None:
         if reply.step is not None and reply.outcome is not None:
             self.steps.append((reply.step, reply.outcome))
+        if reply.type is ReplyType.FINDING:
+            self.found[str(reply.reason)] = reply.message
 
     def sha256(self) -> str:
         return hashlib.sha256(self.nginx.binary.read_bytes()).hexdigest()

@@ -1,0 +1,20 @@
+"""Reasons about what package managers and others do to nginx's file while fleet is at work."""
+
+from fleet.onhost.reasons.reason import overridable, warning
+
+PATH = (
+    overridable(
+        "path_changed",
+        "The file {path} is {file}: neither the release of this rollout nor the one before it, so fleet does not overwrite "
+        "it. nginx serves as before; that file starts at its next restart or reboot.",
+        "If that file should run, restart nginx at a quiet time, such as by `systemctl restart nginx`. To overwrite it (fleet "
+        "keeps a copy in its state folder), type the command once more with `--allow path-changed`.",
+    ),
+    warning(
+        "path_left",
+        "The file {path} is {file}: neither the release of this rollout nor the one before it, so fleet has left it there. It "
+        "does not run now; it starts at the next restart or reboot.",
+        "Leave it if it should run then. To put the old binary there, run "
+        "`fleet rollback --limit HOST --allow path-changed`.",
+    ),
+)
