@@ -263,6 +263,16 @@ def is_unconfirmed(seen: Observation, record: Optional[Record], verified: Option
     return master.sha256 == record.target and (master.pid, master.start) != verified
 
 
+def was_ended_from_outside(
+    seen: Observation, record: Record, old: Optional[Tuple[int, int]], verified: Optional[Tuple[int, int]]
+) -> bool:
+    """Whether the old master (pid, start) of a rollout is gone without a commit, and the verified new one serves alone."""
+    if record.state is not State.BEGUN or len(seen.masters) != 1 or old is None:
+        return False
+    master = seen.masters[0]
+    return master.sha256 == record.target and (master.pid, master.start) == verified != old
+
+
 def is_verified(
     seen: Observation, record: Record, target: str, now: Optional[Tuple[int, int]], earlier: Optional[Tuple[int, int]]
 ) -> bool:

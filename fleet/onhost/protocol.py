@@ -209,7 +209,8 @@ class Record(NamedTuple):
     """What is wanted on this host, written before the first swap. Times are UTC in ISO 8601.
 
     `why` explains its state where the operator did not ask for it (an expired lease). `uncounted` are the probes that the
-    release before failed just before `launch`: they do not count in this rollout.
+    release before failed just before `launch`: they do not count in this rollout. `committed_by` says who ended the old
+    master, where fleet did not.
     """
 
     rollout: str
@@ -224,6 +225,7 @@ class Record(NamedTuple):
     allow: Tuple[str, ...] = ()
     why: str = ""
     uncounted: Tuple[Probe, ...] = ()
+    committed_by: str = ""
 
 
 class Claim(NamedTuple):

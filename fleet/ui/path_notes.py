@@ -1,11 +1,24 @@
 """The lines of `fleet status` about the file at nginx's path and the package that owns it."""
 
-from fleet.onhost.protocol import Phase, Report
+from fleet.onhost.protocol import Phase, Report, State
 from fleet.ui.host_text import version
 
 
 def path_notes(report: Report) -> list[str]:
-    """The file at the path, where it is another one than runs: what it is, and when it would run."""
+    """Who committed the release, where fleet did not, and the file at the path, where it is another one than runs."""
+    return _committed_note(report) + _file_note(report)
+
+
+def _committed_note(report: Report) -> list[str]:
+    record = report.record
+    if not report.committed_by or record is None:
+        return []
+    then = " Type `fleet commit` to write that down, or `fleet rollback`." if record.state is State.BEGUN else ""
+    return [f"Committed by someone else: the old master was ended by {report.committed_by}.{then}"]
+
+
+def _file_note(report: Report) -> list[str]:
+    """What the file is, and when it would run."""
     record = report.record
     is_under_way = report.phase in (Phase.SWAPPED, Phase.OVERLAP) and record is not None
     if report.running_sha256 is None or report.path_sha256 == report.running_sha256:

@@ -50,3 +50,13 @@ def test_the_file_that_an_upgrade_under_way_has_put_there_is_no_news() -> None:
         assert "The path" not in notes(a_report(phase=phase, running_sha256=OLD, path_sha256=NEW))
     committed = RECORD._replace(state=State.COMMITTED)
     assert "The path" not in notes(a_report(path_sha256=NEW, record=committed, package=PACKAGE))
+
+
+def test_who_committed_is_said_with_what_to_type_until_it_is_written_down() -> None:
+    by = "the package nginx 1.22.1-9+deb12u9, installed 2026-11-23 10:00:05 UTC"
+    said = notes(a_report(committed_by=by))
+    assert f"Committed by someone else: the old master was ended by {by}. Type `fleet commit`" in said
+
+    written = notes(a_report(committed_by=by, record=RECORD._replace(state=State.COMMITTED)))
+    assert by in written
+    assert "fleet commit" not in written

@@ -3,6 +3,12 @@
 from fleet.onhost.reasons.reason import overridable, warning
 
 PATH = (
+    warning(
+        "committed_elsewhere",
+        "The old master was ended from outside fleet, by {by}. The release of this rollout serves alone, so going back is now "
+        "an upgrade with the kept binary.",
+        "Nothing to do to keep it: a commit writes this down. Keep packages off a held host: `apt-mark hold nginx`.",
+    ),
     overridable(
         "path_changed",
         "The file {path} is {file}: neither the release of this rollout nor the one before it, so fleet does not overwrite "

@@ -14,6 +14,7 @@ from fleet.onhost.state.fence import CLAIM, Claimed, TakenOver, check, claim, di
 from fleet.onhost.steps.log_evidence import judge_afresh
 from fleet.onhost.system.file_lock import Busy
 from fleet.onhost.system.machine import Machine
+from fleet.onhost.visit.committed_by import say_committed
 from fleet.onhost.visit.end import End, ended, in_other_rollout
 from fleet.onhost.visit.locate import locate
 from fleet.onhost.visit.report import report
@@ -200,7 +201,7 @@ def _guarded(visit: Visit) -> End:
         return end
     if request.ask is Ask.BAKE:
         return bake(visit.context(record, record.target), seen)
-    return walk(visit, record, Goal(record.target, Rest.FINAL))
+    return walk(visit, say_committed(visit, record, seen), Goal(record.target, Rest.FINAL))
 
 
 def finish(visit: Visit) -> End:

@@ -17,6 +17,7 @@ from fleet.onhost.state.lease import left_s
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.views import MasterView
+from fleet.onhost.visit.committed_by import committed_by
 from fleet.onhost.visit.unit_view import unit_view
 
 VERSION = re.compile(r"version: \S+?/(\S+)")
@@ -72,6 +73,7 @@ def report(instance: Instance) -> Report:
         drain=drain_view(instance.machine, own, seen),
         unit=unit_view(instance, seen),
         unconfirmed=is_unconfirmed(seen, record, instance.serving.verified_master),
+        committed_by=committed_by(instance, record, seen),
         package=package_view(instance.machine, own, seen.path, seen.path_sha256),
     )
     return _with_kept(found, own) if own else found

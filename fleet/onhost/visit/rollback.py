@@ -7,6 +7,7 @@ from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import Goal, Outcome, Phase, Record, Rest, Severity, Step
 from fleet.onhost.steps.back import restore
 from fleet.onhost.steps.context import StepContext, StepError
+from fleet.onhost.visit.committed_by import say_committed
 from fleet.onhost.visit.end import End, end_of, ended, in_other_rollout
 from fleet.onhost.visit.request import Visit
 from fleet.onhost.visit.walk import walk
@@ -24,6 +25,7 @@ def rollback(visit: Visit, record: Optional[Record], seen: Observation) -> End:
     runs = {master.sha256 for master in seen.masters}
     if runs and not runs & {record.target, record.before_process}:
         return ended(Outcome.REFUSED, "foreign", why="the host has been given another release since")
+    say_committed(visit, record, seen)
     context = visit.context(record, record.before_process)
     if [master.sha256 for master in seen.masters] == [record.target] and context.must_leave(seen):
         return ended(Outcome.REFUSED, "path_changed", path=seen.path, file=context.file_words(seen))

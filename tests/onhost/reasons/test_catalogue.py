@@ -155,6 +155,7 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "unit_corrected": {"main": 700},
     "unit_unseen": {"why": "`systemctl show`: (no end after 4 s)"},
     "packaged": {"package": "nginx-core", "version": "1.22.1-9+deb12u9", "hold": "apt-mark hold nginx-core"},
+    "committed_elsewhere": {"by": "the package nginx 1.22.1-9+deb12u9, installed 2026-11-23 10:00:05 UTC"},
     "path_changed": {"file": "the file of package nginx 1.22.1-9+deb12u9"},
     "path_left": {"file": "1a2b3c4d5e6f, a file of no package"},
     "not_two_masters": {"found": 1},

@@ -33,7 +33,7 @@ from fleet.onhost.protocol import (
     Step,
 )
 from fleet.onhost.state.fence import claim
-from fleet.onhost.state.store import Store
+from fleet.onhost.state.store import InstanceStore, Store
 from fleet.onhost.steps.context import TurnedBack
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.dispatch import serve
@@ -91,6 +91,10 @@ class Host:
             self.steps.append((reply.step, reply.outcome))
         if reply.type is ReplyType.FINDING:
             self.found[str(reply.reason)] = reply.message
+
+    @property
+    def own(self) -> InstanceStore:
+        return Store(self.machine, str(self.state_dir)).instance(str(self.nginx.pid_file))
 
     def sha256(self) -> str:
         return hashlib.sha256(self.nginx.binary.read_bytes()).hexdigest()

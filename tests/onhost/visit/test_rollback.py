@@ -12,6 +12,7 @@ import pytest
 from fleet.lab.releases.build import make_release
 from fleet.onhost.protocol import Ask, Outcome, Phase, Report, State, Step
 from fleet.onhost.steps.context import TurnedBack
+from fleet.onhost.visit.committed_by import UNKNOWN
 from tests.onhost.visit.test_dispatch import Host
 from tests.support.private_nginx import wait_until
 
@@ -85,12 +86,42 @@ def test_a_host_that_someone_else_committed_is_not_taken_back_over_a_strange_fil
     end, report = host.visit(Ask.ROLLBACK)
 
     assert (end.outcome, end.reason, host.steps) == (Outcome.REFUSED, "path_changed", [])
+    assert UNKNOWN in host.found["committed_elsewhere"]
     assert (report.phase, report.path_sha256, host.sha256()) == (Phase.NEW, strange, strange)
     assert report.running_sha256 == host.target
 
     host.allow += ("path-changed",)
     end, report = host.visit(Ask.ROLLBACK)
     assert (end.outcome, report.running_sha256, host.sha256()) == (Outcome.DONE, before, before), end
+
+
+def test_a_commit_by_someone_else_is_reported_and_then_written_down(host: Host, releases: Path) -> None:
+    _, held = host.visit(Ask.UPGRADE)
+    assert held.committed_by == ""
+    strange = put(host, releases / "package")
+    retire_by_hand(host, held)
+    _, seen = host.visit(Ask.LOOK)
+    assert (seen.phase, seen.committed_by, seen.unconfirmed) == (Phase.NEW, UNKNOWN, False)
+
+    end, report = host.visit(Ask.COMMIT)
+
+    assert end.outcome is Outcome.DONE, end
+    assert report.record is not None
+    assert (report.record.state, report.record.committed_by) == (State.COMMITTED, UNKNOWN)
+    assert (report.committed_by, host.sha256()) == (UNKNOWN, strange)
+    assert "committed_elsewhere" in host.found
+
+
+def test_fleets_own_commit_is_no_one_elses(host: Host) -> None:
+    """Also one that died between the end of the old master and its record."""
+    host.visit(Ask.UPGRADE)
+    _, report = host.visit(Ask.COMMIT)
+    assert report.committed_by == ""
+    assert report.record is not None
+
+    host.own.write_record(report.record._replace(state=State.BEGUN))
+
+    assert host.visit(Ask.LOOK)[1].committed_by == ""
 
 
 def test_a_commit_leaves_the_file_and_says_so(host: Host, releases: Path) -> None:
