@@ -109,7 +109,7 @@ def run(environment: Environment, options: CommandOptions, prefix: str | None, o
     policy = replace(found.policy, **overrides.policy)
     timeout_s, cut = policy.drain_timeout_s, policy.cut
     if found.resume_as is ResumeAs.ROLLBACK:
-        return rollback.run(environment, options, found.rollout, drain_timeout_s=timeout_s, cut=cut)
+        return rollback.run(environment, options, found.rollout, drain_timeout_s=timeout_s, cut=cut, allow=policy.allow)
     within_s = policy.within_s if policy.commit is CommitWhen.WHEN_DRAINED else None
     again = commit.policy_of(options, within_s, drain_timeout_s=timeout_s, cut=cut)
     return commit.run(environment, options, found.rollout, again)

@@ -41,6 +41,7 @@ class UpgradeOptions:
     allow: tuple[str, ...] = ()
     rehearse: str = "auto"
     no_guard: bool = False
+    hold_package: bool = False
     dry_run: bool = False
 
 
@@ -128,6 +129,7 @@ def policy_of(given: UpgradeOptions, options: CommandOptions, hosts: int) -> Pol
         allow=parse_allow(given.allow),
         rehearse=Rehearse(given.rehearse),
         guard=not given.no_guard,
+        hold_package=given.hold_package,
         lease_s=check_lease(lease_s),
         lock_wait_s=options.lock_wait_s,
     )

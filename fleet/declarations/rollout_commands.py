@@ -16,6 +16,7 @@ from fleet.options.rollout import (
     budget_options,
     drain_options,
     guard_option,
+    hold_package_option,
     lease_option,
     pace_options,
     rehearse_option,
@@ -90,6 +91,7 @@ def check(
 @allow_option()
 @rehearse_option()
 @guard_option()
+@hold_package_option()
 @drain_options(COMMIT_DRAINS)
 @within_option(UPGRADE_WITHIN)
 @connection_options
@@ -231,6 +233,7 @@ def rollback(
 @allow_option(overrides=True)
 @rehearse_option(overrides=True)
 @guard_option(overrides=True)
+@hold_package_option(overrides=True)
 @drain_options(COMMIT_DRAINS, overrides=True)
 @within_option(UPGRADE_WITHIN, overrides=True)
 @connection_options

@@ -170,6 +170,19 @@ def allow_option(overrides: bool = False) -> Decorator:
     )
 
 
+def hold_package_option(overrides: bool = False) -> Decorator:
+    """Whether the package manager is told to leave nginx alone."""
+    return option(
+        "--hold-package/--no-hold-package" if overrides else "--hold-package",
+        "hold_package",
+        env="HOLD_PACKAGE",
+        panel=SAFETY,
+        help="Hold nginx's package on each host (apt-mark hold, dnf versionlock) before the first change, and release it at "
+        "the commit or the rollback.",
+        **(KEEPS if overrides else {"is_flag": True}),
+    )
+
+
 def rehearse_option(overrides: bool = False) -> Decorator:
     """Whether preflight rehearses the upgrade on each host."""
     return option(

@@ -311,10 +311,10 @@ MODES = (
     _mode(
         40,
         "the package manager upgrades nginx by itself",
-        "package_lock packaged",
-        "swap_unseen went_back image_deleted",
-        "fleet refuses while the package manager's lock is held, names a package that owns the binary, and prints the "
-        "command that holds it. A swap leaves the old binary a name, so that needrestart does not restart nginx.",
+        "package_lock packaged package_upgrade_comes package_run_now package_not_held",
+        "swap_unseen went_back image_deleted path_changed path_left committed_elsewhere",
+        "fleet refuses while the package manager's lock is held, and names what may upgrade the binary; `--hold-package` "
+        "holds it. A package's file is not overwritten unasked. needrestart finds the old binary's name, and lets it run.",
     ),
     _mode(
         41,

@@ -57,6 +57,7 @@ class Policy:
     allow: tuple[str, ...] = ()
     rehearse: Rehearse = Rehearse.AUTO
     guard: bool = True
+    hold_package: bool = False
     lease_s: float = 0.0
     lock_wait_s: float = 0.0
 

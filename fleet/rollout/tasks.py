@@ -90,6 +90,7 @@ class TaskBuilder:
             rehearse=self.policy.rehearse is Rehearse.AUTO,
             guard=self.policy.guard,
             retire_within_s=self.policy.retire_within_s if ask is Ask.COMMIT else 0.0,
+            hold_package=self.policy.hold_package,
         )
 
     def _goal(self, ask: Ask, host: HostStatus, rollout: str) -> Goal | None:

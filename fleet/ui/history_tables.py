@@ -136,12 +136,13 @@ def _release(summary: RolloutSummary, run: Run) -> str:
 
 def _options(policy: Policy) -> str:
     """The policy as the options that set it; `max_failures` is the number that the plan made of it."""
+    hold = " --hold-package" if policy.hold_package else ""
     rehearse = "" if policy.rehearse is Rehearse.AUTO else f" --rehearse {policy.rehearse.value}"
     guard = "" if policy.guard else " --no-guard"
     budget = "" if policy.on_failure is OnFailure.CONTINUE else f" --max-failures {policy.max_failures}"
     return (
         f"--bake {duration_in_words(policy.bake_s)} --parallel {policy.parallel} --on-failure {policy.on_failure.value}"
-        f"{budget} --commit {policy.commit.value}{rehearse}{guard} {_allowed(policy)}"
+        f"{budget} --commit {policy.commit.value}{rehearse}{guard}{hold} {_allowed(policy)}"
     ).rstrip()
 
 

@@ -5,8 +5,12 @@ from fleet.ui.host_text import version
 
 
 def path_notes(report: Report) -> list[str]:
-    """Who committed the release, where fleet did not, and the file at the path, where it is another one than runs."""
-    return _committed_note(report) + _file_note(report)
+    """Who committed the release, where fleet did not; the file at the path, where it is another one than runs; a hold."""
+    package = report.package if report.held else None
+    on_hold = (
+        [f"The package {package.name} is on hold: apt and dnf leave it alone."] if package and package.on_hold else []
+    )
+    return _committed_note(report) + _file_note(report) + on_hold
 
 
 def _committed_note(report: Report) -> list[str]:

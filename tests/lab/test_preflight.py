@@ -69,6 +69,19 @@ def systemd(shown: str, code: int = 0) -> str:
     )
 
 
+# unattended-upgrades is on, and apt knows a newer nginx.
+OFFERED = (
+    "touch /usr/bin/unattended-upgrade; mkdir -p /etc/apt/apt.conf.d /etc/apt/preferences.d /srv/offered "
+    "/var/lib/apt/lists/partial; echo 'APT::Periodic::Unattended-Upgrade \"1\";' >/etc/apt/apt.conf.d/20auto-upgrades; "
+    "printf 'Package: nginx\nVersion: 99\nArchitecture: all\nFilename: ./x.deb\nSize: 1\nSHA256: 0\n' >/srv/offered/Packages; "
+    "echo 'deb [trusted=yes] file:/srv/offered ./' >/etc/apt/sources.list; apt-get -q -o APT::Sandbox::User=root update"
+)
+UPGRADING = (
+    f"mkdir -p /run/systemd/system; rm -f {SYSTEMCTL}; printf '#!/bin/sh\necho activating\n' >{SYSTEMCTL}; "
+    f"chmod 755 {SYSTEMCTL}"
+)
+
+
 def patched(old: bytes, new: bytes) -> tuple[bytes, bytes]:
     assert len(old) == len(new)
     return old, new
@@ -192,6 +205,8 @@ SCENES = {
     "unit_held": Scene(shell=GUARDED),
     "unit_outdated": Scene(shell=GUARDED),
     "packaged": Scene("packaged", pid_file="/run/nginx.pid"),
+    "package_upgrade_comes": Scene("packaged", OFFERED, pid_file="/run/nginx.pid"),
+    "package_run_now": Scene("packaged", UPGRADING, pid_file="/run/nginx.pid"),
 }
 
 # What would fail at the launch or in verify, and is seen in the rehearsal.

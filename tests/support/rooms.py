@@ -52,6 +52,7 @@ WHOLE_SYSTEM = {
     "tests/lab/test_phases.py": "the recorded phases against the real nginx",
     "tests/lab/test_no_trace.py": "fleet against a lab: check and a refused upgrade leave no trace",
     "tests/lab/test_moved_address.py": "fleet against a lab: a listening address that is on another node by now",
+    "tests/lab/test_packages.py": "fleet against a lab: nginx's package, installed beside fleet",
     "tests/lab/test_preflight.py": "fleet against a lab: every word of preflight",
     "tests/lab/test_probes.py": "fleet against a lab: probes from the inventory to the verdict",
     "tests/lab/test_processors.py": "fleet against a lab: hosts that got other processors after nginx was started",

@@ -60,3 +60,10 @@ def test_who_committed_is_said_with_what_to_type_until_it_is_written_down() -> N
     written = notes(a_report(committed_by=by, record=RECORD._replace(state=State.COMMITTED)))
     assert by in written
     assert "fleet commit" not in written
+
+
+def test_a_held_hosts_package_that_is_on_hold_is_said() -> None:
+    held = a_report(held=True, phase=Phase.TRIAL, path_sha256=NEW, package=PACKAGE._replace(on_hold=True))
+
+    assert "The package nginx is on hold" in notes(held)
+    assert "on hold" not in notes(held._replace(held=False))

@@ -8,6 +8,7 @@ import os
 from typing import List
 
 from fleet.onhost.packages.package_database import PACKAGE_LOCKS, flocked_by
+from fleet.onhost.packages.unattended import coming_upgrade, running_upgrade
 from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Ask, Finding
 from fleet.onhost.reasons.catalogue import finding
@@ -34,12 +35,20 @@ def package_lock(machine: Machine) -> List[Finding]:
 
 
 def packaged(subject: Subject) -> List[Finding]:
-    """Whether a package owns the binary."""
+    """Whether a package owns the binary, and may be upgraded while the host is held. A package on hold is none's business."""
     path = subject.seen.path
     owner = owner_at(subject.machine, subject.instance.kept, path)
-    if owner is None or owner.on_hold:
+    if owner is None or owner.on_hold or subject.request.options.hold_package:
         return []
-    return [finding("packaged", path=path, package=owner.package, version=owner.version, hold=owner.hold)]
+    package, hold = owner.package, owner.hold
+    found = [finding("packaged", path=path, package=package, version=owner.version, hold=hold)]
+    unit = running_upgrade(subject.machine, owner)
+    if unit is not None:
+        found.append(finding("package_run_now", unit=unit, package=package, hold=hold))
+    coming = coming_upgrade(subject.machine, owner)
+    if coming is not None:
+        found.append(finding("package_upgrade_comes", package=package, by=coming.by, change=coming.change, hold=hold))
+    return found
 
 
 def unit(subject: Subject) -> List[Finding]:

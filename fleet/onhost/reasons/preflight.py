@@ -201,7 +201,19 @@ PACKAGES = (
         "packaged",
         "The package {package} {version} owns {path}: its next upgrade replaces the binary and restarts nginx. Until then its "
         "database, and what reads that, goes on naming {version}.",
-        "Hold the package: `{hold}`.",
+        "Hold the package: `{hold}`, or let fleet do and undo it with `--hold-package`.",
+    ),
+    warning(
+        "package_upgrade_comes",
+        "The package {package} may be upgraded at any time by {by}: {change}. On a held host its script would end the old "
+        "master, or restart nginx.",
+        "Hold the package until the commit: `{hold}`, or let fleet do and undo it with `--hold-package`.",
+    ),
+    warning(
+        "package_run_now",
+        "The unit {unit} upgrades packages on this host just now. If {package} is among them, its script restarts nginx, or "
+        "ends the old master of a held host.",
+        "Let it end first: `systemctl status {unit}`. Or hold the package: `{hold}`.",
     ),
 )
 

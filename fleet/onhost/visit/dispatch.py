@@ -11,6 +11,7 @@ from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Outcome, Phase, R
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.state import lease, retirement, watcher
 from fleet.onhost.state.fence import CLAIM, Claimed, TakenOver, check, claim, disclaim, refuse_claimed, release
+from fleet.onhost.state.package_hold import NotDone, held_by_fleet, release_package
 from fleet.onhost.steps.log_evidence import judge_afresh
 from fleet.onhost.system.file_lock import Busy
 from fleet.onhost.system.machine import Machine
@@ -127,12 +128,28 @@ def _look_afresh(visit: Visit) -> None:
             judge_afresh(visit.context(record, record.target), visit.instance.look())
 
 
+def _free_package(visit: Visit) -> None:
+    """Release the package that fleet has held, once no rollout is open here any more."""
+    own, record = visit.instance.own, visit.instance.record
+    if held_by_fleet(own) is None:
+        return
+    is_begun = record is not None and record.state is State.BEGUN
+    if record is not None and is_begun and classify(visit.instance.look(), record.target) is not Phase.OLD:
+        return
+    try:
+        release_package(own)
+    except (OSError, NotDone) as error:
+        command = error.command if isinstance(error, NotDone) else "apt-mark unhold nginx"
+        visit.find(finding("package_still_held", error=error, command=command))
+
+
 def _settle(visit: Visit, end: End) -> None:
     """The last act under the lock: a host that is still in the rollout has its lease renewed, any other host has none.
 
     A commit ends the lease even where old connections still drain: the operator has decided. A look renews only a lease
     that is in force: it makes none where a commit or a reboot has ended it.
     """
+    _free_package(visit)
     own, request = visit.instance.own, visit.request
     record, ask = own.record, request.ask
     if record is None or record.rollout != request.rollout:

@@ -9,7 +9,7 @@ from fleet.onhost.nginx.command_line import grouped
 from fleet.onhost.nginx.draining import drain_view
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.procedure import classify, is_unconfirmed
-from fleet.onhost.protocol import Phase, Report
+from fleet.onhost.protocol import Phase, Record, Report
 from fleet.onhost.state import retirement, watcher
 from fleet.onhost.state.fence import claim_of, fence_of
 from fleet.onhost.state.known_package import package_view
@@ -47,9 +47,7 @@ def report(instance: Instance) -> Report:
     """A fresh look as `status` shows it, seen from the release of the rollout that the record names."""
     seen = instance.look()
     own, record = instance.kept, instance.record
-    phase = classify(seen, record.target if record else NO_RECORD) if seen.masters or seen.alone else Phase.DOWN
-    if record is None and len(seen.masters) == 1 and phase is not Phase.STRANDED:
-        phase = Phase.OLD if seen.masters[0].accepting else phase
+    phase = _phase(seen, record)
     versions = Versions(instance.machine)
     views = tuple(_view(versions, seen, master) for master in seen.masters)
     running = _running(seen)
@@ -93,6 +91,13 @@ def _with_kept(found: Report, own: InstanceStore) -> Report:
         retirement=retirement.view(own),
         watcher=watcher.view(own),
     )
+
+
+def _phase(seen: Observation, record: Optional[Record]) -> Phase:
+    phase = classify(seen, record.target if record else NO_RECORD) if seen.masters or seen.alone else Phase.DOWN
+    if record is None and len(seen.masters) == 1 and phase is not Phase.STRANDED and seen.masters[0].accepting:
+        return Phase.OLD
+    return phase
 
 
 def _view(versions: Versions, seen: Observation, master: Master) -> MasterView:

@@ -11,6 +11,7 @@ from fleet.onhost.procedure import IN_BETWEEN, classify
 from fleet.onhost.protocol import Outcome, Phase, Record, Request, State
 from fleet.onhost.state import watcher
 from fleet.onhost.state.fence import may_reopen
+from fleet.onhost.state.package_hold import NotDone, hold_package
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.end import End, end_of, ended
 from fleet.onhost.visit.request import Visit
@@ -40,11 +41,10 @@ def upgrade(visit: Visit, record: Optional[Record], seen: Observation) -> End:
                 return end_of(Outcome.REFUSED, in_progress(record))
             record = _adopt(visit, record)
             ours = True
-    checked = End(Outcome.DONE)
+    checked = _may_begin(visit, seen, phase, is_new=not ours or record is None)
+    if checked.outcome is not Outcome.DONE:
+        return checked
     if not ours or record is None:
-        checked = _may_still(visit, seen, phase)
-        if checked.outcome is not Outcome.DONE:
-            return checked
         record = _begin(visit, record, seen, target)
     record = _allow_more(visit, record)
     try:
@@ -54,6 +54,28 @@ def upgrade(visit: Visit, record: Optional[Record], seen: Observation) -> End:
         return ended(Outcome.REFUSED, "lease_unwatched", error=error)
     guard_unit(visit, record, seen)
     return walk(visit, record, request.goal)._replace(rehearsal=checked.rehearsal)
+
+
+def _may_begin(visit: Visit, seen: Observation, phase: Phase, is_new: bool) -> End:
+    """The last preflight of a rollout that is new here, and the package held. DONE where the first change may come."""
+    checked = _may_still(visit, seen, phase) if is_new else End(Outcome.DONE)
+    if checked.outcome is not Outcome.DONE:
+        return checked
+    return _package_held(visit, seen) or checked
+
+
+def _package_held(visit: Visit, seen: Observation) -> Optional[End]:
+    """Hold nginx's package, if the operator asked for it; the end of the visit where that fails.
+
+    A refusal, because nothing is begun yet: the operator relies on the hold, and would not see a warning in time.
+    """
+    if not visit.request.options.hold_package:
+        return None
+    try:
+        hold_package(visit.instance.own, seen.path)
+    except NotDone as error:
+        return ended(Outcome.REFUSED, "package_not_held", error=error, command=error.command)
+    return None
 
 
 def _adopt(visit: Visit, record: Record) -> Record:

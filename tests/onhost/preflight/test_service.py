@@ -10,13 +10,14 @@ import pytest
 
 from fleet.onhost.packages.owner import Manager, Owner
 from fleet.onhost.packages.package_database import stamps
+from fleet.onhost.packages.unattended import NO_CACHE, UNATTENDED
 from fleet.onhost.preflight.service import exec_paths, package_lock, packaged, unit
 from fleet.onhost.protocol import Severity
 from fleet.onhost.state.known_package import KnownPackage
 from fleet.onhost.system.machine import Machine, Ran
 from fleet.onhost.system.process import Process
 from fleet.onhost.systemd.by_hand import NOTIFY_SOCKET
-from fleet.onhost.systemd.unit import PROPERTIES
+from fleet.onhost.systemd.unit import PROPERTIES, RUNS_SYSTEMD
 from tests.support.onhost.kept import KeptInMemory
 from tests.support.onhost.recorded import PATH, RecordedMachine, a_look, a_master, a_subject
 
@@ -176,7 +177,34 @@ def test_the_package_of_the_binary_is_named_with_how_to_hold_it() -> None:
     (found,) = packaged(subject._replace(instance=subject.instance._replace(kept=kept)))
 
     assert "nginx-core 1:1.20.1-22.el9" in found.message
-    assert found.remedy == "Hold the package: `dnf versionlock add nginx-core`."
+    assert found.remedy.startswith("Hold the package: `dnf versionlock add nginx-core`, or let fleet")
+
+
+def test_what_the_package_manager_does_by_itself_is_named_unless_fleet_holds_the_package() -> None:
+    unit = "apt-daily-upgrade.service"
+    machine = RecordedMachine(
+        texts={"/var/lib/dpkg/status": "", RUNS_SYSTEMD: "", UNATTENDED: ""},
+        runs={
+            ("systemctl", "is-active", unit): Ran(3, "activating\n", 0.1),
+            ("apt-config", "shell", "every", "APT::Periodic::Unattended-Upgrade"): Ran(0, "every='1'\n", 0.1),
+            ("apt-cache", *NO_CACHE, "policy", "nginx"): Ran(0, "nginx:\n  Candidate: 1.22.1-10\n", 0.1),
+        },
+    )
+    known = KnownPackage(PATH, stamps(machine), Owner(Manager.DPKG, "nginx", "1.22.1-9"))
+    subject = a_subject(machine, a_master(), a_look(a_master()))
+    subject = subject._replace(instance=subject.instance._replace(kept=KeptInMemory(machine, package=known)))
+
+    found = {one.reason: one for one in packaged(subject)}
+
+    assert list(found) == ["packaged", "package_run_now", "package_upgrade_comes"]
+    assert unit in found["package_run_now"].message
+    assert (
+        "unattended-upgrades: 1.22.1-9 is installed, and 1.22.1-10 is offered" in found["package_upgrade_comes"].message
+    )
+    assert "`apt-mark hold nginx`" in found["package_upgrade_comes"].remedy
+
+    held = subject.request.options._replace(hold_package=True)
+    assert packaged(subject._replace(request=subject.request._replace(options=held))) == []
 
 
 def test_a_package_on_hold_is_no_warning() -> None:
