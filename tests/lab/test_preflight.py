@@ -200,7 +200,10 @@ SCENES = {
     ),
     "unit_main_pid": Scene(shell=systemd(f"Id={UNIT}\\\\nType=forking\\\\nPIDFile={PID_FILE}\\\\nMainPID=77\\\\n")),
     "unit_by_hand": Scene(shell=systemd(f"Id={UNIT}\\\\nType=notify\\\\nMainPID=77\\\\n")),
-    "guard_impossible": Scene(shell=f"{GUARDED}; rm /run/systemd/notify"),
+    "guard_impossible": Scene(
+        shell=f"{GUARDED}; mount --bind /run/systemd/system /run/systemd/system; "
+        "mount -o remount,bind,ro /run/systemd/system"
+    ),
     "no_guard": Scene(shell=GUARDED, guard=False),
     "unit_held": Scene(shell=GUARDED),
     "unit_outdated": Scene(shell=GUARDED),

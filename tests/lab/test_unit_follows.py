@@ -3,6 +3,7 @@
 Debian's unit reloads and stops by nginx and the pid file. The other one, as Red Hat's, signals `$MAINPID`.
 """
 
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def serving(host: LabHost) -> int:
     return int(host.sh(f"p={NEWEST}; kill -0 $p; echo $p"))
 
 
+def header(host: LabHost) -> str | None:
+    with urllib.request.urlopen(f"http://{host.address}/", timeout=30) as answer:
+        found: str | None = answer.headers["X-Held"]
+        return found
+
+
 def traffic_of(lab: Lab) -> Traffic:
     return Traffic({host.name: f"{host.address}:80" for host in lab.hosts})
 
@@ -71,6 +78,9 @@ def test_after_a_reload_while_held_and_a_rollback_no_reload_and_no_restart_is_an
     with traffic_of(lab) as traffic:
         hold(lab, release)
         for host in lab.hosts:
+            host.sh(
+                f"sed -i 's/http {{/http {{ add_header X-Held yes;/' {PACKAGED.config}; grep -q X-Held {PACKAGED.config}"
+            )
             host.sh(f"o={NEWEST}; before=$(pgrep -P $o); systemctl reload nginx; for p in $before; do {GONE}; done")
             assert status(lab)[host.name]["phase"] == "TRIAL", (
                 "the reload reached the master that serves, not the old one"
@@ -79,6 +89,7 @@ def test_after_a_reload_while_held_and_a_rollback_no_reload_and_no_restart_is_an
         for host in lab.hosts:
             assert serving(host) == masters[host.name]
             assert shown(host) == (masters[host.name], "active")
+            assert header(host) == "yes", "what was reloaded while held is served after the rollback"
             host.sh("systemctl reload nginx")
             assert shown(host) == (masters[host.name], "active")
             host.sh(f"{BROKEN}; systemctl reload nginx || true; {MENDED}")

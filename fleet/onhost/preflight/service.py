@@ -17,7 +17,7 @@ from fleet.onhost.system.machine import Machine
 from fleet.onhost.system.mounts import NO_EXEC, read_mounts
 from fleet.onhost.systemd import by_hand
 from fleet.onhost.systemd.effects import is_harmful, settings, when_held, when_stale
-from fleet.onhost.systemd.service_manager import NoAnswer, why_mute
+from fleet.onhost.systemd.service_manager import NoAnswer, why_mute, why_unwritable
 from fleet.onhost.systemd.unit import Unit, unit_of
 
 
@@ -96,7 +96,7 @@ def _held(subject: Subject, unit: Unit) -> List[Finding]:
     then = when_held(unit)
     if not subject.request.options.guard:
         return [finding("no_guard", unit=unit.name, settings=settings(unit), then=then)]
-    why = why_mute(subject.machine)
+    why = why_unwritable(subject.machine)
     if why is not None:
         return [finding("guard_impossible", unit=unit.name, why=why, then=then)]
     found = [finding("unit_outdated", unit=unit.name)] if unit.is_outdated else []

@@ -4,6 +4,7 @@ A visit must never wait long for it: an incident rollback matters more than a un
 an answer, this visit does not call it again.
 """
 
+import re
 import socket
 import struct
 from contextlib import closing
@@ -14,6 +15,7 @@ from fleet.onhost.system.machine import Machine
 from fleet.onhost.systemd.by_hand import NOTIFY_SOCKET
 from fleet.onhost.systemd.unit import PROPERTIES, RUNS_SYSTEMD, Unit, read_unit
 
+CAP_SYS_ADMIN = 21  # linux/capability.h; unix(7) asks for it to send in the name of another process.
 SHOW_S = 4.0
 RELOAD_S = 10.0
 MOST_WORDS = 300
@@ -102,10 +104,16 @@ def _notify(message: str, sender: int) -> None:
         out.sendmsg([message.encode()], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, credentials)])
 
 
+def why_unwritable(machine: Machine) -> Optional[str]:
+    """Why no unit can be given a drop-in on this host, as far as that is seen without doing it; else `None`."""
+    return None if machine.may_write(RUNS_SYSTEMD) else "%s can't be written" % RUNS_SYSTEMD
+
+
 def why_mute(machine: Machine) -> Optional[str]:
     """Why systemd can't be told of a main process on this host, as far as that is seen without doing it; else `None`."""
     if not machine.exists(NOTIFY_SOCKET):
         return "there is no %s" % NOTIFY_SOCKET
-    if not machine.may_write(RUNS_SYSTEMD):
-        return "%s can't be written" % RUNS_SYSTEMD
-    return None
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", machine.read("/proc/self/status") or "", re.MULTILINE)
+    if found and not int(found.group(1), 16) >> CAP_SYS_ADMIN & 1:
+        return "root lacks CAP_SYS_ADMIN here, as in a container"
+    return why_unwritable(machine)

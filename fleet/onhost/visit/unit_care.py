@@ -23,7 +23,7 @@ def guard_unit(visit: Visit, record: Record, seen: Observation) -> None:
     if visit.request.options.guard:
         unit: Optional[Unit] = None
         try:
-            unit = own_unit(instance, seen)
+            unit = own_unit(instance, seen, RECENT_S)
             if unit is not None:
                 hold = guard.Hold(instance.own.name, record.rollout, record.operator, record.at)
                 guard.on(instance.systemd, unit, hold)

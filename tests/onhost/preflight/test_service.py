@@ -82,9 +82,13 @@ def test_without_systemd_no_unit_is_asked_for() -> None:
     assert host.ran == []
 
 
-def test_a_main_process_of_which_systemd_can_not_be_told_is_refused_with_the_line_that_corrects_it() -> None:
+@pytest.mark.parametrize("why", ["no socket", "no capability"])
+def test_a_main_process_of_which_systemd_can_not_be_told_is_refused_with_the_line_that_corrects_it(why: str) -> None:
     host = a_host(Ran(0, SHOWN["stale-main"], 0.1))
-    del host.stats[NOTIFY_SOCKET]
+    if why == "no socket":
+        del host.stats[NOTIFY_SOCKET]
+    else:
+        host.texts["/proc/self/status"] = "CapEff:\t000001ffffdfffff\n"
 
     (found,) = unit(a_subject(host))[:1]
 
@@ -93,13 +97,15 @@ def test_a_main_process_of_which_systemd_can_not_be_told_is_refused_with_the_lin
     assert "systemctl reload" not in found.remedy
 
 
-def test_a_unit_that_can_not_be_guarded_or_is_not_to_be_draws_a_warning_with_what_a_restart_would_do() -> None:
+def test_a_unit_that_can_not_be_guarded_or_is_not_to_be_draws_a_warning_with_what_a_restart_would_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     host = a_host(Ran(0, SHOWN["kill-process"], 0.1))
     subject = a_subject(host)
     unwanted = subject._replace(request=subject.request._replace(options=subject.request.options._replace(guard=False)))
 
     (ours,) = unit(unwanted)
-    del host.stats[NOTIFY_SOCKET]
+    monkeypatch.setattr(host, "may_write", lambda folder: folder != RUNS_SYSTEMD)
     (theirs,) = unit(subject)
 
     assert (ours.reason, theirs.reason) == ("no_guard", "guard_impossible")
