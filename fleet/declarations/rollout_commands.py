@@ -19,6 +19,7 @@ from fleet.options.rollout import (
     hold_package_option,
     lease_option,
     pace_options,
+    refuse_lone_within,
     rehearse_option,
     within_option,
 )
@@ -112,6 +113,7 @@ def upgrade(ctx: click.RichContext, /, release: str, **given: Any) -> int:
     """
     from fleet.commands import upgrade as command
 
+    refuse_lone_within(ctx, given["commit"] == "when-drained")
     options = command_options(ctx, given)
     return command.run(environment(ctx), options, release, command.UpgradeOptions(**given))
 
@@ -177,6 +179,7 @@ def commit(
     from fleet.commands import commit as command
 
     options = command_options(ctx, given)
+    refuse_lone_within(ctx, when_drained)
     policy = command.policy_of(options, within_s if when_drained else None, drain_timeout_s=drain_timeout_s, cut=cut)
     return command.run(environment(ctx), options, rollout, policy)
 

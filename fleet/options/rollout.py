@@ -7,7 +7,9 @@ the rollout started with.
 from typing import Any
 
 import rich_click as click
+from click.core import ParameterSource
 
+from fleet.errors import Refused
 from fleet.options.help_layout import ROLLOUT, SAFETY
 from fleet.options.shared import Decorator, option, together
 from fleet.options.value_types import Duration
@@ -110,6 +112,15 @@ def within_option(what: str, overrides: bool = False) -> Decorator:
         help=f"{what} how long old connections may take. Then the host stays held, or closes them with --cut.",
         **_default("24h", overrides),
     )
+
+
+def refuse_lone_within(ctx: click.Context, leaves_to_hosts: bool) -> None:
+    """Raises `Refused` where `--within` was typed for a commit that fleet itself waits for: it would mean nothing."""
+    if not leaves_to_hosts and ctx.get_parameter_source("within_s") is ParameterSource.COMMANDLINE:
+        raise Refused(
+            "--within is for a commit that is left to the hosts; this one waits for the old connections itself.",
+            "Add --when-drained (commit) or --commit when-drained (upgrade); or give --drain-timeout instead.",
+        )
 
 
 def drain_options(timeout: str, overrides: bool = False) -> Decorator:

@@ -51,6 +51,14 @@ def test_a_deadline_that_is_off_is_refused_and_no_host_is_asked(shell: Shell) ->
         assert shell.fleet.calls == []
 
 
+def test_a_deadline_for_a_commit_that_fleet_waits_for_is_refused(shell: Shell) -> None:
+    for words in (("commit", "-y"), ("upgrade", NEW, "-y")):
+        assert shell(*words, "--within", "2h") == 2
+
+        assert "--within is for a commit that is left to the hosts" in shell.err
+        assert shell.fleet.calls == []
+
+
 def asked_within_s(shell: Shell) -> set[float]:
     """The deadlines of the commits that the hosts were asked for, in seconds."""
     return {task.request.options.retire_within_s for task in shell.fleet.tasks if task.request.ask is Ask.COMMIT}
