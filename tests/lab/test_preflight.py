@@ -200,6 +200,12 @@ SCENES = {
     ),
     "unit_main_pid": Scene(shell=systemd(f"Id={UNIT}\\\\nType=forking\\\\nPIDFile={PID_FILE}\\\\nMainPID=77\\\\n")),
     "unit_by_hand": Scene(shell=systemd(f"Id={UNIT}\\\\nType=notify\\\\nMainPID=77\\\\n")),
+    "started_beside_unit": Scene("systemd-by-hand", pid_file="/run/nginx.pid"),
+    "started_by_hand": Scene(
+        "systemd-by-hand",
+        shell="rm /usr/lib/systemd/system/nginx.service; systemctl daemon-reload",
+        pid_file="/run/nginx.pid",
+    ),
     "guard_impossible": Scene(
         shell=f"{GUARDED}; mount --bind /run/systemd/system /run/systemd/system; "
         "mount -o remount,bind,ro /run/systemd/system"

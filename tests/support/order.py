@@ -19,6 +19,7 @@ LONG_MODULES = {
     "tests/lab/test_guard.py": 60,
     "tests/lab/test_watcher.py": 70,
     "tests/lab/test_walk_away.py": 60,
+    "tests/lab/test_start_nginx.py": 35,
     "tests/lab/test_interrupt.py": 50,
     "tests/lab/test_matrix.py": 60,
     "tests/lab/test_preflight.py": 55,

@@ -45,6 +45,7 @@ WHOLE_SYSTEM = {
     "tests/lab/test_journal.py": "fleet against a lab: the laptop's journal",
     "tests/lab/test_known_lines.py": "fleet against a lab: hosts whose running release writes alerts",
     "tests/lab/test_lease.py": "fleet against a lab: leases that run out",
+    "tests/lab/test_start_nginx.py": "fleet against a lab: hosts whose nginx is down, started as fleet says",
     "tests/lab/test_watcher.py": "fleet against a lab: the watcher of a lease on hosts with systemd",
     "tests/lab/test_matrix.py": "fleet against a lab: the kill matrix",
     "tests/lab/test_model.py": "the model nginx of the tests against the real one",

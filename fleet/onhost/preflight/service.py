@@ -18,7 +18,8 @@ from fleet.onhost.system.mounts import NO_EXEC, read_mounts
 from fleet.onhost.systemd import by_hand
 from fleet.onhost.systemd.effects import is_harmful, settings, when_held, when_stale
 from fleet.onhost.systemd.service_manager import NoAnswer, why_mute, why_unwritable
-from fleet.onhost.systemd.unit import Unit, unit_of
+from fleet.onhost.systemd.transient import ends_at_logout
+from fleet.onhost.systemd.unit import Unit, session_of, unit_of
 
 
 def package_lock(machine: Machine) -> List[Finding]:
@@ -55,13 +56,33 @@ def unit(subject: Subject) -> List[Finding]:
     """Whether systemd, where it runs, will follow the new master, and what it would do to nginx while it is held."""
     manager = subject.instance.systemd
     name = unit_of(subject.machine.read("/proc/%d/cgroup" % subject.old.pid) or "")
-    if name is None or not manager.runs:
+    if not manager.runs:
         return []
+    if name is None:
+        return _by_hand(subject)
     try:
         found = manager.show(name)
     except NoAnswer as error:
         return [finding("not_checked", what="the systemd unit %s" % name, why=error)]
     return _misfit(subject, found) or _main_pid(subject, found) + _held(subject, found)
+
+
+def _by_hand(subject: Subject) -> List[Finding]:
+    """Whether a person started nginx from a login, and what becomes of it at the logout, at a boot, and by a start."""
+    machine, pid, pid_file = subject.machine, subject.old.pid, subject.seen.pid_file
+    scope = session_of(machine.read("/proc/%d/cgroup" % pid) or "")
+    if scope is None:
+        return []
+    try:
+        unit = subject.instance.systemd.of_pid_file(pid_file) if pid_file else None
+    except NoAnswer as error:
+        return [finding("not_checked", what="whether a systemd unit can start nginx", why=error)]
+    logout = "It ends when that login ends" if ends_at_logout(machine, pid) else "It outlives that login"
+    if unit is None:
+        return [finding("started_by_hand", pid=pid, scope=scope, logout=logout)]
+    boot = "starts %s" if unit.starts_at_boot else "does not start %s, which is disabled"
+    facts = {"pid": pid, "scope": scope, "logout": logout, "unit": unit.name, "boot": boot % unit.name}
+    return [finding("started_beside_unit", **facts)]
 
 
 def _misfit(subject: Subject, unit: Unit) -> List[Finding]:

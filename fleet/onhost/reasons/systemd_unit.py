@@ -43,6 +43,18 @@ UNIT = (
         "Start nginx by its own unit at a quiet time: `nginx -s quit`, then `systemctl start nginx`.",
     ),
     warning(
+        "started_by_hand",
+        "A person started nginx (pid {pid}) from a login, so no systemd unit owns it ({scope}). {logout}, and a boot does not "
+        "start it.",
+        "Give it a unit that starts it at boot (`systemctl edit --full --force nginx.service`), at a quiet time.",
+    ),
+    warning(
+        "started_beside_unit",
+        "A person started nginx (pid {pid}) from a login, not by its unit {unit} ({scope}). {logout}, and a boot {boot}. "
+        "Before that, `systemctl start {unit}` would fail, because the ports are taken, and delete the pid file.",
+        "At a quiet time, end nginx and have its unit start it: `kill -QUIT {pid}`, then `systemctl start {unit}`.",
+    ),
+    warning(
         "guard_impossible",
         "The systemd unit {unit} can't be guarded while it is held, because {why}. Then {then}.",
         "Correct that. Or hold hosts for a short time only: `fleet upgrade RELEASE --commit batch`.",

@@ -26,6 +26,7 @@ from fleet.onhost.state.store import Serving
 from fleet.onhost.steps.context import StepContext, StepError, StepFailed, StepRefused, find, identities
 from fleet.onhost.steps.forward import must_hear, path_of
 from fleet.onhost.steps.probe_verdict import ask_before_launch
+from fleet.onhost.steps.unit_follows import unit_that_started
 
 LAUNCH_SEEN_S = 5.0
 READING_S = 60.0
@@ -95,7 +96,7 @@ def _try(context: StepContext, seen: Observation) -> Optional[NotLaunched]:
     old = seen.masters[0]
     before = context.machine.stat(seen.pid_file) if seen.pid_file else None
     start = Start(old, before, mark(context.machine, old.pid))
-    _remember(context, start, path_of(seen))
+    _remember(context, start, path_of(seen), unit_that_started(context.instance, seen))
     context.send(old, signal.SIGUSR2)
     came, now = context.wait(lambda look: _is_over(context, look, start), LAUNCH_SEEN_S)
     if not came and _starting(context, old):
@@ -103,7 +104,7 @@ def _try(context: StepContext, seen: Observation) -> Optional[NotLaunched]:
     return None if _launched(context, now, old) else _why_not(context, now, start, came)
 
 
-def _remember(context: StepContext, start: Start, binary: str) -> None:
+def _remember(context: StepContext, start: Start, binary: str, unit: Optional[str]) -> None:
     """Note what later visits can no longer see. Raises OSError: without this note nothing begins."""
     old, log = start.old, start.log
     context.own.write_serving(
@@ -119,6 +120,7 @@ def _remember(context: StepContext, start: Start, binary: str) -> None:
             wanted=_wanted(context, old, binary),
             logs=written_by(context.machine, old.pid),
             baseline=_baseline(context, old),
+            unit=unit,
         )
     )
 

@@ -17,6 +17,8 @@ from fleet.onhost.systemd.service_manager import POLL_S, NoAnswer
 from fleet.onhost.systemd.unit import Unit, unit_of
 
 RECENT_S = 0.5
+VISIT_S = 3600.0
+"""Longer than a visit: which unit owns nginx does not change in it."""
 FOLLOWED_S = 2.0
 """Seconds that systemd has to follow by itself after the end of its main process. It takes some milliseconds."""
 
@@ -39,6 +41,15 @@ def own_unit(instance: Instance, seen: Observation, age_s: float = 0.0) -> Optio
     name = name_of_unit(instance, seen.masters)
     unit = instance.systemd.show(name, age_s) if name is not None else None
     return unit if unit is not None and is_of(instance, unit, seen) else None
+
+
+def unit_that_started(instance: Instance, seen: Observation) -> Optional[str]:
+    """The unit that owns this nginx, or owned it at an earlier visit where systemd does not answer now."""
+    try:
+        unit = own_unit(instance, seen, VISIT_S)
+    except NoAnswer:
+        return instance.serving.unit
+    return unit.name if unit is not None else None
 
 
 def is_of(instance: Instance, unit: Unit, seen: Observation) -> bool:

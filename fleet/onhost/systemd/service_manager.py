@@ -13,7 +13,15 @@ from typing import Dict, List, Optional, Set, Tuple
 from fleet.onhost.system.host_tools import TOOL_ENV
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.systemd.by_hand import NOTIFY_SOCKET
-from fleet.onhost.systemd.unit import PROPERTIES, RUNS_SYSTEMD, Unit, read_unit
+from fleet.onhost.systemd.unit import (
+    FILE_PROPERTIES,
+    PROPERTIES,
+    RUNS_SYSTEMD,
+    Unit,
+    UnitFile,
+    read_unit,
+    read_unit_files,
+)
 
 CAP_SYS_ADMIN = 21  # linux/capability.h; unix(7) asks for it to send in the name of another process.
 SHOW_S = 4.0
@@ -58,6 +66,17 @@ class ServiceManager:
             raise NoAnswer("`systemctl show %s` printed no unit" % name)
         self._known[name] = (self.machine.monotonic_s(), unit)
         return unit
+
+    def of_pid_file(self, pid_file: str) -> Optional[UnitFile]:
+        """The service that has this pid file, also one that never started; `None` where no or several ones have it.
+
+        Raises `NoAnswer`.
+        """
+        words = ("show", "--type=service", "--all", "--property=" + FILE_PROPERTIES, "--", "*", "nginx.service")
+        real_path = self.machine.real_path
+        every = read_unit_files(self._systemctl(words, SHOW_S))
+        found = [one for one in every if real_path(one.pid_file) == real_path(pid_file)]
+        return found[0] if len(found) == 1 else None
 
     def reload_files(self) -> None:
         """Have systemd read the files of all units again. It stops and starts nothing."""

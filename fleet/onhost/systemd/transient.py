@@ -5,17 +5,16 @@ there by sudo with a session and a process group of its own (logind.conf(5)).
 """
 
 import re
-from typing import Dict, Tuple
+from typing import Dict, Optional, Tuple
 
 from fleet.onhost.system.host_tools import TOOL_ENV
 from fleet.onhost.system.machine import Machine
-from fleet.onhost.systemd.unit import RUNS_SYSTEMD, read_show
+from fleet.onhost.systemd.unit import RUNS_SYSTEMD, read_show, session_of
 
 PATIENCE_S = 10.0
 LATER = ("--collect", "--property=Restart=on-failure", "--property=RestartSec=1")
 """Started again if it crashes or is killed, but for a clean stop, and at most five times in ten seconds; no trace is left
 of a failed one. Needs systemd 236: an older one is asked without."""
-SESSION = re.compile(r"/session-([^/.]+)\.scope(?:/|$)", re.MULTILINE)
 
 
 class NoUnit(Exception):
@@ -50,18 +49,18 @@ def is_active(machine: Machine, unit: str) -> bool:
     return ran.code != 0 or not re.search("=(?:inactive|failed)$", ran.output.strip())
 
 
-def ends_at_logout(machine: Machine) -> bool:
-    """Whether this process, and all that it leaves running, ends with the login that it came by.
+def ends_at_logout(machine: Machine, pid: Optional[int] = None) -> bool:
+    """Whether the process, or this one, ends with the login that it came by; so does all that it leaves running.
 
     What logind does not say counts as yes.
     """
-    found = SESSION.search(machine.read("/proc/self/cgroup") or "")
-    if found is None or not can_have_units(machine):
+    scope = session_of(machine.read("/proc/%s/cgroup" % (pid or "self")) or "")
+    if scope is None or not can_have_units(machine):
         return False
     said = _loginctl(machine, "show-user")
     if said.get("KillUserProcesses", "yes") != "yes":
         return False
-    name = _loginctl(machine, "show-session", found.group(1)).get("Name", "")
+    name = _loginctl(machine, "show-session", scope[len("session-") : -len(".scope")]).get("Name", "")
     only = said.get("KillOnlyUsers", "").split()
     return name not in said.get("KillExcludeUsers", "root").split() and (not only or name in only)
 

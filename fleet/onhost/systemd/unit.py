@@ -1,14 +1,17 @@
 """The systemd unit of a process, and what systemd says of it."""
 
-from typing import Dict, NamedTuple, Optional, Tuple
+import re
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 RUNS_SYSTEMD = "/run/systemd/system"
 
 PROPERTIES = (
     "Id,Type,PIDFile,MainPID,ActiveState,RemainAfterExit,NRestarts,KillMode,ExecReload,ExecStop,Restart,TimeoutStopUSec,"
-    "ExecPaths,NoExecPaths,RefuseManualStop,NotifyAccess,NeedDaemonReload,FragmentPath,DropInPaths"
+    "ExecPaths,NoExecPaths,RefuseManualStop,NotifyAccess,NeedDaemonReload,FragmentPath,DropInPaths,LoadState,Result"
 )
 """What one call of `systemctl show` is asked for. An older systemd leaves out what it does not know."""
+FILE_PROPERTIES = "Id,PIDFile,ActiveState,LoadState,UnitFileState"
+"""What is asked of every service, to find nginx's by its pid file."""
 
 
 class Unit(NamedTuple):
@@ -16,7 +19,8 @@ class Unit(NamedTuple):
 
     `reload` and `stop` are the commands as `systemctl show` prints them, a line for each; `stop_timeout` is in systemd's
     words (`1min 30s`). `remains`: RemainAfterExit=. `is_outdated`: its files have changed since systemd read them. `files` are
-    the unit's file and its drop-ins.
+    the unit's file and its drop-ins. `is_there`: its file was found, and it is not masked. `hit_start_limit`: systemd refuses
+    to start it, because it was started too often.
     """
 
     name: str
@@ -37,6 +41,8 @@ class Unit(NamedTuple):
     hears_all: bool = False
     is_outdated: bool = False
     files: Tuple[str, ...] = ()
+    is_there: bool = True
+    hit_start_limit: bool = False
 
     @property
     def has_main(self) -> bool:
@@ -74,8 +80,36 @@ def read_unit(output: str) -> Optional[Unit]:
         refuses_stop=shown.get("RefuseManualStop") == "yes",
         hears_all=shown.get("NotifyAccess") == "all",
         is_outdated=shown.get("NeedDaemonReload") == "yes",
+        is_there=shown.get("LoadState", "loaded") == "loaded",
+        hit_start_limit=shown.get("Result", "").startswith("start-limit"),
         files=tuple(filter(None, (shown.get("FragmentPath", ""),))) + drop_ins,
     )
+
+
+class UnitFile(NamedTuple):
+    """A service that systemd has loaded, by its pid file. `starts_at_boot`: it is not disabled."""
+
+    name: str
+    pid_file: str
+    active: str
+    starts_at_boot: bool
+
+
+def read_unit_files(output: str) -> List[UnitFile]:
+    """The services that `systemctl show` printed, but those without a pid file, those that are masked and those not found."""
+    found: Dict[str, UnitFile] = {}
+    for block in output.split("\n\n"):
+        shown = read_show(block)
+        name, pid_file = shown.get("Id", ""), shown.get("PIDFile", "")
+        if name and pid_file and shown.get("LoadState") == "loaded":
+            at_boot = shown.get("UnitFileState", "") not in ("", "disabled")
+            found[name] = UnitFile(name, pid_file, shown.get("ActiveState", ""), at_boot)
+    return list(found.values())
+
+
+def session_of(cgroups: str) -> Optional[str]:
+    """The scope of the login in /proc/PID/cgroup (`session-5.scope`), or `None`."""
+    return next((part for part in re.split("[/\n]", cgroups) if re.match(r"session-[^/]+\.scope$", part)), None)
 
 
 def unit_of(cgroups: str) -> Optional[str]:

@@ -1,11 +1,9 @@
 """The report of a host: it ends every visit, and `fleet status` shows it."""
 
 import re
-from shlex import quote
 from typing import Dict, Optional
 
 from fleet.onhost.instance import Instance
-from fleet.onhost.nginx.command_line import grouped
 from fleet.onhost.nginx.draining import drain_view
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.procedure import classify, is_unconfirmed
@@ -15,6 +13,7 @@ from fleet.onhost.state.fence import claim_of, fence_of
 from fleet.onhost.state.known_package import package_view
 from fleet.onhost.state.lease import left_s
 from fleet.onhost.state.store import InstanceStore
+from fleet.onhost.steps.start_command import start_command
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.views import MasterView
 from fleet.onhost.visit.committed_by import committed_by
@@ -121,12 +120,3 @@ def _running(seen: Observation) -> Optional[Master]:
 
 def _undo(own: InstanceStore) -> str:
     return "%s/undo %s" % (own.root, own.name)
-
-
-def start_command(instance: Instance, seen: Observation) -> Optional[str]:
-    """The command that starts nginx as it was started before; `None` where neither fleet nor the layout knows it."""
-    words, layout = instance.serving.argv, instance.layout
-    if not words and seen.path:
-        given = (("-p", layout.prefix) if layout.prefix else ()) + (("-c", layout.config) if layout.config else ())
-        words = (seen.path,) + given
-    return " ".join(quote(word) for word in grouped(words)) if words else None

@@ -13,6 +13,7 @@ from fleet.onhost.reasons.catalogue import limit_per_word
 from fleet.onhost.rehearsal.evidence import Generation
 from fleet.onhost.state.known_lines import Rehearsed
 from fleet.onhost.steps.stage import ReleaseMissing, WrongBytes, stage
+from fleet.onhost.steps.unit_follows import unit_that_started
 from fleet.onhost.system.file_lock import Busy
 from fleet.onhost.visit.end import End, end_of, ended
 from fleet.onhost.visit.request import Visit
@@ -38,10 +39,12 @@ def answer_stage(visit: Visit) -> End:
 def _remember_command(visit: Visit, seen: Observation) -> None:
     """Remember how the master was started, in case it is ever down. A visit that holds the lock does so, too."""
     own = visit.instance.kept
-    if own is None or len(seen.masters) != 1 or own.serving.argv == seen.masters[0].argv:
+    if own is None or len(seen.masters) != 1:
         return
-    with suppress(Busy), own.lock(0.0):
-        own.write_serving(own.serving._replace(argv=seen.masters[0].argv))
+    now = own.serving._replace(argv=seen.masters[0].argv, unit=unit_that_started(visit.instance, seen))
+    if now != own.serving:
+        with suppress(Busy), own.lock(0.0):
+            own.write_serving(now)
 
 
 def preflighted(visit: Visit, result: PreflightResult, seen: Observation) -> End:

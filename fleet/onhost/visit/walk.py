@@ -31,10 +31,10 @@ from fleet.onhost.steps import back, forward
 from fleet.onhost.steps.after_rollback import put_right
 from fleet.onhost.steps.context import StepContext, StepError, StepFailed, WinchPending
 from fleet.onhost.steps.launch import launch
+from fleet.onhost.steps.start_command import start_command
 from fleet.onhost.steps.verify import confirm, look_after, verify
 from fleet.onhost.text import counted
 from fleet.onhost.visit.end import End, ended, ended_by, failed_to_go_back, went_back
-from fleet.onhost.visit.report import start_command
 from fleet.onhost.visit.request import Visit
 
 MOST_MOVES = 40

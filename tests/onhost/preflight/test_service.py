@@ -17,7 +17,7 @@ from fleet.onhost.state.known_package import KnownPackage
 from fleet.onhost.system.machine import Machine, Ran
 from fleet.onhost.system.process import Process
 from fleet.onhost.systemd.by_hand import NOTIFY_SOCKET
-from fleet.onhost.systemd.unit import PROPERTIES, RUNS_SYSTEMD
+from fleet.onhost.systemd.unit import FILE_PROPERTIES, PROPERTIES, RUNS_SYSTEMD
 from tests.support.onhost.kept import KeptInMemory
 from tests.support.onhost.recorded import PATH, RecordedMachine, a_look, a_master, a_subject
 
@@ -80,6 +80,41 @@ def test_without_systemd_no_unit_is_asked_for() -> None:
 
     assert unit(a_subject(host)) == []
     assert host.ran == []
+
+
+FILES = ("systemctl", "show", "--type=service", "--all", "--property=" + FILE_PROPERTIES, "--", "*", "nginx.service")
+ENABLED = "Id=nginx.service\nPIDFile=/run/nginx.pid\nActiveState=failed\nLoadState=loaded\nUnitFileState=enabled\n"
+OTHERS = "Id=cron.service\nPIDFile=\nActiveState=active\nLoadState=loaded\nUnitFileState=enabled\n\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "word", "says"),
+    [
+        (
+            OTHERS + ENABLED,
+            "started_beside_unit",
+            "a boot starts nginx.service. Before that, `systemctl start nginx.service`",
+        ),
+        (OTHERS + ENABLED.replace("enabled", "disabled"), "started_beside_unit", "does not start nginx.service"),
+        (OTHERS + ENABLED.replace("loaded", "masked"), "started_by_hand", "a boot does not start it"),
+        (OTHERS + ENABLED.replace("/run/nginx.pid", "/run/other.pid"), "started_by_hand", "a boot does not start it"),
+        (OTHERS + ENABLED + "\n" + ENABLED.replace("nginx.s", "web.s"), "started_by_hand", "a boot does not start it"),
+    ],
+)
+def test_a_master_in_the_scope_of_a_login_was_started_by_hand(shown: str, word: str, says: str) -> None:
+    host = a_host(None, "0::/user.slice/user-0.slice/session-5.scope\n")
+    host.runs[FILES] = Ran(0, shown, 0.1)
+    host.runs["loginctl", "show-user"] = Ran(0, "KillUserProcesses=no\n", 0.1)
+
+    (found,) = unit(a_subject(host))
+
+    assert (found.reason, found.severity) == (word, Severity.WARNING)
+    assert says in found.message
+    assert "It outlives that login" in found.message
+
+
+def test_a_master_in_neither_a_unit_nor_a_login_draws_no_word() -> None:
+    assert unit(a_subject(a_host(None, "0::/\n"))) == []
 
 
 @pytest.mark.parametrize("why", ["no socket", "no capability"])

@@ -135,6 +135,12 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "paths_moved": {"paths": "--prefix was /etc/nginx, is /usr/local/nginx", "how": "or restart nginx once with -p"},
     "build_differs": {"options": "--user was www-data, is nobody"},
     "modules_gone": {"modules": "with-http_v2_module, http_gzip_module"},
+    "started_by_hand": {"scope": "session-5.scope", "logout": "It outlives that login"},
+    "started_beside_unit": {
+        "scope": "session-5.scope",
+        "logout": "It ends when that login ends",
+        "boot": "starts nginx.service",
+    },
     "not_checked": {"what": "the disks", "why": "PermissionError: [Errno 13] Permission denied: '/run'"},
     "pending_config": {"loaded": "2026-11-20 08:00:00"},
     "listener_busy": {"why": "Address already in use"},
