@@ -17,8 +17,9 @@ def unit_notes(report: Report) -> list[str]:
         )
     elif unit.guard is not None:
         notes.append(
-            f"The unit {safe(unit.name)} is still guarded, and refuses a stop and a restart: a visit was cut off. The next one "
-            f"removes the guard, or on the host: {no_guard(unit.name)}"
+            f"The unit {safe(unit.name)} is still guarded, and refuses a stop and a restart, although nginx is no longer held. "
+            "The next upgrade, commit or rollback of this host removes the guard, or on the host: "
+            f"{no_guard(unit.name)}"
         )
     if not unit.follows:
         master = report.masters[0].pid
