@@ -43,6 +43,8 @@ def plan_text(plan: Plan, policy: Policy, max_failures: str, release: str, rollo
     ]
     if not policy.guard:
         lines.append("Not guarded (--no-guard): a restart by hand, needrestart or a package ends a held nginx.")
+    if policy.hold_package:
+        lines.append("Package: each host's package of nginx is held before the first change, until commit or rollback.")
     if policy.allow:
         lines.append(f"Allowed, and recorded: {', '.join(policy.allow)}.")
     return "\n".join(safe(line) for line in lines)

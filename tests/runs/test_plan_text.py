@@ -59,6 +59,11 @@ def test_the_plan_says_when_held_hosts_are_not_guarded() -> None:
     assert "guarded" not in text_of(Policy())
 
 
+def test_the_plan_says_when_the_package_is_held() -> None:
+    assert "Package: each host's package of nginx is held" in text_of(Policy(hold_package=True))
+    assert "Package" not in text_of(Policy())
+
+
 def test_the_plan_says_whether_there_is_a_lease() -> None:
     assert "neither visits nor commits it for 1m30s." in text_of(Policy(lease_s=90.0))
     assert "No lease: " in text_of(Policy(lease_s=0.0))

@@ -1,4 +1,4 @@
-"""Which package owns nginx's file. dpkg is asked on this machine; the answers of rpm and apk are made by hand."""
+"""Which package owns nginx's file. dpkg is asked on this machine, rpm's answer is recorded, the others are made by hand."""
 
 import subprocess
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.support.onhost.recorded import PATH, RecordedMachine
 
 STATUS, RPMDB, APKDB = "/var/lib/dpkg/status", "/usr/lib/sysimage/rpm/rpmdb.sqlite", "/lib/apk/db/installed"
 MD5 = "1d183eea1b6e00d012acf4045eb34395"
-SHA256 = "c" * 64
+SHA256 = "58eaf5a78d580f5dbd49d31a5b733094169b31bfdf49055b74bcac2877d8f58c"
 
 
 def dpkg(search: str, name: str = PATH, want: str = "install") -> RecordedMachine:
@@ -24,8 +24,8 @@ def dpkg(search: str, name: str = PATH, want: str = "install") -> RecordedMachin
     return RecordedMachine(texts={STATUS: ""}, runs={argv: Ran(0, output, 0.1) for argv, output in runs.items()})
 
 
-# Written by hand after the format, unverified: rpm does not run here.
-RPM_ANSWER = f"nginx-core\t2:1.20.1-22.el9\t1764572400\n/usr/sbin/nginx\t{SHA256}\n/usr/share/doc/nginx-core\t\n"
+# Recorded from rpm 4.18 (Debian 12's) and a package that was built for it; a folder has no checksum.
+RPM_ANSWER = f"nginx-core\t2:1.20.1-22.el9\t1796112389\n/usr/sbin/nginx\t{SHA256}\n/usr/share/doc/nginx-core\t\n"
 
 
 def rpm(**texts: str) -> RecordedMachine:
@@ -69,7 +69,7 @@ def test_a_file_that_a_package_diverted_is_of_that_package() -> None:
 
 def test_rpm_names_the_package_the_checksum_and_when_it_was_installed() -> None:
     assert owner_of(rpm(), PATH) == Owner(
-        Manager.RPM, "nginx-core", "2:1.20.1-22.el9", SHA256, installed_at_s=1764572400.0
+        Manager.RPM, "nginx-core", "2:1.20.1-22.el9", SHA256, installed_at_s=1796112389.0
     )
 
 
