@@ -227,12 +227,15 @@ def _arrived(context: StepContext, request: Request) -> End:
 def _to_rest(way: Walk, end: End) -> End:
     """Bring the host to rest. Returns the visit's end, or another end if the host could not be brought to rest."""
     seen = way.context.look()
-    what = retreat(way.unfinished(seen))
+    left = way.unfinished(seen)
+    what = retreat(left)
     if what is Retreat.STAY:
         return end
     if what is Retreat.RESTORE_FILE:
         return _restore_file(way.context, end)
     calm = way.context._replace(target=elder_release(seen, way.context.record), go_on=lambda: None)
+    if left.has_swapped:  # What replaced the file of this very visit has spoilt its launch; the store keeps a copy.
+        calm = calm._replace(options=calm.options._replace(allow=calm.options.allow + ("path_changed",)))
     try:
         worse = Walk(way.visit, calm).go(Rest.FINAL, GOING_BACK)
     except Exception as error:  # As above.
