@@ -22,6 +22,7 @@ LONG_MODULES = {
     "tests/lab/test_start_nginx.py": 35,
     "tests/lab/test_interrupt.py": 50,
     "tests/lab/test_matrix.py": 60,
+    "tests/lab/test_unit_table.py": 60,
     "tests/lab/test_preflight.py": 55,
     "tests/lab/test_story.py": 50,
     "tests/lab/test_rehearsal.py": 45,

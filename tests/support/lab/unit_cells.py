@@ -6,7 +6,7 @@ host is the control, played in the same run. What he does to a held host has its
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -78,23 +78,19 @@ class Cell(NamedTuple):
         return f"{self.state.name}-{self.action.name}".lower()
 
 
-def cells(kind: str | None = None) -> tuple[Cell, ...]:
-    """All of them, or those that hosts of this kind play; the controls come first."""
-    every = (Cell(state, action) for state, actions in ACTIONS.items() for action in actions)
-    return tuple(cell for cell in every if kind is None or (cell.action in OF_PACKAGES) is (kind == WITH_PACKAGES))
-
-
 @dataclass(frozen=True, slots=True)
 class Held:
     """What must come of an action while there are two masters. `phases`: what status may say then; `refused`: systemd says
     no, and changes nothing; `retires`: the old master is ended, so that fleet finds a commit that was not its own; `loses`:
-    requests may fail, because the action takes all service away.
+    requests may fail, because the action takes all service away; `strays`: the master that systemd follows ends unseen, since
+    it is no child of systemd. Then status must say so, and the next visit that acts must put it right.
     """
 
     phases: tuple[str, ...]
     refused: bool = False
     retires: bool = False
     loses: bool = False
+    strays: bool = False
 
 
 HELD_RESULTS: Mapping[Action, Held] = {
@@ -121,6 +117,8 @@ VERIFYING_RESULTS: Mapping[Action, Held] = {
 
 def wanted(cell: Cell, kind: str) -> Held | None:
     """What must come of a cell; `None`: what comes of it on a host that fleet has never touched."""
+    if cell == Cell(State.RELOADED, Action.KILL_NEW):
+        return replace(HELD_RESULTS[cell.action], strays=MANNERS[kind].follows)
     if cell.action is Action.POWER and kind == BY_HAND:
         return Held(("DOWN",), loses=True)  # nothing starts it at a boot
     if cell.state is State.VERIFYING:
@@ -163,3 +161,22 @@ MANNERS: Mapping[str, Manner] = {
 """The kinds that are upgraded."""
 REFUSED: Mapping[str, str] = {"systemd-strict": "exec_paths"}
 """The kinds that preflight refuses, with the reason."""
+ALIKE = ("systemd-hardened", "systemd-sudo", "systemd-limits")
+"""The kinds with Debian's unit that differ in what nginx may do or in the login. They play FOR_ALIKE alone."""
+FOR_ALIKE = (
+    *(Cell(State.HELD, action) for action in (Action.RELOAD, Action.RESTART, Action.POWER, Action.LEASE)),
+    Cell(State.RELOADED, Action.RESTART),
+    Cell(State.RELOADED, Action.KILL_NEW),
+)
+
+
+def cells(kind: str | None = None) -> tuple[Cell, ...]:
+    """All of them, or those that hosts of this kind play; the controls come first."""
+    every = (Cell(state, action) for state, actions in ACTIONS.items() for action in actions)
+    return tuple(cell for cell in every if kind is None or _is_played(cell, kind))
+
+
+def _is_played(cell: Cell, kind: str) -> bool:
+    if (cell.action in OF_PACKAGES) is not (kind == WITH_PACKAGES):
+        return False
+    return kind not in ALIKE or cell in FOR_ALIKE

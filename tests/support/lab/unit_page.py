@@ -18,10 +18,15 @@ status* says (the phase, and whether the unit is guarded), and whether nginx *se
 one was on its way; the phase in which the host was in the end, after the operator typed `fleet rollback` (or, where nginx was
 gone, first the line that status prints).
 
+The *old master* runs what the host ran at first, the *new master* the release that fleet has brought. Three kinds that have
+Debian's unit with other settings play six of the rows.
+
 On a host that fleet has left (rolled back, committed) nothing may be worse than in the section of the hosts that fleet
 never touched. On a held host a guarded unit refuses every stop, and no request is lost but to a power cut. While nginx
 lives, MainPID is a master that lives. A row that breaks one of these rules is marked.
 """
+REFUSAL = "Operation refused"
+"""Of what systemd says when a guarded unit is to be stopped: the rest is long and always the same."""
 HEAD = "| action | kinds of hosts | lost | systemctl | MainPID, unit | status | afterwards |"
 
 
@@ -37,28 +42,25 @@ def page(results: Mapping[tuple[Cell, str], Shown], commit: str) -> str:
 def _section(results: Mapping[tuple[Cell, str], Shown], state: State) -> Iterable[str]:
     rows = [row for action in ACTIONS[state] for row in _rows(results, Cell(state, action))]
     if rows:
-        yield from ("", f"## A host {_as_title(state)}", "", HEAD, "|---" * 7 + "|", *rows)
-
-
-def _as_title(state: State) -> str:
-    return state.value
+        yield from ("", f"## {state.value.capitalize()}", "", HEAD, "|---" * 7 + "|", *rows)
 
 
 def _rows(results: Mapping[tuple[Cell, str], Shown], cell: Cell) -> Iterable[str]:
     """Kinds that differ in nothing but in how many requests they lost are in one row."""
-    alike: dict[tuple[str, ...], list[Shown]] = {}
+    alike: dict[tuple[tuple[str, ...], int], list[Shown]] = {}
     for kind in MANNERS:
         shown = results.get((cell, kind))
         if shown is not None:
-            alike.setdefault(_seen(shown, _problems(results, cell, kind)), []).append(shown)
-    for (said, unit, status, ended), same in alike.items():
+            alike.setdefault((_seen(shown, _problems(results, cell, kind)), shown.cut), []).append(shown)
+    for (columns, _), same in alike.items():
         kinds = ", ".join(one.kind for one in same)
-        yield f"| {cell.action.value} | {kinds} | {_lost(same)} | {said} | {unit} | {status} | {ended} |"
+        yield f"| {cell.action.value} | {kinds} | {_lost(same)} | {' | '.join(columns)} |"
 
 
-def _seen(shown: Shown, found: Sequence[str]) -> tuple[str, str, str, str]:
+def _seen(shown: Shown, found: Sequence[str]) -> tuple[str, ...]:
     typed = shown.cell.action not in (Action.KILL_NEW, Action.KILL_OLD, Action.KILL_ONLY, Action.POWER, Action.LEASE)
-    said = f"{shown.code}{': ' + shown.said if shown.said else ''}" if typed else "-"
+    line = REFUSAL if REFUSAL in shown.said else shown.said
+    said = f"{shown.code}{': ' + line if line else ''}" if typed else "-"
     unit = f"{shown.main.value}; {shown.active}" + (f"; {shown.restarts} restarts" if shown.restarts else "")
     guard = ", guarded" if shown.guard else ""
     serves = "serves" if shown.serves else "does not serve"

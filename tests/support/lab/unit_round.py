@@ -59,7 +59,12 @@ class Round:
         self._each(make_plain)
         targets = {host.name: f"{host.address}:80" for host in self.hosts}
         clients = Traffic(
-            targets, rate_per_s=RATE_PER_S, keepalive=1, slow=self.cell.action is Action.STOP, slow_s=SLOW_S
+            targets,
+            rate_per_s=RATE_PER_S,
+            keepalive=1,
+            keepalive_rate_per_s=2.0,
+            slow=self.cell.action is Action.STOP,
+            slow_s=SLOW_S,
         )
         with clients as traffic:
             traffic.mark("reach")
@@ -133,6 +138,7 @@ class Round:
         shown.masters = len(Inside(host).masters())
         shown.serves = host.exec(["python3", "-c", ASKS]).returncode == 0
         shown.phase, shown.guard = str(told["phase"]), bool((told["unit"] or {}).get("guard"))
+        shown.follows = bool((told["unit"] or {"follows": True})["follows"])
         shown.committed_by = told["committed_by"] or ""
 
     def _take_back(self, told: Mapping[str, dict[str, Any]]) -> None:
@@ -218,7 +224,7 @@ class Round:
         short = ("new", "keepalive")
         shown.before = sum(reach.failed(client, host.name) for client in short)
         shown.lost = sum(act.failed(client, host.name) for client in short)
-        shown.after = 0 if not shown.serves else sum(end.failed(client, host.name) for client in short)
+        shown.after = 0 if not shown.masters else sum(end.failed(client, host.name) for client in short)
         shown.asked = sum(act.requests(client, host.name) for client in short)
         # A download that the action cuts began before it, also before fleet's own work.
         slow = [each for each in report.failures if (each.host, each.client) == (host.name, SLOW)]

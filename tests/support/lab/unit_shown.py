@@ -24,8 +24,8 @@ class Shown:
 
     `lost` are the requests without an answer that began between the action and the look at its result, of `asked`;
     `before` and `after` are those of fleet's own work around it; `cut` are the downloads that were cut. `code` and `said`
-    are the action's own. `main`, `active`, `restarts` are what systemd shows then; `masters` how many live; `phase` and
-    `guard` what `fleet status` says, `note` the line that it gives to start nginx, `committed_by` who
+    are the action's own. `main`, `active`, `restarts` are what systemd shows then; `masters` how many live; `phase`,
+    `guard` and `follows` what `fleet status` says, `note` the line that it gives to start nginx, `committed_by` who
     ended the old master. `ended` is its phase after the way back, and
     `faults` is what was wrong there.
     """
@@ -46,6 +46,7 @@ class Shown:
     serves: bool = False
     phase: str = ""
     guard: bool = False
+    follows: bool = True
     note: str = ""
     committed_by: str = ""
     ended: str = ""
@@ -69,6 +70,11 @@ def problems(shown: Shown, control: Shown | None) -> list[str]:
 def _of_systemd(shown: Shown, control: Shown | None) -> Iterator[str]:
     """Whenever nginx lives, systemd follows a master that lives, and knows the unit as active."""
     if not MANNERS[shown.kind].follows or not shown.masters or shown.cell.state is State.UNTOUCHED:
+        return
+    held = wanted(shown.cell, shown.kind)
+    if held is not None and held.strays and shown.main is Main.GONE:
+        if shown.follows:
+            yield "status does not say that the unit follows no master"
         return
     if shown.main not in (Main.OLD, Main.NEW, Main.PACKAGE) and (control is None or shown.main is not control.main):
         yield f"MainPID is {shown.main.value}"
