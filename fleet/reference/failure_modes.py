@@ -297,7 +297,7 @@ MODES = (
     _mode(
         38,
         "a systemd unit without the right PIDFile=, or one in which the new file can't be executed",
-        "unit_pid_file unit_type unit_by_hand started_by_hand started_beside_unit exec_paths",
+        "unit_pid_file unit_type unit_lost unit_by_hand started_by_hand started_beside_unit exec_paths",
         "",
         "fleet refuses: systemd would end the new master together with the old one, or no new master would start.",
     ),

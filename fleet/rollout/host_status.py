@@ -210,7 +210,7 @@ class HostStatus:
     def drain_pending(self) -> bool:
         """Whether a commit left the host held because connections to the old workers had not ended in time."""
         is_held = self.held and self.progress is Progress.UPGRADED and self.visited(Ask.COMMIT) > 0
-        return is_held and not self.retires_itself
+        return is_held and not self.retires_itself and self.fault is None
 
     @property
     def retires_itself(self) -> bool:

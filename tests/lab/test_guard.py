@@ -104,6 +104,24 @@ def test_a_host_that_went_down_while_held_loses_its_guard_at_the_next_visit(lab:
     assert shown(host) == (serving(host), "active")
 
 
+def test_a_unit_that_is_masked_while_held_is_not_committed_and_goes_back(lab: Lab, release: Path) -> None:
+    hold(lab, release)
+    reloaded = lab.hosts[1]
+    reloaded.sh("systemctl reload nginx")
+    for host in lab.hosts:
+        host.sh("systemctl mask nginx")
+
+    ran = fleet(lab, "commit", "-l", lab.hosts[0].name, "-y", "--output", "jsonl")
+
+    assert (ran.code, "unit_lost" in ran.out, "still drain" in ran.said) == (3, True, False), ran.said
+    assert status(lab)[lab.hosts[0].name]["phase"] == "TRIAL"
+    go_back(lab)
+    for host in lab.hosts:
+        assert (guards(host), shown(host)) == ("", (serving(host), "active"))
+        host.sh("systemctl unmask nginx; systemctl daemon-reload; systemctl restart nginx")
+        assert shown(host) == (serving(host), "active")
+
+
 def test_a_unit_with_an_escaped_name_of_a_template_is_guarded_and_followed(lab: Lab, release: Path) -> None:
     for host in lab.hosts:
         host.sh(

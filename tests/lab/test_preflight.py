@@ -190,6 +190,7 @@ SCENES = {
     ),
     "unit_type": Scene(shell=systemd(f"Id={UNIT}\\\\nType=simple\\\\nPIDFile=\\\\nMainPID=@PID@\\\\n")),
     "unit_pid_file": Scene(shell=systemd(f"Id={UNIT}\\\\nType=forking\\\\nPIDFile=\\\\nMainPID=@PID@\\\\n")),
+    "unit_lost": Scene(shell=systemd(f"Id={UNIT}\\\\nLoadState=masked\\\\nMainPID=@PID@\\\\n")),
     "unit_main_pid_fixed": Scene(
         shell=systemd(f"Id={UNIT}\\\\nType=forking\\\\nPIDFile={PID_FILE}\\\\nMainPID=77\\\\n")
         + "; rm /run/systemd/notify"

@@ -17,6 +17,7 @@ from fleet.onhost.system.machine import Machine
 from fleet.onhost.system.mounts import NO_EXEC, read_mounts
 from fleet.onhost.systemd import by_hand
 from fleet.onhost.systemd.effects import is_harmful, settings, when_held, when_stale
+from fleet.onhost.systemd.misfit import misfit
 from fleet.onhost.systemd.service_manager import NoAnswer, why_mute, why_unwritable
 from fleet.onhost.systemd.transient import ends_at_logout
 from fleet.onhost.systemd.unit import Unit, session_of, unit_of
@@ -87,16 +88,11 @@ def _by_hand(subject: Subject) -> List[Finding]:
 
 def _misfit(subject: Subject, unit: Unit) -> List[Finding]:
     """Why the unit can't have an nginx that changes its master."""
-    pid, pid_file = subject.old.pid, subject.seen.pid_file or ""
-    if not unit.owns_nginx:
-        if unit.main_pid != pid:
-            return [finding("unit_by_hand", unit=unit.name, pid=pid)]
-        return [finding("unit_type", pid=pid, unit=unit.name, type=unit.type or "unknown", pid_file=pid_file)]
-    theirs, real_path = unit.pid_file, subject.machine.real_path
-    if unit.type == "forking" and (not theirs or real_path(theirs) != real_path(pid_file)):
-        has = "PIDFile=%s" % theirs if theirs else "no PIDFile="
-        return [finding("unit_pid_file", unit=unit.name, has=has, pid_file=pid_file)]
-    return []
+    pid = subject.old.pid
+    if unit.is_there and not unit.owns_nginx and unit.main_pid != pid:
+        return [finding("unit_by_hand", unit=unit.name, pid=pid)]
+    found = misfit(subject.machine, unit, subject.seen.pid_file, pid)
+    return [finding(found.word, **found.facts)] if found is not None else []
 
 
 def _main_pid(subject: Subject, unit: Unit) -> List[Finding]:

@@ -18,6 +18,12 @@ UNIT = (
         "Set `PIDFile={pid_file}` in the unit, then run `systemctl daemon-reload`.",
     ),
     refusal(
+        "unit_lost",
+        "The systemd unit {unit} is masked, or its file is gone: systemd has lost its pid file, and would end nginx when the "
+        "old master exits.",
+        "Put its file back if that is gone. Then, on the host as root: `{cure}`, and type the command once more.",
+    ),
+    refusal(
         "unit_main_pid_fixed",
         "The systemd unit {unit} has {main} as its main process, not nginx (pid {pid}), and fleet can't tell systemd of it: "
         "{why}. Until then: {then}.",

@@ -11,6 +11,7 @@ from fleet.onhost.observation import Master, Observation
 from fleet.onhost.steps.context import StepContext, StepFailed, StepRefused, WinchPending, find, pair
 from fleet.onhost.steps.own_files import put_at
 from fleet.onhost.steps.recover_release import has_or_rescued
+from fleet.onhost.steps.unit_follows import ends_with_old
 
 DRAIN_SEEN_S = 15.0
 USR1_SEEN_S = 3.0
@@ -99,6 +100,9 @@ def retire(context: StepContext, seen: Observation) -> bool:
     old, new = pair(context.look())
     if not new.accepting:
         raise StepFailed("new_not_serving", when=" left")
+    ends = ends_with_old(context.instance, context.look())
+    if ends is not None:
+        raise StepRefused(ends.word, **ends.facts)
     if old.listeners:
         context.send(old, signal.SIGQUIT)
     patience_s = RETIRE_SEEN_S if in_time else 0.0

@@ -13,6 +13,7 @@ from fleet.onhost.protocol import Finding
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.systemd import by_hand, main_pid
 from fleet.onhost.systemd.effects import when_stale
+from fleet.onhost.systemd.misfit import Misfit, misfit
 from fleet.onhost.systemd.service_manager import POLL_S, NoAnswer
 from fleet.onhost.systemd.unit import Unit, unit_of
 
@@ -53,7 +54,12 @@ def unit_that_started(instance: Instance, seen: Observation) -> Optional[str]:
 
 
 def is_of(instance: Instance, unit: Unit, seen: Observation) -> bool:
-    """Whether the unit owns this nginx: it follows the same pid file, or it started nginx and follows nothing (oneshot)."""
+    """Whether the unit owns this nginx: it follows the same pid file, or it started nginx and follows nothing (oneshot).
+
+    A unit that was masked since, or whose file is gone, has no settings any more: it owns the nginx that it follows.
+    """
+    if not unit.is_there:
+        return unit.main_pid in [master.pid for master in seen.masters]
     if not unit.has_main or not unit.pid_file or not seen.pid_file:
         return unit.owns_nginx and not unit.has_main
     return instance.machine.real_path(unit.pid_file) == instance.machine.real_path(seen.pid_file)
@@ -88,6 +94,20 @@ def await_followed(instance: Instance, say: Say, seen: Observation) -> None:
     except NoAnswer:
         pass  # `follow` says so.
     follow(instance, say, seen, RECENT_S)
+
+
+def ends_with_old(instance: Instance, seen: Observation) -> Optional[Misfit]:
+    """Why systemd would end all of nginx when the old master exits, or `None`.
+
+    It would where that is its main process and it knows no pid file to read the next one from: somebody has masked or edited
+    the unit while nginx was held. A systemd that does not answer stands in no one's way.
+    """
+    name, old = name_of_unit(instance, seen.masters), seen.masters[0].pid
+    try:
+        unit = instance.systemd.show(name) if name is not None else None
+    except NoAnswer:
+        return None
+    return misfit(instance.machine, unit, seen.pid_file, old) if unit is not None and unit.main_pid == old else None
 
 
 def _say_corrected(instance: Instance, say: Say, unit: Unit, seen: Observation) -> None:

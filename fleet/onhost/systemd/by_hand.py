@@ -20,6 +20,12 @@ def no_guard(unit: str) -> str:
     return "rm %s && systemctl daemon-reload" % quote(drop_in_path(unit))
 
 
+def regain(unit: str) -> str:
+    """The line that ends every mask of a unit, and has systemd read its file again. Without a mask it changes nothing."""
+    name = quote(unit)
+    return "systemctl unmask {name}; systemctl unmask --runtime {name}; systemctl daemon-reload".format(name=name)
+
+
 def follow(unit: str, pid: int) -> str:
     """The line that has systemd take this process for the unit's main one."""
     folder = os.path.dirname(drop_in_path(unit))

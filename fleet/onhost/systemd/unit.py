@@ -46,8 +46,8 @@ class Unit(NamedTuple):
 
     @property
     def has_main(self) -> bool:
-        """Whether systemd follows a process of this unit that came from a pid file."""
-        return self.type == "forking"
+        """Whether systemd follows a process of this unit that came from a pid file. A unit masked since still has it."""
+        return self.type == "forking" or (not self.is_there and self.main_pid != 0)
 
     @property
     def owns_nginx(self) -> bool:

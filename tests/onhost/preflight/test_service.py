@@ -35,6 +35,8 @@ SHOWN = {
     "kill-process": "Type=forking\nPIDFile=/run/nginx.pid\nMainPID=812\nId=nginx.service\nKillMode=process\n"
     "TimeoutStopUSec=1min 30s\n",
     "outdated": "Type=forking\nPIDFile=/run/nginx.pid\nMainPID=812\nId=nginx.service\nNeedDaemonReload=yes\n",
+    "masked": "Type=\nPIDFile=\nMainPID=812\nId=nginx.service\nLoadState=masked\nActiveState=active\n",
+    "gone-and-stale": "Type=\nPIDFile=\nMainPID=77\nId=nginx.service\nLoadState=not-found\nActiveState=active\n",
     "by-hand-under-ssh": "Type=notify\nPIDFile=\nMainPID=99\nId=ssh.service\nActiveState=active\n",
 }
 SHOW = ("systemctl", "show", "--property=" + PROPERTIES, "--", "nginx.service")
@@ -60,6 +62,8 @@ def a_host(shown: Ran | None, cgroup: str = "0::/system.slice/nginx.service\n") 
         ("other-pid-file", ["unit_pid_file"]),
         ("stale-main", ["unit_main_pid"]),
         ("by-hand-under-ssh", ["unit_by_hand"]),
+        ("masked", ["unit_lost"]),
+        ("gone-and-stale", ["unit_lost"]),
         ("oneshot", []),
         ("main-pid-reload", ["unit_held"]),
         ("kill-process", ["unit_held"]),
