@@ -49,7 +49,7 @@ def stub(folder: Path, body: str) -> Mapping[str, Bundle]:
     package = folder / "onhost"
     package.mkdir(parents=True)
     source = Path(fleet.onhost.__file__).parent
-    for name in ("__init__.py", "protocol.py", "wire.py"):
+    for name in ("__init__.py", "protocol.py", "views.py", "wire.py"):
         shutil.copy(source / name, package / name)
     for name in ("bootstrap", "reasons"):
         shutil.copytree(source / name, package / name, ignore=shutil.ignore_patterns("__pycache__"))
