@@ -60,6 +60,7 @@ class Walk:
         self.context = context
         self._verified: Optional[Tuple[int, int]] = None
         self._taken: List[Tuple[Step, Optional[int]]] = []
+        self._has_swapped = False
         self._drain_pending = False
         self._winch_pending = False
 
@@ -95,7 +96,7 @@ class Walk:
             path_right=now.path_right,
             has_master=bool(seen.masters),
             file_before=seen.path_sha256 == self.context.record.before_file,
-            has_swapped=any(step is Step.SWAP for step, _ in self._taken),
+            has_swapped=self._has_swapped,
             has_verified=self._verified is not None,
             winch_pending=self._winch_pending,
         )
@@ -160,7 +161,9 @@ class Walk:
                 return ended_by(error)
             return End(Outcome.DONE)
 
-        return self.visit.take(step, act)
+        end = self.visit.take(step, act)
+        self._has_swapped |= step is Step.SWAP and end.outcome is not Outcome.REFUSED  # Refused, it changed nothing.
+        return end
 
     def _act(self, step: Step, seen: Observation) -> None:
         if step is Step.VERIFY:
