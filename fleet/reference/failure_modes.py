@@ -304,15 +304,15 @@ MODES = (
     _mode(
         39,
         "systemd's main process is not the serving master",
-        "unit_main_pid unit_main_pid_fixed",
+        "unit_main_pid unit_main_pid_fixed unit_ended",
         "unit_corrected unit_main_pid_stale unit_unseen",
         "fleet tells systemd of the old master before the new one ends, and compares at the end of each visit that may act.",
     ),
     _mode(
         40,
         "the package manager upgrades nginx by itself",
-        "package_lock packaged package_upgrade_comes package_run_now package_not_held",
-        "swap_unseen went_back image_deleted path_changed path_left committed_elsewhere",
+        "package_lock packaged package_upgrade_comes package_run_now",
+        "package_not_held swap_unseen went_back image_deleted path_changed path_left committed_elsewhere",
         "fleet refuses while the package manager's lock is held, and names what may upgrade the binary; `--hold-package` "
         "holds it. A package's file is not overwritten unasked. needrestart finds the old binary's name, and lets it run.",
     ),

@@ -199,6 +199,9 @@ SCENES = {
         shell=f"mount --bind {PREFIX}/sbin {PREFIX}/sbin; mount --bind {PROGRAM} {PROGRAM}; "
         f"mount -o remount,bind,noexec {PREFIX}/sbin"
     ),
+    "unit_ended": Scene(
+        shell=systemd(f"Id={UNIT}\\\\nType=forking\\\\nPIDFile={PID_FILE}\\\\nMainPID=0\\\\nActiveState=failed\\\\n")
+    ),
     "unit_main_pid": Scene(shell=systemd(f"Id={UNIT}\\\\nType=forking\\\\nPIDFile={PID_FILE}\\\\nMainPID=77\\\\n")),
     "unit_by_hand": Scene(shell=systemd(f"Id={UNIT}\\\\nType=notify\\\\nMainPID=77\\\\n")),
     "started_beside_unit": Scene("systemd-by-hand", pid_file="/run/nginx.pid"),

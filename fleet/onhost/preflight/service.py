@@ -98,6 +98,8 @@ def _misfit(subject: Subject, unit: Unit) -> List[Finding]:
 def _main_pid(subject: Subject, unit: Unit) -> List[Finding]:
     """Whether systemd follows the running master, or can be told of it."""
     pid = subject.old.pid
+    if unit.has_ended:
+        return [finding("unit_ended", unit=unit.name, active=unit.active, pid=pid)]
     if not unit.has_main or unit.main_pid == pid:
         return []
     facts = {"unit": unit.name, "main": "pid %d" % unit.main_pid, "pid": pid}

@@ -43,6 +43,12 @@ UNIT = (
         "To correct it now, on the host as root: `{cure}`.",
     ),
     warning(
+        "unit_ended",
+        "The systemd unit {unit} has ended ({active}), and nginx (pid {pid}) runs on in its control group: systemd neither "
+        "reloads nor stops it, and a start would fail, because the ports are taken.",
+        "At a quiet time, end nginx and have its unit start it: `kill -QUIT {pid}`, then `systemctl start {unit}`.",
+    ),
+    warning(
         "unit_by_hand",
         "The systemd unit {unit} did not start nginx (pid {pid}), which only runs among its processes: a stop of that unit "
         "would end nginx.",

@@ -56,10 +56,11 @@ def unit_that_started(instance: Instance, seen: Observation) -> Optional[str]:
 def is_of(instance: Instance, unit: Unit, seen: Observation) -> bool:
     """Whether the unit owns this nginx: it follows the same pid file, or it started nginx and follows nothing (oneshot).
 
-    A unit that was masked since, or whose file is gone, has no settings any more: it owns the nginx that it follows.
+    A unit that was masked since, or whose file is gone, has no settings any more: it owns the nginx that it follows, or that
+    has outlived it.
     """
     if not unit.is_there:
-        return unit.main_pid in [master.pid for master in seen.masters]
+        return unit.has_ended or unit.main_pid in [master.pid for master in seen.masters]
     if not unit.has_main or not unit.pid_file or not seen.pid_file:
         return unit.owns_nginx and not unit.has_main
     return instance.machine.real_path(unit.pid_file) == instance.machine.real_path(seen.pid_file)
@@ -73,6 +74,9 @@ def follow(instance: Instance, say: Say, seen: Observation, age_s: float = 0.0) 
     unit: Optional[Unit] = None
     try:
         unit = own_unit(instance, seen, age_s)
+        if unit is not None and unit.has_ended:
+            _say_once(instance, say, finding("unit_ended", unit=unit.name, active=unit.active, pid=master.pid))
+            return
         if unit is None or not unit.has_main or unit.main_pid == master.pid:
             return
         main_pid.follow(instance.systemd, unit, master.pid)
@@ -90,6 +94,8 @@ def await_followed(instance: Instance, say: Say, seen: Observation) -> None:
             unit = own_unit(instance, seen)
             if unit is None or not unit.has_main or unit.main_pid == seen.masters[0].pid:
                 return
+            if unit.has_ended:
+                break
             machine.pause(POLL_S)
     except NoAnswer:
         pass  # `follow` says so.
@@ -132,6 +138,10 @@ def _say_stale(instance: Instance, say: Say, unit: Optional[Unit], seen: Observa
             then=when_stale(unit),
             cure=by_hand.follow(unit.name, pid),
         )
+    _say_once(instance, say, found)
+
+
+def _say_once(instance: Instance, say: Say, found: Finding) -> None:
     if instance.systemd.first_time(found.message):
         instance.note(warning=found.reason, message=found.message)
         say(found)

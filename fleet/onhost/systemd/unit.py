@@ -50,6 +50,11 @@ class Unit(NamedTuple):
         return self.type == "forking" or (not self.is_there and self.main_pid != 0)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether systemd takes the unit for ended, whatever still runs in its control group. It heeds no MAINPID= then."""
+        return self.active in ("inactive", "failed")
+
+    @property
     def owns_nginx(self) -> bool:
         """Whether such a unit can own an nginx that became a daemon. Another one (that of sshd) only has it in its group."""
         return self.type == "forking" or (self.type == "oneshot" and self.remains)

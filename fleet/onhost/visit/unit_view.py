@@ -33,7 +33,7 @@ def unit_view(instance: Instance, seen: Observation) -> Optional[UnitView]:
     masters = [master.pid for master in seen.masters]
     if masters and not is_of(instance, unit, seen) and unit.main_pid not in masters:
         return None
-    follows = not masters or not unit.has_main or unit.main_pid in masters
+    follows = not masters or (not unit.has_ended and (not unit.has_main or unit.main_pid in masters))
     return UnitView(unit.name, unit.main_pid, unit.active, follows, path)
 
 

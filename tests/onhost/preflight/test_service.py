@@ -29,6 +29,7 @@ SHOWN = {
     "no-pid-file": "Type=forking\nPIDFile=\nMainPID=812\nId=nginx.service\nActiveState=active\n",
     "other-pid-file": "Type=forking\nPIDFile=/run/other.pid\nMainPID=812\nId=nginx.service\nActiveState=active\n",
     "stale-main": "Type=forking\nPIDFile=/run/nginx.pid\nMainPID=700\nId=nginx.service\nActiveState=active\n",
+    "ended": "Type=forking\nPIDFile=/run/nginx.pid\nMainPID=0\nId=nginx.service\nActiveState=failed\n",
     "oneshot": "Type=oneshot\nRemainAfterExit=yes\nMainPID=0\nId=nginx.service\nActiveState=active\n",
     "main-pid-reload": "Type=forking\nPIDFile=/run/nginx.pid\nMainPID=812\nId=nginx.service\nActiveState=active\n"
     "ExecReload={ path=/bin/kill ; argv[]=/bin/kill -s HUP $MAINPID ; ignore_errors=no }\n",
@@ -61,6 +62,7 @@ def a_host(shown: Ran | None, cgroup: str = "0::/system.slice/nginx.service\n") 
         ("no-pid-file", ["unit_pid_file"]),
         ("other-pid-file", ["unit_pid_file"]),
         ("stale-main", ["unit_main_pid"]),
+        ("ended", ["unit_ended"]),
         ("by-hand-under-ssh", ["unit_by_hand"]),
         ("masked", ["unit_lost"]),
         ("gone-and-stale", ["unit_lost"]),

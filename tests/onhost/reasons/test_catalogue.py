@@ -150,6 +150,7 @@ OWN_FACTS: Mapping[str, Mapping[str, object]] = {
     "unit_type": {"type": "simple", "pid_file": "/run/nginx.pid"},
     "unit_pid_file": {"has": "no PIDFile=", "pid_file": "/run/nginx.pid"},
     "unit_lost": {"cure": "systemctl unmask nginx.service"},
+    "unit_ended": {"active": "failed"},
     "unit_main_pid": {"main": "pid 700"},
     "unit_main_pid_fixed": {"main": "pid 700", "why": "there is no /run/systemd/notify"},
     "exec_paths": {"setting": "NoExecPaths=, ExecPaths=/usr/sbin/nginx", "folder": "/usr/sbin"},
