@@ -23,7 +23,7 @@ def _guard_note(report: Report, unit: UnitView) -> str:
     if record is not None and record.state is State.BEGUN:
         keep = ", or `fleet commit` to keep the new release" if report.phase is Phase.NEW else ""
         return (
-            f"Guarded: a restart of {name} is refused. One of the two masters has ended, and the rollout is not over: type "
+            f"Guarded: a restart of {name} is refused. nginx no longer has two masters, and the rollout is not over: type "
             f"`fleet rollback`{keep}."
         )
     return (

@@ -72,6 +72,7 @@ def test_the_guard_goes_with_the_lease_with_undo_and_by_the_line_that_status_pri
     by_undo.sh(f"{line}; systemctl restart nginx")
 
 
+@pytest.mark.long
 def test_without_a_guard_preflight_says_what_a_restart_would_do_and_one_that_fails_does_not_stop_the_upgrade(
     lab: Lab, release: Path
 ) -> None:
@@ -122,6 +123,7 @@ def test_a_unit_that_is_masked_while_held_is_not_committed_and_goes_back(lab: La
         assert shown(host) == (serving(host), "active")
 
 
+@pytest.mark.long
 def test_a_unit_with_an_escaped_name_of_a_template_is_guarded_and_followed(lab: Lab, release: Path) -> None:
     for host in lab.hosts:
         host.sh(

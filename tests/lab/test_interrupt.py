@@ -87,7 +87,10 @@ def last_journaled(lab: Lab, rollout: str) -> dict[str, object]:
     return event
 
 
-@pytest.mark.parametrize("heard", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "heard",
+    [signal.SIGINT, *(pytest.param(other, marks=pytest.mark.long) for other in (signal.SIGTERM, signal.SIGHUP))],
+)
 def test_a_rollout_that_turns_back_comes_to_rest_and_is_resumed(heard: signal.Signals, lab: Lab, release: Path) -> None:
     code, said = turned(lab, release, '"batch_closed"', heard)
 
@@ -98,7 +101,9 @@ def test_a_rollout_that_turns_back_comes_to_rest_and_is_resumed(heard: signal.Si
     agrees(lab, "NEW", sha256(release))
 
 
-@pytest.mark.parametrize("step", ["swap", "launch", "drain"])
+@pytest.mark.parametrize(
+    "step", ["launch", *(pytest.param(other, marks=pytest.mark.long) for other in ("swap", "drain"))]
+)
 def test_ctrl_c_in_a_step_takes_the_host_to_its_nearest_rest(step: str, lab: Lab, release: Path) -> None:
     code, said = turned(lab, release, f'"{step}"', signal.SIGINT)
 

@@ -120,6 +120,7 @@ def test_fleet_holds_the_package_and_releases_it(lab: Lab, release: Path, newer:
         assert "Inst nginx [" in host.sh("apt-get -s upgrade")
 
 
+@pytest.mark.long
 def test_undo_on_the_console_releases_it_too_but_not_what_a_person_holds(lab: Lab, release: Path) -> None:
     host = lab.hosts[0]
     run(lab, 0, "upgrade", str(release), *HELD, "--hold-package")

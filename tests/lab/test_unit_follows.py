@@ -103,7 +103,10 @@ def test_after_a_reload_while_held_and_a_rollback_no_reload_and_no_restart_is_an
         assert shown(host) == (serving(host), "active")
 
 
-@pytest.mark.parametrize("guard", [(), ("--no-guard",)], ids=["guarded", "not guarded"])
+@pytest.mark.parametrize(
+    "guard",
+    [pytest.param((), id="guarded"), pytest.param(("--no-guard",), id="not guarded", marks=pytest.mark.long)],
+)
 def test_a_main_process_that_is_gone_is_seen_and_corrected_by_the_line_of_status_and_by_the_next_visit(
     lab: Lab, release: Path, guard: tuple[str, ...]
 ) -> None:

@@ -158,6 +158,7 @@ def test_at_the_deadline_the_host_stays_held_and_says_what_to_type(lab: Lab, rel
     assert status(lab)[host.name]["why"] is None
 
 
+@pytest.mark.long
 def test_at_the_deadline_the_host_cuts_what_is_left_if_it_is_told_to(lab: Lab, release: Path) -> None:
     host = lab.hosts[0]
     with download(lab) as client:
@@ -171,6 +172,7 @@ def test_at_the_deadline_the_host_cuts_what_is_left_if_it_is_told_to(lab: Lab, r
     assert cut[-1].endswith("connections cut: 1.")
 
 
+@pytest.mark.long
 def test_a_reboot_voids_what_was_left_to_the_host(lab: Lab, release: Path) -> None:
     host = lab.hosts[0]
     with download(lab):
@@ -182,6 +184,7 @@ def test_a_reboot_voids_what_was_left_to_the_host(lab: Lab, release: Path) -> No
     assert (told["phase"], told["unconfirmed"], told["retirement"]) == ("NEW", True, None)
 
 
+@pytest.mark.long
 def test_a_logout_that_ends_everything_else_does_not_end_the_watcher(make_lab: MakeLab, release: Path) -> None:
     lab = make_lab(1, {"lab-001": "systemd-sudo"})
     host = lab.hosts[0]

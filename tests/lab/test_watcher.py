@@ -74,6 +74,7 @@ def test_systemd_starts_a_watcher_again_that_was_killed_and_keeps_it_over_a_relo
     wait_until_equal(lambda: status(lab)[host.name]["watcher"]["is_alive"], True, "status sees it")
 
 
+@pytest.mark.long
 def test_where_systemd_starts_no_unit_the_watcher_ends_at_logout_and_fleet_says_so(lab: Lab, release: Path) -> None:
     host = lab.hosts[0]
     host.sh("mv /usr/bin/systemd-run /usr/bin/systemd-run.away")
