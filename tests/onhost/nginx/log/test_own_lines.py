@@ -188,9 +188,9 @@ def test_the_start_is_found_many_rotations_ago(nginx: PrivateNginx) -> None:
 @pytest.mark.parametrize("is_packed", [False, True])
 def test_the_start_is_found_in_a_log_that_is_far_too_large_to_read(nginx: PrivateNginx, is_packed: bool) -> None:
     text = nginx.log.read_text()
-    day = text[:10]
+    now = text.splitlines()[-1][:19]
     early = f"2020/01/01 00:00:00 [error] 1#1: {'x' * 1000}\n" * 6000
-    late = f"{day} 23:59:59 [error] 1#1: {'x' * 1000}\n" * 9000
+    late = f"{now} [error] 1#1: {'x' * 1000}\n" * 9000
     nginx.log.write_text(early + text + late)
     if is_packed:
         pack(rotate(nginx))
