@@ -153,32 +153,24 @@ ROLLBACK_DRAINS = "On committed hosts: how long to wait for the upgraded master'
 
 def allow_overwrite_option() -> Decorator:
     """The one risk that the operator of a rollback can accept."""
-    return option(
-        "--allow",
-        env="ALLOW",
-        panel=SAFETY,
-        multiple=True,
-        metavar="REASON",
-        show_default="none",
-        help="Accept the risk of this refusal, which is then recorded. REASON is path-changed: a file at nginx's path that is "
-        "neither the rollout's release nor the one before it, such as that of a newer package, is overwritten.",
+    return _allow(
+        "Accept the risk of this refusal, which is then recorded. REASON is path-changed: a file at nginx's path that is "
+        "neither the rollout's release nor the one before it, such as that of a newer package, is overwritten."
     )
 
 
 def allow_option(overrides: bool = False) -> Decorator:
     """The risks that the operator accepts."""
     more = " Added to what the rollout started with." if overrides else ""
-    return option(
-        "--allow",
-        env="ALLOW",
-        panel=SAFETY,
-        multiple=True,
-        metavar="REASON",
-        show_default="none",
-        help=f"Accept the risk of this preflight refusal, which is then recorded. REASON is one of: {OVERRIDABLE}. Or "
+    return _allow(
+        f"Accept the risk of this preflight refusal, which is then recorded. REASON is one of: {OVERRIDABLE}. Or "
         "log-line=PATTERN: log lines of the new release that do not count against it. PATTERN is a part of a line's text, "
-        f"with * for any characters. Repeatable.{more}",
+        f"with * for any characters. Repeatable.{more}"
     )
+
+
+def _allow(text: str) -> Decorator:
+    return option("--allow", env="ALLOW", panel=SAFETY, multiple=True, metavar="REASON", show_default="none", help=text)
 
 
 def hold_package_option(overrides: bool = False) -> Decorator:

@@ -12,7 +12,6 @@ from typing import Callable, NamedTuple, Optional
 
 from fleet.onhost.protocol import Options, Request, Sender, State
 from fleet.onhost.state.store import InstanceStore
-from fleet.onhost.wire import Malformed
 
 LEASE = "lease.json"
 LOCK_WAIT_S = 30.0
@@ -33,12 +32,7 @@ class Lease(NamedTuple):
 
 def lease_of(own: InstanceStore) -> Optional[Lease]:
     """The lease in force; `None` if there is none, it can't be read, or the host was booted since."""
-    try:
-        found: Optional[Lease] = own.load(Lease, LEASE)
-    except Malformed:
-        return None
-    if found is None or found.boot_id != own.machine.boot_id():
-        return None
+    found: Optional[Lease] = own.load_of_boot(Lease, LEASE)
     return found
 
 

@@ -13,7 +13,6 @@ from fleet.onhost.observation import Worker
 from fleet.onhost.protocol import Options, Request, Sender
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.views import RetirementView
-from fleet.onhost.wire import Malformed
 
 RETIREMENT = "retirement.json"
 
@@ -38,12 +37,7 @@ class Retirement(NamedTuple):
 
 def in_force(own: InstanceStore) -> Optional[Retirement]:
     """The retirement; `None` if there is none, it can't be read, or the host was booted since."""
-    try:
-        found: Optional[Retirement] = own.load(Retirement, RETIREMENT)
-    except Malformed:
-        return None
-    if found is None or found.boot_id != own.machine.boot_id():
-        return None
+    found: Optional[Retirement] = own.load_of_boot(Retirement, RETIREMENT)
     return found
 
 

@@ -115,6 +115,14 @@ class InstanceStore:
         except Malformed as error:
             raise Malformed("%s/%s: %s" % (self.folder, name, error))
 
+    def load_of_boot(self, kind: Any, name: str) -> Any:
+        """As `load`, of a value with a `boot_id`; `None` also where it can't be read, or the host was booted since."""
+        try:
+            found = self.load(kind, name)
+        except Malformed:
+            return None
+        return found if found is not None and found.boot_id == self.machine.boot_id() else None
+
     def save(self, name: str, value: Any) -> None:
         """Write the value to the file, whole or not at all."""
         self.make()

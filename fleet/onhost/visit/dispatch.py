@@ -97,7 +97,6 @@ def _among_others(visit: Visit) -> End:
             with suppress(OSError):  # The fence keeps the watcher from it, too.
                 retirement.end(visit.instance.own)
         end = _guarded(visit)
-        settle_unit(visit)
         _settle(visit, end)
         return end
 
@@ -114,7 +113,6 @@ def _look_in(visit: Visit) -> End:
     if epoch is not None:
         with suppress(Busy, TakenOver), own.lock(LOCK_WAIT_S):  # A visit that has the lock settles the lease itself.
             check(own, request.rollout, epoch)
-            settle_unit(visit)
             _settle(visit, end)
     return end
 
@@ -128,13 +126,17 @@ def _look_afresh(visit: Visit) -> None:
             judge_afresh(visit.context(record, record.target), visit.instance.look())
 
 
+def _is_open(instance: Instance) -> bool:
+    """Whether the host is in a rollout that is neither committed nor taken back."""
+    record = instance.record
+    is_begun = record is not None and record.state is State.BEGUN
+    return record is not None and is_begun and classify(instance.look(), record.target) is not Phase.OLD
+
+
 def _free_package(visit: Visit) -> None:
     """Release the package that fleet has held, once no rollout is open here any more."""
-    own, record = visit.instance.own, visit.instance.record
-    if held_by_fleet(own) is None:
-        return
-    is_begun = record is not None and record.state is State.BEGUN
-    if record is not None and is_begun and classify(visit.instance.look(), record.target) is not Phase.OLD:
+    own = visit.instance.own
+    if held_by_fleet(own) is None or _is_open(visit.instance):
         return
     try:
         release_package(own)
@@ -149,6 +151,7 @@ def _settle(visit: Visit, end: End) -> None:
     A commit ends the lease even where old connections still drain: the operator has decided. A look renews only a lease
     that is in force: it makes none where a commit or a reboot has ended it.
     """
+    settle_unit(visit)
     _free_package(visit)
     own, request = visit.instance.own, visit.request
     record, ask = own.record, request.ask
@@ -156,7 +159,7 @@ def _settle(visit: Visit, end: End) -> None:
         with suppress(OSError):
             disclaim(own, request)  # The request began nothing here, so its claim must not block another one.
         return
-    is_open = record.state is State.BEGUN and classify(visit.instance.look(), record.target) is not Phase.OLD
+    is_open = _is_open(visit.instance)
     committed = ask is Ask.COMMIT and end.outcome is Outcome.DONE
     try:
         if not is_open or committed:
@@ -167,9 +170,8 @@ def _settle(visit: Visit, end: End) -> None:
             retirement.end(own)
         if not is_open or committed:
             own.remove(CLAIM)
-        for found in watcher.ensure_watched(
-            own
-        ):  # Also a visit that renews nothing: the last watcher may have been killed.
+        # Also for a visit that renews nothing: the last watcher may have been killed.
+        for found in watcher.ensure_watched(own):
             visit.find(found)
     except watcher.Unwatched as error:
         visit.find(finding("watcher_dead", error=error))
@@ -224,7 +226,6 @@ def _guarded(visit: Visit) -> End:
 def finish(visit: Visit) -> End:
     """Finish a commit that was left to the host. Its lock is held."""
     end = _guarded(visit)
-    settle_unit(visit)
     _settle(visit, end)
     return end
 
@@ -251,6 +252,5 @@ def go_back_by_lease(instance: Instance, record: Record, found: lease.Lease) -> 
         if end.outcome is not Outcome.DONE:
             own.write_record(record._replace(why="its lease ran out, and the rollback failed: %s" % end.message))
     instance.note(lease="ended", outcome=end.outcome.value, reason=end.reason, message=end.message)
-    settle_unit(visit)
     _settle(visit, end)
     return end

@@ -2,6 +2,7 @@
 a commit was left to it.
 """
 
+from functools import partial
 from typing import Tuple
 
 from fleet.onhost.instance import Instance
@@ -30,10 +31,7 @@ def _lease(own: InstanceStore) -> Errand:
 
 
 def _retirement(own: InstanceStore) -> Errand:
-    def do(is_last: bool) -> bool:
-        return retire_by_itself(own, is_last)
-
-    return Errand("retirement", lambda: retirement.due_in_s(own), do)
+    return Errand("retirement", lambda: retirement.due_in_s(own), partial(retire_by_itself, own))
 
 
 def log_lease(own: InstanceStore, found: lease.Lease) -> bool:

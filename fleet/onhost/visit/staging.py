@@ -41,8 +41,9 @@ def _remember_command(visit: Visit, seen: Observation) -> None:
     own = visit.instance.kept
     if own is None or len(seen.masters) != 1:
         return
-    now = own.serving._replace(argv=seen.masters[0].argv, unit=unit_that_started(visit.instance, seen))
-    if now != own.serving:
+    known = own.serving
+    now = known._replace(argv=seen.masters[0].argv, unit=unit_that_started(visit.instance, seen))
+    if now != known:
         with suppress(Busy), own.lock(0.0):
             own.write_serving(now)
 
