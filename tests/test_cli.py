@@ -94,8 +94,8 @@ def test_help_loads_no_heavy_library() -> None:
     assert ran.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("command", ["status", "inventory"])
-def test_a_command_without_a_journal_does_not_load_its_library(command: str, inventory: Path) -> None:
+@pytest.mark.parametrize("command", ["status", "inventory", "history"])
+def test_only_a_journal_on_a_server_needs_the_library_for_it(command: str, inventory: Path) -> None:
     code = (
         "import sys; from fleet import cli; from fleet.engine import Visits; from fleet.environment import Environment;"
         "from tests.support.pretend.visits import a_fleet; hosts = a_fleet(4);"

@@ -2,7 +2,10 @@
 
 location.py          the database that `--journal` names, and whether its file system supports shared memory and locks
 schema.py            the tables, and the migrations from every older version
-database.py          one open connection with durable writes; every error is a `JournalError`
+sql.py               the few statements that a database must take
+file_connection.py   a file, by the standard library's SQLite, with durable writes
+server_connection.py a database server, by SQLAlchemy; imported for a URL only
+database.py          one open connection and its transactions; every error is a `JournalError`
 process_identity.py  whether the process of another run still exists
 lock.py              the lock that lets one run per journal change hosts at a time
 run_summary.py       runs and rollouts, summed up from their first and last event

@@ -6,12 +6,10 @@ append at the same time.
 
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from types import TracebackType
-
-from sqlalchemy import ColumnElement, Connection, func, select
 
 from fleet.errors import JournalError, Refused
 from fleet.events import Event, EventType, dump, load
@@ -20,9 +18,12 @@ from fleet.journal.location import journal_location
 from fleet.journal.lock import Holder, JournalLock
 from fleet.journal.process_identity import this_process
 from fleet.journal.run_summary import RolloutSummary, Run, run_state
-from fleet.journal.schema import EVENTS, PROPERTIES
+from fleet.journal.schema import property_of
+from fleet.journal.sql import NO_VALUES, Connection, Values, one_of
 from fleet.onhost.text import listed, safe
 from fleet.onhost.wire import Malformed
+
+INSERT = "INSERT INTO events (rollout, run, at, type, host, body) VALUES (:rollout, :run, :at, :type, :host, :body)"
 
 
 class Journal(AbstractContextManager["Journal"]):
@@ -31,7 +32,7 @@ class Journal(AbstractContextManager["Journal"]):
     def __init__(self, database: Database) -> None:
         self._database = database
         with database.reading() as connection:
-            self.id = str(connection.scalar(select(PROPERTIES.c.value).where(PROPERTIES.c.name == "id")))
+            self.id = str(property_of(connection, "id"))
             """The random id that the journal got when it was created."""
 
     @classmethod
@@ -51,16 +52,14 @@ class Journal(AbstractContextManager["Journal"]):
 
     def append(self, run: str, event: Event) -> None:
         """Writes the event to disk, after all others. Raises `JournalError`."""
-        values = {
-            "rollout": event.rollout,
-            "run": run,
-            "at": event.at.astimezone(UTC).isoformat(timespec="microseconds"),
-            "type": event.type.value,
-            "host": None if event.host is None else safe(event.host),
-            "body": dump(event),
-        }
-        with self._database.writing() as connection:
-            connection.execute(EVENTS.insert(), values)
+        self.append_all(run, (event,))
+
+    def append_all(self, run: str, events: Iterable[Event]) -> None:
+        """Writes the events to disk in this order, all or none of them: one transaction. Raises `JournalError`."""
+        rows = [_row(run, event) for event in events]
+        if rows:
+            with self._database.writing() as connection:
+                connection.execute(INSERT, rows)
 
     def lock(self, operator: str, command: str, rollout: str = "", token: str | None = None) -> JournalLock:
         """The journal's lock, for this process; not acquired yet. `token` is the run that will hold it."""
@@ -70,24 +69,26 @@ class Journal(AbstractContextManager["Journal"]):
 
     def events(self, rollout: str, run: str | None = None, types: Collection[EventType] = ()) -> tuple[Event, ...]:
         """The events of a rollout, or of one of its runs, in the order in which they were written; of these types only."""
-        wanted = EVENTS.c.rollout == rollout
+        wanted = "rollout = :rollout"
+        values: Values = {"rollout": rollout}
         if run is not None:
-            wanted &= EVENTS.c.run == run
+            wanted, values = f"{wanted} AND run = :run", {**values, "run": run}
         if types:
-            wanted &= EVENTS.c.type.in_([each.value for each in types])
+            of_types, names = one_of("type", [each.value for each in types])
+            wanted, values = f"{wanted} AND {of_types}", {**values, **names}
         with self._database.reading() as connection:
-            rows = connection.execute(select(EVENTS.c.seq, EVENTS.c.body).where(wanted).order_by(EVENTS.c.seq)).all()
+            rows = connection.query(f"SELECT seq, body FROM events WHERE {wanted} ORDER BY seq", values)
         return tuple(_load(seq, body) for seq, body in rows)
 
     def runs(self, rollout: str) -> tuple[Run, ...]:
         """The runs of a rollout, in the order in which they began."""
-        return next((summary.runs for summary in self._summaries(EVENTS.c.rollout == rollout)), ())
+        return next((summary.runs for summary in self._summaries([rollout])), ())
 
     def rollouts(self, most: int | None = None) -> tuple[RolloutSummary, ...]:
         """The rollouts of the journal, the latest first; at most `most`."""
         with self._database.reading() as connection:
             newest = _rollouts(connection, most)
-        summaries = {summary.rollout: summary for summary in self._summaries(EVENTS.c.rollout.in_(newest))}
+        summaries = {summary.rollout: summary for summary in self._summaries(newest)}
         return tuple(summaries[rollout] for rollout in newest if rollout in summaries)
 
     def find(self, start: str | None = None) -> str:
@@ -107,13 +108,17 @@ class Journal(AbstractContextManager["Journal"]):
             raise Refused(f"{start} matches several rollouts: {listed(found)}.", "Give more characters of the id.")
         raise Refused(f"The journal {self.display_name} holds no rollout {start}.", f"It holds: {listed(known)}.")
 
-    def _summaries(self, wanted: ColumnElement[bool]) -> list[RolloutSummary]:
-        ends = EVENTS.c.type.in_([EventType.ROLLOUT_STARTED.value, EventType.ROLLOUT_ENDED.value])
-        chosen = select(EVENTS.c.run, EVENTS.c.seq, EVENTS.c.body).where(wanted & ends).order_by(EVENTS.c.seq)
+    def _summaries(self, rollouts: Sequence[str]) -> list[RolloutSummary]:
+        if not rollouts:
+            return []
+        wanted, values = one_of("rollout", rollouts)
         with self._database.reading() as connection:
-            rows = connection.execute(chosen).all()
-            times = select(EVENTS.c.run, func.max(EVENTS.c.at)).where(wanted).group_by(EVENTS.c.run)
-            last_at = {run: datetime.fromisoformat(at) for run, at in connection.execute(times)}
+            rows = connection.query(
+                f"SELECT run, seq, body FROM events WHERE {wanted} AND type IN (:started, :ended) ORDER BY seq",
+                {**values, "started": EventType.ROLLOUT_STARTED.value, "ended": EventType.ROLLOUT_ENDED.value},
+            )
+            times = connection.query(f"SELECT run, max(at) FROM events WHERE {wanted} GROUP BY run", values)
+        last_at = {run: datetime.fromisoformat(at) for run, at in times}
         holder = self.lock("", "").holder()
         events: dict[str, list[Event]] = defaultdict(list)
         for run, seq, body in rows:
@@ -130,11 +135,26 @@ def new_token() -> str:
     return secrets.token_hex(6)
 
 
+def _row(run: str, event: Event) -> Values:
+    return {
+        "rollout": event.rollout,
+        "run": run,
+        "at": event.at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "type": event.type.value,
+        "host": None if event.host is None else safe(event.host),
+        "body": dump(event),
+    }
+
+
 def _rollouts(connection: Connection, most: int | None = None) -> list[str]:
     """The ids of the rollouts, the latest first."""
-    began = func.min(EVENTS.c.seq)
-    started = select(EVENTS.c.rollout).where(EVENTS.c.type == EventType.ROLLOUT_STARTED.value)
-    return list(connection.scalars(started.group_by(EVENTS.c.rollout).order_by(began.desc()).limit(most)))
+    values: Values = {"started": EventType.ROLLOUT_STARTED.value, **(NO_VALUES if most is None else {"most": most})}
+    rows = connection.query(
+        "SELECT rollout FROM events WHERE type = :started GROUP BY rollout ORDER BY min(seq) DESC"
+        + ("" if most is None else " LIMIT :most"),
+        values,
+    )
+    return [rollout for (rollout,) in rows]
 
 
 def _run(run: str, events: Sequence[Event], last_at: datetime, holds: bool) -> Run:

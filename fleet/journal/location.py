@@ -6,12 +6,10 @@ not provide. There the journal uses SQLite's rollback journal instead, which is 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import platformdirs
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from fleet.errors import JournalError
 
@@ -26,11 +24,11 @@ SHARED_FILE_SYSTEMS = (
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where the journal is. `path` is its file, `None` for a server; `display_name` has no password in it."""
+    """Where the journal is: `path` is its file; else `url` names a server. `display_name` has no password in it."""
 
-    url: URL
     path: Path | None
     display_name: str
+    url: str = field(default="", repr=False)
 
 
 def journal_location(text: str | None) -> Location:
@@ -42,17 +40,18 @@ def journal_location(text: str | None) -> Location:
         return _file(platformdirs.user_state_path("fleet") / FILE)
     if "://" not in text:
         return _file(Path(text))
+    from fleet.journal.server_connection import parsed
+
     try:
-        url = make_url(text)
-    except (ArgumentError, ValueError) as error:
+        backend, shown, whole, database, has_options = parsed(text)
+    except ValueError as error:
         # The text is not repeated in the message: it may hold a password.
         raise JournalError("--journal: not a valid database URL.", _ALLOWED) from error
-    if url.get_backend_name() != "sqlite":
-        return Location(url, None, url.render_as_string(hide_password=True))
-    if not url.database or ":memory:" in url.database or url.query:
-        shown = url.render_as_string(hide_password=True)
+    if backend != "sqlite":
+        return Location(None, shown, whole)
+    if not database or ":memory:" in database or has_options:
         raise JournalError(f"--journal {shown}: the journal must be a file on disk, without URL options.", _ALLOWED)
-    return _file(Path(url.database))
+    return _file(Path(database))
 
 
 _ALLOWED = "Allowed: the path of a file, or a URL such as sqlite:////var/lib/me/journal.db or postgresql+psycopg://team-db/fleet."
@@ -63,7 +62,7 @@ def _file(path: Path) -> Location:
         path = path.expanduser().absolute()
     except RuntimeError as error:
         raise JournalError(f"--journal {path}: no such user.", _ALLOWED) from error
-    return Location(URL.create("sqlite", database=str(path)), path, str(path))
+    return Location(path, str(path))
 
 
 def create_file(path: Path) -> None:

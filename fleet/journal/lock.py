@@ -13,13 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-
-from sqlalchemy import Connection, Row, select
+from typing import NamedTuple
 
 from fleet.errors import JournalError, LockHeld
 from fleet.journal.database import Database
 from fleet.journal.process_identity import Process, is_gone, this_process
-from fleet.journal.schema import LOCKS, THE_LOCK
+from fleet.journal.schema import THE_LOCK
+from fleet.journal.sql import Connection
 
 EXPIRY_S = 60.0
 BEAT_S = 10.0
@@ -105,8 +105,10 @@ class JournalLock:
         if self._has_it:
             self._has_it = False
             with suppress(JournalError), self._database.writing() as connection:
-                mine = (LOCKS.c.name == THE_LOCK) & (LOCKS.c.token == self._me.token)
-                connection.execute(LOCKS.update().where(mine).values(beat=None, expires=None))
+                connection.execute(
+                    "UPDATE locks SET beat = NULL, expires = NULL WHERE name = :name AND token = :token",
+                    {"name": THE_LOCK, "token": self._me.token},
+                )
 
     def holder(self) -> Holder | None:
         """The current holder, which may be this run; `None` when the lock is free."""
@@ -147,20 +149,25 @@ class JournalLock:
             self._write(connection, row, self._me, self._clock() + timedelta(seconds=EXPIRY_S))
         self._beat_at = self._clock()
 
-    def _write(
-        self, connection: Connection, seen: Row[tuple[str, ...]], holder: Holder, expires: datetime | None
-    ) -> bool:
+    def _write(self, connection: Connection, seen: "_Row", holder: Holder, expires: datetime | None) -> bool:
         """Writes the holder if the row is still as it was read, and returns whether it was."""
-        same = (LOCKS.c.name == THE_LOCK) & (LOCKS.c.token == seen.token)
-        same &= LOCKS.c.beat.is_(None) if seen.beat is None else LOCKS.c.beat == seen.beat
-        beat = self._clock().isoformat() if expires else None
+        unchanged = "beat IS NULL" if seen.beat is None else "beat = :seen_beat"
         values = {
+            "name": THE_LOCK,
+            "seen_token": seen.token,
             "token": holder.token,
             "holder": _text(holder),
-            "beat": beat,
+            "beat": self._clock().isoformat() if expires else None,
             "expires": expires.isoformat() if expires else None,
         }
-        return connection.execute(LOCKS.update().where(same).values(**values)).rowcount == 1
+        if seen.beat is not None:
+            values["seen_beat"] = seen.beat
+        changed = connection.execute(
+            "UPDATE locks SET token = :token, holder = :holder, beat = :beat, expires = :expires "
+            f"WHERE name = :name AND token = :seen_token AND {unchanged}",
+            values,
+        )
+        return changed == 1
 
     def _is_held(self, holder: Holder) -> bool:
         if holder.expires is None or holder.expires <= self._clock():
@@ -184,11 +191,20 @@ def lock_held(holder: Holder, now: datetime) -> LockHeld:
     )
 
 
-def _row(connection: Connection) -> Row[tuple[str, ...]]:
-    row = connection.execute(select(LOCKS).where(LOCKS.c.name == THE_LOCK)).one_or_none()
-    if row is None:
+class _Row(NamedTuple):
+    """The lock's row."""
+
+    token: str
+    holder: str
+    beat: str | None
+    expires: str | None
+
+
+def _row(connection: Connection) -> _Row:
+    rows = connection.query("SELECT token, holder, beat, expires FROM locks WHERE name = :name", {"name": THE_LOCK})
+    if not rows:
         raise JournalError("Its lock is missing.", "Move the journal aside; the next run creates a new one.")
-    return row
+    return _Row(*rows[0])
 
 
 def _text(holder: Holder) -> str:
@@ -203,7 +219,7 @@ def _text(holder: Holder) -> str:
     )
 
 
-def _holder_of(row: Row[tuple[str, ...]]) -> Holder | None:
+def _holder_of(row: _Row) -> Holder | None:
     """The last holder; `None` if there never was one."""
     if not row.token:
         return None

@@ -7,55 +7,44 @@ migrations run in one transaction. Only a new migration may change a table that 
 import secrets
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Column, Connection, Index, Integer, MetaData, String, Table, Text, inspect, select
-
 from fleet.errors import JournalError
+from fleet.journal.sql import Connection
 
-TABLES = MetaData()
-PROPERTIES = Table(
-    "journal", TABLES, Column("name", String(20), primary_key=True), Column("value", String(100), nullable=False)
-)
-"""`schema` is the schema version; `id` is random, made once, and names this journal on the hosts."""
-EVENTS = Table(
-    "events",
-    TABLES,
-    Column("seq", Integer, primary_key=True),
-    Column("rollout", String(100), nullable=False),
-    Column("run", String(20), nullable=False),
-    Column("at", String(40), nullable=False),
-    Column("type", String(40), nullable=False),
-    Column("host", Text),
-    Column("body", Text, nullable=False),
-    Index("events_of_a_rollout", "rollout", "seq"),
-    Index("events_of_a_type", "type", "seq"),
-)
-"""Append-only. `run` is the token of one command; a rollout has one or more runs (upgrade, commit, rollback)."""
-LOCKS = Table(
-    "locks",
-    TABLES,
-    Column("name", String(20), primary_key=True),
-    Column("token", String(20), nullable=False),
-    Column("holder", Text, nullable=False),
-    Column("beat", String(40)),
-    Column("expires", String(40)),
-)
-"""`expires` is NULL when the lock is free; the row then still names its last holder."""
+TABLES = frozenset(("journal", "events", "locks"))
 THE_LOCK = "changing"
 
 Migration = Callable[[Connection], None]
 
 
 def _begin(connection: Connection) -> None:
-    PROPERTIES.create(connection)
-    EVENTS.create(connection)
+    """`schema` is the schema version; `id` is random, made once, and names this journal on the hosts.
+
+    Events are only ever added. `run` is the token of one command; a rollout has one or more runs (upgrade, commit,
+    rollback).
+    """
+    connection.execute("CREATE TABLE journal (name VARCHAR(20) NOT NULL PRIMARY KEY, value VARCHAR(100) NOT NULL)")
     connection.execute(
-        PROPERTIES.insert(), [{"name": "schema", "value": "0"}, {"name": "id", "value": secrets.token_hex(8)}]
+        f"CREATE TABLE events ({connection.numbered_column('seq')}, rollout VARCHAR(100) NOT NULL, "
+        "run VARCHAR(20) NOT NULL, at VARCHAR(40) NOT NULL, type VARCHAR(40) NOT NULL, host TEXT, body TEXT NOT NULL)"
+    )
+    connection.execute("CREATE INDEX events_of_a_rollout ON events (rollout, seq)")
+    connection.execute("CREATE INDEX events_of_a_type ON events (type, seq)")
+    connection.execute(
+        "INSERT INTO journal (name, value) VALUES (:name, :value)",
+        [{"name": "schema", "value": "0"}, {"name": "id", "value": secrets.token_hex(8)}],
     )
 
 
 def _add_locks(connection: Connection) -> None:
-    LOCKS.create(connection)
-    connection.execute(LOCKS.insert().values(name=THE_LOCK, token="", holder="{}"))
+    """`expires` is NULL when the lock is free; the row then still names its last holder."""
+    connection.execute(
+        "CREATE TABLE locks (name VARCHAR(20) NOT NULL PRIMARY KEY, token VARCHAR(20) NOT NULL, holder TEXT NOT NULL, "
+        "beat VARCHAR(40), expires VARCHAR(40))"
+    )
+    connection.execute(
+        "INSERT INTO locks (name, token, holder) VALUES (:name, :token, :holder)",
+        {"name": THE_LOCK, "token": "", "holder": "{}"},
+    )
 
 
 MIGRATIONS: tuple[Migration, ...] = (_begin, _add_locks)
@@ -63,12 +52,10 @@ MIGRATIONS: tuple[Migration, ...] = (_begin, _add_locks)
 
 def schema_version(connection: Connection) -> int:
     """The schema version of the database; 0 for an empty one. Raises `JournalError` for the tables of another program."""
-    tables = set(inspect(connection).get_table_names())
-    if not tables & set(TABLES.tables):
+    tables = connection.tables() & TABLES
+    if not tables:
         return 0
-    found = None
-    if PROPERTIES.name in tables:
-        found = connection.scalar(select(PROPERTIES.c.value).where(PROPERTIES.c.name == "schema"))
+    found = property_of(connection, "schema") if "journal" in tables else None
     if found is None or not found.isdigit():
         raise JournalError("Its tables are not those of a fleet journal.", "Name another database: --journal FILE.")
     return int(found)
@@ -85,4 +72,12 @@ def upgrade_schema(connection: Connection, migrations: Sequence[Migration] = MIG
     for migrate in migrations[found:]:
         migrate(connection)
     if found < len(migrations):
-        connection.execute(PROPERTIES.update().where(PROPERTIES.c.name == "schema").values(value=str(len(migrations))))
+        connection.execute(
+            "UPDATE journal SET value = :version WHERE name = 'schema'", {"version": str(len(migrations))}
+        )
+
+
+def property_of(connection: Connection, name: str) -> str | None:
+    """A value of the table `journal`: `schema` or `id`."""
+    rows = connection.query("SELECT value FROM journal WHERE name = :name", {"name": name})
+    return str(rows[0][0]) if rows else None

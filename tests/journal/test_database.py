@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, inspect, text
 
 from fleet.errors import JournalError
 from fleet.journal.database import Database
 from fleet.journal.journal import Journal
 from fleet.journal.location import journal_location
-from fleet.journal.schema import EVENTS, MIGRATIONS, PROPERTIES, TABLES, Migration, schema_version, upgrade_schema
+from fleet.journal.schema import MIGRATIONS, TABLES, Migration, schema_version, upgrade_schema
+from fleet.journal.sql import Connection
 from tests.support.places import ROOT
 
 
@@ -24,7 +24,7 @@ def opened(path: Path, is_shared: bool = False) -> Database:
 
 def pragma(database: Database, name: str) -> str:
     with database.reading() as connection:
-        return str(connection.exec_driver_sql(f"PRAGMA {name}").scalar())
+        return str(connection.query(f"PRAGMA {name}")[0][0])
 
 
 @pytest.mark.parametrize(("is_shared", "mode", "synchronous"), [(False, "wal", "2"), (True, "delete", "3")])
@@ -62,7 +62,7 @@ def test_an_empty_file_becomes_a_journal_with_the_newest_schema(path: Path) -> N
 
     with database.reading() as connection:
         assert schema_version(connection) == len(MIGRATIONS)
-        assert set(inspect(connection).get_table_names()) == set(TABLES.tables)
+        assert connection.tables() == TABLES
     database.close()
 
 
@@ -92,11 +92,11 @@ def test_a_journal_of_schema_version_1_is_migrated_and_keeps_its_events(path: Pa
 
 
 def _colours(connection: Connection) -> None:
-    connection.execute(text("ALTER TABLE events ADD COLUMN colour TEXT"))
+    connection.execute("ALTER TABLE events ADD COLUMN colour TEXT")
 
 
 def _breaks(connection: Connection) -> None:
-    connection.execute(text("CREATE TABLE half (x TEXT)"))
+    connection.execute("CREATE TABLE half (x TEXT)")
     raise JournalError("it breaks.")
 
 
@@ -116,8 +116,8 @@ def test_a_failed_migration_leaves_the_journal_unchanged(path: Path) -> None:
     database = opened(path)
     with database.reading() as connection:
         assert schema_version(connection) == len(MIGRATIONS)
-        assert "half" not in inspect(connection).get_table_names()
-        assert "colour" not in {column["name"] for column in inspect(connection).get_columns(EVENTS.name)}
+        assert "half" not in connection.tables()
+        assert "colour" not in {column[1] for column in connection.query("PRAGMA table_info(events)")}
     database.close()
 
 
@@ -203,10 +203,10 @@ def test_a_reader_does_not_block_a_writer(path: Path) -> None:
     one, other = opened(path), opened(path)
 
     with one.reading() as seen:
-        before = seen.exec_driver_sql("SELECT count(*) FROM journal").scalar()
+        before = seen.query("SELECT count(*) FROM journal")
         with other.writing() as connection:
-            connection.execute(PROPERTIES.insert().values(name="more", value="1"))
-        assert seen.exec_driver_sql("SELECT count(*) FROM journal").scalar() == before
+            connection.execute("INSERT INTO journal (name, value) VALUES ('more', '1')")
+        assert seen.query("SELECT count(*) FROM journal") == before
 
     one.close()
     other.close()

@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from fleet.errors import JournalError, Refused
 from fleet.events import Event, EventType
@@ -60,6 +59,24 @@ def test_text_of_any_characters_comes_back_unchanged(journal: Journal) -> None:
     journal.append("run", odd)
 
     assert journal.events(ONE) == (odd,)
+
+
+def test_events_that_are_appended_together_are_all_written_or_none(journal: Journal) -> None:
+    def note(message: str) -> Event:
+        return Event(AT, ONE, EventType.NOTE, message=message)
+
+    journal.append_all("run", [note(str(number)) for number in range(300)])
+    journal.append_all("run", [])
+    with journal._database.writing() as connection:
+        connection.execute(
+            "CREATE TRIGGER no BEFORE INSERT ON events WHEN NEW.body LIKE '%bad%' "
+            "BEGIN SELECT RAISE(ABORT, 'may not write'); END"
+        )
+
+    with pytest.raises(JournalError, match="may not write"):
+        journal.append_all("run", [note("good"), note("bad")])
+
+    assert [event.message for event in journal.events(ONE)] == [str(number) for number in range(300)]
 
 
 def test_appended_events_survive_the_death_of_the_writer(path: Path) -> None:
@@ -167,9 +184,9 @@ def test_a_full_disk_is_a_journal_error_and_earlier_events_stay(path: Path) -> N
     with Journal.open(str(path)) as journal:
         journal.append("a", began(ONE))
         with journal._database.reading() as connection:
-            pages = connection.scalar(text("PRAGMA page_count"))
+            pages = connection.query("PRAGMA page_count")[0][0]
         with journal._database.reading() as connection:
-            connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+            connection.execute(f"PRAGMA max_page_count={pages}")
 
         with pytest.raises(JournalError, match=f"The journal {path} can't be written: database or disk is full"):
             journal.append("a", Event(AT, ONE, EventType.NOTE, message="x" * 100_000))
@@ -192,7 +209,7 @@ def test_a_journal_without_write_permission_is_refused(path: Path) -> None:
 def test_an_unknown_event_of_a_newer_fleet_is_refused_by_number(journal: Journal) -> None:
     journal.append("a", began(ONE))
     with journal._database.writing() as connection:
-        connection.exec_driver_sql("UPDATE events SET body = replace(body, 'rollout_started', 'rollout_dreamt')")
+        connection.execute("UPDATE events SET body = replace(body, 'rollout_started', 'rollout_dreamt')")
 
     with pytest.raises(JournalError, match="Event 1 of the journal can't be read") as refused:
         journal.events(ONE)
