@@ -156,11 +156,13 @@ def test_an_arm64_host_gets_its_wheel_and_is_upgraded_and_rolled_back(foreign: F
 
 def watchers(state_dir: Path) -> list[Path]:
     """The processes that watch a lease there, as folders of /proc."""
-    return [path for path in Path("/proc").glob("[0-9]*") if f" watch {state_dir} " in title(path)]
+    named = [file.read_text().split()[0] for file in state_dir.glob("instances/*/watcher.lock")]
+    return [path for path in (Path("/proc", pid) for pid in named) if runs(path)]
 
 
-def title(process: Path) -> str:
+def runs(process: Path) -> bool:
+    """Whether it is there, and no zombie."""
     try:
-        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
-        return ""
+        return False

@@ -7,7 +7,6 @@ starts another. It holds a lock of its own as long as it lives, and touches that
 """
 
 import os
-import subprocess
 import sys
 from contextlib import ExitStack, suppress
 from typing import Callable, Dict, NamedTuple, Optional, Tuple
@@ -17,6 +16,8 @@ from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.state import lease, retirement
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.system.file_lock import Busy
+from fleet.onhost.system.left_behind import leave_behind
+from fleet.onhost.system.machine import POLL_S
 from fleet.onhost.systemd import transient
 from fleet.onhost.views import WatcherView
 
@@ -25,6 +26,7 @@ WATCH_LOCK = "watcher.lock"
 UP_S = 30.0
 PROBED_S = 1.0
 """How long a new watcher waits for its lock: a visit that only asks whether it is held has it for a moment."""
+FIRST_POLL_S = 0.001
 SLOWEST_LOOK_S = 1.0
 BEAT_S = 5.0
 LOCK_WAIT_S = 30.0
@@ -72,20 +74,21 @@ def ensure_watched(own: InstanceStore) -> Tuple[Finding, ...]:
     """Start a watcher for this instance, if it needs one and none lives. The caller holds the lock.
 
     Where systemd is PID 1, the watcher is a unit, which no logout ends. Elsewhere, or where systemd does not start it, it is
-    a child of this visit with a session of its own; a finding says if that one ends with the login. Raises `Unwatched`,
+    a fork of this visit with a session of its own; a finding says if that one ends with the login. Raises `Unwatched`,
     OSError.
     """
     if not is_owed(own) or is_watched(own):
         return ()
-    words = (sys.executable, "-I", "-B", os.path.realpath(sys.argv[0]), "watch", own.root, own.name)
+    python = (sys.executable, "-I", "-B")
+    words = (os.path.realpath(sys.argv[0]), "watch", own.root, own.name)
     locale = {name: os.environ[name] for name in LOCALE if name in os.environ}
     try:
-        if _in_unit(own, words, locale):
+        if _in_unit(own, python + words, locale):
             return ()
         why = ""
     except transient.NoUnit as error:
         why = str(error)
-    _in_session(own, words, locale)
+    _in_session(own, words, " ".join(python + words), locale)
     if why and transient.ends_at_logout(own.machine):
         return (finding("watcher_ends_at_logout", error=why),)
     return ()
@@ -104,22 +107,14 @@ def _in_unit(own: InstanceStore, words: Tuple[str, ...], locale: Dict[str, str])
     return True
 
 
-def _in_session(own: InstanceStore, words: Tuple[str, ...], locale: Dict[str, str]) -> None:
+def _in_session(own: InstanceStore, words: Tuple[str, ...], title: str, locale: Dict[str, str]) -> None:
     """Raises `Unwatched`."""
     try:
-        started = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            env=dict(locale, PATH=PATH),
-            cwd="/",
-        )
+        started = leave_behind(words, title, dict(locale, PATH=PATH))
     except OSError as error:
         raise Unwatched("%s: %s" % (words[0], error))
-    if not _comes_up(own, lambda: started.poll() is not None):
-        raise Unwatched("the watcher did not come up (exit code %s)" % started.poll())
+    if not _comes_up(own, lambda: started.exit_code() is not None):
+        raise Unwatched("the watcher did not come up (exit code %s)" % started.exit_code())
 
 
 def _comes_up(own: InstanceStore, has_ended: Callable[[], bool]) -> bool:
@@ -129,13 +124,15 @@ def _comes_up(own: InstanceStore, has_ended: Callable[[], bool]) -> bool:
     """
     now_s = own.machine.monotonic_s()
     until_s, ask_s = now_s + UP_S, now_s + SLOWEST_LOOK_S
+    pause_s = FIRST_POLL_S
     while not is_watched(own):
         now_s = own.machine.monotonic_s()
         if now_s >= ask_s:
             ask_s = now_s + SLOWEST_LOOK_S
             if now_s >= until_s or has_ended():
                 return is_watched(own)
-        own.machine.pause()
+        own.machine.pause(pause_s)
+        pause_s = min(pause_s * 1.3, POLL_S)
     return True
 
 

@@ -304,7 +304,6 @@ def test_a_stopped_watcher_counts_as_dead_and_the_next_one_ends_it(tmp_path: Pat
         stopped.wait()
 
 
-@pytest.mark.filterwarnings("ignore:subprocess [0-9]+ is still running:ResourceWarning")  # as it is meant
 def test_a_watcher_is_started_once_and_ends_when_nothing_is_owed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,7 +333,7 @@ def test_a_watcher_that_does_not_start_is_an_error(tmp_path: Path, monkeypatch: 
     own = Store(Machine(), str(tmp_path / "state")).instance(str(tmp_path / "nginx.pid"))
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "missing.pyz")])
 
-    with pytest.raises(watcher.Unwatched, match="exit code 2"):
+    with pytest.raises(watcher.Unwatched, match="exit code 1"):
         watcher.arm(own, a_request())
 
 
