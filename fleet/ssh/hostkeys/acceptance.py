@@ -6,7 +6,6 @@ judges; `added_keys` stores a new key.
 """
 
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +17,6 @@ from fleet.ssh.hostkeys.revocation import revokes
 from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import Settings
 
-FindKeys = Callable[[tuple[str, ...], str], tuple[KnownKey, ...]]
 ANOTHER_KEY = "Give the host a new key (ssh-keygen -A) or certificate: others may have the revoked one."
 UNKNOWN = "host_key_unknown"
 """The only rejection that accepting the key resolves."""
@@ -100,16 +98,16 @@ class KnownHost:
         return _unknown(self, shown, certificate)
 
 
-def known_host_for(settings: Settings, find_keys: FindKeys = keys_of) -> KnownHost:
-    """What is known of this host; `find_keys` finds the keys in its files. Raises `LinkError` when one can't be read."""
+def known_host_for(settings: Settings) -> KnownHost:
+    """What is known of this host. Raises `LinkError` when one can't be read."""
     files, name = settings.known_hosts, settings.key_name
     plain = settings.hostname.lower()
     is_alias = name not in (plain, f"[{plain}]:{settings.port}")
-    found = find_keys(files, name)
+    found = keys_of(files, name)
     borrowed: tuple[KnownKey, ...] = ()
     if not is_alias and name != plain:
         # As in OpenSSH, a key of the plain name counts for another port, if there is no other key for that port.
-        borrowed = find_keys(files, plain)
+        borrowed = keys_of(files, plain)
     own = tuple(key for key in found if not key.marker)
     every = tuple(dict.fromkeys(found + borrowed))
     return KnownHost(

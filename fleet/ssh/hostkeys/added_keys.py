@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fleet.ssh.hostkeys.acceptance import UNKNOWN, FindKeys, PresentedKey, known_host_for
-from fleet.ssh.hostkeys.known_hosts import Reading
+from fleet.ssh.hostkeys.acceptance import UNKNOWN, PresentedKey, known_host_for
 from fleet.ssh.hostkeys.known_hosts_file import hashed
 from fleet.ssh.link_errors import LinkError
 from fleet.ssh.openssh_config import Settings
@@ -64,8 +63,7 @@ def add(new: Sequence[NewKey], file: str, now: Callable[[], float] = time.time) 
     try:
         Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(file) as handle:
-            reading = Reading()
-            missing = [each for each in _once(new) if _is_new(*each, reading.keys_of, now())]
+            missing = [each for each in _once(new) if _is_new(*each, now())]
             _refuse_ambiguous(missing)
             _append(handle, "".join(_line(*each) for each in missing).encode("utf-8"))
     except OSError as error:
@@ -108,9 +106,9 @@ def _no_store(settings: Settings) -> str:
     return f"{named} can't store it" if named else "ssh_config names no file for it"
 
 
-def _is_new(settings: Settings, key: PresentedKey, find_keys: FindKeys, at_s: float) -> bool:
+def _is_new(settings: Settings, key: PresentedKey, at_s: float) -> bool:
     """Whether the key is still unknown. Raises `LinkError` when the host has another key."""
-    failure = known_host_for(settings, find_keys).rejection(key, at_s)
+    failure = known_host_for(settings).rejection(key, at_s)
     if failure is not None and failure.reason != UNKNOWN:
         raise failure
     return failure is not None

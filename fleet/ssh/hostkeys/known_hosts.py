@@ -1,24 +1,26 @@
 """The keys that known_hosts files hold for a name, read as OpenSSH reads them.
 
-paramiko's reader fails on a line with a marker, ignores patterns and keeps one key per type. `ssh-keygen -F` handles
-hashed names, patterns and markers; without OpenSSH on this machine `known_hosts_file` reads the file.
+paramiko's reader fails on a line with a marker, ignores patterns and keeps one key per type. `known_hosts_file` handles
+hashed names, patterns and markers as `ssh-keygen -F` does. Each file is read once, and again when it has changed.
 """
 
 import base64
 import binascii
 import hashlib
-import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
-from fleet.ssh.hostkeys.known_hosts_file import Line, lines_about, lines_of
+from fleet.ssh.hostkeys.known_hosts_file import Lines
 from fleet.ssh.link_errors import LinkError
 
-ASK_TIMEOUT_S = 10.0
 REVOKED = "@revoked"
 AUTHORITY = "@cert-authority"
+State = tuple[int, int, int]
+"""Modification time in ns, size and inode of a file."""
+_READING = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,71 +57,38 @@ def keys_of(files: tuple[str, ...], name: str) -> tuple[KnownKey, ...]:
     return tuple(found)
 
 
-class Reading:
-    """The same by fleet's own reader, which reads each file once: for many names under a lock."""
-
-    def __init__(self) -> None:
-        self._lines: dict[str, tuple[Line, ...]] = {}
-
-    def keys_of(self, files: tuple[str, ...], name: str) -> tuple[KnownKey, ...]:
-        return tuple(key for file in files for key in _parsed(file, lines_about(self._lines_of(file), name)))
-
-    def _lines_of(self, file: str) -> tuple[Line, ...]:
-        if file not in self._lines:
-            self._lines[file] = _lines_in(file) if Path(file).exists() else ()
-        return self._lines[file]
-
-
 def fingerprint(blob: bytes) -> str:
     """As `ssh-keygen -l` shows it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode("ascii").rstrip("=")
 
 
 @lru_cache(maxsize=8192)
-def _find(file: str, name: str, state: tuple[int, int, int]) -> tuple[KnownKey, ...]:
+def _find(file: str, name: str, state: State) -> tuple[KnownKey, ...]:
     """The keys in `file` for `name`. `state` is part of the cache key, so that a changed file is read again."""
-    try:
-        asked = subprocess.run(
-            ["ssh-keygen", "-F", name, "-f", file], capture_output=True, timeout=ASK_TIMEOUT_S, check=False
-        )
-    except FileNotFoundError:
-        return tuple(_parsed(file, lines_about(_lines_in(file), name)))
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _unreadable(file, f"ssh-keygen failed: {error}") from error
-    if asked.returncode not in (0, 1):
-        raise _unreadable(file, asked.stderr.decode("utf-8", "replace").strip())
-    return tuple(_parsed(file, _told_by_ssh_keygen(asked.stdout.decode("utf-8", "replace"))))
+    with _READING:  # all visits begin at once; one of them reads, the others wait and find it in the cache
+        lines = _lines_in(file, state)
+    return tuple(_parsed(file, lines.about(name)))
 
 
-def _lines_in(file: str) -> tuple[Line, ...]:
+@lru_cache(maxsize=16)
+def _lines_in(file: str, state: State) -> Lines:
     try:
-        return lines_of(Path(file).read_text("utf-8", "replace"))
+        return Lines(Path(file).read_bytes())
     except OSError as error:
         raise _unreadable(file, str(error.strerror)) from error
 
 
-def _told_by_ssh_keygen(output: str) -> Iterator[tuple[int, str]]:
-    """Number and text of each line; ssh-keygen prints the number in a comment before the line."""
-    line = 0
-    for text in output.splitlines():
-        if text.startswith("# Host "):
-            number = text.rpartition(": line ")[2].split()
-            line = int(number[0]) if number and number[0].isdigit() else 0
-        else:
-            yield line, text
-
-
-def _parsed(file: str, lines: Iterable[tuple[int, str]]) -> Iterator[KnownKey]:
+def _parsed(file: str, lines: Iterable[tuple[int, bytes]]) -> Iterator[KnownKey]:
     """The keys in the lines. A line without a valid key is skipped."""
     for line, text in lines:
         fields = text.split()
-        marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+        marker = fields.pop(0).decode("ascii", "replace") if fields[0].startswith(b"@") else ""
         blob = _blob(fields)
         if blob is not None and marker in ("", REVOKED, AUTHORITY):
-            yield KnownKey(file, line, marker, fields[1], blob)
+            yield KnownKey(file, line, marker, fields[1].decode("utf-8", "replace"), blob)
 
 
-def _blob(fields: list[str]) -> bytes | None:
+def _blob(fields: list[bytes]) -> bytes | None:
     """The key of a known_hosts line; `None` when it is cut off, or not of the type that the line names."""
     if len(fields) < 3:
         return None
@@ -127,7 +96,7 @@ def _blob(fields: list[str]) -> bytes | None:
         blob = base64.b64decode(fields[2], validate=True)
     except (binascii.Error, ValueError):
         return None
-    kind = fields[1].encode("utf-8", "replace")
+    kind = fields[1]
     return blob if blob.startswith(len(kind).to_bytes(4, "big") + kind) else None
 
 

@@ -1,18 +1,20 @@
 """A reader of known_hosts files (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT): which lines are about a name.
 
-It is used where `ssh-keygen -F` is missing, or too slow for many names; `tests/ssh/hostkeys/test_known_hosts.py` compares
-its answers with those of ssh-keygen. It also hashes names for HashKnownHosts.
+A process of `ssh-keygen -F` for each host costs more than all else that a host's key needs; this reads a file once for all.
+`tests/ssh/hostkeys/test_known_hosts.py` compares its answers with those of ssh-keygen. It also hashes names for
+HashKnownHosts.
 """
 
 import base64
 import hmac
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 HASHED = "|1|"
 WILD = frozenset("*?")
+ODD = WILD | {"!"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +23,35 @@ class Line:
 
     number: int
     names: str
-    text: str
+    text: bytes
 
 
-def lines_of(text: str) -> tuple[Line, ...]:
-    """The lines of a file that hold names."""
-    found = []
-    for number, line in enumerate(text.split("\n"), 1):
+class Lines:
+    """The lines of a file that hold names. Those with plain names are found without a look at the others."""
+
+    def __init__(self, data: bytes) -> None:
+        self._plain: dict[str, list[Line]] = {}
+        self._odd: list[Line] = []
+        for line in _lines_of(data):
+            if line.names.startswith(HASHED) or not ODD.isdisjoint(line.names):
+                self._odd.append(line)
+                continue
+            for name in set(line.names.lower().split(",")):
+                self._plain.setdefault(name, []).append(line)
+
+    def about(self, name: str) -> list[tuple[int, bytes]]:
+        """Number and text of each line about the name, in their order, with any marker and any key."""
+        found = [*self._plain.get(name.lower(), ()), *(line for line in self._odd if matches_name(line.names, name))]
+        return sorted((line.number, line.text) for line in found)
+
+
+def _lines_of(data: bytes) -> Iterator[Line]:
+    """The lines. OpenSSH parts them and their fields by ASCII's white space only, so that it is done in bytes."""
+    for number, line in enumerate(data.split(b"\n"), 1):
         fields = line.split(None, 2)
-        names = fields[1:2] if fields and fields[0].startswith("@") else fields[:1]
-        if names and not names[0].startswith("#"):
-            found.append(Line(number, names[0], line))
-    return tuple(found)
-
-
-def lines_about(lines: Iterable[Line], name: str) -> Iterator[tuple[int, str]]:
-    """Number and text of each line about the name, with any marker and any key."""
-    return ((line.number, line.text) for line in lines if matches_name(line.names, name))
+        names = fields[1:2] if fields and fields[0].startswith(b"@") else fields[:1]
+        if names and not names[0].startswith(b"#"):
+            yield Line(number, names[0].decode("utf-8", "replace"), line)
 
 
 def matches_name(names: str, name: str) -> bool:

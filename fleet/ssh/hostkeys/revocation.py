@@ -7,8 +7,10 @@ import base64
 import binascii
 import subprocess
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from pathlib import Path
 
+from fleet.ssh.hostkeys.known_hosts import State
 from fleet.ssh.link_errors import LinkError
 
 ASK_TIMEOUT_S = 10.0
@@ -19,11 +21,23 @@ KRL = b"SSHKRL\n\0"
 def revokes(file: str, shown: bytes, keys: Collection[bytes]) -> bool:
     """Whether the file revokes the presented key or certificate, or one of the plain keys in it. Raises `LinkError`."""
     try:
-        data = Path(file).read_bytes()
+        seen = Path(file).stat()
+        state = seen.st_mtime_ns, seen.st_size, seen.st_ino
+        listed = _listed_in(file, state)
     except OSError as error:
         raise _unreadable(file, error.strerror or str(error)) from error
-    if not data.startswith(KRL):
-        return not set(keys).isdisjoint(list(_listed(file, data)))
+    return _is_in_krl(file, state, shown) if listed is None else not listed.isdisjoint(keys)
+
+
+@lru_cache(maxsize=16)
+def _listed_in(file: str, state: State) -> frozenset[bytes] | None:
+    """The keys of a list; `None` for a KRL. `state` is part of the cache key, so that a changed file is read again."""
+    data = Path(file).read_bytes()
+    return None if data.startswith(KRL) else frozenset(_listed(file, data))
+
+
+@lru_cache(maxsize=8192)
+def _is_in_krl(file: str, state: State, shown: bytes) -> bool:
     try:
         asked = subprocess.run(
             ["ssh-keygen", "-Q", "-f", file, "/dev/stdin"],

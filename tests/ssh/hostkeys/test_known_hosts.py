@@ -1,14 +1,18 @@
-"""The keys in known_hosts for a name are the same with ssh-keygen and without it."""
+"""The keys in known_hosts for a name are those that ssh-keygen finds."""
 
 import os
+import random
+import re
 import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from fleet.ssh.hostkeys import known_hosts
 from fleet.ssh.hostkeys.known_hosts import KnownKey, keys_of
-from fleet.ssh.hostkeys.known_hosts_file import hashed, lines_about, lines_of
+from fleet.ssh.hostkeys.known_hosts_file import hashed
 from fleet.ssh.link_errors import LinkError
 from tests.support.ssh.server import make_key, public
 
@@ -51,41 +55,92 @@ def odd(tmp_path: Path) -> Path:
     return path
 
 
-def without_ssh_keygen(path: Path, name: str) -> tuple[KnownKey, ...]:
-    return tuple(known_hosts._parsed(str(path), lines_about(lines_of(path.read_text()), name)))
+def by_ssh_keygen(path: Path, name: str) -> tuple[KnownKey, ...]:
+    """The keys of the lines that `ssh-keygen -F` prints, each after a comment with its number."""
+    ran = subprocess.run(["ssh-keygen", "-F", name, "-f", path], capture_output=True, check=False)
+    assert ran.returncode in (0, 1)
+    return tuple(known_hosts._parsed(str(path), numbered(ran.stdout)))
+
+
+def numbered(told: bytes) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    for line in told.split(b"\n"):
+        if found := re.fullmatch(rb"# Host .* found: line (\d+).*", line):
+            number = int(found[1])
+        elif line.strip():
+            yield number, line
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_plain_reader_finds_what_ssh_keygen_finds(odd: Path, name: str) -> None:
-    assert without_ssh_keygen(odd, name) == keys_of((str(odd),), name)
+def test_the_keys_are_those_that_ssh_keygen_finds(odd: Path, name: str) -> None:
+    assert keys_of((str(odd),), name) == by_ssh_keygen(odd, name)
 
 
-def test_names_that_ssh_keygen_has_hashed_are_found_by_the_plain_reader(odd: Path) -> None:
+@pytest.mark.parametrize("seed", range(12))
+def test_the_keys_of_a_file_with_random_lines_are_those_that_ssh_keygen_finds(odd: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    key = public(odd.parent / "key")
+    pieces = (
+        "web-0",
+        "1",
+        "*",
+        "?",
+        "!",
+        ",",
+        "[",
+        "]",
+        ":22",
+        ".",
+        "db",
+        "WEB",
+        "-",
+        "|1|",
+        "#",
+        "@revoked ",
+        " ",
+        "\t",
+    )
+
+    def line() -> str:
+        names = "".join(dice.choices(pieces, k=dice.randint(1, 9)))
+        if dice.random() < 0.2:
+            names = hashed(dice.choice(NAMES), dice.randbytes(20))
+        marker = dice.choice(("", "", "", "@revoked ", "@cert-authority ", "@", " ", "\t"))
+        return f"{marker}{names}{dice.choice((' ', '  ', chr(9)))}{key}{dice.choice(('', ' words', ' ', chr(13)))}"
+
+    odd.write_text("\n".join(line() for _ in range(60)) + dice.choice(("", "\n")), newline="")
+
+    assert {name: keys_of((str(odd),), name) for name in NAMES} == {name: by_ssh_keygen(odd, name) for name in NAMES}
+
+
+def test_names_that_ssh_keygen_has_hashed_are_found(odd: Path) -> None:
     odd.write_text("web-01 " + public(odd.parent / "key") + "\n")
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", odd], check=True, capture_output=True)
 
-    assert [key.line for key in without_ssh_keygen(odd, "web-01")] == [1]
-    assert without_ssh_keygen(odd, "web-02") == ()
+    assert [key.line for key in keys_of((str(odd),), "web-01")] == [1]
+    assert keys_of((str(odd),), "web-02") == ()
 
 
 def test_a_name_that_fleet_has_hashed_is_found_by_ssh_keygen(odd: Path) -> None:
     odd.write_text(f"{hashed('[web-01]:2222', os.urandom(20))} {public(odd.parent / 'key')}\n")
 
-    assert [key.line for key in keys_of((str(odd),), "[web-01]:2222")] == [1]
+    assert [key.line for key in by_ssh_keygen(odd, "[web-01]:2222")] == [1]
 
 
-def test_without_ssh_keygen_the_file_is_read_here(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = keys_of((str(odd),), "[web-01]:2222")
-    known_hosts._find.cache_clear()
-    monkeypatch.setenv("PATH", "/nowhere")
+def test_a_file_is_read_once_for_all_hosts_and_again_when_it_has_changed(odd: Path) -> None:
+    before = known_hosts._lines_in.cache_info().misses
+    with ThreadPoolExecutor(8) as executor:
+        found = list(executor.map(lambda number: keys_of((str(odd),), f"web-{number}"), range(80)))
+    assert known_hosts._lines_in.cache_info().misses == before + 1
+    assert all(found)
 
-    assert keys_of((str(odd),), "[web-01]:2222") == found
-    assert [key.marker for key in found] == ["", "@revoked", "", ""]
+    odd.write_text("web-7 " + public(odd.parent / "key") + "\n")
+
+    assert [key.line for key in keys_of((str(odd),), "web-7")] == [1]
+    assert keys_of((str(odd),), "web-8") == ()
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(LinkError) as caught:
         keys_of((str(tmp_path),), "web-01")
 
