@@ -70,6 +70,7 @@ WHOLE_SYSTEM = {
     "tests/lab/test_walk_away.py": "commit and walk away",
     "tests/onhost/bootstrap/test_silence.py": "all of the bootstrap on a link that was cut",
     "tests/onhost/visit/test_pretend_host.py": "the pretend host of the tests against a real step script",
+    "tests/onhost/visit/test_pretend_login.py": "a login of the pretend host against a real shell and step script",
     "tests/onhost/test_failure_modes.py": "the steps on a private nginx, in the failure modes of its own upgrade",
     "tests/onhost/test_phases.py": "observation and procedure on recorded hosts",
     "tests/onhost/test_travels.py": "all of the package: what a host's Python must be able to run",

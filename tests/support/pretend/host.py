@@ -172,9 +172,9 @@ class Pretend:
 
     # What it answers
 
-    def answer(self, request: Request, mishap: Mishap = WELL) -> End:
-        """What the step script does and says. Raises `Killed`."""
-        controller = Controller(request, mishap, self.watch)
+    def answer(self, request: Request, mishap: Mishap = WELL, controller: Controller | None = None) -> End:
+        """What the step script does, and says to the controller. Raises `Killed`."""
+        controller = controller or Controller(request, mishap, self.watch)
         target = request.goal.target if request.goal else self.record and self.record.target
         self.machine.fault = Fault(target if mishap.answers_badly else None, mishap.drains_on or self.drains_on)
         try:

@@ -1,0 +1,148 @@
+"""A login of a pretend host against the same command line in a real shell, over a real nginx: both say the same."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from fleet.lab.releases.build import make_release
+from fleet.onhost.protocol import BEAT, END_MARK, Ask, Layout, Outcome, Phase, Probe, Reply, ReplyType, Report, Request
+from fleet.onhost.wire import encode
+from fleet.ssh.delivery.bundle import Bundle, bundles, own_tag, receive_text, start_text
+from fleet.ssh.remote.start_line import login_line, missing_platform, run_script, text_script
+from fleet.ssh.replies import read_reply
+from tests.onhost.visit.test_dispatch import Host
+from tests.onhost.visit.test_pretend_host import a_request
+from tests.support.pretend.login import NO_BUNDLE, PretendHost, answer_login
+from tests.support.pretend.visits import NEW
+
+BEAT_S = 1.0
+STORY = (
+    ("r1", Ask.LOOK, None, Phase.OLD),
+    ("r1", Ask.STAGE, None, Phase.OLD),
+    ("r1", Ask.UPGRADE, None, Phase.TRIAL),
+    ("r1", Ask.BAKE, Phase.TRIAL, Phase.TRIAL),
+    ("r1", Ask.ROLLBACK, Phase.TRIAL, Phase.OLD),
+    ("r2", Ask.UPGRADE, None, Phase.TRIAL),
+    ("r2", Ask.COMMIT, Phase.TRIAL, Phase.NEW),
+    ("r2", Ask.ROLLBACK, Phase.NEW, Phase.OLD),
+)
+"""The rollout, what is asked, the phase that the controller knows, and the phase afterwards."""
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_release("new", tmp_path_factory.mktemp("release") / "nginx")
+
+
+@pytest.fixture
+def host(tmp_path: Path, release: Path) -> Iterator[Host]:
+    found = Host.on(tmp_path, release)
+    yield found
+    found.nginx.end()
+
+
+async def really(line: str, sent: bytes) -> list[bytes]:
+    """The lines that this machine's shell answers, while beats come."""
+    running = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", line, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert running.stdin is not None
+    assert running.stdout is not None
+    beating = asyncio.create_task(beat(running.stdin, sent))
+    said = []
+    async for found in running.stdout:
+        said.append(found.rstrip(b"\n"))
+        if said[-1] == END_MARK.encode():
+            break
+    beating.cancel()
+    with suppress(asyncio.CancelledError, ConnectionError):
+        await beating
+    running.stdin.close()
+    await running.wait()
+    return said
+
+
+async def beat(stdin: asyncio.StreamWriter, sent: bytes) -> None:
+    stdin.write(sent)
+    while True:
+        stdin.write(BEAT.encode() + b"\n")
+        await stdin.drain()
+        await asyncio.sleep(BEAT_S)
+
+
+async def pretended(host: PretendHost, line: str, sent: bytes) -> list[bytes]:
+    """The lines that the pretend host answers."""
+    source, said = asyncio.StreamReader(), bytearray()
+    source.feed_data(sent)
+    await answer_login(host, line, source, said.extend)
+    return bytes(said).split(b"\n")[:-1]
+
+
+def told(lines: list[bytes]) -> list[tuple[object, ...]]:
+    """What kinds of line there are, in order; of a report, which of its fields are filled.
+
+    Findings are left out: preflight warns of what this machine is, which a model is not.
+    """
+    all_told = [told_reply(read_reply(line)) if line.startswith(b"{") else (line,) for line in lines]
+    return [one for one in all_told if one[0] is not ReplyType.FINDING]
+
+
+def told_reply(reply: Reply) -> tuple[object, ...]:
+    filled = [
+        name for name, value in zip(Reply._fields, reply, strict=True) if value != Reply._field_defaults.get(name)
+    ]
+    return reply.type, reply.step, reply.outcome, filled, reply.report and filled_of(reply.report)
+
+
+def filled_of(report: Report) -> list[str]:
+    return [name for name, value in zip(Report._fields, report, strict=True) if value not in (None, "", ())]
+
+
+def run_line(bundle: Bundle, host: Host) -> str:
+    return login_line(run_script((bundle.key,), str(host.state_dir), None))
+
+
+def sent_for(request: Request) -> bytes:
+    return start_text() + encode(request).encode() + b"\n"
+
+
+async def same(host: Host, pretend: PretendHost, line: str, asked: Request) -> Report | None:
+    """What the pretend host reports of a visit that is done, once both have answered alike."""
+    layout = Layout(pid_file=str(host.nginx.pid_file), state_dir=str(host.state_dir))
+    options = asked.options._replace(probes=(Probe(f"http://{host.nginx.target}/health"),))
+    goal = asked.goal and asked.goal._replace(target=host.target)
+
+    real = await really(line, sent_for(asked._replace(layout=layout, options=options, goal=goal)))
+    answer = await pretended(pretend, line, sent_for(asked))
+
+    assert told(answer) == told(real)
+    last = read_reply(answer[-2])
+    assert (last.type, last.outcome) == (ReplyType.OUTCOME, Outcome.DONE), last
+    return last.report
+
+
+def test_a_pretend_login_answers_as_a_real_one(host: Host) -> None:
+    assert asyncio.run(phases(host)) == [phase for *_, phase in STORY]
+
+
+async def phases(host: Host) -> list[Phase | None]:
+    """The phase after each visit of the story, once both have been given the bundle."""
+    bundle = bundles()[own_tag() or ""]
+    pretend, line = PretendHost("web-01"), run_line(bundle, host)
+    missing, unlike = await really(line, b""), await pretended(pretend, line, b"")
+    assert missing_platform(missing[-1]) == missing_platform(unlike[-1])
+    assert unlike == [b"", NO_BUNDLE]
+
+    stored = receive_text(bundle, str(host.state_dir)) + bundle.data
+    into = login_line(text_script(None))
+    assert await pretended(pretend, into, stored) == await really(into, stored)
+
+    found = []
+    for number, (rollout, ask, left_at, _) in enumerate(STORY):
+        asked = a_request(ask, NEW, rollout, epoch=1 + number, left_at=left_at)
+        report = await same(host, pretend, line, asked)
+        found.append(report and report.phase)
+    return found
