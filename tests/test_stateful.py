@@ -22,8 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from fleet.events import EventType, load
 from fleet.onhost.protocol import FORWARD_STEPS, Ask, Outcome, Phase, State, Step
+from fleet.rollout.going_back import most_visits
 from fleet.rollout.host_status import KnownReason
 from fleet.rollout.policy import CLAIM_S, CommitWhen, OnFailure, Policy
+from fleet.rollout.rollout_status import Stage
 from fleet.task import HostOutcome, HostTask
 from tests.support.onhost.model import Model
 from tests.support.pretend.visit import WELL, Mishap, Taken
@@ -513,8 +515,10 @@ def check_visit(run: Run, task: HostTask) -> None:
     """What must be so when a run begins a visit."""
     status, ask = run.status, task.request.ask
     host = status.hosts[task.host.name]
+    is_going_back = status.stage is Stage.ROLLING_BACK
     assert task.host.name not in [pending.host for pending in run.desk.pending]
-    assert len(run.desk.pending) < run.tasks.policy.parallel
+    most = most_visits(run.tasks.policy.parallel) if is_going_back else run.tasks.policy.parallel
+    assert len(run.desk.pending) < most
     if ask in MOVING:
         assert not (host.last.outcome is Outcome.LINK_LOST and host.last.ask is ask), (
             "repeated without having been looked at"

@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from fleet.onhost.protocol import Ask, Record
 from fleet.onhost.text import sentences
-from fleet.rollout.host_status import Fault, FaultKind, HostStatus, LastVisit, Progress, explained
+from fleet.rollout.host_status import Fault, FaultKind, HostStatus, KnownReason, LastVisit, Progress, explained
 from fleet.rollout.own_hosts import OwnHosts
 from fleet.rollout.results import leaving_out
 from fleet.rollout.rollout_status import RolloutStatus
+from fleet.rollout.transitions.lost_visits import NEVER_BEGUN
 
 
 def records(look: RolloutStatus) -> dict[str, Record]:
@@ -43,8 +44,7 @@ def start_status(
 
     def begin(host: HostStatus) -> HostStatus:
         if host.name in own.never_begun:
-            why = "It does not answer, and the rollout never began it."
-            return left_alone(host, reason="not_begun", message=why)
+            return left_alone(host, KnownReason.NOT_BEGUN.value, NEVER_BEGUN)
         return start(_doubtful(host, without_doubtful) if host.name in own.doubtful else host)
 
     hosts = {name: begin(look.hosts[name]) for name in own.members}

@@ -196,6 +196,11 @@ class HostStatus:
         return self.report.phase if self.report else None
 
     @property
+    def is_unasked(self) -> bool:
+        """Whether neither this run nor a look before it has asked the host."""
+        return not self.past.counts and self.last.outcome is None
+
+    @property
     def begun(self) -> bool:
         """Whether this rollout may have changed the host."""
         unchanged = (Progress.WAITING, Progress.STAGED, Progress.LEFT_ALONE, Progress.RAN_ALREADY)

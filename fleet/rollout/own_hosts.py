@@ -36,7 +36,8 @@ class JournaledHosts:
     """What a journal knows of the hosts of one rollout.
 
     `is_whole`: the rollout began in this journal, so `planned` is its whole plan. `epoch` is the highest that its runs gave
-    or met. `states` are the last known states of the hosts' records, without the hosts whose last visit got no answer.
+    or met. `reports` are the last reports of the hosts, without those whose last visit got no answer; `states` are the states
+    of their records.
     """
 
     planned: tuple[str, ...] = ()
@@ -44,6 +45,7 @@ class JournaledHosts:
     never_begun: frozenset[str] = frozenset()
     epoch: int = 0
     states: Mapping[str, State] = field(default_factory=dict)
+    reports: Mapping[str, Report] = field(default_factory=dict)
     nginx: Mapping[str, Nginx] = field(default_factory=dict)
 
     @property
@@ -64,13 +66,15 @@ def journaled_hosts(rollout: str, events: Iterable[Event], is_running: bool = Fa
     reported = [(event.host, event.report) for event in told if event.host is not None and event.report is not None]
     begun = {event.host for event in told if _begins(event)}
     begun |= {name for name, report in reported if names_rollout(report, rollout)}
-    records = {name: report.record for name, report in _last_reports(told).items()}
+    last = _last_reports(told)
+    records = {name: report.record for name, report in last.items()}
     return JournaledHosts(
         planned=planned,
         is_whole=bool(starts) and starts[0].get("command") == "upgrade",
         never_begun=frozenset() if is_running else frozenset(planned) - begun,
         epoch=max((*(report.epoch for _, report in reported), *map(_epoch, told)), default=0),
         states={name: record.state for name, record in records.items() if record is not None and _of(record, rollout)},
+        reports=last,
         nginx={name: nginx for name, report in reported if (nginx := nginx_of(report)) is not None},
     )
 

@@ -4,6 +4,7 @@ The rollback also visits hosts that the rollout had not begun. The visit raises 
 elsewhere can't begin there afterwards. Each host is judged alone: one dead host does not block the others.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -11,12 +12,13 @@ from fleet.events import EventType, Result
 from fleet.onhost.protocol import Ask, Phase, State
 from fleet.onhost.text import counted
 from fleet.rollout import results
-from fleet.rollout.actions import Action, Emit, Finish, visits_to, within_parallel
+from fleet.rollout.actions import Action, Emit, Finish
 from fleet.rollout.from_hosts import as_reported, left_alone, records, start_status, without_answer
+from fleet.rollout.going_back import needs_rollback, rollback_visits
 from fleet.rollout.host_status import HostStatus, KnownReason, Progress, UnresolvedVisit
-from fleet.rollout.own_hosts import OwnHosts
+from fleet.rollout.own_hosts import NOT_JOURNALED, JournaledHosts, OwnHosts
 from fleet.rollout.rollout_status import RolloutStatus, Stage
-from fleet.rollout.upgrade import needs_rollback
+from fleet.rollout.transitions.lost_visits import ANOTHER_SINCE
 
 
 def rollback_status(look: RolloutStatus, rollout: str, own: OwnHosts | None = None) -> RolloutStatus:
@@ -34,11 +36,24 @@ def rollback_status(look: RolloutStatus, rollout: str, own: OwnHosts | None = No
             in_force = before is not None and before.rollout == rollout
             return as_reported(host, Progress.BEGUN if in_force else Progress.STAGED)
         if record is not None and began is not None and record.at > began.at:
-            why = f"Rollout {record.rollout} ({record.operator}) has since given the host another release."
-            return left_alone(host, KnownReason.FOREIGN.value, why)
+            return left_alone(host, KnownReason.FOREIGN.value, ANOTHER_SINCE % (record.rollout, record.operator))
         return as_reported(host, Progress.STAGED)
 
     return start_status(look, rollout, start, own and _with_fenced(own))
+
+
+def unseen_status(rollout: str, names: Iterable[str], journaled: JournaledHosts = NOT_JOURNALED) -> RolloutStatus:
+    """The status with which a rollback begins that looks at no host first: each of these hosts is asked at once.
+
+    The journal's last reports, if it has any, give the order only. What the host did or did not begin, it says itself.
+    """
+    hosts = {name: _unseen(name, journaled) for name in names}
+    return RolloutStatus(rollout, hosts, (tuple(hosts),))
+
+
+def _unseen(name: str, journaled: JournaledHosts) -> HostStatus:
+    progress = Progress.STAGED if name in journaled.never_begun else Progress.BEGUN
+    return HostStatus(name, 1, progress, report=journaled.reports.get(name))
 
 
 def _with_fenced(own: OwnHosts) -> OwnHosts:
@@ -66,7 +81,7 @@ def decide_rollback(parallel: int, status: RolloutStatus, now: datetime) -> tupl
     ours = [host for host in status.all if not _is_of_another(host, status.rollout)]
     pending = [host for host in ours if needs_rollback(host) or _needs_fence(host)]
     if pending or status.busy:
-        return within_parallel(visits_to(pending, Ask.ROLLBACK, now), status, parallel)
+        return rollback_visits(pending, status, parallel, now)
     return (_rolled_back(status),)
 
 

@@ -12,7 +12,7 @@ from enum import Enum
 from fleet.events import Event, EventType, Note, Result
 from fleet.rollout.gate import Verdict
 from fleet.rollout.host_status import FaultKind, HostStatus, KnownReason, Progress, at_fault, to_look_at_once
-from fleet.rollout.host_transitions import after
+from fleet.rollout.transitions.host_transitions import after
 from fleet.typed_command import UNTYPED, TypedCommand
 
 

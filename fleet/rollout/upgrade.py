@@ -31,6 +31,7 @@ from fleet.rollout.actions import (
     within_parallel,
 )
 from fleet.rollout.gate import Verdict
+from fleet.rollout.going_back import needs_rollback, rollback_visits
 from fleet.rollout.host_status import GIVE_UP_AFTER, MAX_TRIES, FaultKind, HostStatus, Progress
 from fleet.rollout.lease_renewal import renewals, with_room_for_renewals
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
@@ -44,18 +45,18 @@ MAX_EPOCH_LEAD = 1_000_000
 
 def decide(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
     """The actions that are open now."""
+    if status.stopping:
+        return () if status.busy else (results.stopped(status, resumable=True),)
+    if status.stage is Stage.ROLLING_BACK:
+        return _roll_back(policy, status, now)
     return within_parallel(_actions(policy, status, now), status, policy.parallel)
 
 
 def _actions(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
-    if status.stopping:
-        return () if status.busy else (results.stopped(status, resumable=True),)
     if status.stage is Stage.STARTING:
         return (Emit(EventType.STAGE_STARTED, message=f"preflight on {counted(len(status.hosts))}"),)
     if status.stage is Stage.STAGING:
         return _stage(policy, status, now)
-    if status.stage is Stage.ROLLING_BACK:
-        return _roll_back(policy, status, now)
     if over_budget(policy, status):
         return _stop_over_budget(policy, status, now)
     rollbacks = _roll_back_faulty(policy, status, now)
@@ -261,13 +262,6 @@ def needs_commit(host: HostStatus) -> bool:
     return host.unresolved is not None or (host.last.ask is not Ask.COMMIT and host.visited(Ask.COMMIT) < MAX_TRIES)
 
 
-def needs_rollback(host: HostStatus) -> bool:
-    """Whether the host is still to be rolled back. A host that answered that its rollback failed is not asked again."""
-    if not host.begun or host.progress is Progress.ROLLED_BACK or host.gave_up_on(Ask.ROLLBACK):
-        return False
-    return host.last.ask is not Ask.ROLLBACK or host.unresolved is not None
-
-
 def _roll_back_faulty(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
     """A rollback of each faulty host within the budget, at once: its users must not stay on a release that failed."""
     if policy.on_failure is not OnFailure.ROLLBACK:
@@ -295,7 +289,7 @@ def _why(policy: Policy, status: RolloutStatus) -> str:
 def _roll_back(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
     pending = [host for host in status.all if needs_rollback(host)]
     if pending or status.busy:
-        return visits_to(pending, Ask.ROLLBACK, now)
+        return rollback_visits(pending, status, policy.parallel, now)
     return (results.rolled_back(policy, status),)
 
 

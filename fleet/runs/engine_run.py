@@ -20,6 +20,7 @@ from fleet.inventory import Password, load
 from fleet.onhost.protocol import Ask
 from fleet.rollout import results
 from fleet.rollout.actions import Decide
+from fleet.rollout.going_back import most_visits
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
@@ -91,7 +92,7 @@ def run_engine(
     visits = environment.visits()
     with (
         output.progress(quiet) as (observers, heartbeat),
-        ThreadPoolExecutor(tasks.policy.parallel, thread_name_prefix="fleet-visit") as executor,
+        ThreadPoolExecutor(most_visits(tasks.policy.parallel), thread_name_prefix="fleet-visit") as executor,
     ):
         engine = Engine(
             visits=visits,

@@ -37,8 +37,8 @@ def view(status: RolloutStatus, now: datetime, width: int, height: int) -> Group
     if len(grid) > most_grid:
         lines.append(Text("…", no_wrap=True))
     lines.append(_line(_key(status), width, "dim"))
-    rows = [host for host in status.all if host.running is not None or host.fault is not None or host.needs_person]
-    rows.sort(key=lambda host: (not host.needs_person, host.running is None, host.name))
+    rows = [host for host in status.all if host.running is not None or host.fault is not None or _needs_person(host)]
+    rows.sort(key=lambda host: (not _needs_person(host), host.running is None, host.name))
     room = max(height - len(lines) - 1, 0)
     lines.extend(_row(host, now, width) for host in rows[:room])
     if len(rows) > room:
@@ -96,7 +96,7 @@ def _grid(status: RolloutStatus, width: int) -> list[Text]:
 def _cell(host: HostStatus) -> tuple[str, str]:
     if host.running is not None:
         return "*", "yellow"
-    if host.needs_person:
+    if _needs_person(host):
         return "!", "bold red"
     if host.fault is not None:
         return "x", "red"
@@ -111,6 +111,11 @@ def _cell(host: HostStatus) -> tuple[str, str]:
             return "s", "dim"
         case _:
             return "·", "dim"
+
+
+def _needs_person(host: HostStatus) -> bool:
+    """Whether the host needs a person, as far as it was asked yet."""
+    return host.needs_person and not host.is_unasked
 
 
 def _row(host: HostStatus, now: datetime, width: int) -> Text:

@@ -1,12 +1,18 @@
 """Rollback: which hosts are visited, and how it ends."""
 
+from dataclasses import replace
+from functools import partial
+
 from fleet.events import Result
 from fleet.onhost.protocol import Ask, Outcome, Phase, State
+from fleet.rollout.actions import Finish
 from fleet.rollout.host_status import Progress
+from fleet.rollout.own_hosts import NOT_JOURNALED, JournaledHosts
+from fleet.rollout.rollback import decide_rollback, unseen_status
 from fleet.task import HostOutcome
-from tests.support.pretend.visits import LOST_AFTER, LOST_BEFORE, NEW, OLD, UNREACHABLE, a_fleet, names
+from tests.support.pretend.visits import LOST_AFTER, LOST_BEFORE, NEW, OLD, UNREACHABLE, Fleet, a_fleet, names
 from tests.support.rollout.from_hosts import HELD, QUICK, a_record, rollback
-from tests.support.rollout.playing import play
+from tests.support.rollout.playing import ROLLOUT, Play, a_play, play
 
 
 def test_rollback_takes_every_begun_host_back_and_a_second_one_changes_nothing() -> None:
@@ -166,3 +172,100 @@ def test_a_host_that_ran_the_release_before_is_left_alone() -> None:
 
     assert end.exit_code == 0
     assert fleet.hosts["web-01"].runs == NEW
+
+
+# Without a look
+
+
+def unseen(fleet: Fleet, journaled: JournaledHosts = NOT_JOURNALED, rollout: str = ROLLOUT) -> tuple[Finish, Play]:
+    """A rollback that looks at no host first."""
+    fleet.calls.clear()
+    game = replace(a_play(fleet, QUICK), status=unseen_status(rollout, fleet.hosts, journaled))
+    game.tasks = replace(game.tasks, target=None)
+    return game.to_the_end(partial(decide_rollback, 50)), game
+
+
+def test_without_a_look_each_host_is_asked_at_once_and_says_itself_what_it_is() -> None:
+    fleet = a_fleet(4)
+    play(fleet, HELD)
+    fleet.hosts["web-02"].record = None
+    fleet.hosts["web-02"].runs, fleet.hosts["web-02"].held = OLD, None
+    fleet.hosts["web-03"].record = later = a_record("20261124-0900-late", "2026-11-24T09:00:00.000Z")
+
+    end, game = unseen(fleet)
+
+    assert fleet.calls == [(name, Ask.ROLLBACK) for name in names(4)]
+    assert (end.result, end.exit_code) == (Result.ROLLED_BACK, 0)
+    assert [fleet.hosts[name].runs for name in ("web-01", "web-02", "web-04")] == [OLD] * 3
+    assert fleet.hosts["web-03"].record == later
+    assert "2 hosts, 1 host not begun. Left alone, FOREIGN: web-03." in end.message
+    assert [game.status.hosts[name].progress for name in ("web-02", "web-03")] == [Progress.LEFT_ALONE] * 2
+
+
+def test_without_a_look_a_host_that_may_have_begun_and_does_not_answer_needs_a_person() -> None:
+    fleet = a_fleet(3)
+    play(fleet, HELD)
+    fleet.off = {"web-02"}
+
+    end, game = unseen(fleet)
+
+    assert (end.result, end.exit_code) == (Result.HALTED, 4)
+    assert "Not rolled back: web-02" in end.message
+    assert [fleet.hosts[name].phase() for name in ("web-01", "web-03")] == [Phase.OLD] * 2
+    assert game.fault("web-02") is not None
+
+
+def test_without_a_look_a_host_that_the_journal_knows_as_not_begun_is_fenced_or_left_alone() -> None:
+    fleet = a_fleet(3)
+    play(fleet, HELD)
+    for name in ("web-02", "web-03"):
+        fleet.hosts[name].record = None
+        fleet.hosts[name].runs, fleet.hosts[name].held = OLD, None
+    epoch = fleet.hosts["web-02"].epoch
+    fleet.off = {"web-03"}
+
+    end, game = unseen(fleet, JournaledHosts(tuple(fleet.hosts), True, frozenset({"web-02", "web-03"})))
+
+    assert end.exit_code == 0
+    assert fleet.hosts["web-02"].epoch > epoch
+    assert game.status.hosts["web-03"].last.reason == "not_begun"
+    assert fleet.calls.count(("web-03", Ask.ROLLBACK)) == 1
+
+
+def test_without_a_look_a_host_that_runs_neither_release_needs_a_person_if_its_record_names_the_rollout() -> None:
+    for record_is_left, code in ((True, 4), (False, 0)):
+        fleet = a_fleet(2)
+        play(fleet, HELD)
+        if not record_is_left:
+            fleet.hosts["web-02"].record = None
+        fleet.outcomes["web-02", Ask.ROLLBACK].append(HostOutcome("", Outcome.REFUSED, "foreign", "another", "Look."))
+
+        end, _ = unseen(fleet)
+
+        assert end.exit_code == code
+        assert "FOREIGN: web-02." in end.message
+
+
+def test_without_a_look_a_rollback_whose_answer_was_lost_was_not_done_before_the_command() -> None:
+    fleet = a_fleet(1)
+    play(fleet, HELD)
+    fleet.outcomes["web-01", Ask.ROLLBACK].append(LOST_AFTER)
+
+    end, _ = unseen(fleet)
+
+    assert end.exit_code == 0
+    assert "before this command" not in end.message
+
+
+def test_the_journals_last_reports_give_the_order() -> None:
+    fleet = a_fleet(3)
+    play(fleet, HELD)
+    report = fleet.hosts["web-01"].report()
+    reports = {
+        "web-02": report._replace(phase=Phase.NEW, held=False),
+        "web-03": report._replace(phase=Phase.TRIAL, held=True),
+    }
+
+    unseen(fleet, JournaledHosts(tuple(fleet.hosts), True, reports=reports))
+
+    assert fleet.asked(Ask.ROLLBACK) == ["web-03", "web-02", "web-01"]

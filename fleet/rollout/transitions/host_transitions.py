@@ -1,21 +1,14 @@
-"""What an event of one host changes in its status: above all the end of a visit, which means something else for each ask.
-
-fleet repeats a commit or rollback only after a look has shown that it is still to do.
-"""
+"""What an event of one host changes in its status: above all the end of a visit, which means something else for each ask."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from fleet.events import Event, EventType
 from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity, State
 from fleet.rollout.gate import Verdict, judge
 from fleet.rollout.host_status import (
     ARRIVED,
-    AT_REST_AFTER,
-    GIVE_UP_AFTER,
     MAX_TRIES,
-    NOT_TO_UNDO,
-    RESTING,
     Bake,
     Fault,
     FaultKind,
@@ -29,6 +22,7 @@ from fleet.rollout.host_status import (
     at_fault,
     explained,
 )
+from fleet.rollout.transitions.lost_visits import committed, is_ours, looked, rolled_back, unresolved
 
 RENEWING = (Ask.UPGRADE, Ask.BAKE)
 """The visits whose last act renews the lease and the claim."""
@@ -111,10 +105,10 @@ def _visit_ended(host: HostStatus, event: Event, rollout: str) -> HostStatus:
         last=_last_visit(host, event, ask, started_at),
         past=_past_visits(host.past, event, ask, started_at),
         report=event.report or host.report,
-        first_report=host.first_report or event.report,
+        first_report=host.first_report or (None if host.visited(Ask.ROLLBACK) else event.report),
     )
     if host.last.known_reason is KnownReason.TAKEN_OVER:
-        begun = ask is Ask.UPGRADE and _is_ours(host, rollout)
+        begun = ask is Ask.UPGRADE and is_ours(host, rollout)
         return replace(host, unresolved=None, progress=Progress.BEGUN if begun else host.progress)
     match ask:
         case Ask.STAGE:
@@ -124,11 +118,11 @@ def _visit_ended(host: HostStatus, event: Event, rollout: str) -> HostStatus:
         case Ask.BAKE:
             return _baked(host, started_at, event.at)
         case Ask.COMMIT:
-            return _committed(host, event)
+            return committed(host, event)
         case Ask.ROLLBACK:
-            return _rolled_back(host, event, rollout)
+            return rolled_back(host, event, rollout)
         case Ask.LOOK:
-            return _looked(host, event, rollout)
+            return looked(host, event, rollout)
         case Ask.UNLOCK | Ask.LEASE:
             return host
 
@@ -189,11 +183,6 @@ def _runs_release(host: HostStatus) -> bool:
     return host.last.known_reason is KnownReason.RUNS_RELEASE
 
 
-def _is_ours(host: HostStatus, rollout: str) -> bool:
-    """Whether the host's record is of this rollout, so that something was begun there."""
-    return host.report is not None and host.report.record is not None and host.report.record.rollout == rollout
-
-
 def _upgraded(host: HostStatus, event: Event, rollout: str) -> HostStatus:
     match host.last.outcome:
         case Outcome.DONE if _runs_release(host):
@@ -204,7 +193,7 @@ def _upgraded(host: HostStatus, event: Event, rollout: str) -> HostStatus:
             return replace(host, progress=_progress_when_turned_back(host, rollout))
         case Outcome.REFUSED if _may_wait_for_own_script(host, rollout):
             return host
-        case Outcome.REFUSED if not _is_ours(host, rollout):
+        case Outcome.REFUSED if not is_ours(host, rollout):
             return at_fault(host, FaultKind.REFUSED)
         case Outcome.UNREACHABLE:
             return at_fault(host, FaultKind.UNREACHABLE)
@@ -217,12 +206,12 @@ def _upgraded(host: HostStatus, event: Event, rollout: str) -> HostStatus:
 def _may_wait_for_own_script(host: HostStatus, rollout: str) -> bool:
     """Whether a step script of the interrupted run still works on the host, which then waits for it by itself."""
     is_busy = host.last.known_reason is KnownReason.BUSY
-    return is_busy and _is_ours(host, rollout) and host.visited(Ask.UPGRADE) < MAX_TRIES
+    return is_busy and is_ours(host, rollout) and host.visited(Ask.UPGRADE) < MAX_TRIES
 
 
 def _progress_when_turned_back(host: HostStatus, rollout: str) -> Progress:
     """How far a host got when the operator stopped its visit. That is no fault of the host."""
-    if not _is_ours(host, rollout):
+    if not is_ours(host, rollout):
         return host.progress
     if host.phase in ARRIVED:
         return Progress.UPGRADED
@@ -234,114 +223,3 @@ def _baked(host: HostStatus, looked_at: datetime, at: datetime) -> HostStatus:
     since = (host.bake and host.bake.unanswered_since) or at
     host = replace(host, bake=Bake(verdict, looked_at, since if verdict is Verdict.ERROR else None))
     return at_fault(host, FaultKind.FAILED) if verdict is Verdict.FAILED else host
-
-
-def _committed(host: HostStatus, event: Event) -> HostStatus:
-    match host.last.outcome:
-        case Outcome.DONE:
-            return host if host.held else replace(host, progress=Progress.COMMITTED)
-        case Outcome.FAILED | Outcome.REFUSED if host.last.turned_back:
-            return host
-        case Outcome.REFUSED if host.last.known_reason is KnownReason.CLAIMED:
-            return at_fault(host, FaultKind.REFUSED)
-        case _ if _may_be_asked_again(host):
-            lost_at = _lost_at(host, Ask.COMMIT, event.at)
-            return _still_unresolved(replace(host, unresolved=unresolved(Ask.COMMIT, lost_at)), event.at)
-        case _:
-            return at_fault(host, FaultKind.FAILED)
-
-
-def _rolled_back(host: HostStatus, event: Event, rollout: str) -> HostStatus:
-    reason = host.last.known_reason
-    match host.last.outcome:
-        case Outcome.DONE if reason is KnownReason.OTHER_ROLLOUT and host.progress is Progress.BEGUN:
-            return replace(at_fault(host, FaultKind.FAILED), unresolved=None)
-        case Outcome.REFUSED if reason is KnownReason.FOREIGN and host.progress is not Progress.STAGED:
-            return replace(at_fault(host, FaultKind.FAILED), unresolved=None)
-        case Outcome.DONE | Outcome.REFUSED if reason in NOT_TO_UNDO:
-            return replace(host, progress=Progress.LEFT_ALONE, unresolved=None)
-        case Outcome.DONE:
-            return replace(host, progress=Progress.ROLLED_BACK, unresolved=None)
-        case Outcome.FAILED | Outcome.REFUSED if host.last.turned_back:
-            return replace(host, unresolved=None)
-        case _ if _may_be_asked_again(host):
-            lost_at = _lost_at(host, Ask.ROLLBACK, event.at)
-            if host.unresolved is not None and host.unresolved.ask is Ask.UPGRADE:
-                host = at_fault(host, FaultKind.UNVERIFIED)
-            return _still_unresolved(replace(host, unresolved=unresolved(Ask.ROLLBACK, lost_at)), event.at)
-        case Outcome.REFUSED if host.progress is Progress.STAGED and not _is_ours(host, rollout):
-            return replace(host, progress=Progress.LEFT_ALONE)
-        case _:
-            return replace(at_fault(host, FaultKind.FAILED), unresolved=None)
-
-
-def _may_be_asked_again(host: HostStatus) -> bool:
-    """Whether the visit got no answer, or could not begin because another one still works on the host."""
-    is_busy = host.last.outcome is Outcome.REFUSED and host.last.known_reason is KnownReason.BUSY
-    return host.last.unanswered or is_busy
-
-
-def unresolved(ask: Ask, lost_at: datetime) -> UnresolvedVisit:
-    """A visit that was just lost. fleet looks at the host a second later."""
-    return UnresolvedVisit(ask, lost_at, lost_at + timedelta(seconds=1))
-
-
-def _lost_at(host: HostStatus, ask: Ask, at: datetime) -> datetime:
-    """Since when the result of the visit is unknown."""
-    return host.unresolved.lost_at if host.unresolved is not None and host.unresolved.ask is ask else at
-
-
-def _still_unresolved(host: HostStatus, at: datetime) -> HostStatus:
-    """The host after a try that showed nothing: fleet asks it again later, or gives up."""
-    visit = host.unresolved
-    if visit is None:
-        return host
-    if at - visit.lost_at >= GIVE_UP_AFTER:
-        never_begun = visit.ask is Ask.ROLLBACK and host.last.outcome is Outcome.UNREACHABLE
-        return _given_up(host, visit.ask, FaultKind.UNREACHABLE if never_begun else FaultKind.UNVERIFIED)
-    tries = visit.tries + 1
-    return replace(host, unresolved=replace(visit, tries=tries, next_at=at + timedelta(seconds=1 + tries)))
-
-
-def _given_up(host: HostStatus, ask: Ask, kind: FaultKind) -> HostStatus:
-    host = at_fault(replace(host, unresolved=None), kind)
-    return replace(host, fault=host.fault and replace(host.fault, gave_up_on=ask))
-
-
-def _looked(host: HostStatus, event: Event, rollout: str) -> HostStatus:
-    """The host after a look, which settles an unresolved visit once the host has arrived or has come to rest."""
-    if host.unresolved is None:
-        return host
-    if host.last.outcome is not Outcome.DONE or host.report is None:
-        return _still_unresolved(host, event.at)
-    at_rest = event.at - host.unresolved.lost_at >= AT_REST_AFTER
-    match host.unresolved.ask:
-        case Ask.UPGRADE if _is_ours(host, rollout) and host.phase in (Phase.TRIAL, Phase.NEW):
-            return _settled(replace(host, progress=Progress.UPGRADED))
-        case Ask.UPGRADE if at_rest and host.phase is Phase.OLD:
-            why = "The connection was lost during the upgrade, and the host went back by itself."
-            return at_fault(explained(_settled(host), "went_back", why), FaultKind.FAILED)
-        case Ask.COMMIT if host.phase is Phase.NEW:
-            return _settled(replace(host, progress=Progress.COMMITTED))
-        case Ask.COMMIT if at_rest and host.phase in RESTING:
-            return _to_ask_again(host, Ask.COMMIT)
-        case Ask.ROLLBACK:
-            return _to_ask_again(host, Ask.ROLLBACK)
-        case Ask.LOOK:
-            return replace(host, unresolved=None)
-        case _:
-            return _still_unresolved(host, event.at)
-
-
-def _settled(host: HostStatus) -> HostStatus:
-    """The host whose lost visit turned out to have left it in the phase that it shows now."""
-    return replace(host, unresolved=None, past=replace(host.past, left_at=host.phase))
-
-
-def _to_ask_again(host: HostStatus, ask: Ask) -> HostStatus:
-    """The host is at rest and the visit is still to do: fleet asks once more, up to `MAX_TRIES` times."""
-    if host.visited(ask) < MAX_TRIES:
-        return replace(host, unresolved=None)
-    why = f"The connection was lost {MAX_TRIES} times during the {ask.value}."
-    host = _given_up(explained(host, "link_lost", why), ask, FaultKind.UNVERIFIED)
-    return replace(host, fault=host.fault and replace(host.fault, kind=FaultKind.UNVERIFIED))
