@@ -11,11 +11,20 @@ from fleet.onhost.nginx.binary import ask_build, read_build
 from fleet.onhost.nginx.config_files import ConfigFiles
 from fleet.onhost.nginx.master_paths import config_of
 from fleet.onhost.observation import Observation
-from fleet.onhost.preflight import in_memory, listeners, probe_baseline, replaceable, resources, service, worker_sets
+from fleet.onhost.preflight import (
+    earlier,
+    in_memory,
+    listeners,
+    probe_baseline,
+    replaceable,
+    resources,
+    service,
+    worker_sets,
+)
 from fleet.onhost.preflight.coming_up import failed_starts
 from fleet.onhost.preflight.differences import differences
 from fleet.onhost.preflight.manner import Manner, manner_of
-from fleet.onhost.preflight.master import at_its_path, obeys, pid_file, stays_in_foreground, the_master
+from fleet.onhost.preflight.master import at_its_path, deaf, obeys, pid_file, stays_in_foreground, the_master
 from fleet.onhost.preflight.release import differs, runs
 from fleet.onhost.preflight.result import PreflightResult
 from fleet.onhost.preflight.subject import Subject
@@ -34,11 +43,10 @@ def preflight(instance: Instance, request: Request, seen: Observation, staged: O
     found = _host(machine, request)
     about, old = the_master(machine, request, seen, instance.record)
     found += about
-    rehearsal = None
-    if old is not None and not _is_done(request, seen):
-        more, rehearsal = _instance(Subject(instance, request, seen, old, staged))
-        found += more
-    return PreflightResult(apply_allowed(tuple(found), request.options.allow), rehearsal)
+    if old is None or _is_done(request, seen):
+        return PreflightResult(apply_allowed(tuple(found), request.options.allow))
+    more, rehearsal = _instance(Subject(instance, request, seen, old, staged))
+    return PreflightResult(apply_allowed(tuple(found + more), request.options.allow), rehearsal)
 
 
 def before_staging(machine: Machine, request: Request) -> Tuple[Finding, ...]:
@@ -70,23 +78,36 @@ def _instance(subject: Subject) -> Tuple[List[Finding], Optional[Rehearsal]]:
     """The findings about this one master, and the rehearsal of its upgrade."""
     found = pid_file(subject) + _asked("the binary's path", lambda: at_its_path(subject))
     found += _asked("the files to rename", lambda: replaceable.renamed_files(subject))
+    known = earlier.still_found(subject)
+    if known is not None:
+        rehearsal = None
+        found += list(known.findings) + deaf(subject) + worker_sets.poisoned_since(subject, known.log[1])
+    else:
+        more, rehearsal = _tried(subject)
+        found += more
+    for what, check in _surroundings(subject):
+        found += _asked(what, check)
+    return found, rehearsal
+
+
+def _tried(subject: Subject) -> Tuple[List[Finding], Optional[Rehearsal]]:
+    """What the release, the configuration and the rehearsal show. The host keeps it for the upgrade (`earlier`)."""
     about, new = runs(subject)
     old = read_build(ask_build(subject.machine, subject.image).output)
     config = config_of(subject.machine, subject.old)
     signs = obeys(subject, config)
     can_launch = not signs and replaceable.pid_file_obstacle(subject) is None
     rehearsal = _rehearsed(subject, manner_of(subject, old, new, config, can_launch))
-    found += about + signs + stays_in_foreground(subject, config, rehearsal)
+    found = about + signs + stays_in_foreground(subject, config, rehearsal)
     if new is not None:
         found += differs(subject, old, new, config, rehearsal)
-        found += _switched_off(subject.request)
     if rehearsal is not None:
         found += failed_starts(subject, rehearsal) + differences(subject, rehearsal)
         found += _asked("the listeners", lambda: listeners.compared_listeners(subject, rehearsal))
     found += _in_memory(subject, config, rehearsal)
-    for what, check in _surroundings(subject):
-        found += _asked(what, check)
-    return found, rehearsal
+    if not refusals(apply_allowed(tuple(found), subject.request.options.allow)):
+        earlier.keep(subject, config, rehearsal, found)
+    return found + (_switched_off(subject.request) if new is not None else []), rehearsal
 
 
 def _switched_off(request: Request) -> List[Finding]:

@@ -141,10 +141,10 @@ def obeys(subject: Subject, config: Optional[ConfigFiles]) -> List[Finding]:
     if old.stopped:
         found.append(finding("stopped", pid=old.pid))
         return found  # What it does not act on then says nothing about its signal masks.
-    return found + _deaf(subject)
+    return found + deaf(subject)
 
 
-def _deaf(subject: Subject) -> List[Finding]:
+def deaf(subject: Subject) -> List[Finding]:
     """The signals that the master can't hear, and those that it was sent and has not acted on."""
     pid = subject.old.pid
     hears = hearing(subject.machine, pid)

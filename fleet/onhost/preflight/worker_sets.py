@@ -39,12 +39,18 @@ def judged(subject: Subject, files: Optional[ConfigFiles], is_changed: bool) -> 
     return [finding("processors_changed", pid=subject.old.pid, has=has, processors=wanted.number)]
 
 
+def poisoned_since(subject: Subject, since_byte: int) -> List[Finding]:
+    """Whether the log shows that the master was poisoned after this place in it."""
+    evidence = _in_log(subject, since_byte)
+    return [finding("poisoned", pid=subject.old.pid, evidence=evidence)] if evidence else []
+
+
 def _recorded(subject: Subject) -> Optional[str]:
     old, record = subject.old, subject.record
     return "fleet's record of it" if record is not None and record.poisoned == (old.pid, old.start) else None
 
 
-def _in_log(subject: Subject) -> Optional[str]:
+def _in_log(subject: Subject, since_byte: int = 0) -> Optional[str]:
     """The last line in which this master reports that it could not start a new binary, unless a later USR2 worked."""
     machine, old = subject.machine, subject.old
     path = "/proc/%d/fd/2" % old.pid
@@ -52,7 +58,9 @@ def _in_log(subject: Subject) -> Optional[str]:
     if seen is None or not stat.S_ISREG(seen.st_mode):
         return None
     try:
-        tail = machine.read_from(path, max(0, seen.st_size - TAIL_BYTES), TAIL_BYTES).decode("utf-8", "replace")
+        tail = machine.read_from(path, max(since_byte, seen.st_size - TAIL_BYTES), TAIL_BYTES).decode(
+            "utf-8", "replace"
+        )
     except OSError:
         return None
     began = datetime.datetime.fromtimestamp(machine.began_s(old.start) - SLACK_S).strftime("%Y/%m/%d %H:%M:%S")
