@@ -73,7 +73,7 @@ def keep(
     known = tuple((path, _identity(subject, path)) for path in _files(subject, config, rehearsal, named))
     found = Earlier(machine.boot_id(), machine.boottime_s(), _of(subject), known, _log(subject), tuple(findings))
     with suppress(OSError):
-        kept.save(EARLIER, found)
+        kept.save(EARLIER, found, lasting=False)
 
 
 def _of(subject: Subject) -> str:

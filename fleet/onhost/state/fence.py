@@ -118,7 +118,7 @@ def _set(own: InstanceStore, fence: Fence, request: Request, epoch: int) -> int:
 def _renew(own: InstanceStore, request: Request) -> None:
     """Write this request's claim. A request without a claim time removes any claim."""
     if request.claim_s <= 0.0:
-        own.remove(CLAIM)
+        own.drop(CLAIM)
         return
     machine, sender = own.machine, request.sender
     last = _written_claim(own)
@@ -138,6 +138,7 @@ def _renew(own: InstanceStore, request: Request) -> None:
             boot_id=machine.boot_id(),
             until_s=machine.boottime_s() + request.claim_s,
         ),
+        lasting=False,
     )
 
 
@@ -166,14 +167,14 @@ def release(own: InstanceStore, request: Request) -> None:
     """Remove the claim. Raises `Claimed` for the claim of another journal, unless the request is forced."""
     with _alone(own):
         refuse_claimed(own, request)
-        own.remove(CLAIM)
+        own.drop(CLAIM)
 
 
 def disclaim(own: InstanceStore, request: Request) -> None:
     """Remove the claim of this request's rollout, which began nothing here. Raises OSError."""
     held = _written_claim(own)
     if held is not None and held.rollout == request.rollout:
-        own.remove(CLAIM)
+        own.drop(CLAIM)
 
 
 def check(own: InstanceStore, rollout: str, epoch: int) -> None:

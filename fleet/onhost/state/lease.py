@@ -64,12 +64,13 @@ def renew(own: InstanceStore, request: Request) -> None:
             request.options,
             request.sender,
         ),
+        lasting=False,
     )
 
 
 def end(own: InstanceStore) -> None:
     """Remove the lease; the watcher sees that and exits. Raises OSError."""
-    own.remove(LEASE)
+    own.drop(LEASE)
 
 
 def act_if_out(own: InstanceStore, go_back: Callable[[Lease], bool], is_last: bool) -> bool:

@@ -83,14 +83,15 @@ def write(own: InstanceStore, request: Request, workers: Iterable[Worker]) -> No
             tuple((one.pid, one.start) for one in workers),
             request.sender,
         ),
+        lasting=False,
     )
 
 
 def wait_for(own: InstanceStore, found: Retirement, workers: Iterable[Worker]) -> None:
     """Wait for these workers, which drain in place of others: a reload from outside had revived the old master."""
-    own.save(RETIREMENT, found._replace(workers=tuple((one.pid, one.start) for one in workers)))
+    own.save(RETIREMENT, found._replace(workers=tuple((one.pid, one.start) for one in workers)), lasting=False)
 
 
 def end(own: InstanceStore) -> None:
     """Remove the retirement. Raises OSError."""
-    own.remove(RETIREMENT)
+    own.drop(RETIREMENT)

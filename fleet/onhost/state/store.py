@@ -123,14 +123,18 @@ class InstanceStore:
             return None
         return found if found is not None and found.boot_id == self.machine.boot_id() else None
 
-    def save(self, name: str, value: Any) -> None:
-        """Write the value to the file, whole or not at all."""
+    def save(self, name: str, value: Any, lasting: bool = True) -> None:
+        """Write the value to the file, whole or not at all. What is void after a boot need not be `lasting`."""
         self.make()
-        self.machine.write("%s/%s" % (self.folder, name), encode(value) + "\n")
+        self.machine.write("%s/%s" % (self.folder, name), encode(value) + "\n", lasting=lasting)
 
     def remove(self, name: str) -> None:
         """Remove the file."""
         self.machine.unlink("%s/%s" % (self.folder, name))
+
+    def drop(self, name: str) -> None:
+        """Remove the file of what is void after a boot: a power cut may bring it back."""
+        self.machine.drop("%s/%s" % (self.folder, name))
 
     @property
     def record(self) -> Optional[Record]:
@@ -178,7 +182,7 @@ class InstanceStore:
         return found
 
     def write_rehearsed(self, rehearsed: Rehearsed) -> None:
-        self.save("rehearsed.json", rehearsed)
+        self.save("rehearsed.json", rehearsed, lasting=False)  # of a master that lives
 
     @property
     def layout(self) -> Optional[Layout]:
@@ -190,10 +194,18 @@ class InstanceStore:
         self.save("layout.json", layout)
 
     def note(self, **entry: Any) -> None:
-        """Append the entry to the host's journal, on the disk. Raises OSError."""
+        """Append the entry to the host's journal. Raises OSError.
+
+        An intent is on the disk, with all before it, before its step begins. What follows is there with the next intent, or at
+        the end of the visit (`flush`): a power cut that takes it also ends every process that it tells of.
+        """
         self.make()
         line = json.dumps(dict({"at": self.machine.utc()}, **entry), sort_keys=True)
-        self.machine.append(self.folder + "/" + JOURNAL, line)
+        self.machine.append(self.folder + "/" + JOURNAL, line, lasting="intent" in entry)
+
+    def flush(self) -> None:
+        """Have the whole journal on the disk. Raises OSError."""
+        self.machine.flush(self.folder + "/" + JOURNAL)
 
     def tidy(self) -> None:
         """Rotate a full journal and remove what killed writes left. The caller holds the lock.

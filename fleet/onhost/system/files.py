@@ -1,6 +1,7 @@
 """The files of this host, as a `Machine` reads and writes them.
 
-What is written is flushed to disk before the method returns, because the host may lose power at any moment.
+What is written is flushed to disk before the method returns, because the host may lose power at any moment; but for what
+a method says that a power cut may take, such as a lease, which is void after it.
 """
 
 import ctypes
@@ -158,8 +159,6 @@ class Files:
         """
         with open(source, "rb") as reader, open(target, "xb") as writer:
             shutil.copyfileobj(reader, writer, 1 << 20)
-            writer.flush()
-            os.fsync(writer.fileno())
         seen = os.stat(like)
         os.chown(target, seen.st_uid, seen.st_gid)
         os.chmod(target, stat.S_IMODE(seen.st_mode))
@@ -184,8 +183,8 @@ class Files:
             os.fsync(sink.fileno())
         return digest.hexdigest()
 
-    def write(self, path: str, text: str, mode: int = 0o600) -> None:
-        """Replace the file's content atomically, also across a power cut.
+    def write(self, path: str, text: str, mode: int = 0o600, lasting: bool = True) -> None:
+        """Replace the file's content atomically; if `lasting`, also across a power cut.
 
         The folder of a pid file may belong to another user: a link that this user has put there is never followed.
         """
@@ -197,21 +196,33 @@ class Files:
                 os.fchmod(sink.fileno(), mode)
                 sink.write(text)
                 sink.flush()
-                os.fsync(sink.fileno())
-            self.rename(temporary, path)
+                if lasting:
+                    os.fsync(sink.fileno())
+            if lasting:
+                self.rename(temporary, path)
+            else:
+                os.rename(temporary, path)
         except OSError:
             self.unlink(temporary)
             raise
 
-    def append(self, path: str, line: str) -> None:
-        """Append the line and flush to disk. The rest of a line that a full disk once cut off stays on a line of its own."""
+    def append(self, path: str, line: str, lasting: bool = True) -> None:
+        """Append the line and, if `lasting`, flush the file to disk.
+
+        The rest of a line that a full disk once cut off stays on a line of its own.
+        """
         with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", buffering=0) as sink:
             size = os.fstat(sink.fileno()).st_size
             torn = size > 0 and os.pread(sink.fileno(), 1, size - 1) != b"\n"
             data = (b"\n" if torn else b"") + line.encode("utf-8") + b"\n"
             if sink.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-            os.fsync(sink.fileno())
+            if lasting:
+                os.fsync(sink.fileno())
+
+    def flush(self, path: str) -> None:
+        """Flush to disk what was appended to the file. Raises OSError."""
+        _sync(path)
 
     def link(self, source: str, target: str) -> None:
         """Make `target` another name of the file `source`."""
@@ -236,8 +247,13 @@ class Files:
         _sync(os.path.dirname(other) or ".")
         return True
 
+    def drop(self, path: str) -> None:
+        """Remove the name; no error when it does not exist. A power cut may bring it back."""
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
     def unlink(self, path: str) -> None:
-        """Remove the name; no error when it does not exist."""
+        """Remove the name, on the disk; no error when it does not exist."""
         try:
             os.unlink(path)
         except FileNotFoundError:

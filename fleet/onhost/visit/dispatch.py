@@ -154,6 +154,9 @@ def _settle(visit: Visit, end: End) -> None:
     settle_unit(visit)
     _free_package(visit)
     own, request = visit.instance.own, visit.request
+    if request.ask is not Ask.BAKE:  # A look notes nothing that a power cut may not take.
+        with suppress(OSError):
+            own.flush()
     record, ask = own.record, request.ask
     if record is None or record.rollout != request.rollout:
         with suppress(OSError):
@@ -169,7 +172,7 @@ def _settle(visit: Visit, end: End) -> None:
         if not is_open:
             retirement.end(own)
         if not is_open or committed:
-            own.remove(CLAIM)
+            own.drop(CLAIM)
         # Also for a visit that renews nothing: the last watcher may have been killed.
         for found in watcher.ensure_watched(own):
             visit.find(found)

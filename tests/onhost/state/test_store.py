@@ -123,3 +123,40 @@ def test_an_instance_is_known_by_the_real_path_of_its_pid_file(tmp_path: Path) -
 
     assert same == instance_name(machine, f"{tmp_path}/run/nginx.pid")
     assert same != instance_name(machine, f"{tmp_path}/run/other.pid")
+
+
+def test_an_intent_is_flushed_with_all_before_it_and_the_rest_at_the_end(
+    own: InstanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    really = os.fsync
+
+    def fsync(number: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{number}").read_text() if os.path.isfile(f"/proc/self/fd/{number}") else "")
+        really(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    own.note(result="stage")
+    assert flushed == []
+
+    own.note(intent="swap")
+    own.note(signal="SIGUSR2")
+    assert [("stage" in text, "swap" in text) for text in flushed] == [(True, True)]
+
+    own.flush()
+    assert [("swap" in text, "SIGUSR2" in text) for text in flushed[1:]] == [(True, True)]
+
+
+def test_what_is_void_after_a_boot_is_not_flushed_and_all_else_is(
+    own: InstanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.make()
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+
+    own.save("lease.json", a_record(), lasting=False)
+    own.drop("lease.json")
+    assert flushed == []
+
+    own.write_record(a_record())
+    assert len(flushed) == 2  # the file and its folder

@@ -148,3 +148,16 @@ def test_an_exchange_that_fails_says_why(two: tuple[Path, Path]) -> None:
         Machine().exchange(str(other), str(program))
 
     assert program.exists()
+
+
+def test_what_need_not_last_is_written_whole_too(tmp_path: Path) -> None:
+    machine, path = Machine(), tmp_path / "lease.json"
+
+    machine.write(str(path), "one", lasting=False)
+    machine.write(str(path), "two", lasting=False)
+    assert path.read_text() == "two"
+    assert [one.name for one in tmp_path.iterdir()] == ["lease.json"]
+
+    machine.drop(str(path))
+    machine.drop(str(path))
+    assert not path.exists()

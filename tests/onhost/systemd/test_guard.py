@@ -27,7 +27,7 @@ class WritableMachine(RecordedMachine):
         parent, _, name = path.rpartition("/")
         self.folders[parent] = tuple(one for one in self.folders.get(parent, ()) if one != name)
 
-    def write(self, path: str, text: str, mode: int = 0o600) -> None:
+    def write(self, path: str, text: str, mode: int = 0o600, lasting: bool = True) -> None:
         self.texts[path] = text
 
     def unlink(self, path: str) -> None:

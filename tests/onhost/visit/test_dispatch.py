@@ -166,15 +166,15 @@ class Full(Machine):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def write(self, path: str, text: str, mode: int = 0o600) -> None:
+    def write(self, path: str, text: str, mode: int = 0o600, lasting: bool = True) -> None:
         if path.endswith(self.name):
             raise OSError(errno.ENOSPC, "No space left on device", path)
-        super().write(path, text, mode)
+        super().write(path, text, mode, lasting)
 
-    def append(self, path: str, line: str) -> None:
+    def append(self, path: str, line: str, lasting: bool = True) -> None:
         if path.endswith(self.name):
             raise OSError(errno.ENOSPC, "No space left on device", path)
-        super().append(path, line)
+        super().append(path, line, lasting)
 
 
 @pytest.mark.parametrize("name", ["record.json", "layout.json", "serving.json", "journal.jsonl", "fence.json", "undo"])

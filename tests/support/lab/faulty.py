@@ -32,8 +32,8 @@ class FaultyMachine(Machine):
         self._plan = _plan()
         self._step: Optional[str] = None
 
-    def append(self, path: str, line: str) -> None:
-        Machine.append(self, path, line)
+    def append(self, path: str, line: str, lasting: bool = True) -> None:
+        Machine.append(self, path, line, lasting)
         if not path.endswith(JOURNAL):
             return
         entry = json.loads(line)

@@ -24,14 +24,19 @@ class KeptInMemory(InstanceStore):
     def load(self, kind: Any, name: str) -> Any:
         return self.values.get(name)
 
-    def save(self, name: str, value: Any) -> None:
+    def save(self, name: str, value: Any, lasting: bool = True) -> None:
         self.values[name] = value
 
     def remove(self, name: str) -> None:
         self.values.pop(name, None)
 
+    drop = remove
+
     def note(self, **entry: Any) -> None:
         self.entries.append(entry)
+
+    def flush(self) -> None:
+        pass
 
     def signals(self, pid: int, start: int, among: Collection[str]) -> list[dict[str, Any]]:
         sent = (one for one in reversed(self.entries) if one.get("signal") in among)

@@ -186,7 +186,7 @@ class ModelMachine(Machine):
         if path == PID_FILE + OLDBIN:
             self.model = replace(self.model, oldbin=self.model.new is not None)
 
-    def write(self, path: str, text: str, mode: int = 0o600) -> None:
+    def write(self, path: str, text: str, mode: int = 0o600, lasting: bool = True) -> None:
         pass
 
     def syslog(self, text: str) -> None:
