@@ -1,4 +1,4 @@
-"""What runs on a host before the package can: receive the bundle, unpack it, become root.
+"""What runs on a host before the package can: check its folders, receive and unpack it, start it, load psutil, become root.
 
-`receive` and `become_root` are sent as text and import nothing of fleet; `unpack` imports the protocol and `reasons`.
+`safe_folders`, `start`, `receive` and `become_root` are sent as text. They import nothing of fleet but one another.
 """

@@ -9,7 +9,7 @@ import json
 import os
 from typing import Any, Collection, ContextManager, Dict, List, NamedTuple, Optional, Tuple
 
-from fleet.onhost.bootstrap.receive import GIVEN_UP_S
+from fleet.onhost.bootstrap.safe_folders import GIVEN_UP_S
 from fleet.onhost.protocol import Layout, Record, State
 from fleet.onhost.state.known_lines import Baseline, Rehearsed
 from fleet.onhost.system.file_lock import is_held, locked

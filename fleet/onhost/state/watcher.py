@@ -11,6 +11,7 @@ import sys
 from contextlib import ExitStack, suppress
 from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
+from fleet.onhost.bootstrap.own_psutil import loaded
 from fleet.onhost.protocol import Finding, Request
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.state import lease, retirement
@@ -149,7 +150,11 @@ def view(own: InstanceStore) -> Optional[WatcherView]:
 
 
 def watch(own: InstanceStore, errands: Tuple[Errand, ...]) -> None:
-    """Do what this instance owes, until nothing is owed. One watcher per instance; another one ends at once."""
+    """Do what this instance owes, until nothing is owed. One watcher per instance; another one ends at once.
+
+    Raises ImportError where psutil is missing.
+    """
+    loaded()
     with ExitStack() as alone:
         try:
             alone.enter_context(own.lock(PROBED_S, WATCH_LOCK))

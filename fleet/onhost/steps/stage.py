@@ -7,7 +7,8 @@ because visits to two instances may share the state folder at the same time.
 import os
 from typing import Optional
 
-from fleet.onhost.bootstrap import receive
+from fleet.onhost.bootstrap.receive import forget_given_up as forget_given_up_bundles
+from fleet.onhost.bootstrap.safe_folders import GIVEN_UP_S
 from fleet.onhost.state.store import KEEPING, Store
 from fleet.onhost.system.machine import Machine
 
@@ -56,11 +57,11 @@ def stage(machine: Machine, store: Store, sha256: str, most_bytes: Optional[int]
 
 
 def forget_given_up(machine: Machine, store: Store) -> None:
-    """Remove parts of uploads and bundles that were not written to for `receive.GIVEN_UP_S`. Raises OSError."""
+    """Remove parts of uploads and bundles that were not written to for `GIVEN_UP_S`. Raises OSError."""
     top = store.root + "/releases"
     for folder in machine.names(top):
         for name in machine.names("%s/%s" % (top, folder)):
             path = "%s/%s/%s" % (top, folder, name)
-            if (PART in name or KEEPING in name) and machine.age_s(path) > receive.GIVEN_UP_S:
+            if (PART in name or KEEPING in name) and machine.age_s(path) > GIVEN_UP_S:
                 machine.unlink(path)
-    receive.forget_given_up(store.root + "/bundles")
+    forget_given_up_bundles(store.root + "/bundles")

@@ -4,8 +4,6 @@ import os
 import socket
 from typing import Collection, Dict, List, Optional, Sequence
 
-import psutil
-
 from fleet.onhost.system import sock_diag, sockets
 from fleet.onhost.system.network_namespace import in_network_of
 from fleet.onhost.system.sock_diag import Established
@@ -27,18 +25,6 @@ class Connections:
         if connections and connections[0].family == socket.AF_UNIX:
             return sock_diag.unix_peer_inodes(connections)
         return sockets.peer_inodes(connections)
-
-    def established(self, pids: Collection[int]) -> int:
-        """The number of established TCP connections of these processes."""
-        found = set()
-        for pid in pids:
-            try:
-                process = psutil.Process(pid)
-                every = process.net_connections() if hasattr(process, "net_connections") else process.connections()
-            except psutil.Error:
-                continue
-            found |= {(one.laddr, one.raddr) for one in every if one.status == psutil.CONN_ESTABLISHED}
-        return len(found)
 
     def among(self, inodes: Collection[int], pid: int) -> List[Established]:
         """The established TCP connections among these sockets. They are in the network namespace of this process."""

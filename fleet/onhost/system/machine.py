@@ -8,7 +8,7 @@ import os
 import subprocess
 import syslog
 import time
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Collection, Dict, NamedTuple, Optional, Tuple
 
 from fleet.onhost.system.connections import Connections
 from fleet.onhost.system.files import Files
@@ -70,6 +70,11 @@ class Machine(Files, Processes, Connections):
     def image_sha256(self, pid: int) -> Optional[str]:
         """SHA-256 of the executable that the process runs."""
         return self.sha256("/proc/%d/exe" % pid)
+
+    def established(self, pids: Collection[int]) -> int:
+        """The number of established TCP connections of these processes, which share one network namespace."""
+        inodes = frozenset().union(*[self.socket_inodes(pid) for pid in pids])
+        return len(self.among(inodes, next(iter(pids)))) if inodes else 0
 
     def user(self) -> int:
         """The effective user id; 0 is root."""

@@ -5,6 +5,7 @@ import traceback
 from contextlib import ExitStack, suppress
 from typing import Callable, Optional, Tuple
 
+from fleet.onhost.bootstrap.own_psutil import loaded
 from fleet.onhost.instance import Instance
 from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Goal, Outcome, Phase, Record, Report, Request, Rest, State
@@ -61,6 +62,10 @@ def answer(visit: Visit) -> End:
         return End(Outcome.DONE)
     if visit.instance.kept is None and request.ask is not Ask.STAGE:
         return ended(Outcome.REFUSED, "no_master", named="")
+    try:
+        loaded()
+    except ImportError as error:  # fleet could not signal nginx, so it begins nothing.
+        return ended(Outcome.REFUSED, "psutil_missing", python=sys.executable, why=error)
     try:
         return _among_others(visit)
     except Claimed as error:

@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import io
 import platform
+import re
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -17,9 +18,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Lock
+from types import ModuleType
 
 import fleet.onhost
-from fleet.onhost.bootstrap import receive, unpack
+from fleet.onhost.bootstrap import receive, safe_folders, start
 from fleet.ssh.delivery.psutil_wheels import WheelCache, WheelUnavailable, files_of, wanted_files
 from fleet.ssh.remote.start_line import Platform
 
@@ -30,41 +32,26 @@ KEY_LETTERS = 32
 PACKAGE = Path(fleet.onhost.__file__).parent
 ABI3 = "_psutil_linux.abi3.so"
 
-ROOT_MAIN = '''"""Run as `python3 -I -B fleet.pyz`: find the unpacked files and psutil, then be the step script."""
+ROOT_MAIN = '''"""Run as `python3 -I -B fleet.pyz`: be the step script, from its unpacked files."""
 
-import os
 import sys
 
-os.umask(0o077)
-lib = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "lib")
-why = None
-if not os.path.isdir(lib):
-    from fleet.onhost.bootstrap import unpack
+from fleet.onhost.bootstrap import start
 
-    why = unpack.unpack(sys.argv[0], lib)
-    unpack.forget("fleet")
-if why is None:
-    # Bytecode may be cached: only root can write there, and the folder never changes.
-    sys.dont_write_bytecode = False
-    sys.path[:0] = [lib, os.path.join(lib, "psutil-wheel")]
-try:
-    import psutil
-except ImportError as error:
-    from fleet.onhost.bootstrap import unpack
-
-    why = "the bundle's: %s" % (why or error)
-    unpack.forget("psutil")
-    sys.path[:] = [path for path in sys.path if path != os.path.join(lib, "psutil-wheel")]
-    try:
-        import psutil
-    except ImportError as error:
-        sys.exit(unpack.refuse("%s; the host's own: %s" % (why, error)))
-
+start.prepare(sys.argv[0])
 from fleet.onhost.__main__ import main
 
 sys.exit(main())
 '''
+START = """
+if is_ready(sys.argv[1]):
+    from fleet.onhost.__main__ import main
 
+    sys.exit(main())
+"""
+"""After the text of bootstrap/start.py."""
+OWN_IMPORT = re.compile(r"^from fleet\.onhost\.bootstrap\.\w+ import .*\n", re.MULTILINE)
+"""What a text imports of another one, which stands before it."""
 
 _MAKING = Lock()
 
@@ -157,7 +144,7 @@ def contents(package: Path, psutil: Mapping[str, bytes] | None = None) -> dict[s
     for path in package.rglob("*.py"):
         files[f"fleet/onhost/{path.relative_to(package).as_posix()}"] = path.read_bytes()
     for name, data in (psutil or {}).items():
-        files[unpack.WHEEL + name] = data
+        files[f"{start.WHEEL}/{name}"] = data
     return files
 
 
@@ -194,15 +181,16 @@ def psutil_files() -> Iterator[tuple[str, bytes]]:
 
 def receive_text(bundle: Bundle, state_dir: str) -> bytes:
     """The first line of stdin for `RootCommand.run_text`; the bundle's bytes follow it."""
-    return _first_line(f"main({state_dir!r}, {bundle.key!r}, {bundle.sha256!r}, {len(bundle.data)})")
+    return _first_line(receive, f"main({state_dir!r}, {bundle.key!r}, {bundle.sha256!r}, {len(bundle.data)})")
 
 
 @cache
 def start_text() -> bytes:
     """The first line of stdin for `RootCommand.run_bundle`; the request follows it."""
-    return _first_line("start(sys.argv[1])")
+    return _first_line(start, START)
 
 
-def _first_line(call: str) -> bytes:
-    source = Path(receive.__file__).read_text(encoding="utf-8")
+def _first_line(module: ModuleType, call: str) -> bytes:
+    texts = [Path(str(one.__file__)).read_text(encoding="utf-8") for one in (safe_folders, module)]
+    source = OWN_IMPORT.sub("", "\n".join(texts))
     return repr(f"{source}\n\n{call}\n").encode("utf-8") + b"\n"

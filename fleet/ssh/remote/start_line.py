@@ -24,9 +24,10 @@ SPECIAL = re.compile(r"[\x00-\x1f\x7f!\\]")
 # `echo` of some shells reads the backslash in a Windows domain's user name as an escape; `printf %s` does not.
 # The command substitutions run with stdin closed: stdin belongs to the step script.
 # Without a UTF-8 locale, Python 3.6 would encode a path differently.
+# Root owns /proc, which spares root the start of `id`; in some containers nobody owns it, and `id` is asked.
 AS_ROOT = (
     'LC_ALL=C.UTF-8; export LC_ALL; say() { echo; printf %s "$*"; echo; exit 0; }; '
-    '[ "$(id -u)" = 0 ] || say fleet-missing root "$(id -un)"; '
+    '[ -O /proc ] || [ "$(id -u)" = 0 ] || say fleet-missing root "$(id -un)"; '
 )
 FIND_PYTHON = (
     "p=; o=; for c in {candidates}; do "
@@ -35,25 +36,29 @@ FIND_PYTHON = (
     'case "$v" in "3 "[0-5]|[0-2]" "*|"") o="$o $c ($v)";; *) p=$c; break;; esac; done; '
     '[ -n "$p" ] || say fleet-missing python "$o"; '
 )
+# A Python that is new enough says so on descriptor 3, and goes on; the shell waits for its end. Another one is passed over
+# in silence. If none says so, each is asked for its version; one that is new enough then does not inherit descriptors.
+RUN = (
+    "exec 4>&1 5>&2; for c in {candidates}; do "
+    'command -v "$c" >/dev/null 2>&1 || continue; '
+    'b=$("$c" -I -S -B -c "{first} $t" "$f" 3>&1 1>&4 2>/dev/null 4>&-); s=$?; [ -z "$b" ] || exit $s; done; '
+    '{find_python}exec "$p" -I -S -B -c "import os, sys, _signal; $t" "$f" 4>&- 5>&-'
+)
+FIRST = (
+    "import sys; sys.version_info < (3, 6) and sys.exit(1); "
+    "import os, _signal; os.dup2(5, 2); os.close(5); os.write(3, b'1'); os.close(3);"
+)
+# The first line of stdin is a Python text that checks the folders before anything in them is run (bootstrap/safe_folders.py).
+# Without such a line the command ends after as many seconds as `receive` waits for bytes.
+READ = f"_signal.alarm({IDLE_S}); print(); print('fleet-begin', flush=True); exec(eval(sys.stdin.buffer.readline()))"
 # Debian's python3-minimal, and a Python that was built without OpenSSL's or zlib's headers, lack a part of the library.
 # A Python for musl needs ctypes (fleet.onhost.system.xattr).
-WHOLE = (
-    'w=$("$p" -I -S -c "import sys; sys.excepthook = lambda kind, why, trace: print(why); '
-    "import http.client, json, os, shutil, ssl, zipfile, zlib; hasattr(os, 'listxattr') or __import__('ctypes')"
-    '" </dev/null) || say fleet-missing library "$p: $w"; '
-)
-# The first line of stdin is a Python text that checks the folders before anything in them is run (bootstrap/receive.py).
-# Without such a line the command ends after as many seconds as `receive` waits for bytes.
-READ = f'-B -c "import signal, sys; signal.alarm({IDLE_S}); exec(eval(sys.stdin.buffer.readline()))"'
-RUN = (
-    'for k in {keys}; do f={bundles}/$k/fleet.pyz; if [ -O "$f" ]; then '
-    'echo; echo fleet-begin; exec "$p" -I {read} "$f"; fi; done; '
-    "{whole}"
-    'say fleet-missing bundle "$("$p" -I -S -c '
-    '"import platform, sys; print(platform.machine(), sys.maxsize, *platform.libc_ver())" </dev/null)"'
+DESCRIBE = (
+    "print(); sys.excepthook = lambda kind, why, trace: print('fleet-missing library %s: %s' % (sys.executable, why)); "
+    "import http.client, json, os, platform, shutil, ssl, zipfile, zlib; hasattr(os, 'listxattr') or __import__('ctypes'); "
+    "print('fleet-missing bundle', platform.machine(), sys.maxsize, *platform.libc_ver())"
 )
 SPEAK = "echo; echo fleet-begin; "
-RECEIVE = 'echo; echo fleet-begin; exec "$p" -I -S ' + READ
 ROOT_RULES = {
     "sudo": ("{user} ALL=(root) NOPASSWD: /bin/sh", "> /etc/sudoers.d/zz-fleet"),
     "doas": ("permit nopass {user} as root cmd /bin/sh", ">> /etc/doas.conf"),
@@ -86,13 +91,19 @@ def login_line(script: str) -> str:
 
 def run_script(keys: tuple[str, ...], state_dir: str, python: str | None) -> str:
     """Starts the first of these bundles that the host has, by the Python text on the first line of stdin."""
-    bundles = shlex.quote(f"{state_dir}/bundles")
-    return AS_ROOT + find_python(python) + RUN.format(keys=" ".join(keys), bundles=bundles, read=READ, whole=WHOLE)
+    folders = shlex.quote(f"{state_dir}/bundles")
+    found = f'f={folders}/$k/fleet.pyz; [ -O "$f" ] && t="{READ}" && break'
+    return AS_ROOT + f't="{DESCRIBE}"; for k in {" ".join(keys)}; do {found}; done; ' + _run(python)
 
 
 def text_script(python: str | None) -> str:
     """Executes the Python text on the first line of stdin, as root."""
-    return AS_ROOT + find_python(python) + RECEIVE
+    return AS_ROOT + f'f=; t="{READ}"; ' + _run(python)
+
+
+def _run(python: str | None) -> str:
+    """Shell that runs the Python program `$t`, with `$f` as its argument, in the first Python that can."""
+    return RUN.format(candidates=_candidates(python), first=FIRST, find_python=find_python(python))
 
 
 def shell_script(script: str) -> str:
@@ -122,7 +133,11 @@ def missing_platform(line: bytes) -> Platform | None:
 
 def find_python(python: str | None) -> str:
     """Shell that sets `$p` to a Python that is new enough, or to `python` where the inventory names one."""
-    return FIND_PYTHON.format(candidates=quoted(python) if python else CANDIDATES)
+    return FIND_PYTHON.format(candidates=_candidates(python))
+
+
+def _candidates(python: str | None) -> str:
+    return quoted(python) if python else CANDIDATES
 
 
 def quoted(path: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.onhost.bootstrap.receive import GIVEN_UP_S
+from fleet.onhost.bootstrap.safe_folders import GIVEN_UP_S
 from fleet.onhost.state.store import Store
 from fleet.onhost.steps.stage import ReleaseMissing, WrongBytes, stage
 from fleet.onhost.system.machine import Machine
