@@ -1,26 +1,27 @@
 """The command line of `fleet`: its commands as one group, and how a run of it ends.
 
-The commands are declared in `declarations/`; what each one does is imported when it is called.
+The commands are declared in `declarations/`; each one is imported when it is called, and what it does when it runs. So
+`--help` and the shell's completion load neither.
 """
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from fleet.declarations import journal_commands, rollout_commands, setup_commands
-from fleet.environment import Environment
 from fleet.errors import FleetError
 from fleet.onhost.text import safe
-from fleet.options.help_layout import STYLE
-from fleet.options.lazy_group import LazyGroup, command_groups
+from fleet.options.help_layout import ERRORS
+from fleet.options.lazy_group import LazyGroup
 from fleet.options.shared import confirm_option, host_options, verbose_option
 from fleet.ui.broken_pipe import tolerant, write_error
 
+if TYPE_CHECKING:
+    from fleet.environment import Environment
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "rich_help_config": STYLE})
-@command_groups
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "rich_help_config": ERRORS})
 @host_options
 @confirm_option
 @verbose_option
@@ -40,24 +41,7 @@ def fleet(**_: Any) -> None:
     """
 
 
-for declared in (
-    setup_commands.inventory,
-    setup_commands.trust,
-    setup_commands.demo,
-    rollout_commands.check,
-    rollout_commands.upgrade,
-    rollout_commands.status,
-    rollout_commands.commit,
-    rollout_commands.rollback,
-    rollout_commands.resume,
-    rollout_commands.unlock,
-    journal_commands.history,
-    journal_commands.show,
-):
-    fleet.add_command(declared)
-
-
-def run(args: Sequence[str] | None = None, environment: Environment | None = None) -> int:
+def run(args: Sequence[str] | None = None, environment: "Environment | None" = None) -> int:
     """The exit code of a command line. An error is one line on stderr; a traceback means a bug in fleet."""
     try:
         code = fleet.main(args, prog_name="fleet", standalone_mode=False, obj=environment)
@@ -73,7 +57,7 @@ def run(args: Sequence[str] | None = None, environment: Environment | None = Non
     return code if isinstance(code, int) else 0
 
 
-def main(environment: Environment | None = None) -> None:
+def main(environment: "Environment | None" = None) -> None:
     """The `fleet` command. A reader that closes the pipe is no error; output that can't be written is reported."""
     sys.stdout, sys.stderr = tolerant(sys.stdout), tolerant(sys.stderr)
     code = run(environment=environment)

@@ -1,4 +1,4 @@
-"""The plan: the hosts in order, split into batches; and the parsers of `--batches`, `--max-failures` and durations.
+"""The plan: the hosts in order, split into batches; and the parsers of `--batches` and `--max-failures`.
 
 Pure functions. Batch sizes work as Ansible's `serial`: successive sizes, a percentage of *all* hosts rounded down but at
 least 1, and the last size repeats. A plan holds every host once, and no nginx under two names.
@@ -18,10 +18,7 @@ from fleet.typed_command import UNTYPED, TypedCommand
 
 T = TypeVar("T")
 DEFAULT_BATCHES = "1,10%,50%,100%"
-LONGEST_S = 30 * 86400.0
 
-_UNIT_S = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600), "d": Fraction(86400)}
-_AMOUNT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
 _COUNT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(%?)")
 
 
@@ -100,23 +97,6 @@ def budget_in_words(text: str, hosts: int) -> str:
     if most == 0:
         return f"stops at the first host that fails{source}"
     return f"stops when more than {counted(most)}{source} failed"
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of `500ms`, `30s`, `10m`, `1h30m`, `2d`; `0` and `off` are 0. Raises `Refused`."""
-    word = text.strip().lower()
-    if word in ("0", "off"):
-        return 0.0
-    parts = _AMOUNT.findall(word)
-    if not parts or "".join(amount + unit for amount, unit in parts) != word:
-        raise Refused(
-            f"{text!r} is not a valid duration.",
-            "Allowed: a number with ms, s, m, h or d, such as 30s or 1h30m; 0; off.",
-        )
-    seconds = float(sum(Fraction(amount) * _UNIT_S[unit] for amount, unit in parts))
-    if seconds > LONGEST_S:
-        raise Refused(f"{text!r} is too long.", "Allowed: at most 30d.")
-    return seconds
 
 
 def duration_in_words(seconds: float) -> str:

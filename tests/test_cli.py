@@ -1,5 +1,6 @@
 """The command line as a whole: bad input, help, and what it loads."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,11 +8,11 @@ from pathlib import Path
 import pytest
 import rich_click as click
 
-from fleet import cli
 from fleet.environment import rollout_id
 from fleet.lab.cli import lab
 from fleet.lab.releases.build import KINDS
 from fleet.onhost.protocol import Ask
+from fleet.options.lazy_group import COMMANDS, load
 from tests.support.pretend.visits import AT, NEW
 from tests.support.shell import QUICK, Shell
 
@@ -62,7 +63,7 @@ def test_output_to_a_pipe_has_no_control_codes(shell: Shell) -> None:
 
 def every_option() -> list[tuple[str, click.Option]]:
     found = []
-    for name, command in (*cli.fleet.commands.items(), *lab.commands.items()):
+    for name, command in (*((name, load(name)) for name in COMMANDS), *lab.commands.items()):
         found += [(name, option) for option in command.params if isinstance(option, click.Option)]
     return found
 
@@ -82,15 +83,33 @@ def test_the_help_of_lab_release_lists_the_kinds() -> None:
     assert f": {', '.join(KINDS)}." in told
 
 
-def test_help_loads_no_heavy_library() -> None:
+HEAVY = (
+    *("fabric", "paramiko", "pydantic", "ruamel.yaml", "elftools", "sqlalchemy", "platformdirs", "rich", "email"),
+    *("fleet.rollout", "fleet.engine", "fleet.events", "fleet.environment", "fleet.onhost.protocol"),
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "completing", "told"),
+    [
+        (["--help"], "", "Usage: fleet [OPTIONS]"),
+        (["upgrade", "--help"], "", "Usage: fleet upgrade [OPTIONS]"),
+        ([], "fleet roll", "plain,rollback"),
+        ([], "fleet rollback --drain", "plain,--drain-timeout"),
+    ],
+)
+def test_help_and_completion_load_nothing_that_they_do_not_show(words: list[str], completing: str, told: str) -> None:
     code = (
-        "import sys; from fleet import cli; cli.run(['--help']);"
-        "heavy = ('fabric', 'paramiko', 'pydantic', 'ruamel.yaml', 'elftools', 'sqlalchemy', 'platformdirs');"
-        "print([name for name in heavy if name in sys.modules])"
+        "import atexit, sys; from fleet import cli\n"
+        f"atexit.register(lambda: print([name for name in {HEAVY} if name in sys.modules]))\n"
+        f"cli.run({words})"
     )
+    shell = {"_FLEET_COMPLETE": "bash_complete", "COMP_WORDS": completing, "COMP_CWORD": str(completing.count(" "))}
+    environ = os.environ | (shell if completing else {})
 
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ran = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
 
+    assert told in ran.stdout
     assert ran.stdout.splitlines()[-1] == "[]"
 
 

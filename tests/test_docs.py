@@ -12,12 +12,12 @@ import click
 import pytest
 
 from fleet.cli import fleet
-from fleet.lab.cli import lab
 from fleet.lab.kinds.all_kinds import KINDS
 from fleet.lab.releases import build
 from fleet.onhost.procedure import MoveKind, Situation, Way, next_step
 from fleet.onhost.protocol import MAY_DO, Ask, Phase, Rest, Step
 from fleet.onhost.reasons.catalogue import REASONS
+from fleet.options.lazy_group import COMMANDS, load
 from fleet.ssh.reasons import WORDS
 from tests.support.lab.matrix_table import INTRODUCTION
 from tests.support.places import ROOT
@@ -202,7 +202,8 @@ def is_known(words: list[str]) -> bool:
         options |= {option for given in found.get_params(context) for option in (*given.opts, *given.secondary_opts)}
         if not isinstance(found, click.Group) or not words or words[0].startswith("-"):
             break
-        found, words = lab if words[0] == "lab" else found.get_command(context, words[0]), words[1:]
+        name, *words = words
+        found = load(name) if found is fleet and name in COMMANDS else found.get_command(context, name)
     own = words[: words.index("--")] if "--" in words else words
     return found is not None and all(word.partition("=")[0] in options for word in own if word.startswith("-"))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fleet.errors import Refused
 from fleet.host import Host
 from fleet.onhost.protocol import Layout
-from fleet.plan import budget_in_words, make_plan, parse_budget, parse_duration
+from fleet.plan import budget_in_words, make_plan, parse_budget
 
 counts = st.integers(1, 300).map(str)
 percents = st.integers(1, 100).map("{}%".format)
@@ -150,28 +150,3 @@ def test_an_invalid_budget_is_refused_with_what_is_allowed(text: str) -> None:
 )
 def test_the_budget_in_words(text: str, count: int, words: str) -> None:
     assert budget_in_words(text, count) == words
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("0", 0.0),
-        ("off", 0.0),
-        ("500ms", 0.5),
-        ("30s", 30.0),
-        ("1.5s", 1.5),
-        ("10m", 600.0),
-        ("2h", 7200.0),
-        ("1h30m", 5400.0),
-        ("2d", 172800.0),
-        (" 30S ", 30.0),
-    ],
-)
-def test_a_duration_is_seconds(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "30", "s", "-1s", "1 m", "10min", "1s2", "forever", "31d", "1e3s", "nan"])
-def test_an_invalid_duration_is_refused_with_what_is_allowed(text: str) -> None:
-    with pytest.raises(Refused, match="Allowed: "):
-        parse_duration(text)

@@ -4,8 +4,8 @@ from typing import Any
 
 import rich_click as click
 
-from fleet.options.given import command_options
 from fleet.options.help_layout import OUTPUT
+from fleet.options.help_page import HelpedCommand
 from fleet.options.shared import (
     journal_option,
     json_option,
@@ -15,7 +15,7 @@ from fleet.options.shared import (
 )
 
 
-@click.command()
+@click.command(cls=HelpedCommand)
 @journal_option
 @option(
     "--most",
@@ -38,11 +38,12 @@ def history(ctx: click.RichContext, /, most: int, as_json: bool, **given: Any) -
       fleet history --most 5
     """
     from fleet.commands import history as command
+    from fleet.options.given import command_options
 
     return command.run(command_options(ctx, given), most, as_json)
 
 
-@click.command()
+@click.command(cls=HelpedCommand)
 @rollout_argument
 @journal_option
 @output_option
@@ -58,5 +59,6 @@ def show(ctx: click.RichContext, /, rollout: str | None, as_json: bool, **given:
       fleet show 20261123-1012
     """
     from fleet.commands import show as command
+    from fleet.options.given import command_options
 
     return command.run(command_options(ctx, given), rollout, as_json)

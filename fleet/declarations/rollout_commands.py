@@ -4,8 +4,8 @@ from typing import Any
 
 import rich_click as click
 
-from fleet.options.given import command_options, environment
 from fleet.options.help_layout import HOSTS, LOCKS, SAFETY
+from fleet.options.help_page import HelpedCommand
 from fleet.options.rollout import (
     COMMIT_DRAINS,
     COMMIT_WITHIN,
@@ -38,7 +38,7 @@ from fleet.options.shared import (
 )
 
 
-@click.command()
+@click.command(cls=HelpedCommand)
 @release_argument
 @host_options
 @option(
@@ -74,6 +74,7 @@ def check(
       fleet -i hosts.yaml check ./nginx-1.26.3
     """
     from fleet.commands import check as command
+    from fleet.options.given import command_options, environment
 
     options = command_options(ctx, given)
     return command.run(
@@ -81,7 +82,7 @@ def check(
     )
 
 
-@click.command()
+@click.command(cls=HelpedCommand)
 @release_argument
 @host_options
 @pace_options()
@@ -112,13 +113,14 @@ def upgrade(ctx: click.RichContext, /, release: str, **given: Any) -> int:
       fleet -i hosts.yaml upgrade ./nginx-1.26.3 --batches 1,25%,100%
     """
     from fleet.commands import upgrade as command
+    from fleet.options.given import command_options, environment
 
     refuse_lone_within(ctx, given["commit"] == "when-drained")
     options = command_options(ctx, given)
     return command.run(environment(ctx), options, release, command.UpgradeOptions(**given))
 
 
-@click.command()
+@click.command(cls=HelpedCommand)
 @host_options
 @connection_options
 @json_option
@@ -134,11 +136,12 @@ def status(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
       fleet -i hosts.yaml status
     """
     from fleet.commands import status as command
+    from fleet.options.given import command_options, environment
 
     return command.run(environment(ctx), command_options(ctx, given), as_json)
 
 
-@click.command()
+@click.command(cls=HelpedCommand)
 @rollout_argument
 @host_options
 @confirm_option
@@ -177,6 +180,7 @@ def commit(
       fleet -i hosts.yaml commit --when-drained --within 12h
     """
     from fleet.commands import commit as command
+    from fleet.options.given import command_options, environment
 
     options = command_options(ctx, given)
     refuse_lone_within(ctx, when_drained)
@@ -184,7 +188,7 @@ def commit(
     return command.run(environment(ctx), options, rollout, policy)
 
 
-@click.command()
+@click.command(cls=HelpedCommand)
 @rollout_argument
 @host_options
 @confirm_option
@@ -213,12 +217,13 @@ def rollback(
       fleet -i hosts.yaml rollback
     """
     from fleet.commands import rollback as command
+    from fleet.options.given import command_options, environment
 
     options = command_options(ctx, given)
     return command.run(environment(ctx), options, rollout, drain_timeout_s=drain_timeout_s, cut=cut, allow=allow)
 
 
-@click.command()
+@click.command(cls=HelpedCommand)
 @rollout_argument
 @host_options
 @option(
@@ -255,12 +260,13 @@ def resume(ctx: click.RichContext, /, rollout: str | None, **given: Any) -> int:
       fleet -i hosts.yaml resume
     """
     from fleet.commands import resume as command
+    from fleet.options.given import command_options, environment
 
     options = command_options(ctx, given)
     return command.run(environment(ctx), options, rollout, command.overrides(**given))
 
 
-@click.command()
+@click.command(cls=HelpedCommand)
 @host_options
 @confirm_option
 @connection_options
@@ -287,5 +293,6 @@ def unlock(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
       fleet -i hosts.yaml unlock --force
     """
     from fleet.commands import unlock as command
+    from fleet.options.given import command_options, environment
 
     return command.run(environment(ctx), command_options(ctx, given), as_json)

@@ -4,8 +4,8 @@ from typing import Any
 
 import rich_click as click
 
-from fleet.options.given import command_options, environment
 from fleet.options.help_layout import HOSTS
+from fleet.options.help_page import HelpedCommand
 from fleet.options.shared import (
     confirm_option,
     host_options,
@@ -17,7 +17,7 @@ from fleet.options.shared import (
 )
 
 
-@click.command()
+@click.command(cls=HelpedCommand)
 @host_options
 @json_option
 @verbose_option
@@ -32,11 +32,12 @@ def inventory(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
       fleet -i hosts.yaml inventory --limit 'web:&eu'
     """
     from fleet.commands import inventory as command
+    from fleet.options.given import command_options
 
     return command.run(command_options(ctx, given), as_json)
 
 
-@click.command()
+@click.command(cls=HelpedCommand)
 @host_options
 @confirm_option
 @parallel_option
@@ -55,11 +56,12 @@ def trust(ctx: click.RichContext, /, as_json: bool, **given: Any) -> int:
       fleet -i hosts.yaml trust
     """
     from fleet.commands import trust as command
+    from fleet.options.given import command_options, environment
 
     return command.run(environment(ctx), command_options(ctx, given), as_json)
 
 
-@click.command()
+@click.command(cls=HelpedCommand)
 @option("--name", env="DEMO_NAME", panel=HOSTS, default="demo", help="The name of the demo's lab.")
 @click.pass_context
 def demo(ctx: click.RichContext, /, name: str) -> int:
@@ -74,5 +76,6 @@ def demo(ctx: click.RichContext, /, name: str) -> int:
       sudo fleet demo
     """
     from fleet.commands import demo as command
+    from fleet.options.given import environment
 
     return command.run(environment(ctx), name)

@@ -10,7 +10,8 @@ import rich_click as click
 from fleet.lab import commands
 from fleet.lab.kinds.all_kinds import KINDS
 from fleet.options import shared
-from fleet.options.help_layout import LAB, OUTPUT, STYLE
+from fleet.options.help_layout import ERRORS, LAB, OUTPUT
+from fleet.options.help_page import HelpedGroup
 from fleet.options.shared import Decorator, argument
 
 
@@ -30,14 +31,14 @@ HOSTS = argument(
 )
 
 
-class InDeclaredOrder(click.RichGroup):
+class InDeclaredOrder(HelpedGroup):
     """A group that lists its commands in the order of their declaration."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
 
-@click.group(cls=InDeclaredOrder, context_settings={"help_option_names": ["-h", "--help"], "rich_help_config": STYLE})
+@click.group(cls=InDeclaredOrder, context_settings={"help_option_names": ["-h", "--help"], "rich_help_config": ERRORS})
 def lab() -> None:
     """Run real sshd and nginx on pretend hosts of this machine.
 

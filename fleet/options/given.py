@@ -1,6 +1,7 @@
 """What a command is given: the operator's options, before the command's name or after it, and the environment."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
@@ -20,13 +21,14 @@ def environment(ctx: click.Context) -> Environment:
 def command_options(ctx: click.Context, given: dict[str, Any]) -> CommandOptions:
     """The shared options, which are taken out of `given`; the command's own ones stay there."""
     of_all = {name: _merged(ctx, name, given.pop(name, None)) for name in ("inventory", "limit", "verbose", "yes")}
+    log_file = given.pop("log_file", None)
     return CommandOptions(
-        inventories=tuple(of_all["inventory"] or ()),
+        inventories=tuple(map(Path, of_all["inventory"] or ())),
         limits=tuple(of_all["limit"] or ()),
         verbose=of_all["verbose"] or 0,
         yes=bool(of_all["yes"]),
         output=given.pop("output", "auto"),
-        log_file=given.pop("log_file", None),
+        log_file=Path(log_file) if log_file else None,
         parallel=given.pop("parallel", 50),
         journal=given.pop("journal", None),
         lock_wait_s=given.pop("lock_wait", 0.0),
@@ -39,7 +41,7 @@ def command_options(ctx: click.Context, given: dict[str, Any]) -> CommandOptions
 def _typed_command(ctx: click.Context, limits: tuple[str, ...]) -> TypedCommand:
     """The command as it was typed, without a password."""
     arguments = [ctx.params.get(each.name or "") for each in ctx.command.params if isinstance(each, click.Argument)]
-    options = map(_without_password, ctx.meta.get(TYPED, ()))
+    options = (_without_password(TypedOption(name, words)) for name, words in ctx.meta.get(TYPED, ()))
     return TypedCommand(
         ctx.info_name or "", tuple(str(each) for each in arguments if each is not None), tuple(options), limits
     )

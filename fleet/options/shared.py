@@ -5,20 +5,17 @@ hosts.yaml`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import rich_click as click
 from click.core import ParameterSource
 
-from fleet.options.help_layout import ARGUMENTS, CONNECTION, HOSTS, LOCKS, OUTPUT, SAFETY
+from fleet.options.help_layout import CONNECTION, HOSTS, LOCKS, OUTPUT, SAFETY
 from fleet.options.value_types import ByteRate, Duration
-from fleet.task import HostKeys
-from fleet.typed_command import TypedOption
 
 Decorator = Callable[[Any], Any]
 TYPED = "fleet.typed_options"
-"""Where click's context, which a group shares with its command, keeps the options as they were typed."""
+"""Where click's context, which a group shares with its command, keeps the options as they were typed: name and words."""
 
 
 class OptionAsTyped(click.RichOption):
@@ -28,7 +25,7 @@ class OptionAsTyped(click.RichOption):
         """The value before its conversion, and where it comes from."""
         value, source = super().consume_value(ctx, opts)
         if source is ParameterSource.COMMANDLINE:
-            ctx.meta.setdefault(TYPED, []).extend(TypedOption(self.name or "", words) for words in self._words(value))
+            ctx.meta.setdefault(TYPED, []).extend((self.name or "", words) for words in self._words(value))
         return value, source
 
     def _words(self, value: Any) -> Iterator[tuple[str, ...]]:
@@ -65,9 +62,7 @@ def together(*options: Decorator) -> Decorator:
 
 def argument(name: str, help: str, **settings: Any) -> Decorator:
     """A command's argument; the help shows it first, by its name alone."""
-    return together(
-        click.option_panel(ARGUMENTS, column_types=["opt_long", "help"]), click.argument(name, help=help, **settings)
-    )
+    return click.argument(name, help=help, **settings)
 
 
 rollout_argument = argument(
@@ -83,7 +78,7 @@ host_options = together(
         env="INVENTORY",
         panel=HOSTS,
         multiple=True,
-        type=click.Path(path_type=Path),
+        type=click.Path(),
         show_default="none",
         help="Read the hosts from this Ansible inventory: a file, a directory, an executable, or a list such as "
         "web-01,web-02. Repeat it to merge several; the last one wins.",
@@ -131,7 +126,7 @@ ssh_options = together(
         env="HOST_KEYS",
         panel=CONNECTION,
         metavar="POLICY",
-        type=click.Choice([each.value for each in HostKeys]),
+        type=click.Choice(["strict", "accept-new"]),
         show_default="as ssh_config says, else strict",
         help="Refuse (strict) or store (accept-new) a host key that is not known yet. A changed key is always refused.",
     ),
@@ -229,7 +224,7 @@ progress_options = together(
         env="LOG_FILE",
         panel=OUTPUT,
         metavar="FILE",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=click.Path(dir_okay=False),
         show_default="none",
         help="Append every event to this file, as JSON lines.",
     ),

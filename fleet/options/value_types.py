@@ -5,7 +5,11 @@ from typing import Any, ClassVar
 
 import rich_click as click
 
-from fleet.errors import FleetError
+from fleet.errors import FleetError, Refused
+
+LONGEST_S = 30 * 86400.0
+_UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_AMOUNT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,6}))?(ms|s|m|h|d)")
 
 
 class Duration(click.ParamType[float]):
@@ -14,8 +18,6 @@ class Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from fleet.plan import parse_duration
-
         try:
             return value if isinstance(value, float) else parse_duration(str(value))
         except FleetError as error:
@@ -36,3 +38,21 @@ class ByteRate(click.ParamType[float]):
         if rate <= 0:
             self.fail(f"{value!r} is not a rate. Write bytes per second, such as 500k or 2M.", param, ctx)
         return rate
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `500ms`, `30s`, `10m`, `1h30m`, `2d`; `0` and `off` are 0. Raises `Refused`."""
+    word = text.strip().lower()
+    if word in ("0", "off"):
+        return 0.0
+    parts = list(_AMOUNT.finditer(word))
+    if not parts or "".join(part[0] for part in parts) != word:
+        raise Refused(
+            f"{text!r} is not a valid duration.",
+            "Allowed: a number with ms, s, m, h or d, such as 30s or 1h30m; 0; off.",
+        )
+    # In whole billionths, because 0.1 has no exact float.
+    seconds = sum(int(part[1] + (part[2] or "").ljust(6, "0")) * _UNIT_MS[part[3]] for part in parts) / 10**9
+    if seconds > LONGEST_S:
+        raise Refused(f"{text!r} is too long.", "Allowed: at most 30d.")
+    return seconds

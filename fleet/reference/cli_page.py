@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator
 
 import rich_click as click
 
-from fleet import cli
 from fleet.options.help_layout import CONNECTION, HOSTS, LOCKS, OUTPUT, ROLLOUT, SAFETY
-from fleet.options.lazy_group import COMMAND_GROUPS, LAZY
+from fleet.options.lazy_group import COMMAND_GROUPS, COMMANDS, load
 from fleet.reference.documents import DOCUMENTS
 from fleet.reference.event_types import EVENTS
 from fleet.reference.exit_codes import EXIT_CODES
@@ -61,7 +60,7 @@ def page() -> str:
 
 def _commands() -> Iterator[tuple[str, click.Command]]:
     for names in COMMAND_GROUPS.values():
-        yield from ((name, cli.fleet.commands[name]) for name in names if name not in LAZY)
+        yield from ((name, load(name)) for name in names if name != "lab")
 
 
 def _options(command: click.Command) -> list[click.RichOption]:
@@ -80,10 +79,9 @@ def _shared() -> dict[Key, click.RichOption]:
 
 def _overview() -> str:
     rows = [
-        ("" if name != names[0] else title, f"[`fleet {name}`](#fleet-{name})", _first_sentence(command))
+        ("" if name != names[0] else title, f"[`fleet {name}`](#fleet-{name})", COMMANDS[name].sentence)
         for title, names in COMMAND_GROUPS.items()
         for name in names
-        if (command := cli.fleet.get_command(click.Context(cli.fleet), name)) is not None
     ]
     return table(("", "command", "what it does"), rows)
 
@@ -132,7 +130,7 @@ def _shared_options(shared: dict[Key, click.RichOption]) -> str:
 
 
 def _lab() -> str:
-    _, lab, _ = cli.fleet.resolve_command(click.Context(cli.fleet), ["lab"])
+    lab = load("lab")
     if not isinstance(lab, click.RichGroup):
         raise TypeError("fleet lab is no group of commands")
     parts = ["## fleet lab\n", *_prose("fleet lab", lab)]
