@@ -26,6 +26,7 @@ from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.single_visit import decide_single_visit
 from fleet.rollout.tasks import TaskBuilder
+from fleet.runs.open_files import make_room
 from fleet.ui.alarms import alarms
 from fleet.ui.output import Mode, Output, output_for
 from fleet.ui.result_tables import host_errors, summary_table
@@ -89,10 +90,13 @@ def run_engine(
     """Runs the engine to its end, shows its progress, and returns its last status. Ctrl-C stops it; no thread is left."""
     for note in environment.prepare(tuple(tasks.hosts.values()), tasks.connecting):
         output.say(note)
+    room = make_room(len(tasks.hosts), most_visits(tasks.policy.parallel), 0)
+    if room.note:
+        output.say(room.note)
     visits = environment.visits()
     with (
         output.progress(quiet) as (observers, heartbeat),
-        ThreadPoolExecutor(most_visits(tasks.policy.parallel), thread_name_prefix="fleet-visit") as executor,
+        ThreadPoolExecutor(room.parallel, thread_name_prefix="fleet-visit") as executor,
     ):
         engine = Engine(
             visits=visits,
