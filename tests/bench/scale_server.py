@@ -14,7 +14,7 @@ import sys
 import traceback
 from pathlib import Path
 
-import asyncssh  # type: ignore[import-not-found]  # it is in the bench's environment
+import asyncssh
 
 from tests.support.pretend.login import PretendHost, address, answer_login
 

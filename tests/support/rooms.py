@@ -31,6 +31,8 @@ WHOLE_SYSTEM = {
     "tests/options/test_help.py": "`--help` of every command",
     "tests/lab/releases/test_on_hosts.py": "the releases on lab hosts",
     "tests/lab/traffic/test_on_hosts.py": "the clients against lab hosts",
+    "tests/bench/test_peers.py": "the bench's arithmetic and its page",
+    "tests/lab/test_bench.py": "the bench on a small lab",
     "tests/lab/test_bad_input.py": "fleet against a lab: nonsense from the operator",
     "tests/lab/test_bad_releases.py": "fleet against a lab: every kind of bad release",
     "tests/lab/test_bastion.py": "fleet against a lab behind a bastion",
