@@ -26,9 +26,8 @@ LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 def ssh_visits() -> Visits:
     """Visits over SSH. The import is here because fabric is too slow to load for `--help`."""
     from fleet.ssh import visit
-    from fleet.ssh.transport import bastion
 
-    return Visits(visit.visit, visit.request_stop, visit.cut_all, bastion.close_bastions)
+    return Visits(visit.visit, visit.request_stop, visit.cut_all, visit.close_kept)
 
 
 def ssh_prepare(hosts: Sequence[Host], connecting: Connecting) -> tuple[str, ...]:

@@ -37,7 +37,8 @@ class Connecting:
     `ssh_config` is a path, or `none`; `None` reads OpenSSH's own files. `host_keys` `None` follows ssh_config.
     With `ask_password` fleet asks the operator once for a password and tries it where no key is accepted.
     `ask_become_pass` and `become_password_file` say where the sudo password comes from, never what it is.
-    `limit_rate` is in bytes per second, for all uploads of a process together.
+    `limit_rate` is in bytes per second, for all uploads of a process together. `keep_open` is how many connections a process
+    keeps for later visits.
     """
 
     ssh_config: str | None = None
@@ -47,6 +48,7 @@ class Connecting:
     ask_become_pass: bool = False
     become_password_file: str | None = None
     limit_rate: float | None = None
+    keep_open: int = 0
 
 
 PLAIN = Connecting()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 REACH = frozenset(
     {
         *("inventory", "ssh_config", "host_keys", "parallel", "ask_pass", "ask_become_pass", "become_password_file"),
-        *("transfer", "limit_rate"),
+        *("transfer", "limit_rate", "keep_open"),
     }
 )
 """The options that say which hosts there are and how fleet reaches them."""

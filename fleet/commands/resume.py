@@ -89,7 +89,7 @@ def run(environment: Environment, options: CommandOptions, prefix: str | None, o
             is_limited = bool(options.limits)
             options, found = journaled.options(options), journaled.interrupted()
         else:
-            look = look_at(environment, output, selected_hosts(options, output), options)
+            look = look_at(environment, output, selected_hosts(options, output), options, keeps=True)
             if look.interrupted:
                 output.say(look.message)
                 return look.exit_code or results.INTERRUPTED

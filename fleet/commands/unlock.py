@@ -34,7 +34,7 @@ def run(environment: Environment, options: CommandOptions, as_json: bool) -> int
     with Journal.open(options.journal) as journal:
         lock = journal.lock(environment.operator(), "unlock")
         holder = lock.holder()
-        look = look_at(environment, output, hosts, options) if hosts else initial_status("look", [])
+        look = look_at(environment, output, hosts, options, keeps=True) if hosts else initial_status("look", [])
         claimed = [host for host in look.all if host.report is not None and host.report.claim is not None]
         if as_json:
             output.document(document(journal, holder, look))

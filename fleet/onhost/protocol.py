@@ -1,8 +1,9 @@
 """The types that the controller and the step script exchange.
 
 Each message is one line of JSON (`wire.py`). The controller sends a `Request` and then beats (`BEAT`, `STOP`). The step
-script answers with `Reply` lines and ends with the line `END_MARK`; a conversation without it is a lost link. Both ends
-import these types, so no second copy can drift. `PROTOCOL` guards against an older bundle.
+script answers with `Reply` lines and ends with the line `END_MARK`; a request without it is a lost link. After the end
+mark the controller sends `OVER`, and may send the next request (`conversation.py`). Both ends import these types, so no
+second copy can drift. `PROTOCOL` guards against an older bundle.
 """
 
 from enum import Enum
@@ -18,9 +19,12 @@ from fleet.onhost.views import (
     WatcherView,
 )
 
-PROTOCOL = 3
+PROTOCOL = 4
 BEAT = "beat"
 STOP = "stop"
+OVER = "over"
+UPLOAD = "upload "
+"""The first word of the line that announces a release: an `Upload`, whose bytes follow the line."""
 END_MARK = "fleet-end"
 
 
@@ -195,6 +199,14 @@ class Request(NamedTuple):
     lease_s: float = 0.0
     sender: Sender = Sender()
     why: str = ""
+
+
+class Upload(NamedTuple):
+    """A release that follows on the same stream: its SHA-256, how many bytes are sent, and the state folder they are for."""
+
+    target: str
+    size_bytes: int
+    state_dir: str
 
 
 class State(Enum):

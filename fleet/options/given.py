@@ -69,6 +69,7 @@ def _connecting(given: dict[str, Any]) -> Connecting:
         ask_become_pass=bool(given.pop("ask_become_pass", False)),
         become_password_file=os.path.abspath(os.path.expanduser(password_file)) if password_file else None,
         limit_rate=given.pop("limit_rate", None),
+        keep_open=given.pop("keep_open", 0),
     )
 
 

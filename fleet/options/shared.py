@@ -165,8 +165,8 @@ connection_options = together(
         metavar="HOW",
         type=click.Choice(["auto", "sftp", "scp", "exec"]),
         default="auto",
-        help="How to upload files: sftp (which scp itself uses today), scp (the old SCP protocol), exec (a plain "
-        "command), or auto (try them in this order). With sudo or doas it is always exec.",
+        help="How to upload the release: exec (over the connection's own command), sftp (which scp itself uses today), scp "
+        "(the old SCP protocol), or auto, which is exec. With sudo or doas it is always exec.",
     ),
     option(
         "--limit-rate",
@@ -176,6 +176,15 @@ connection_options = together(
         metavar="RATE",
         show_default="no limit",
         help="Limit all uploads together to this many bytes per second, such as 500k or 2M.",
+    ),
+    option(
+        "--keep-open",
+        env="KEEP_OPEN",
+        panel=CONNECTION,
+        type=click.IntRange(min=0),
+        metavar="N",
+        default=100,
+        help="Keep at most N connections open for the next visits of this run; 0 logs in for each visit.",
     ),
 )
 journal_option = option(

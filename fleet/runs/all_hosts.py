@@ -56,7 +56,7 @@ def run_on_all_hosts(
 ) -> int:
     """Runs the operation on every selected host of the rollout; returns the exit code."""
     hosts = selected_hosts(options, output, needed=known.planned(prefix))
-    look = look_at(environment, output, hosts, options)
+    look = look_at(environment, output, hosts, options, keeps=True)
     if look.interrupted:
         output.say(look.message)
         return look.exit_code or results.INTERRUPTED

@@ -4,7 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from types import FrameType
@@ -86,8 +86,12 @@ def run_engine(
     data: Mapping[str, Any] | None = None,
     journal: Journal | None = None,
     needs_journal: bool = True,
+    keeps: bool = False,
 ) -> RolloutStatus:
-    """Runs the engine to its end, shows its progress, and returns its last status. Ctrl-C stops it; no thread is left."""
+    """Runs the engine to its end, shows its progress, and returns its last status. Ctrl-C stops it; no visit is left.
+
+    With `keeps` the connections stay open for the run that follows.
+    """
     for note in environment.prepare(tuple(tasks.hosts.values()), tasks.connecting):
         output.say(note)
     room = make_room(len(tasks.hosts), most_visits(tasks.policy.parallel), 0)
@@ -109,7 +113,7 @@ def run_engine(
             needs_journal=needs_journal,
         )
         stop, continued = partial(engine.inbox.put, StopRequested()), partial(engine.inbox.put, ProcessContinued())
-        with closing(visits), stop_on_signals(stop, continued):
+        with nullcontext() if keeps else closing(visits), stop_on_signals(stop, continued):
             return engine.run(decide, start, message, **(data or {}))
 
 
@@ -136,15 +140,17 @@ def stop_on_signals(stop: Callable[[], None], continued: Callable[[], None]) -> 
             signal.signal(number, handler)
 
 
-def look_at(environment: Environment, output: Output, hosts: Sequence[Host], options: CommandOptions) -> RolloutStatus:
-    """Asks every host for its state; nothing is claimed and nothing is changed."""
+def look_at(
+    environment: Environment, output: Output, hosts: Sequence[Host], options: CommandOptions, *, keeps: bool = False
+) -> RolloutStatus:
+    """Asks every host for its state; nothing is claimed and nothing is changed. `keeps`: a run follows."""
     policy = Policy(parallel=options.parallel)
     tasks = TaskBuilder(
         {host.name: host for host in hosts}, environment.operator(), policy, connecting=options.connecting
     )
     decide = partial(decide_single_visit, Ask.LOOK, options.parallel)
     start = replace(initial_status("look", [hosts]), typed=options.typed)
-    return run_engine(environment, output, tasks, decide, start, quiet=True)
+    return run_engine(environment, output, tasks, decide, start, quiet=True, keeps=keeps)
 
 
 def confirm(

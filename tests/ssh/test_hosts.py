@@ -97,7 +97,7 @@ def test_every_login_shell_works(tmp_path: Path, shell: str, file: str, text: st
         staged(host)
 
 
-def test_a_greeting_that_breaks_sftp_and_scp_leaves_the_exec_way(tmp_path: Path) -> None:
+def test_a_greeting_that_breaks_sftp_and_scp_does_not_break_the_exec_way(tmp_path: Path) -> None:
     """The login shell starts an sftp-server that is a program, after its .bashrc."""
     home = tmp_path / "home"
     home.mkdir()
@@ -278,7 +278,7 @@ def test_a_release_that_is_whole_on_the_host_is_never_sent_again(fresh: Host) ->
     staged(fresh, first)
     staged(fresh, second)
 
-    assert [event.data["transfer"] for event in first.events if "transfer" in event.data] == ["sftp"]
+    assert [event.data["transfer"] for event in first.events if "transfer" in event.data] == ["exec"]
     assert [event for event in second.events if "transfer" in event.data] == []
 
 

@@ -17,7 +17,7 @@ import pytest
 from fleet.events import Event, EventType
 from fleet.host import Host
 from fleet.onhost.protocol import Ask, Goal, Options, Outcome, Phase, Probe, Rest, Severity, Step
-from fleet.ssh import visit as visit_module
+from fleet.ssh import one_request as one_request_module
 from fleet.ssh.delivery.bundle import GENERIC, build
 from fleet.ssh.remote import command as command_module
 from fleet.ssh.remote.command import MAX_REPLIES
@@ -316,7 +316,7 @@ end()
 
 
 def test_a_script_that_never_ends_is_given_up(fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_clock(monkeypatch, visit_module, RunningClock((tmp_path / "begun").exists, step_s=20))
+    set_clock(monkeypatch, one_request_module, RunningClock((tmp_path / "begun").exists, step_s=20))
     say = "say(ReplyType.STEP_STARTED, step=Step.SWAP)"
     body = f"open('{tmp_path}/begun', 'w').close()\nfor _ in range(600):\n    {say}; time.sleep(0.1)"
 

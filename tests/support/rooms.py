@@ -8,6 +8,7 @@ MOST_MODULES = 16
 LONGEST_MODULE = 350
 
 SHARED_STEMS = {
+    "conversation": "its two ends: what the step script reads and answers, and what the controller sends and keeps",
     "cli": "the command line of fleet, and of its lab",
     "commit": "the command, and its decisions",
     "resume": "the command, and its decisions",

@@ -5,10 +5,11 @@ because visits to two instances may share the state folder at the same time.
 """
 
 import os
-from typing import Optional
+from typing import BinaryIO, Optional
 
 from fleet.onhost.bootstrap.receive import forget_given_up as forget_given_up_bundles
 from fleet.onhost.bootstrap.safe_folders import GIVEN_UP_S
+from fleet.onhost.protocol import Upload
 from fleet.onhost.state.store import KEEPING, Store
 from fleet.onhost.system.machine import Machine
 
@@ -54,6 +55,22 @@ def stage(machine: Machine, store: Store, sha256: str, most_bytes: Optional[int]
         machine.unlink(part)
     machine.unlink(final + PACKED)
     return final
+
+
+def receive_release(machine: Machine, upload: Upload, source: BinaryIO) -> Optional[str]:
+    """Store the bytes that were sent, for `stage` to unpack and to check. Returns why that failed, or `None`."""
+    packed = Store(machine, upload.state_dir).release(upload.target) + PACKED
+    part = "%s.%d" % (packed, os.getpid())
+    try:
+        machine.unlink(part)
+        if machine.fill(part, source) != upload.size_bytes:
+            return "it was cut off"
+        machine.rename(part, packed)
+    except OSError as error:
+        return "%s: %s" % (part, error.strerror or error)
+    finally:
+        machine.unlink(part)
+    return None
 
 
 def forget_given_up(machine: Machine, store: Store) -> None:

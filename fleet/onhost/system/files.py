@@ -14,12 +14,13 @@ import stat
 import struct
 import sys
 from contextlib import suppress
-from typing import Iterator, List, Optional
+from typing import BinaryIO, Iterator, List, Optional
 
-from fleet.onhost.system.gunzip import unpacked
+from fleet.onhost.system.gunzip import content, unpacked
 from fleet.onhost.system.xattr import copy_attributes
 
 TEMPORARY = ".tmp."
+BLOCK_BYTES = 256 << 10
 # _IOR('f', 1, long) of linux/fs.h. Some processors have another bit for the direction.
 IOC_READ = 0x40000000 if os.uname().machine.startswith(("ppc", "mips", "sparc", "alpha")) else 0x80000000
 IMMUTABLE, APPEND_ONLY = 0x10, 0x20  # FS_IMMUTABLE_FL and FS_APPEND_FL of linux/fs.h
@@ -166,14 +167,15 @@ class Files:
         _sync(target)
 
     def unpack(self, source: str, target: str, most_bytes: Optional[int] = None) -> str:
-        """SHA-256 of the content of the gzip file `source`, which is written to the new file `target` and flushed to disk.
+        """SHA-256 of the content of `source`, which is written to the new file `target` and flushed to disk.
 
-        Raises OSError, and ValueError when `source` is not a whole gzip file or holds more than `most_bytes`.
+        `source` is a gzip file, or the content as it is. Raises OSError, and ValueError when it is a gzip file that is not
+        whole, or holds more than `most_bytes`.
         """
         digest = hashlib.sha256()
         left_bytes = sys.maxsize if most_bytes is None else most_bytes
         with open(source, "rb") as packed, open(target, "xb") as sink:
-            for block in unpacked(packed):
+            for block in content(packed):
                 left_bytes -= len(block)
                 if left_bytes < 0:
                     raise ValueError("it holds more than %d bytes" % (most_bytes or 0))
@@ -182,6 +184,18 @@ class Files:
             sink.flush()
             os.fsync(sink.fileno())
         return digest.hexdigest()
+
+    def fill(self, target: str, source: BinaryIO) -> int:
+        """Write all of `source` to the new file `target`, which is root's alone. Returns how many bytes. Raises OSError.
+
+        It is not flushed to disk: `unpack` reads it, and checks what it read.
+        """
+        size_bytes = 0
+        with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as sink:
+            for block in iter(lambda: source.read(BLOCK_BYTES), b""):
+                sink.write(block)
+                size_bytes += len(block)
+        return size_bytes
 
     def write(self, path: str, text: str, mode: int = 0o600, lasting: bool = True) -> None:
         """Replace the file's content atomically; if `lasting`, also across a power cut.

@@ -9,6 +9,14 @@ from typing import BinaryIO, Iterator
 READ_BYTES = 64 << 10
 BLOCK_BYTES = 1 << 20
 GZIP = 16 + zlib.MAX_WBITS
+MAGIC = b"\x1f\x8b"
+
+
+def content(source: BinaryIO) -> Iterator[bytes]:
+    """What the file holds, unpacked if it is a gzip file, as no program is. Raises ValueError as `unpacked` does."""
+    is_packed = source.read(len(MAGIC)) == MAGIC
+    source.seek(0)
+    return unpacked(source) if is_packed else iter(lambda: source.read(BLOCK_BYTES), b"")
 
 
 def unpacked(source: BinaryIO) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Callable, Iterable, Optional
 
-from fleet.onhost.protocol import BEAT, STOP
+from fleet.onhost.protocol import BEAT, OVER, STOP
 from fleet.onhost.state.fence import TakenOver, check
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.steps.context import TurnedBack
@@ -17,17 +17,26 @@ SILENCE_S = 5.0
 
 
 class Control:
-    """Reads the controller's beats in a thread. `go_on` is called before each step and in each long wait."""
+    """Reads the controller's beats in a thread. `go_on` is called before each step and in each long wait.
+
+    The thread reads until `OVER`, and not a line more: what follows is the next request.
+    """
 
     def __init__(self, source: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
         self._source = source
         self._clock = clock
         self._heard_s = clock()
         self._over: Optional[str] = None
+        self._thread = threading.Thread(target=self._read, daemon=True)
 
     def listen(self) -> None:
         """Start to read beats."""
-        threading.Thread(target=self._read, daemon=True).start()
+        self._thread.start()
+
+    def is_over(self, wait_s: float) -> bool:
+        """Whether the controller has said within `wait_s` seconds that this request is over, or is gone."""
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
 
     def _read(self) -> None:
         for line in self._source:
@@ -36,6 +45,8 @@ class Control:
                 self._heard_s = self._clock()
             elif word == STOP:
                 self._over = "interrupted"
+            elif word == OVER:
+                break
         if self._over is None:
             self._over = "controller_gone"
 

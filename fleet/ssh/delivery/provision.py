@@ -10,18 +10,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from fleet.onhost.protocol import Outcome, Reply, Upload
 from fleet.onhost.text import safe
 from fleet.ssh.delivery.bundle import GENERIC, Bundle, BundleStore, fitting, receive_text
-from fleet.ssh.delivery.compress import compressed_release
+from fleet.ssh.delivery.compress import CompressedRelease, compressed_release
 from fleet.ssh.delivery.psutil_wheels import WheelUnavailable
 from fleet.ssh.delivery.rate_limit import Rate
-from fleet.ssh.delivery.upload import Source, transferring, upload
+from fleet.ssh.delivery.turns import TURNS
+from fleet.ssh.delivery.upload import WAYS, Source, transferring, upload, upload_failed
 from fleet.ssh.link_errors import HostRefused
 from fleet.ssh.remote.root_command import START_S, RootCommand
 from fleet.ssh.remote.start_line import Platform
 from fleet.ssh.transport.connection import Link
 
 UNSAFE, FAILED = "fleet-unsafe ", "fleet-failed "
+
+SendRelease = Callable[[Upload, Source], Reply]
+"""Sends the bytes of a release; gives what the host says to them."""
 
 log = logging.getLogger("fleet.ssh")
 
@@ -102,21 +107,46 @@ class Provisioner:
                 return safe(line.decode("utf-8", "replace"))
         return "fleet-begun"
 
+    @property
+    def streams(self) -> bool:
+        """Whether a release goes over the step script's own stdin: unless the operator chose another way, and under sudo."""
+        host = self._link.host
+        return self._transfer not in WAYS or (host.become and host.user != "root")
+
     def upload_release(self, release: Path, target: str, proceed: Callable[[], None]) -> None:
-        """Uploads the compressed release beside its final path; the step script unpacks it and checks its hash.
+        """Uploads the release beside its final path by SFTP or SCP; the step script unpacks it and checks its hash.
 
         `proceed` is called at least once a second; what it raises ends the upload. Raises as `upload` does.
         """
         began_at = time.monotonic()
         brought = compressed_release(release)
-        way = upload(
-            self._link,
-            brought.data,
-            f"{self._state_dir}/releases/{target}/nginx.part.gz",
-            how=self._transfer,
-            rate=self._rate,
-            proceed=proceed,
-        )
+        with TURNS.turn(proceed) as going_on:
+            upload(
+                self._link,
+                brought.data,
+                self._path(target),
+                how=self._transfer,
+                rate=self._rate,
+                proceed=going_on,
+            )
+        self._tell(self._transfer, brought, began_at)
+
+    def stream_release(self, release: Path, target: str, proceed: Callable[[], None], send: SendRelease) -> None:
+        """As `upload_release`, but `send` writes it to the stdin of the step script, which is root and stores the file."""
+        began_at = time.monotonic()
+        brought = compressed_release(release)
+        wanted = Upload(target, len(brought.data), self._state_dir)
+        with TURNS.turn(proceed) as going_on, transferring(self._link, self._path(target)) as watch:
+            source = Source(brought.data, self._link, watch, self._rate, going_on)
+            answer = send(wanted, source)
+        if answer.outcome is not Outcome.DONE:
+            raise upload_failed(self._path(target), answer.message)
+        self._tell("exec", brought, began_at)
+
+    def _path(self, target: str) -> str:
+        return f"{self._state_dir}/releases/{target}/nginx.part.gz"
+
+    def _tell(self, way: str, brought: CompressedRelease, began_at: float) -> None:
         sent_bytes = len(brought.data)
         self._notify(
             None,

@@ -1,4 +1,4 @@
-"""Bytes to a path on the host: by SFTP, the old SCP protocol, or the exec channel, whichever the host has.
+"""Bytes to the host: by SFTP or the old SCP protocol to a path, or as a `Source` that is written to a command's stdin.
 
 The bytes go to a name of this upload's own beside the path and are renamed when all are there, so that nothing
 reads half a file, or a file that the far end of a dead connection still holds open: such a file could change after it was
@@ -12,7 +12,6 @@ nginx is half a megabyte, a few seconds on a slow link. To resume, the good part
 (see above) and its length and hash be compared, which saves less than it can break.
 """
 
-import io
 import posixpath
 import secrets
 import shlex
@@ -33,7 +32,7 @@ from fleet.ssh.remote.root_command import RootCommand
 from fleet.ssh.transport.connection import LIBRARY_ERRORS, Link
 from fleet.ssh.transport.watchdog import Watchdog
 
-WAYS = ("sftp", "scp", "exec")
+WAYS = ("sftp", "scp")
 MODE = 0o600
 SCP_CHUNK_BYTES = 32 << 10
 # The libraries' own deadlines come this much later than the watchdog's, which gives the better message.
@@ -54,29 +53,32 @@ def upload(
     data: bytes,
     remote_path: str,
     *,
-    how: str = "auto",
+    how: str,
     rate: Rate = UNLIMITED,
     proceed: Callable[[], None] = lambda: None,
-) -> str:
-    """Uploads the bytes to `remote_path`; returns which of `WAYS` did it. `auto` tries them in turn; sudo needs `exec`.
+) -> None:
+    """Uploads the bytes to `remote_path`, `how` being one of `WAYS`.
 
-    `proceed` is called at least once a second; what it raises ends the upload. Raises `HostRefused` when every way fails
-    on the host, `LinkError` when the link failed.
+    `proceed` is called at least once a second; what it raises ends the upload. Raises `HostRefused` when it fails on the
+    host, `LinkError` when the link failed.
     """
-    failures = []
-    for way in _ways(link, how):
-        part = f"{remote_path}.{secrets.token_hex(4)}"
-        with transferring(link, remote_path) as watch:
-            try:
-                _SENDERS[way](link, Source(data, link, watch, rate, proceed), len(data), part, remote_path)
-                return way
-            except (*LIBRARY_ERRORS, SCPException, paramiko.SFTPError) as error:
-                failures.append(f"{way}: {safe(str(error)).strip() or type(error).__name__}")
-        _discard(link, part)
+    part = f"{remote_path}.{secrets.token_hex(4)}"
+    with transferring(link, remote_path) as watch:
+        try:
+            _SENDERS[how](link, Source(data, link, watch, rate, proceed), len(data), part, remote_path)
+            return
+        except (*LIBRARY_ERRORS, SCPException, paramiko.SFTPError) as error:
+            failure = safe(str(error)).strip() or type(error).__name__
+    _discard(link, part)
+    raise upload_failed(remote_path, f"{how}: {failure}")
+
+
+def upload_failed(remote_path: str, why: str) -> HostRefused:
+    """The error for a release that the host could not store."""
     folder = shlex.quote(posixpath.dirname(remote_path))
-    raise HostRefused(
+    return HostRefused(
         "upload_failed",
-        f"{remote_path} could not be written ({'; '.join(failures)}).",
+        f"{remote_path} could not be written ({why}).",
         f"See that the host's disk has room and that the login may write there: df -h {folder}; ls -ld {folder}",
     )
 
@@ -107,12 +109,6 @@ def _stalled(message: str) -> LinkError:
     )
 
 
-def _ways(link: Link, how: str) -> tuple[str, ...]:
-    if link.host.become and link.host.user != "root":
-        return ("exec",)
-    return WAYS if how == "auto" else (how,)
-
-
 class _Piece(NamedTuple):
     """Bytes on the way, and the number of the keepalive whose answer shows that they have arrived."""
 
@@ -134,7 +130,8 @@ class Source:
         rate: Rate = UNLIMITED,
         proceed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._source = io.BytesIO(data)
+        self._data = memoryview(data)
+        self._read_bytes = 0
         self._transport = link.transport
         self._watch = watch
         self._rate = rate
@@ -146,6 +143,10 @@ class Source:
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes, none at the end. Raises OSError when the link is lost."""
+        return bytes(self.next(size))
+
+    def next(self, size: int = -1) -> memoryview:
+        """As `read`, without a copy."""
         self._check()
         if self._unconfirmed_bytes >= MIN_ON_THE_WAY_BYTES:
             self._send_keepalive()
@@ -154,9 +155,11 @@ class Source:
         while self._room_bytes - self._on_the_way_bytes < MIN_ON_THE_WAY_BYTES and self._on_the_way_bytes:
             self._arrive()
         most_bytes = min(PIECE_BYTES, self._room_bytes - self._on_the_way_bytes)
-        data = self._source.read(self._rate.portion(most_bytes if size < 0 else min(size, most_bytes)))
+        most_bytes = self._rate.portion(most_bytes if size < 0 else min(size, most_bytes))
+        data = self._data[self._read_bytes : self._read_bytes + most_bytes]
         if not data:
             self._arrive_all()
+        self._read_bytes += len(data)
         self._rate.take(len(data), self._wait)
         self._on_the_way_bytes += len(data)
         self._unconfirmed_bytes += len(data)
@@ -164,8 +167,8 @@ class Source:
 
     def write_to(self, command: Command, idle_s: float) -> None:
         """Writes all of it to the command's stdin. Raises OSError."""
-        for block in iter(self.read, b""):
-            command.write_all(memoryview(block), idle_s)
+        while block := self.next():
+            command.write_all(block, idle_s)
 
     def progressed(self) -> None:
         """There was progress other than bytes of this source."""
@@ -210,7 +213,7 @@ class Source:
         self._check()
 
     def tell(self) -> int:
-        return self._source.tell()
+        return self._read_bytes
 
 
 def _by_sftp(link: Link, source: Source, size_bytes: int, part: str, remote_path: str) -> None:
@@ -230,15 +233,9 @@ def _by_scp(link: Link, source: Source, size_bytes: int, part: str, remote_path:
     _run(link, _move(size_bytes, part, remote_path), source.progressed)
 
 
-def _by_exec(link: Link, source: Source, size_bytes: int, part: str, remote_path: str) -> None:
-    script = f"umask 077; cat > {shlex.quote(part)} && {_move(size_bytes, part, remote_path)}"
-    _run(link, script, source.progressed, source)
-
-
 _SENDERS: dict[str, Callable[[Link, Source, int, str, str], None]] = {
     "sftp": _by_sftp,
     "scp": _by_scp,
-    "exec": _by_exec,
 }
 
 
@@ -254,21 +251,16 @@ def _move(size_bytes: int, part: str, remote_path: str) -> str:
     return f"[ $(wc -c < {quoted}) -eq {size_bytes} ] && mv -f {quoted} {shlex.quote(remote_path)}"
 
 
-def _run(link: Link, script: str, progressed: Callable[[], None] = lambda: None, source: Source | None = None) -> None:
-    """Runs the script with `source` on its stdin. Raises OSError with its stderr when it failed.
+def _run(link: Link, script: str, progressed: Callable[[], None] = lambda: None) -> None:
+    """Runs the script. Raises OSError with its stderr when it failed.
 
     `progressed` is called while the login begins: the upload's deadline does not run then.
     """
     command = RootCommand.run_shell(link, f"{script} && echo && echo {DONE.decode()}")
-    idle_s = link.deadlines.transfer_idle_s + LATER_S
     done = False
     if command.begin(progressed):
-        if source is not None:
-            # If the script closes its stdin early, its stderr says why.
-            with suppress(OSError):
-                source.write_to(command, idle_s)
         command.close_stdin()
-        for line in command.lines(lambda: idle_s):
+        for line in command.lines(lambda: link.deadlines.transfer_idle_s + LATER_S):
             done = done or line == DONE
     stderr = command.stderr
     command.close()

@@ -38,6 +38,7 @@ class Command:
         self._stderr = bytearray()
         self._received_bytes = 0
         self._stderr_bytes = 0
+        self._lines = 0
         self._heard_at = time.monotonic()
         self._waited_s = 0.0
         began_at = time.monotonic()
@@ -91,7 +92,6 @@ class Command:
         line does not count. Raises `LinkError`: `too_much_output`, `silent`, `no_answer` (sshd is silent too), `link_lost`.
         """
         buffer = bytearray()
-        count = 0
         self._heard_at = asked_at = time.monotonic()
         while True:
             patience_s = pulse()
@@ -102,10 +102,11 @@ class Command:
             try:
                 chunk = self._channel.recv(CHUNK_BYTES)
             except TimeoutError:
-                if time.monotonic() - max(self._heard_at, asked_at) >= min(self._link.alive_interval_s, patience_s):
+                self._waited_s += time.monotonic() - waits_since
+                quiet_s = time.monotonic() - max(self._heard_at, asked_at)
+                if self._waited_s < patience_s and quiet_s >= min(self._link.alive_interval_s, patience_s):
                     self._link.check_alive()
                     asked_at = time.monotonic()
-                self._waited_s += time.monotonic() - waits_since
                 continue
             if not chunk:
                 break
@@ -116,8 +117,8 @@ class Command:
                 raise too_much()
             buffer += chunk
             *whole, rest = buffer.split(b"\n")
-            count += len(whole)
-            if len(rest) > MAX_LINE_BYTES or count > MAX_LINES:
+            self._lines += len(whole)
+            if len(rest) > MAX_LINE_BYTES or self._lines > MAX_LINES:
                 raise too_much()
             buffer = bytearray(rest)
             yield from (bytes(line) for line in whole)
@@ -126,6 +127,12 @@ class Command:
     def progressed(self) -> None:
         """The command did what was waited for: the time for the next step starts at zero."""
         self._waited_s = 0.0
+
+    def renew(self) -> None:
+        """The command gets a new request: its limits and times start anew."""
+        self._received_bytes = self._stderr_bytes = self._lines = 0
+        self._waited_s = 0.0
+        self._heard_at = time.monotonic()
 
     def exit_status(self, wait_s: float = 2.0) -> int | None:
         """Its exit status; `None` when none came within `wait_s` seconds: the link was cut, or a signal ended it."""

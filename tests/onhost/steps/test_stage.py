@@ -58,11 +58,12 @@ def test_a_compressed_upload_becomes_the_release_and_leaves_no_other_file(place:
         (gzip.compress(b"another release"), "expected"),
         (gzip.compress(RELEASE)[:-1], "cut off"),
         (gzip.compress(RELEASE) + b"more", "something follows"),
-        (b"", "cut off"),
-        (RELEASE, "no gzip file"),
+        (b"", "expected"),
+        (RELEASE + b"\0", "more than"),
+        (RELEASE[:-1], "expected"),
         (gzip.compress(RELEASE + b"\0"), "more than"),
     ],
-    ids=["another", "cut off", "longer", "empty", "not packed", "swollen"],
+    ids=["another", "cut off", "longer", "empty", "not packed and longer", "not packed and cut off", "swollen"],
 )
 def test_other_bytes_are_never_under_the_name_of_a_release(place: Place, packed: bytes, said: str) -> None:
     place.bring(packed)
@@ -71,6 +72,12 @@ def test_other_bytes_are_never_under_the_name_of_a_release(place: Place, packed:
         place.stage()
 
     assert place.files == []
+
+
+def test_bytes_that_were_not_compressed_become_the_release(place: Place) -> None:
+    place.bring(RELEASE)
+
+    assert Path(place.stage()).read_bytes() == RELEASE
 
 
 def test_an_endless_file_fills_no_disk(place: Place) -> None:

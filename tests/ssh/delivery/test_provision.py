@@ -297,9 +297,10 @@ if not os.path.exists(part):
     say(ReplyType.FINDING, reason="release_missing", severity=Severity.REFUSAL, message="m", remedy="r")
     say(ReplyType.STEP_ENDED, step=Step.STAGE, outcome=Outcome.REFUSED, reason="release_missing")
     end(Outcome.REFUSED, reason="release_missing")
-else:
-    say(ReplyType.STEP_ENDED, step=Step.STAGE, outcome=Outcome.DONE)
-    end(message=gzip.open(part, 'rt').read())
+    take_release(part)
+    say(ReplyType.STEP_STARTED, step=Step.STAGE)
+say(ReplyType.STEP_ENDED, step=Step.STAGE, outcome=Outcome.DONE)
+end(message=gzip.open(part, 'rt').read())
 """
 
 
@@ -321,8 +322,8 @@ def test_a_missing_release_is_uploaded_and_the_request_is_sent_again(fresh: Host
         EventType.VISIT_ENDED,
     ]
     sent_bytes = next(Path(fresh.layout.state_dir).glob("releases/*/nginx.part.gz")).stat().st_size
-    assert heard.events[1].data == {"transfer": "sftp", "bytes": sent_bytes, "unpacked_bytes": 9}
-    assert heard.events[1].message == "Uploaded the release by sftp (0.0 MB, unpacked 0.0 MB)."
+    assert heard.events[1].data == {"transfer": "exec", "bytes": sent_bytes, "unpacked_bytes": 9}
+    assert heard.events[1].message == "Uploaded the release by exec (0.0 MB, unpacked 0.0 MB)."
     assert heard.events[1].took_s is not None
 
 
@@ -355,6 +356,6 @@ def test_every_upload_way_works_with_one_session_at_a_time(tmp_path: Path) -> No
         return visit(replace(task, connecting=Connecting(transfer=way)), Heard(), available)
 
     with sshd(tmp_path, "MaxSessions 1") as stingy, ThreadPoolExecutor() as threads:
-        outcomes = list(threads.map(brought, WAYS))
+        outcomes = list(threads.map(brought, (*WAYS, "exec")))
 
-    assert [(of(one), one.message) for one in outcomes] == [((Outcome.DONE, None), "the bytes")] * len(WAYS)
+    assert [(of(one), one.message) for one in outcomes] == [((Outcome.DONE, None), "the bytes")] * 3

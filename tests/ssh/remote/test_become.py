@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import stat
 import subprocess
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,16 +16,13 @@ from fleet.host import Host
 from fleet.onhost.protocol import Ask, Layout, Outcome
 from fleet.ssh.auth.secrets import SECRETS, SecretKind
 from fleet.ssh.delivery.bundle import Bundle
-from fleet.ssh.delivery.upload import upload
-from fleet.ssh.link_errors import HostRefused
 from fleet.ssh.remote.become import forget_asking
-from fleet.ssh.transport.connection import Link
 from fleet.ssh.visit import forget_stop, request_stop, visit
 from fleet.task import HostOutcome
 from tests.support.places import ROOT
 from tests.support.ssh.ordinary import PASSWORD, USER, Ordinary, ordinary
 from tests.support.ssh.server import Sshd
-from tests.support.ssh.stubs import QUICK, Heard, a_task, stub
+from tests.support.ssh.stubs import Heard, a_task, stub
 
 WHO = 'import os\nend(message="%d %s" % (os.getuid(), request.operator))'
 STAGES = """
@@ -36,8 +32,8 @@ part = os.path.join(folder, "nginx.part.gz")
 if not os.path.exists(part):
     os.makedirs(folder, exist_ok=True)
     end(Outcome.REFUSED, reason="release_missing")
-else:
-    end(message=hashlib.sha256(gzip.open(part).read()).hexdigest())
+    take_release(part)
+end(message=hashlib.sha256(gzip.open(part).read()).hexdigest())
 """
 FREE = f"{USER} ALL=(root) NOPASSWD: /bin/sh"
 ASKED = f"{USER} ALL=(root) /bin/sh"
@@ -412,37 +408,10 @@ def test_doas_that_requires_a_password_is_refused_with_its_own_rule(
 
 
 @pytest.mark.parametrize("defaults", TERMINALS)
-def test_the_release_arrives_byte_for_byte_as_root_s_alone(machine: Ordinary, host: Host, defaults: str) -> None:
+def test_a_visit_brings_bundle_and_release_through_sudo_byte_for_byte(
+    machine: Ordinary, host: Host, tmp_path: Path, defaults: str
+) -> None:
     machine.allow(defaults, ASKED)
-    SECRETS.put(SecretKind.BECOME, PASSWORD)
-    folder = Path(host.layout.state_dir)
-    folder.chmod(0o700)
-    link = Link(host, QUICK)
-    link.open()
-
-    way = upload(link, CONTENT, f"{folder}/nginx.part")
-
-    link.close()
-    (made,) = folder.iterdir()
-    assert way == "exec"
-    assert made.read_bytes() == CONTENT
-    assert (stat.S_IMODE(made.stat().st_mode), made.stat().st_uid) == (0o600, 0)
-
-
-def test_an_upload_that_may_not_become_root_is_refused_with_the_same_word(machine: Ordinary, host: Host) -> None:
-    machine.allow(ASKED)
-    link = Link(host, QUICK)
-    link.open()
-
-    with pytest.raises(HostRefused) as caught:
-        upload(link, CONTENT, f"{host.layout.state_dir}/nginx.part")
-
-    link.close()
-    assert caught.value.reason == "sudo_password"
-
-
-def test_a_visit_brings_bundle_and_release_through_sudo(machine: Ordinary, host: Host, tmp_path: Path) -> None:
-    machine.allow("Defaults requiretty", ASKED)
     SECRETS.put(SecretKind.BECOME, PASSWORD)
     release = tmp_path / "nginx"
     release.write_bytes(CONTENT)

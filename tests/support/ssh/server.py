@@ -4,6 +4,7 @@ import select
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -186,11 +187,25 @@ class Proxy:
         self._frozen = threading.Event()
         self._closed = threading.Event()
         self._sockets: list[socket.socket] = []
+        self._stuck: list[bool] = []
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
     def freeze(self) -> None:
         self._frozen.set()
+
+    def freeze_open(self) -> None:
+        """Freezes the connections that are open; those that come later pass."""
+        self._frozen.set()
+        while not all(self._stuck):
+            time.sleep(0.01)
+        self._frozen.clear()
+
+    def cut(self) -> None:
+        """Ends the connections that are open."""
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
     def freeze_after(self, size: int) -> None:
         """Freezes once `size` more bytes have passed."""
@@ -225,13 +240,15 @@ class Proxy:
             near, _ = self._listener.accept()
             far = socket.create_connection(self._target)
             self._sockets += [near, far]
-            thread = threading.Thread(target=self._pump, args=(near, far))
+            self._stuck.append(False)
+            thread = threading.Thread(target=self._pump, args=(near, far, len(self._stuck) - 1))
             self._threads.append(thread)
             thread.start()
 
-    def _pump(self, near: socket.socket, far: socket.socket) -> None:
+    def _pump(self, near: socket.socket, far: socket.socket, number: int) -> None:
         while not self._closed.is_set():
             if self._frozen.is_set():
+                self._stuck[number] = True
                 self._closed.wait()
                 return
             readable = [far] if self.is_used_up else [near, far]

@@ -27,8 +27,25 @@ def say(kind, **values):
 
 def main():
     say(ReplyType.HELLO)
-    request = decode(Request, sys.stdin.readline())
+    request = decode(Request, sys.stdin.buffer.readline().decode())
 {body}
+
+
+def take_release(path):
+    # What follows the answer that the release is missing: its bytes, and the request once more.
+    lines = sys.stdin.buffer
+    while lines.readline().decode().strip() not in (OVER, ""):
+        pass
+    announced = lines.readline().decode()
+    if not announced.startswith(UPLOAD):
+        sys.exit()
+    data = lines.read(decode(Upload, announced[len(UPLOAD):]).size_bytes)
+    try:
+        open(path, "wb").write(data)
+        end()
+    except OSError as error:
+        end(Outcome.FAILED, message=str(error))
+    return lines.readline()
 
 
 def end(outcome=Outcome.DONE, **values):
