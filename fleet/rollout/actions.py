@@ -3,13 +3,16 @@
 Also what all decisions share: which visits may begin now, and how a host whose last visit is unresolved is looked at.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
+from itertools import islice
 from typing import Any
 
 from fleet.events import Event, EventType, Note, Result
 from fleet.onhost.protocol import Ask
+from fleet.rollout.host_map import Moment, Question
 from fleet.rollout.host_status import HostStatus
 from fleet.rollout.rollout_status import RolloutStatus
 
@@ -63,20 +66,52 @@ Action = BeginVisit | Emit | Wait | Finish
 Decide = Callable[[RolloutStatus, datetime], tuple[Action, ...]]
 
 
-def visits_to(hosts: Iterable[HostStatus], ask: Ask, now: datetime) -> tuple[Action, ...]:
-    """A visit to every idle host. A host whose last visit of this kind is unresolved is looked at instead, and comes last."""
-    idle = [host for host in hosts if host.running is None]
-    ready = [host for host in idle if host.unresolved is None or host.unresolved.ask is not ask]
-    lost = [host for host in idle if host not in ready]
-    return (*(BeginVisit(host.name, ask, host.batch) for host in ready), *looks_at_unresolved(lost, now))
+def visits_to(
+    pending: Sequence[Question], ask: Ask, status: RolloutStatus, now: datetime, most: int
+) -> tuple[Action, ...]:
+    """At most `most` visits to idle hosts: to those for which the first question is answered with yes, then the next one's.
+
+    A host whose last visit of this kind is unresolved is looked at instead, and comes last.
+    """
+    ready = (host for each in pending for host in status.host_map.where(_ready(each, ask)))
+    visits = tuple(BeginVisit(host.name, ask, host.batch) for host in islice(ready, max(most, 0)))
+    looks = (action for each in pending for action in _looks_at(_lost(each, ask), status, now, most - len(visits)))
+    return (*visits, *looks)
 
 
-def looks_at_unresolved(hosts: Iterable[HostStatus], now: datetime) -> tuple[Action, ...]:
-    """A look at every idle host with an unresolved visit whose pause is over, and a wait for each whose pause is not."""
-    lost = [(host, host.unresolved.next_at) for host in hosts if host.unresolved is not None and host.running is None]
-    due = tuple(BeginVisit(host.name, Ask.LOOK, host.batch) for host, at in lost if at <= now)
-    later = tuple(Wait(at) for _, at in lost if at > now)
-    return due + later
+def looks_at_unresolved(status: RolloutStatus, now: datetime, most: int) -> tuple[Action, ...]:
+    """At most `most` looks at idle hosts with an unresolved visit whose pause is over; else a wait for the first pause."""
+    return _looks_at(_next_look, status, now, most)
+
+
+def _looks_at(moment: Moment, status: RolloutStatus, now: datetime, most: int) -> tuple[Action, ...]:
+    first = status.host_map.earliest(moment)
+    if first is None or first > now:
+        return () if first is None else (Wait(first),)
+    due = islice(status.host_map.due(moment, now), max(most, 0))
+    return tuple(BeginVisit(host.name, Ask.LOOK, host.batch) for host in due)
+
+
+def _next_look(host: HostStatus) -> datetime | None:
+    return host.unresolved.next_at if host.unresolved is not None and host.running is None else None
+
+
+@cache
+def _ready(pending: Question, ask: Ask) -> Question:
+    def is_ready(host: HostStatus) -> bool:
+        is_resolved = host.unresolved is None or host.unresolved.ask is not ask
+        return host.running is None and is_resolved and pending(host)
+
+    return is_ready
+
+
+@cache
+def _lost(pending: Question, ask: Ask) -> Moment:
+    def look_at(host: HostStatus) -> datetime | None:
+        is_lost = host.unresolved is not None and host.unresolved.ask is ask
+        return _next_look(host) if is_lost and pending(host) else None
+
+    return look_at
 
 
 def within_parallel(actions: tuple[Action, ...], status: RolloutStatus, parallel: int) -> tuple[Action, ...]:

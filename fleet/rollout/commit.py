@@ -5,14 +5,14 @@ from datetime import datetime
 from fleet.events import EventType, Result
 from fleet.onhost.protocol import Ask, Phase, State
 from fleet.rollout import results
-from fleet.rollout.actions import Action, BeginVisit, Emit, Finish, visits_to, within_parallel
+from fleet.rollout.actions import Action, Emit, Finish, visits_to, within_parallel
 from fleet.rollout.from_hosts import as_reported, left_alone, start_status, without_answer
 from fleet.rollout.host_status import FaultKind, HostStatus, KnownReason, Progress, at_fault, explained
-from fleet.rollout.lease_renewal import renewals, with_room_for_renewals
 from fleet.rollout.own_hosts import OwnHosts
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus, Stage
 from fleet.rollout.upgrade import needs_commit
+from fleet.rollout.watching import renewals, with_room_for_renewals
 
 
 def commit_status(look: RolloutStatus, rollout: str, own: OwnHosts | None = None) -> RolloutStatus:
@@ -42,17 +42,12 @@ def decide_commit(policy: Policy, status: RolloutStatus, now: datetime) -> tuple
         return () if status.busy else (results.stopped(status),)
     if status.stage is Stage.STARTING:
         return (Emit(EventType.COMMIT_STARTED, message=f"commit rollout {status.rollout}"),)
-    pending = [host for host in status.all if needs_commit(host)]
-    if pending or status.busy:
-        commits = with_room_for_renewals(policy, status, visits_to(pending, Ask.COMMIT, now))
-        renewed = tuple(action for action in renewals(policy, status, now) if _has_lease(action, status))
-        return within_parallel((*renewed, *commits), status, policy.parallel)
+    if status.busy or status.host_map.count(needs_commit):
+        free = policy.parallel - status.busy
+        commits = visits_to([needs_commit], Ask.COMMIT, status, now, free + 1)
+        renewed = renewals(policy, status, now, only_leased=True)
+        return within_parallel((*renewed, *with_room_for_renewals(policy, status, commits)), status, policy.parallel)
     return (_committed(status),)
-
-
-def _has_lease(action: Action, status: RolloutStatus) -> bool:
-    report = status.hosts[action.host].report if isinstance(action, BeginVisit) else None
-    return report is not None and report.lease_left_s is not None
 
 
 def _committed(status: RolloutStatus) -> Finish:

@@ -5,13 +5,13 @@ rolled back is both, and the budget must still count it. A visit that ended with
 it stays an `UnresolvedVisit` until a look at the host shows what happened.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import cache
 
 from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Report, State, Step
-from fleet.rollout.gate import Verdict
 
 AT_REST_AFTER = timedelta(seconds=6)
 """A step script that lost its controller begins no step after 5 s, so from then on the host is at rest."""
@@ -74,6 +74,14 @@ class FaultKind(Enum):
     FAILED = "failed"
     UNREACHABLE = "unreachable"
     UNVERIFIED = "unverified"
+
+
+class Verdict(Enum):
+    """The answer of a look at a host during the bake, and of the gate between two batches, from best to worst."""
+
+    PASSED = "passed"
+    ERROR = "error"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +291,27 @@ class HostStatus:
     def gave_up_on(self, ask: Ask) -> bool:
         """Whether fleet stopped repeating this visit."""
         return self.fault is not None and self.fault.gave_up_on is ask
+
+
+def is_running(host: HostStatus) -> bool:
+    """Whether a visit runs there."""
+    return host.running is not None
+
+
+def has_fault(host: HostStatus) -> bool:
+    """Whether something is wrong with the host."""
+    return host.fault is not None
+
+
+def is_unresolved(host: HostStatus) -> bool:
+    """Whether a visit there may or may not have done its work."""
+    return host.unresolved is not None
+
+
+@cache
+def was_not_asked(ask: Ask) -> Callable[[HostStatus], bool]:
+    """Whether no visit of this kind has begun on a host, as a question about it."""
+    return lambda host: not host.visited(ask)
 
 
 def at_fault(host: HostStatus, kind: FaultKind) -> HostStatus:

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from fleet.events import Result
-from fleet.rollout.gate import Verdict
-from fleet.rollout.host_status import HostStatus
+from fleet.rollout.host_status import HostStatus, Verdict
 from fleet.rollout.rollout_status import RolloutStatus, Stage
 
 PAST_THE_GATE = (Stage.JUDGED, Stage.COMMITTING, Stage.CLOSING, Stage.ENDED)

@@ -7,6 +7,7 @@ elsewhere can't begin there afterwards. Each host is judged alone: one dead host
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 
 from fleet.events import EventType, Result
 from fleet.onhost.protocol import Ask, Phase, State
@@ -15,6 +16,7 @@ from fleet.rollout import results
 from fleet.rollout.actions import Action, Emit, Finish
 from fleet.rollout.from_hosts import as_reported, left_alone, records, start_status, without_answer
 from fleet.rollout.going_back import needs_rollback, rollback_visits
+from fleet.rollout.host_map import Question
 from fleet.rollout.host_status import HostStatus, KnownReason, Progress, UnresolvedVisit
 from fleet.rollout.own_hosts import NOT_JOURNALED, JournaledHosts, OwnHosts
 from fleet.rollout.rollout_status import RolloutStatus, Stage
@@ -78,11 +80,20 @@ def decide_rollback(parallel: int, status: RolloutStatus, now: datetime) -> tupl
         return () if status.busy else (results.stopped(status),)
     if status.stage is Stage.STARTING:
         return (Emit(EventType.ROLLBACK_STARTED, message=f"roll back rollout {status.rollout}"),)
-    ours = [host for host in status.all if not _is_of_another(host, status.rollout)]
-    pending = [host for host in ours if needs_rollback(host) or _needs_fence(host)]
-    if pending or status.busy:
+    pending = _pending(status.rollout)
+    if status.busy or status.host_map.count(pending):
         return rollback_visits(pending, status, parallel, now)
     return (_rolled_back(status),)
+
+
+@cache
+def _pending(rollout: str) -> Question:
+    """Whether a host is still to be asked, in a rollback of this rollout."""
+
+    def is_pending(host: HostStatus) -> bool:
+        return (needs_rollback(host) or _needs_fence(host)) and not _is_of_another(host, rollout)
+
+    return is_pending
 
 
 def _is_of_another(host: HostStatus, rollout: str) -> bool:

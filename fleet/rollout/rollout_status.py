@@ -8,10 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
+from functools import partial
 
 from fleet.events import Event, EventType, Note, Result
-from fleet.rollout.gate import Verdict
-from fleet.rollout.host_status import FaultKind, HostStatus, KnownReason, Progress, at_fault, to_look_at_once
+from fleet.rollout.host_map import HostMap
+from fleet.rollout.host_status import (
+    FaultKind,
+    HostStatus,
+    KnownReason,
+    Progress,
+    Verdict,
+    at_fault,
+    has_fault,
+    is_running,
+    to_look_at_once,
+)
 from fleet.rollout.transitions.host_transitions import after
 from fleet.typed_command import UNTYPED, TypedCommand
 
@@ -33,8 +44,9 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RolloutStatus:
-    """The whole rollout. `batches` holds host names; `batch` is the number (from 1) of the one that is open;
-    `going_back`: the run takes its hosts back; this stays true after its end. `typed` is the command that began the run.
+    """The whole rollout. `hosts` is kept as a `HostMap`, `batches` holds host names; `batch` is the number (from 1) of the
+    one that is open. `going_back`: the run takes its hosts back; this stays true after its end. `typed` is the command that
+    began the run.
     """
 
     rollout: str = ""
@@ -58,6 +70,16 @@ class RolloutStatus:
     message: str = ""
     typed: TypedCommand = UNTYPED
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.hosts, HostMap):
+            object.__setattr__(self, "hosts", HostMap(self.hosts.values()))
+
+    @property
+    def host_map(self) -> HostMap:
+        """The hosts, to ask about all of them at once."""
+        assert isinstance(self.hosts, HostMap)
+        return self.hosts
+
     def of_batch(self, number: int) -> tuple[HostStatus, ...]:
         """The hosts of a batch, counted from 1."""
         return tuple(self.hosts[name] for name in self.batches[number - 1])
@@ -70,25 +92,22 @@ class RolloutStatus:
     @property
     def all(self) -> tuple[HostStatus, ...]:
         """The hosts in the plan's order."""
-        return tuple(self.hosts.values())
+        return self.host_map.all()
 
     @property
     def busy(self) -> int:
         """How many visits run."""
-        return sum(host.doing is not None for host in self.hosts.values())
+        return self.host_map.count(is_running)
 
     @property
     def faults(self) -> int:
         """How much of the budget is spent."""
-        return sum(host.fault is not None for host in self.hosts.values())
+        return self.host_map.count(has_fault)
 
     @property
     def counts(self) -> dict[str, int]:
         """Every host once, under its result."""
-        found = dict.fromkeys(COUNTED, 0)
-        for host in self.hosts.values():
-            found[_counted_as(host)] += 1
-        return {"hosts": len(self.hosts), **found}
+        return {"hosts": len(self.hosts), **{word: self.host_map.count(is_it) for word, is_it in COUNTED.items()}}
 
 
 COUNTED_AS = {
@@ -101,14 +120,19 @@ COUNTED_AS = {
     Progress.RAN_ALREADY: "done",
     Progress.LEFT_ALONE: "left_alone",
 }
-COUNTED = (
-    *("done", "failed", "refused", "unreachable", "unverified"),
-    *("rolled_back", "begun", "not_begun", "left_alone"),
-)
 
 
-def _counted_as(host: HostStatus) -> str:
-    return COUNTED_AS[host.progress] if host.fault is None else host.fault.kind.value
+def _is_counted_as(word: str, host: HostStatus) -> bool:
+    return word == (COUNTED_AS[host.progress] if host.fault is None else host.fault.kind.value)
+
+
+COUNTED = {
+    word: partial(_is_counted_as, word)
+    for word in (
+        *("done", "failed", "refused", "unreachable", "unverified"),
+        *("rolled_back", "begun", "not_begun", "left_alone"),
+    )
+}
 
 
 def fold(status: RolloutStatus, event: Event) -> RolloutStatus:
@@ -117,7 +141,7 @@ def fold(status: RolloutStatus, event: Event) -> RolloutStatus:
         return _fold_host(status, event)
     match event.type:
         case EventType.ROLLOUT_STARTED:
-            return _started(status, event)
+            return _started(event)
         case EventType.STAGE_STARTED:
             return replace(status, stage=Stage.STAGING)
         case EventType.STAGE_ENDED:
@@ -154,10 +178,13 @@ def _noted(status: RolloutStatus, event: Event) -> RolloutStatus:
         case Note.LAST_LOOK:
             return _closing(status, event.at)
         case Note.LOCK_WAIT:
-            hosts = {name: _not_asked(host) if host.in_use else host for name, host in status.hosts.items()}
-            return replace(status, hosts=hosts)
+            return replace(status, hosts=status.host_map.changed(_in_use, _not_asked))
         case Note.LINKS_CUT | None:
             return status
+
+
+def _in_use(host: HostStatus) -> bool:
+    return host.in_use
 
 
 def _not_asked(host: HostStatus) -> HostStatus:
@@ -166,7 +193,7 @@ def _not_asked(host: HostStatus) -> HostStatus:
 
 def _closing(status: RolloutStatus, at: datetime) -> RolloutStatus:
     """Every host that was changed and gave no answer must be looked at once more."""
-    hosts = {name: to_look_at_once(host, at) if is_lost(host) else host for name, host in status.hosts.items()}
+    hosts = status.host_map.changed(is_lost, lambda host: to_look_at_once(host, at))
     return replace(status, stage=Stage.CLOSING, hosts=hosts)
 
 
@@ -175,13 +202,12 @@ def is_lost(host: HostStatus) -> bool:
     return host.begun and host.last.unanswered
 
 
-def _started(status: RolloutStatus, event: Event) -> RolloutStatus:
-    """A run begins with a fresh status. But a journal that could not hold this very event stays lost."""
+def _started(event: Event) -> RolloutStatus:
+    """A run begins with a fresh status."""
     batches = tuple(tuple(batch) for batch in event.data["batches"])
-    hosts = {name: HostStatus(name, number) for number, batch in enumerate(batches, 1) for name in batch}
+    hosts = HostMap(HostStatus(name, number) for number, batch in enumerate(batches, 1) for name in batch)
     typed = TypedCommand.from_plain(event.data.get("command_line", {}))
-    fresh = RolloutStatus(rollout=event.rollout, hosts=hosts, batches=batches, started_at=event.at, typed=typed)
-    return replace(fresh, journal_lost=status.journal_lost)
+    return RolloutStatus(rollout=event.rollout, hosts=hosts, batches=batches, started_at=event.at, typed=typed)
 
 
 def _ended(status: RolloutStatus, event: Event) -> RolloutStatus:
@@ -190,16 +216,21 @@ def _ended(status: RolloutStatus, event: Event) -> RolloutStatus:
 
 
 def _not_judged(status: RolloutStatus) -> RolloutStatus:
-    return replace(status, hosts={name: replace(host, bake=None) for name, host in status.hosts.items()})
+    return replace(status, hosts=status.host_map.changed(_was_baked, lambda host: replace(host, bake=None)))
+
+
+def _was_baked(host: HostStatus) -> bool:
+    return host.bake is not None
 
 
 def _judged(status: RolloutStatus) -> RolloutStatus:
     """A host that could not be asked at the gate counts as unreachable from now on."""
-    hosts = {
-        name: at_fault(host, FaultKind.UNREACHABLE) if host.bake and host.bake.verdict is Verdict.ERROR else host
-        for name, host in status.hosts.items()
-    }
+    hosts = status.host_map.changed(_gave_no_answer, lambda host: at_fault(host, FaultKind.UNREACHABLE))
     return replace(status, hosts=hosts)
+
+
+def _gave_no_answer(host: HostStatus) -> bool:
+    return host.bake is not None and host.bake.verdict is Verdict.ERROR
 
 
 def _fold_host(status: RolloutStatus, event: Event) -> RolloutStatus:
@@ -210,4 +241,4 @@ def _fold_host(status: RolloutStatus, event: Event) -> RolloutStatus:
     taken = status.taken_over
     if event.type is EventType.VISIT_ENDED and changed.last.known_reason is KnownReason.TAKEN_OVER:
         taken = taken or f"{host.name}: {event.message}"
-    return replace(status, hosts={**status.hosts, host.name: changed}, taken_over=taken)
+    return replace(status, hosts=status.host_map.having(changed), taken_over=taken)

@@ -7,6 +7,7 @@ from fleet.onhost.protocol import Ask
 from fleet.onhost.text import counted
 from fleet.rollout import results
 from fleet.rollout.actions import Action, Emit, Finish, visits_to, within_parallel
+from fleet.rollout.host_status import was_not_asked
 from fleet.rollout.rollout_status import RolloutStatus, Stage
 
 
@@ -18,9 +19,9 @@ def decide_single_visit(
         return () if status.busy else (results.stopped(status),)
     if status.stage is Stage.STARTING:
         return (Emit(EventType.STAGE_STARTED, message=f"asking {counted(len(status.hosts))}"),)
-    remaining = [host for host in status.all if not host.visited(ask)]
-    if remaining or status.busy:
-        return within_parallel(visits_to(remaining, ask, now), status, parallel)
+    remaining, free = was_not_asked(ask), parallel - status.busy
+    if status.busy or status.host_map.count(remaining):
+        return within_parallel(visits_to([remaining], ask, status, now, free), status, parallel)
     return (_checked(status, is_staged) if ask is Ask.STAGE else _answered(status),)
 
 

@@ -14,6 +14,7 @@ now; if there is none, the engine waits for a visit to end.
 """
 
 from datetime import datetime, timedelta
+from functools import cache
 from statistics import median_low
 
 from fleet.events import EventType, Note
@@ -22,7 +23,6 @@ from fleet.onhost.text import counted, listed
 from fleet.rollout import results
 from fleet.rollout.actions import (
     Action,
-    BeginVisit,
     Emit,
     Finish,
     Wait,
@@ -30,14 +30,21 @@ from fleet.rollout.actions import (
     visits_to,
     within_parallel,
 )
-from fleet.rollout.gate import Verdict
 from fleet.rollout.going_back import needs_rollback, rollback_visits
-from fleet.rollout.host_status import GIVE_UP_AFTER, MAX_TRIES, FaultKind, HostStatus, Progress
-from fleet.rollout.lease_renewal import renewals, with_room_for_renewals
+from fleet.rollout.host_map import Question
+from fleet.rollout.host_status import (
+    MAX_TRIES,
+    FaultKind,
+    HostStatus,
+    Progress,
+    Verdict,
+    is_unresolved,
+    was_not_asked,
+)
 from fleet.rollout.policy import CommitWhen, OnFailure, Policy
 from fleet.rollout.rollout_status import RolloutStatus, Stage, is_lost
+from fleet.rollout.watching import bake_looks, is_looked_at, renewals, with_room_for_renewals
 
-RETRY_BAKE_S = 2.0
 RETRY_LOCK_S = 5.0
 MAX_EPOCH_LEAD = 1_000_000
 """By how much the epoch of one host may exceed the median of all hosts."""
@@ -72,9 +79,9 @@ def over_budget(policy: Policy, status: RolloutStatus) -> bool:
 
 
 def _stage(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
-    remaining = [host for host in status.all if not host.visited(Ask.STAGE)]
-    if remaining or status.busy:
-        return visits_to(remaining, Ask.STAGE, now)
+    remaining = was_not_asked(Ask.STAGE)
+    if status.busy or status.host_map.count(remaining):
+        return visits_to([remaining], Ask.STAGE, status, now, policy.parallel)
     if wait := _wait_for_others(policy, status, now):
         return (wait,)
     if status.faults:
@@ -123,7 +130,7 @@ def same_instance(status: RolloutStatus) -> tuple[str, str] | None:
 def _next_in_stage(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
     match status.stage:
         case Stage.UPGRADING:
-            return _upgrade(status, now)
+            return _upgrade(policy, status, now)
         case Stage.BAKING:
             return _bake(policy, status, now)
         case Stage.CLOSING:
@@ -132,8 +139,9 @@ def _next_in_stage(policy: Policy, status: RolloutStatus, now: datetime) -> tupl
             return _end(policy, status, now)
         case Stage.JUDGED if policy.commit is CommitWhen.BATCH:
             return (Emit(EventType.COMMIT_STARTED, batch=status.batch, message=f"commit batch {status.batch}"),)
-        case Stage.COMMITTING if pending := _to_commit(status):
-            return visits_to(pending, Ask.COMMIT, now)
+        case Stage.COMMITTING if status.host_map.count(_to_commit(status.committed_batch)):
+            free = policy.parallel - status.busy
+            return visits_to([_to_commit(status.committed_batch)], Ask.COMMIT, status, now, free + 1)
         case Stage.COMMITTING if status.busy:
             return ()
         case _:
@@ -153,49 +161,38 @@ def _next(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action,
     return _end(policy, status, now)
 
 
-def _upgrade(status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
+def _upgrade(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
+    pending = _to_upgrade(status.batch)
+    if status.host_map.count(pending) or status.host_map.count(_runs_in(status.batch)):
+        return visits_to([pending], Ask.UPGRADE, status, now, policy.parallel)
     batch = status.of_batch(status.batch)
-    pending = [host for host in batch if host.fault is None and host.progress in (Progress.STAGED, Progress.BEGUN)]
-    if pending or any(host.running for host in batch):
-        return visits_to(pending, Ask.UPGRADE, now)
     done = sum(host.progress in (Progress.UPGRADED, Progress.RAN_ALREADY) for host in batch)
     text = f"batch {status.batch}: {done} of {counted(len(batch))} upgraded"
     return (Emit(EventType.BATCH_CLOSED, batch=status.batch, message=text),)
+
+
+@cache
+def _to_upgrade(batch: int) -> Question:
+    def is_to_upgrade(host: HostStatus) -> bool:
+        is_open = host.progress in (Progress.STAGED, Progress.BEGUN)
+        return host.batch == batch and host.fault is None and is_open
+
+    return is_to_upgrade
+
+
+@cache
+def _runs_in(batch: int) -> Question:
+    return lambda host: host.batch == batch and host.running is not None
 
 
 def _bake(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
     """Looks at every host that this rollout upgraded, until each was looked at once after the end of the bake."""
     bake_s = 0.0 if _nothing_to_watch(status) else policy.bake_s
     end = (status.closed_at or now) + timedelta(seconds=bake_s)
-    watched = [host for host in status.all if _watched(host)]
-    open_hosts = [host for host in watched if not _seen_to_the_end(host, end, now)]
-    if not open_hosts:
-        return () if any(host.doing is Ask.BAKE for host in status.all) else (_judge(policy, status),)
-    actions: list[Action] = []
-    for host in open_hosts:
-        due = _next_look(policy, host, end, now)
-        if host.running is None:
-            actions.append(BeginVisit(host.name, Ask.BAKE, host.batch) if due <= now else Wait(due))
-    return tuple(actions)
-
-
-def _watched(host: HostStatus) -> bool:
-    return host.fault is None and host.progress in (Progress.UPGRADED, Progress.COMMITTED)
-
-
-def _seen_to_the_end(host: HostStatus, end: datetime, now: datetime) -> bool:
-    bake = host.bake
-    if bake is None or bake.looked_at < end or host.running is not None:
-        return False
-    return bake.unanswered_since is None or now - bake.unanswered_since >= GIVE_UP_AFTER
-
-
-def _next_look(policy: Policy, host: HostStatus, end: datetime, now: datetime) -> datetime:
-    if host.bake is None:
-        return now
-    if host.bake.unanswered_since is not None:
-        return host.bake.looked_at + timedelta(seconds=RETRY_BAKE_S)
-    return min(host.bake.looked_at + timedelta(seconds=policy.look_every_s), end)
+    looks = bake_looks(policy, status, end, now)
+    if looks or status.host_map.count(is_looked_at):
+        return looks
+    return (_judge(policy, status),)
 
 
 def _judge(policy: Policy, status: RolloutStatus) -> Action:
@@ -234,9 +231,12 @@ def _no_host_passed(status: RolloutStatus) -> bool:
 
 def _nothing_to_watch(status: RolloutStatus) -> bool:
     """Whether each host of the open batch ran the release already, or had passed this gate before an interruption."""
-    return all(
-        host.progress is Progress.RAN_ALREADY or _had_passed_gate(host) for host in status.of_batch(status.batch)
-    )
+    return not status.host_map.count(_to_watch(status.batch))
+
+
+@cache
+def _to_watch(batch: int) -> Question:
+    return lambda host: host.batch == batch and host.progress is not Progress.RAN_ALREADY and not _had_passed_gate(host)
 
 
 def _had_passed_gate(host: HostStatus) -> bool:
@@ -250,9 +250,10 @@ def _halts_after_batch(policy: Policy, status: RolloutStatus) -> bool:
     return _no_host_passed(status) and not goes_on
 
 
-def _to_commit(status: RolloutStatus) -> list[HostStatus]:
-    """The hosts that are still to be committed."""
-    return [host for host in status.all if (host.batch or 0) <= status.committed_batch and needs_commit(host)]
+@cache
+def _to_commit(batch: int) -> Question:
+    """Whether a host is still to be committed, in the batches up to this one."""
+    return lambda host: (host.batch or 0) <= batch and needs_commit(host)
 
 
 def needs_commit(host: HostStatus) -> bool:
@@ -266,19 +267,23 @@ def _roll_back_faulty(policy: Policy, status: RolloutStatus, now: datetime) -> t
     """A rollback of each faulty host within the budget, at once: its users must not stay on a release that failed."""
     if policy.on_failure is not OnFailure.ROLLBACK:
         return ()
-    kinds = (FaultKind.FAILED, FaultKind.UNVERIFIED)
-    faulty = [host for host in status.all if host.fault and host.fault.kind in kinds]
-    bad = [host for host in faulty if host.phase not in (None, Phase.OLD) and needs_rollback(host)]
-    return visits_to(bad, Ask.ROLLBACK, now)
+    return visits_to([_is_bad], Ask.ROLLBACK, status, now, policy.parallel)
+
+
+def _is_bad(host: HostStatus) -> bool:
+    if host.fault is None or host.fault.kind not in (FaultKind.FAILED, FaultKind.UNVERIFIED):
+        return False
+    return host.phase not in (None, Phase.OLD) and needs_rollback(host)
 
 
 def _stop_over_budget(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
-    if policy.on_failure is OnFailure.ROLLBACK and any(host.begun or host.running for host in status.all):
+    if policy.on_failure is OnFailure.ROLLBACK and status.host_map.count(_may_be_begun):
         return (Emit(EventType.ROLLBACK_STARTED, reason="budget", message=_why(policy, status)),)
-    lost = [host for host in status.all if host.unresolved is not None]
-    if lost or status.busy:
-        return looks_at_unresolved(lost, now)
     return _end(policy, status, now)
+
+
+def _may_be_begun(host: HostStatus) -> bool:
+    return host.begun or host.running is not None
 
 
 def _why(policy: Policy, status: RolloutStatus) -> str:
@@ -287,18 +292,16 @@ def _why(policy: Policy, status: RolloutStatus) -> str:
 
 
 def _roll_back(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
-    pending = [host for host in status.all if needs_rollback(host)]
-    if pending or status.busy:
-        return rollback_visits(pending, status, policy.parallel, now)
+    if status.busy or status.host_map.count(needs_rollback):
+        return rollback_visits(needs_rollback, status, policy.parallel, now)
     return (results.rolled_back(policy, status),)
 
 
 def _end(policy: Policy, status: RolloutStatus, now: datetime) -> tuple[Action, ...]:
     """The end, after a last look at the hosts that were changed and then gave no answer."""
-    lost = [host for host in status.all if host.unresolved is not None]
-    if status.busy or lost:
-        return looks_at_unresolved(lost, now)
-    if status.stage is not Stage.CLOSING and any(is_lost(host) for host in status.all):
+    if status.busy or status.host_map.count(is_unresolved):
+        return looks_at_unresolved(status, now, policy.parallel)
+    if status.stage is not Stage.CLOSING and status.host_map.count(is_lost):
         return (Emit(EventType.NOTE, note=Note.LAST_LOOK, message="a last look at the hosts that do not answer"),)
     if over_budget(policy, status):
         return (results.over_budget(policy, status),)

@@ -24,7 +24,7 @@ def begun(name: str, phase: Phase | None) -> HostStatus:
 def asked(*hosts: HostStatus, parallel: int = 50) -> list[tuple[str, Ask]]:
     """The visits that begin a while later, in order."""
     status = RolloutStatus("r1", {host.name: host for host in hosts}, stage=Stage.ROLLING_BACK)
-    actions = rollback_visits(hosts, status, parallel, LATE)
+    actions = rollback_visits(lambda host: host in hosts, status, parallel, LATE)
     return [(action.host, action.ask) for action in actions if isinstance(action, BeginVisit)]
 
 

@@ -4,8 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from fleet.events import Event, EventType
-from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Severity, State
-from fleet.rollout.gate import Verdict, judge
+from fleet.onhost.protocol import Ask, Finding, Outcome, Phase, Report, Severity, State
 from fleet.rollout.host_status import (
     ARRIVED,
     MAX_TRIES,
@@ -19,6 +18,7 @@ from fleet.rollout.host_status import (
     Progress,
     RunningVisit,
     UnresolvedVisit,
+    Verdict,
     at_fault,
     explained,
 )
@@ -216,6 +216,13 @@ def _progress_when_turned_back(host: HostStatus, rollout: str) -> Progress:
     if host.phase in ARRIVED:
         return Progress.UPGRADED
     return Progress.ROLLED_BACK if host.phase is Phase.OLD else Progress.BEGUN
+
+
+def judge(outcome: Outcome | None, report: Report | None) -> Verdict:
+    """The verdict of one look at one host. A host that could not be asked is an `ERROR`, never a failure nor a pass."""
+    if outcome is Outcome.FAILED:
+        return Verdict.FAILED
+    return Verdict.PASSED if outcome is Outcome.DONE and report is not None else Verdict.ERROR
 
 
 def _baked(host: HostStatus, looked_at: datetime, at: datetime) -> HostStatus:

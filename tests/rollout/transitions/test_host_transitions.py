@@ -3,7 +3,8 @@
 import pytest
 
 from fleet.onhost.protocol import Outcome, Report
-from fleet.rollout.gate import Verdict, judge
+from fleet.rollout.host_status import Verdict
+from fleet.rollout.transitions.host_transitions import judge
 from tests.support.pretend.visits import Pretend
 
 A_REPORT = Pretend("web-01").report()

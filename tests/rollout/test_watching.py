@@ -16,9 +16,9 @@ from fleet.rollout.host_status import (
     RunningVisit,
     UnresolvedVisit,
 )
-from fleet.rollout.lease_renewal import renewals
 from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
+from fleet.rollout.watching import renewals
 from tests.support.pretend.visits import AT, a_fleet
 from tests.support.rollout.playing import play
 
