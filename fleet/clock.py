@@ -1,6 +1,6 @@
-"""The engine's clock: the time of day in UTC, and the wait for the next item of its inbox.
+"""The engine's clock: the time of day in UTC, the wait for the next item of its inbox, and how long the machine slept.
 
-Both are one object, so a test's clock can move in the wait alone.
+Time and wait are one object, so a test's clock can move in the wait alone.
 """
 
 import time
@@ -31,3 +31,13 @@ class SteadyClock:
 
     def wait(self, inbox: SimpleQueue[Item], wait_s: float, busy: int) -> Item:
         return inbox.get(timeout=wait_s)
+
+
+def slept_s() -> float:
+    """How long this machine has slept since it was booted, in seconds.
+
+    On Linux `CLOCK_BOOTTIME` counts sleep and `CLOCK_MONOTONIC` does not (clock_gettime(2)). Other systems lack the first;
+    there the wall clock takes its place, so setting the clock looks like sleep.
+    """
+    now_s = time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
+    return now_s - time.monotonic()

@@ -4,8 +4,11 @@ One thread owns the state. Visits run in the executor's workers and put their ev
 takes them off, writes them to the journal, folds them and passes them to the observers. It never prints and never decides.
 A visit is a plain function of plain data, so processes or workers near the hosts can replace the threads.
 
-An event is written to the journal before it is folded, and the start of a visit before the visit begins. If the journal
-can't be written, or another run has taken its lock, the run stops. Only a rollback continues without the journal.
+All that happened since the last turn is folded, then the next actions are decided; then the events and the starts of the
+next visits go to the journal in one transaction. So an event is on the disk before anyone sees it and before a visit
+follows from it, and the start of a visit before the visit begins. A run that is killed in between has done nothing that its
+journal does not hold. If the journal can't be written, or another run has taken its lock, the run stops. Only a rollback
+continues without the journal.
 """
 
 import queue
@@ -17,7 +20,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
 
-from fleet.clock import Clock
+from fleet.clock import Clock, slept_s
 from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, Note, Sink
 from fleet.onhost.protocol import Ask, Outcome
@@ -38,12 +41,13 @@ Heartbeat = Callable[[RolloutStatus, datetime], None]
 
 
 class Journal(Protocol):
-    """What a run writes to. `append` returns once the event is on disk; `beat` is called often and keeps the lock.
+    """What a run writes to. `append_all` returns once the events are on disk, all or none of them; `beat` is called often
+    and keeps the lock.
 
     Both raise `JournalError` if the journal can't be written. `beat` raises `LockHeld` if another run has taken the lock.
     """
 
-    def append(self, event: Event) -> None: ...
+    def append_all(self, events: Sequence[Event]) -> None: ...
 
     def beat(self) -> None: ...
 
@@ -59,16 +63,6 @@ class Visits:
     request_stop: Callable[[str], None]
     cut_all: Callable[[], None]
     close: Callable[[], None] = lambda: None
-
-
-def slept_s() -> float:
-    """How long this machine has slept since it was booted, in seconds.
-
-    On Linux `CLOCK_BOOTTIME` counts sleep and `CLOCK_MONOTONIC` does not (clock_gettime(2)). Other systems lack the first;
-    there the wall clock takes its place, so setting the clock looks like sleep.
-    """
-    now_s = time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
-    return now_s - time.monotonic()
 
 
 class StopRequested:
@@ -113,7 +107,7 @@ class Engine:
         self._task_of = task_of
         self._clock = clock
         self._observers = list(observers)
-        self._heartbeat = heartbeat
+        self._heartbeat = heartbeat or (lambda status, now: None)
         self._slept = slept
         self._slept_s = slept()
         self._monotonic = monotonic
@@ -122,6 +116,8 @@ class Engine:
         self._journal = journal
         self._needs_journal = needs_journal
         self._status = RolloutStatus()
+        self._untold: list[tuple[Event, RolloutStatus]] = []
+        """What was folded and is neither written nor shown yet, each event with the status after it."""
         self._bugs: list[BaseException] = []
         self._stop_requests = 0
         self._leave_at: datetime | None = None
@@ -134,37 +130,47 @@ class Engine:
                 self._fold(event)
             finish, wait_s = self._carry_out(decide)
             while finish is None:
+                self._heartbeat(self._status, self._clock())
                 self._fold_inbox(wait_s)
                 finish, wait_s = self._carry_out(decide)
         except BaseException:
             self._visits.request_stop(self._status.rollout)
+            self._publish()
             raise
-        data = {"result": finish.result.value, "exit_code": finish.exit_code, "counts": self._status.counts}
-        self._emit(Emit(EventType.ROLLOUT_ENDED, message=finish.message, data=data))
+        self._end(finish)
         if self._bugs:
             raise self._bugs[0]
         return self._status
+
+    def _end(self, finish: Finish) -> None:
+        data = {"result": finish.result.value, "exit_code": finish.exit_code, "counts": self._status.counts}
+        self._emit(Emit(EventType.ROLLOUT_ENDED, message=finish.message, data=data))
+        self._publish()
 
     def _carry_out(self, decide: Decide) -> tuple[Finish | None, float]:
         """Carries out the open actions until the run must wait for a visit or for time. Gives the end, or seconds to wait."""
         while True:
             now = self._clock()
             actions = decide(self._status, now)
-            emitted = False
-            wait_s = TICK_S
+            finish, emitted, wait_s = None, False, TICK_S
+            visits: list[BeginVisit] = []
             for action in actions:
                 match action:
                     case Finish():
-                        return action, 0.0
+                        finish = action
                     case Emit():
+                        self._begin(visits)
                         self._emit(action)
-                        emitted = True
+                        emitted, visits = True, []
                     case BeginVisit():
-                        self._begin(action)
+                        visits.append(action)
                     case Wait():
                         wait_s = min(wait_s, max((action.until - now).total_seconds(), 0.0))
-            if emitted:
+            self._begin(visits)
+            if emitted or not self._publish():  # Without its journal the run may end in another way.
                 continue
+            if finish is not None:
+                return finish, 0.0
             if self._leave_at is not None and now >= self._leave_at:
                 return results.stopped(self._status, resumable=self._journal is not None), 0.0
             return None, wait_s
@@ -172,16 +178,20 @@ class Engine:
     def _emit(self, action: Emit) -> None:
         self._fold(action.event(self._clock(), self._status.rollout))
 
-    def _begin(self, action: BeginVisit) -> None:
-        """Writes the start of the visit to the journal, then begins it. Does nothing more once the journal is lost."""
-        task = self._task_of(action, self._status)
-        started = self._of_visit(task, EventType.VISIT_STARTED)
-        self._write(started)
+    def _begin(self, visits: Sequence[BeginVisit]) -> None:
+        """Writes the starts of the visits to the journal, then begins them. Begins none once the journal is lost."""
+        if not visits:
+            return
+        tasks = [self._task_of(visit, self._status) for visit in visits]
+        starts = [self._of_visit(task, EventType.VISIT_STARTED) for task in tasks]
+        self._publish(starts)
         if self._status.journal_lost is not None:
             return
-        self._show(started)
-        future = self._executor.submit(self._visits.visit, task, self.inbox.put)
-        future.add_done_callback(partial(self._visit_done, task))
+        for task, started in zip(tasks, starts, strict=True):
+            self._status = fold(self._status, started)
+            self._show(started, self._status)
+            future = self._executor.submit(self._visits.visit, task, self.inbox.put)
+            future.add_done_callback(partial(self._visit_done, task))
 
     def _visit_done(self, task: HostTask, future: "Future[HostOutcome]") -> None:
         self.inbox.put(_VisitDone(task, future))
@@ -197,8 +207,6 @@ class Engine:
             pass
         self._check_for_sleep()
         self._beat()
-        if self._heartbeat is not None:
-            self._heartbeat(self._status, self._clock())
 
     def _check_for_sleep(self) -> None:
         """Stops the run after a sleep or a Ctrl-Z; `fleet resume` then looks at every host before it moves any.
@@ -274,17 +282,32 @@ class Engine:
             self._leave_at = self._clock() + timedelta(seconds=CUT_TIMEOUT_S)
 
     def _fold(self, event: Event) -> None:
-        self._write(event)
-        self._show(event)
+        """Folds the event, which `_publish` then writes and shows."""
+        self._status = fold(self._status, event)
+        self._untold.append((event, self._status))
 
-    def _write(self, event: Event) -> None:
-        """Writes the event to the journal. If that fails, a note about it is folded before the event itself."""
-        if self._journal is None:
-            return
+    def _publish(self, starts: Sequence[Event] = ()) -> bool:
+        """Writes what was folded, and these starts of visits, in one transaction; then shows what was folded.
+
+        Gives `False` if the journal is lost now.
+        """
+        untold, self._untold = self._untold, []
+        is_written = self._write([*(event for event, _ in untold), *starts])
+        for event, status in untold:
+            self._show(event, status)
+        if self._untold:  # Notes: the journal is lost, or an observer can't write.
+            self._publish()
+        return is_written
+
+    def _write(self, events: Sequence[Event]) -> bool:
+        if self._journal is None or not events:
+            return True
         try:
-            self._journal.append(event)
+            self._journal.append_all(events)
         except JournalError as error:
-            self._lose_journal(error, self._continues_without_journal or event.type is EventType.ROLLBACK_STARTED)
+            self._lose_journal(error)
+            return False
+        return True
 
     def _beat(self) -> None:
         if self._journal is None:
@@ -292,7 +315,7 @@ class Engine:
         try:
             self._journal.beat()
         except JournalError as error:
-            self._lose_journal(error, self._continues_without_journal)
+            self._lose_journal(error)
         except LockHeld as error:
             if self._continues_without_journal:
                 text = sentences(f"Warning: {error.message}", "The rollback continues without the lock.")
@@ -306,10 +329,10 @@ class Engine:
         """Whether the run is a rollback, which waits for neither the journal nor its lock."""
         return not self._needs_journal or self._status.stage is Stage.ROLLING_BACK
 
-    def _lose_journal(self, error: JournalError, continues: bool) -> None:
-        """Writes nothing more. Unless the run `continues`, no new host is begun."""
+    def _lose_journal(self, error: JournalError) -> None:
+        """Writes nothing more. Unless the run goes on without, no new host is begun."""
         self._journal = None
-        if continues:
+        if self._continues_without_journal:
             text = f"Warning: {error.message} The rollback continues without it."
             self._emit(Emit(EventType.NOTE, message=text))
             return
@@ -317,16 +340,11 @@ class Engine:
         self._emit(Emit(EventType.NOTE, note=Note.JOURNAL_LOST, message=text, data={"why": error.message}))
         self._visits.request_stop(self._status.rollout)
 
-    def _show(self, event: Event) -> None:
-        self._status = fold(self._status, event)
+    def _show(self, event: Event, status: RolloutStatus) -> None:
         for observe in tuple(self._observers):
             try:
-                observe(event, self._status)
+                observe(event, status)
             except OSError as error:
                 self._observers.remove(observe)
-                self._emit(
-                    Emit(
-                        EventType.NOTE,
-                        message=f"Warning: Events can't be written: {error}. The run continues.",
-                    )
-                )
+                text = f"Warning: Events can't be written: {error}. The run continues."
+                self._emit(Emit(EventType.NOTE, message=text))

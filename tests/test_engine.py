@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 
-from fleet.clock import SteadyClock
+from fleet.clock import SteadyClock, slept_s
 from fleet.engine import (
     LONGEST_SLEEP_S,
     Engine,
@@ -17,7 +18,6 @@ from fleet.engine import (
     ProcessContinued,
     StopRequested,
     Visits,
-    slept_s,
 )
 from fleet.errors import JournalError, LockHeld
 from fleet.events import Event, EventType, Result, Sink, dump, load
@@ -57,11 +57,12 @@ class Run:
         *more: Callable[[Event, RolloutStatus], None],
         journal: Journal | None = None,
         needs_journal: bool = True,
+        executor: Executor | None = None,
     ) -> RolloutStatus:
-        with ThreadPoolExecutor(self.policy.parallel, thread_name_prefix="visit") as executor:
+        with ThreadPoolExecutor(self.policy.parallel, thread_name_prefix="visit") as threads:
             self.engine = Engine(
                 visits=Visits(self.visit, self.fleet.request_stop, self.fleet.cut_all),
-                executor=executor,
+                executor=executor or threads,
                 task_of=self.game.tasks.build,
                 clock=PretendClock(),
                 observers=[self.hear, *more],
@@ -266,17 +267,19 @@ class Book:
 
     def __init__(self, refuses: Callable[[Event], bool] = lambda event: False) -> None:
         self.events: list[Event] = []
+        self.groups = 0
         self.refuses = refuses
         self.tried_after = 0
         self.is_broken = False
         self.beats: Callable[[], None] = lambda: None
 
-    def append(self, event: Event) -> None:
+    def append_all(self, events: Sequence[Event]) -> None:
         self.tried_after += self.is_broken
-        if self.refuses(event):
+        if any(map(self.refuses, events)):
             self.is_broken = True
             raise JournalError("The journal x can't be written: database or disk is full.", "Give it room.")
-        self.events.append(event)
+        self.events.extend(events)
+        self.groups += 1
 
     def beat(self) -> None:
         self.beats()
@@ -449,3 +452,60 @@ def test_a_heartbeat_that_can_t_be_written_loses_the_journal() -> None:
     book.beats = beats
 
     assert Run(a_fleet(3))(journal=book).journal_lost == "The journal x can't be written: it is gone."
+
+
+class AtOnce(Executor):
+    """Runs each visit when it is handed over, and notes what the journal held then."""
+
+    def __init__(self) -> None:
+        self.before: Callable[[HostTask], None] = lambda task: None
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        self.before(args[0])
+        done: Future[Any] = Future()
+        done.set_result(fn(*args))
+        return done
+
+
+def test_a_burst_of_events_is_written_in_one_transaction() -> None:
+    """Each turn writes once: what came in, and the starts of the visits that follow."""
+    run, book = Run(a_fleet(6)), Book()
+
+    run(journal=book, executor=AtOnce())
+
+    assert len(book.events) > 5 * book.groups
+
+
+def test_a_run_that_dies_while_it_writes_the_start_of_a_visit_has_not_begun_it() -> None:
+    fleet, executor = a_fleet(6), AtOnce()
+    is_fatal = is_visit(Ask.UPGRADE, "web-01")
+
+    class Killed(BaseException):
+        pass
+
+    class Dying(Book):
+        def append_all(self, events: Sequence[Event]) -> None:
+            super().append_all(events)
+            if any(map(is_fatal, events)):
+                raise Killed
+
+    book = Dying()
+    with pytest.raises(Killed):
+        Run(fleet)(journal=book, executor=executor)
+
+    assert any(map(is_fatal, book.events))
+    assert fleet.asked(Ask.UPGRADE) == []
+
+
+def test_what_was_folded_when_a_run_breaks_off_is_in_the_journal() -> None:
+    """A bug in a decision ends the run, but not before the journal holds what had happened."""
+    run, book = Run(a_fleet(2)), Book()
+
+    def break_off(event: Event, status: RolloutStatus) -> None:
+        if event.type is EventType.BATCH_OPENED:
+            raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError):
+        run(break_off, journal=book)
+
+    assert EventType.BATCH_OPENED in [event.type for event in book.events]

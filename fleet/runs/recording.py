@@ -4,7 +4,7 @@ A rollback never waits: without a working journal it runs without one, and while
 without the lock. It says so in one line.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,9 @@ class Recorder:
         """This process and this journal, as hosts name them to other runs."""
         return sender(self._journal.id)
 
-    def append(self, event: Event) -> None:
-        """Writes the event to the disk. Raises `JournalError`."""
-        self._journal.append(self._run, event)
+    def append_all(self, events: Sequence[Event]) -> None:
+        """Writes the events to the disk, all or none of them. Raises `JournalError`."""
+        self._journal.append_all(self._run, events)
 
     def beat(self) -> None:
         """Renews the lock, if the run holds it. Raises `LockHeld` when another run has taken it, and `JournalError`."""

@@ -5,7 +5,7 @@ behind is all that a resume knows. All share one `Ground`: the hosts, the time, 
 """
 
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,9 +16,9 @@ from typing import Any
 from fleet.clock import Item
 from fleet.engine import Engine, StopRequested, Visits
 from fleet.errors import JournalError, LockHeld
-from fleet.events import Event, EventType, dump, load
+from fleet.events import Event, dump, load
 from fleet.onhost.protocol import Outcome
-from fleet.rollout.actions import Decide, Emit, Finish
+from fleet.rollout.actions import Decide, Finish
 from fleet.rollout.initial_events import initial_events
 from fleet.rollout.own_hosts import JournaledHosts, journaled_hosts
 from fleet.rollout.policy import Policy
@@ -81,8 +81,7 @@ class TurnedByHand(Engine):
         self._beat()
         self.finish = self._carry_out(self.decide)[0]
         if self.finish is not None:
-            data = {"result": self.finish.result.value, "exit_code": self.finish.exit_code}
-            self._emit(Emit(EventType.ROLLOUT_ENDED, message=self.finish.message, data=data))
+            self._end(self.finish)
 
     @property
     def status(self) -> RolloutStatus:
@@ -143,12 +142,12 @@ class Recorder:
         self.book, self.written = book, written
         self.had_lock = False
 
-    def append(self, event: Event) -> None:
+    def append_all(self, events: Sequence[Event]) -> None:
         if self.book.is_full:
             raise JournalError("The journal can't be written: no room.")
         if not self.written.texts:
             self.book.runs.append(self.written)
-        self.written.texts.append(dump(event))
+        self.written.texts.extend(map(dump, events))
 
     def beat(self) -> None:
         if self.book.is_full:
