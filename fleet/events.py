@@ -140,11 +140,11 @@ def dump(event: Event) -> str:
         "reason": event.reason,
         "message": event.message,
         "took_s": event.took_s,
-        "report": None if event.report is None else json.loads(encode(event.report)),
         "data": dict(event.data),
     }
     kept = {name: value for name, value in plain.items() if value is not None}
-    return json.dumps(kept, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(kept, separators=(",", ":"), allow_nan=False)
+    return text if event.report is None else f'{text[:-1]},"report":{encode(event.report)}}}'
 
 
 def load(text: str) -> Event:

@@ -4,7 +4,9 @@
 each host that is running or has failed. Colours repeat what the letters say.
 """
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -31,13 +33,14 @@ LETTERS = {
 
 def view(status: RolloutStatus, now: datetime, width: int, height: int) -> Group:
     """The view in at most `height` lines of at most `width` columns."""
-    grid = _grid(status, width)
+    cells = [_cell(host) for host in status.all]
+    grid = _grid(cells, width)
     most_grid = max(height // 3, 1)
     lines: list[RenderableType] = [_headline(status, now, width), _counts(status, width), *grid[:most_grid]]
     if len(grid) > most_grid:
         lines.append(Text("…", no_wrap=True))
-    lines.append(_line(_key(status), width, "dim"))
-    rows = [host for host in status.all if host.running is not None or host.fault is not None or _needs_person(host)]
+    lines.append(_line(_key({letter for letter, _ in cells}), width, "dim"))
+    rows = list(status.host_map.where(_has_row))
     rows.sort(key=lambda host: (not _needs_person(host), host.running is None, host.name))
     room = max(height - len(lines) - 1, 0)
     lines.extend(_row(host, now, width) for host in rows[:room])
@@ -69,10 +72,7 @@ def _seconds(span: timedelta) -> str:
 
 def _counts(status: RolloutStatus, width: int) -> Text:
     """The number of hosts by outcome. A host in its first upgrade is not finished, but not "not begun" either."""
-    upgrading = sum(
-        host.running is not None and host.running.ask is Ask.UPGRADE and host.fault is None and not_begun(host)
-        for host in status.all
-    )
+    upgrading = status.host_map.count(_is_upgrading)
     counts = status.counts
     counts["not_begun"] -= upgrading
     total, done = counts.pop("hosts"), counts.pop("done")
@@ -81,16 +81,30 @@ def _counts(status: RolloutStatus, width: int) -> Text:
     return _line(" · ".join([f"{done} of {total} done", *parts]), width)
 
 
-def _key(status: RolloutStatus) -> str:
+def _is_upgrading(host: HostStatus) -> bool:
+    return host.running is not None and host.running.ask is Ask.UPGRADE and host.fault is None and not_begun(host)
+
+
+def _has_row(host: HostStatus) -> bool:
+    return host.running is not None or host.fault is not None or _needs_person(host)
+
+
+def _key(shown: set[str]) -> str:
     """The meaning of the letters that the grid shows now."""
-    shown = {_cell(host)[0] for host in status.all}
     return "  ".join(f"{letter} {meaning}" for letter, meaning in LETTERS.items() if letter in shown)
 
 
-def _grid(status: RolloutStatus, width: int) -> list[Text]:
-    cells = [_cell(host) for host in status.all]
+def _grid(cells: Sequence[tuple[str, str]], width: int) -> list[Text]:
     rows = [cells[begin : begin + width] for begin in range(0, len(cells), max(width, 1))]
-    return [Text("", no_wrap=True).join(Text(letter, style=style) for letter, style in row) for row in rows]
+    return [_grid_line(row) for row in rows]
+
+
+def _grid_line(cells: Iterable[tuple[str, str]]) -> Text:
+    """The letters, those of one kind in one piece: rich's work grows with the number of pieces."""
+    line = Text("", no_wrap=True)
+    for (letter, style), alike in groupby(cells):
+        line.append(letter * sum(1 for _ in alike), style)
+    return line
 
 
 def _cell(host: HostStatus) -> tuple[str, str]:

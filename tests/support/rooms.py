@@ -27,6 +27,7 @@ WHOLE_SYSTEM = {
     "tests/test_stateful.py": "the whole controller over pretend hosts, by drawn schedules",
     "tests/commands/test_events.py": "the events that every command gives",
     "tests/commands/test_refusals.py": "the texts of every error that ends a command",
+    "tests/rollout/test_growth.py": "every decision, for few hosts and for many",
     "tests/inventory/test_inventory.py": "the package by its one function, from file to hosts",
     "tests/inventory/test_side_by_side.py": "the package beside the real ansible-inventory",
     "tests/options/test_help.py": "`--help` of every command",
