@@ -109,7 +109,7 @@ parallel_option = option(
     metavar="N",
     type=click.IntRange(1, 1000),
     default=50,
-    help="How many hosts to visit at the same time.",
+    help="How many hosts to visit at the same time. In a rollback, a host that does not answer within 3 s does not count.",
 )
 ssh_options = together(
     option(
