@@ -92,11 +92,10 @@ def run_engine(
 
     With `keeps` the connections stay open for the run that follows.
     """
-    for note in environment.prepare(tuple(tasks.hosts.values()), tasks.connecting):
-        output.say(note)
     room = make_room(len(tasks.hosts), most_visits(tasks.policy.parallel), 0)
-    if room.note:
-        output.say(room.note)
+    notes = (*environment.prepare(tuple(tasks.hosts.values()), tasks.connecting), room.note)
+    for note in filter(None, notes):
+        output.say(note)
     visits = environment.visits()
     with (
         output.progress(quiet) as (observers, heartbeat),
