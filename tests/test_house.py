@@ -80,8 +80,18 @@ LAZY_IMPORTS = (
     *("fleet.declarations", "fleet.options", "fleet.commands", "fleet.lab.cli", "fleet.environment"),
     *("fleet.journal.database", "fleet.journal.location"),
 )
-# The step script starts quickly: only a new bundle is unpacked, and only a signal needs psutil.
-LAZY_ON_THE_HOST = ("fleet.onhost.bootstrap.start", "fleet.onhost.bootstrap.own_psutil")
+# The step script starts quickly: only a new bundle is unpacked, only a signal needs psutil, and a look needs little of
+# what a request loads before it acts (fleet.onhost.visit.preloaded).
+LAZY_ON_THE_HOST = (
+    *("fleet.onhost.__main__", "fleet.onhost.bootstrap.start", "fleet.onhost.bootstrap.own_psutil"),
+    *("fleet.onhost.system.machine", "fleet.onhost.system.files", "fleet.onhost.system.connections"),
+    *(
+        "fleet.onhost.visit.dispatch",
+        "fleet.onhost.visit.end",
+        "fleet.onhost.visit.heartbeat",
+        "fleet.onhost.report.report",
+    ),
+)
 
 
 @cache

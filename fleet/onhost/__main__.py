@@ -11,15 +11,9 @@ from typing import BinaryIO, Callable, List, Optional, Tuple
 
 from fleet.onhost.conversation import Host, converse
 from fleet.onhost.protocol import Report, Request, Upload
-from fleet.onhost.state import watcher
-from fleet.onhost.state.store import InstanceStore
-from fleet.onhost.steps.stage import receive_release
 from fleet.onhost.system.machine import Machine
-from fleet.onhost.visit.dispatch import serve
+from fleet.onhost.visit.dispatch import Say, serve
 from fleet.onhost.visit.end import End
-from fleet.onhost.visit.errands import errands
-from fleet.onhost.visit.request import Say
-from fleet.onhost.visit.undo import undo
 
 
 def main(argv: Optional[List[str]] = None, machine: Optional[Machine] = None) -> int:
@@ -32,6 +26,8 @@ def main(argv: Optional[List[str]] = None, machine: Optional[Machine] = None) ->
         signal.signal(signum, signal.SIG_IGN)
     os.umask(0o077)
     if words[:1] == ["undo"]:
+        from fleet.onhost.visit.undo import undo
+
         return undo(machine or Machine(), words[1], words[2:])
     if words[:1] == ["watch"]:
         return watch(machine or Machine(), words[1], words[2])
@@ -45,6 +41,8 @@ def host(machine: Optional[Machine] = None) -> Host:
         return serve(machine or Machine(), request, say, go_on)
 
     def take_in(upload: Upload, source: BinaryIO) -> Optional[str]:
+        from fleet.onhost.steps.stage import receive_release
+
         return receive_release(machine or Machine(), upload, source)
 
     return Host(answer, take_in, lambda: os.path.exists(__file__))
@@ -52,6 +50,10 @@ def host(machine: Optional[Machine] = None) -> Host:
 
 def watch(machine: Machine, state_dir: str, name: str) -> int:
     """Do what this instance owes, to its end."""
+    from fleet.onhost.state import watcher
+    from fleet.onhost.state.store import InstanceStore
+    from fleet.onhost.visit.errands import errands
+
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     own = InstanceStore(machine, state_dir, name)
     watcher.watch(own, errands(own))

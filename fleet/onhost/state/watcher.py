@@ -16,14 +16,12 @@ from fleet.onhost.protocol import Finding, Request
 from fleet.onhost.reasons.catalogue import finding
 from fleet.onhost.state import lease, retirement
 from fleet.onhost.state.store import InstanceStore
+from fleet.onhost.state.watched import WATCH_LOCK, is_owed, is_watched
 from fleet.onhost.system.file_lock import Busy
 from fleet.onhost.system.left_behind import leave_behind
 from fleet.onhost.system.machine import POLL_S
 from fleet.onhost.systemd import transient
-from fleet.onhost.views import WatcherView
 
-WATCH_LOCK = "watcher.lock"
-"""A watcher of a fleet before 0.3 has `watch.lock`: it knows of leases only, so it does not count as one."""
 UP_S = 30.0
 PROBED_S = 1.0
 """How long a new watcher waits for its lock: a visit that only asks whether it is held has it for a moment."""
@@ -34,8 +32,6 @@ LOCK_WAIT_S = 30.0
 RETRY_S = 5.0
 MOST_TRIES = 6
 """What failed is tried again after 5, 10, 20, 40 and 80 s. Then a person must look, and `status` says so."""
-OWED: Tuple[Callable[[InstanceStore], Optional[float]], ...] = (lease.left_s, retirement.left_s)
-"""What a host can owe: each gives its seconds left, `None` where it is not in force."""
 LOCALE = ("LANG", "LC_ALL", "LC_CTYPE")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -54,11 +50,6 @@ class Errand(NamedTuple):
     name: str
     due_in_s: Callable[[], Optional[float]]
     do: Callable[[bool], bool]
-
-
-def is_owed(own: InstanceStore) -> bool:
-    """Whether this instance needs a watcher."""
-    return any(left_s(own) is not None for left_s in OWED)
 
 
 def arm(own: InstanceStore, request: Request) -> Tuple[Finding, ...]:
@@ -135,18 +126,6 @@ def _comes_up(own: InstanceStore, has_ended: Callable[[], bool]) -> bool:
         own.machine.pause(pause_s)
         pause_s = min(pause_s * 1.3, POLL_S)
     return True
-
-
-def is_watched(own: InstanceStore) -> bool:
-    """Whether a watcher of this instance lives. One that was stopped (SIGSTOP) does not: the next one ends it."""
-    return own.is_locked(WATCH_LOCK)
-
-
-def view(own: InstanceStore) -> Optional[WatcherView]:
-    """The watcher as `status` shows it; `None` where nothing is owed."""
-    if not is_owed(own):
-        return None
-    return WatcherView(is_watched(own), own.touched_at(WATCH_LOCK))
 
 
 def watch(own: InstanceStore, errands: Tuple[Errand, ...]) -> None:

@@ -5,7 +5,6 @@ import socket
 from typing import Collection, Dict, List, Optional, Sequence
 
 from fleet.onhost.system import sock_diag, sockets
-from fleet.onhost.system.network_namespace import in_network_of
 from fleet.onhost.system.sock_diag import Established
 from fleet.onhost.system.sockets import Listener
 
@@ -30,6 +29,8 @@ class Connections:
         """The established TCP connections among these sockets. They are in the network namespace of this process."""
         if not inodes:
             return []
+        from fleet.onhost.system.network_namespace import in_network_of
+
         try:
             return in_network_of(pid, lambda: sock_diag.tcp_established(inodes))
         except OSError:
@@ -40,6 +41,8 @@ class Connections:
 
         `kind` is `tcp`, `tcp6`, `udp` or `udp6`. Raises OSError.
         """
+        from fleet.onhost.system.network_namespace import in_network_of
+
         return in_network_of(pid, lambda: self._bind_error(kind, host, port))
 
     def _bind_error(self, kind: str, host: str, port: int) -> Optional[str]:

@@ -4,12 +4,9 @@ What is written is flushed to disk before the method returns, because the host m
 a method says that a power cut may take, such as a lease, which is void after it.
 """
 
-import ctypes
 import errno
 import fcntl
-import hashlib
 import os
-import shutil
 import stat
 import struct
 import sys
@@ -17,7 +14,6 @@ from contextlib import suppress
 from typing import BinaryIO, Iterator, List, Optional
 
 from fleet.onhost.system.gunzip import content, unpacked
-from fleet.onhost.system.xattr import copy_attributes
 
 TEMPORARY = ".tmp."
 BLOCK_BYTES = 256 << 10
@@ -25,11 +21,6 @@ BLOCK_BYTES = 256 << 10
 IOC_READ = 0x40000000 if os.uname().machine.startswith(("ppc", "mips", "sparc", "alpha")) else 0x80000000
 IMMUTABLE, APPEND_ONLY = 0x10, 0x20  # FS_IMMUTABLE_FL and FS_APPEND_FL of linux/fs.h
 FS_IOC_GETFLAGS = IOC_READ | struct.calcsize("l") << 16 | ord("f") << 8 | 1
-RENAME_EXCHANGE, AT_FDCWD = 2, -100  # linux/fs.h, linux/fcntl.h
-# renameat2(2) by number, for a 64-bit Python whose C library does not have it: glibc before 2.28, musl.
-_RENAMEAT2 = {"x86_64": 316, "aarch64": 276, "riscv64": 276, "ppc64le": 357, "s390x": 347}
-_NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
-"""What a kernel (before 3.15) or a file system (NFS) answers that can't exchange two names (rename(2))."""
 
 
 class Files:
@@ -80,6 +71,8 @@ class Files:
 
     def sha256(self, path: str) -> Optional[str]:
         """SHA-256 of a file's bytes, or `None` if it can't be read."""
+        import hashlib
+
         digest = hashlib.sha256()
         try:
             with open(path, "rb") as source:
@@ -91,6 +84,8 @@ class Files:
 
     def md5(self, path: str) -> Optional[str]:
         """MD5 of a file's bytes, as package managers note it; `None` if it can't be read, or the kernel forbids MD5 (FIPS)."""
+        import hashlib
+
         try:
             with open(path, "rb") as source:
                 return hashlib.md5(source.read()).hexdigest()  # compared with dpkg's, proves nothing
@@ -158,6 +153,10 @@ class Files:
 
         The order matters: owner, mode, then extended attributes, because chown drops capabilities.
         """
+        import shutil
+
+        from fleet.onhost.system.xattr import copy_attributes
+
         with open(source, "rb") as reader, open(target, "xb") as writer:
             shutil.copyfileobj(reader, writer, 1 << 20)
         seen = os.stat(like)
@@ -172,6 +171,8 @@ class Files:
         `source` is a gzip file, or the content as it is. Raises OSError, and ValueError when it is a gzip file that is not
         whole, or holds more than `most_bytes`.
         """
+        import hashlib
+
         digest = hashlib.sha256()
         left_bytes = sys.maxsize if most_bytes is None else most_bytes
         with open(source, "rb") as packed, open(target, "xb") as sink:
@@ -253,8 +254,10 @@ class Files:
         Each file keeps a name throughout, as a process that executes it can see. False, and nothing is changed, where the
         kernel or the file system can't do it. Raises OSError.
         """
-        code = _exchanged(os.fsencode(one), os.fsencode(other))
-        if code in _NO_EXCHANGE:
+        from fleet.onhost.system.exchanged_names import NO_EXCHANGE, exchanged
+
+        code = exchanged(os.fsencode(one), os.fsencode(other))
+        if code in NO_EXCHANGE:
             return False
         if code:
             raise OSError(code, os.strerror(code), one, None, other)
@@ -273,20 +276,6 @@ class Files:
         except FileNotFoundError:
             return
         _sync(os.path.dirname(path) or ".")
-
-
-def _exchanged(one: bytes, other: bytes) -> int:
-    """The error number of the exchange; 0 when it was done."""
-    library = ctypes.CDLL(None, use_errno=True)
-    words = ctypes.c_int(AT_FDCWD), one, ctypes.c_int(AT_FDCWD), other, ctypes.c_uint(RENAME_EXCHANGE)
-    number = _RENAMEAT2.get(os.uname().machine) if struct.calcsize("P") == 8 else None
-    if hasattr(library, "renameat2"):
-        result = library.renameat2(*words)
-    elif number is not None:
-        result = library.syscall(ctypes.c_long(number), *words)
-    else:
-        return errno.ENOSYS
-    return ctypes.get_errno() if result else 0
 
 
 def _without_waiting(path: str, flags: int) -> int:

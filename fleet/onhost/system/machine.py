@@ -5,8 +5,6 @@ nginx of the unit tests, or one that breaks at a chosen moment. Its files, proce
 """
 
 import os
-import subprocess
-import syslog
 import time
 from typing import Collection, Dict, NamedTuple, Optional, Tuple
 
@@ -82,6 +80,8 @@ class Machine(Files, Processes, Connections):
 
     def run(self, argv: Tuple[str, ...], timeout_s: float, env: Optional[Dict[str, str]] = None, cwd: str = "/") -> Ran:
         """Run a program to its end, with both outputs joined, in an empty environment unless one is given."""
+        import subprocess
+
         began = time.monotonic()
         try:
             done = subprocess.run(
@@ -102,4 +102,6 @@ class Machine(Files, Processes, Connections):
 
     def syslog(self, text: str) -> None:
         """Write a line to the host's syslog."""
+        import syslog
+
         syslog.syslog(syslog.LOG_NOTICE | syslog.LOG_DAEMON, "fleet: " + text)

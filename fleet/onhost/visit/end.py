@@ -1,12 +1,9 @@
 """How a visit, or a step of it, ended: the outcome, and the finding that says why."""
 
 import sys
-import traceback
 from typing import NamedTuple, Optional
 
 from fleet.onhost.protocol import Finding, Outcome, Phase, Record, Reply, ReplyType, Report, Step
-from fleet.onhost.reasons.catalogue import finding
-from fleet.onhost.steps.context import StepError
 from fleet.onhost.system.process import Gone
 from fleet.onhost.views import RehearsalSummary
 from fleet.onhost.wire import Malformed
@@ -52,11 +49,17 @@ def end_of(outcome: Outcome, found: Finding) -> End:
 
 def ended(outcome: Outcome, word: str, **facts: object) -> End:
     """The end for which the reason has this word and these facts."""
+    from fleet.onhost.reasons.catalogue import finding
+
     return end_of(outcome, finding(word, **facts))
 
 
 def ended_by(error: Exception) -> End:
     """The end that this exception means. An exception that no step should raise is a bug: its trace goes to stderr."""
+    import traceback
+
+    from fleet.onhost.steps.context import StepError
+
     if isinstance(error, StepError):
         return end_of(error.outcome, error.finding)
     if isinstance(error, (OSError, Malformed)):

@@ -10,7 +10,7 @@ from fleet.onhost.protocol import Outcome
 from fleet.onhost.state import lease, retirement
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.state.watcher import Errand
-from fleet.onhost.visit.dispatch import go_back_by_lease
+from fleet.onhost.visit.answer import go_back_by_lease
 from fleet.onhost.visit.end import End, ended
 from fleet.onhost.visit.retire import retire_by_itself
 
@@ -19,7 +19,7 @@ HOPELESS = ("foreign", "down", "bad_record", "release_lost", "path_changed")
 
 
 def errands(own: InstanceStore) -> Tuple[Errand, ...]:
-    """What the watcher of this instance minds. `fleet/onhost/state/watcher.py:OWED` has the same things."""
+    """What the watcher of this instance minds. `fleet/onhost/state/watched.py:OWED` has the same things."""
     return (_lease(own), _retirement(own))
 
 

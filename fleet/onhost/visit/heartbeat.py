@@ -11,7 +11,6 @@ from typing import Callable, Iterable, Optional
 from fleet.onhost.protocol import BEAT, OVER, STOP
 from fleet.onhost.state.fence import TakenOver, check
 from fleet.onhost.state.store import InstanceStore
-from fleet.onhost.steps.context import TurnedBack
 
 SILENCE_S = 5.0
 
@@ -54,11 +53,18 @@ class Control:
         """Raises `TurnedBack` when the operator turned back or the controller is gone."""
         silent_s = self._clock() - self._heard_s
         if self._over is None and silent_s > SILENCE_S:
-            raise TurnedBack("controller_gone", how="it has sent nothing for %.0f s" % silent_s)
+            raise turned_back("controller_gone", how="it has sent nothing for %.0f s" % silent_s)
         if self._over == "interrupted":
-            raise TurnedBack("interrupted")
+            raise turned_back("interrupted")
         if self._over is not None:
-            raise TurnedBack("controller_gone", how="it has closed the connection")
+            raise turned_back("controller_gone", how="it has closed the connection")
+
+
+def turned_back(word: str, **facts: object) -> Exception:
+    """The `TurnedBack` of the steps. It is loaded with the first step: a look takes none."""
+    from fleet.onhost.steps.context import TurnedBack
+
+    return TurnedBack(word, **facts)
 
 
 def fenced(own: InstanceStore, rollout: str, epoch: int, go_on: Callable[[], None]) -> Callable[[], None]:
@@ -69,6 +75,6 @@ def fenced(own: InstanceStore, rollout: str, epoch: int, go_on: Callable[[], Non
         try:
             check(own, rollout, epoch)
         except TakenOver as error:
-            raise TurnedBack("taken_over", by=error)
+            raise turned_back("taken_over", by=error)
 
     return ask

@@ -11,7 +11,7 @@ from fleet.onhost.state.fence import TakenOver, check
 from fleet.onhost.state.retirement import Retirement
 from fleet.onhost.state.store import InstanceStore
 from fleet.onhost.text import counted, sentences
-from fleet.onhost.visit.dispatch import finish
+from fleet.onhost.visit.answer import finish
 from fleet.onhost.visit.end import End, ended
 from fleet.onhost.visit.request import Visit
 

@@ -7,9 +7,9 @@ from fleet.onhost.procedure import classify
 from fleet.onhost.protocol import Goal, Outcome, Phase, Record, Rest, Severity, Step
 from fleet.onhost.steps.back import restore
 from fleet.onhost.steps.context import StepContext, StepError
-from fleet.onhost.visit.committed_by import say_committed
 from fleet.onhost.visit.end import End, end_of, ended, in_other_rollout
 from fleet.onhost.visit.request import Visit
+from fleet.onhost.visit.say_committed import say_committed
 from fleet.onhost.visit.walk import walk
 
 

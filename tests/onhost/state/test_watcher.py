@@ -16,6 +16,7 @@ import fleet
 from fleet.onhost.protocol import MAY_DO, PROTOCOL, Ask, Layout, Options, Request, State
 from fleet.onhost.state import lease, watcher
 from fleet.onhost.state.store import InstanceStore, Store
+from fleet.onhost.state.watched import WATCH_LOCK, is_watched, view
 from fleet.onhost.system.file_lock import holder
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.views import WatcherView
@@ -208,7 +209,7 @@ def test_there_is_one_watcher(own: InstanceStore, clock: Clock) -> None:
     seen = []
 
     def second() -> None:
-        seen.append(watcher.is_watched(own))
+        seen.append(is_watched(own))
         clock.on_pause = lambda: None
         watch(own, Home(own, clock))  # comes home at once
         lease.end(own)
@@ -217,7 +218,7 @@ def test_there_is_one_watcher(own: InstanceStore, clock: Clock) -> None:
     watched(own, Home(own, clock))
 
     assert seen == [True]
-    assert not watcher.is_watched(own)
+    assert not is_watched(own)
 
 
 def test_two_errands_are_minded_and_a_bug_in_one_does_not_stop_the_other(own: InstanceStore, clock: Clock) -> None:
@@ -255,12 +256,12 @@ def test_an_errand_that_is_done_and_still_due_is_asked_once_a_second_at_most(own
 
 def test_a_living_watcher_is_seen_every_few_seconds_and_a_dead_one_since_when(own: InstanceStore, clock: Clock) -> None:
     lease.renew(own, a_request())
-    file = Path(own.folder, watcher.WATCH_LOCK)
-    assert watcher.view(own) == WatcherView(False, "")
+    file = Path(own.folder, WATCH_LOCK)
+    assert view(own) == WatcherView(False, "")
     seen: list[bool] = []
 
     def look() -> None:
-        found = watcher.view(own)
+        found = view(own)
         if found is None:
             return
         assert found.is_alive
@@ -273,11 +274,11 @@ def test_a_living_watcher_is_seen_every_few_seconds_and_a_dead_one_since_when(ow
     assert 60.0 / watcher.BEAT_S - 1 <= seen.count(True) <= 60.0 / watcher.BEAT_S + 1
     lease.renew(own, a_request())
     os.utime(file, (0, 0))
-    assert watcher.view(own) == WatcherView(False, "1970-01-01T00:00:00.000Z")
+    assert view(own) == WatcherView(False, "1970-01-01T00:00:00.000Z")
 
 
 def test_where_nothing_is_owed_there_is_no_watcher_to_show(own: InstanceStore) -> None:
-    assert watcher.view(own) is None
+    assert view(own) is None
 
 
 def test_a_stopped_watcher_counts_as_dead_and_the_next_one_ends_it(tmp_path: Path) -> None:
@@ -288,12 +289,12 @@ def test_a_stopped_watcher_counts_as_dead_and_the_next_one_ends_it(tmp_path: Pat
     def ends(_: lease.Lease) -> bool:
         return False
 
-    lock = f"{own.folder}/{watcher.WATCH_LOCK}"
+    lock = f"{own.folder}/{WATCH_LOCK}"
     stopped = other_process(own)
     try:
         wait_until(lambda: (holder(own.machine, lock) or (0, 0))[0] == stopped.pid, "the watcher is there")
         os.kill(stopped.pid, signal.SIGSTOP)
-        wait_until(lambda: not watcher.is_watched(own), "the watcher is stopped")
+        wait_until(lambda: not is_watched(own), "the watcher is stopped")
         lease.renew(own, a_request(lease_s=0.1))
 
         watch(own, ends)
@@ -311,10 +312,10 @@ def test_a_watcher_is_started_once_and_ends_when_nothing_is_owed(
     own.begin(a_record("r1"))
     monkeypatch.setattr(sys, "argv", [str(an_entry(tmp_path))])
     watcher.ensure_watched(own)
-    assert not watcher.is_watched(own)
+    assert not is_watched(own)
 
     watcher.arm(own, a_request(lease_s=3600.0))
-    lock = f"{own.folder}/{watcher.WATCH_LOCK}"
+    lock = f"{own.folder}/{WATCH_LOCK}"
     wait_until(lambda: holder(own.machine, lock) is not None, "the watcher is named")
     first = holder(own.machine, lock)
     watcher.arm(own, a_request(lease_s=3600.0))
@@ -322,11 +323,11 @@ def test_a_watcher_is_started_once_and_ends_when_nothing_is_owed(
     assert first is not None
     assert holder(own.machine, lock) == first
     os.kill(first[0], signal.SIGKILL)
-    wait_until(lambda: not watcher.is_watched(own), "the watcher is gone")
+    wait_until(lambda: not is_watched(own), "the watcher is gone")
     watcher.ensure_watched(own)
-    assert watcher.is_watched(own)
+    assert is_watched(own)
     lease.end(own)
-    wait_until(lambda: not watcher.is_watched(own), "the watcher is gone")
+    wait_until(lambda: not is_watched(own), "the watcher is gone")
 
 
 def test_a_watcher_that_does_not_start_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,9 +32,10 @@ from fleet.onhost.protocol import (
 from fleet.onhost.state.fence import claim_of
 from fleet.onhost.state.lease import lease_of
 from fleet.onhost.state.store import InstanceStore, Store
-from fleet.onhost.state.watcher import WATCH_LOCK
+from fleet.onhost.state.watched import WATCH_LOCK
 from fleet.onhost.system.machine import Machine
-from fleet.onhost.visit.dispatch import go_back_by_lease, serve
+from fleet.onhost.visit.answer import go_back_by_lease
+from fleet.onhost.visit.dispatch import serve
 from tests.onhost.visit.test_dispatch import Host
 from tests.support.pretend.visit import WELL, Controller, Killed, Mishap
 from tests.support.pretend.visits import AT, NEW, OLD, Pretend

@@ -11,8 +11,8 @@ import pytest
 
 from fleet.lab.releases.build import make_release
 from fleet.onhost.protocol import Ask, Outcome, Phase, Report, State, Step
+from fleet.onhost.report.committed_by import UNKNOWN
 from fleet.onhost.steps.context import TurnedBack
-from fleet.onhost.visit.committed_by import UNKNOWN
 from tests.onhost.visit.test_dispatch import Host
 from tests.support.private_nginx import wait_until
 

@@ -16,12 +16,12 @@ from fleet.onhost.preflight.subject import Subject
 from fleet.onhost.protocol import Outcome, Phase, Record, Report, Request
 from fleet.onhost.reasons.catalogue import apply_allowed
 from fleet.onhost.rehearsal.evidence import Answered, Generation, Opened, Rehearsal
+from fleet.onhost.report.report import report
 from fleet.onhost.state import lease, retirement
 from fleet.onhost.state.fence import FENCE, Fence, fence_of
 from fleet.onhost.state.store import InstanceStore
-from fleet.onhost.visit.dispatch import answer, go_back_by_lease
+from fleet.onhost.visit.answer import answer, go_back_by_lease
 from fleet.onhost.visit.end import End
-from fleet.onhost.visit.report import report
 from fleet.onhost.visit.request import Visit
 from fleet.onhost.visit.retire import retire_if_due
 from fleet.onhost.visit.upgrade import new_record

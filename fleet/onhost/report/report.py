@@ -4,20 +4,16 @@ import re
 from typing import Dict, Optional
 
 from fleet.onhost.instance import Instance
-from fleet.onhost.nginx.draining import drain_view
 from fleet.onhost.observation import Master, Observation
 from fleet.onhost.procedure import classify, is_unconfirmed
 from fleet.onhost.protocol import Phase, Record, Report
-from fleet.onhost.state import retirement, watcher
+from fleet.onhost.state import retirement, watched
 from fleet.onhost.state.fence import claim_of, fence_of
 from fleet.onhost.state.known_package import package_view
 from fleet.onhost.state.lease import left_s
 from fleet.onhost.state.store import InstanceStore
-from fleet.onhost.steps.start_command import start_command
 from fleet.onhost.system.machine import Machine
-from fleet.onhost.views import MasterView
-from fleet.onhost.visit.committed_by import committed_by
-from fleet.onhost.visit.unit_view import unit_view
+from fleet.onhost.views import DrainView, MasterView, UnitView
 
 VERSION = re.compile(r"version: \S+?/(\S+)")
 VERSION_TIMEOUT_S = 5.0
@@ -65,15 +61,42 @@ def report(instance: Instance) -> Report:
         pid_file=seen.pid_file,
         drain_pending=phase is Phase.TRIAL and bool(seen.masters[0].draining),
         undo=_undo(own) if own and record and phase in (Phase.TRIAL, Phase.OVERLAP, Phase.RETIRING) else None,
-        start_command=start_command(instance, seen) if phase is Phase.DOWN else None,
+        start_command=_start_command(instance, seen) if phase is Phase.DOWN else None,
         orphans=seen.orphans,
-        drain=drain_view(instance.machine, own, seen),
-        unit=unit_view(instance, seen),
+        drain=_drain(instance, seen) if any(master.draining for master in seen.masters) else None,
+        unit=_unit(instance, seen) if instance.systemd.runs else None,
         unconfirmed=is_unconfirmed(seen, record, instance.serving.verified_master),
-        committed_by=committed_by(instance, record, seen),
+        committed_by=_committed_by(instance, record, seen) if record else "",
         package=package_view(instance.machine, own, seen.path, seen.path_sha256),
     )
     return _with_kept(found, own) if own else found
+
+
+# What most hosts have nothing of is loaded where a host has it.
+
+
+def _drain(instance: Instance, seen: Observation) -> Optional[DrainView]:
+    from fleet.onhost.nginx.draining import drain_view
+
+    return drain_view(instance.machine, instance.kept, seen)
+
+
+def _start_command(instance: Instance, seen: Observation) -> Optional[str]:
+    from fleet.onhost.steps.start_command import start_command
+
+    return start_command(instance, seen)
+
+
+def _unit(instance: Instance, seen: Observation) -> Optional[UnitView]:
+    from fleet.onhost.report.unit_view import unit_view
+
+    return unit_view(instance, seen)
+
+
+def _committed_by(instance: Instance, record: Record, seen: Observation) -> str:
+    from fleet.onhost.report.committed_by import committed_by
+
+    return committed_by(instance, record, seen)
 
 
 def _with_kept(found: Report, own: InstanceStore) -> Report:
@@ -88,7 +111,7 @@ def _with_kept(found: Report, own: InstanceStore) -> Report:
         claim=claim_of(own),
         lease_left_s=left_s(own),
         retirement=retirement.view(own),
-        watcher=watcher.view(own),
+        watcher=watched.view(own),
     )
 
 

@@ -10,9 +10,8 @@ from fleet.onhost.instance import Instance
 from fleet.onhost.observation import Observation
 from fleet.onhost.packages.transactions import installed_since, seconds_of, utc_of
 from fleet.onhost.procedure import was_ended_from_outside
-from fleet.onhost.protocol import Ask, Record, State
+from fleet.onhost.protocol import Record, State
 from fleet.onhost.state.known_package import owner_at
-from fleet.onhost.visit.request import Visit
 
 UNKNOWN = "unknown (QUIT from outside)"
 ENDING = ("SIGQUIT", "SIGTERM")
@@ -37,16 +36,3 @@ def committed_by(instance: Instance, record: Optional[Record], seen: Observation
     if owner is None or at_s is None:
         return UNKNOWN
     return "the package %s %s, installed %s" % (owner.package, owner.version, utc_of(at_s))
-
-
-def say_committed(visit: Visit, record: Record, seen: Observation) -> Record:
-    """The record, after a warning where someone else has ended the old master. A commit writes down who that was."""
-    by = committed_by(visit.instance, record, seen) if record.state is State.BEGUN else ""
-    if not by:
-        return record
-    visit.context(record, record.target).warn("committed_elsewhere", by=by)
-    if visit.request.ask is not Ask.COMMIT:
-        return record
-    record = record._replace(committed_by=by)
-    visit.instance.own.write_record(record)
-    return record
