@@ -15,12 +15,13 @@ from fleet.onhost.nginx.probe_target import Target, read_target
 from fleet.onhost.protocol import Probe
 from fleet.onhost.system.machine import Machine
 
-FIRST_BURST = 8
+FIRST_BURST = 2
 MOST_BURST = 32
 REACH_S = 10.0
 """Seconds to keep dialling while workers of the other generation take every connection. On a host whose CPUs are all busy
 that can happen although the wanted workers are healthy."""
-BETWEEN_BURSTS_S = 0.05
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.002, 0.05
+"""Seconds between two bursts, growing: most probes reach their master by the first of them."""
 ACCEPT_WAIT_S = 2.0
 """Seconds until a connection that no worker accepted is given up. With `listen … deferred` the kernel hands over a silent
 connection only after a second."""
@@ -140,7 +141,7 @@ def _dial_one_of(machine: Machine, probe: Probe, target: Target, workers: Collec
     if not workers:
         raise NotReached("this master has no accepting worker")
     began_s = machine.monotonic_s()
-    dials, burst = 0, FIRST_BURST
+    dials, burst, pause_s = 0, FIRST_BURST, FIRST_PAUSE_S
     while True:
         opened: List[socket.socket] = []
         taken = None
@@ -159,7 +160,8 @@ def _dial_one_of(machine: Machine, probe: Probe, target: Target, workers: Collec
         if machine.monotonic_s() - began_s >= patience_s:
             raise NotReached("none of %d connections was taken by a worker of this master" % dials)
         burst = min(2 * burst, MOST_BURST)
-        machine.pause(BETWEEN_BURSTS_S)
+        machine.pause(pause_s)
+        pause_s = min(2 * pause_s, MOST_PAUSE_S)
 
 
 def _dial(machine: Machine, probe: Probe, target: Target, workers: Collection[int]) -> socket.socket:
