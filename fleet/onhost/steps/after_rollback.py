@@ -24,20 +24,25 @@ REJECTED_SEEN_S = 3.0
 REOPEN_SEEN_S = 3.0
 
 
-def put_right(context: StepContext) -> None:
-    """Correct all of it. A correction that fails is only a warning, because the host is back."""
+def put_right(context: StepContext, last_look: Optional[Observation]) -> None:
+    """Correct all of it. A correction that fails is only a warning, because the host is back.
+
+    Nothing was done since the last look.
+    """
     try:
+        seen = last_look or context.look()
         for put_it in (_reload_if_due, _reopen_logs, _say_deleted):
-            seen = context.look()
             if len(seen.masters) != 1 or not seen.masters[0].accepting:
                 return
-            put_it(context, seen.masters[0])
+            if put_it(context, seen.masters[0]):
+                seen = context.look()
     except (Gone, OSError, Malformed) as error:
         context.warn("not_put_right", error=error)
 
 
-def _reload_if_due(context: StepContext, old: Master) -> None:
+def _reload_if_due(context: StepContext, old: Master) -> bool:
     """Reload the old master if the configuration was reloaded while it was held, or if it has more than one set of workers.
+    Whether it was due.
 
     Its revived workers serve what it had in memory (old certificates!): HUP beside a new master reads no file. So one HUP
     follows. A poisoned master gets none: its HUP would only add workers.
@@ -45,12 +50,17 @@ def _reload_if_due(context: StepContext, old: Master) -> None:
     record = context.own.record or context.record
     if record.poisoned == (old.pid, old.start):
         context.warn("still_poisoned", pid=old.pid)
-    elif context.own.serving.reload_due:
+        return False
+    if context.own.serving.reload_due:
         why = _why_not_reloaded(context, old)
         if why:
             context.warn("config_not_reloaded", why=why)
-    elif len(old.accepting) > workers_before(context, old):
-        _undouble(context, old, workers_before(context, old))
+        return True
+    wanted = workers_before(context, old)
+    if len(old.accepting) <= wanted:
+        return False
+    _undouble(context, old, wanted)
+    return True
 
 
 def _undouble(context: StepContext, old: Master, wanted: int) -> None:
@@ -100,14 +110,14 @@ def _replaced(seen: Observation, master: Master, before: Collection[int]) -> boo
     return now is not None and bool(now.accepting) and not any(worker.pid in before for worker in now.accepting)
 
 
-def _reopen_logs(context: StepContext, old: Master) -> None:
-    """Make the old master write to the current log files again, if they were rotated while it was held."""
+def _reopen_logs(context: StepContext, old: Master) -> bool:
+    """Make the old master write to the current log files again, if they were rotated while it was held. Whether they were."""
     serving = context.own.serving
     if serving.master != (old.pid, old.start):
-        return
+        return False
     moved = moved_away(context.machine, serving.logs, _writers(old))
     if not moved:
-        return
+        return False
     context.send(old, signal.SIGUSR1)
 
     def reopened(look: Observation) -> bool:
@@ -116,13 +126,15 @@ def _reopen_logs(context: StepContext, old: Master) -> None:
 
     came, _ = context.wait(reopened, REOPEN_SEEN_S)
     context.warn("log_reopened" if came else "log_not_reopened", paths=", ".join(moved), pid=old.pid)
+    return True
 
 
 def _writers(master: Master) -> Collection[int]:
     return [master.pid] + [worker.pid for worker in master.accepting]
 
 
-def _say_deleted(context: StepContext, old: Master) -> None:
+def _say_deleted(context: StepContext, old: Master) -> bool:
     """Warn if the name by which the master was executed is lost: the file system could not exchange it, or it was removed."""
     if context.machine.image_is_deleted(old.pid):
         context.warn("image_deleted", pid=old.pid)
+    return False

@@ -97,10 +97,11 @@ def retire(context: StepContext, seen: Observation) -> bool:
     in_time = not old.listeners or _drained(context, old, new)
     if not in_time and not context.options.cut:
         return False
-    old, new = pair(context.look())
+    now = context.look()
+    old, new = pair(now)
     if not new.accepting:
         raise StepFailed("new_not_serving", when=" left")
-    ends = ends_with_old(context.instance, context.look())
+    ends = ends_with_old(context.instance, now)
     if ends is not None:
         raise StepRefused(ends.word, **ends.facts)
     if old.listeners:

@@ -27,7 +27,7 @@ MOST_SETTLES = 4  # A worker may exit while the new release settles, where the r
 def verify(context: StepContext, seen: Observation) -> None:
     """Verify the new master beside the old one. Raises `StepFailed` at the first bad sign."""
     old, new = pair(seen)
-    seen = _judge(context, new, _wanted(context, old))
+    seen = _judge(context, seen, new, _wanted(context, old))
     _must_cover(context, seen, old, new)
     say_doubled(context, seen, old)
     _remember(context, seen, new)
@@ -40,10 +40,10 @@ def confirm(context: StepContext, seen: Observation) -> None:
     verdict. Raises `StepFailed` at the first bad sign.
     """
     new = seen.masters[0]
-    _remember(context, _judge(context, new, wanted=1), new)
+    _remember(context, _judge(context, seen, new, wanted=1), new)
 
 
-def _judge(context: StepContext, new: Master, wanted: int) -> Observation:
+def _judge(context: StepContext, seen: Observation, new: Master, wanted: int) -> Observation:
     """Wait until the master has at least `wanted` workers that came, answered and stayed. Returns the last look at it.
 
     Raises `StepFailed`.
@@ -51,7 +51,8 @@ def _judge(context: StepContext, new: Master, wanted: int) -> Observation:
     for again in range(MOST_SETTLES):
         if again:  # A line for the controller, too: it waits for one settle time, not for several.
             context.warn("settles_anew")
-        exits = must_be_clean(context, context.look(), new).known_exits
+            seen = context.look()
+        exits = must_be_clean(context, seen, new).known_exits
         workers = _gathered(context, new, wanted)
         must_answer(context, workers)
         if _stay(context, new, workers, exits):

@@ -63,11 +63,12 @@ class Walk:
         self._has_swapped = False
         self._drain_pending = False
         self._winch_pending = False
+        self.last_look: Optional[Observation] = None
 
     def go(self, rest: Rest, allowed: Tuple[Step, ...]) -> Optional[End]:
         """`None` when the goal is reached, else how the walk ended. Raises `StepError`, `Gone`, OSError."""
         for _ in range(MOST_MOVES):
-            seen = self.context.look()
+            seen = self.last_look = self.context.look()
             now = self._situation(seen)
             move = next_step(rest, now, allowed)
             if move.kind is MoveKind.ARRIVED:
@@ -197,29 +198,33 @@ def walk(visit: Visit, record: Record, goal: Goal) -> End:
 def _walked(visit: Visit, context: StepContext, goal: Goal) -> End:
     way = Walk(visit, context)
     try:
-        end = way.go(goal.rest, visit.request.allowed) or _arrived(context, visit.request)
+        end = way.go(goal.rest, visit.request.allowed) or _arrived(context, visit.request, way.last_look)
     except Exception as error:  # Also a bug in fleet: the host must not stay where it is.
         end = ended_by(error)
-    end = end if end.outcome is Outcome.DONE else _to_rest(way, end)
+    is_done = end.outcome is Outcome.DONE
+    end = end if is_done else _to_rest(way, end)
     if end.reason != "path_changed":
-        _say_left(context)
+        _say_left(context, way.last_look if is_done else None)
     return end
 
 
-def _say_left(context: StepContext) -> None:
+def _say_left(context: StepContext, last_look: Optional[Observation]) -> None:
     """Warn of a file at the path that is not fleet's to replace, and that does not run."""
     with suppress(OSError):
-        seen = context.look()
+        seen = last_look or context.look()
         if context.must_leave(seen) and seen.path_sha256 not in [master.sha256 for master in seen.masters]:
             context.warn("path_left", path=seen.path, file=context.file_words(seen))
 
 
-def _arrived(context: StepContext, request: Request) -> End:
-    """Finish a visit that reached its goal: put things right, warn, and write the state into the record."""
+def _arrived(context: StepContext, request: Request, last_look: Optional[Observation]) -> End:
+    """Finish a visit that reached its goal: put things right, warn, and write the state into the record.
+
+    Nothing was done since the last look, by which the goal is reached.
+    """
     state = state_reached(request.ask, request.goal)
     if state is State.ROLLED_BACK:
-        put_right(context)
-    elif request.ask is Ask.UPGRADE and state is None and has_lost_its_old(context.look(), context.record):
+        put_right(context, last_look)
+    elif request.ask is Ask.UPGRADE and state is None and has_lost_its_old(last_look or context.look(), context.record):
         context.warn("restarted_meanwhile")
     why = LEASE_RAN_OUT % context.machine.utc() if request.ask is Ask.LEASE else request.why
     if state is not None and not context.wants(state, why):
@@ -239,13 +244,14 @@ def _to_rest(way: Walk, end: End) -> End:
     calm = way.context._replace(target=elder_release(seen, way.context.record), go_on=lambda: None)
     if left.has_swapped:  # What replaced the file of this very visit has spoilt its launch; the store keeps a copy.
         calm = calm._replace(options=calm.options._replace(allow=calm.options.allow + ("path_changed",)))
+    way_back = Walk(way.visit, calm)
     try:
-        worse = Walk(way.visit, calm).go(Rest.FINAL, GOING_BACK)
+        worse = way_back.go(Rest.FINAL, GOING_BACK)
     except Exception as error:  # As above.
         worse = ended_by(error)
     if worse is not None and worse.outcome is not Outcome.DONE:
         return failed_to_go_back(_serving(calm), worse, end)
-    put_right(calm)
+    put_right(calm, way_back.last_look)
     return end
 
 
