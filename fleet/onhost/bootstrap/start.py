@@ -39,9 +39,12 @@ def prepare(bundle: str) -> None:
     """Make `import fleet` give what was unpacked from the bundle, and unpack it before if it is new.
 
     Where it can't be unpacked, the bundle itself is imported from. Python then compiles every module at every visit.
+    A fork that enters the bundle once more has it all (`system/left_behind.py`).
     """
     os.umask(0o077)
     lib = os.path.join(os.path.dirname(os.path.abspath(bundle)), LIB)
+    if lib in sys.path:
+        return
     if not os.path.isdir(lib):
         sys.path.insert(0, bundle)
         from fleet.onhost.bootstrap import unpack

@@ -71,7 +71,7 @@ def ensure_watched(own: InstanceStore) -> Tuple[Finding, ...]:
     """
     if not is_owed(own) or is_watched(own):
         return ()
-    python = (sys.executable, "-I", "-B")
+    python = (sys.executable, "-I", "-S", "-B")
     words = (os.path.realpath(sys.argv[0]), "watch", own.root, own.name)
     locale = {name: os.environ[name] for name in LOCALE if name in os.environ}
     try:
