@@ -19,7 +19,7 @@ from fleet.onhost.steps.probe_verdict import must_answer
 from fleet.onhost.system.file_lock import Busy
 
 WORKERS_SEEN_S = 5.0
-SETTLE_POLL_S = 0.05
+SETTLE_POLL_S = 0.1
 EXIT_LOGGED_S = 1.0
 MOST_SETTLES = 4  # A worker may exit while the new release settles, where the running release's workers do so as often.
 
