@@ -8,7 +8,6 @@ shipped. Written for the Pythons of the step script.
 
 import json
 import os
-import sys
 import time
 from typing import Any, Dict, Optional
 
@@ -101,10 +100,3 @@ def _plan() -> Dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found
-
-
-def start() -> None:
-    """The step script on this machine."""
-    from fleet.onhost.__main__ import main
-
-    sys.exit(main(machine=FaultyMachine()))

@@ -33,21 +33,29 @@ from fleet import cli
 from fleet.engine import Visits
 from fleet.environment import Environment
 from fleet.ssh import visit
-from fleet.ssh.delivery.bundle import GENERIC, ROOT_MAIN, Bundle, bundles, contents, own_tag, pack, psutil_files
+from fleet.ssh.delivery.bundle import GENERIC, Bundle, bundles, contents, own_tag, pack, psutil_files
 from fleet.ui.broken_pipe import tolerant
 from tests.support.lab import faulty
 
-SHIPPED_START = "from fleet.onhost.__main__ import main\n\nsys.exit(main())\n"
-FAULTY_START = "from fleet.onhost.faulty import start\n\nstart()\n"
+ENTRY = "fleet/onhost/__main__.py"
+FAULTY_MAIN = """
+from fleet.onhost.faulty import FaultyMachine
+
+_shipped_main = main
+
+
+def main() -> int:
+    return _shipped_main(machine=FaultyMachine())
+"""
+"""Comes behind the shipped entry, which every start of a bundle imports `main` from."""
 
 
 @cache
 def faulty_bundles() -> Mapping[str, Bundle]:
     """As `bundles()`, with the machine that stops."""
     package = Path(fleet.onhost.__file__).parent
-    assert ROOT_MAIN.endswith(SHIPPED_START)
     more = {
-        "__main__.py": (ROOT_MAIN.removesuffix(SHIPPED_START) + FAULTY_START).encode(),
+        ENTRY: (package / "__main__.py").read_bytes() + FAULTY_MAIN.encode(),
         "fleet/onhost/faulty.py": Path(faulty.__file__).read_bytes(),
     }
     psutil = dict(psutil_files())
