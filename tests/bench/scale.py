@@ -49,6 +49,7 @@ class Cost:
     peak_kb: int
     threads: int
     descriptors: int
+    logins: int
 
     @property
     def row(self) -> str:
@@ -56,12 +57,12 @@ class Cost:
         each_ms = 1000 * self.cpu_s / self.hosts
         return (
             f"| {self.hosts} | {self.what} | {self.exit_code} | {self.cpu_s:.1f} s | {each_ms:.1f} ms | {self.wall_s:.0f} s "
-            f"| {self.peak_kb / 1024:.0f} MB | {self.threads} | {self.descriptors} |"
+            f"| {self.peak_kb / 1024:.0f} MB | {self.threads} | {self.descriptors} | {self.logins / self.hosts:.1f} |"
         )
 
 
-HEAD = """| hosts | command | exit | CPU | CPU a host | wall | peak memory | threads | descriptors |
-|---|---|---|---|---|---|---|---|---|"""
+HEAD = """| hosts | command | exit | CPU | CPU a host | wall | peak memory | threads | descriptors | logins a host |
+|---|---|---|---|---|---|---|---|---|---|"""
 
 
 @contextmanager
@@ -107,6 +108,7 @@ def _inventory(folder: Path, count: int, port: int) -> Path:
 def measured(folder: Path, hosts: int, what: str, words: tuple[str, ...]) -> Cost:
     """Runs fleet with these words, and measures it."""
     home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
+    logins = logins_at(folder)
     began_at = time.monotonic()
     with (folder / "out").open("ab") as out:
         running = subprocess.Popen(
@@ -130,7 +132,16 @@ def measured(folder: Path, hosts: int, what: str, words: tuple[str, ...]) -> Cos
         watched.peak_kb,
         watched.threads,
         watched.descriptors,
+        logins_at(folder) - logins,
     )
+
+
+def logins_at(folder: Path) -> int:
+    """How many logins there have been."""
+    try:
+        return int((folder / "logins").read_text() or 0)
+    except FileNotFoundError:
+        return 0
 
 
 class Watched:

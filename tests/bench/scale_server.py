@@ -6,7 +6,8 @@ an environment of its own. What a host answers is `tests/support/pretend/login.p
 
     python -m tests.bench.scale_server FOLDER HOSTS [TAKES_S]
 
-FOLDER holds the host's key (`host_ed25519`) and `authorized_keys`; the port is written to `FOLDER/port` when all is ready.
+FOLDER holds the host's key (`host_ed25519`) and `authorized_keys`; the port is written to `FOLDER/port` when all is ready,
+and the number of logins so far to `FOLDER/logins`.
 """
 
 import asyncio
@@ -22,11 +23,19 @@ BACKLOG = 1024
 
 
 class Hosts:
-    """All hosts by address, and what was served."""
+    """All hosts by address. `logins` counts those of all."""
 
-    def __init__(self, count: int, takes_s: float) -> None:
+    def __init__(self, folder: Path, count: int, takes_s: float) -> None:
+        self._logins = 0
+        self._counted = folder / "logins"
         self.by_address = {address(number): PretendHost(f"web-{number:04}") for number in range(count)}
         self.takes_s = takes_s
+
+    def connected(self) -> asyncssh.SSHServer:
+        """A connection has been made."""
+        self._logins += 1
+        self._counted.write_text(str(self._logins))
+        return asyncssh.SSHServer()
 
     async def serve(self, process: asyncssh.SSHServerProcess) -> None:
         """One command of one login."""
@@ -43,13 +52,14 @@ class Hosts:
 
 async def serve(folder: Path, count: int, takes_s: float) -> None:
     """Serves until it is killed."""
-    hosts = Hosts(count, takes_s)
+    hosts = Hosts(folder, count, takes_s)
     server = await asyncssh.listen(
         "0.0.0.0",
         0,
         server_host_keys=[str(folder / "host_ed25519")],
         authorized_client_keys=str(folder / "authorized_keys"),
         process_factory=hosts.serve,
+        server_factory=hosts.connected,
         encoding=None,
         backlog=BACKLOG,
         kex_algs=["curve25519-sha256", "curve25519-sha256@libssh.org"],

@@ -2,7 +2,7 @@
 
 The start line is compared with the text that `fleet.ssh` makes, and requests and replies are those of `fleet.onhost`, so a
 change of the protocol breaks this module instead of being passed over. `tests/onhost/visit/test_pretend_login.py` compares
-it with the real step script. The host answers at once, or after `takes_s`, and hears no beat and no stop meanwhile.
+it with the real step script. The host answers at once, or after `takes_s`, and obeys no stop meanwhile.
 """
 
 import ast
@@ -13,7 +13,22 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from fleet.onhost.protocol import END_MARK, Ask, Reply, ReplyType, Request
+from fleet.onhost.protocol import (
+    BEAT,
+    END_MARK,
+    OVER,
+    STOP,
+    UPLOAD,
+    Ask,
+    Outcome,
+    Reply,
+    ReplyType,
+    Request,
+    Step,
+    Upload,
+)
+from fleet.onhost.visit.end import End, ended
+from fleet.onhost.visit.request import Visit
 from fleet.onhost.wire import decode, encode
 from fleet.ssh.remote.start_line import BEGIN, LARGEST_64_BIT, login_line, run_script, text_script
 from tests.support.pretend.host import Pretend
@@ -44,11 +59,12 @@ def now() -> datetime:
 
 
 class PretendHost:
-    """A pretend host and what it keeps of fleet: the keys of its bundles."""
+    """A pretend host and what it keeps of fleet: the keys of its bundles, and the releases that were brought."""
 
     def __init__(self, name: str, clock: Callable[[], datetime] = now) -> None:
         self.pretend = Pretend(name, clock)
         self.bundles: set[str] = set()
+        self.releases: set[str] = set()
 
     def replies(self, request: Request) -> list[Reply]:
         """What the step script says to a request. A lease that has run out is minded first, as its watcher would."""
@@ -56,9 +72,17 @@ class PretendHost:
         if request.goal is not None:
             self.pretend.machine.versions.setdefault(request.goal.target, VERSION)
         listener = Listener(request)
-        end = self.pretend.answer(request, controller=listener)
+        lacks = request.ask is Ask.STAGE and Step.STAGE in request.allowed and not self._has_release(request)
+        end = self._lacking(request, listener) if lacks else self.pretend.answer(request, controller=listener)
         report = self.pretend.report()._replace(rehearsal=end.rehearsal)
         return [*listener.heard, end.outcome_reply(report)]
+
+    def _has_release(self, request: Request) -> bool:
+        return request.goal is not None and request.goal.target in self.releases
+
+    def _lacking(self, request: Request, listener: "Listener") -> End:
+        missing = ended(Outcome.REFUSED, "release_missing", path="nginx.part.gz")
+        return Visit(self.pretend.instance, request, listener.say, listener.go_on).take(Step.STAGE, lambda: missing)
 
 
 class Listener(Controller):
@@ -89,10 +113,28 @@ async def answer_login(
         return
     say(b"\n" + BEGIN + b"\n")
     await source.readline()
+    await _converse(host, source, say, takes_s)
+
+
+async def _converse(host: PretendHost, source: Source, say: Callable[[bytes], object], takes_s: float) -> None:
+    """Answers requests to the end of the input."""
     say(_line(Reply(ReplyType.HELLO)))
-    asked = await source.readline()
-    if asked.endswith(b"\n"):
-        await _answer(host, decode(Request, asked.decode()), say, takes_s)
+    is_asked = False
+    while line := (await source.readline()).decode():
+        word = line.strip()
+        if word in (BEAT, STOP):
+            if not is_asked:
+                say(_line(Reply(ReplyType.HELLO)))
+        elif word == OVER:
+            is_asked = False
+        elif word.startswith(UPLOAD):
+            brought: Upload = decode(Upload, word[len(UPLOAD) :])
+            await source.readexactly(brought.size_bytes)
+            host.releases.add(brought.target)
+            say(_last(Reply(ReplyType.OUTCOME, outcome=Outcome.DONE)))
+        else:
+            is_asked = True
+            await _answer(host, decode(Request, line), say, takes_s)
 
 
 async def _store_bundle(host: PretendHost, source: Source, say: Callable[[bytes], object]) -> None:
@@ -108,8 +150,12 @@ async def _answer(host: PretendHost, request: Request, say: Callable[[bytes], ob
     replies = host.replies(request)
     if takes_s and request.ask not in (Ask.LOOK, Ask.BAKE):
         await asyncio.sleep(takes_s)
-    say(b"".join(map(_line, replies)) + END_MARK.encode() + b"\n")
+    say(b"".join(map(_line, replies[:-1])) + _last(replies[-1]))
 
 
 def _line(reply: Reply) -> bytes:
     return encode(reply).encode() + b"\n"
+
+
+def _last(reply: Reply) -> bytes:
+    return _line(reply) + END_MARK.encode() + b"\n"
