@@ -70,8 +70,9 @@ def main() -> None:
     for delay_ms in given.delays:
         for hosts in given.hosts:
             plan = Plan(given.name, hosts, delay_ms, given.rounds, given.jobs, chosen(given))
-            found.append(Results(facts(), rows_of(plan, given.peers)))
-            together(found).write(given.out)
+            for rows in rows_of(plan, given.peers):
+                together([*found, Results(facts(), rows)]).write(given.out)
+            found = [read(given.out)]
     if not given.no_probes:
         found.append(Results(facts(), probes=all_probes(given.name, OWN, given.rounds)))
         together(found).write(given.out)

@@ -14,7 +14,7 @@ from fleet.lab.hosts import nginx
 from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.lab import Lab, clear_abandoned, down
 from fleet.lab.processes import this_process
-from tests.bench.peers.control_group import ControlGroup
+from tests.bench.peers.control_group import ControlGroup, end_abandoned
 
 T = TypeVar("T")
 AT_ONCE = 8
@@ -59,7 +59,8 @@ class BenchLab:
 def bench_lab(name: str, count: int) -> Iterator[BenchLab]:
     """A lab of `count` hosts, gone afterwards; one that an earlier bench left is removed first."""
     clear_abandoned()
-    group = ControlGroup(f"fleet-{name}-hosts")
+    end_abandoned()
+    group = ControlGroup(f"fleet-hosts-of-{name}")
     group.make()
     try:
         with group.holds_this_process():

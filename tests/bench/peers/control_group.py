@@ -10,9 +10,11 @@ from pathlib import Path
 from signal import SIGKILL
 
 from fleet.lab.folder import POLL_S
-from fleet.lab.processes import wait_until
+from fleet.lab.processes import started, wait_until
 
 ROOT = Path("/sys/fs/cgroup")
+PREFIX = "fleet-bench-"
+"""Of the name of a group of a measured command; the pid of its bench follows."""
 MEGABYTE = 1e6
 ENTER = 'for group in $GROUPS_OF_BENCH; do echo $$ >"$group/cgroup.procs"; done; unset GROUPS_OF_BENCH; exec "$@"'
 
@@ -36,6 +38,11 @@ class ControlGroup:
     def make(self) -> None:
         for folder in self.folders:
             folder.mkdir(exist_ok=True)
+
+    @classmethod
+    def of_command(cls) -> "ControlGroup":
+        """The group of the command that this process measures; `end_abandoned` finds it by its name."""
+        return cls(f"{PREFIX}{os.getpid()}")
 
     def end(self) -> None:
         """Kill every process that is in it."""
@@ -83,6 +90,17 @@ class ControlGroup:
             yield
         finally:
             _move(before)
+
+
+def end_abandoned() -> None:
+    """End the commands of benches that were killed, and remove their groups."""
+    top = ROOT / "cpuacct" if is_first_version() else ROOT
+    for folder in top.glob(f"{PREFIX}*"):
+        pid = folder.name.removeprefix(PREFIX)
+        if pid.isdigit() and started(int(pid)) is None:
+            group = ControlGroup(folder.name)
+            group.end()
+            group.remove()
 
 
 def _move(folders: Sequence[Path]) -> None:

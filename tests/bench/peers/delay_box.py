@@ -9,7 +9,6 @@ checksums undone, so the relay has 10 to 40 times fewer packets to carry than th
 import fcntl
 import os
 import select
-import signal
 import struct
 import subprocess
 import sys
@@ -39,14 +38,14 @@ def delayed(there: BenchLab, delay_ms: float) -> Iterator[None]:
         return
     entry, port = f"{there.lab.paths.prefix}i", f"{there.lab.paths.prefix}o"
     argv = [sys.executable, "-c", RUNNER, entry, port, str(delay_ms)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as box:
-        try:
-            assert box.stdout is not None
+    # The relay ends when its stdin does, so it can't outlive this process, however that ends.
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as box:
+        assert box.stdin is not None
+        assert box.stdout is not None
+        with box.stdin:
             box.stdout.readline()
             _lay(there, entry, port)
             yield
-        finally:
-            box.send_signal(signal.SIGTERM)
 
 
 def _lay(there: BenchLab, entry: str, port: str) -> None:
@@ -65,16 +64,20 @@ def _lay(there: BenchLab, entry: str, port: str) -> None:
 
 
 def relay(entry: str, port: str, delay_ms: str) -> None:
-    """Carry packets from `entry` to `port`, each so much later, until SIGTERM."""
+    """Carry packets from `entry` to `port`, each so much later, until stdin ends."""
     delay_s = float(delay_ms) / 1000
     reader, writer = _tap(entry), _tap(port)
     print("ready", flush=True)
     waiting: deque[tuple[float, bytes]] = deque()
     poller = select.poll()
     poller.register(reader, select.POLLIN)
+    poller.register(sys.stdin, select.POLLHUP)
     while True:
         timeout_ms = max(0.0, 1000 * (waiting[0][0] - time.monotonic())) if waiting else None
-        if poller.poll(timeout_ms):
+        ready = dict(poller.poll(timeout_ms))
+        if sys.stdin.fileno() in ready:
+            return
+        if reader in ready:
             waiting.append((time.monotonic() + delay_s, os.read(reader, LONGEST)))
         while waiting and waiting[0][0] <= time.monotonic():
             os.write(writer, waiting.popleft()[1])

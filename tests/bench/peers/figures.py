@@ -43,7 +43,7 @@ def measure(argv: Sequence[str], there: BenchLab, log: Path, environment: Mappin
 
     Its output goes to `log`. Raises `subprocess.TimeoutExpired`.
     """
-    group = ControlGroup(f"fleet-bench-{os.getpid()}-controller")
+    group = ControlGroup.of_command()
     group.make()
     inside, groups = group.enter(argv)
     try:

@@ -54,7 +54,7 @@ def start_probe(fleet: str, rounds: int) -> Probe:
 
 def cpu_ms(argv: list[str]) -> float:
     """CPU milliseconds of a command with all its children."""
-    group = ControlGroup(f"fleet-bench-{os.getpid()}-start")
+    group = ControlGroup.of_command()
     group.make()
     try:
         inside, groups = group.enter(argv)

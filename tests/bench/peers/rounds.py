@@ -3,7 +3,7 @@
 import itertools
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,8 +31,8 @@ class Plan:
     contenders: tuple[Contender, ...]
 
 
-def rows_of(plan: Plan, peers: Path) -> tuple[Row, ...]:
-    """Carry the plan out; a line for each run on stdout."""
+def rows_of(plan: Plan, peers: Path) -> Iterator[tuple[Row, ...]]:
+    """Carry the plan out, with a line for each run on stdout. After each round: all rows so far."""
     done: dict[tuple[Job, str], list[Figures]] = {}
     with TemporaryDirectory(prefix="fleet-bench-") as folder, ExitStack() as stack:
         bench = Bench(plan, Path(folder), peers, stack)
@@ -42,7 +42,7 @@ def rows_of(plan: Plan, peers: Path) -> tuple[Row, ...]:
                     figures = bench.run(one, job)
                     done.setdefault((job, one.name), []).append(figures)
                     print(line(plan, turn, job, one.name, figures), flush=True)
-    return tuple(Row(plan.hosts, plan.delay_ms, job, name, tuple(runs)) for (job, name), runs in done.items())
+            yield tuple(Row(plan.hosts, plan.delay_ms, job, name, tuple(runs)) for (job, name), runs in done.items())
 
 
 def in_turn(contenders: Sequence[Contender], turn: int) -> Sequence[Contender]:
