@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tests.bench.peers.bench_lab import BenchLab
 from tests.bench.peers.clients.task import Task
-from tests.bench.peers.jobs import NEXT, STDIN, Job, Release, script, upgrade_script
+from tests.bench.peers.jobs import NEXT, STDIN, UPLOADS, Job, Release, script, upgrade_script
 
 AT_ONCE = 50
 PINNED = "-o KexAlgorithms=curve25519-sha256"
@@ -35,6 +35,10 @@ class Contender(Protocol):
     @property
     def jobs(self) -> tuple[Job, ...]: ...
 
+    def meet(self, place: Place) -> list[list[str]]:
+        """The commands after which the hosts of a new lab are not new to it any more; they are not measured."""
+        ...
+
     def prepare(self, job: Job, place: Place, release: Release) -> list[list[str]]:
         """The commands that bring the hosts to where the job begins; they are not measured."""
         ...
@@ -53,7 +57,12 @@ class Fleet:
     rehearse: str = "off"
     jobs: tuple[Job, ...] = tuple(Job)
 
+    def meet(self, place: Place) -> list[list[str]]:
+        return [self._fleet(place, "status")]
+
     def prepare(self, job: Job, place: Place, release: Release) -> list[list[str]]:
+        if job is Job.FIRST:
+            return [over_ssh(place, PINNED, "rm -rf /var/lib/fleet", None)]
         if job is Job.STAGED:
             return [self._fleet(place, "check", str(release.path), "--rehearse", self.rehearse)]
         if job is Job.HELD:
@@ -86,11 +95,14 @@ class Shell:
     options: str
     jobs: tuple[Job, ...] = tuple(Job)
 
+    def meet(self, place: Place) -> list[list[str]]:
+        return []
+
     def prepare(self, job: Job, place: Place, release: Release) -> list[list[str]]:
         return prepare_bare(job, place, release)
 
     def command(self, job: Job, place: Place, release: Release) -> list[str]:
-        given = release.path if job is Job.COLD else None
+        given = release.path if job in UPLOADS else None
         return over_ssh(place, self.options, script(job, release, STDIN), given)
 
 
@@ -104,6 +116,9 @@ class Client:
     """Whether the release goes to the command's stdin; if not, to a file on the host first."""
     jobs: tuple[Job, ...] = (Job.COLD, Job.HELD, Job.COMMITTED, Job.STATUS)
 
+    def meet(self, place: Place) -> list[list[str]]:
+        return []
+
     def prepare(self, job: Job, place: Place, release: Release) -> list[list[str]]:
         return prepare_bare(job, place, release)
 
@@ -114,7 +129,7 @@ class Client:
             key=str(place.there.lab.private_key),
             known_hosts=str(place.there.lab.known_hosts),
             command=script(job, release, STDIN if self.streams else NEXT),
-            release=str(release.path) if job is Job.COLD else None,
+            release=str(release.path) if job in UPLOADS else None,
             target=NEXT,
             at_once=AT_ONCE,
         )

@@ -17,11 +17,16 @@ STDIN = "-"
 class Job(Enum):
     """A kind of work."""
 
+    FIRST = "upgrade, the host has never met the tool"
     COLD = "upgrade, the host does not have the release"
     STAGED = "upgrade, the host has the release"
     HELD = "rollback of held hosts"
     COMMITTED = "rollback of committed hosts"
     STATUS = "status"
+
+
+UPLOADS = (Job.FIRST, Job.COLD)
+"""The jobs for which the release is sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ fleet beside the tools that do the same work, on the same hosts of `fleet lab`, 
 - `×` is a figure beside that of `xargs -P50 ssh` with the key exchange pinned to curve25519, the median of the ratios of
   runs in one round.
 - Memory is the peak of anonymous memory here, sampled every 50 ms. Bytes are what went over the hosts' links, both ways.
+- A lab is new at the beginning; each tool has met its hosts once before it is measured. The rows about a host that "has never
+  met the tool" are those where fleet must send its step script, too.
 - `failed` hosts did not run the right version afterwards, which is asked over HTTP.
 - A round trip of 20 ms is made by a relay of packets on this machine, which uses CPU time of the same machine.
 """

@@ -13,7 +13,7 @@ from tests.bench.peers.bench_lab import BenchLab, bench_lab
 from tests.bench.peers.contenders import Contender, Place
 from tests.bench.peers.delay_box import delayed
 from tests.bench.peers.figures import Figures, measure
-from tests.bench.peers.jobs import Job, Release, next_release
+from tests.bench.peers.jobs import UPLOADS, Job, Release, next_release
 from tests.bench.peers.results import Row
 
 PREPARE_S = 1200.0
@@ -72,13 +72,18 @@ class Bench:
         self._there: BenchLab = self._stack.enter_context(bench_lab(self._plan.name, self._plan.hosts))
         self._stack.enter_context(delayed(self._there, self._plan.delay_ms))
         self._version = self._there.versions()[self._there.hosts[0].name]
+        for one in self._plan.contenders:
+            self._prepare(one.meet(self._place("meet")), self._folder / "log-meet")
+
+    def _place(self, name: str) -> Place:
+        return Place(self._there, self._folder, self._folder / f"journal-{name}.db", self._peers)
 
     def run(self, one: Contender, job: Job) -> Figures:
         """What it took `one` to do `job`."""
         number, before = next(self._numbers), self._version
-        place = Place(self._there, self._folder, self._folder / f"journal-{number}.db", self._peers)
+        place = self._place(str(number))
         release = next_release(self._folder, number)
-        after = release.version if job in (Job.COLD, Job.STAGED) else before
+        after = release.version if job in (*UPLOADS, Job.STAGED) else before
         log = self._folder / f"log-{number}"
         self._prepare(one.prepare(job, place, release), log)
         wanted = Release(release.path, before) if job is Job.COMMITTED else release
