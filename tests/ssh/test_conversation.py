@@ -213,7 +213,7 @@ def test_the_real_step_script_answers_twice(fresh: Host) -> None:
     outcomes = [visit(keeping(fresh), Heard()) for _ in range(2)]
 
     assert [of(each) for each in outcomes] == [(Outcome.DONE, None)] * 2
-    assert outcomes[0].report == outcomes[1].report
+    assert all(each.report is not None for each in outcomes)
 
 
 def test_the_real_step_script_is_brought_a_release_and_answers_on(fresh: Host, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from fleet.ssh.link_errors import LinkError, NoAnswer
 from fleet.ssh.openssh_config import Settings, resolve
 from fleet.ssh.transport.bastion import Notify
 from fleet.ssh.transport.paramiko_transport import KEX_TIMEOUT_S, HostKeyPolicy, Transport, new_transport
-from fleet.ssh.transport.stream import close_stream, proxy_error, run_by_hand, stream_to
+from fleet.ssh.transport.stream import close_stream, proxy_error, run_by_hand, stream_to, wait_longer
 from fleet.ssh.transport.watchdog import Watchdog
 from fleet.task import PLAIN, Connecting, Deadlines
 
@@ -158,6 +158,7 @@ class Link:
         try:
             with self.watchdog(self.deadlines.banner_s + KEX_TIMEOUT_S + self.deadlines.auth_s):
                 self.fabric.open()
+            wait_longer(stream)
         except LinkError:
             self._drop()
             raise

@@ -18,6 +18,7 @@ from fleet.ssh.transport.bastion import MakeLink, Notify, channel_through
 from fleet.ssh.transport.dial import dial
 
 MAX_WORDS_BYTES = 2048
+IDLE_PULSE_S = 5.0
 # `ssh -W` says this when sshd at the bastion drops it before the login (MaxStartups).
 TURNED_AWAY = re.compile(r"exchange_identification: (read: )?Connection (closed|reset)")
 # A command's output ends a moment before its process does.
@@ -37,6 +38,15 @@ def stream_to(settings: Settings, connect_s: float, notify: Notify, make: MakeLi
     if settings.proxy_command is not None:
         return _CommandSocket.start(settings.proxy_command)
     return dial(settings, connect_s)
+
+
+def wait_longer(stream: Any) -> None:
+    """Once the login is done, paramiko's thread looks ten times a second whether the stream was closed, which two hundred idle
+    connections feel. `close_stream` wakes a thread that waits on a socket, so it may wait longer. A bastion's channel keeps its
+    short waits: other threads wait for its writes.
+    """
+    if isinstance(stream, socket.socket):
+        stream.settimeout(IDLE_PULSE_S)
 
 
 def close_stream(stream: Any) -> None:
