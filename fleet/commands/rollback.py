@@ -6,7 +6,7 @@ from fleet.environment import CommandOptions, Environment
 from fleet.errors import JournalError
 from fleet.onhost.protocol import State
 from fleet.rollout.policy import Policy
-from fleet.rollout.rollback import decide_rollback, rollback_status
+from fleet.rollout.rollback import decide_rollback, rollback_status, unseen_status
 from fleet.runs.all_hosts import Operation, run_on_all_hosts
 from fleet.runs.allow_option import parse_allow
 from fleet.runs.engine_run import command_output
@@ -28,7 +28,9 @@ def run(
 ) -> int:
     """Rolls all hosts of the rollout back; returns the exit code. Works without a journal. Raises `Refused`."""
     policy = Policy(parallel=options.parallel, drain_timeout_s=drain_timeout_s, cut=cut, allow=parse_allow(allow))
-    operation = Operation("rollback", policy, rollback_status, partial(decide_rollback, options.parallel), SETTLED)
+    operation = Operation(
+        "rollback", policy, rollback_status, partial(decide_rollback, options.parallel), SETTLED, unseen_status
+    )
     output = command_output(options)
     with journal_or_none(output, options) as journal:
         recording = partial(rollback_lock, journal, output, environment.operator())

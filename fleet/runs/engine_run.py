@@ -144,9 +144,9 @@ def look_at(
 ) -> RolloutStatus:
     """Asks every host for its state; nothing is claimed and nothing is changed. `keeps`: a run follows."""
     policy = Policy(parallel=options.parallel)
-    tasks = TaskBuilder(
-        {host.name: host for host in hosts}, environment.operator(), policy, connecting=options.connecting
-    )
+    # Each host is visited once: without a run that follows there is nothing to keep a connection for.
+    connecting = options.connecting if keeps else replace(options.connecting, keep_open=0)
+    tasks = TaskBuilder({host.name: host for host in hosts}, environment.operator(), policy, connecting=connecting)
     decide = partial(decide_single_visit, Ask.LOOK, options.parallel)
     start = replace(initial_status("look", [hosts]), typed=options.typed)
     return run_engine(environment, output, tasks, decide, start, quiet=True, keeps=keeps)

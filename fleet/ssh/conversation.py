@@ -31,7 +31,10 @@ KEPT_S = 540.0
 
 
 class Conversation:
-    """A connection and the step script there. `notify` tells the operator; it is that of the visit that has it now."""
+    """A connection and the step script there. `notify` tells the operator; it is that of the visit that has it now.
+
+    `kept_at` is when the last request ended, by the monotonic clock.
+    """
 
     def __init__(self, task: HostTask, available: Mapping[str, Bundle], notify: NoteSink) -> None:
         connecting = task.connecting
@@ -42,20 +45,20 @@ class Conversation:
         )
         self._script: RootCommand | None = None
         self._is_asked = False
-        self._kept_at = 0.0
+        self.kept_at = 0.0
 
     def _note(self, reason: str | None, message: str, **values: Any) -> None:
         self.notify(reason, message, **values)
 
     def is_kept(self) -> bool:
         """Ends the last request. Returns whether another one may follow."""
-        self._kept_at = time.monotonic()
+        self.kept_at = time.monotonic()
         return self.link.is_active and self._end_request() is not None
 
     def is_ready(self) -> bool:
         """Whether the kept conversation answers. If not, nothing has happened on the host since the last request."""
         script = self._script
-        if script is None or not self.link.is_active or time.monotonic() - self._kept_at > KEPT_S:
+        if script is None or not self.link.is_active or time.monotonic() - self.kept_at > KEPT_S:
             return False
         script.renew()
         try:

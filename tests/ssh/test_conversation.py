@@ -13,6 +13,7 @@ import pytest
 from fleet.host import Host
 from fleet.onhost.protocol import Ask, Goal, Outcome, Rest, Step
 from fleet.ssh import conversation as conversation_module
+from fleet.ssh import kept_open as kept_open_module
 from fleet.ssh.kept_open import KEPT_OPEN
 from fleet.ssh.visit import close_kept, cut_all, visit
 from fleet.task import Connecting, HostOutcome, HostTask
@@ -90,16 +91,30 @@ def test_nothing_is_kept_unless_it_is_allowed(fresh: Host, tmp_path: Path) -> No
     wait_until(lambda: is_gone(first[0]) and is_gone(second[0]), "the scripts have ended")
 
 
-def test_the_conversation_that_was_used_longest_ago_is_closed(fresh: Host, tmp_path: Path) -> None:
+def test_a_conversation_for_which_there_is_no_room_is_closed(fresh: Host, tmp_path: Path) -> None:
+    """A rollout visits its hosts in the same order again and again."""
+    visit_it = answering(tmp_path)
+    hosts = [replace(fresh, name=name) for name in ("a", "b", "c")]
+
+    first = [answer(visit_it(keeping(host))) for host in hosts]
+    second = [answer(visit_it(keeping(host))) for host in hosts]
+
+    assert [(pid, count + 1) for pid, count in first[:2]] == second[:2]
+    assert second[2][1] == 1
+    wait_until(lambda: is_gone(first[2][0]) and is_gone(second[2][0]), "the third host's scripts have ended")
+
+
+def test_a_conversation_that_nobody_used_for_long_makes_room(
+    fresh: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_open_module, "STALE_S", 0.0)
     visit_it = answering(tmp_path)
     hosts = [replace(fresh, name=name) for name in ("a", "b", "c")]
 
     pids = [answer(visit_it(keeping(host)))[0] for host in hosts]
-    wait_until(lambda: is_gone(pids[0]), "the first script has ended")
-    again = [answer(visit_it(keeping(host))) for host in reversed(hosts)]
 
-    assert again[:2] == [(pids[2], 2), (pids[1], 2)]
-    assert again[2][1] == 1
+    wait_until(lambda: is_gone(pids[0]), "the first script has ended")
+    assert [answer(visit_it(keeping(host))) for host in hosts[1:]] == [(pids[1], 2), (pids[2], 2)]
 
 
 def test_the_end_of_the_run_ends_the_scripts(fresh: Host, tmp_path: Path) -> None:
