@@ -5,6 +5,7 @@ import pwd
 import re
 import socket
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha1
 
 from fleet.ssh.link_errors import LinkError
@@ -25,13 +26,19 @@ def local_user() -> str:
 
 
 def _me() -> pwd.struct_passwd:
-    """The user of this process. In a container it may have no name, and then ssh does not run either."""
+    """The user of this process."""
+    return _user(os.getuid())
+
+
+@lru_cache(maxsize=4)
+def _user(uid: int) -> pwd.struct_passwd:
+    """The user, which each path of each host needs. In a container it may have no name; then ssh does not run either."""
     try:
-        return pwd.getpwuid(os.getuid())
+        return pwd.getpwuid(uid)
     except KeyError as error:
         raise LinkError(
             "ssh_config_refused",
-            f"The user {os.getuid()} has no name and no home folder, and ssh does not run without them.",
+            f"The user {uid} has no name and no home folder, and ssh does not run without them.",
             "Give it a line in /etc/passwd, or run fleet as another user.",
         ) from error
 
@@ -49,6 +56,8 @@ class Tokens:
 
     def text(self, text: str) -> str:
         """The text with each token replaced; an unknown token stays."""
+        if "%" not in text:
+            return text
         local = socket.gethostname()
         known = {
             "%": "%",

@@ -11,14 +11,15 @@ import shlex
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from threading import Lock
 
 from fleet.host import SSH_PORT, Host, SshArguments
+from fleet.ssh.config_groups import PLAIN_NAME, Group, Options, Stanzas, files_read, of_another, stanzas
 from fleet.ssh.config_tokens import NONE, Tokens, home, local_user
 from fleet.ssh.link_errors import LinkError
 from fleet.task import PLAIN, Connecting, HostKeys
@@ -30,7 +31,7 @@ KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 NO = ("no", "false", "off")
 JUMP = re.compile(r"(?:(?P<user>.+)@)?(?:\[(?P<bracketed>[^\]]+)\]|(?P<host>[^@:\[\]]+))(?::(?P<port>\d+))?")
-Options = Mapping[str, tuple[str, ...]]
+FileState = tuple[int, ...]
 
 
 class NamedBy(Enum):
@@ -114,7 +115,12 @@ def _files_of_arguments(asked: _Asked) -> tuple[str, ...]:
 
 def has_openssh() -> bool:
     """Whether this machine has the program `ssh`."""
-    return shutil.which("ssh") is not None
+    return _is_in("ssh", os.environ.get("PATH"))
+
+
+@lru_cache(maxsize=4)
+def _is_in(program: str, path: str | None) -> bool:
+    return shutil.which(program, path=path) is not None
 
 
 def _settings(asked: _Asked, options: Options, connecting: Connecting, depth: int = 0) -> Settings:
@@ -198,7 +204,62 @@ def _options(asked: _Asked) -> Options:
                 "Install OpenSSH's client (Debian: `apt install openssh-client`).",
             )
         return _defaults(asked)
-    return _answer(_words(asked), _state(asked.config))
+    state = _state(asked.config)
+    if any(asked.arguments) or asked.jumps or not PLAIN_NAME.fullmatch(asked.name):
+        return _answer(_words(asked), state)
+    with _SHARING:  # all visits begin at once; one of them asks, the others wait and find its answer
+        shared = _shared(asked, state)
+    return _answer(_words(asked), state) if shared is None else shared
+
+
+@dataclass(slots=True)
+class _Reader:
+    """What one state of the configuration says, and the answers so far: the name that ssh was asked for, and its answer."""
+
+    files: tuple[tuple[Path, FileState], ...]
+    stanzas: Stanzas
+    answers: dict[tuple[Group, str | None, bool], tuple[str, Options] | None] = field(default_factory=dict)
+
+
+_SHARING = Lock()
+_READERS: dict[tuple[str | None, FileState], _Reader | None] = {}
+
+
+def _shared(asked: _Asked, state: FileState) -> Options | None:
+    """The answer for a host by that for another host of its group; `None` when ssh must be asked for this very host."""
+    reader = _READERS.get((asked.config, state))
+    if reader is not None and any(_seen(path) != seen for path, seen in reader.files):
+        _READERS.pop((asked.config, state))
+    if (asked.config, state) not in _READERS:
+        _READERS[asked.config, state] = _reader(asked)
+    reader = _READERS[asked.config, state]
+    if reader is None:
+        return None
+    key = reader.stanzas.group(asked.name), asked.user, asked.port is not None
+    if key not in reader.answers:
+        answer = _answer(_words(asked), state)
+        is_shared = reader.stanzas.is_shared(asked.name, answer)
+        reader.answers[key] = (asked.name, answer) if is_shared else None
+    found = reader.answers[key]
+    if found is None:
+        return None
+    name, answer = found
+    return of_another(answer, name, asked.name, asked.user, asked.port)
+
+
+def _reader(asked: _Asked) -> _Reader | None:
+    """The reader of the files that ssh reads for this host; `None` when a line may tell its hosts apart in another way."""
+    words = _words(asked)
+    ran = _run((words[0], "-v", *words[1:]))
+    files = files_read(ran.stderr.decode("utf-8", "replace"), asked.config) if ran.returncode == 0 else None
+    if files is None:
+        return None
+    states = tuple((path, _seen(path)) for path in files)
+    try:
+        found = stanzas(path.read_text("utf-8", "replace") for path in files)
+    except OSError:
+        return None
+    return None if found is None else _Reader(states, found)
 
 
 def _words(asked: _Asked) -> tuple[str, ...]:
@@ -210,9 +271,12 @@ def _words(asked: _Asked) -> tuple[str, ...]:
     return ("ssh", "-G", *first, *user, *port, *last, *config, *jumps, "--", asked.name)
 
 
-def _state(config: str | None) -> tuple[int, ...]:
+def _state(config: str | None) -> FileState:
     """A value that changes with the configuration file."""
-    path = Path(config) if config else Path(home(), ".ssh", "config")
+    return _seen(Path(config) if config else Path(home(), ".ssh", "config"))
+
+
+def _seen(path: Path) -> FileState:
     try:
         seen = path.stat()
     except OSError:
@@ -221,14 +285,9 @@ def _state(config: str | None) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=8192)
-def _answer(words: tuple[str, ...], state: tuple[int, ...]) -> Options:
+def _answer(words: tuple[str, ...], state: FileState) -> Options:
     """What ssh prints. `state` is part of the cache key, so that a changed file is read again. Raises `LinkError`."""
-    try:
-        asked = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=ASK_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise LinkError(
-            "ssh_config_refused", f"OpenSSH's `ssh -G` failed: {error}.", f"Run it by hand: `{shlex.join(words)}`"
-        ) from error
+    asked = _run(words)
     if asked.returncode != 0:
         raise _refused(words, "; ".join(asked.stderr.decode("utf-8", "replace").split("\n")).strip("; \r"))
     found: dict[str, tuple[str, ...]] = {}
@@ -236,6 +295,15 @@ def _answer(words: tuple[str, ...], state: tuple[int, ...]) -> Options:
         name, _, value = line.strip().partition(" ")
         found[name.lower()] = (*found.get(name.lower(), ()), value)
     return found
+
+
+def _run(words: tuple[str, ...]) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=ASK_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LinkError(
+            "ssh_config_refused", f"OpenSSH's `ssh -G` failed: {error}.", f"Run it by hand: `{shlex.join(words)}`"
+        ) from error
 
 
 def _refused(words: tuple[str, ...], message: str) -> LinkError:
