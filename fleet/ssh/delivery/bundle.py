@@ -8,11 +8,13 @@ machine has, and a generic one for hosts with their own psutil. This machine has
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import io
 import platform
 import re
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +24,7 @@ from types import ModuleType
 
 import fleet.onhost
 from fleet.onhost.bootstrap import receive, safe_folders, start
+from fleet.ssh.delivery.bundle_cache import BundleCache, identity
 from fleet.ssh.delivery.psutil_wheels import WheelCache, WheelUnavailable, files_of, wanted_files
 from fleet.ssh.remote.start_line import Platform
 
@@ -116,6 +119,34 @@ def bundles() -> BundleStore:
 @cache
 def _made() -> BundleStore:
     wheels = WheelCache()
+    return BundleStore(kept_or_built(BundleCache(), wheels), wheels)
+
+
+def kept_or_built(cache: BundleCache, wheels: WheelCache) -> dict[str, Bundle]:
+    """The bundles of this fleet by tag: from the cache, or built and kept there."""
+    try:
+        name = identity(_sources(wheels), fleet.__version__, str(own_tag()), zlib.ZLIB_RUNTIME_VERSION)
+    except OSError:
+        return _built(wheels)
+    kept = cache.load(name)
+    if kept is not None:
+        return {tag: _bundle(tag, data) for tag, data in kept.items()}
+    built = _built(wheels)
+    cache.store(name, {tag: each.data for tag, each in built.items()})
+    return built
+
+
+def _sources(wheels: WheelCache) -> Iterator[Path]:
+    """Every file that goes into a bundle, and those that say how."""
+    yield from Path(__file__).parent.glob("*.py")
+    yield from PACKAGE.rglob("*.py")
+    yield from wheels.kept
+    spec = importlib.util.find_spec("psutil")
+    if spec is not None and spec.origin is not None:
+        yield from (path for path in Path(spec.origin).parent.iterdir() if path.is_file())
+
+
+def _built(wheels: WheelCache) -> dict[str, Bundle]:
     own = own_tag()
     found = {GENERIC: build(GENERIC, PACKAGE)}
     files = dict(psutil_files())
@@ -125,7 +156,7 @@ def _made() -> BundleStore:
         kept = wheels.cached(tag)
         if tag not in found and kept is not None:
             found[tag] = build(tag, PACKAGE, files_of(kept))
-    return BundleStore(found, wheels)
+    return found
 
 
 def fitting(tag: str, among: Mapping[str, Bundle]) -> Bundle:
@@ -158,7 +189,10 @@ def pack(tag: str, files: Mapping[str, bytes]) -> Bundle:
             entry.create_system = 3
             entry.external_attr = FILE_MODE << 16
             sink.writestr(entry, files[name])
-    data = buffer.getvalue()
+    return _bundle(tag, buffer.getvalue())
+
+
+def _bundle(tag: str, data: bytes) -> Bundle:
     return Bundle(tag, data, hashlib.sha256(data).hexdigest())
 
 

@@ -69,6 +69,11 @@ class WheelCache:
         """The platforms with a pinned wheel."""
         return tuple(self._pins)
 
+    @property
+    def kept(self) -> tuple[Path, ...]:
+        """The files of the wheels that the folder has; their hashes are not looked at."""
+        return tuple(path for pin in self._pins.values() if (path := self._path(pin)).exists())
+
     def cached(self, platform: str) -> bytes | None:
         """The wheel, if the cache has it and its hash is right; else `None`."""
         try:
