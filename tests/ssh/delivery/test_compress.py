@@ -2,12 +2,13 @@
 
 import gzip
 import os
+import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from fleet.ssh.delivery.compress import compressed_release
+from fleet.ssh.delivery.compress import AS_IT_IS, FAST, WELL, compressed_release, level_for
 from fleet.ssh.link_errors import HostRefused
 
 
@@ -39,3 +40,34 @@ def test_a_missing_release_file_is_reported(tmp_path: Path) -> None:
         compressed_release(tmp_path / "nginx")
 
     assert caught.value.reason == "release_unreadable"
+
+
+NOISE = random.Random(7).randbytes(1 << 20)
+TEXT = b"the upgrade of nginx on many hosts "
+
+
+@pytest.mark.parametrize(
+    ("content", "level"),
+    [
+        (NOISE, AS_IT_IS),
+        (b"", AS_IT_IS),
+        (TEXT * 10_000, WELL),
+        (TEXT * 10, WELL),
+        (NOISE + TEXT * 8_000, FAST),
+        (NOISE + TEXT, AS_IT_IS),
+        (TEXT * 40_000 + NOISE, WELL),
+    ],
+    ids=["noise", "empty", "text", "little", "a fifth", "a bit of text", "half"],
+)
+def test_the_level_is_as_high_as_it_pays(content: bytes, level: int) -> None:
+    assert level_for(content) == level
+
+
+def test_what_does_not_shrink_is_hardly_longer_and_comes_back_whole(tmp_path: Path) -> None:
+    release = tmp_path / "nginx"
+    release.write_bytes(NOISE)
+
+    found = compressed_release(release)
+
+    assert gzip.decompress(found.data) == NOISE
+    assert len(found.data) < len(NOISE) * 1.001
