@@ -75,10 +75,10 @@ DOORS = {
     "platformdirs": ("fleet.journal", "fleet.ssh"),
 }
 # Imports inside functions hide from the reader; these are there so that `fleet --help` is quick, and that only a journal
-# on a server loads SQLAlchemy.
+# on a server loads SQLAlchemy, and only an inventory that needs it pydantic.
 LAZY_IMPORTS = (
     *("fleet.declarations", "fleet.options", "fleet.commands", "fleet.lab.cli", "fleet.environment"),
-    *("fleet.journal.database", "fleet.journal.location"),
+    *("fleet.journal.database", "fleet.journal.location", "fleet.inventory.variables"),
 )
 # The step script starts quickly: only a new bundle is unpacked, only a signal needs psutil, and a look needs little of
 # what a request loads before it acts (fleet.onhost.visit.preloaded).

@@ -9,6 +9,7 @@ ansible.py             reads the JSON of `ansible-inventory --list` or of an exe
 variable_folders.py    reads `group_vars` and `host_vars` into the tree
 ansible_variables.py   what fleet does with each of Ansible's variables
 ssh_arguments.py       options of ssh in `ansible_ssh_common_args` and its like
+host_values.py         the values of those that fleet reads, where they are written plainly
 host_variables.py      the variables that fleet reads, and what is allowed in each
 variables.py           builds a `Host` of its variables
 patterns.py            what `--limit` selects

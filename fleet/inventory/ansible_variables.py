@@ -1,6 +1,6 @@
 """What fleet does with Ansible's own variables, those of its connection, become and shell plugins.
 
-- It honours the `ansible_…` fields of `host_variables.py:HostVariables` and the older names in `ALIASES`.
+- It honours the `ansible_…` fields of `host_values.py:HostValues` and the older names in `ALIASES`.
 - It refuses a variable of `CONFLICTS` for a host that is selected: to ignore it would reach another machine or user, or do
   something else than the inventory asks for.
 - It ignores every other one, and says so once. `IGNORED` names those that Ansible documents; they say how Ansible works

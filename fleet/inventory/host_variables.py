@@ -1,23 +1,30 @@
 """The variables that fleet reads, and what is allowed in each; the descriptions are part of the error messages.
 
-Only this module uses pydantic.
+Only this module uses pydantic. It is imported where `host_values.py:plain_values` does not take a host's values.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from fleet.inventory.host_names import is_address
+from fleet.inventory.host_values import (
+    CONNECTIONS,
+    HostValues,
+    absolute,
+    address,
+    file,
+    one_line,
+    python,
+    user,
+    without_collection,
+)
 from fleet.inventory.nearest import did_you_mean
 from fleet.inventory.tree import Problem, Variable
 from fleet.onhost.nginx.probe_target import read_target
+from fleet.onhost.protocol import Probe
 
-NGINX_VARIABLES = ("nginx_binary", "nginx_pid_file", "nginx_config", "nginx_prefix")
 _SSH_OPTIONS = "options of ssh, as text: -o, -J, -F, -i, -p, -l, -4, -6"
-_COLLECTIONS = re.compile(r"(?:ansible\.(?:builtin|legacy)|community\.general)\.")
-_DISCOVERED_PYTHONS = ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 
 
 def _not_a_bool(value: object) -> object:
@@ -26,59 +33,16 @@ def _not_a_bool(value: object) -> object:
     return value
 
 
-def _one_line(text: str) -> str:
-    if not text or not text.isprintable():
-        raise ValueError("empty, or with control characters")
-    return text
-
-
-def _absolute(text: str) -> str:
-    if not _one_line(text).startswith("/") or text.rstrip("/") == "":
-        raise ValueError("not absolute")
-    return text
-
-
-def _file(text: str) -> str:
-    if _absolute(text).endswith("/"):
-        raise ValueError("a directory")
-    return text
-
-
-def _address(text: str) -> str:
-    if not re.fullmatch(r"\w[\w.-]{0,252}", text) and not is_address(text):
-        raise ValueError("not an address")
-    return text
-
-
-def _user(text: str) -> str:
-    if not re.fullmatch(r"[^\s:@/-][^\s:/]{0,255}", _one_line(text)):
-        raise ValueError("not a user name")
-    return text
-
-
-def _python(text: str) -> str | None:
-    if text in _DISCOVERED_PYTHONS:
-        return None
-    if not re.fullmatch(r"/?\w[\w.+/-]*", text) or ("/" in text and not text.startswith("/")):
-        raise ValueError("not an interpreter")
-    return text
-
-
-def without_collection(name: object) -> object:
-    """`ssh` for `ansible.builtin.ssh`."""
-    return _COLLECTIONS.sub("", name, count=1) if isinstance(name, str) else name
-
-
 def _url(text: str) -> str:
-    read_target(_one_line(text))
+    read_target(one_line(text))
     return text
 
 
 _Number = BeforeValidator(_not_a_bool)
 _Plugin = BeforeValidator(without_collection)
-_File = Annotated[str, AfterValidator(_file)]
-_Folder = Annotated[str, AfterValidator(_absolute)]
-_Line = Annotated[str, AfterValidator(_one_line)]
+_File = Annotated[str, AfterValidator(file)]
+_Folder = Annotated[str, AfterValidator(absolute)]
+_Line = Annotated[str, AfterValidator(one_line)]
 
 
 class ProbeVariables(BaseModel):
@@ -102,20 +66,20 @@ class HostVariables(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
-    ansible_host: Annotated[str, AfterValidator(_address)] | None = Field(None, description="a host name or IP address")
+    ansible_host: Annotated[str, AfterValidator(address)] | None = Field(None, description="a host name or IP address")
     ansible_port: Annotated[int, _Number] | None = Field(None, ge=1, le=65535, description="a port from 1 to 65535")
-    ansible_user: Annotated[str, AfterValidator(_user)] | None = Field(
+    ansible_user: Annotated[str, AfterValidator(user)] | None = Field(
         None, description="the name of a user on the host"
     )
     ansible_ssh_private_key_file: _Line | None = Field(None, description="the path of a private key on this machine")
     ansible_ssh_args: str | None = Field(None, description=_SSH_OPTIONS)
     ansible_ssh_common_args: str | None = Field(None, description=_SSH_OPTIONS)
     ansible_ssh_extra_args: str | None = Field(None, description=_SSH_OPTIONS)
-    ansible_connection: str | None = Field(None, description="ssh (fleet supports no other connection)")
+    ansible_connection: str | None = Field(None, description=CONNECTIONS)
     ansible_become: bool | None = Field(None, description="true or false")
     ansible_become_method: Annotated[Literal["sudo", "doas"], _Plugin] | None = Field(None, description="sudo or doas")
     ansible_become_user: Literal["root"] | None = Field(None, description="root (the nginx master runs as root)")
-    ansible_python_interpreter: Annotated[str, AfterValidator(_python)] | None = Field(
+    ansible_python_interpreter: Annotated[str, AfterValidator(python)] | None = Field(
         None, description="an absolute path, a command such as python3, or auto"
     )
     nginx_binary: _File | None = Field(None, description="the absolute path of a file on the host")
@@ -134,17 +98,16 @@ class HostVariables(BaseModel):
     )
 
 
-KNOWN = tuple(HostVariables.model_fields)
-
-
-def checked(
-    known: Mapping[str, Variable], spelt: Mapping[str, str]
-) -> tuple[HostVariables | None, tuple[Problem, ...]]:
+def checked(known: Mapping[str, Variable], spelt: Mapping[str, str]) -> tuple[HostValues | None, tuple[Problem, ...]]:
     """The values, or `None` and what is wrong with them. `spelt` has the name that the inventory uses for each."""
     try:
-        return HostVariables.model_validate({key: variable.value for key, variable in known.items()}), ()
+        model = HostVariables.model_validate({key: variable.value for key, variable in known.items()})
     except ValidationError as error:
         return None, tuple(_problems_of(error, known, spelt))
+    values = {name: getattr(model, name) for name in known}
+    if model.fleet_probes is not None:
+        values["fleet_probes"] = tuple(Probe(**probe.model_dump()) for probe in model.fleet_probes)
+    return HostValues(**values), ()
 
 
 def _problems_of(error: ValidationError, known: Mapping[str, Variable], spelt: Mapping[str, str]) -> Iterable[Problem]:

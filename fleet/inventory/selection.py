@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fleet.host import Host
 from fleet.inventory.ansible_variables import ALIASES, CONFLICTS, Password, is_ignored
-from fleet.inventory.host_variables import KNOWN, NGINX_VARIABLES
+from fleet.inventory.host_values import KNOWN, NGINX_VARIABLES
 from fleet.inventory.nearest import one_slip_off
 from fleet.inventory.patterns import select_names, single_patterns
 from fleet.inventory.tree import ALL, Origin, Problem, Tree, Unknown, Variable, refuse

@@ -1,6 +1,6 @@
 """Builds a `Host` of the variables that an inventory has for it: connection, nginx layout, settings, labels.
 
-`HostVariables` lists what fleet reads. Any other name of `fleet_…` is refused, any other of `ansible_…` is judged by
+`HostValues` lists what fleet reads. Any other name of `fleet_…` is refused, any other of `ansible_…` is judged by
 `ansible_variables.py`, and every other is a label. What is wrong with a host matters only if it is selected.
 """
 
@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fleet.host import Host
+from fleet.inventory import host_values
 from fleet.inventory.ansible_variables import ALIASES, CONFLICTS, Password, When
-from fleet.inventory.host_variables import KNOWN, NGINX_VARIABLES, HostVariables, checked, without_collection
+from fleet.inventory.host_values import KNOWN, NGINX_VARIABLES, HostValues, plain_values, without_collection
 from fleet.inventory.nearest import did_you_mean
 from fleet.inventory.ssh_arguments import given_arguments
 from fleet.inventory.tree import VARIABLE_FOLDERS, Origin, Problem, Unknown, Variable
-from fleet.onhost.protocol import Layout, Probe
+from fleet.onhost.protocol import Layout
 
 CONNECTIONS = ("ssh", "smart", "paramiko", "paramiko_ssh")
 _ONLY_WITH_BECOME = ("ansible_become_method", "ansible_become_user")
@@ -66,7 +67,7 @@ def build_host(
         return BuiltHost(None, (other,), ignored)
     given = given_arguments({key: variable for key, variable in known.items() if not variable.unknown})
     problems += [*_unknown_values(known, spelt), *_conflicts(variables, known, passwords), *given.problems]
-    model, wrong = (None, ()) if problems else checked(known, spelt)
+    model, wrong = (None, ()) if problems else _checked(known, spelt)
     if model is None:
         return BuiltHost(None, (*problems, *wrong), ignored)
     labels = sorted((key, variable) for key, variable in variables.items() if is_label(key))
@@ -86,10 +87,20 @@ def build_host(
         labels=tuple((key, variable.text) for key, variable in labels),
         unrendered=tuple(key for key, variable in labels if variable.unknown),
         layout=_layout(model),
-        probes=tuple(Probe(**probe.model_dump()) for probe in model.fleet_probes or ()),
+        probes=model.fleet_probes or (),
         where=str(origin),
     )
     return BuiltHost(host, (), ignored, given.passed_over)
+
+
+def _checked(known: Mapping[str, Variable], spelt: Mapping[str, str]) -> tuple[HostValues | None, tuple[Problem, ...]]:
+    """The values, or `None` and what is wrong with them."""
+    plain = plain_values(known)
+    if plain is not None:
+        return plain, ()
+    from fleet.inventory.host_variables import checked
+
+    return checked(known, spelt)
 
 
 def _ignored(variables: Mapping[str, Variable], known: Mapping[str, Variable]) -> Iterator[str]:
@@ -128,9 +139,10 @@ def _other_connection(connection: Variable | None) -> Problem | None:
     if connection is None or connection.unknown or without_collection(connection.value) in CONNECTIONS:
         return None
     name = "ansible_connection"
-    allowed = HostVariables.model_fields[name].description
     remedy = "To reach the host by SSH, write `ansible_connection: ssh` in host_vars/HOST.yml."
-    return Problem(connection.origin, f"{name} is {connection.text!r}; allowed: {allowed}.", remedy, name)
+    return Problem(
+        connection.origin, f"{name} is {connection.text!r}; allowed: {host_values.CONNECTIONS}.", remedy, name
+    )
 
 
 def _is_true(variable: Variable | None) -> bool:
@@ -165,7 +177,7 @@ def _matters(when: When, known: Mapping[str, Variable]) -> bool:
     return True
 
 
-def _layout(model: HostVariables) -> Layout:
+def _layout(model: HostValues) -> Layout:
     return Layout(
         binary=model.nginx_binary,
         pid_file=model.nginx_pid_file,
@@ -175,13 +187,13 @@ def _layout(model: HostVariables) -> Layout:
     )
 
 
-def _key_files(model: HostVariables) -> tuple[str, ...]:
+def _key_files(model: HostValues) -> tuple[str, ...]:
     """The path of the key, as Ansible reads it: `~` is the home directory, a relative path starts at the current one."""
     key_file = model.ansible_ssh_private_key_file
     return () if key_file is None else (os.path.abspath(os.path.expanduser(key_file)),)
 
 
-def _ssh_config(model: HostVariables, known: Mapping[str, Variable]) -> str | None:
+def _ssh_config(model: HostValues, known: Mapping[str, Variable]) -> str | None:
     return "none" if model.fleet_ssh_config == "none" else _beside(known, "fleet_ssh_config", model.fleet_ssh_config)
 
 

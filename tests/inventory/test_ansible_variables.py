@@ -9,7 +9,7 @@ import pytest
 from fleet.errors import InventoryError
 from fleet.inventory import Inventory, Password, load
 from fleet.inventory.ansible_variables import ALIASES, CONFLICTS, IGNORED, IGNORED_PREFIXES, Conflict, When
-from fleet.inventory.host_variables import KNOWN
+from fleet.inventory.host_values import KNOWN
 from tests.support.inventory.ansible import run
 from tests.support.places import ROOT
 

@@ -104,7 +104,8 @@ def test_the_annotated_example_is_an_inventory() -> None:
 
 
 def test_the_example_has_every_supported_variable() -> None:
-    from fleet.inventory.host_variables import KNOWN, ProbeVariables
+    from fleet.inventory.host_values import KNOWN
+    from fleet.inventory.host_variables import ProbeVariables
 
     text = EXAMPLE.read_text("utf-8")
 
