@@ -26,7 +26,7 @@ from fleet.rollout.policy import Policy
 from fleet.rollout.rollout_status import RolloutStatus
 from fleet.rollout.single_visit import decide_single_visit
 from fleet.rollout.tasks import TaskBuilder
-from fleet.runs.open_files import make_room
+from fleet.runs.open_files import Room, make_room
 from fleet.ui.alarms import alarms
 from fleet.ui.output import Mode, Output, output_for
 from fleet.ui.result_tables import host_errors, summary_table
@@ -92,7 +92,7 @@ def run_engine(
 
     With `keeps` the connections stay open for the run that follows.
     """
-    room = make_room(len(tasks.hosts), most_visits(tasks.policy.parallel), 0)
+    tasks, room = _within_limits(tasks)
     notes = (*environment.prepare(tuple(tasks.hosts.values()), tasks.connecting), room.note)
     for note in filter(None, notes):
         output.say(note)
@@ -114,6 +114,12 @@ def run_engine(
         stop, continued = partial(engine.inbox.put, StopRequested()), partial(engine.inbox.put, ProcessContinued())
         with nullcontext() if keeps else closing(visits), stop_on_signals(stop, continued):
             return engine.run(decide, start, message, **(data or {}))
+
+
+def _within_limits(tasks: TaskBuilder) -> tuple[TaskBuilder, Room]:
+    """The tasks, and the room for their visits, in as many open files as this process may have."""
+    room = make_room(len(tasks.hosts), most_visits(tasks.policy.parallel), tasks.connecting.keep_open)
+    return replace(tasks, connecting=replace(tasks.connecting, keep_open=room.keep_open)), room
 
 
 @contextmanager

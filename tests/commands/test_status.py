@@ -53,3 +53,15 @@ def test_status_only_looks_and_claims_no_host(shell: Shell) -> None:
     assert {task.request.ask for task in shell.fleet.tasks} == {Ask.LOOK}
     assert {task.request.allowed for task in shell.fleet.tasks} == {()}
     assert {task.request.epoch for task in shell.fleet.tasks} == {0}
+
+
+def test_a_look_alone_keeps_no_connection(shell: Shell) -> None:
+    assert shell("status") == 0
+
+    assert {task.connecting.keep_open for task in shell.fleet.tasks} == {0}
+
+
+def test_a_rollback_keeps_those_of_its_look(shell: Shell) -> None:
+    shell("rollback", "-y", "--keep-open", "3")
+
+    assert {task.connecting.keep_open for task in shell.fleet.tasks} == {3}
