@@ -11,6 +11,7 @@ from typing import BinaryIO, Callable, List, Optional, Tuple
 
 from fleet.onhost.conversation import Host, converse
 from fleet.onhost.protocol import Report, Request, Upload
+from fleet.onhost.remembered import Remembered
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.dispatch import Say, serve
 from fleet.onhost.visit.end import End
@@ -37,8 +38,10 @@ def main(argv: Optional[List[str]] = None, machine: Optional[Machine] = None) ->
 def host(machine: Optional[Machine] = None) -> Host:
     """This host, which looks afresh for each request. `machine` takes the place of each new one in a test."""
 
+    remembered = Remembered()
+
     def answer(request: Request, say: Say, go_on: Callable[[], None]) -> Tuple[End, Optional[Report]]:
-        return serve(machine or Machine(), request, say, go_on)
+        return serve(machine or Machine(), request, say, go_on, remembered)
 
     def take_in(upload: Upload, source: BinaryIO) -> Optional[str]:
         from fleet.onhost.steps.stage import receive_release

@@ -5,6 +5,7 @@ from typing import NamedTuple, Optional
 from fleet.onhost.nginx.observe import Observer
 from fleet.onhost.observation import Observation
 from fleet.onhost.protocol import Layout, Record
+from fleet.onhost.remembered import Remembered
 from fleet.onhost.state.store import InstanceStore, Serving, Store
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.systemd.service_manager import ServiceManager
@@ -23,11 +24,11 @@ class Instance(NamedTuple):
     systemd: ServiceManager
 
     @classmethod
-    def at(cls, machine: Machine, layout: Layout) -> "Instance":
+    def at(cls, machine: Machine, layout: Layout, remembered: Optional[Remembered] = None) -> "Instance":
         """The instance with this layout."""
         store = Store(machine, layout.state_dir)
         kept = store.instance(layout.pid_file) if layout.pid_file else None
-        return cls(machine, Observer(machine, layout), store, kept, ServiceManager(machine))
+        return cls(machine, Observer(machine, layout, remembered), store, kept, ServiceManager(machine))
 
     @property
     def layout(self) -> Layout:

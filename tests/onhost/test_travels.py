@@ -28,8 +28,8 @@ MODULES = tuple(sorted(FOLDER.rglob("*.py")))
 STANDARD = frozenset(
     """
     argparse base64 binascii bisect codecs collections contextlib copy ctypes datetime enum errno fcntl fnmatch
-    functools glob grp hashlib hmac http io ipaddress itertools json locale math operator os platform pwd queue re
-    resource runpy secrets select selectors shlex shutil signal socket ssl stat string struct subprocess sys syslog
+    functools gc glob grp hashlib hmac http io ipaddress itertools json locale math operator os platform pwd queue re
+    resource runpy secrets select selectors shlex shutil signal site socket ssl stat string struct subprocess sys syslog
     tempfile termios textwrap threading time traceback types typing unicodedata urllib uuid zipfile zipimport zlib
     """.split()
 )

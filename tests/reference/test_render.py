@@ -11,6 +11,7 @@ from fleet.onhost.reasons.rehearsal import SHARED
 from fleet.reference.failure_modes import MODES, FailureMode
 from fleet.reference.render import page, table
 from fleet.reference.run_reasons import RUN
+from fleet.rollout.host_status import KnownReason
 from fleet.ssh.reasons import WORDS
 from tests.support.places import ROOT
 
@@ -65,19 +66,29 @@ def test_the_words_of_the_link_are_those_that_the_code_raises_or_tells() -> None
 def test_the_reasons_of_the_run_are_those_that_the_controller_gives() -> None:
     """In an event of its own, or for a host that no answer of the host explains."""
     given = {
-        constant.value
-        for path in (ROOT / "fleet" / "engine.py", *(ROOT / "fleet" / "rollout").glob("*.py"))
+        word
+        for path in (ROOT / "fleet" / "engine.py", *(ROOT / "fleet" / "rollout").rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call)
-        for constant in (
-            *(node.args[1:2] if called(node) == "explained" else ()),
+        for reason in (
+            *(node.args[1:2] if called(node) in ("explained", "left_alone") else ()),
             *(keyword.value for keyword in node.keywords if keyword.arg == "reason"),
         )
-        if isinstance(constant, ast.Constant) and isinstance(constant.value, str)
+        if (word := reason_word(reason)) is not None
     }
     of_one_host = set(REASONS) | set(WORDS)
 
     assert set(RUN) == {note.value for note in Note} | (given - of_one_host)
+
+
+def reason_word(given: ast.expr) -> str | None:
+    """The word, given as text or as `KnownReason.NAME.value`; `None` for a variable."""
+    if isinstance(given, ast.Constant) and isinstance(given.value, str):
+        return given.value
+    match given:
+        case ast.Attribute(value=ast.Attribute(value=ast.Name(id="KnownReason"), attr=name), attr="value"):
+            return KnownReason[name].value
+    return None
 
 
 def called(call: ast.Call) -> str:

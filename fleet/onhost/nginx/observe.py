@@ -13,6 +13,7 @@ from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, T
 from fleet.onhost.nginx.master_paths import OLDBIN, pid_path
 from fleet.onhost.observation import Master, Observation, Worker
 from fleet.onhost.protocol import Layout
+from fleet.onhost.remembered import SETTLED_S, Remembered
 from fleet.onhost.state.store import real_pid_file
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.system.process import Process
@@ -37,10 +38,11 @@ class Look(NamedTuple):
 class Observer:
     """Looks at one instance repeatedly. Caches only what cannot have changed: hashes of images and files, listeners."""
 
-    def __init__(self, machine: Machine, layout: Layout) -> None:
+    def __init__(self, machine: Machine, layout: Layout, remembered: Optional[Remembered] = None) -> None:
         self.machine = machine
         self.layout = layout
-        self._hashes: Dict[Tuple[object, ...], Optional[str]] = {}
+        self.remembered = remembered or Remembered()
+        self._hashes = dict(self.remembered.hashes)
         self._pid_files: Dict[Tuple[int, int], Optional[str]] = {}
         self._listening: Dict[FrozenSet[int], Tuple[int, ...]] = {}
 
@@ -208,6 +210,8 @@ class Observer:
         key = (process.pid, process.start, process.stack, self.machine.image(process.pid))
         if key not in self._hashes:
             self._hashes[key] = self.machine.image_sha256(process.pid)
+            if self._hashes[key] is not None:
+                self.remembered.hashes[key] = self._hashes[key]
         return self._hashes[key]
 
     def _file_sha256(self, path: Optional[str]) -> Optional[str]:
@@ -217,6 +221,8 @@ class Observer:
         key = (path, seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
         if key not in self._hashes:
             self._hashes[key] = self.machine.sha256(path)
+            if self._hashes[key] is not None and self.machine.age_of_change_s(seen) > SETTLED_S:
+                self.remembered.hashes[key] = self._hashes[key]
         return self._hashes[key]
 
 

@@ -12,7 +12,6 @@ from fleet.onhost.state.fence import claim_of, fence_of
 from fleet.onhost.state.known_package import package_view
 from fleet.onhost.state.lease import left_s
 from fleet.onhost.state.store import InstanceStore
-from fleet.onhost.system.machine import Machine
 from fleet.onhost.views import DrainView, MasterView, UnitView
 
 VERSION = re.compile(r"version: \S+?/(\S+)")
@@ -21,11 +20,12 @@ NO_RECORD = ""
 
 
 class Versions:
-    """Versions by hash. Each binary is run once (`-v`)."""
+    """Versions by hash. Each binary is run once (`-v`) in a conversation."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._known: Dict[str, Optional[str]] = {}
+    def __init__(self, instance: Instance) -> None:
+        self._machine = instance.machine
+        self._remembered = instance.observer.remembered.versions
+        self._known: Dict[str, Optional[str]] = dict(self._remembered)
 
     def of(self, sha256: Optional[str], path: Optional[str]) -> Optional[str]:
         """The version that the file at `path` prints; `sha256` is its hash. `None` where it prints none."""
@@ -35,6 +35,8 @@ class Versions:
             ran = self._machine.run((path, "-v"), VERSION_TIMEOUT_S)
             found = VERSION.search(ran.output)
             self._known[sha256] = found.group(1) if ran.code == 0 and found else None
+            if found and ran.code == 0:
+                self._remembered[sha256] = found.group(1)
         return self._known[sha256]
 
 
@@ -43,7 +45,7 @@ def report(instance: Instance) -> Report:
     seen = instance.look()
     own, record = instance.kept, instance.record
     phase = _phase(seen, record)
-    versions = Versions(instance.machine)
+    versions = Versions(instance)
     views = tuple(_view(versions, seen, master) for master in seen.masters)
     running = _running(seen)
     found = Report(

@@ -43,6 +43,10 @@ class Machine(Files, Processes, Connections):
         seen = self.stat(path)
         return time.time() - seen.st_mtime if seen is not None else 0.0
 
+    def age_of_change_s(self, seen: os.stat_result) -> float:
+        """Seconds since the file, or its name, owner or mode, was last changed."""
+        return time.time() - seen.st_ctime
+
     def utc(self) -> str:
         """Now, as ISO 8601 in UTC with milliseconds."""
         return self.utc_at(time.time())

@@ -9,6 +9,7 @@ from typing import Callable, Optional, Tuple
 
 from fleet.onhost.instance import Instance
 from fleet.onhost.protocol import Ask, Outcome, Reply, Report, Request
+from fleet.onhost.remembered import Remembered
 from fleet.onhost.report.report import report
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.visit.end import End, ended
@@ -18,9 +19,11 @@ from fleet.onhost.wire import Malformed
 Say = Callable[[Reply], None]
 
 
-def serve(machine: Machine, request: Request, say: Say, go_on: Callable[[], None]) -> Tuple[End, Optional[Report]]:
-    """How the visit ended, and the host's report afterwards."""
-    instance = Instance.at(machine, locate(machine, request.layout))
+def serve(
+    machine: Machine, request: Request, say: Say, go_on: Callable[[], None], remembered: Optional[Remembered] = None
+) -> Tuple[End, Optional[Report]]:
+    """How the visit ended, and the host's report afterwards. `remembered`: of earlier requests of this conversation."""
+    instance = Instance.at(machine, locate(machine, request.layout), remembered)
     try:
         end = End(Outcome.DONE) if request.ask is Ask.LOOK else _answered(instance, request, say, go_on)
         return end, report(instance)._replace(rehearsal=end.rehearsal)

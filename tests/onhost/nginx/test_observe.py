@@ -9,6 +9,7 @@ import pytest
 
 from fleet.onhost.nginx.observe import Observer, beside
 from fleet.onhost.protocol import Layout
+from fleet.onhost.remembered import SETTLED_S, Remembered
 from fleet.onhost.system.machine import Machine
 from fleet.onhost.system.sockets import Listener
 from tests.support.private_nginx import PrivateNginx, wait_until
@@ -77,3 +78,35 @@ def test_orphans_that_run_the_kept_binary_are_the_instance_s_own(nginx: PrivateN
     wait_until(lambda: not observer.look().masters, "the master's end")
 
     assert observer.look().orphans == workers
+
+
+class Hashing(CountingMachine):
+    """Counts the files that it hashes."""
+
+    def __init__(self) -> None:
+        self.hashed: list[str] = []
+        self.age_s_of_change = 0.0
+
+    def sha256(self, path: str) -> str | None:
+        self.hashed.append(path)
+        return super().sha256(path)
+
+    def age_of_change_s(self, seen: os.stat_result) -> float:
+        return self.age_s_of_change
+
+
+def test_a_file_is_hashed_once_in_a_conversation_and_again_when_it_changed(tmp_path: Path) -> None:
+    binary = tmp_path / "nginx"
+    binary.write_bytes(b"one")
+    layout, remembered, machine = Layout(binary=str(binary)), Remembered(), Hashing()
+
+    def hashed() -> str | None:
+        """By another request of the conversation."""
+        return Observer(machine, layout, remembered)._file_sha256(str(binary))
+
+    first = hashed()
+    assert [hashed(), len(machine.hashed)] == [first, 2], "written a moment ago"
+    machine.age_s_of_change = SETTLED_S + 1
+    assert [hashed(), hashed(), len(machine.hashed)] == [first, first, 3]
+    binary.write_bytes(b"two")  # in place, of the same size
+    assert hashed() != first
