@@ -81,12 +81,14 @@ LAZY_IMPORTS = (
     *("fleet.journal.database", "fleet.journal.location", "fleet.inventory.variables"),
 )
 # The step script starts quickly: only a new bundle is unpacked, only a signal needs psutil, and a look needs little of
-# what a request loads before it acts (fleet.onhost.visit.preloaded).
+# what a request loads before it acts (fleet.onhost.visit.preloaded). Only a stage and an upgrade load preflight.
 LAZY_ON_THE_HOST = (
     *("fleet.onhost.__main__", "fleet.onhost.bootstrap.start", "fleet.onhost.bootstrap.own_psutil"),
     *("fleet.onhost.system.machine", "fleet.onhost.system.files", "fleet.onhost.system.connections"),
     *(
         "fleet.onhost.visit.dispatch",
+        "fleet.onhost.visit.answer",
+        "fleet.onhost.visit.request",
         "fleet.onhost.visit.end",
         "fleet.onhost.visit.heartbeat",
         "fleet.onhost.report.report",

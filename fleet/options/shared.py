@@ -183,7 +183,7 @@ connection_options = together(
         panel=CONNECTION,
         type=click.IntRange(min=0),
         metavar="N",
-        default=100,
+        default=1000,
         help="Keep at most N connections open for the next visits of this run; 0 logs in for each visit.",
     ),
 )

@@ -153,12 +153,11 @@ class Files:
 
         The order matters: owner, mode, then extended attributes, because chown drops capabilities.
         """
-        import shutil
-
         from fleet.onhost.system.xattr import copy_attributes
 
         with open(source, "rb") as reader, open(target, "xb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
+            for block in iter(lambda: reader.read(1 << 20), b""):
+                writer.write(block)
         seen = os.stat(like)
         os.chown(target, seen.st_uid, seen.st_gid)
         os.chmod(target, stat.S_IMODE(seen.st_mode))

@@ -19,9 +19,7 @@ from fleet.onhost.visit.preloaded import MODULES as PRELOADED  # noqa: F401  # b
 from fleet.onhost.visit.request import Visit
 from fleet.onhost.visit.rollback import rollback
 from fleet.onhost.visit.say_committed import say_committed
-from fleet.onhost.visit.staging import answer_stage
 from fleet.onhost.visit.unit_care import settle_unit
-from fleet.onhost.visit.upgrade import upgrade
 from fleet.onhost.visit.walk import bake, behind, walk
 
 LOCK_WAIT_S = 10.0
@@ -53,6 +51,8 @@ def _among_others(visit: Visit) -> End:
     """The answer, unless another request has the host. Raises `Claimed`, `TakenOver`, `Busy`."""
     request = visit.request
     if request.ask is Ask.STAGE:
+        from fleet.onhost.visit.staging import answer_stage
+
         if visit.instance.kept is not None:
             refuse_claimed(visit.instance.own, request)
             _look_afresh(visit)
@@ -193,6 +193,8 @@ def _guarded(visit: Visit) -> End:
     if request.ask is Ask.ROLLBACK:
         return rollback(visit, record, seen)
     if request.ask is Ask.UPGRADE:
+        from fleet.onhost.visit.upgrade import upgrade
+
         return upgrade(visit, record, seen)
     if record is None or record.rollout != request.rollout:
         return in_other_rollout(Outcome.REFUSED, record)

@@ -5,7 +5,6 @@ A visit that acts, and the watcher that it leaves behind, must not find that Pyt
 
 import ctypes
 import hashlib
-import shutil
 import subprocess
 import syslog
 import threading
@@ -18,6 +17,6 @@ from fleet.onhost.steps import context, start_command
 from fleet.onhost.system import exchanged_names, network_namespace, xattr
 
 MODULES = (
-    *(ctypes, hashlib, shutil, subprocess, syslog, threading, traceback),
+    *(ctypes, hashlib, subprocess, syslog, threading, traceback),
     *(draining, catalogue, context, start_command, exchanged_names, network_namespace, xattr, committed_by, unit_view),
 )

@@ -4,7 +4,6 @@ from typing import Callable, NamedTuple, Optional
 
 from fleet.onhost.instance import Instance
 from fleet.onhost.observation import Observation
-from fleet.onhost.preflight import checks
 from fleet.onhost.preflight.result import PreflightResult
 from fleet.onhost.protocol import FORWARD_STEPS, Finding, Outcome, Record, Reply, ReplyType, Request, Step
 from fleet.onhost.steps.context import StepContext
@@ -13,6 +12,13 @@ from fleet.onhost.visit.heartbeat import fenced
 
 Say = Callable[[Reply], None]
 Preflight = Callable[[Instance, Request, Observation, Optional[str]], PreflightResult]
+
+
+def _preflight(instance: Instance, request: Request, seen: Observation, staged: Optional[str]) -> PreflightResult:
+    """The host's own preflight. A rollback, a commit and a bake do without it and all that it loads."""
+    from fleet.onhost.preflight import checks
+
+    return checks.preflight(instance, request, seen, staged)
 
 
 class Visit(NamedTuple):
@@ -26,7 +32,7 @@ class Visit(NamedTuple):
     request: Request
     say: Say
     go_on: Callable[[], None]
-    preflight: Preflight = checks.preflight
+    preflight: Preflight = _preflight
 
     def find(self, finding: Finding) -> None:
         """Send the finding to the operator."""
