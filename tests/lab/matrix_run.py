@@ -19,6 +19,7 @@ MOST_HOSTS = 48
 MOST_SYSTEMD_HOSTS = 12
 BIG_BYTES = 6 << 20
 SETTLE_S, LONG_SETTLE_S = 0.3, 5.0
+LONG_BAKE_S = 30.0
 SMALL_DISKS = "small-disks"
 
 
@@ -56,6 +57,8 @@ def case(cell: Cell, releases: Releases) -> Case:
         following=releases.following,
         # On a busy machine one look takes longer than a brisk settle, and there would be no pause to stop in.
         settle_s=LONG_SETTLE_S if at.place == "pause" else SETTLE_S,
+        # The host waits for its next request for as long as its batch bakes.
+        bake_s=LONG_BAKE_S if at.place == "idle" else 0.0,
     )
 
 

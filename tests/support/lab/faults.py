@@ -8,6 +8,7 @@ from os.path import dirname
 
 from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.hosts.nginx import START
+from tests.support.lab import faulty
 from tests.support.lab.end_state import is_systemd
 from tests.support.lab.forks import Controller
 from tests.support.lab.inside import STATE_DIR, Inside, Process
@@ -203,6 +204,11 @@ def _restart(ground: Ground) -> Callable[[], None]:
     return nothing
 
 
+def _idle_dies(ground: Ground) -> Callable[[], None]:
+    ground.inside.path(faulty.IDLE_DIES).touch()
+    return nothing
+
+
 def _of_nginx(inside: Inside) -> list[Process]:
     return [one for one in inside.processes() if one.name == "nginx"]
 
@@ -228,4 +234,5 @@ STRIKES: dict[Fault, Callable[[Ground], Callable[[], None]]] = {
     Fault.RELOAD: _reload,
     Fault.ROTATE: _rotate,
     Fault.RESTART: _restart,
+    Fault.IDLE_DIES: _idle_dies,
 }

@@ -1,4 +1,5 @@
-"""Travels to a lab host inside a test's bundle: a `Machine` that stops at a chosen point, so that something can break there.
+"""Travels to a lab host inside a test's bundle: a `Machine` that stops at a chosen point, so that something can break there,
+and a stdin that ends between two requests.
 
 The point is named in PLAN on the host. The step script stops there once, says so in REACHED, and goes on when GO is
 there, or after the plan's patience. It knows its step from the lines that it appends to the host's own journal, so a
@@ -9,14 +10,21 @@ shipped. Written for the Pythons of the step script.
 import json
 import os
 import time
-from typing import Any, Dict, Optional
+from typing import Any, BinaryIO, Dict, Optional
 
+from fleet.onhost import conversation
+from fleet.onhost.protocol import OVER
 from fleet.onhost.system.machine import POLL_S, Machine
 
 FOLDER = "/run/fleet-fault"
 PLAN = FOLDER + "/plan.json"
 REACHED = FOLDER + "/reached"
 GO = FOLDER + "/go"
+IDLE_DIES = FOLDER + "/idle-dies"
+"""While it is there, each step script ends as soon as it has answered a request, and says so in DEAD."""
+DEAD = FOLDER + "/dead"
+IDLE_S, OVER_S = 40, 15.0
+"""How long the step script waits here. A cut link gives it no end, and no test should wait as long as the shipped one does."""
 JOURNAL = "/journal.jsonl"
 
 
@@ -91,6 +99,33 @@ class FaultyMachine(Machine):
         until = time.monotonic() + self._plan.get("patience_s", 60.0)
         while not os.path.exists(GO) and time.monotonic() < until:
             time.sleep(POLL_S)
+
+
+class FaultySource:
+    """Stdin, which ends after a request while IDLE_DIES is there."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._is_idle = False
+
+    def readline(self, size: int = -1) -> bytes:
+        if self._is_idle and os.path.exists(IDLE_DIES):
+            with open(DEAD, "a") as sink:
+                sink.write("%d\n" % os.getpid())
+            return b""
+        line = self._source.readline(size)
+        self._is_idle = line.strip() == OVER.encode("ascii")
+        return line
+
+    def read1(self, size: int) -> bytes:
+        block: bytes = self._source.read1(size)  # type: ignore[attr-defined]
+        return block
+
+
+def converse(source: BinaryIO, host: conversation.Host) -> int:
+    """As the shipped one, less patient and over that stdin."""
+    conversation.IDLE_S, conversation.OVER_S = IDLE_S, OVER_S
+    return conversation.converse(FaultySource(source), host)  # type: ignore[arg-type]  # reads, as a file does
 
 
 def _plan() -> Dict[str, Any]:

@@ -5,7 +5,7 @@ session of its own, with its own journal, streams and world, that can be killed 
 asks for one; lines on stdout say its pid, and how it ended. When stdin ends, so does everything that was begun.
 
 A controller that is to meet a fault brings the test's bundle instead of the shipped one: the same files, and a
-`FaultyMachine` handed to the same `main`.
+`FaultyMachine` and a `FaultySource` handed to the same `main`.
 """
 
 import fcntl
@@ -39,7 +39,7 @@ from tests.support.lab import faulty
 
 ENTRY = "fleet/onhost/__main__.py"
 FAULTY_MAIN = """
-from fleet.onhost.faulty import FaultyMachine
+from fleet.onhost.faulty import FaultyMachine, converse
 
 _shipped_main = main
 
@@ -52,7 +52,7 @@ def main() -> int:
 
 @cache
 def faulty_bundles() -> Mapping[str, Bundle]:
-    """As `bundles()`, with the machine that stops."""
+    """As `bundles()`, with the machine that stops and the stdin that ends."""
     package = Path(fleet.onhost.__file__).parent
     more = {
         ENTRY: (package / "__main__.py").read_bytes() + FAULTY_MAIN.encode(),

@@ -1,5 +1,6 @@
 """The processes and files of a lab host, read from the machine without running a command there, because that is cheap."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -34,6 +35,14 @@ class Process:
             return hashlib.sha256(Path(f"/proc/{self.pid}/exe").read_bytes()).hexdigest()
         except OSError:
             return None
+
+    @property
+    def threads(self) -> int:
+        """How many it has; 0 when it has ended."""
+        try:
+            return len(os.listdir(f"/proc/{self.pid}/task"))
+        except OSError:
+            return 0
 
     def signal(self, number: int) -> bool:
         """Whether it was still there to get it."""
@@ -88,6 +97,12 @@ class Inside:
         """The workers that are not shutting down."""
         return tuple(one for one in self.processes() if one.title.startswith(WORKER) and one.title != DRAINING)
 
+    def both_serve(self, new_sha256: str) -> bool:
+        """Whether there are two masters, and the one of this release has a worker."""
+        masters = self.masters()
+        new = [one for one in masters if one.image_sha256 == new_sha256]
+        return len(masters) == 2 and len(new) == 1 and any(one.parent == new[0].pid for one in self.workers())
+
     def sessions(self) -> tuple[Process, ...]:
         """The sshd processes that serve a connection."""
         found = [one for one in self.processes() if one.name.startswith("sshd")]
@@ -119,6 +134,21 @@ class Inside:
             elif "result" in entry:
                 found = None
         return found
+
+    def is_idle_after(self, step: str) -> bool:
+        """Whether the request that did this step is over: a step script waits in its only thread, and no lock is held."""
+        asleep = [one for one in self.scripts() if one.threads == 1]
+        results = [entry["result"] for entry in self.journal() if "result" in entry]
+        return bool(asleep) and results[-1:] == [step] and self.open_intent() is None and not self._is_locked()
+
+    def _is_locked(self) -> bool:
+        for path in self.path(f"{STATE_DIR}/instances").glob("*/lock"):
+            with path.open() as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+        return False
 
 
 def _process(pid: int, parent: int) -> Process | None:

@@ -36,6 +36,7 @@ class Fault(Enum):
     RELOAD = "reload (HUP)"
     ROTATE = "log rotation (USR1)"
     RESTART = "restart from outside"
+    IDLE_DIES = "conversation dies while idle"
 
 
 class Scene(Enum):
@@ -57,8 +58,9 @@ class Masters(Enum):
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A row. `step` and `place` are where the step script stops (`tests/support/lab/faulty.py`); without a step it is the
-    controller that is caught, on its way in (`connect`), in the upload, or `after_s` seconds (`clock`). `masters` are
-    those that the fault waits for.
+    controller that is caught, on its way in (`connect`), in the upload, or `after_s` seconds (`clock`). In the place
+    `idle` the request that did the step is over, and its script waits for the next one. `masters` are those that the
+    fault waits for.
     """
 
     name: str
@@ -78,6 +80,7 @@ ROWS: tuple[Moment, ...] = (
     Moment("launch", Scene.UPGRADE, "launch", "effect", Masters.BOTH),
     Moment("verify", Scene.UPGRADE, "verify", "pause", Masters.BOTH),
     Moment("drain", Scene.UPGRADE, "drain", "effect", Masters.BOTH),
+    Moment("idle", Scene.UPGRADE, "drain", "idle", Masters.BOTH),
     Moment("retire", Scene.COMMIT, "retire", "effect", Masters.NEW),
     Moment("sweep", Scene.COMMIT, "sweep", "effect", Masters.NEW),
     Moment("revive", Scene.ROLLBACK, "revive", "effect", Masters.BOTH),
@@ -101,6 +104,7 @@ SPECIAL: Mapping[tuple[str, Fault], Moment] = {
 }
 
 NO_SCRIPT = "there is no step script yet"
+NO_REQUEST = "no request has been answered yet"
 NO_NEW = "there is no new master"
 NO_OLD = "the old master is gone"
 
@@ -121,7 +125,7 @@ def moment(row: str, fault: Fault) -> Moment:
     if (row, fault) in SPECIAL:
         return SPECIAL[row, fault]
     found = next(one for one in ROWS if one.name == row)
-    if fault in FULL and found.step is not None and found.place != "after":
+    if fault in FULL and found.step is not None and found.place not in ("after", "idle"):
         return Moment(row, found.scene, found.step, "intent", None)  # so that the act meets the full disk
     return found
 
@@ -129,8 +133,10 @@ def moment(row: str, fault: Fault) -> Moment:
 def impossible(row: str, fault: Fault) -> str | None:
     """Why there is no such cell, or `None` when there is."""
     there = moment(row, fault)
-    if fault in ON_SCRIPT and there.step is None:
+    if fault in ON_SCRIPT and there.place == "connect":
         return NO_SCRIPT
+    if fault is Fault.IDLE_DIES and there.place == "connect":
+        return NO_REQUEST
     if fault in ON_NEW and there.masters is Masters.OLD:
         return NO_NEW
     if fault is Fault.KILL_OLD and there.masters is Masters.NEW:

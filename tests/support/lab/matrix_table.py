@@ -12,8 +12,9 @@ INTRODUCTION = """\
 
 Every cell is two real runs on a lab host of its own. In each run a fault strikes at that moment of a rollout. Then the
 operator types `fleet resume` in one run, and `fleet rollback` in the other. A run counts only if the host's own journal
-shows, at the moment of the fault, that the step had begun and had no result yet (for `connect`, `upload` and `between`: that
-no step was open).
+shows, at the moment of the fault, that the step had begun and had no result yet (for `connect`, `upload`, `between` and
+`idle`: that no step was open). In `idle` the host bakes, and its step script waits for the next request. *Conversation dies
+while idle*: from that moment on every step script ends as soon as it has answered a request; the command must not mind.
 
 A cell reads *failed requests in both runs* · *phase in `fleet status` after the fault* · *phase after resume* · *phase after
 rollback*. Requests fail only where the fault took the power or the only serving master away; the cell then says for how

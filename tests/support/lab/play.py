@@ -68,6 +68,7 @@ class Case:
     following: Path | None = None
     is_strict: bool = True
     settle_s: float = 0.3
+    bake_s: float = 0.0
     commit: str = "end"
 
     @property
@@ -140,6 +141,9 @@ class Play:
             repair()
             repair = nothing
         self._judge_code("fault", controller.wait(COMMAND_S), controller)
+        if case.fault is Fault.IDLE_DIES and case.is_strict:
+            self.result.check(Inside(self.host).read(faulty.DEAD), "no conversation died")
+            self.result.check(controller.code == 0, f"the command minded: exit {controller.code}: {controller.last}")
         self._rollout = self._rollout or rollout_in(controller)
         until_quiet(self.host)
         repair()
@@ -193,12 +197,14 @@ class Play:
                     return self._stop_sessions(bool(inside.sessions()))
                 case "upload":
                     return self._stop_sessions(self._is_half_uploaded(inside))
+                case "idle":
+                    return self._is_stopped_idle(inside)
                 case _:
                     return inside.path(faulty.REACHED).exists()
 
         wait_until(is_reached, f"the moment {self.case.moment}", REACH_S)
         if self.case.moment.masters is Masters.BOTH:
-            wait_until(lambda: self._both_serve(inside), "two masters")
+            wait_until(lambda: inside.both_serve(sha256(self.case.target)), "two masters")
 
     def _stop_sessions(self, due: bool) -> bool:
         if due:
@@ -206,28 +212,29 @@ class Play:
                 one.signal(signal.SIGSTOP)
         return due
 
+    def _is_stopped_idle(self, inside: Inside) -> bool:
+        """The step script is idle, and stays so: its session was stopped before the next request came through."""
+        step = str(self.case.moment.step)
+        if self._stop_sessions(inside.is_idle_after(step)) and inside.is_idle_after(step):
+            return True
+        self._let_sessions_go_on(inside)
+        return False
+
     def _is_half_uploaded(self, inside: Inside) -> bool:
         wanted = packed_size(self.case.target)
         parts = inside.path(f"{STATE_DIR}/releases/{sha256(self.case.target)}").glob("*.part*")
         return any(0 < part.stat().st_size < wanted for part in parts)
-
-    def _both_serve(self, inside: Inside) -> bool:
-        masters = inside.masters()
-        new = [one for one in masters if one.image_sha256 == sha256(self.case.target)]
-        return len(masters) == 2 and len(new) == 1 and any(one.parent == new[0].pid for one in inside.workers())
 
     def _must_be_in_it(self) -> None:
         """Raises `Missed` unless the host's own journal says that just this is going on."""
         moment, inside = self.case.moment, Inside(self.host)
         if moment.place == "clock":
             return
-        if moment.place == "upload":
-            until_quiet(self.host)  # the script that asked for the release has said so, and is still ending
         now = inside.open_intent()
-        wanted = None if moment.place in ("after", "connect", "upload") else moment.step
+        wanted = None if moment.place in ("after", "connect", "upload", "idle") else moment.step
         if now != wanted:
             raise Missed(f"the host's journal has the open intent {now}, not {wanted}")
-        if moment.step is None and scripts(self.host):
+        if moment.place == "connect" and scripts(self.host):
             raise Missed("a step script runs there already")
         if moment.place == "upload" and not self._is_half_uploaded(inside):
             raise Missed("the upload has ended")
@@ -236,6 +243,9 @@ class Play:
         inside = Inside(self.host)
         if inside.path(faulty.FOLDER).exists():
             inside.path(faulty.GO).touch()
+        self._let_sessions_go_on(inside)
+
+    def _let_sessions_go_on(self, inside: Inside) -> None:
         for one in inside.sessions():
             one.signal(signal.SIGCONT)
 
@@ -286,9 +296,8 @@ class Play:
     # Commands
 
     def _upgrade(self, release: Path, commit: str = "end") -> tuple[str, ...]:
-        settle = f"{self.case.settle_s * 1000:.0f}ms"
-        brisk = ("-y", "--bake", "0s", "--settle", settle, "--batches", "100%", "--on-failure", "halt")
-        return ("upgrade", str(release), *brisk, "--drain-timeout", "20s", "--commit", commit)
+        times = ("--bake", f"{self.case.bake_s:g}s", "--settle", f"{self.case.settle_s * 1000:.0f}ms", *WAY_BACK[1:])
+        return ("upgrade", str(release), "-y", *times, "--batches", "100%", "--on-failure", "halt", "--commit", commit)
 
     def _start(self, *words: str, faulty: bool = False) -> Controller:
         # One laptop for each host: another's run that has just ended would keep this one out until its claim is void.
