@@ -49,12 +49,14 @@ def preflight(instance: Instance, request: Request, seen: Observation, staged: O
     return PreflightResult(apply_allowed(tuple(found + more), request.options.allow), rehearsal)
 
 
-def before_staging(machine: Machine, request: Request) -> Tuple[Finding, ...]:
-    """The refusals that make it pointless to send the release to this host."""
+def before_staging(machine: Machine, request: Request, is_uploaded: bool = False) -> Tuple[Finding, ...]:
+    """The refusals that make it pointless to send the release to this host, or to unpack it once it is uploaded."""
     if machine.user() != 0:
         return (finding("no_root", uid=machine.user()),)
     state_dir, release_bytes = request.layout.state_dir, request.release_bytes or 0
-    room = _asked("the state folder", lambda: resources.room_for_release(machine, state_dir, release_bytes))
+    room = _asked(
+        "the state folder", lambda: resources.room_for_release(machine, state_dir, release_bytes, is_uploaded)
+    )
     return apply_allowed(tuple(_host(machine, request) + room), request.options.allow)
 
 

@@ -58,13 +58,14 @@ def state_folder(machine: Machine, state_dir: str) -> List[Finding]:
     return [finding("state_noexec", folder=folder, mount=mount_of(machine, folder))]
 
 
-def room_for_release(machine: Machine, state_dir: str, release_bytes: int) -> List[Finding]:
-    """Whether the state folder has room for the release, twice for a moment: compressed and unpacked."""
+def room_for_release(machine: Machine, state_dir: str, release_bytes: int, is_uploaded: bool = False) -> List[Finding]:
+    """Whether the state folder has room for the release, twice for a moment: compressed (if not yet there) and unpacked."""
     folder = _there(machine, state_dir)
     room = machine.room(folder)
     if room is None:
         return [finding("not_checked", what=folder, why="its file system does not answer")]
-    return _folder(machine, Place(state_dir, "the release", 0, None), folder, room, 2 * release_bytes + SPARE_BYTES)
+    need = (1 if is_uploaded else 2) * release_bytes + SPARE_BYTES
+    return _folder(machine, Place(state_dir, "the release", 0, None), folder, room, need)
 
 
 def memory(subject: Subject) -> List[Finding]:

@@ -25,6 +25,11 @@ class WrongBytes(Exception):
     """The uploaded bytes are not the release that the request names."""
 
 
+def is_uploaded(store: Store, sha256: str) -> bool:
+    """Whether the compressed release waits to be unpacked."""
+    return store.machine.exists(store.release(sha256) + PACKED)
+
+
 def stage(machine: Machine, store: Store, sha256: str, most_bytes: Optional[int] = None) -> str:
     """The path of the release, complete, executable and no larger than `most_bytes`.
 

@@ -12,7 +12,7 @@ from fleet.onhost.protocol import Finding, Outcome, Phase, Step
 from fleet.onhost.reasons.catalogue import limit_per_word
 from fleet.onhost.rehearsal.evidence import Generation
 from fleet.onhost.state.known_lines import Rehearsed
-from fleet.onhost.steps.stage import ReleaseMissing, WrongBytes, stage
+from fleet.onhost.steps.stage import ReleaseMissing, WrongBytes, is_uploaded, stage
 from fleet.onhost.steps.unit_follows import unit_that_started
 from fleet.onhost.system.file_lock import Busy
 from fleet.onhost.visit.end import End, end_of, ended
@@ -85,7 +85,8 @@ def judged(visit: Visit, findings: Tuple[Finding, ...]) -> End:
 def _staged(visit: Visit, target: str) -> End:
     """How staging ended. Asks the controller for the bytes only if they have room and use here."""
     instance, request = visit.instance, visit.request
-    against = () if instance.store.has(target) else checks.before_staging(instance.machine, request)
+    uploaded = is_uploaded(instance.store, target)
+    against = () if instance.store.has(target) else checks.before_staging(instance.machine, request, uploaded)
     if checks.refusals(against):
         return judged(visit, against)
     try:

@@ -109,6 +109,10 @@ def test_the_state_folder_must_take_the_release(room: dict[str, int], reasons: l
     assert [one.reason for one in room_for_release(RecordedMachine(), "/x", 1)] == ["not_checked"]
 
 
+def test_a_release_that_was_uploaded_needs_no_more_room_than_to_be_unpacked() -> None:
+    assert room_for_release(a_host(state={"f_bavail": 700}), "/var/lib/fleet", 1 << 20, is_uploaded=True) == []
+
+
 def test_the_mount_point_of_a_path_is_the_longest_that_fits() -> None:
     assert mount_of(a_host(), "/mnt/with space/x") == "/mnt/with space"
     assert mount_of(a_host(), "/mnt/without") == "/"
