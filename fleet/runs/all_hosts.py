@@ -116,7 +116,7 @@ class _Run:
         elsewhere = {name: journaled.states.get(name) for name in journaled.planned if name not in members}
         elsewhere = {name: state for name, state in elsewhere.items() if name not in journaled.never_begun}
         own = OwnHosts(members, elsewhere=elsewhere, is_journaled=True, is_whole=True)
-        start = self.operation.at_once(rollout, members, journaled)
+        start = replace(self.operation.at_once(rollout, members, journaled), typed=run.options.typed)
         start = _with_lost(self.output, run.options, self.operation, start, own)
         run._confirm(start, members)
         status = run._carried_out(hosts, start, release)

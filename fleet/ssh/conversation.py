@@ -7,6 +7,7 @@ a beat at once is closed before anything is sent, so that nothing can have happe
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,10 @@ class Conversation:
         if script is None or not self.link.is_active or time.monotonic() - self.kept_at > KEPT_S:
             return False
         script.renew()
-        try:
+        with suppress(LinkError), self.link.watchdog(READY_S):
             if script.send(_line(BEAT)):
                 for line in script.lines(lambda: READY_S):
                     return read_reply(line).type is ReplyType.HELLO
-        except LinkError:
-            pass
         return False
 
     def ask(self, asker: Asker) -> Reply:

@@ -11,6 +11,7 @@ from fleet.lab.hosts.lab_host import LabHost
 from fleet.lab.lab import Lab
 from tests.lab.conftest import MakeLab
 from tests.support.lab.carried import FOLDER, carry
+from tests.support.lab.end_state import until_quiet
 from tests.support.lab.inside import Inside
 from tests.support.lab.operator import fleet
 from tests.support.lab.traces import Inode, differences, inodes
@@ -90,6 +91,7 @@ def seen(lab: Lab) -> list[tuple[Files, set[int]]]:
 
 def lives(host: LabHost) -> set[int]:
     """The processes of the host but those of logins, by pid."""
+    until_quiet(host)  # a step script ends a moment after the command that it answered
     return {one.inner for one in Inside(host).processes() if not one.name.startswith("sshd")}
 
 

@@ -360,8 +360,8 @@ end()
 
 @pytest.mark.parametrize(
     "asked",
-    ["*fleet.pyz*", "*eval*", "*umask*"],
-    ids=["script", "bundle", "release"],
+    ["*fleet.pyz*", "*eval*"],
+    ids=["script", "bundle"],
 )
 def test_a_login_that_prints_and_does_not_begin_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str

@@ -102,11 +102,10 @@ class Command:
             try:
                 chunk = self._channel.recv(CHUNK_BYTES)
             except TimeoutError:
-                self._waited_s += time.monotonic() - waits_since
-                quiet_s = time.monotonic() - max(self._heard_at, asked_at)
-                if self._waited_s < patience_s and quiet_s >= min(self._link.alive_interval_s, patience_s):
+                if time.monotonic() - max(self._heard_at, asked_at) >= min(self._link.alive_interval_s, patience_s):
                     self._link.check_alive()
                     asked_at = time.monotonic()
+                self._waited_s += time.monotonic() - waits_since
                 continue
             if not chunk:
                 break

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-WAITS_FOR_A_REQUEST = "import fleet.onhost.__main__ as door; door.REQUEST_S = 1; door.main([])"
+WAITS_FOR_A_REQUEST = "from fleet.onhost import __main__, conversation; conversation.REQUEST_S = 1; __main__.main([])"
 WAITS_FOR_A_BUNDLE = (
     "from fleet.onhost.bootstrap import receive; receive.IDLE_S = 1; receive.main({folder!r}, 'key', 'ab', 1000)"
 )
