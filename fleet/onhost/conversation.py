@@ -4,8 +4,9 @@ The script says HELLO, and then reads one line at a time: a request, whose answe
 of a release, whose bytes follow; or a beat, by which the controller asks whether the script is still there, and which it
 answers with another HELLO. While it answers a request the lines are beats, up to `OVER`.
 
-Between two requests the script holds no lock and remembers nothing: each request gets a machine that looks afresh. The
-end of stdin ends it at once. A cut connection gives no end, so the script also ends by itself when it hears nothing.
+Between two requests the script holds no lock, and remembers the hashes and versions of files and nothing else
+(`remembered.py`): each request gets a machine that looks afresh. The end of stdin ends it at once. A cut connection gives
+no end, so the script also ends by itself when it hears nothing.
 """
 
 import os

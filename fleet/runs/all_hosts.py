@@ -63,12 +63,12 @@ def run_on_all_hosts(
     """Runs the operation on every selected host of the rollout; returns the exit code."""
     run = _Run(environment, options, output, operation, recording, known)
     hosts = selected_hosts(options, output, needed=known.planned(prefix))
-    rollout = known.to_undo(prefix) if operation.at_once is not None else None
-    if rollout is None:
+    found = known.to_undo(prefix) if operation.at_once is not None else None
+    if found is None:
         return run.after_a_look(hosts, prefix)
-    planned = frozenset(known.hosts(rollout).planned)
+    rollout, journaled = found
+    planned = frozenset(journaled.planned)
     rest = tuple(host for host in hosts if host.name not in planned)
-    journaled = known.hosts(rollout)
     back = run.at_once(tuple(host for host in hosts if host.name in planned), rollout, journaled)
     code = show_result(output, back)
     if not rest or back.interrupted:
@@ -172,9 +172,8 @@ class _Run:
 
 
 def _as_before(host: HostStatus, rollout: str) -> HostStatus:
-    """The host as if this command had not marked the rollout as undone there. One that was back before it had the mark."""
-    if host.report is None or host.was_back_before:
-        return host
+    """The host, which has reported, as if this command had not marked the rollout as undone there."""
+    assert host.report is not None
     undone = tuple(each for each in host.report.undone if each != rollout)
     return replace(host, report=host.report._replace(undone=undone))
 

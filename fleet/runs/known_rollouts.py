@@ -59,8 +59,8 @@ class KnownRollouts:
         runs = (run for summary in summaries for run in summary.runs if run.command in FORWARD)
         return frozenset(name for run in runs for batch in run.facts["batches"] for name in batch) or None
 
-    def to_undo(self, named: str | None) -> str | None:
-        """The rollout that a rollback means, if the journal alone can tell; `None` if the hosts must be asked.
+    def to_undo(self, named: str | None) -> tuple[str, JournaledHosts] | None:
+        """The rollout that a rollback means, and its hosts, if the journal alone can tell; `None` if the hosts must be asked.
 
         The journal must have the rollout's whole plan. Without a name the rollout must be the newest that began a host, and
         be neither committed nor rolled back everywhere: else the hosts may be in a newer one of another journal.
@@ -72,7 +72,7 @@ class KnownRollouts:
             return None
         hosts = self.hosts(rollout)
         is_open = any(hosts.states.get(name) in (None, State.BEGUN) for name in hosts.may_have_begun)
-        return rollout if hosts.is_whole and (named is not None or is_open) else None
+        return (rollout, hosts) if hosts.is_whole and (named is not None or is_open) else None
 
     def hosts(self, rollout: str) -> JournaledHosts:
         """What is known of the hosts of this rollout."""
